@@ -1,0 +1,24 @@
+PYTHON := python3
+BIN := .venv/bin
+
+setup: .venv/ready
+.venv/ready: constraints.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+type: setup
+	$(BIN)/mypy
+test: setup
+	$(BIN)/pytest
+test-fast: setup
+	$(BIN)/pytest -m "not slow"
+quickstart: setup
+	$(BIN)/python docs/quickstart.py
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+.PHONY: setup lint type test test-fast quickstart bench

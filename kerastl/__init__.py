@@ -1,0 +1,51 @@
+"""Transfer learning on TensorFlow and Keras 3, as an application kit.
+
+The steps of a recipe are the functions named here. Each is imported when it is first used: `import kerastl` imports
+neither TensorFlow nor Keras.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {  # public name: (module, name there)
+    "Classifier": ("kerastl.export.loaded", "Classifier"),
+    "Clock": ("kerastl.entry", "Clock"),
+    "Examples": ("kerastl.data.examples", "Examples"),
+    "ImageConfig": ("kerastl.entry", "ImageConfig"),
+    "KerastlError": ("kerastl.errors", "KerastlError"),
+    "Prediction": ("kerastl.export.loaded", "Prediction"),
+    "apply_runtime": ("kerastl.runtime", "apply"),
+    "cache_dir": ("kerastl.features.cache", "chosen_dir"),
+    "compute_features": ("kerastl.features.compute", "compute_features"),
+    "evaluate": ("kerastl.evaluation.metrics", "evaluate"),
+    "export_model": ("kerastl.export.export", "export_model"),
+    "fine_tune": ("kerastl.training.fine_tune", "fine_tune"),
+    "fit": ("kerastl.training.fit", "fit"),
+    "load": ("kerastl.export.loaded", "load"),
+    "load_backbone": ("kerastl.backbones", "load"),
+    "new_version": ("kerastl.export.bundle", "new_version"),
+    "read_images": ("kerastl.data.sources", "read_images"),
+    "run": ("kerastl.entry", "run"),
+    "run_record": ("kerastl.export.record", "run_record"),
+    "splice": ("kerastl.model", "splice"),
+    "split": ("kerastl.data.split", "split"),
+    "tflite_kinds": ("kerastl.export.tflite", "parse_kinds"),
+    "write_report": ("kerastl.report.report", "write_report"),
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
+    module, there = _HOME[name]
+    value = getattr(importlib.import_module(module), there)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,35 @@
+"""ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385), by `keras.applications`."""
+
+from typing import Any
+
+from kerastl.backbones import Spec, Weights, in_keras_cache, keras_download
+
+FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET = Weights(
+    "imagenet",
+    f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{FILE} "
+    "(MD5 4d473c1dd8becc155b73f8504c6f6626)",
+    "MIT",
+    lambda: in_keras_cache(FILE),
+)
+MEANS = (103.939, 116.779, 123.68)  # of ImageNet, blue, green, red: the Caffe convention it was trained with
+
+
+def build(weights: str, preset: str) -> Any:
+    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 2048] float32."""
+    import keras
+
+    def network(which: str | None) -> Any:
+        return keras.applications.ResNet50(include_top=False, weights=which, input_shape=(224, 224, 3))
+
+    images = keras.Input((224, 224, 3), name="images")
+    blue_first = keras.ops.flip(images, axis=-1)
+    scaled = keras.layers.Rescaling(1.0, offset=[-mean for mean in MEANS], name="scale")(blue_first)
+    maps = keras_download(network, weights, IMAGENET)(scaled)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D(name="pool")(maps), name="resnet50")
+
+
+SPEC = Spec(
+    name="resnet50", summary="ResNet50, 2015", size=224, dim=2048, parameters=23_587_712, weights=(IMAGENET,),
+    build=build, blocks=r"conv\d_block\d+_out", preprocessing="BGR, ImageNet means subtracted",
+)

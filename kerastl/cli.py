@@ -1,0 +1,126 @@
+"""The command `kerastl`: verbs, and recipes found by name. Light: a verb's own imports happen when it runs."""
+
+import importlib
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+VERBS = {  # verb: its module in kerastl.verbs, and a line of help
+    "run": ("", "run a recipe: train, judge and export a model"),
+    "predict": ("use", "answer for files, folders and tables with an exported model"),
+    "evaluate": ("use", "judge an exported model on new labelled data"),
+    "check": ("look", "look a source over: corrupt files, duplicates, leaks, imbalance, odd labels"),
+    "features": ("use", "write a backbone's features of a source to a file"),
+    "export": ("ship", "write a new version of a model with other TFLite files"),
+    "verify": ("ship", "prove an exported model whole, and its formats equal, again"),
+    "backbones": ("listing", "list the backbones: size, input, licence, where weights come from"),
+    "heads": ("listing", "list the heads"),
+    "recipes": ("listing", "list the recipes, or copy one here to change it"),
+    "cache": ("listing", "show or clear what is kept on disk"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Returns its exit code: 0, 1, 2 or 130."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from kerastl import __version__
+
+        print(f"kerastl {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        from kerastl.errors import unknown
+
+        print(f"error: {str(unknown('verb', verb, VERBS)).replace('kerastl verbs', 'kerastl --help')}", file=sys.stderr)
+        return 2
+    return _run(rest) if verb == "run" else _verb(verb, rest)
+
+
+def usage() -> str:
+    """What `kerastl --help` prints."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in VERBS.items())
+    more = "kerastl VERB --help tells a verb's flags; kerastl run RECIPE --help a recipe's."
+    return f"usage: kerastl VERB ...\n\n{verbs}\n\n{more}"
+
+
+def _verb(verb: str, argv: list[str]) -> int:
+    from kerastl import entry
+
+    home = VERBS[verb][0]
+    module = importlib.import_module(f"kerastl.verbs.{home}")
+    config, work, show = (getattr(module, name) for name in (f"{verb.capitalize()}Config", verb, f"show_{verb}"))
+    return entry.finish(work, lambda: entry.parse(config, argv, prog=f"kerastl {verb}"), show, heavy=home != "listing")
+
+
+def _run(argv: list[str]) -> int:
+    from kerastl import entry
+    from kerastl.errors import KerastlError
+
+    if not argv or argv[0].startswith("-"):
+        names = "\n".join(f"  {name}" for name in recipes())
+        print(f"usage: kerastl run RECIPE --data SOURCE --name NAME ...\n\n{names}")
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    try:
+        recipe = load_recipe(argv[0])
+    except KerastlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return entry.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastl run {argv[0]}")
+
+
+def recipes_folder() -> Path:
+    """Where the recipes lie: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).parent
+    inside = here / "recipes"
+    return inside if inside.is_dir() else here.parent / "recipes"
+
+
+def recipes() -> dict[str, Path]:
+    """Every recipe's file by name."""
+    return {path.stem: path for path in sorted(recipes_folder().glob("*.py")) if not path.stem.startswith("_")}
+
+
+def load_recipe(name: str) -> ModuleType:
+    """The module of a recipe: one of ours by name, or a file of the user's by its path.
+
+    Raises OptionError for a name that is not known, or a file that defines no `Config` and `main`.
+    """
+    from kerastl.errors import OptionError, unknown
+
+    path = Path(name) if name.endswith(".py") else recipes().get(name)
+    if path is None or not path.is_file():
+        raise unknown("recipe", name, recipes())
+    spec = importlib.util.spec_from_file_location(f"kerastl_recipe_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and tyro look a module up by its name
+    spec.loader.exec_module(module)
+    if not hasattr(module, "Config") or not hasattr(module, "main"):
+        raise OptionError(f"{path} is not a recipe", "a file that defines Config and main(config)",
+                          "start from one: kerastl recipes --copy NAME")
+    return module
+
+
+def copy_recipe(name: str, folder: Path) -> dict[str, Any]:
+    """Copy a recipe into a folder, to be changed there. Raises OptionError when it would overwrite a file."""
+    from kerastl.errors import OptionError, unknown
+
+    if name not in recipes():
+        raise unknown("recipe", name, recipes())
+    target = folder / f"{name}.py"
+    if target.exists():
+        raise OptionError(f"{target} exists", "a place that is free", "move it away first")
+    shutil.copyfile(recipes()[name], target)
+    return {"copied": str(target)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Where examples come from: pictures, their one decoder, and which of them judge."""

@@ -1,0 +1,187 @@
+"""Runs a main from the shell: flags, messages, exit codes and `--json`. Nothing heavy is imported before the work.
+
+Exit codes: 0 done; 1 the work failed a check of its own; 2 bad use or bad input; 130 stopped by Ctrl-C.
+"""
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from kerastl.errors import KerastlError, OptionError
+from kerastl.runtime import import_tensorflow_quietly
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """The flags that every recipe for pictures has."""
+
+    data: str  # DIR/<class>/**/<picture>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
+    name: str  # the model's name: it is written to OUT/NAME/VERSION
+    out: str = "saved_models"  # where models are written to
+    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
+    head: str = "linear"  # see `kerastl heads`
+    split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
+    min_per_class: int = 10  # smaller classes are left out
+    unfreeze: int = 0  # train the last N blocks of the backbone too, and keep that if validation improves
+    epochs: int | None = None  # at most so many; default: early stopping decides
+    batch_size: int = 32  # pictures at a time
+    class_weights: str = "auto"  # auto (when the largest class has 10 times the smallest), balanced or none
+    label_smoothing: float = 0.0  # in [0, 1)
+    seed: int = 0  # of training; never moves a row to another side
+    precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
+    xla: str = "auto"  # auto, on or off
+    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all or none
+    limit: int | None = None  # use at most N rows
+    cache_dir: str | None = None  # default: the user's cache directory
+    data_dir: str | None = None  # where TFDS data sets lie
+    json: bool = False  # print one JSON document on standard output, and nothing else there
+
+
+def run(main: Callable[[C], dict[str, Any]], config: type[C], argv: list[str] | None = None,
+        show: Callable[[dict[str, Any]], str] | None = None, prog: str | None = None) -> int:
+    """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
+    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or summary)
+
+
+def parse(config: type[C], argv: list[str] | None, module: str = "", prog: str | None = None) -> C:
+    """Flags to a `config`; its line comments are the help. Exits with 2 on bad use, with 0 after help."""
+    import tyro
+
+    text = (sys.modules[module].__doc__ or "") if module in sys.modules else config.__doc__ or ""
+    description = text.partition("\n")[0]
+    return tyro.cli(config, args=argv, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Callable[[dict[str, Any]], str],
+           heavy: bool = True) -> int:
+    """Call `main` with what `get` gives; messages and exit codes as the module says. `heavy` work uses TensorFlow."""
+    try:
+        config = get()
+        as_json = bool(getattr(config, "json", False))
+        with stdout_to_stderr() as stdout:
+            if heavy:
+                import_tensorflow_quietly()
+            result = main(config)
+            print(json.dumps(result, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
+        breaches = result.get("breaches") or []
+        if breaches:
+            print(f"error: {', '.join(breaches)} broke the bound of the parity gate and was not written",
+                  file=sys.stderr)
+        return 1 if breaches else 0
+    except KerastlError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped; what was computed is kept in the cache, no model was written", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"no space left on disk ({error.filename or 'while writing'})\n  wanted: room for the model "
+                         "and the feature cache\n  do: free some, or give --out and --cache-dir on another disk", 2)
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _fail(f"{error.strerror}: {error.filename}\n  wanted: leave to read or write it\n  do: change its "
+                         "permissions, or choose another place", 2)
+        raise
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[TextIO]:
+    """Within, whatever prints to standard output (libraries do) goes to standard error; yields the real one."""
+    sys.stdout.flush()
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # captured, as in tests: there is no file to turn
+        real, sys.stdout = sys.stdout, sys.stderr
+        try:
+            yield real
+        finally:
+            sys.stdout = real
+        return
+    kept = os.dup(number)
+    with os.fdopen(kept, "w", encoding="utf-8", errors="replace") as real:
+        os.dup2(sys.stderr.fileno(), number)
+        try:
+            yield real
+            real.flush()
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept, number)
+
+
+class Clock:
+    """Seconds since it was made, for a recipe's own record."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __call__(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A run in a few lines, for the terminal."""
+    test, low_high = result["test"], result["test"]["accuracy_ci95"]
+    how = {"cv": "5-fold cross-validation, every row held out once", "holdout": "hold-out 80/10/10",
+           "given": "the source's own split"}[result["split"]]
+    lines = []
+    if result["random_weights"]:
+        lines.append("RANDOM WEIGHTS: this backbone was never trained; the figures say nothing about transfer learning")
+    lines += [
+        f"{result['backbone']} + {result['head']}: {len(result['classes'])} classes, {result['n_train']} rows to train "
+        f"on, {result['n_test']} held out",
+        f"accuracy   {test['accuracy']:.3f}  (95% {low_high[0]:.3f} to {low_high[1]:.3f}; {test['interval']})",
+        f"macro F1   {test['macro_f1']:.3f}",
+        f"log loss   {test['log_loss']:.3f}, calibrated {test['log_loss_calibrated']:.3f}",
+        f"ECE        {test['ece']:.3f}, calibrated {test['ece_calibrated']:.3f}",
+        f"judged by  {how} ({result['split_reason']})",
+    ]
+    if result["unfrozen"]:
+        tuned = result["unfrozen"]
+        lines.append(f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "
+                     f"{tuned['loss_after']:.4f}; " + ("kept" if tuned["kept"] else "not kept, the frozen model ships"))
+    if result["left_out"]:
+        lines.append(f"left out   {len(result['left_out'])} (see the report)")
+    lines += ["", parity_table(result["parity"]), "", f"written    {result['path']}"]
+    return "\n".join(lines)
+
+
+def parity_table(parity: list[dict[str, Any]]) -> str:
+    """The parity gate's findings as a table."""
+    rows = [("artifact", "max diff", "same label", "accuracy", "size", "latency", "bound", "")]
+    rows += [(one["kind"], f"{one['max_difference']:.1e}", f"{one['agreement']:.1%}",
+              f"{100 * one['accuracy_change']:+.1f} pt", f"{one['bytes'] / 1e6:.1f} MB",
+              f"{one['milliseconds']:.1f} ms", one["bound"], "ok" if one["kept"] else "BROKEN, not written")
+             for one in parity]
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first the heading, as aligned text."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                     for row in rows)
+
+
+def check_path(path: str, option: str) -> Path:
+    """A path whose folder exists, to write a file to. Raises OptionError where it does not."""
+    found = Path(path)
+    if not found.parent.is_dir():
+        raise OptionError(f"{option} {path}: there is no folder {found.parent}", "a path in a folder that exists",
+                          "make the folder first")
+    return found

@@ -1,0 +1,1 @@
+"""Judging answers on held-out rows."""

@@ -1,0 +1,203 @@
+"""What a model's answers on held-out rows are worth: accuracy with its interval, per class, calibration, mistakes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from kerastl.data.examples import Examples
+from kerastl.model import Answers
+
+BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
+Z95 = 1.959963984540054
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Precision, recall and F1 of one class, in [0, 1], and its rows."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row answered wrongly, and how sure the model was."""
+
+    row: int
+    origin: str
+    true: str
+    given: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on `n` held-out rows. Fractions in [0, 1], losses in nats.
+
+    accuracy: of single labels; with several, the share of rows whose whole set is right. `calibrated` figures are
+    after temperature scaling; where rows fitted the temperature, each was scaled by one fitted without its fold.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    interval: str  # in words: how the interval was made
+    macro_f1: float
+    log_loss: float
+    log_loss_calibrated: float
+    ece: float
+    ece_calibrated: float
+    temperature: float
+    classes: tuple[ClassResult, ...]
+    confusion: tuple[tuple[int, ...], ...]  # [true][given]; empty with several labels
+    reliability: tuple[dict[str, float], ...]  # a bin each: low, high, n, confidence, accuracy
+    mistakes: tuple[Mistake, ...] = field(default=())
+
+
+def evaluate(examples: Examples, judged: Answers, chosen: Answers | None = None, *, worst: int = 24) -> Evaluation:
+    """Judge answers on held-out rows.
+
+    chosen: answers on the validation rows, which fit the temperature; without them the judged rows are
+    cross-validated ones, and each fold is scaled by the temperature of the others.
+    """
+    fit_on = chosen or judged
+    temperature = fit_temperature(fit_on.logits, examples.one_hot(fit_on.rows), examples.multi_label)
+    each = np.full(len(judged.rows), temperature)
+    if chosen is None and examples.split is not None:
+        each = _crossfitted(examples, judged, temperature)
+    return _figures(examples, judged, temperature, each, worst)
+
+
+def judge(examples: Examples, probabilities: NDArray[np.float32], *, worst: int = 24) -> Evaluation:
+    """Judge probabilities that are calibrated already, [rows, classes]: of an exported model on new data."""
+    p = np.clip(probabilities, 1e-7, 1)
+    logits = scipy.special.logit(np.clip(p, 1e-7, 1 - 1e-7)) if examples.multi_label else np.log(p)
+    answers = Answers(np.arange(len(examples)), logits.astype(np.float32))
+    return _figures(examples, answers, 1.0, np.ones(len(examples)), worst)
+
+
+def _crossfitted(examples: Examples, judged: Answers, temperature: float) -> NDArray[np.float64]:
+    assert examples.split is not None
+    each = np.full(len(judged.rows), temperature)
+    part = examples.split.part[judged.rows]
+    for fold in set(part.tolist()):
+        others = part != fold
+        if others.any():
+            each[part == fold] = fit_temperature(judged.logits[others], examples.one_hot(judged.rows[others]),
+                                                 examples.multi_label)
+    return each
+
+
+def _figures(examples: Examples, judged: Answers, temperature: float, each: NDArray[np.float64], worst: int
+             ) -> Evaluation:
+    logits, truth = judged.logits.astype(np.float64), examples.one_hot(judged.rows)
+    several = examples.multi_label
+    plain, calibrated = probabilities(logits, several), probabilities(logits / each[:, None], several)
+    given = (plain >= 0.5).astype(int) if several else plain.argmax(axis=1)
+    true = truth.astype(int) if several else examples.targets[judged.rows]
+    right = (given == true).all(axis=1) if several else given == true
+    numbers: Any = {"labels": list(range(len(examples.classes))), "zero_division": 0}
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(true, given, **numbers)
+    matrix = () if several else metrics.confusion_matrix(true, given, labels=numbers["labels"])
+    interval, how = accuracy_interval(right, [examples.groups[row] for row in judged.rows])
+    return Evaluation(
+        n=len(right), accuracy=float(right.mean()), accuracy_ci95=interval, interval=how,
+        macro_f1=float(f1[support > 0].mean()), log_loss=_loss(plain, truth, several),
+        log_loss_calibrated=_loss(calibrated, truth, several), ece=ece(*_claims(plain, truth, several)),
+        ece_calibrated=ece(*_claims(calibrated, truth, several)), temperature=temperature,
+        classes=tuple(ClassResult(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in
+                      zip(examples.classes, precision, recall, f1, support, strict=True)),
+        confusion=tuple(tuple(int(n) for n in line) for line in matrix),
+        reliability=tuple(reliability(*_claims(calibrated, truth, several))),
+        mistakes=_mistakes(examples, judged.rows, right, given, calibrated, worst),
+    )
+
+
+def probabilities(logits: NDArray[np.float64], multi_label: bool) -> NDArray[np.float64]:
+    """Softmax over classes, or a sigmoid for each label. [n, classes] -> [n, classes] in [0, 1]."""
+    return scipy.special.expit(logits) if multi_label else scipy.special.softmax(logits, axis=1)
+
+
+def fit_temperature(logits: NDArray[Any], truth: NDArray[Any], multi_label: bool) -> float:
+    """The number that logits are divided by for the least log loss (Guo et al. 2017), within [0.05, 20]."""
+    z = logits.astype(np.float64)
+
+    def loss(log_t: float) -> float:
+        return _loss(probabilities(z / np.exp(log_t), multi_label), truth, multi_label)
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def accuracy_interval(right: NDArray[np.bool_], groups: Sequence[str]) -> tuple[tuple[float, float], str]:
+    """A 95% interval of the accuracy: Wilson's where every row is its own group, else from resampling groups."""
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    n = len(right)
+    if len(names) == n:
+        p, z2 = float(right.mean()), Z95**2
+        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+        reach = Z95 / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        return (max(0.0, float(middle - reach)), min(1.0, float(middle + reach))), f"Wilson, {n} rows"
+    hits, sizes = np.bincount(member, weights=right), np.bincount(member)
+    generator = np.random.default_rng(0)
+    shares = []
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(0, len(names), len(names))
+        shares.append(hits[drawn].sum() / sizes[drawn].sum())
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return (float(low), float(high)), f"bootstrap over {len(names)} groups, {n} rows"
+
+
+def ece(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Expected calibration error: the gap between confidence and accuracy, averaged over 15 bins of equal width."""
+    return float(sum(one["n"] * abs(one["confidence"] - one["accuracy"]) for one in reliability(confidence, right))
+                 / max(1, len(right)))
+
+
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> list[dict[str, float]]:
+    """The bins of a reliability diagram that have rows: low, high, n, mean confidence, accuracy."""
+    place = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    found = []
+    for b in np.unique(place):
+        here = place == b
+        found.append({"low": b / BINS, "high": (b + 1) / BINS, "n": float(here.sum()),
+                      "confidence": float(confidence[here].mean()), "accuracy": float(right[here].mean())})
+    return found
+
+
+def _claims(p: NDArray[np.float64], truth: NDArray[Any], several: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What was claimed and whether it held: of the top class, or of every label."""
+    if several:
+        return p.ravel(), truth.ravel().astype(np.float64)
+    return p.max(axis=1), (p.argmax(axis=1) == truth.argmax(axis=1)).astype(np.float64)
+
+
+def _loss(p: NDArray[np.float64], truth: NDArray[Any], several: bool) -> float:
+    safe = np.clip(p, 1e-12, 1 - 1e-12)
+    if several:
+        return float(-(truth * np.log(safe) + (1 - truth) * np.log1p(-safe)).sum(axis=1).mean())
+    return float(-(truth * np.log(safe)).sum(axis=1).mean())
+
+
+def _mistakes(examples: Examples, rows: NDArray[np.intp], right: NDArray[np.bool_], given: NDArray[Any],
+              p: NDArray[np.float64], worst: int) -> tuple[Mistake, ...]:
+    """The mistakes that the model was surest of. With several labels: sure of the label it is most wrong about."""
+    wrong = np.flatnonzero(~right)
+    if examples.multi_label:
+        gap = np.abs(p - examples.one_hot(rows)).max(axis=1)
+        said = ["|".join(np.asarray(examples.classes)[line.astype(bool)]) or "(none)" for line in given]
+    else:
+        gap, said = p.max(axis=1), [examples.classes[i] for i in given]
+    order = wrong[np.argsort(-gap[wrong], kind="stable")][:worst]
+    return tuple(Mistake(int(rows[i]), examples.origins[rows[i]], examples.label_of(int(rows[i])) or "(none)", said[i],
+                         float(gap[i])) for i in order)

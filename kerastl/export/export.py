@@ -1,0 +1,105 @@
+"""Writing the artifacts of one model into a version's folder, each proved equal to Keras or not written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kerastl.data.batches import pixel_batches
+from kerastl.data.examples import TEST, Examples
+from kerastl.errors import CheckFailed
+from kerastl.export import saved_model, tflite
+from kerastl.export.bundle import Version, fingerprint
+from kerastl.export.parity import Parity, Reference, choose_rows, compare_saved_model, compare_tflite
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how each artifact compares. `breaches` are the kinds that were not written."""
+
+    parity: tuple[Parity, ...]
+
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """Kinds that broke their bound."""
+        return tuple(one.kind for one in self.parity if not one.kept)
+
+
+def export_model(version: Version, model: Any, backbone: Any, head: Any, examples: Examples, temperature: float, *,
+           kinds: Sequence[str] = tflite.KINDS, name: str = "model") -> Exported:
+    """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each with Keras.
+
+    model: images -> logits, spliced from `backbone` and `head`. A TFLite file that breaks its bound is not written.
+    Raises CheckFailed when the SavedModel does: then no version is left behind.
+    """
+    folder = version.folder
+    saved_model.save(folder, backbone, head, examples.classes, temperature, examples.multi_label)
+    reference = Reference(model, examples, choose_rows(examples))
+    first = compare_saved_model(reference, folder)
+    if not first.kept:
+        raise CheckFailed(f"the SavedModel differs from Keras by {first.max_difference:.2g} (agreement "
+                          f"{first.agreement:.1%})", first.bound, "no version was written; please report this")
+    saved_model.write_warmup(folder, name, Path(reference.paths[0]).read_bytes())
+    model.save(folder / "model.keras")
+    (folder / "labels.txt").write_text("".join(f"{one}\n" for one in map(_one_line, examples.classes)))
+    _write_split(folder / "split.csv", examples)
+    version.about["data"] = {
+        "source": examples.source, "rows": len(examples),
+        "fingerprint": fingerprint([f"{one} {examples.label_of(row)}" for row, one in enumerate(examples.ids)]),
+        "split": fingerprint([f"{one} {part}" for one, part in zip(examples.ids, _parts(examples), strict=True)]),
+    }
+    lite = write_tflite(folder / "tflite", model, examples, temperature, kinds, reference)
+    return Exported((first, *lite))
+
+
+def write_tflite(folder: Path, model: Any, examples: Examples, temperature: float, kinds: Sequence[str],
+                 reference: Reference) -> list[Parity]:
+    """Convert, compare, and write those that hold their bound as `model_KIND.tflite`."""
+    if not kinds:
+        return []
+    folder.mkdir(exist_ok=True)
+    found = []
+    pictures = _calibration(model, examples) if "int8" in kinds else iter(())
+    with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
+        for kind, content in tflite.convert(model, temperature, examples.multi_label, kinds, pictures):
+            one = compare_tflite(reference, kind, content)
+            if one.kept:
+                (folder / f"model_{kind}.tflite").write_bytes(content)
+            found.append(one)
+            bar.update(1)
+    return found
+
+
+def _calibration(model: Any, examples: Examples) -> Iterator[NDArray[np.uint8]]:
+    """Training pictures for the int8 ranges: the first hundred by hash, so classes come as they are in the data."""
+    split = examples.split
+    rows = np.arange(len(examples))
+    if split is not None and split.mode != "cv":
+        rows = np.flatnonzero(split.part != TEST)
+    chosen = sorted(rows, key=lambda row: examples.ids[row])[-tflite.CALIBRATION:]
+    for _, pixels in pixel_batches([examples.items[row] for row in chosen], model.input_shape[1], 32, {}):
+        yield from pixels
+
+
+def _parts(examples: Examples) -> list[str]:
+    if examples.split is None:
+        return [""] * len(examples)
+    if examples.split.mode == "cv":
+        return [f"fold {part}" for part in examples.split.part]
+    return [("train", "validation", "test")[part] for part in examples.split.part]
+
+
+def _write_split(path: Path, examples: Examples) -> None:
+    """Which content was on which side: `kerastl evaluate` tells with it whether "new" data are new."""
+    rows = sorted(zip(examples.ids, _parts(examples), strict=True))
+    path.write_text("id,part\n" + "".join(f"{one},{part}\n" for one, part in rows))
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\n", " ").replace("\r", " ")
+
+

@@ -1,0 +1,114 @@
+"""A model that was exported, loaded for use: its own SavedModel answers, as TF Serving's would."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.errors import DataError, ModelError
+from kerastl.export.bundle import find_version, read_json
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one input. `top` holds (label, score) pairs, best first; scores are calibrated, in [0, 1].
+
+    Where the input cannot be decoded, `error` says why and `label` is empty."""
+
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    error: str = ""
+
+
+class Classifier:
+    """A version's SavedModel with its run record. `load` makes one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = read_json(folder, "run.json")
+        self.classes: tuple[str, ...] = tuple(self.run["classes"])
+        try:
+            self._model = tf.saved_model.load(str(folder))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder} does not load: {str(error).splitlines()[0]}", "a whole version folder",
+                             "see what is damaged: kerastl verify") from error
+        self._serve = self._model.signatures["serving_default"]
+
+    def predict(self, inputs: Iterable[str | Path | bytes]) -> list[Prediction]:
+        """Labels and scores of pictures, each a path or a file's bytes, in order.
+
+        Raises DataError for the first that is not a picture. `predict_each` goes on past it.
+        """
+        found = self.predict_each(inputs)
+        for place, one in enumerate(found):
+            if one.error:
+                raise DataError(f"input {place}: {one.error}", "a picture this kit decodes", "leave it out")
+        return found
+
+    def predict_each(self, inputs: Iterable[str | Path | bytes]) -> list[Prediction]:
+        """As `predict`, but an input that does not decode gives a Prediction with `error` set."""
+        found: list[Prediction] = []
+        pending: list[bytes | str] = []
+        for one in inputs:
+            pending.append(_content(one))
+            if len(pending) == BATCH:
+                found += self._batch(pending)
+                pending = []
+        return found + self._batch(pending)
+
+    def probabilities(self, files: Sequence[bytes]) -> NDArray[np.float32]:
+        """Calibrated probabilities in the order of `classes`: [len(files), classes] float32."""
+        return np.asarray(self._serve(image_bytes=tf.constant(list(files)))["probabilities"])
+
+    def _batch(self, contents: list[bytes | str]) -> list[Prediction]:
+        good = [one for one in contents if isinstance(one, bytes)]
+        try:
+            answers = iter(self._answers(good))
+        except tf.errors.InvalidArgumentError as error:  # one of them does not decode: find out which
+            if len(contents) == 1:
+                return [Prediction("", 0.0, (), _reason(error))]
+            return [answer for one in contents for answer in self._batch([one])]
+        return [next(answers) if isinstance(one, bytes) else Prediction("", 0.0, (), one) for one in contents]
+
+    def _answers(self, files: list[bytes]) -> list[Prediction]:
+        if not files:
+            return []
+        out: dict[str, Any] = {name: value.numpy() for name, value in
+                               self._serve(image_bytes=tf.constant(files)).items()}
+        return [
+            Prediction(label.decode(), float(score), tuple((name.decode(), float(p)) for name, p in zip(names, ps,
+                                                                                                       strict=True)))
+            for label, score, names, ps in zip(out["label"], out["score"], out["top_labels"], out["top_scores"],
+                                               strict=True)
+        ]
+
+
+def load(model: str | Path) -> Classifier:
+    """Load `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder.
+
+    Raises ModelError when it is not a model of this kit.
+    """
+    return Classifier(find_version(str(model)))
+
+
+def _content(one: str | Path | bytes) -> bytes | str:
+    if isinstance(one, bytes):
+        return one
+    try:
+        return Path(one).read_bytes()
+    except OSError as error:
+        return f"{one}: {error.strerror}"
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    text = str(error.message)
+    if "assertion failed: [" in text:
+        return text.partition("assertion failed: [")[2].partition("]")[0].strip("'\"b")
+    return "does not decode: " + text.splitlines()[0].rpartition("}}")[2].strip()[:160]

@@ -1,0 +1,127 @@
+"""The parity gate: the same raw files through Keras, the reloaded SavedModel and each TFLite file, compared.
+
+A bound is stated for each; what breaks its bound is not shipped.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.batches import pixel_batches
+from kerastl.data.examples import Examples
+from kerastl.errors import DataError
+from kerastl.export.tflite import Interpreter
+
+ROWS = 256  # compared, or all there are
+LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
+# Rounding weights to 11 bits moves every logit by a share of its size, so the bound is a share of the largest logit:
+# EfficientNet-Lite0 with a trained head reaches logits of 11 and differs by 0.05, by 0.005 in the mean.
+RELATIVE = {"fp16": 1e-2}
+AGREEMENT = {"dynamic": 0.98, "int8": 0.97}  # least share of equal top labels
+ACCURACY = 0.01  # largest change, for the kinds judged by agreement
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How one artifact compares with Keras on `rows` files. Differences are of logits; latency is per picture."""
+
+    kind: str  # saved_model | fp32 | fp16 | dynamic | int8
+    rows: int
+    max_difference: float
+    agreement: float
+    accuracy_change: float
+    bytes: int
+    milliseconds: float
+    bound: str
+    kept: bool
+
+
+def choose_rows(examples: Examples) -> NDArray[np.intp]:
+    """The rows to compare on: held-out ones, at most 256, always the same of the same data."""
+    judged = examples.split.judged if examples.split else np.arange(len(examples))
+    return np.array(sorted(judged, key=lambda row: examples.ids[row])[:ROWS], dtype=np.intp)
+
+
+class Reference:
+    """Keras' own answers on the compared rows, and what the artifacts are fed: raw bytes, or the decoded pixels."""
+
+    def __init__(self, model: Any, examples: Examples, rows: NDArray[np.intp]) -> None:
+        self.size = model.input_shape[1]
+        self.paths = [examples.items[row] for row in rows]
+        self.truth = examples.one_hot(rows)
+        refused: dict[int, str] = {}
+        parts = [np.asarray(model.predict_on_batch(pixels.astype(np.float32)), np.float32)
+                 for _, pixels in pixel_batches(self.paths, self.size, 32, refused)]
+        if refused or not parts:
+            reason = next(iter(refused.values()), "there are none")
+            raise DataError(f"pictures to compare on are gone from {examples.source}: {reason}",
+                            "the files that the model was made from", "give the data again")
+        self.logits = np.concatenate(parts)
+
+    def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
+        """Measure one artifact's logits, [rows, classes], against Keras', and hold it to its bound."""
+        difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
+        agreement = float((_top(logits) == _top(self.logits)).mean())
+        change = self._accuracy(logits) - self._accuracy(self.logits)
+        if kind in RELATIVE:
+            largest = max(1.0, float(np.abs(self.logits).max()))
+            bound = f"logits within {RELATIVE[kind]:.0%} of the largest, {largest:.1f}"
+            kept = difference <= RELATIVE[kind] * largest
+        elif kind in LOGITS:
+            bound, kept = f"logits within {LOGITS[kind]:g}", difference <= LOGITS[kind]
+        else:
+            least = AGREEMENT[kind]
+            bound = f"{least:.0%} of top labels, accuracy within {ACCURACY * 100:g} point"
+            kept = agreement >= least and abs(change) <= ACCURACY + 1e-9
+        return Parity(kind, len(logits), difference, agreement, change, size, milliseconds, bound, kept)
+
+    def _accuracy(self, logits: NDArray[np.float32]) -> float:
+        return float((self.truth[np.arange(len(logits)), _top(logits)] > 0).mean())
+
+
+def _top(logits: NDArray[np.float32]) -> NDArray[np.intp]:
+    return logits.argmax(axis=1)
+
+
+def compare_saved_model(reference: Reference, folder: Path) -> Parity:
+    """The reloaded SavedModel, fed the decoded pixels for its logits and the raw files for its top labels."""
+    loaded = tf.saved_model.load(str(folder))
+    serve, tensor = loaded.signatures["serving_default"], loaded.signatures["tensor"]
+    logits, took, raw_top = [], 0.0, []
+    for start in range(0, len(reference.paths), 32):
+        files = [Path(path).read_bytes() for path in reference.paths[start:start + 32]]
+        begun = time.perf_counter()
+        answer = serve(image_bytes=tf.constant(files))
+        took += time.perf_counter() - begun
+        raw_top.append(np.asarray(answer["probabilities"]).argmax(axis=1))
+    for _, pixels in pixel_batches(reference.paths, reference.size, 32, {}):
+        logits.append(np.asarray(tensor(images=tf.constant(pixels))["logits"]))
+    found = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), 1000 * took / len(reference.paths))
+    by_raw = float((np.concatenate(raw_top) == _top(reference.logits)).mean())
+    if by_raw < 1.0:  # the raw files must give the labels that the pixels give, to the last one
+        found = Parity(**{**found.__dict__, "agreement": by_raw, "kept": False})
+    return found
+
+
+def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
+    """One TFLite file, fed the decoded pixels of the same files one by one."""
+    run: Callable[..., dict[str, Any]] = Interpreter(content, threads=os.cpu_count() or 1)
+    logits, took = [], 0.0
+    for _, pixels in pixel_batches(reference.paths, reference.size, 32, {}):
+        for one in pixels:
+            begun = time.perf_counter()
+            logits.append(run(one)["logits"])
+            took += time.perf_counter() - begun
+    return reference.compare(kind, np.stack(logits), len(content), 1000 * took / len(logits))
+
+
+def _bytes(folder: Path) -> int:
+    files: Sequence[Path] = [folder / "saved_model.pb", *(folder / "variables").iterdir()]
+    return sum(path.stat().st_size for path in files)

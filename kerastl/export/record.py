@@ -1,0 +1,66 @@
+"""The run record: everything a run found out, as one JSON document. What `--json` prints is what run.json holds."""
+
+from dataclasses import asdict
+from typing import Any
+
+from kerastl.backbones import Backbone
+from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
+from kerastl.evaluation.metrics import Evaluation
+from kerastl.export.export import Exported
+from kerastl.features.compute import Features
+from kerastl.runtime import Runtime, machine
+from kerastl.training.fine_tune import Tuned
+from kerastl.training.fit import Fitted
+
+
+def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features, fitted: Fitted,
+               evaluation: Evaluation, exported: Exported, runtime: Runtime, tuned: Tuned | None = None,
+               seconds: dict[str, float]) -> dict[str, Any]:
+    """Put together what the steps of a recipe returned. `seconds` holds at least `export` and `total`."""
+    examples = features.examples
+    return {
+        "kind": examples.kind,
+        "backbone": backbone.name,
+        "weights": backbone.weights,
+        "weights_hash": backbone.weights_hash,
+        "random_weights": backbone.random,
+        "input_size": backbone.size,
+        "preprocessing": backbone.spec.preprocessing,
+        "head": fitted.name,
+        "head_settings": fitted.settings,
+        "curve": list(fitted.curve),
+        "classes": list(examples.classes),
+        "counts": examples.counts(),
+        "multi_label": examples.multi_label,
+        **_sizes(examples),
+        "left_out": [asdict(one) for one in examples.left_out],
+        "test": {**asdict(evaluation), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
+                 else "temperature fitted on the validation rows"},
+        "temperature": evaluation.temperature,
+        "unfrozen": asdict(tuned) if tuned else None,
+        "engine": "tensorflow",
+        "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
+                     "rate": features.computed / features.seconds if features.computed else None},
+        "precision": runtime.precision,
+        "precision_reason": runtime.precision_reason,
+        "xla": runtime.xla,
+        "xla_reason": runtime.xla_reason,
+        "seed": runtime.seed,
+        "parity": [asdict(one) for one in exported.parity],
+        "breaches": list(exported.breaches),
+        "seconds": {"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
+                    **seconds},
+        "machine": machine(),
+        "config": config,
+    }
+
+
+def _sizes(examples: Examples) -> dict[str, Any]:
+    """Rows on each side. Cross-validated rows all train the shipped head, and each is judged once by another."""
+    split = examples.split
+    assert split is not None
+    about = {"split": split.mode, "split_reason": split.reason}
+    if split.mode == "cv":
+        return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}
+    return {"n_train": len(split.rows(TRAIN)), "n_validation": len(split.rows(VALIDATION)),
+            "n_test": len(split.rows(TEST)), **about}

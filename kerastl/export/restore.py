@@ -1,0 +1,78 @@
+"""A version's model and data again, for exporting and verifying it later."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, LeftOut, Split
+from kerastl.data.sources import read_images
+from kerastl.errors import DataError, ModelError
+
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+
+def keras_model(folder: Path) -> tuple[Any, Any, Any]:
+    """The spliced model, its backbone and its head, from model.keras. Raises ModelError when it does not load."""
+    import keras
+
+    try:
+        model = keras.models.load_model(folder / "model.keras", compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / 'model.keras'} does not load: {str(error).splitlines()[0][:200]}",
+                         "the file that `kerastl run` wrote", "copy the version's folder again") from error
+    _, backbone, head = model.layers
+    return model, backbone, head
+
+
+def split_of(folder: Path) -> dict[str, str]:
+    """Which part each content hash had: "train", "validation", "test" or "fold N"."""
+    lines = (folder / "split.csv").read_text().splitlines()[1:]
+    return dict((line.partition(",")[0], line.partition(",")[2]) for line in lines)
+
+
+def as_the_model_knows(examples: Examples, run: dict[str, Any]) -> Examples:
+    """The same rows with the model's classes in the model's order; rows of other classes are left out, by name.
+
+    Raises DataError when no row is left, or one side has several labels and the other one.
+    """
+    classes = tuple(run["classes"])
+    if examples.multi_label != run["multi_label"]:
+        kinds = {True: "several labels a row", False: "one label a row"}
+        raise DataError(f"{examples.source} has {kinds[examples.multi_label]}", kinds[run["multi_label"]],
+                        "use data labelled as the model's were")
+    unknown = tuple(LeftOut(name, "the model has no such class") for name in examples.classes if name not in classes)
+    place = np.array([classes.index(name) if name in classes else -1 for name in examples.classes])
+    if examples.multi_label:
+        targets = np.zeros((len(examples), len(classes)), np.int64)
+        targets[:, place[place >= 0]] = examples.targets[:, place >= 0]
+        known = np.arange(len(examples))
+    else:
+        targets = place[examples.targets]
+        known = np.flatnonzero(targets >= 0)
+    if not len(known):
+        raise DataError(f"no class of {examples.source} is one of the model's: {', '.join(examples.classes)}",
+                        f"some of {', '.join(classes)}", "check the source, or the model")
+    rest = replace(examples, classes=classes, targets=targets.astype(np.int64)).take(known)
+    return replace(rest, left_out=examples.left_out + unknown)
+
+
+def examples_of(folder: Path, run: dict[str, Any], *, data: str | None = None, data_dir: str | None = None,
+                cache_dir: Path | None = None) -> Examples:
+    """The rows that a version was made from, each on its side, read again from their source or from `data`.
+
+    Raises DataError when none of them is there any more.
+    """
+    source = data or run["config"]["data"]
+    parts = split_of(folder)
+    data_dir = data_dir or run["config"].get("data_dir")
+    found = read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
+    rows = [row for row, one in enumerate(found.ids) if one in parts]
+    if not rows:
+        raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was made from", "those rows",
+                        "give where they are now: --data SOURCE")
+    examples = as_the_model_knows(found.take(rows), run)
+    given = [parts[one] for one in examples.ids]
+    part = [int(one.removeprefix("fold ")) if one.startswith("fold ") else PARTS[one] for one in given]
+    return replace(examples, split=Split(run["split"], run["split_reason"], np.array(part, dtype=np.int8)))

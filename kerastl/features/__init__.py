@@ -1,0 +1,1 @@
+"""Features of examples: computed once, kept in a cache on disk."""

@@ -1,0 +1,205 @@
+"""The feature cache: rows on disk, addressed by what they were computed from and with.
+
+A space is a folder named by the hash of everything that decides a row's numbers except the example itself: backbone,
+weights, preprocessing, tap, pooling, compute kind. It holds segments, each two files: `NAME.rows.npy`, the numbers, and
+`NAME.ids.npy`, the content hashes. A segment is written aside, synced and renamed, the ids last; it exists when its ids
+do. So a killed run leaves no torn row, and processes may share a space without locks: the worst is a row stored twice.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from kerastl.errors import OptionError
+
+DEFAULT_LIMIT = 10 * 2**30  # bytes
+STALE = 24 * 3600  # seconds after which a file that was never finished is taken for a dead run's
+
+
+@dataclass(frozen=True)
+class SpaceKey:
+    """What decides the numbers of a row, beside the example."""
+
+    backbone: str
+    weights_hash: str
+    preprocessing: str
+    tap: str
+    pooling: str
+    compute: str  # float32 | bfloat16 | ...: rows of different kinds never mix
+    dim: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name: the backbone's, for people, and a hash."""
+        digest = hashlib.blake2b(json.dumps(asdict(self), sort_keys=True).encode(), digest_size=8).hexdigest()
+        readable = "".join(c if c.isalnum() else "_" for c in self.backbone)[-40:]
+        return f"{readable}-{self.compute}-{digest}"
+
+
+def default_dir() -> Path:
+    """The user's cache directory by the platform's convention."""
+    return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
+
+
+def chosen_dir(cache_dir: str | None) -> Path:
+    """The cache directory asked for, or the default. Raises OptionError when it cannot be made or is a file."""
+    path = Path(cache_dir) if cache_dir else default_dir()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"--cache-dir {path}: {error.strerror}", "a folder that can be written to", "choose another"
+                          ) from error
+    return path
+
+
+class Space:
+    """The rows of one key. Opening reads the ids; rows stay on disk, memory-mapped."""
+
+    def __init__(self, cache_dir: Path, key: SpaceKey) -> None:
+        self.key = key
+        self.folder = cache_dir / "features" / key.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / "space.json"
+        if not about.exists():
+            write_whole(about, json.dumps(asdict(key), indent=1).encode())
+        self._where: dict[bytes, tuple[int, int]] = {}
+        self._segments: list[NDArray[np.float32]] = []
+        self._seen: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in segments that appeared since. One that vanishes meanwhile (evicted) counts as not there."""
+        for path in sorted(self.folder.glob("*.ids.npy")):
+            name = path.name.removesuffix(".ids.npy")
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            try:
+                ids = np.load(path)
+                rows = np.load(self.folder / f"{name}.rows.npy", mmap_mode="r")
+            except FileNotFoundError:
+                continue
+            if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), self.key.dim):
+                raise OptionError(f"cache segment {path} does not fit its space", "segments that kerastl wrote",
+                                  "clear it: kerastl cache --clear")
+            number = len(self._segments)
+            self._segments.append(rows)
+            self._where.update((bytes(one), (number, i)) for i, one in enumerate(ids))
+            os.utime(path)  # used now: eviction takes the longest unused first
+
+    def __contains__(self, content_hash: str) -> bool:
+        return bytes.fromhex(content_hash) in self._where
+
+    def gather(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """The rows of these ids, in this order: [len(ids), dim] float32. Raises KeyError for one that is missing."""
+        places = np.array([self._where[bytes.fromhex(one)] for one in ids], dtype=np.int64).reshape(-1, 2)
+        out = np.empty((len(ids), self.key.dim), dtype=np.float32)
+        for number in np.unique(places[:, 0]):
+            chosen = np.flatnonzero(places[:, 0] == number)
+            out[chosen] = self._segments[number][places[chosen, 1]]
+        return out
+
+    def append(self, ids: Sequence[str], rows: NDArray[np.float32]) -> None:
+        """Store rows as one segment: either all of them are there after, or none."""
+        if not ids:
+            return
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        keys = np.frombuffer(b"".join(bytes.fromhex(one) for one in ids), dtype="V16")
+        _save(self.folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=np.float32))
+        _save(self.folder / f"{name}.ids.npy", keys)
+        self.refresh()
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    partial = path.with_suffix(".part")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees the old content or the new, never a part."""
+    partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+    try:
+        partial.write_bytes(content)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SpaceUse:
+    """What `kerastl cache` shows of one space."""
+
+    name: str
+    backbone: str
+    compute: str
+    rows: int
+    bytes: int
+    last_used: float  # seconds since 1970
+
+
+def usage(cache_dir: Path) -> list[SpaceUse]:
+    """Every space there, largest first."""
+    found = []
+    for about in (cache_dir / "features").glob("*/space.json"):
+        key = json.loads(about.read_text())
+        ids = list(about.parent.glob("*.ids.npy"))
+        rows = sum(max(0, path.stat().st_size - 128) // 16 for path in ids)
+        size = sum(path.stat().st_size for path in about.parent.iterdir())
+        last = max((path.stat().st_mtime for path in ids), default=about.stat().st_mtime)
+        found.append(SpaceUse(about.parent.name, key["backbone"], key["compute"], rows, size, last))
+    return sorted(found, key=lambda space: -space.bytes)
+
+
+def clear(cache_dir: Path) -> int:
+    """Remove what kerastl keeps there (features, unpacked TFDS pictures, unfinished fine-tuning). Returns bytes freed.
+
+    Nothing else in the folder is touched."""
+    freed = 0
+    for name in ("features", "tfds", "fine_tune"):
+        folder = cache_dir / name
+        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
+def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
+    """Remove the segments unused for longest until the features take at most `limit` bytes. Returns bytes freed.
+
+    A process that has a segment open keeps reading it: the file goes when the last reader closes it.
+    """
+    folder = cache_dir / "features"
+    now = time.time()
+    for partial in folder.glob("*/*.part"):
+        if now - partial.stat().st_mtime > STALE:
+            partial.unlink(missing_ok=True)
+    segments = []
+    for ids in folder.glob("*/*.ids.npy"):
+        rows = ids.with_name(ids.name.replace(".ids.npy", ".rows.npy"))
+        if rows.exists():
+            segments.append((ids.stat().st_mtime, ids.stat().st_size + rows.stat().st_size, ids, rows))
+    total, freed = sum(size for _, size, _, _ in segments), 0
+    for _, size, ids, rows in sorted(segments):
+        if total - freed <= limit:
+            break
+        ids.unlink(missing_ok=True)  # ids first: without them the segment is not there
+        rows.unlink(missing_ok=True)
+        freed += size
+    return freed

@@ -1,0 +1,165 @@
+"""The feature pass: pictures through the frozen backbone, once. Rows go to the cache; what is there is not computed."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kerastl.backbones import Backbone
+from kerastl.data.batches import pixel_batches
+from kerastl.data.examples import Examples
+from kerastl.data.images import VERSION as DECODER
+from kerastl.errors import DataError
+from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
+from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
+from kerastl.runtime import Runtime, machine
+
+BATCH = 32
+SEGMENT_SECONDS = 20.0  # a kill loses at most this much work
+SEGMENT_ROWS = 4096
+POLICY = {kind: policy for policy, kind in COMPUTE.items()}
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of examples, one row each, on disk. `examples` are those that could be decoded."""
+
+    examples: Examples
+    dim: int
+    compute: str  # kind of the rows that train: float32, bfloat16, float16
+    word: str  # which graph computed them, and why
+    computed: int  # rows that were not in the cache
+    seconds: float
+    space: Space
+    judged_space: Space  # float32 rows, for judging what will be exported
+
+    def rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Rows to train on. indices: [n] -> [n, dim] float32."""
+        return self.space.gather([self.examples.ids[i] for i in indices])
+
+    def judged_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The same in float32, as the export computes. indices: judged rows, [n] -> [n, dim] float32."""
+        return self.judged_space.gather([self.examples.ids[i] for i in indices])
+
+
+def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: Path,
+                     batch_size: int = BATCH, cache_limit: int = DEFAULT_LIMIT) -> Features:
+    """Features of every example, from the cache or computed; examples that do not decode are left out, with reasons.
+
+    Rows that judge are computed in float32, for that is what is exported. So small data, cross-validated, are computed
+    in float32 alone, unless `runtime.precision` was asked for by name. Without a split no row judges.
+    Raises DataError when too little is left.
+    """
+    start = time.perf_counter()
+    n = len(examples)
+    judged = examples.split.judged if examples.split else np.arange(0)
+    training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
+    kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
+    first = _Pass(examples, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)
+    first.fill(training, cache_dir)
+    second = _Pass(examples, backbone, _space(cache_dir, backbone, "float32"), runtime.xla, batch_size)
+    second.fill(judged, cache_dir)
+    refused = first.refused | second.refused
+    if len(refused) == n:
+        raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
+                        "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
+    evict(cache_dir, cache_limit)
+    return Features(
+        examples.without(refused) if refused else examples, backbone.dim, first.space.key.compute,
+        f"{word}; {first.word}", first.computed + second.computed, time.perf_counter() - start, first.space,
+        second.space,
+    )
+
+
+def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
+    preprocessing = f"{backbone.size} {backbone.spec.preprocessing} decoder {DECODER}"
+    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, "top", "mean", compute,
+                                     backbone.dim))
+
+
+def _compute_kind(examples: Examples, backbone: Backbone, runtime: Runtime, all_judge: bool,
+                  cache_dir: Path) -> tuple[str, str]:
+    """What to compute in, and why. bfloat16 on a CPU must have been measured to be quicker here."""
+    kind = COMPUTE[runtime.precision]
+    if runtime.explicit_precision or kind == "float32":
+        return kind, f"{kind}: {runtime.precision_reason}"
+    if all_judge:
+        return "float32", "float32: every row judges, and the export computes in float32"
+    if kind != "bfloat16":
+        return kind, f"{kind}: {runtime.precision_reason}"
+    ratio = _bfloat16_ratio(examples, backbone, cache_dir)
+    if ratio < 1.0:
+        return "float32", f"float32: bfloat16 was tried here and ran at {ratio:.2f} times its rate"
+    return kind, f"bfloat16: ran at {ratio:.2f} times the rate of float32 here"
+
+
+def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> float:
+    """The speed ratio for this processor and backbone: measured the first time, then kept in the cache."""
+    path = cache_dir / "bfloat16-speed.json"
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    here = machine()
+    name = f"{here['processor']}, {here['cores']} cores, TensorFlow {tf.__version__}, {backbone.name}"
+    if name not in known:
+        first = next(pixel_batches(examples.items, backbone.size, BATCH, {}), None)
+        if first is None:
+            return 0.0
+        known[name] = speed_ratio(backbone.model, first[1])
+        write_whole(path, json.dumps(known, indent=1).encode())
+    return known[name]
+
+
+class _Pass:
+    """One pass into one space; what it learns on the way is what it is asked for after."""
+
+    def __init__(self, examples: Examples, backbone: Backbone, space: Space, xla: bool, batch_size: int) -> None:
+        self.examples, self.backbone, self.space, self.xla, self.batch_size = examples, backbone, space, xla, batch_size
+        self.refused: dict[int, str] = {}  # by row
+        self.computed = 0
+        self.word = "every row was in the cache"
+
+    def fill(self, rows: NDArray[np.intp], cache_dir: Path) -> None:
+        """Compute what the space lacks of these rows."""
+        ids, items = self.examples.ids, self.examples.items
+        first_of: dict[str, int] = {}
+        for row in rows.tolist():
+            first_of.setdefault(ids[row], row)
+        todo = [row for one, row in first_of.items() if one not in self.space]
+        refused: dict[int, str] = {}
+        paths = [items[row] for row in todo]
+        first = next(pixel_batches(paths, self.backbone.size, self.batch_size, refused), None)
+        if first is not None:
+            engine, self.word = checked_engine(self.backbone.model, first[1], POLICY[self.space.key.compute], self.xla)
+            if engine.compute != self.space.key.compute:  # it fell back: its rows belong elsewhere
+                self.space = _space(cache_dir, self.backbone, engine.compute)
+                todo, refused = [row for one, row in first_of.items() if one not in self.space], {}
+            self._run(engine, todo, refused)
+        bad = {ids[todo[place]]: reason for place, reason in refused.items()}
+        self.refused = {row: bad[ids[row]] for row in rows.tolist() if ids[row] in bad}
+        self.computed = len(todo) - len(bad)
+
+    def _run(self, engine: Engine, todo: list[int], refused: dict[int, str]) -> None:
+        ids = [self.examples.ids[row] for row in todo]
+        pending: list[tuple[list[str], NDArray[np.float32]]] = []
+        written = time.monotonic()
+
+        def flush() -> None:
+            if pending:
+                self.space.append([one for some, _ in pending for one in some], np.concatenate([r for _, r in pending]))
+                pending.clear()
+
+        paths = [self.examples.items[row] for row in todo]
+        with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=" pictures") as bar:
+            try:
+                for places, batch in pixel_batches(paths, self.backbone.size, self.batch_size, refused, bar.update):
+                    pending.append(([ids[place] for place in places], engine.run(batch)))
+                    enough = sum(len(some) for some, _ in pending) >= SEGMENT_ROWS
+                    if enough or time.monotonic() - written > SEGMENT_SECONDS:
+                        flush()
+                        written = time.monotonic()
+            finally:
+                flush()  # also on Ctrl-C: what is computed is kept

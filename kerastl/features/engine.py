@@ -1,0 +1,146 @@
+"""The feature pass's graph: the backbone with its weights folded in as constants, in bfloat16 where that is quick.
+
+The first batch is compared with the plain Keras model; where they differ, the plain graph is used, and said.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+Pixels = NDArray[np.uint8]  # [batch, size, size, 3]
+Rows = NDArray[np.float32]  # [batch, dim]
+
+FOLD_LIMIT = 1_500_000_000  # bytes of weights: a graph is a protobuf, and those end at 2 GB
+LEAST_COSINE = 0.999
+COMPUTE = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A graph for the pass. `run` takes [batch, size, size, 3] uint8 and gives [batch, dim] float32."""
+
+    run: Callable[[Pixels], Rows]
+    compute: str  # float32 | bfloat16 | float16
+    graph: str  # folded | xla | plain
+
+
+@contextmanager
+def _bfloat16_graphs() -> Iterator[None]:
+    """Within: TensorFlow rewrites CPU graphs to multiply in bfloat16. The option is global, so it is put back."""
+    name = "auto_mixed_precision_onednn_bfloat16"
+    before = tf.config.optimizer.get_experimental_options().get(name, False)
+    tf.config.optimizer.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
+
+
+def make_engine(model: Any, precision: str = "float32", xla: bool = False) -> Engine:
+    """The quickest graph for a backbone. precision: a Keras policy name; xla: compile the graph with XLA.
+
+    model: [batch, size, size, 3] float32 in [0, 255] -> [batch, dim] float32.
+    """
+    compute = COMPUTE[precision]
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    if xla or compute == "float16" or (gpu and compute != "float32"):
+        twin = model if compute == "float32" else in_policy(model, precision)
+        function = tf.function(_call(twin), input_signature=[_pixels(model)], jit_compile=xla, autograph=False)
+        return Engine(lambda batch: np.asarray(function(batch), np.float32), compute, "xla" if xla else "plain")
+    if _bytes(model) > FOLD_LIMIT:
+        return plain_engine(model)
+    function = tf.function(_call(model), input_signature=[_pixels(model)], autograph=False).get_concrete_function()
+    folded = convert_variables_to_constants_v2(function)
+
+    def run(batch: Pixels) -> Rows:
+        if compute == "float32":
+            return np.asarray(folded(tf.constant(batch))[0], np.float32)
+        with _bfloat16_graphs():
+            return np.asarray(folded(tf.constant(batch))[0], np.float32)
+
+    return Engine(run, compute, "folded")
+
+
+def plain_engine(model: Any) -> Engine:
+    """The Keras model as it is, float32."""
+    return Engine(lambda batch: np.asarray(model.predict_on_batch(batch.astype(np.float32)), np.float32), "float32",
+                  "plain")
+
+
+def checked_engine(model: Any, first: Pixels, precision: str, xla: bool) -> tuple[Engine, str]:
+    """`make_engine`, checked on a first batch against the plain model; with a word on how it went.
+
+    Where a row's cosine is under 0.999 the same graph in float32 is tried, then the plain model, and the word says so.
+    """
+    plain = plain_engine(model)
+    wanted = plain.run(first)
+    trouble = ""
+    for one in dict.fromkeys([(precision, xla), ("float32", False)]):
+        engine = make_engine(model, *one)
+        if engine.graph == "plain" and engine.compute == "float32":
+            break
+        worst = least_cosine(engine.run(first), wanted)
+        if worst >= LEAST_COSINE:
+            return engine, f"{engine.graph} graph, cosine to the plain Keras model >= {worst:.5f}{trouble}"
+        trouble += f"; the {engine.graph} graph in {engine.compute} was off (cosine {worst:.5f}) and is not used"
+    return plain, "the plain Keras model" + trouble
+
+
+def speed_ratio(model: Any, first: Pixels, runs: int = 3) -> float:
+    """How many times as fast the bfloat16 graph runs here as the float32 one: the best of a few runs of each.
+
+    A processor may list bfloat16 instructions and still gain nothing by them, so this is measured, not looked up."""
+    best = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        engine = make_engine(model, precision)
+        engine.run(first)  # compiles
+        took = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            engine.run(first)
+            took.append(time.perf_counter() - start)
+        best[precision] = min(took)
+    return best["float32"] / best["mixed_bfloat16"]
+
+
+def least_cosine(a: Rows, b: Rows) -> float:
+    """The smallest cosine between rows of the same place; 1 where both are zero, 0 where a number is not finite."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return 0.0
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    same = np.where(norms > 0, (x * y).sum(axis=1) / np.where(norms > 0, norms, 1), (x == y).all(axis=1))
+    return float(same.min())
+
+
+def in_policy(model: Any, policy: str) -> Any:
+    """A twin of a model that computes in another Keras policy, with the same weights."""
+    import keras
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        config["dtype"] = policy
+        return layer.__class__.from_config(config)
+
+    twin = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _call(model: Any) -> Callable[[Any], Any]:
+    return lambda pixels: tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+
+def _pixels(model: Any) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
+
+
+def _bytes(model: Any) -> int:
+    return sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)

@@ -1,0 +1,18 @@
+"""One Dense layer: multinomial logistic regression, or one logistic regression a label."""
+
+from typing import Any
+
+from kerastl.heads import Head
+
+
+def build(dim: int, outputs: int) -> Any:
+    """features: [batch, dim] float32 -> logits: [batch, outputs] float32."""
+    import keras
+
+    return keras.Sequential(
+        [keras.Input((dim,), name="features"), keras.layers.Dense(outputs, dtype="float32", name="logits")],
+        name="linear",
+    )
+
+
+HEAD = Head("linear", "logistic regression; solved, so it takes seconds and has one answer", build, convex=True)

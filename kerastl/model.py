@@ -1,0 +1,90 @@
+"""Splicing backbone and head into one model, freezing it, and BatchNorm: all of it is here and nowhere else."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.backbones import Backbone
+from kerastl.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of some rows, which it was not fitted on. logits: [len(rows), classes] float32."""
+
+    rows: NDArray[np.intp]
+    logits: NDArray[np.float32]
+
+
+def splice(backbone: Backbone, head: Any) -> Any:
+    """One keras.Model: images [batch, size, size, 3] float32 in [0, 255] -> logits [batch, outputs] float32.
+
+    The backbone is frozen. Raises OptionError when the head takes features of another width.
+    """
+    import keras
+
+    if head.input_shape[-1] != backbone.dim:
+        raise OptionError(f"a head for {head.input_shape[-1]} features on {backbone.name}",
+                          f"a head for {backbone.dim} features", "build it with the backbone's dim")
+    freeze(backbone.model)
+    images = keras.Input((backbone.size, backbone.size, 3), name="images")
+    logits = head(backbone.model(images, training=False))
+    return keras.Model(images, logits, name=f"{backbone.model.name}_{head.name}")
+
+
+def freeze(model: Any) -> None:
+    """No weight of the model trains, and BatchNorm uses its stored statistics."""
+    model.trainable = False
+
+
+def unfreeze(backbone: Backbone, n: int) -> list[str]:
+    """Let the last `n` blocks of a backbone train; BatchNorm keeps its stored statistics and does not.
+
+    Returns the names of the layers that train. Raises OptionError when there are fewer blocks than that.
+    """
+    import keras
+
+    found = blocks(backbone)
+    if n > len(found):
+        raise OptionError(f"--unfreeze {n}", f"at most {len(found)}, the blocks of {backbone.name}", "unfreeze fewer")
+    chosen = {id(layer) for block in found[len(found) - n:] for layer in block}
+    backbone.model.trainable = True  # a frozen parent freezes all below, so the leaves decide
+    names = []
+    for layer in leaves(backbone.model):
+        layer.trainable = id(layer) in chosen and not isinstance(layer, keras.layers.BatchNormalization)
+        if layer.trainable and layer.weights:
+            names.append(layer.name)
+    return names
+
+
+def blocks(backbone: Backbone) -> list[list[Any]]:
+    """The backbone's layers that have weights, in blocks from input to output. A block ends with a layer whose name
+    matches the spec's pattern; what follows the last match is a block of its own."""
+    pattern = re.compile(backbone.spec.blocks)
+    found: list[list[Any]] = [[]]
+    for layer in leaves(backbone.model):
+        if layer.weights:
+            found[-1].append(layer)
+        if pattern.fullmatch(layer.name):
+            found.append([])
+    return [block for block in found if block]
+
+
+def leaves(model: Any) -> Iterator[Any]:
+    """The layers of a model in order, those of models nested in it in their place."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from leaves(layer)
+        else:
+            yield layer
+
+
+def answers_of(model: Any, inputs: NDArray[Any], batch_size: int = 1024) -> NDArray[np.float32]:
+    """A model's outputs for many inputs, batch by batch. inputs: [n, ...] -> [n, outputs] float32."""
+    parts = [np.asarray(model(inputs[i:i + batch_size], training=False), np.float32)
+             for i in range(0, len(inputs), batch_size)]
+    return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)

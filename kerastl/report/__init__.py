@@ -1,0 +1,1 @@
+"""What a run found out, for people: report.html and the model card."""

@@ -1,0 +1,98 @@
+"""report.html, one file that needs no network, and MODEL_CARD.md. Whatever comes from data is escaped."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import tensorflow as tf
+from markupsafe import Markup
+
+from kerastl.backbones import spec_of
+from kerastl.data.batches import decode_file
+from kerastl.data.examples import Examples
+from kerastl.export.bundle import Version, write_json
+from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
+
+THUMBNAIL = 132  # pixels
+MOST_CLASSES = 60  # a larger confusion matrix cannot be read
+
+
+def write_report(version: Version, run: dict[str, Any], examples: Examples, *, name: str) -> dict[str, Any]:
+    """Write run.json, report.html and MODEL_CARD.md into a version. Returns the run record with its version and path.
+
+    examples: the rows that the record's mistakes are among, by origin, for their thumbnails.
+    """
+    run = {**run, "name": name, "version": version.number, "path": str(version.folder.parent / str(version.number))}
+    run = json.loads(json.dumps(run))  # tuples become lists, as they will be when read again
+    write_json(version.folder / "run.json", run)
+    (version.folder / "report.html").write_text(report_html(run, examples), encoding="utf-8")
+    (version.folder / "MODEL_CARD.md").write_text(model_card(run), encoding="utf-8")
+    version.about.update(backbone=run["backbone"], weights_hash=run["weights_hash"], config=run["config"])
+    return run
+
+
+def report_html(run: dict[str, Any], examples: Examples) -> str:
+    """The report of a run record as one HTML page."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True)
+    test = run["test"]
+    files = dict(zip(examples.origins, examples.items, strict=True))
+    mistakes = [{**one, "thumbnail": thumbnail(files.get(one["origin"], ""))} for one in test["mistakes"]]
+    readable = len(run["classes"]) <= MOST_CLASSES
+    return environment.get_template("report.html").render(
+        name=run["name"], run=run, mistakes=mistakes, made=datetime.now(UTC).strftime("%d %B %Y"),
+        reliability=Markup(reliability_chart(test["reliability"])), curve=Markup(curve_chart(run["curve"])),
+        tuning=Markup(curve_chart(run["unfrozen"]["history"])) if run["unfrozen"] else "",
+        confusion=confusion_cells(test["confusion"]) if readable else [],
+    )
+
+
+def thumbnail(path: str) -> str:
+    """A picture as the model sees it, as a data address; empty when the file is gone."""
+    pixels = decode_file(path, THUMBNAIL)
+    if isinstance(pixels, str):
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(tf.io.encode_jpeg(pixels, quality=80).numpy()).decode()
+
+
+def model_card(run: dict[str, Any]) -> str:
+    """The model card in Markdown: what it is, what it was judged on, what it must not be used for."""
+    test = run["test"]
+    licence = next((w.licence for w in spec_of(run["backbone"])[0].weights if w.kind == run["weights"]), "unknown")
+    lines = [
+        f"# {_plain(run['name'])}, version {run['version']}",
+        "",
+        *(["**RANDOM WEIGHTS: this model is a test and must not be used.**", ""] if run["random_weights"] else []),
+        f"Classifies a picture as one of {len(run['classes'])} classes: "
+        + ", ".join(_plain(one) for one in run["classes"]) + ".",
+        "",
+        f"- Backbone: {run['backbone']}, {run['weights']} weights (licence: {licence}), "
+        + ("partly unfrozen" if run["unfrozen"] and run["unfrozen"]["kept"] else "frozen"),
+        f"- Head: {run['head']}",
+        f"- Data: {_plain(run['config']['data'])}, {run['n_train']} rows to train on",
+        f"- Input: JPEG, PNG, GIF, BMP or WebP; squashed to {run['input_size']} x {run['input_size']} inside the model",
+        "",
+        "## Judged",
+        "",
+        f"On {test['n']} held-out rows ({run['split']}: {run['split_reason']}):",
+        "",
+        f"- accuracy {test['accuracy']:.3f}, 95% interval {test['accuracy_ci95'][0]:.3f} to "
+        f"{test['accuracy_ci95'][1]:.3f} ({test['interval']})",
+        f"- macro F1 {test['macro_f1']:.3f}, log loss {test['log_loss_calibrated']:.3f}, "
+        f"ECE {test['ece_calibrated']:.3f} (after temperature {run['temperature']:.3f})",
+        "",
+        "## Limits",
+        "",
+        "- It always answers with one of its classes, also for a picture of none of them.",
+        "- The figures hold for pictures like those of the data, and for no others.",
+        "- What the backbone learnt from its own data, biases included, is in its features.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text from data, safe in Markdown."""
+    return "".join("\\" + c if c in "\\`*_{}[]<>()#+!|~" else " " if c in "\r\n" else c for c in text)

@@ -1,0 +1,1 @@
+"""Fitting heads on cached features, and unfreezing the backbone under them."""

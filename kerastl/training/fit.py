@@ -1,0 +1,152 @@
+"""Fitting a head on cached features, and its answers on rows it was not fitted on."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.examples import TRAIN, VALIDATION, Examples
+from kerastl.data.split import carve, folds
+from kerastl.errors import OptionError
+from kerastl.features.compute import Features
+from kerastl.heads import Head, head_of
+from kerastl.model import Answers, answers_of
+from kerastl.runtime import Runtime, free_memory
+from kerastl.training.gradient import train_by_gradient
+from kerastl.training.linear import solve
+
+UNBALANCED = 10.0  # the largest class over the smallest, from which classes are weighted by `auto`
+CLASS_WEIGHTS = ("auto", "none", "balanced")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head and what is known of it. `judged` are answers on rows that it, or its fold's twin, never saw."""
+
+    name: str
+    head: Any  # keras.Model: features [batch, dim] float32 -> logits [batch, outputs] float32
+    judged: Answers
+    validation: Answers | None  # answers on the rows that chose settings; None when cross-validated
+    settings: dict[str, float | str | int]
+    curve: tuple[dict[str, float], ...]  # training curve (epoch, loss, val_loss), or strengths tried (l2, log_loss)
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _How:
+    head: Head
+    runtime: Runtime
+    epochs: int | None
+    batch_size: int
+    class_weights: str
+    label_smoothing: float
+
+
+def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: int | None = None, batch_size: int = 64,
+        class_weights: str = "auto", label_smoothing: float = 0.0) -> Fitted:
+    """Fit a head on the training rows; for cross-validated data one a fold, then the one that ships on all rows.
+
+    Whatever is chosen (L2 strength, epoch) is chosen inside the training rows, or on the validation rows.
+    class_weights: `balanced` weighs rows by the rarity of their class, `auto` does so when the largest class has 10
+    times the rows of the smallest. label_smoothing: in [0, 1). epochs: at most so many.
+    """
+    if class_weights not in CLASS_WEIGHTS:
+        raise OptionError(f"--class-weights {class_weights}", f"one of {', '.join(CLASS_WEIGHTS)}", "leave it out")
+    if not 0 <= label_smoothing < 1:
+        raise OptionError(f"--label-smoothing {label_smoothing}", "a share in [0, 1)", "0.1 is usual")
+    start = time.perf_counter()
+    how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
+    split = features.examples.split
+    assert split is not None, "split the examples before fitting"
+    if split.mode == "cv":
+        fitted = _cross_validate(features, how)
+    else:
+        rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
+        model, settings, curve = _fit_rows(features, rows, validation, how)
+        fitted = Fitted(head, model, _answer(model, features, split.judged),
+                        Answers(validation, answers_of(model, features.rows(validation))), settings, curve, 0.0)
+    return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
+                  time.perf_counter() - start)
+
+
+def _cross_validate(features: Features, how: _How) -> Fitted:
+    split = features.examples.split
+    assert split is not None
+    logits = np.zeros((len(features.examples), len(features.examples.classes)), np.float32)
+    epochs = []
+    for fold in split.folds:
+        model, settings, _ = _fit_rows(features, np.flatnonzero(split.part != fold), None, how)
+        held_out = np.flatnonzero(split.part == fold)
+        logits[held_out] = _answer(model, features, held_out).logits
+        epochs.append(int(settings.get("epochs", 0)))
+    everything = np.arange(len(features.examples))
+    if how.head.convex and _in_memory(features, everything):
+        model, settings, curve = _fit_rows(features, everything, None, how)
+    else:  # no row is left to stop on: train for as long as the folds did in the middle
+        model, settings, curve = _descend(features, everything, None, how, max(1, int(np.median(epochs))))
+    return Fitted(how.head.name, model, Answers(everything, logits), None, settings, curve, 0.0)
+
+
+def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
+    blocks = [answers_of(model, features.judged_rows(rows[i:i + 4096])) for i in range(0, len(rows), 4096)]
+    return Answers(rows, np.concatenate(blocks))
+
+
+def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How
+              ) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
+    """One head on some rows. Without validation rows, settings are chosen on rows held out from these."""
+    if not (how.head.convex and _in_memory(features, rows)):
+        if validation is None:
+            mask = carve(features.examples, rows)
+            rows, validation = rows[~mask], rows[mask]
+        return _descend(features, rows, validation, how, how.epochs)
+    examples = features.examples
+    y, weight = _smoothed(examples, rows, how), _weights(examples, rows, how.class_weights)
+    held_out = []
+    if validation is None:
+        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
+        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
+    found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
+                  validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
+                  else None)
+    model = how.head.build(features.dim, len(examples.classes))
+    model.set_weights([found.kernel, found.bias])
+    settings: dict[str, float | str | int] = {"solver": "L-BFGS", "l2": found.l2, **_said(examples, rows, how)}
+    return model, settings, tuple({"l2": l2, "log_loss": loss} for l2, loss in found.path)
+
+
+def _descend(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How,
+             epochs: int | None) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
+    trained = train_by_gradient(how.head, features, rows, validation,
+                                _weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
+                                batch_size=how.batch_size, label_smoothing=how.label_smoothing)
+    said = _said(features.examples, rows, how)
+    return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said}, trained.history
+
+
+def _said(examples: Examples, rows: NDArray[np.intp], how: _How) -> dict[str, float | str | int]:
+    balanced = not np.allclose(_weights(examples, rows, how.class_weights), 1.0)
+    return {"class_weights": "balanced" if balanced else "none", "label_smoothing": how.label_smoothing}
+
+
+def _weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray[np.float32]:
+    """The loss weight of each row, [len(rows)], with mean 1."""
+    counts = examples.one_hot(rows).sum(axis=0)
+    present = counts[counts > 0]
+    if how == "none" or examples.multi_label or (how == "auto" and present.max() < UNBALANCED * present.min()):
+        return np.ones(len(rows), np.float32)
+    each = len(rows) / (len(present) * counts.clip(1))
+    return each[examples.targets[rows]].astype(np.float32)
+
+
+def _smoothed(examples: Examples, rows: NDArray[np.intp], how: _How) -> NDArray[np.float32]:
+    y, share = examples.one_hot(rows), how.label_smoothing
+    even = 0.5 if examples.multi_label else 1 / y.shape[1]
+    return (y * (1 - share) + share * even).astype(np.float32)
+
+
+def _in_memory(features: Features, rows: NDArray[np.intp]) -> bool:
+    """Whether the solver's copies of these rows fit into half of what memory is free."""
+    return len(rows) * features.dim * 4 * 4 < free_memory() / 2

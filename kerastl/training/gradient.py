@@ -1,0 +1,88 @@
+"""Heads trained by gradient descent on cached features: tf.data and Keras, rows read from disk batch by batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.features.compute import Features
+from kerastl.heads import Head
+from kerastl.model import freeze
+from kerastl.runtime import Runtime, dtype_policy
+
+MAX_EPOCHS = 100
+PATIENCE = 10
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head with its weights, in float32, and how it got there."""
+
+    head: Any  # keras.Model: [batch, dim] -> [batch, outputs]
+    epochs: int  # how many the kept weights had
+    history: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, and val_loss where there were validation rows
+
+
+def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+                      weight: NDArray[np.float32], runtime: Runtime, *, epochs: int | None = None, batch_size: int = 64,
+                      label_smoothing: float = 0.0) -> Trained:
+    """Train a head on cached rows. weight: [len(rows)], the loss weight of each.
+
+    With validation rows, training stops when their loss has not improved for 10 epochs and the best weights are kept;
+    without, it runs for `epochs` and keeps the last.
+    """
+    import keras
+
+    examples = features.examples
+    outputs = len(examples.classes)
+    keras.utils.set_random_seed(runtime.seed)
+    with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
+        model = head.build(features.dim, outputs)
+    loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    if examples.multi_label:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    model.compile(keras.optimizers.AdamW(RATE, weight_decay=1e-2), loss, jit_compile=runtime.xla)
+    train = _dataset(features, rows, weight, batch_size, seed=runtime.seed)
+    steps = -(-len(rows) // batch_size)
+    callbacks, data, val_steps = [], None, None
+    if validation is not None:
+        data = _dataset(features, validation, np.ones(len(validation), np.float32), batch_size)
+        val_steps = -(-len(validation) // batch_size)
+        callbacks = [keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)]
+    record = model.fit(train, epochs=epochs or MAX_EPOCHS, steps_per_epoch=steps, validation_data=data,
+                       validation_steps=val_steps, callbacks=callbacks, shuffle=False, verbose=0).history
+    history = tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
+                    for i in range(len(record["loss"])))
+    best = int(np.argmin(record["val_loss"])) + 1 if validation is not None else len(history)
+    return Trained(_in_float32(head, model, features.dim, outputs), best, history)
+
+
+def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.float32], batch_size: int,
+             seed: int | None = None) -> Any:
+    """(features, targets, weights) batches without end, reshuffled each time through when seeded."""
+    examples = features.examples
+
+    def batches() -> Iterator[tuple[Any, Any, Any]]:
+        generator = np.random.default_rng(seed)
+        while True:
+            order = generator.permutation(len(rows)) if seed is not None else np.arange(len(rows))
+            for start in range(0, len(order), batch_size):
+                chosen = order[start:start + batch_size]
+                yield features.rows(rows[chosen]), examples.one_hot(rows[chosen]), weight[chosen]
+
+    outputs = len(examples.classes)
+    signature = (tf.TensorSpec([None, features.dim], tf.float32), tf.TensorSpec([None, outputs], tf.float32),
+                 tf.TensorSpec([None], tf.float32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+
+
+def _in_float32(head: Head, model: Any, dim: int, outputs: int) -> Any:
+    with dtype_policy("float32"):
+        twin = head.build(dim, outputs)
+    twin.set_weights(model.get_weights())
+    freeze(twin)
+    return twin

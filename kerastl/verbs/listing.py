@@ -1,0 +1,124 @@
+"""What there is: `kerastl backbones`, `heads`, `recipes`; and what is kept: `kerastl cache`."""
+
+import ast
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import kerastl.cli
+from kerastl.entry import table
+from kerastl.features import cache as feature_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackbonesConfig:
+    """Lists the backbones."""
+
+    json: bool = False  # print one JSON document
+
+
+def backbones(config: BackbonesConfig) -> dict[str, Any]:
+    """Every backbone, with where its weights come from and whether they are on this machine."""
+    from kerastl.backbones import specs
+
+    return {"backbones": [
+        {"name": spec.name, "summary": spec.summary, "input": spec.size or None, "features": spec.dim or None,
+         "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
+         "weights": [{"kind": one.kind, "from": one.origin, "licence": one.licence, "here": one.find() is not None}
+                     for one in spec.weights]}
+        for spec in specs().values()]}
+
+
+def show_backbones(result: dict[str, Any]) -> str:
+    """As a table."""
+    rows = [("backbone", "input", "features", "parameters", "weights", "here", "licence")]
+    for one in result["backbones"]:
+        for weights in one["weights"]:
+            rows.append((one["name"], str(one["input"] or "by preset"), str(one["features"] or "by preset"),
+                         f"{one['parameters'] / 1e6:.1f} M" if one["parameters"] else "by preset", weights["kind"],
+                         "yes" if weights["here"] else "no", weights["licence"]))
+    notes = [f"{one['name']} {w['kind']}: {w['from']}" for one in result["backbones"] for w in one["weights"]]
+    return "\n".join([table(rows), "", *notes, "any: --weights none (random, for tests), or --weights FILE"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    """Lists the heads."""
+
+    json: bool = False  # print one JSON document
+
+
+def heads(config: HeadsConfig) -> dict[str, Any]:
+    """Every head, in a line."""
+    from kerastl.heads import heads as all_heads
+
+    return {"heads": [{"name": head.name, "summary": head.summary, "convex": head.convex}
+                      for head in all_heads().values()]}
+
+
+def show_heads(result: dict[str, Any]) -> str:
+    """As a table."""
+    return table([("head", "what it is"), *((one["name"], one["summary"]) for one in result["heads"])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesConfig:
+    """Lists the recipes, or copies one here."""
+
+    copy: str | None = None  # write this recipe into the current folder, to change it
+    json: bool = False  # print one JSON document
+
+
+def recipes(config: RecipesConfig) -> dict[str, Any]:
+    """Every recipe with its first line and what was measured with it."""
+    if config.copy:
+        return kerastl.cli.copy_recipe(config.copy, Path("."))
+    found = []
+    for name, path in kerastl.cli.recipes().items():
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        measured = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Measured:")]
+        found.append({"name": name, "summary": text.splitlines()[0] if text else "",
+                      "measured": measured[0] if measured else "", "path": str(path)})
+    return {"recipes": found}
+
+
+def show_recipes(result: dict[str, Any]) -> str:
+    """As a table, or where the copy is."""
+    if "copied" in result:
+        return f"copied to {result['copied']}; run it: python {result['copied']} --help"
+    return table([("recipe", "what it does"), *((one["name"], one["summary"]) for one in result["recipes"])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """Shows what is kept on disk, or clears it."""
+
+    clear: bool = False  # remove all that kerastl keeps there
+    limit: float | None = None  # remove what is unused for longest until the features take at most so many GB
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def cache(config: CacheConfig) -> dict[str, Any]:
+    """What the cache holds, after clearing what was asked for."""
+    folder = feature_cache.chosen_dir(config.cache_dir)
+    freed = 0
+    if config.clear:
+        freed = feature_cache.clear(folder)
+    elif config.limit is not None:
+        freed = feature_cache.evict(folder, int(config.limit * 1e9))
+    spaces = feature_cache.usage(folder)
+    return {"folder": str(folder), "freed_bytes": freed, "bytes": sum(space.bytes for space in spaces),
+            "spaces": [space.__dict__ for space in spaces]}
+
+
+def show_cache(result: dict[str, Any]) -> str:
+    """As a table."""
+    lines = [f"{result['folder']}: {result['bytes'] / 1e6:.1f} MB of features"]
+    if result["freed_bytes"]:
+        lines.append(f"freed {result['freed_bytes'] / 1e6:.1f} MB")
+    rows = [("backbone", "compute", "rows", "size", "last used")]
+    rows += [(one["backbone"], one["compute"], str(one["rows"]), f"{one['bytes'] / 1e6:.1f} MB",
+              datetime.fromtimestamp(one["last_used"]).strftime("%Y-%m-%d %H:%M")) for one in result["spaces"]]
+    return "\n".join(lines + ([table(rows)] if len(rows) > 1 else []))

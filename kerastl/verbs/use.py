@@ -1,0 +1,241 @@
+"""Using a model or a backbone on data: `kerastl predict`, `evaluate`, `features`."""
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from kerastl.data.examples import Examples, LeftOut
+from kerastl.entry import check_path, table
+from kerastl.errors import DataError, OptionError
+
+TABLES_OUT = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Answers for files, folders and tables with an exported model."""
+
+    model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
+    inputs: Positional[tuple[str, ...]]  # pictures, folders, tables with a column path; - for paths on standard input
+    out: str | None = None  # write the answers to this .csv or .parquet
+    json: bool = False  # print one JSON document
+
+
+def predict(config: PredictConfig) -> dict[str, Any]:
+    """Answers in input order. An input that does not decode has an `error` and no label."""
+    from kerastl.data.sources import read_unlabelled
+    from kerastl.export.loaded import load
+
+    if not config.inputs:
+        raise OptionError("nothing to predict on", "files, folders, tables, or - for paths on standard input",
+                          "name some")
+    out = _table_path(config.out)
+    classifier = load(config.model)
+    names = [one for given in config.inputs for one in (_lines() if given == "-" else [given])]
+    paths = read_unlabelled(names)
+    found = classifier.predict_each(paths)
+    if all(one.error for one in found):
+        raise DataError(f"none of {len(found)} inputs decodes ({found[0].error})" if found else "no inputs there",
+                        "JPEG, PNG, GIF, BMP or WebP pictures", "check the files")
+    answers = [{"input": str(path), "label": one.label, "score": one.score, "error": one.error,
+                "top": [{"label": label, "score": score} for label, score in one.top]}
+               for path, one in zip(paths, found, strict=True)]
+    if out:
+        _write_table(out, ["input", "label", "score", "error"],
+                     [[one[name] for name in ("input", "label", "score", "error")] for one in answers])
+    return {"model": str(classifier.folder), "out": config.out, "failed": sum(bool(one["error"]) for one in answers),
+            "predictions": answers}
+
+
+def show_predict(result: dict[str, Any]) -> str:
+    """A line an input, or where the table is."""
+    if result["out"]:
+        return f"{len(result['predictions'])} answers written to {result['out']}, {result['failed']} of them errors"
+    rows = [("input", "label", "score")]
+    return table(rows + [(one["input"], one["label"] or f"({one['error']})", f"{one['score']:.3f}")
+                         for one in result["predictions"]])
+
+
+def _lines() -> list[str]:
+    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Judges an exported model on new labelled data, with the figures that training printed."""
+
+    model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
+    source: Positional[str]  # labelled data, as for training
+    data_dir: str | None = None  # where TFDS data sets lie
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """The model's own SavedModel on the raw files; says how many of them it was trained on."""
+    from kerastl.data.sources import read_images
+    from kerastl.evaluation.metrics import judge
+    from kerastl.export.loaded import load
+    from kerastl.export.restore import as_the_model_knows, split_of
+    from kerastl.features.cache import chosen_dir
+
+    classifier = load(config.model)
+    examples = read_images(config.source, min_per_class=0, data_dir=config.data_dir,
+                           cache_dir=chosen_dir(config.cache_dir))
+    examples = as_the_model_knows(examples, classifier.run)
+    found = _probabilities(classifier, examples)
+    good = [row for row, one in enumerate(found) if not isinstance(one, str)]
+    if not good:
+        raise DataError(f"no picture of {config.source} decodes ({found[0]})", "pictures", "see kerastl check")
+    bad = tuple(LeftOut(examples.origins[row], one) for row, one in enumerate(found) if isinstance(one, str))
+    kept = replace(examples.take(good), left_out=examples.left_out + bad)
+    seen = split_of(classifier.folder)
+    trained_on = sum(seen.get(one, "test") != "test" for one in kept.ids)
+    evaluation = judge(kept, np.stack([found[row] for row in good]))
+    return {"model": str(classifier.folder), "trained_on": trained_on, "test": asdict(evaluation),
+            "left_out": [asdict(one) for one in kept.left_out]}
+
+
+def _probabilities(classifier: Any, examples: Examples, batch: int = 32) -> list[Any]:
+    """Each row's probabilities [classes], or the reason why it has none."""
+    import tensorflow as tf
+
+    found: list[Any] = []
+    for start in range(0, len(examples), batch):
+        files = [Path(path).read_bytes() for path in examples.items[start:start + batch]]
+        try:
+            found += list(classifier.probabilities(files))
+        except tf.errors.InvalidArgumentError:  # one of them does not decode: ask for each
+            for file in files:
+                one = classifier.predict_each([file])[0]
+                found.append(one.error or classifier.probabilities([file])[0])
+    return found
+
+
+def show_evaluate(result: dict[str, Any]) -> str:
+    """The figures in a few lines."""
+    test, (low, high) = result["test"], result["test"]["accuracy_ci95"]
+    lines = [f"{result['model']} on {test['n']} rows",
+             f"accuracy   {test['accuracy']:.3f}  (95% {low:.3f} to {high:.3f}; {test['interval']})",
+             f"macro F1   {test['macro_f1']:.3f}",
+             f"log loss   {test['log_loss']:.3f}",
+             f"ECE        {test['ece']:.3f}"]
+    if result["trained_on"]:
+        lines.append(f"NOT HELD OUT: {result['trained_on']} of these rows fitted the model; the figures flatter it")
+    if result["left_out"]:
+        lines.append(f"left out   {len(result['left_out'])}: {result['left_out'][0]['reason']} ...")
+    rows = [("class", "precision", "recall", "F1", "rows")]
+    rows += [(one["name"], f"{one['precision']:.3f}", f"{one['recall']:.3f}", f"{one['f1']:.3f}", str(one["support"]))
+             for one in test["classes"]]
+    return "\n".join([*lines, "", table(rows)])
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Writes a backbone's features of a source, in input order."""
+
+    source: Positional[str]  # a folder of pictures (labelled or not), a table with a column path, or tfds:NAME
+    out: str  # a .parquet or .npz
+    backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
+    weights: str | None = None  # bundled, imagenet, none (random) or a weights file
+    batch_size: int = 32  # pictures at a time
+    precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
+    xla: str = "auto"  # auto, on or off
+    data_dir: str | None = None  # where TFDS data sets lie
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def features(config: FeaturesConfig) -> dict[str, Any]:
+    """Features with content hashes and names; what does not decode is left out, and listed."""
+    from kerastl import backbones, runtime
+    from kerastl.data.sources import read_any
+    from kerastl.features.cache import chosen_dir
+    from kerastl.features.compute import compute_features
+
+    out = check_path(config.out, "--out")
+    if out.suffix not in (".parquet", ".npz"):
+        raise OptionError(f"--out {config.out}", "a .parquet or .npz", "change its ending")
+    cache = chosen_dir(config.cache_dir)
+    examples = read_any(config.source, data_dir=config.data_dir, cache_dir=cache)
+    backbone = backbones.load(config.backbone, config.weights)
+    found = compute_features(examples, backbone, runtime.apply(config.precision, config.xla), cache_dir=cache,
+                             batch_size=config.batch_size)
+    with _partial(out) as partial:
+        (_write_npz if out.suffix == ".npz" else _write_parquet)(partial, found)
+    return {"out": config.out, "rows": len(found.examples), "dim": found.dim, "backbone": backbone.name,
+            "random_weights": backbone.random, "compute": found.compute, "word": found.word, "computed": found.computed,
+            "left_out": [asdict(one) for one in found.examples.left_out]}
+
+
+def show_features(result: dict[str, Any]) -> str:
+    """In a line or two."""
+    lines = [f"{result['rows']} rows of {result['dim']} features written to {result['out']} ({result['word']})"]
+    if result["random_weights"]:
+        lines.append("RANDOM WEIGHTS: these features come from a network that was never trained")
+    return "\n".join(lines + [f"left out: {one['origin']}: {one['reason']}" for one in result["left_out"]])
+
+
+def _write_npz(path: Path, found: Any) -> None:
+    with path.open("wb") as file:
+        np.savez(file, ids=np.array(found.examples.ids), names=np.array(found.examples.origins),
+                 features=found.rows(np.arange(len(found.examples))))
+
+
+def _write_parquet(path: Path, found: Any) -> None:
+    """Block by block, so that memory does not grow with the rows."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = pa.schema([("id", pa.string()), ("name", pa.string()), ("features", pa.list_(pa.float32(), found.dim))])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(found.examples), 4096):
+            rows = np.arange(start, min(start + 4096, len(found.examples)))
+            values = pa.FixedSizeListArray.from_arrays(pa.array(found.rows(rows).ravel()), found.dim)
+            names = [pa.array([column[i] for i in rows]) for column in (found.examples.ids, found.examples.origins)]
+            writer.write_batch(pa.record_batch([*names, values], schema=schema))
+
+
+def _table_path(out: str | None) -> Path | None:
+    if out is None:
+        return None
+    path = check_path(out, "--out")
+    if path.suffix not in TABLES_OUT:
+        raise OptionError(f"--out {out}", f"a {' or '.join(TABLES_OUT)}", "change its ending")
+    return path
+
+
+def _write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def as_csv(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows])
+
+    def as_parquet(partial: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+        pyarrow.parquet.write_table(pa.table(columns), partial)
+
+    write: Callable[[Path], None] = as_csv if path.suffix == ".csv" else as_parquet
+    with _partial(path) as partial:
+        write(partial)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place when the block ends well, and goes when it does not."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""The house's rules that a machine can check: import floors, public names, nothing heavy at import, sizes."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kerastl
+
+ROOT = Path(kerastl.__file__).parent.parent
+FLOORS = (
+    ("kerastl.runtime", "kerastl.errors"),
+    ("kerastl.backbones", "kerastl.heads", "kerastl.data"),
+    ("kerastl.features", "kerastl.model"),
+    ("kerastl.training", "kerastl.evaluation"),
+    ("kerastl.export",),
+    ("kerastl.entry", "kerastl.report"),
+    ("recipes",),
+    ("kerastl.cli", "kerastl.verbs"),
+)
+# Below the floors' order, by what they are: features and model share a floor, and features does not need model.
+PUBLIC = {
+    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "apply_runtime", "cache_dir",
+    "compute_features", "evaluate", "export_model", "fine_tune", "fit", "load", "load_backbone", "new_version",
+    "read_images", "run", "run_record", "splice", "split", "tflite_kinds", "write_report", "__version__",
+}
+
+
+def room(module: str) -> str | None:
+    """The room of the plan that a module belongs to; None for what is not ours."""
+    if module == "kerastl" or module.startswith("recipes"):
+        return "recipes" if module.startswith("recipes") else None
+    return next((r for floor in FLOORS for r in floor if module == r or module.startswith(r + ".")), None)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] in ("kerastl", "recipes")}
+
+
+def files() -> list[tuple[str, Path]]:
+    found = [(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path)
+             for path in (ROOT / "kerastl").rglob("*.py")]
+    return found + [(f"recipes.{path.stem}", path) for path in (ROOT / "recipes").glob("*.py")]
+
+
+@pytest.mark.parametrize(("module", "path"), files(), ids=[name for name, _ in files()])
+def test_a_module_imports_only_from_floors_below(module: str, path: Path) -> None:
+    height = {r: level for level, floor in enumerate(FLOORS) for r in floor}
+    mine = room(module)
+    if mine is None:
+        assert module == "kerastl", f"{module} is not on the plan"
+        return
+    for name in imports(path):
+        other = room(name)
+        if other is not None and other != mine:
+            assert height[other] < height[mine], f"{module} (floor {height[mine]}) imports {name}"
+        if mine == "recipes":
+            assert name == "kerastl", f"a recipe imports kerastl only, not {name}"
+
+
+def test_public_names_are_these_and_each_is_there() -> None:
+    assert set(kerastl.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(kerastl, name) is not None
+    with pytest.raises(AttributeError):
+        kerastl.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "resnet50_images", "--help"], ["heads"], ["verify", "--help"]])
+def test_light_commands_import_no_tensorflow(words: list[str]) -> None:
+    code = (
+        "import sys; from kerastl.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("LOADED []")
+
+
+def test_help_imports_not_even_tyro() -> None:
+    code = "import sys; from kerastl.cli import main; main(['--help']); print('tyro' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("False")
+
+
+def test_files_are_of_a_size_to_be_read() -> None:
+    long = {str(path): n for _, path in files() if (n := len(path.read_text().splitlines())) > 400}
+    assert not long
+    long_recipes = {str(path): n for path in (ROOT / "recipes").glob("*.py")
+                    if (n := len(path.read_text().splitlines())) > 80}
+    assert not long_recipes
+
+
+def test_public_functions_have_docstrings() -> None:
+    bare = [f"{path}:{node.lineno} {node.name}" for _, path in files() for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            and path.parts[-2] != "recipes" and not ast.get_docstring(node)
+            and node.col_offset == 0]
+    assert not bare
