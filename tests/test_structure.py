@@ -11,16 +11,17 @@ import kerastl
 
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
-    ("kerastl.runtime", "kerastl.errors"),
+    ("kerastl.errors",),
+    ("kerastl.runtime",),
     ("kerastl.backbones", "kerastl.heads", "kerastl.data"),
     ("kerastl.features", "kerastl.model"),
     ("kerastl.training", "kerastl.evaluation"),
     ("kerastl.export",),
     ("kerastl.entry", "kerastl.report"),
     ("recipes",),
-    ("kerastl.cli", "kerastl.verbs"),
+    ("kerastl.verbs",),
+    ("kerastl.cli",),
 )
-# Below the floors' order, by what they are: features and model share a floor, and features does not need model.
 PUBLIC = {
     "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "apply_runtime", "cache_dir",
     "compute_features", "evaluate", "export_model", "fine_tune", "fit", "load", "load_backbone", "new_version",

@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import kerastl.cli
 from kerastl.entry import table
 from kerastl.features import cache as feature_cache
+from kerastl.verbs import finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class RecipesConfig:
 def recipes(config: RecipesConfig) -> dict[str, Any]:
     """Every recipe with its first line and what was measured with it."""
     if config.copy:
-        return kerastl.cli.copy_recipe(config.copy, Path("."))
+        return finding.copy_recipe(config.copy, Path("."))
     found = []
-    for name, path in kerastl.cli.recipes().items():
+    for name, path in finding.recipes().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         measured = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Measured:")]
         found.append({"name": name, "summary": text.splitlines()[0] if text else "",
