@@ -50,4 +50,5 @@ def unknown(what: str, name: str, known: Iterable[str]) -> OptionError:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"choose one of them: kerastl {what}s"
-    return OptionError(f"unknown {what} {name!r}", f"one of {', '.join(known)}", hint)
+    listed = ", ".join(known) if len(known) <= 20 else f"{len(known)} names, among them {', '.join(known[:5])}"
+    return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)

@@ -75,7 +75,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, temperature: floa
 
 
 def _calibration(model: Any, examples: Examples) -> Iterator[NDArray[np.uint8]]:
-    """Training pictures for the int8 ranges: the first hundred by hash, so classes come as they are in the data."""
+    """Training pictures for the int8 ranges: the last hundred by hash, where parity compares on the first ones."""
     split = examples.split
     rows = np.arange(len(examples))
     if split is not None and split.mode != "cv":

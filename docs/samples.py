@@ -1,0 +1,87 @@
+"""Gets the sample pictures: the stamps of Debian's package tuxpaint-stamps-default, checked against its SHA-256.
+
+python docs/samples.py
+
+Writes samples/stamps/<class>/, the categories with at least 30 pictures, and samples/held_out/<class>/, one picture of
+each that the first folder does not have, nor its mirrored twin. Pictures are GPL-2, by Bill Kendrick and others.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PACKAGE = "tuxpaint-stamps-default"
+SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+LEAST = 30
+INSTEAD = ("apt-get cannot get the sample pictures here ({}). Use pictures of your own:\n"
+           "  kerastl run efficientnet_lite_images --data DIR --name NAME      (DIR/<class>/<picture>)\n"
+           "  kerastl run efficientnet_lite_images --data tfds:tf_flowers --name flowers")
+
+
+def main(root: Path = Path("samples")) -> int:
+    """Make the folders if they are not there. Returns 0, or 2 with a word on what to use instead."""
+    stamps = root / "stamps"
+    if stamps.is_dir():
+        return 0
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        print(INSTEAD.format("there is no apt-get"), file=sys.stderr)
+        return 2
+    root.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        trouble = download(Path(folder))
+        if trouble:
+            print(INSTEAD.format(trouble), file=sys.stderr)
+            return 2
+        package = next(Path(folder).glob("*.deb"))
+        found = hashlib.sha256(package.read_bytes()).hexdigest()
+        if found != SHA256:
+            print(f"error: {package.name} has SHA-256 {found}, not {SHA256}: it is another version", file=sys.stderr)
+            return 2
+        subprocess.run(["dpkg-deb", "-x", package.name, "x"], cwd=folder, check=True)
+        made = Path(folder) / "made"
+        arrange(Path(folder) / "x/usr/share/tuxpaint/stamps", made / "stamps", made / "held_out")
+        shutil.rmtree(root / "held_out", ignore_errors=True)
+        (made / "held_out").rename(root / "held_out")
+        (made / "stamps").rename(stamps)  # last: the sample is there when this folder is
+    return 0
+
+
+def download(folder: Path) -> str:
+    """Fetch the package into a folder; "" if it is there, else the reason. Package lists are fetched where missing."""
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", PACKAGE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode and os.geteuid() == 0:
+        subprocess.run(["apt-get", "-qq", "update"], capture_output=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}") if done.returncode else ""
+
+
+def arrange(source: Path, stamps: Path, held_out: Path) -> None:
+    """Copy each large category's pictures, all but one to `stamps` and that one to `held_out`."""
+    for category in sorted(path for path in source.iterdir() if path.is_dir()):
+        pictures = sorted(category.rglob("*.png"))
+        if len(pictures) < LEAST:
+            continue
+        kin: dict[str, int] = {}
+        for path in pictures:
+            kin[family(path)] = kin.get(family(path), 0) + 1
+        aside = min((path for path in pictures if kin[family(path)] == 1),
+                    key=lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in pictures:
+            target = (held_out if path == aside else stamps) / category.name / path.relative_to(category)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def family(path: Path) -> str:
+    """What twins of a picture share: the name without its mirror, its side and its number."""
+    return re.sub(r"[-_]?(mirror|left|right|\d+)$", "", path.stem.lower())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

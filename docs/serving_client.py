@@ -1,0 +1,25 @@
+"""Asks TF Serving's REST API about pictures, with Python's standard library alone.
+
+python docs/serving_client.py http://localhost:8501/v1/models/stamps PICTURE...
+
+Names that end in `_bytes` are sent as {"b64": ...}; the model decodes the file itself.
+"""
+
+import base64
+import json
+import sys
+import urllib.request
+
+
+def classify(model: str, pictures: list[str]) -> list[tuple[str, float]]:
+    """Each picture's label and its calibrated score."""
+    instances = [{"image_bytes": {"b64": base64.b64encode(open(path, "rb").read()).decode()}} for path in pictures]
+    body = json.dumps({"signature_name": "serving_default", "instances": instances}).encode()
+    request = urllib.request.Request(f"{model}:predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return [(one["label"], one["score"]) for one in json.load(response)["predictions"]]
+
+
+if __name__ == "__main__":
+    for label, score in classify(sys.argv[1], sys.argv[2:]):
+        print(f"{label} {score:.3f}")
