@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -133,8 +134,10 @@ def keras_download(build: Callable[[str | None], Any], weights: str, file: Weigh
 def fill(model: Any, path: str, wanted: str) -> None:
     """Load a weights file into a network. Raises WeightsError when it does not fit."""
     try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it leaves random
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         raise WeightsError(f"{path} does not fit: {first_line(error)}", wanted,
                            "check that it is for this network, without its top") from error
 

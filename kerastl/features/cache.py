@@ -177,6 +177,8 @@ def clear(cache_dir: Path) -> int:
         folder = cache_dir / name
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)
+    for verdict in cache_dir.glob("*-speed.json"):
+        verdict.unlink(missing_ok=True)
     return freed
 
 

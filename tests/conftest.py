@@ -1,0 +1,90 @@
+"""What the tests share: small folders of pictures, a tiny backbone dropped in as a file, one run of a recipe on it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerastl.backbones
+import kerastl.heads
+from kerastl.cli import main
+from kerastl.verbs import finding
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+# A backbone and a head, each one file put beside ours; nothing else is edited. Here and not in a fixture, so that the
+# sweeping tests, which ask for names when they are collected, take them up.
+kerastl.backbones.__path__.append(str(HERE / "dropin/backbones"))
+kerastl.heads.__path__.append(str(HERE / "dropin/heads"))
+
+COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 80, 210)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dropped_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A recipe of one file put beside ours."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for path in [*finding.recipes().values(), HERE / "dropin/recipes/tiny_images.py"]:
+        shutil.copy(path, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finding, "recipes_folder", lambda: folder)
+        yield folder
+
+
+def draw(path: Path, colour: tuple[int, int, int], seed: int, size: int = 40) -> None:
+    """A noisy picture of one colour; every seed gives other content."""
+    noise = np.random.default_rng(seed).normal(0, 25, (size, size, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(np.asarray(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+
+
+def draw_folder(root: Path, per_class: int, classes: dict[str, tuple[int, int, int]] = COLOURS, seed: int = 0) -> Path:
+    """`root/<class>/<number>.png`, as many of each class."""
+    for c, (name, colour) in enumerate(classes.items()):
+        for i in range(per_class):
+            draw(root / name / f"{i}.png", colour, seed + 10_000 * c + i)
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 14 pictures."""
+    return draw_folder(tmp_path_factory.mktemp("pictures"), 14)
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process: its exit code, standard output and standard error."""
+
+    def run(*words: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stopped:  # how tyro ends after help and bad flags
+            code = int(stopped.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path, dropped_in: Path) -> Path:
+    """A version of a model of the tiny recipe, with all TFLite kinds."""
+    out = tmp_path_factory.mktemp("models")
+    words = ["run", "tiny_images", "--data", str(pictures), "--name", "tiny", "--out", str(out), "--weights", "none"]
+    assert main(words) in (0, 1)
+    return out / "tiny" / "1"

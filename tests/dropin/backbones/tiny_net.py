@@ -1,0 +1,23 @@
+"""A backbone that is dropped in as one file: two blocks, random weights, 32 x 32 pictures."""
+
+from typing import Any
+
+from kerastl.backbones import Spec
+
+
+def build(weights: str, preset: str) -> Any:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(3)
+    images = keras.Input((32, 32, 3), name="images")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(images)
+    for i, filters in enumerate((16, 24), 1):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
+        x = layers.BatchNormalization(name=f"block{i}_bn")(x)
+        x = layers.ReLU(6.0, name=f"block{i}_out")(x)
+    return keras.Model(images, layers.GlobalAveragePooling2D()(x), name="tiny_net")
+
+
+SPEC = Spec(name="tiny_net", summary="a test's own", size=32, dim=24, parameters=3_944, weights=(), build=build,
+            blocks=r"block\d_out", preprocessing="RGB in [-1, 1]")

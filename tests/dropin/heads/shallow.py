@@ -1,0 +1,15 @@
+"""A head that is dropped in as one file."""
+
+from typing import Any
+
+from kerastl.heads import Head
+
+
+def build(dim: int, outputs: int) -> Any:
+    import keras
+
+    return keras.Sequential([keras.Input((dim,)), keras.layers.Dense(8, activation="tanh"),
+                             keras.layers.Dense(outputs, dtype="float32")], name="shallow")
+
+
+HEAD = Head("shallow", "a test's own", build)

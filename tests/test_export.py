@@ -1,0 +1,244 @@
+"""What is shipped: the version folder, the SavedModel without Keras, the TFLite files, the gate between them."""
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerastl as tl
+from kerastl.data.batches import decode_file
+from kerastl.errors import CheckFailed, ModelError, OptionError
+from kerastl.export import parity
+from kerastl.export.bundle import check_manifest, find_version, new_version, versions
+from kerastl.export.tflite import Interpreter, parse_kinds
+
+Shell = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parent.parent
+
+PLAIN = """
+import json, sys
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
+folder, picture = sys.argv[1:]
+model = tf.saved_model.load(folder)
+serve = model.signatures["serving_default"]
+content = open(picture, "rb").read()
+answer = serve(image_bytes=tf.constant([content, content]))
+names = set()
+from tensorflow.core.protobuf import saved_model_pb2
+proto = saved_model_pb2.SavedModel.FromString(open(folder + "/saved_model.pb", "rb").read())
+for graph in proto.meta_graphs:
+    names |= {node.op for node in graph.graph_def.node}
+    own = {function.signature.name for function in graph.graph_def.library.function}
+    names |= {node.op for function in graph.graph_def.library.function for node in function.node_def}
+names -= own
+print(json.dumps({
+    "signatures": sorted(model.signatures), "unknown": sorted(n for n in names if op_def_registry.get(n) is None),
+    "ops": sorted(names), "shapes": {k: list(v.shape) for k, v in answer.items()},
+    "label": answer["label"].numpy()[0].decode(), "score": float(answer["score"][0]),
+    "foreign": sorted({"keras", "kerastl", "tensorflow_text"} & set(sys.modules)),
+    "logits": model.signatures["tensor"](images=tf.zeros([1, 32, 32, 3], tf.uint8))["logits"].shape.as_list(),
+    "features": model.signatures["features"](image_bytes=tf.constant([content]))["features"].shape.as_list(),
+}))
+"""
+
+
+def test_the_version_folder_holds_what_it_should_and_nothing_half_written(trained: Path) -> None:
+    files = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
+    wanted = {"saved_model.pb", "variables/variables.index", "assets.extra/tf_serving_warmup_requests", "model.keras",
+              "labels.txt", "run.json", "report.html", "MODEL_CARD.md", "manifest.json", "split.csv",
+              "tflite/model_fp32.tflite", "tflite/model_fp16.tflite"}
+    assert wanted <= files
+    assert check_manifest(trained) == len(files) - 1
+    assert [path.name for path in trained.parent.iterdir()] == ["1"]
+    assert (trained / "labels.txt").read_text().splitlines() == ["blue", "green", "red"]
+
+
+def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, pictures: Path) -> None:
+    picture = next((pictures / "red").glob("*.png"))
+    code = [sys.executable, "-c", PLAIN, str(trained), str(picture)]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["signatures"] == ["features", "serving_default", "tensor"]
+    assert found["unknown"] == [] and "DecodePng" in found["ops"] and len(found["ops"]) > 30
+    assert found["shapes"] == {"label": [2], "score": [2], "top_labels": [2, 3], "top_scores": [2, 3],
+                               "probabilities": [2, 3]}
+    assert found["logits"] == [1, 3] and found["features"] == [1, 24]
+    assert found["label"] == "red" and 0.3 < found["score"] <= 1
+    assert "kerastl" not in found["foreign"] and "tensorflow_text" not in found["foreign"]
+
+
+def test_weights_are_stored_once(trained: Path) -> None:
+    reader = tf.train.load_checkpoint(str(trained / "variables" / "variables"))
+    shapes = {name: shape for name, shape in reader.get_variable_to_shape_map().items() if "OBJECT_GRAPH" not in name}
+    first, second, head = (3 * 3 * 3 + 1) * 16 + 4 * 16, (3 * 3 * 16 + 1) * 24 + 4 * 24, (24 + 1) * 3
+    assert sum(int(np.prod(shape)) for shape in shapes.values() if shape) == first + second + head
+
+
+def test_the_warm_up_record_is_a_request_that_the_model_answers(trained: Path) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    records = list(tf.data.TFRecordDataset(str(trained / "assets.extra" / "tf_serving_warmup_requests")))
+    log = prediction_log_pb2.PredictionLog.FromString(records[0].numpy())
+    request = log.predict_log.request
+    assert request.model_spec.name == "tiny" and request.model_spec.signature_name == "serving_default"
+    content = tf.make_ndarray(request.inputs["image_bytes"])
+    answer = tf.saved_model.load(str(trained)).signatures["serving_default"](image_bytes=tf.constant(content))
+    assert answer["label"].shape == [1]
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
+def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilities(kind: str, trained: Path,
+                                                                                   pictures: Path) -> None:
+    run = json.loads((trained / "run.json").read_text())
+    interpreter = Interpreter((trained / "tflite" / f"model_{kind}.tflite").read_bytes())
+    for path in sorted(pictures.rglob("*.png"))[::9]:
+        found = interpreter(decode_file(str(path), 32))
+        scaled = np.exp(found["logits"] / run["temperature"])
+        assert np.abs(found["probabilities"] - scaled / scaled.sum()).max() < 1e-5
+        served = tl.load(trained).probabilities([path.read_bytes()])[0]
+        assert np.abs(found["probabilities"] - served).max() < (1e-5 if kind == "fp32" else 1e-2)
+
+
+def test_run_json_has_the_figures_that_others_read(trained: Path) -> None:
+    run = json.loads((trained / "run.json").read_text())
+    for name in ("backbone", "head", "classes", "n_train", "n_validation", "n_test", "engine", "precision", "xla",
+                 "parity"):
+        assert name in run
+    assert {"accuracy", "accuracy_ci95", "ece", "macro_f1", "log_loss"} <= set(run["test"])
+    assert {"features", "head", "export", "total"} <= set(run["seconds"])
+    assert {one["kind"] for one in run["parity"]} == {"saved_model", "fp32", "fp16", "dynamic", "int8"}
+
+
+def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1(
+        shell: Shell, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.RELATIVE, "fp16", 1e-12)
+    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+                           "none", "--tflite", "fp32,fp16")
+    assert code == 1 and "fp16" in err and "BROKEN" in out
+    files = [path.name for path in (tmp_path / "m" / "1" / "tflite").iterdir()]
+    assert files == ["model_fp32.tflite"]
+
+
+def test_a_savedmodel_that_breaks_its_bound_leaves_no_version(shell: Shell, pictures: Path, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.LOGITS, "saved_model", -1.0)
+    code, _, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path / "out",
+                         "--weights", "none", "--tflite", "none")
+    assert code == 1 and "SavedModel differs" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_versions_count_up_and_temporary_names_are_not_numbers(tmp_path: Path) -> None:
+    for wanted in (1, 2):
+        with new_version(str(tmp_path), "m") as version:
+            assert version.number == wanted and not version.folder.name.isdecimal()
+            (version.folder / "run.json").write_text("{}")
+    (tmp_path / "m" / "7").mkdir()
+    with new_version(str(tmp_path), "m") as version:
+        assert version.number == 8
+    assert versions(tmp_path / "m") == [1, 2, 7, 8]
+
+
+def test_a_failure_while_writing_leaves_things_as_they_were(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_version(str(tmp_path / "a" / "b"), "m") as version:
+        (version.folder / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", ".hidden", "nul\0"])
+def test_a_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError), new_version(str(tmp_path), name):
+        pass
+
+
+def test_a_changed_or_missing_file_is_found_by_the_manifest(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "1"
+    shutil.copytree(trained, copy)
+    (copy / "labels.txt").write_text("other\n")
+    (copy / "report.html").unlink()
+    with pytest.raises(CheckFailed, match=r"labels\.txt.*report\.html|report\.html.*labels\.txt"):
+        check_manifest(copy)
+
+
+def test_folders_that_are_not_ours_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(ModelError):
+            find_version(str(path))
+
+
+def test_tflite_kinds_are_parsed_and_unknown_ones_refused() -> None:
+    assert parse_kinds("all") == ("fp32", "fp16", "dynamic", "int8") and parse_kinds("none") == ()
+    assert parse_kinds("int8, fp32,int8") == ("int8", "fp32")
+    with pytest.raises(OptionError, match="int4"):
+        parse_kinds("fp32,int4")
+
+
+def test_predict_names_the_bad_input_and_predict_each_goes_on(trained: Path, pictures: Path) -> None:
+    model, good = tl.load(trained.parent), sorted(pictures.rglob("*.png"))[0]
+    found = model.predict_each([good, b"not a picture", str(good), trained / "nowhere.png"])
+    assert [one.error == "" for one in found] == [True, False, True, False]
+    assert "not a picture of a known kind" in found[1].error and "No such file" in found[3].error
+    assert found[0] == found[2] and found[0].top[0] == (found[0].label, found[0].score)
+    with pytest.raises(tl.KerastlError, match="input 1"):
+        model.predict([good, b"not a picture"])
+    assert model.predict([]) == []
+
+
+class _Serving(http.server.BaseHTTPRequestHandler):
+    """TF Serving's row format for one model: what its REST API documents, on plain TensorFlow."""
+
+    serve = None
+
+    def do_POST(self) -> None:  # noqa: N802
+        import base64
+
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.path == "/v1/models/tiny:predict" and request["signature_name"] == "serving_default"
+        files = [base64.b64decode(one["image_bytes"]["b64"]) for one in request["instances"]]
+        answer = {name: value.numpy() for name, value in type(self).serve(image_bytes=tf.constant(files)).items()}
+        rows = [{"label": answer["label"][i].decode(), "score": float(answer["score"][i])} for i in range(len(files))]
+        body = json.dumps({"predictions": rows}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serving(trained: Path) -> Iterator[str]:
+    _Serving.serve = staticmethod(tf.saved_model.load(str(trained)).signatures["serving_default"])
+    with http.server.HTTPServer(("127.0.0.1", 0), _Serving) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/models/tiny"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_serving_client_of_the_docs_gets_the_same_answers(serving: str, trained: Path, pictures: Path) -> None:
+    paths = [str(path) for path in sorted(pictures.rglob("*.png"))[::13]]
+    done = subprocess.run([sys.executable, str(ROOT / "docs/serving_client.py"), serving, *paths], capture_output=True,
+                          text=True, check=True)
+    wanted = [f"{one.label} {one.score:.3f}" for one in tl.load(trained).predict(paths)]
+    assert done.stdout.splitlines() == wanted
+
+
+def test_the_tflite_client_of_the_docs_gets_the_same_label(trained: Path, pictures: Path) -> None:
+    for path in sorted(pictures.rglob("*.png"))[::20]:
+        done = subprocess.run([sys.executable, str(ROOT / "docs/tflite_client.py"),
+                               str(trained / "tflite/model_fp32.tflite"), str(trained / "labels.txt"), str(path)],
+                              capture_output=True, text=True, check=True)
+        assert done.stdout.split()[0] == tl.load(trained).predict([path])[0].label
