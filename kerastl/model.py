@@ -55,32 +55,44 @@ def unfreeze(backbone: Backbone, n: int) -> list[str]:
     backbone.model.trainable = True  # a frozen parent freezes all below, so the leaves decide
     names = []
     for layer in leaves(backbone.model):
-        layer.trainable = id(layer) in chosen and not isinstance(layer, keras.layers.BatchNormalization)
-        if layer.trainable and layer.weights:
+        layer.trainable = id(layer) in chosen
+        for part in layer._flatten_layers():  # also those inside KerasHub's composite layers; Keras has no public walk
+            if isinstance(part, keras.layers.BatchNormalization):
+                part.trainable = False
+        if layer.trainable_weights:
             names.append(layer.name)
     return names
 
 
 def blocks(backbone: Backbone) -> list[list[Any]]:
-    """The backbone's layers that have weights, in blocks from input to output. A block ends with a layer whose name
-    matches the spec's pattern; what follows the last match is a block of its own."""
+    """The backbone's layers that have weights, in blocks from input to output. Layers whose names begin with the same
+    match of the spec's pattern are one block; a layer without a match goes with the block before it."""
     pattern = re.compile(backbone.spec.blocks)
     found: list[list[Any]] = [[]]
+    current = ""
     for layer in leaves(backbone.model):
+        match = pattern.match(layer.name)
+        if match and match.group() != current:
+            current = match.group()
+            found.append([])
         if layer.weights:
             found[-1].append(layer)
-        if pattern.fullmatch(layer.name):
-            found.append([])
     return [block for block in found if block]
 
 
 def leaves(model: Any) -> Iterator[Any]:
-    """The layers of a model in order, those of models nested in it in their place."""
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
+    """The layers of a model in order; those of models nested in it, and of stacks of blocks, in their place."""
+    for layer in model.layers if hasattr(model, "layers") else model._layers:
+        if hasattr(layer, "layers") or _is_stack(layer):
             yield from leaves(layer)
         else:
             yield layer
+
+
+def _is_stack(layer: Any) -> bool:
+    """Whether a layer is several composite layers of one kind in a row, as the encoder of a vision transformer is."""
+    kinds = [type(part) for part in layer._layers if part._layers]
+    return len(kinds) > len(set(kinds))
 
 
 def answers_of(model: Any, inputs: NDArray[Any], batch_size: int = 1024) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ class Spec:
     parameters: int
     weights: tuple[Weights, ...]
     build: Callable[[str, str], Any]
-    blocks: str  # pattern of the layer names that end a block, for unfreezing from the top
+    blocks: str  # pattern of how a block's layer names begin, for unfreezing from the top
     preprocessing: str  # in words, and in the cache's key
     kind: str = "image"
 

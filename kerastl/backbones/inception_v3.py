@@ -29,5 +29,5 @@ def build(weights: str, preset: str) -> Any:
 
 SPEC = Spec(
     name="inception_v3", summary="InceptionV3, 2015", size=299, dim=2048, parameters=21_802_784, weights=(IMAGENET,),
-    build=build, blocks=r"mixed\d+(_\d)?", preprocessing="RGB in [-1, 1]",
+    build=build, blocks=r"mixed\d+(?!_)", preprocessing="RGB in [-1, 1]",
 )

@@ -31,5 +31,5 @@ def build(weights: str, preset: str) -> Any:
 
 SPEC = Spec(
     name="resnet50", summary="ResNet50, 2015", size=224, dim=2048, parameters=23_587_712, weights=(IMAGENET,),
-    build=build, blocks=r"conv\d_block\d+_out", preprocessing="BGR, ImageNet means subtracted",
+    build=build, blocks=r"conv\d_block\d+", preprocessing="BGR, ImageNet means subtracted",
 )

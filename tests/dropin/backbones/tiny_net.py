@@ -20,4 +20,4 @@ def build(weights: str, preset: str) -> Any:
 
 
 SPEC = Spec(name="tiny_net", summary="a test's own", size=32, dim=24, parameters=3_944, weights=(), build=build,
-            blocks=r"block\d_out", preprocessing="RGB in [-1, 1]")
+            blocks=r"block\d", preprocessing="RGB in [-1, 1]")
