@@ -3,7 +3,6 @@
 import hashlib
 import os
 import pickle
-import shutil
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -184,19 +183,3 @@ def test_batch_normalisation_inside_a_composite_layer_stays_frozen() -> None:
     after = [w.numpy() for w in backbone.model.non_trainable_weights]
     assert len(backbone.model.trainable_weights) == 2  # the convolution's kernel and bias
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
-
-
-def test_the_wheel_carries_recipes_and_the_report(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-    import zipfile
-
-    root = Path(tl.__file__).parent.parent
-    copy = shutil.copytree(root, tmp_path / "source", ignore=shutil.ignore_patterns(
-        ".*", "samples", "saved_models", "*.egg-info", "tests", "build"))
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
-                    "--disable-pip-version-check", "-w", tmp_path, copy], check=True)
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    assert {f"kerastl/recipes/{path.name}" for path in (root / "recipes").glob("*.py")} <= set(names)
-    assert "kerastl/report/report.html" in names
-    assert not [name for name in names if name.endswith((".pth", ".keras", ".tflite", ".npz"))]

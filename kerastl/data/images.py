@@ -244,13 +244,15 @@ class Decoder:
         try:
             reason, pixels = self._decode(tf.constant(data))
         except tf.errors.OpError as error:
-            return f"does not decode: {_first_line(error)}"
+            return f"does not decode: {op_reason(error)}"
         return reason.numpy().decode() or pixels.numpy()
 
 
-def _first_line(error: tf.errors.OpError) -> str:
-    text = next(iter(str(error.message).splitlines()), type(error).__name__)
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip()[:160]
+def op_reason(error: tf.errors.OpError) -> str:
+    """What an operation complained of, without TensorFlow's words on where in the graph it stands."""
+    lines = (re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip() for line in str(error.message).splitlines())
+    said = (line for line in lines if line and not line.startswith(("Graph execution", "Detected at", "<stack", "[[")))
+    return next(said, type(error).__name__)[:160]
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.images import op_reason
 from kerastl.errors import DataError, ModelError
 from kerastl.export.bundle import find_version, read_json
 
@@ -111,4 +112,4 @@ def _reason(error: tf.errors.OpError) -> str:
     text = str(error.message)
     if "assertion failed: [" in text:
         return text.partition("assertion failed: [")[2].partition("]")[0].strip("'\"b")
-    return "does not decode: " + text.splitlines()[0].rpartition("}}")[2].strip()[:160]
+    return f"does not decode: {op_reason(error)}"

@@ -12,7 +12,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,17 @@ class Space:
             try:
                 ids = np.load(path)
                 rows = np.load(self.folder / f"{name}.rows.npy", mmap_mode="r")
+                os.utime(path)  # used now: eviction takes the longest unused first
             except FileNotFoundError:
                 continue
+            except (ValueError, EOFError):  # a damaged disk; numpy's words are of no help
+                ids = rows = np.empty(0)
             if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), self.key.dim):
                 raise OptionError(f"cache segment {path} does not fit its space", "segments that kerastl wrote",
                                   "clear it: kerastl cache --clear")
             number = len(self._segments)
             self._segments.append(rows)
             self._where.update((bytes(one), (number, i)) for i, one in enumerate(ids))
-            os.utime(path)  # used now: eviction takes the longest unused first
 
     def __contains__(self, content_hash: str) -> bool:
         return bytes.fromhex(content_hash) in self._where
@@ -160,12 +163,22 @@ def usage(cache_dir: Path) -> list[SpaceUse]:
     found = []
     for about in (cache_dir / "features").glob("*/space.json"):
         key = json.loads(about.read_text())
-        ids = list(about.parent.glob("*.ids.npy"))
-        rows = sum(max(0, path.stat().st_size - 128) // 16 for path in ids)
-        size = sum(path.stat().st_size for path in about.parent.iterdir())
-        last = max((path.stat().st_mtime for path in ids), default=about.stat().st_mtime)
+        files = _stats(about.parent.iterdir())
+        ids = [stat for path, stat in files.items() if path.name.endswith(".ids.npy")]
+        rows = sum(max(0, stat.st_size - 128) // 16 for stat in ids)
+        size = sum(stat.st_size for stat in files.values())
+        last = max((stat.st_mtime for stat in ids), default=files[about].st_mtime)
         found.append(SpaceUse(about.parent.name, key["backbone"], key["compute"], rows, size, last))
     return sorted(found, key=lambda space: -space.bytes)
+
+
+def _stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
+    """Size and times of the files that are still there when looked at: others write and evict meanwhile."""
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            found[path] = path.stat()
+    return found
 
 
 def clear(cache_dir: Path) -> int:
@@ -189,14 +202,15 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     """
     folder = cache_dir / "features"
     now = time.time()
-    for partial in folder.glob("*/*.part"):
-        if now - partial.stat().st_mtime > STALE:
-            partial.unlink(missing_ok=True)
+    files = _stats(folder.glob("*/*"))
     segments = []
-    for ids in folder.glob("*/*.ids.npy"):
-        rows = ids.with_name(ids.name.replace(".ids.npy", ".rows.npy"))
-        if rows.exists():
-            segments.append((ids.stat().st_mtime, ids.stat().st_size + rows.stat().st_size, ids, rows))
+    for path, stat in files.items():
+        ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
+        if path.suffix == ".part" or (path != ids and ids not in files):
+            if now - stat.st_mtime > STALE:  # unfinished by a run that was killed
+                path.unlink(missing_ok=True)
+        elif path != ids:
+            segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))
     total, freed = sum(size for _, size, _, _ in segments), 0
     for _, size, ids, rows in sorted(segments):
         if total - freed <= limit:

@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 
 SMALL = 200_000_000  # multiplications in one pass over the rows
 
-# Strength of the penalty on standardised features, per row of loss; from strong to weak, each starting at the last.
+# Strength of the penalty on scaled features, per row of loss; from strong to weak, each starting at the last.
 STRENGTHS = tuple(float(x) for x in np.logspace(0.5, -4, 10))
 
 
@@ -41,8 +41,7 @@ def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_
 
 def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], multi_label: bool,
            validation: tuple[Array, Array] | None) -> Linear:
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 1e-6 * max(1e-12, float(scale.max())), scale, 1.0).astype(np.float32)
+    mean, scale = x.mean(axis=0), _scale(x)
     z = (x - mean) / scale
     rotation = _rotation(z)
     z = z @ rotation if rotation is not None else z
@@ -70,6 +69,14 @@ def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool
     kernel = rotation @ w[:-1] if rotation is not None else w[:-1]
     kernel = kernel / scale[:, None]
     return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), best, tuple(path))
+
+
+def _scale(x: Array) -> Array:
+    """What each feature is divided by, [dim]: its deviation and that of all features, together. By its own alone, a
+    feature that hardly moved in training would be blown up, and new pictures that move it with it."""
+    variance = x.var(axis=0)
+    typical = float(variance.mean())
+    return np.sqrt(variance + typical).astype(np.float32) if typical > 0 else np.ones_like(variance)
 
 
 def log_loss(logits: Array, y: Array, multi_label: bool) -> float:

@@ -1,6 +1,7 @@
 """What there is: `kerastl backbones`, `heads`, `recipes`; and what is kept: `kerastl cache`."""
 
 import ast
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,10 +78,15 @@ def recipes(config: RecipesConfig) -> dict[str, Any]:
     found = []
     for name, path in finding.recipes().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        measured = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Measured:")]
-        found.append({"name": name, "summary": text.splitlines()[0] if text else "",
-                      "measured": measured[0] if measured else "", "path": str(path)})
+        found.append({"name": name, "summary": text.partition("\n")[0], "measured": _part(text, "Measured"),
+                      "time": _part(text, "Time"), "path": str(path)})
     return {"recipes": found}
+
+
+def _part(docstring: str, name: str) -> str:
+    """What follows `name:` in a recipe's docstring, up to the next part, as one line."""
+    match = re.search(rf"^{name}:(.*?)(?=^[A-Z]\w*:|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    return " ".join(match[1].split()) if match else ""
 
 
 def show_recipes(result: dict[str, Any]) -> str:

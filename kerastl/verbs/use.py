@@ -45,7 +45,8 @@ def predict(config: PredictConfig) -> dict[str, Any]:
     if all(one.error for one in found):
         raise DataError(f"none of {len(found)} inputs decodes ({found[0].error})" if found else "no inputs there",
                         "JPEG, PNG, GIF, BMP or WebP pictures", "check the files")
-    answers = [{"input": str(path), "label": one.label, "score": one.score, "error": one.error,
+    answers = [{"input": str(path), "label": one.label, "score": None if one.error else one.score,
+                "error": one.error,
                 "top": [{"label": label, "score": score} for label, score in one.top]}
                for path, one in zip(paths, found, strict=True)]
     if out:
@@ -60,7 +61,8 @@ def show_predict(result: dict[str, Any]) -> str:
     if result["out"]:
         return f"{len(result['predictions'])} answers written to {result['out']}, {result['failed']} of them errors"
     rows = [("input", "label", "score")]
-    return table(rows + [(one["input"], one["label"] or f"({one['error']})", f"{one['score']:.3f}")
+    return table(rows + [(one["input"], f"({one['error']})", "") if one["error"] else
+                         (one["input"], one["label"] or "(none)", f"{one['score']:.3f}")
                          for one in result["predictions"]])
 
 

@@ -1,0 +1,35 @@
+"""Peak memory of a feature pass, with ten times the pictures."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import pictures
+from benchmarks.figure import Figure, at_most
+
+FEW, MANY = 300, 3000
+PASS = """
+import resource, sys
+from pathlib import Path
+import kerastl as tl
+examples = tl.read_images(sys.argv[1])
+backbone, runtime = tl.load_backbone("efficientnet_lite0", "none"), tl.apply_runtime()
+features = tl.compute_features(tl.split(examples), backbone, runtime, cache_dir=Path(sys.argv[2]))
+assert features.computed == int(sys.argv[3]), features.computed
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def growth() -> list[Figure]:
+    """Peak memory over the whole process, imports included, of 3,000 pictures over that of 300."""
+    peak = {}
+    for count in (FEW, MANY):
+        with tempfile.TemporaryDirectory() as folder:
+            for part in ("a", "b"):
+                pictures.write(Path(folder) / "data" / part, count // 2, *((500, 375) if part == "a" else (375, 500)))
+            done = subprocess.run([sys.executable, "-c", PASS, f"{folder}/data", f"{folder}/cache", str(count)],
+                                  capture_output=True, text=True, check=True)
+            peak[count] = float(done.stdout)
+    return [at_most(f"peak memory of the pass, {MANY} pictures over {FEW} ({peak[MANY]:.0f} MiB over "
+                    f"{peak[FEW]:.0f} MiB)", peak[MANY] / peak[FEW], 1.1)]
