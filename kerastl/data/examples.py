@@ -133,7 +133,7 @@ def enough(examples: Examples) -> Examples:
         return _at_least_two(examples)
     keep = [i for i, name in enumerate(examples.classes) if name not in small]
     named = tuple(
-        LeftOut(name, f"class of {n} rows, fewer than {examples.min_per_class} (--min-per-class)")
+        LeftOut(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} (--min-per-class)")
         for name, n in small.items()
     )
     if len(keep) < 2:
