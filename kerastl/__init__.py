@@ -20,19 +20,16 @@ _HOME = {  # public name: (module, name there)
     "cache_dir": ("kerastl.features.cache", "chosen_dir"),
     "compute_features": ("kerastl.features.compute", "compute_features"),
     "evaluate": ("kerastl.evaluation.metrics", "evaluate"),
-    "export_model": ("kerastl.export.export", "export_model"),
     "fine_tune": ("kerastl.training.fine_tune", "fine_tune"),
     "fit": ("kerastl.training.fit", "fit"),
     "load": ("kerastl.export.loaded", "load"),
     "load_backbone": ("kerastl.backbones", "load"),
-    "new_version": ("kerastl.export.bundle", "new_version"),
     "read_images": ("kerastl.data.sources", "read_images"),
     "run": ("kerastl.entry", "run"),
-    "run_record": ("kerastl.export.record", "run_record"),
     "splice": ("kerastl.model", "splice"),
     "split": ("kerastl.data.split", "split"),
-    "tflite_kinds": ("kerastl.export.tflite", "parse_kinds"),
-    "write_report": ("kerastl.report.report", "write_report"),
+    "target": ("kerastl.report.version", "target"),
+    "write_version": ("kerastl.report.version", "write_version"),
 }
 
 __all__ = ["__version__", *_HOME]

@@ -21,7 +21,8 @@ class Config(tl.ImageConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache, kinds = tl.Clock(), tl.cache_dir(config.cache_dir), tl.tflite_kinds(config.tflite)
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
                               data_dir=config.data_dir, cache_dir=cache)
@@ -36,15 +37,8 @@ def main(config: Config) -> dict[str, Any]:
         fitted, tuned = tl.fine_tune(backbone, model, fitted, features.examples, config.unfreeze, runtime=runtime,
                                      cache_dir=cache, epochs=config.epochs, batch_size=config.batch_size)
     evaluation = tl.evaluate(features.examples, fitted.judged, fitted.validation)
-
-    with tl.new_version(config.out, config.name) as version:
-        begun = clock()
-        exported = tl.export_model(version, model, backbone.model, fitted.head, features.examples,
-                                   evaluation.temperature, kinds=kinds, name=config.name)
-        run = tl.run_record(asdict(config), backbone=backbone, features=features, fitted=fitted, tuned=tuned,
-                            evaluation=evaluation, exported=exported, runtime=runtime,
-                            seconds={"export": clock() - begun, "total": clock()})
-        return tl.write_report(version, run, features.examples, name=config.name)
+    return tl.write_version(target, model, backbone=backbone, features=features, fitted=fitted, tuned=tuned,
+                            evaluation=evaluation, runtime=runtime, clock=clock, config=asdict(config))
 
 
 if __name__ == "__main__":

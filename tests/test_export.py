@@ -158,6 +158,24 @@ def test_a_failure_while_writing_leaves_things_as_they_were(tmp_path: Path) -> N
 def test_a_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError), new_version(str(tmp_path), name):
         pass
+    with pytest.raises(OptionError):
+        tl.target(str(tmp_path), name)  # asked before the work begins
+
+
+def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(OptionError, match="is a file"):
+            tl.target(str(out), "m")
+    assert tl.target(str(tmp_path / "new" / "deep"), "m", "none").kinds == ()
+    assert not (tmp_path / "new").exists()
+
+
+def test_two_runs_of_one_name_at_once_do_not_mix(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="appeared"), new_version(str(tmp_path), "m") as version:
+        (tmp_path / "m" / "1").mkdir()
+        (version.folder / "run.json").write_text("{}")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1"]
 
 
 def test_a_changed_or_missing_file_is_found_by_the_manifest(trained: Path, tmp_path: Path) -> None:

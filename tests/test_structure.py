@@ -26,8 +26,8 @@ FLOORS = (
 )
 PUBLIC = {
     "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "apply_runtime", "cache_dir",
-    "compute_features", "evaluate", "export_model", "fine_tune", "fit", "load", "load_backbone", "new_version",
-    "read_images", "run", "run_record", "splice", "split", "tflite_kinds", "write_report", "__version__",
+    "compute_features", "evaluate", "fine_tune", "fit", "load", "load_backbone", "read_images", "run", "splice",
+    "split", "target", "write_version", "__version__",
 }
 
 

@@ -28,16 +28,26 @@ class Version:
     about: dict[str, Any]  # goes into the manifest
 
 
+def home_of(out: str, name: str) -> Path:
+    """Where a model's versions lie. Raises OptionError when the name cannot be a folder's or nothing can be written."""
+    if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
+        raise OptionError(f"--name {name!r}", "a folder's name, without slashes", "choose another, say my_model")
+    home = Path(out) / name
+    nearest = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        trouble = "cannot be written to" if nearest.is_dir() else "is a file"
+        raise OptionError(f"--out {out}: {nearest} {trouble}", "a folder that can be written to", "choose another")
+    return home
+
+
 @contextmanager
 def new_version(out: str, name: str) -> Iterator[Version]:
     """A folder to write a model's next version into. It appears as `out/name/N` when the block ends well, with a
     manifest of every file's SHA-256; when the block fails, nothing is left.
 
-    Raises OptionError when the name cannot be a folder's.
+    Raises OptionError when the name cannot be a folder's, ModelError when another run took the number meanwhile.
     """
-    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
-        raise OptionError(f"--name {name!r}", "a folder's name, without slashes", "choose another, say my_model")
-    home = Path(out) / name
+    home = home_of(out, name)
     made = [folder for folder in (home, *home.parents) if not folder.exists()]
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -52,6 +62,9 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         _write_manifest(version)
         for path in [*partial.rglob("*"), partial]:
             _sync(path)
+        if (home / str(version.number)).exists():
+            raise ModelError(f"{home}/{version.number} appeared while it was being made", "one run at a time of a name",
+                             "run again, it will be the next version")
         partial.rename(home / str(version.number))
         _sync(home)
     except BaseException:
@@ -88,7 +101,7 @@ def find_version(model: str) -> Path:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A version's run.json or manifest.json. Raises ModelError when it is damaged."""
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text())
+        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read: {error}", "the file that `kerastl run` wrote",
                          "copy the version's folder again") from error
@@ -108,7 +121,7 @@ def check_manifest(folder: Path) -> int:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON document, readable by people."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def fingerprint(lines: list[str]) -> str:

@@ -30,7 +30,7 @@ class Exported:
 
 
 def export_model(version: Version, model: Any, backbone: Any, head: Any, examples: Examples, temperature: float, *,
-           kinds: Sequence[str] = tflite.KINDS, name: str = "model") -> Exported:
+                 kinds: Sequence[str] = tflite.KINDS, name: str = "model") -> Exported:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each with Keras.
 
     model: images -> logits, spliced from `backbone` and `head`. A TFLite file that breaks its bound is not written.
@@ -45,7 +45,8 @@ def export_model(version: Version, model: Any, backbone: Any, head: Any, example
                           f"{first.agreement:.1%})", first.bound, "no version was written; please report this")
     saved_model.write_warmup(folder, name, Path(reference.paths[0]).read_bytes())
     model.save(folder / "model.keras")
-    (folder / "labels.txt").write_text("".join(f"{one}\n" for one in map(_one_line, examples.classes)))
+    (folder / "labels.txt").write_text("".join(f"{one}\n" for one in map(_one_line, examples.classes)),
+                                       encoding="utf-8")
     _write_split(folder / "split.csv", examples)
     version.about["data"] = {
         "source": examples.source, "rows": len(examples),
@@ -101,5 +102,3 @@ def _write_split(path: Path, examples: Examples) -> None:
 
 def _one_line(name: str) -> str:
     return name.replace("\n", " ").replace("\r", " ")
-
-
