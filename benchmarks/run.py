@@ -22,10 +22,11 @@ MARK = "<!-- figures -->\n"
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
-    from benchmarks import memory, passes, sizes, startup, training
+    from benchmarks import heads, memory, passes, sizes, startup, training
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
-            "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache}
+            "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
+            "heads": heads.linear}
 
 
 def table(figures: list[Figure]) -> str:
