@@ -99,11 +99,12 @@ def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilitie
                                                                                    pictures: Path) -> None:
     run = json.loads((trained / "run.json").read_text())
     interpreter = Interpreter((trained / "tflite" / f"model_{kind}.tflite").read_bytes())
+    classifier = tl.load(trained)
     for path in sorted(pictures.rglob("*.png"))[::9]:
         found = interpreter(decode_file(str(path), 32))
         scaled = np.exp(found["logits"] / run["temperature"])
         assert np.abs(found["probabilities"] - scaled / scaled.sum()).max() < 1e-5
-        served = tl.load(trained).probabilities([path.read_bytes()])[0]
+        served = classifier.probabilities([path.read_bytes()])[0]
         assert np.abs(found["probabilities"] - served).max() < (1e-5 if kind == "fp32" else 1e-2)
 
 

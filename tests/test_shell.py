@@ -41,6 +41,7 @@ def test_json_is_one_document_alone_on_standard_output(shell: Shell, pictures: P
     assert json.loads(out) == json.loads((tmp_path / "m" / "1" / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_json_stays_alone_when_native_code_prints(trained: Path, pictures: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "kerastl.cli", "predict", str(trained), str(pictures), "--json"],
                           capture_output=True, text=True)
@@ -48,6 +49,7 @@ def test_json_stays_alone_when_native_code_prints(trained: Path, pictures: Path)
     assert len(json.loads(done.stdout)["predictions"]) == 42
 
 
+@pytest.mark.slow
 def test_a_recipe_run_as_a_script_is_the_same_call(pictures: Path, tmp_path: Path, dropped_in: Path) -> None:
     words = ["--data", str(pictures), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
              "--limit", "36", "--json"]
@@ -172,6 +174,7 @@ def test_verify_exits_with_1_when_a_file_changed_or_an_artifact_differs(shell: S
     assert code == 1 and "fp32" in err
 
 
+@pytest.mark.slow
 def test_verify_says_when_the_data_are_gone_and_finds_them_elsewhere(shell: Shell, tmp_path: Path) -> None:
     first = draw_folder(tmp_path / "first", 12)
     code, _, _ = shell(*RUN, "--data", first, "--name", "m", "--out", tmp_path / "out")
@@ -224,6 +227,7 @@ def test_an_empty_class_is_named_and_left_out(shell: Shell, tmp_path: Path) -> N
     assert code == 0 and {"origin": "void", "reason": "class folder without files"} in json.loads(out)["left_out"]
 
 
+@pytest.mark.slow
 def test_hostile_class_and_file_names_are_shown_and_do_nothing(shell: Shell, tmp_path: Path) -> None:
     names = ["with space", "quote\"'s", "\U0001f600", "<script>alert(1)<", "{{ 7 * 7 }}"]
     root = tmp_path / "d"
@@ -252,6 +256,7 @@ def test_slashes_in_class_names_of_a_table_are_only_names(shell: Shell, tmp_path
     assert code == 0 and json.loads(out)["classes"] == ["../c", "a/b"]
 
 
+@pytest.mark.slow
 def test_several_labels_a_picture_train_export_and_answer(shell: Shell, tmp_path: Path) -> None:
     lines = []
     for i in range(60):
@@ -342,6 +347,7 @@ def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_keeps_the_features_computed(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 700)
     cache = tmp_path / "cache"

@@ -4,14 +4,17 @@ Files are read once, for their hash; nothing is decoded. What has no readable fi
 """
 
 import csv
+import difflib
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -83,7 +86,8 @@ def read_unlabelled(paths: Iterable[str]) -> list[Path]:
         if path.is_dir():
             found += [p for p in _walk(path) if p.is_file()]
         elif path.suffix.lower() in TABLES and path.is_file():
-            found += [path.parent / str(record["path"]) for record in table(path, ("path",))]
+            found += [path.parent / str(record.get("path") or f"row {number} has no path")
+                      for number, record in enumerate(table(path, ("path",)), 1)]
         elif path.is_file():
             found.append(path)
         else:
@@ -96,26 +100,37 @@ def table(path: Path, wanted: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
     names, records = _READERS[path.suffix.lower()](path)
     missing = [name for name in wanted if name not in names]
     if missing:
+        lower = {name.lower(): name for name in names if name not in wanted}
+        close = difflib.get_close_matches(missing[0], lower, n=1, cutoff=0.5)
         raise DataError(f"{path} has columns {', '.join(names) or 'none'}", f"columns {', '.join(wanted)}",
-                        f"name the column {missing[0]!r}")
+                        f"rename {lower[close[0]]!r} to {missing[0]!r}" if close else f"name a column {missing[0]!r}")
     yield from records
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    """A table's file as text. Raises DataError as soon as it is not."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error.reason})", "a table in UTF-8", "save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: {error}", "a table in CSV", "mend it") from error
 
 
 def _csv(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
     def records() -> Iterator[Mapping[str, Any]]:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with _text(path) as file:
             yield from csv.DictReader(file)
 
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file), []), records()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason})", "a table in UTF-8", "save it as UTF-8") from error
+    with _text(path) as file:
+        return next(csv.reader(file), []), records()
 
 
 def _jsonl(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
     def records() -> Iterator[Mapping[str, Any]]:
-        with path.open(encoding="utf-8-sig") as file:
+        with _text(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -127,18 +142,31 @@ def _jsonl(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
                     raise DataError(f"{path}, line {number}: {line.strip()[:40]}", "a JSON object", "mend the line")
                 yield record
 
-    return list(next(records(), {})), records()
+    return list(dict.fromkeys(name for record in records() for name in record)), records()
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
+@contextmanager
+def _arrow(path: Path) -> Iterator[Any]:
+    """A Parquet file, open. Raises DataError as soon as it turns out not to be one."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowException as error:
+        yield pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's: damaged pages are an OSError of Arrow's own, without a number
         raise DataError(f"{path}: {error}", "a Parquet file", "write it again") from error
-    return list(file.schema_arrow.names), (row for batch in file.iter_batches() for row in batch.to_pylist())
+
+
+def _parquet(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
+    def records() -> Iterator[Mapping[str, Any]]:
+        with _arrow(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+
+    with _arrow(path) as file:
+        return list(file.schema_arrow.names), records()
 
 
 _READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
@@ -171,7 +199,7 @@ def _walk(folder: Path) -> list[Path]:
 def _folder_rows(root: Path) -> tuple[list[Row], list[LeftOut]]:
     below = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if "train" in below and all(name in SIDES for name in below):
-        rows, left_out = [], []
+        rows, left_out = [], _beside(root, root)
         for name in below:
             some, out = _class_folders(root / name, root, SIDES[name])
             rows += some
@@ -182,12 +210,9 @@ def _folder_rows(root: Path) -> tuple[list[Row], list[LeftOut]]:
 
 def _class_folders(folder: Path, root: Path, side: str) -> tuple[list[Row], list[LeftOut]]:
     rows: list[Row] = []
-    left_out = []
+    left_out = _beside(folder, root)
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if not entry.is_dir():
-            left_out.append(LeftOut(str(entry.relative_to(root)), "lies beside the class folders, not in one"))
+        if entry.name.startswith(".") or not entry.is_dir():
             continue
         files = _walk(entry)
         if not files:
@@ -196,10 +221,15 @@ def _class_folders(folder: Path, root: Path, side: str) -> tuple[list[Row], list
     return rows, left_out
 
 
+def _beside(folder: Path, root: Path) -> list[LeftOut]:
+    return [LeftOut(str(entry.relative_to(root)), "lies beside the class folders, not in one")
+            for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and not entry.is_dir()]
+
+
 def _table_rows(path: Path) -> tuple[list[Row], list[LeftOut]]:
     rows, left_out = [], []
     for number, record in enumerate(table(path, ("path", "label")), 1):
-        name, label, side = record.get("path"), record.get("label"), str(record.get("split") or "").strip().lower()
+        name, label, side = record.get("path"), record.get("label"), _cell(record.get("split")).lower()
         labels = _labels(label)
         if not name or labels is None:
             left_out.append(LeftOut(f"row {number}", "no label" if name else "no path"))
@@ -207,7 +237,7 @@ def _table_rows(path: Path) -> tuple[list[Row], list[LeftOut]]:
             raise DataError(f"{path}, row {number}: split {side!r}", f"one of {', '.join(SIDES)}, or empty",
                             "mend the split column")
         else:
-            group = str(record.get("group") or "")
+            group = _cell(record.get("group"))
             rows.append(Row(str(name), path.parent / str(name), labels, group, SIDES.get(side, "")))
     return rows, left_out
 
@@ -216,10 +246,15 @@ def _labels(label: Any) -> tuple[str, ...] | None:
     """The labels of a cell; None when there is none. A list, even an empty one, or `a|b` means several."""
     if isinstance(label, list | tuple):
         return ("", *(str(one) for one in label))  # the leading "" marks a list
-    if label is None or str(label).strip() == "":
+    text = _cell(label)
+    if not text:
         return None
-    text = str(label).strip()
     return ("", *(part.strip() for part in text.split("|") if part.strip())) if "|" in text else (text,)
+
+
+def _cell(value: Any) -> str:
+    """A cell as text, "" where there is nothing: None or NaN, which is not equal to itself. 0 is something."""
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _hashes(paths: list[Path]) -> list[str | OSError]:
@@ -229,6 +264,8 @@ def _hashes(paths: list[Path]) -> list[str | OSError]:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         except OSError as error:  # kept with its row: it becomes the row's reason for being left out
             return error
+        except ValueError:  # such as a NUL in the name
+            return OSError(errno.EINVAL, "not the name of a file")
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, paths))
@@ -252,9 +289,28 @@ def _examples(source: str, rows: list[tuple[Row, str]], left_out: tuple[LeftOut,
     return enough(Examples(
         kind="image", source=source, items=tuple(str(row.path) for row, _ in rows),
         origins=tuple(row.origin for row, _ in rows), ids=tuple(h for _, h in rows),
-        groups=tuple(row.group or h for row, h in rows), given=tuple(row.side for row, _ in rows),
+        groups=_groups(rows), given=tuple(row.side for row, _ in rows),
         classes=classes, targets=targets, left_out=left_out, min_per_class=min_per_class,
     ))
+
+
+def _groups(rows: list[tuple[Row, str]]) -> tuple[str, ...]:
+    """Each row's group: the user's, else its content's hash. Groups that share a content are one, called by the first
+    of their names, so that exact duplicates share a side whatever the groups."""
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while name in above:
+            name = above[name]
+        return name
+
+    for row, content in rows:
+        group, other = top(row.group or content), top(content)
+        if group != other:
+            known = other != content  # the content came with another group before
+            low, high = sorted((group, other)) if known else (group, other)
+            above[high] = low
+    return tuple(top(row.group or content) for row, content in rows)
 
 
 def parse_tfds(source: str) -> tuple[str, str | None]:

@@ -33,6 +33,10 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int = 0) -> Examp
         return replace(examples, split=_given(examples))
     n = len(examples)
     if mode == "cv" or (mode == "auto" and not unfreeze and n * 0.1 < SMALL_TEST):
+        if (groups := len(set(examples.groups))) < 3:
+            raise DataError(f"the rows of {examples.source} are of {groups} group{'' if groups == 1 else 's'}",
+                            "3 groups or more: some rows to train on, some to choose by and some to judge",
+                            "add data, or leave the group column out")
         why = "asked for" if mode == "cv" else f"{n} rows: a 10% hold-out would have fewer than {SMALL_TEST}"
         return replace(examples, split=Split("cv", why, folds(examples, FOLDS)))
     why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if unfreeze else f"{n} rows are enough")
@@ -50,7 +54,8 @@ def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> N
         members.setdefault(examples.groups[row], []).append(place)
     by_class: dict[str, list[str]] = {}
     for group, places in members.items():
-        by_class.setdefault(examples.label_of(chosen[places[0]]), []).append(group)
+        first = min(examples.label_of(chosen[place]) for place in places)  # whatever the rows' order
+        by_class.setdefault(first, []).append(group)
     part = np.zeros(len(chosen), dtype=np.int8)
     turn = 0  # goes on from class to class, so that small classes do not all fill the first folds
     for label in sorted(by_class):
@@ -61,8 +66,9 @@ def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> N
 
 
 def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> NDArray[np.bool_]:
-    """A mask over `rows` of those to keep for choosing an epoch: about `share` of each class, groups whole."""
-    k = max(2, round(1 / share))
+    """A mask over `rows` of those to keep for choosing an epoch: about `share` of each class, groups whole. From two
+    groups on, some are kept and some are not."""
+    k = max(2, min(round(1 / share), len({examples.groups[row] for row in rows})))
     return folds(examples, k, rows) == k - 1
 
 

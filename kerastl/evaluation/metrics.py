@@ -15,7 +15,6 @@ from kerastl.model import Answers
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
 Z95 = 1.959963984540054
-RESAMPLES = 2000
 PRIOR = 0.5  # deviation of the temperature's logarithm, before any row was seen
 
 
@@ -113,7 +112,7 @@ def _figures(examples: Examples, judged: Answers, temperature: float, each: NDAr
     interval, how = accuracy_interval(right, [examples.groups[row] for row in judged.rows])
     return Evaluation(
         n=len(right), accuracy=float(right.mean()), accuracy_ci95=interval, interval=how,
-        macro_f1=float(f1[support > 0].mean()), log_loss=_loss(plain, truth, several),
+        macro_f1=float(f1[support > 0].mean()) if support.any() else 0.0, log_loss=_loss(plain, truth, several),
         log_loss_calibrated=_loss(calibrated, truth, several), ece=ece(*_claims(plain, truth, several)),
         ece_calibrated=ece(*_claims(calibrated, truth, several)), temperature=temperature,
         classes=tuple(ClassResult(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in
@@ -137,31 +136,31 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[Any], multi_label: bool
     """
     z = logits.astype(np.float64)
 
-    def loss(log_t: float) -> float:
-        prior = (log_t / PRIOR) ** 2 / (2 * max(1, len(z)))
-        return _loss(probabilities(z / np.exp(log_t), multi_label), truth, multi_label) + prior
+    def loss(log_t: float) -> float:  # of logits: a loss of clipped probabilities would not feel very sure mistakes
+        scaled, prior = z / np.exp(log_t), (log_t / PRIOR) ** 2 / (2 * max(1, len(z)))
+        if multi_label:
+            return float((np.logaddexp(0, scaled) - truth * scaled).sum(axis=1).mean()) + prior
+        return float((scipy.special.logsumexp(scaled, axis=1) - (truth * scaled).sum(axis=1)).mean()) + prior
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
 
 
 def accuracy_interval(right: NDArray[np.bool_], groups: Sequence[str]) -> tuple[tuple[float, float], str]:
-    """A 95% interval of the accuracy: Wilson's where every row is its own group, else from resampling groups."""
+    """A 95% interval of the accuracy: Wilson's. Where rows share groups, it counts as many rows as would vary as much
+    if they were independent (the effective sample size of Korn and Graubard 1998), between one a group, weighted by
+    size, and all. Resampling the groups instead gives no width at all when every row is right."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
-    n = len(right)
-    if len(names) == n:
-        p, z2 = float(right.mean()), Z95**2
-        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-        reach = Z95 / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return (max(0.0, float(middle - reach)), min(1.0, float(middle + reach))), f"Wilson, {n} rows"
+    n, p = len(right), float(right.mean())
     hits, sizes = np.bincount(member, weights=right), np.bincount(member)
-    generator = np.random.default_rng(0)
-    shares = []
-    for _ in range(RESAMPLES):
-        drawn = generator.integers(0, len(names), len(names))
-        shares.append(hits[drawn].sum() / sizes[drawn].sum())
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return (float(low), float(high)), f"bootstrap over {len(names)} groups, {n} rows"
+    variance = float(((hits - p * sizes) ** 2).sum()) / n**2 * len(names) / max(1, len(names) - 1)
+    fewest = n**2 / float((sizes**2).sum())
+    rows = min(max(p * (1 - p) / variance, fewest), n) if variance > 0 else fewest
+    z2 = Z95**2 / rows
+    middle = (p + z2 / 2) / (1 + z2)
+    reach = np.sqrt(z2 * p * (1 - p) + z2**2 / 4) / (1 + z2)
+    word = f"Wilson, {n} rows" + (f" in {len(names)} groups" if len(names) < n else "")
+    return (max(0.0, min(p, float(middle - reach))), min(1.0, max(p, float(middle + reach)))), word
 
 
 def ece(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> float:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone
 from kerastl.data.batches import pixel_batches
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
-from kerastl.features.cache import write_whole
 from kerastl.features.engine import in_policy
 from kerastl.model import Answers, freeze, unfreeze
 from kerastl.runtime import Runtime
@@ -28,6 +27,7 @@ from kerastl.training.linear import log_loss
 
 EPOCHS = 8
 RATE = 3e-5
+BEST, LATEST, LOSSES = "best.npz", "latest.weights.h5", "epochs.json"
 
 
 @dataclass(frozen=True)
@@ -55,33 +55,37 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
     assert examples.split is not None and fitted.validation is not None, "unfreezing needs a hold-out"
     layers = unfreeze(backbone, blocks)
     fitted.head.trainable = True
-    before = log_loss(fitted.validation.logits, examples.one_hot(fitted.validation.rows), examples.multi_label)
+    rows = examples.split.rows(VALIDATION)
+
+    def validated() -> tuple[Answers, float]:  # in float32, as the export computes, whatever trains
+        answers = _answers(model, examples, rows, batch_size)
+        return answers, log_loss(answers.logits, examples.one_hot(rows), examples.multi_label)
+
+    _, before = validated()
     original = model.get_weights()
     epochs = epochs or EPOCHS
     state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, epochs, batch_size, runtime, original)
-    record = _train(model, examples, epochs, batch_size, runtime, state, before)
-    best = min(record, key=lambda epoch: epoch["val_loss"])
-    kept = best["val_loss"] < before
-    if kept:
-        with np.load(state / "best.npz") as stored:
+    keep = _train(model, examples, epochs, batch_size, runtime, state, before)
+    assert keep.folder is not None, "at least one epoch is trained"
+    validation, after = fitted.validation, min(epoch["val_loss"] for epoch in keep.record)
+    if after < before:
+        with np.load(keep.folder / BEST) as stored:
             model.set_weights([stored[name] for name in stored.files])
+        validation, after = validated()
+    kept = after < before
+    if kept:
+        fitted = replace(fitted, judged=_answers(model, examples, examples.split.judged, batch_size),
+                         validation=validation)
     else:
         model.set_weights(original)
     freeze(model)
     shutil.rmtree(state)
-    if kept:
-        split = examples.split
-        fitted = replace(
-            fitted, judged=_answers(model, examples, split.judged, batch_size),
-            validation=_answers(model, examples, split.rows(VALIDATION), batch_size),
-        )
-    return fitted, Tuned(kept, blocks, tuple(layers), before, best["val_loss"], tuple(record),
-                         time.perf_counter() - start)
+    return fitted, Tuned(kept, blocks, tuple(layers), before, after, tuple(keep.record), time.perf_counter() - start)
 
 
 def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime: Runtime, state: Path, before: float
-           ) -> list[dict[str, float]]:
-    """Train; after each epoch the state folder holds all that going on needs. Returns the epochs."""
+           ) -> "_Keep":
+    """Train; after each epoch the state folder holds all that going on needs. Returns what is known of the epochs."""
     assert examples.split is not None
     rows, validation = examples.split.rows(TRAIN), examples.split.rows(VALIDATION)
     state.mkdir(parents=True, exist_ok=True)
@@ -93,36 +97,45 @@ def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime
     training.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)),
                      _loss(examples.multi_label), jit_compile=runtime.xla)
     keep = _Keep(state, trainee, before)
+    if keep.folder:
+        training.optimizer.build(training.trainable_variables)  # else there is nothing to load its state into
+        training.load_weights(keep.folder / LATEST)
     if len(keep.record) < epochs:
         training.fit(
             _dataset(examples, rows, batch_size, model.input_shape[1], runtime.seed), epochs=epochs,
-            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[
-                keep, keras.callbacks.BackupAndRestore(str(state / "backup"), delete_checkpoint=False)],
+            initial_epoch=len(keep.record), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[keep],
             validation_data=_dataset(examples, validation, batch_size, model.input_shape[1], None),
             validation_steps=-(-len(validation) // batch_size),
         )
-    return list(keep.record.values())
+    return keep
 
 
 class _Keep(keras.callbacks.Callback):
-    """Writes down each epoch, and the weights of the best so far if they beat the frozen backbone's loss."""
+    """Keeps what going on after an epoch needs in a folder, which gets its name when all is in it: the state of the
+    training, the losses so far, and the weights of the best epoch if they beat the frozen backbone's loss."""
 
     def __init__(self, state: Path, trainee: Any, before: float) -> None:
         super().__init__()
-        self.file, self.best, self.trainee, self.before = state / "epochs.json", state / "best.npz", trainee, before
-        stored = json.loads(self.file.read_text()) if self.file.exists() else {}
-        self.record: dict[int, dict[str, float]] = {int(epoch): one for epoch, one in stored.items()}
+        self.state, self.trainee, self.before = state, trainee, before
+        self.folder = max(state.glob("after-*"), default=None)
+        self.record: list[dict[str, float]] = json.loads((self.folder / LOSSES).read_text()) if self.folder else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Called by Keras, before its own checkpoint: an epoch written twice is the same epoch done again."""
+        """Called by Keras."""
         one = {"epoch": epoch + 1.0, **{name: float(value) for name, value in (logs or {}).items()}}
-        least = min([self.before, *(past["val_loss"] for at, past in self.record.items() if at != epoch)])
-        if one["val_loss"] < least:
-            partial = self.best.with_suffix(".part.npz")
-            np.savez(partial, *self.trainee.get_weights())
-            partial.replace(self.best)
-        self.record[epoch] = one
-        write_whole(self.file, json.dumps(self.record).encode())
+        last, partial = self.folder, self.state / "unfinished"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        if one["val_loss"] < min([self.before, *(past["val_loss"] for past in self.record)]):
+            np.savez(partial / BEST, *self.trainee.get_weights())
+        elif last and (last / BEST).exists():
+            shutil.copy(last / BEST, partial)
+        self.record.append(one)
+        (partial / LOSSES).write_text(json.dumps(self.record))
+        self.model.save_weights(partial / LATEST)
+        self.folder = partial.rename(self.state / f"after-{epoch + 1:06d}")
+        if last:
+            shutil.rmtree(last)
         print(f"epoch {epoch + 1}: training loss {one['loss']:.4f}, validation loss {one['val_loss']:.4f} "
               f"(frozen: {self.before:.4f})", flush=True)
 

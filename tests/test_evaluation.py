@@ -1,0 +1,304 @@
+"""Figures of a model: against scikit-learn, against hand-worked examples, in simulation, and at the extremes."""
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics
+from tiny import held_out, in_folds, made_examples
+
+import kerastl as tl
+from kerastl.data.examples import TEST, VALIDATION, Examples, Split
+from kerastl.data.split import folds
+from kerastl.evaluation.metrics import Evaluation, accuracy_interval, ece, fit_temperature, judge, probabilities
+from kerastl.model import Answers
+
+KINDS = pytest.mark.parametrize("several", [False, True], ids=["single", "several labels"])
+
+
+def drawn(n: int, classes: int, several: bool, sharp: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and the targets drawn from what they claim; `sharp` times as sure as is right."""
+    generator = np.random.default_rng(seed)
+    z = generator.normal(size=(n, classes)) * 2
+    p = probabilities(z, several)
+    if several:
+        targets = (generator.uniform(size=p.shape) < p).astype(np.int64)
+    else:
+        targets = (p.cumsum(axis=1) < generator.uniform(size=(n, 1))).sum(axis=1).clip(0, classes - 1)
+    return (z * sharp).astype(np.float32), targets
+
+
+def exact_loss(z: np.ndarray, examples: Examples, rows: np.ndarray) -> float:
+    y = examples.one_hot(rows).astype(np.float64)
+    z = z.astype(np.float64)
+    if examples.multi_label:
+        return float((np.logaddexp(0, z) - y * z).sum(axis=1).mean())
+    return float((scipy.special.logsumexp(z, axis=1) - (y * z).sum(axis=1)).mean())
+
+
+def judged_in_folds(z: np.ndarray, targets: np.ndarray, **more: object) -> tuple[Examples, Evaluation]:
+    examples = in_folds(made_examples(targets, classes=[f"class {c}" for c in range(z.shape[1])]))
+    return examples, tl.evaluate(examples, Answers(np.arange(len(z)), z), **more)
+
+
+# Against scikit-learn
+
+
+@KINDS
+def test_figures_are_scikit_learns(several: bool) -> None:
+    z, targets = drawn(400, 5, several, sharp=0.7)
+    _, found = judged_in_folds(z, targets)
+    p = probabilities(z.astype(np.float64), several)
+    said = (p >= 0.5).astype(int) if several else p.argmax(axis=1)
+    assert 0.2 < found.accuracy < 0.9 and found.n == 400
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
+    each = metrics.precision_recall_fscore_support(targets, said)
+    for place, one in enumerate(found.classes):
+        assert one.name == f"class {place}"
+        assert (one.precision, one.recall, one.f1, one.support) == pytest.approx(tuple(part[place] for part in each))
+    if several:
+        assert found.confusion == ()
+        assert found.log_loss == pytest.approx(sum(metrics.log_loss(targets[:, c], p[:, c]) for c in range(5)))
+    else:
+        assert np.array_equal(found.confusion, metrics.confusion_matrix(targets, said))
+        assert found.log_loss == pytest.approx(metrics.log_loss(targets, p))
+
+
+def test_only_judged_rows_count() -> None:
+    z, targets = drawn(200, 3, False)
+    examples = made_examples(targets, split=held_out(200))
+    test = examples.split.rows(TEST)
+    chosen = Answers(examples.split.rows(VALIDATION), z[examples.split.rows(VALIDATION)])
+    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    assert found.n == len(test) == sum(one.support for one in found.classes) == np.sum(found.confusion) == 40
+    assert found.accuracy == pytest.approx((z[test].argmax(axis=1) == targets[test]).mean())
+    assert {one.row for one in found.mistakes} <= set(test.tolist())
+
+
+def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
+    z, targets = drawn(100, 4, False)
+    kept = np.flatnonzero(targets != 2)
+    examples, found = judged_in_folds(z[kept], targets[kept])
+    assert (z[kept].argmax(axis=1) == 2).any()  # though it is given as an answer
+    assert len(found.classes) == 4 and found.classes[2].support == 0 and found.classes[2].recall == 0
+    assert sum(found.confusion[2]) == 0 and sum(line[2] for line in found.confusion) > 0
+    said = z[kept].argmax(axis=1)
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(targets[kept], said, labels=[0, 1, 3], average="macro"))
+
+
+# Calibration
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two in the bin from 7/15 (confidence 0.51, half right), one from 13/15 (0.9, right), two in the last (0.975)."""
+    confidence, right = np.array([0.5, 0.52, 0.9, 0.95, 1.0]), np.array([1.0, 0, 1, 1, 0])
+    assert ece(confidence, right) == pytest.approx((2 * 0.01 + 1 * 0.1 + 2 * 0.475) / 5)
+    assert ece(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0 and ece(np.array([1.0]), np.array([0.0])) == 1
+
+
+@KINDS
+def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) -> None:
+    honest, sure = (judged_in_folds(*drawn(3000, 4, several, sharp))[1] for sharp in (1.0, 3.0))
+    assert honest.ece < 0.03 and sure.ece > 0.08 and sure.ece_calibrated < 0.03
+    assert honest.temperature == pytest.approx(1, abs=0.1) and sure.temperature == pytest.approx(3, abs=0.3)
+    for found in (honest, sure):
+        bins = found.reliability
+        assert sum(one["n"] for one in bins) == 3000 * (4 if several else 1)
+        assert all(one["low"] - 1e-9 <= one["confidence"] <= one["high"] + 1e-9 for one in bins)
+        gap = sum(one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / sum(one["n"] for one in bins)
+        assert found.ece_calibrated == pytest.approx(gap)
+
+
+@KINDS
+@pytest.mark.parametrize("sharp", [0.3, 1.0, 6.0])
+def test_a_temperature_is_where_the_loss_is_least_and_changes_no_answer(several: bool, sharp: float) -> None:
+    z, targets = drawn(2000, 3, several, sharp)
+    examples, rows = made_examples(targets), np.arange(2000)
+    t = fit_temperature(z, examples.one_hot(rows), several)
+    tried = [exact_loss(z / s, examples, rows) for s in np.geomspace(0.05, 20, 200)]
+    assert exact_loss(z / t, examples, rows) < min(tried) + 1e-3 and max(tried) > min(tried) + 0.05
+    assert t == pytest.approx(sharp, rel=0.1)
+    plain, scaled = probabilities(z.astype(np.float64), several), probabilities(z / t, several)
+    assert np.array_equal(plain.argmax(axis=1), scaled.argmax(axis=1))
+    assert np.array_equal(plain >= 0.5, scaled >= 0.5) or not several
+
+
+@KINDS
+def test_a_few_rows_that_are_all_right_do_not_make_it_certain(several: bool) -> None:
+    found = {}
+    for n in (12, 1200):
+        targets = np.arange(n) % 3
+        z = (np.eye(3)[targets] * 3).astype(np.float32) - (1.5 if several else 0)
+        examples = made_examples(np.eye(3)[targets] if several else targets)
+        found[n] = fit_temperature(z, examples.one_hot(np.arange(n)), several)
+    assert 1 > found[12] > 1.5 * found[1200] and found[12] > 0.3
+
+
+@KINDS
+def test_one_very_sure_mistake_is_not_lost_in_fitting_the_temperature(several: bool) -> None:
+    z = np.tile([1.0, 0.0], (101, 1)) if not several else np.full((101, 2), 1.0)
+    z[0] = [-60, 0] if not several else [-60, 1]
+    examples = made_examples(np.zeros(101, int) if not several else np.ones((101, 2), int), classes="ab")
+    t = fit_temperature(z, examples.one_hot(np.arange(101)), several)
+    assert t > 1.1
+    assert exact_loss(z / t, examples, np.arange(101)) < exact_loss(z, examples, np.arange(101))
+
+
+def test_each_fold_is_scaled_by_a_temperature_of_the_others() -> None:
+    z, targets = drawn(250, 3, False, 2.0)
+    examples = in_folds(made_examples(targets))
+    z[examples.split.part == 2] *= 5  # so that it matters whether a fold's own rows took part
+    found = tl.evaluate(examples, Answers(np.arange(250), z))
+    scaled = z.astype(np.float64)
+    own = scaled.copy()
+    for fold in range(5):
+        here = examples.split.part == fold
+        scaled[here] /= fit_temperature(z[~here], examples.one_hot(np.flatnonzero(~here)), False)
+        own[here] /= fit_temperature(z[here], examples.one_hot(np.flatnonzero(here)), False)
+    rows = np.arange(250)
+    assert found.log_loss_calibrated == pytest.approx(exact_loss(scaled, examples, rows), rel=1e-6)
+    assert exact_loss(own, examples, rows) < found.log_loss_calibrated - 0.05
+    assert found.temperature == pytest.approx(fit_temperature(z, examples.one_hot(rows), False))
+
+
+def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
+    z, targets = drawn(500, 3, False, 4.0)
+    examples = made_examples(targets, split=held_out(500, validation=0.4, test=0.4))
+    validation, test = examples.split.rows(VALIDATION), examples.split.rows(TEST)
+    chosen = Answers(validation, z[validation])
+    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    assert found.temperature == fit_temperature(z[validation], examples.one_hot(validation), False)
+    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).temperature == found.temperature
+    assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / found.temperature, examples, test), rel=1e-6)
+    assert found.log_loss_calibrated < found.log_loss
+
+
+@KINDS
+def test_probabilities_of_an_exported_model_are_judged_as_they_are(several: bool) -> None:
+    z, targets = drawn(300, 4, several, 1.5)
+    examples = made_examples(targets)
+    found = judge(examples, probabilities(z.astype(np.float64), several).astype(np.float32))
+    _, wanted = judged_in_folds(z, targets)
+    assert found.temperature == 1 and found.log_loss == found.log_loss_calibrated
+    assert (found.accuracy, found.macro_f1, found.confusion) == (wanted.accuracy, wanted.macro_f1, wanted.confusion)
+    assert found.log_loss == pytest.approx(wanted.log_loss, rel=1e-4)
+    assert found.ece == pytest.approx(wanted.ece, abs=1e-4)
+    sure = judge(examples, np.eye(4, dtype=np.float32)[np.arange(300) % 4])  # zeros and ones
+    assert math.isfinite(sure.log_loss) and sure.log_loss > 5
+
+
+# Intervals
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (7, 20), (493, 500), (1, 5000)])
+def test_the_interval_of_single_rows_is_wilsons(k: int, n: int) -> None:
+    (low, high), word = accuracy_interval(np.arange(n) < k, [str(i) for i in range(n)])
+    wanted = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+    assert word == f"Wilson, {n} rows"
+
+
+def test_the_interval_of_groups_that_are_right_or_wrong_together_is_that_of_the_groups() -> None:
+    right = np.repeat(np.arange(30) < 24, 4)
+    single, _ = accuracy_interval(np.arange(30) < 24, [str(i) for i in range(30)])
+    whole, word = accuracy_interval(right, [str(i // 4) for i in range(120)])
+    apart, _ = accuracy_interval(right, [str(i) for i in range(120)])
+    assert whole == pytest.approx(single, abs=0.005) and "30 groups" in word and "120 rows" in word
+    assert apart[1] - apart[0] < 0.6 * (whole[1] - whole[0])
+
+
+SIZES = {"single rows": [1] * 100, "one pair": [2] + [1] * 98, "pairs": [2] * 50, "uneven": [1, 2, 3, 4, 5] * 8}
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("truth", [0.6, 0.97])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(sizes: str, truth: float) -> None:
+    """A 95% interval of so few rows holds it in 0.90 to 0.99 of cases; near 1, one of resampled groups in 0.6 or so."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(len(SIZES[sizes])), SIZES[sizes])
+    inside = []
+    for _ in range(600):
+        together = generator.uniform(size=len(SIZES[sizes])) < truth
+        (low, high), _ = accuracy_interval(together[groups], groups.astype(str).tolist())
+        assert 0 <= low < high <= 1
+        inside.append(low <= truth <= high)
+    assert 0.90 <= np.mean(inside) <= 0.99
+
+
+# Mistakes and extremes
+
+
+def test_worst_mistakes_come_first_and_are_mistakes() -> None:
+    z, targets = drawn(200, 3, False)
+    examples, found = judged_in_folds(z, targets, worst=10)
+    wrong = {row for row in range(200) if z[row].argmax() != targets[row]}
+    assert len(wrong) > 20 and len(found.mistakes) == 10
+    sure = [one.probability for one in found.mistakes]
+    assert sure == sorted(sure, reverse=True)
+    for one in found.mistakes:
+        assert one.row in wrong and one.origin == f"row {one.row}"
+        assert (one.true, one.given) == (f"class {targets[one.row]}", f"class {z[one.row].argmax()}")
+    everything = judged_in_folds(z, targets, worst=999)[1].mistakes
+    assert {one.row for one in everything} == wrong and everything[:10] == found.mistakes
+
+
+def test_mistakes_with_several_labels_name_whole_sets() -> None:
+    z = np.array([[9, 9], [-9, -9], [9, -9], [1, -1]], np.float32)
+    examples = replace(made_examples(np.array([[1, 1], [1, 1], [0, 0], [0, 1]]), classes="ab"))
+    found = judge(examples, probabilities(z.astype(np.float64), True).astype(np.float32))
+    assert found.accuracy == 0.25
+    assert {(one.row, one.true, one.given) for one in found.mistakes} == {
+        (1, "a|b", "(none)"), (2, "(none)", "a"), (3, "b", "a")}
+    assert found.mistakes[-1].row == 3
+    assert found.mistakes[-1].probability == pytest.approx(scipy.special.expit(1), abs=1e-3)
+
+
+@KINDS
+@pytest.mark.parametrize("right", [True, False], ids=["perfect", "all wrong"])
+def test_the_extremes(several: bool, right: bool) -> None:
+    targets = np.arange(60) % 3
+    z = (np.eye(3)[targets] * 8 - 4) * (1 if right else -1)
+    _, found = judged_in_folds(z.astype(np.float32), np.eye(3, dtype=int)[targets] if several else targets)
+    assert found.accuracy == found.macro_f1 == float(right)
+    low, high = found.accuracy_ci95
+    assert (high == 1 and 0.9 < low < 1) if right else (low == 0 and 0 < high < 0.1)
+    assert found.temperature < 1 if right else found.temperature > 4
+    assert len(found.mistakes) == (0 if right else 24)
+    assert found.log_loss_calibrated < found.log_loss
+    assert found.ece < 0.05 if right else found.ece > 0.4
+
+
+@settings(derandomize=True, deadline=None, max_examples=120)
+@given(st.data())
+def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
+    n, classes = data.draw(st.integers(1, 25)), data.draw(st.integers(2, 5))
+    several, cv = data.draw(st.booleans()), data.draw(st.booleans())
+    shape, highest = ((n, classes), 1) if several else (n, classes - 1)
+    targets = data.draw(arrays(np.int64, shape, elements=st.integers(0, highest)))
+    z = data.draw(arrays(np.float32, (n, classes), elements=st.floats(-1e4, 1e4, width=32)))
+    groups = data.draw(st.none() | st.lists(st.sampled_from("abcdef"), min_size=n, max_size=n))
+    examples = made_examples(targets, groups=groups, classes=[f"c{i}" for i in range(classes)])
+    examples = replace(examples, split=Split("cv", "a test's own", folds(examples, 5))) if cv else examples
+    answers = Answers(np.arange(n), z)
+    found = tl.evaluate(examples, answers, None if cv else answers)
+    for value in (found.accuracy, found.macro_f1, found.ece, found.ece_calibrated, *found.accuracy_ci95,
+                  *(x for one in found.classes for x in (one.precision, one.recall, one.f1)),
+                  *(x for one in found.reliability for x in (one["confidence"], one["accuracy"])),
+                  *(one.probability for one in found.mistakes)):
+        assert 0 <= value <= 1
+    low, high = found.accuracy_ci95
+    assert low <= found.accuracy <= high and low < high
+    assert 0.05 * 0.99 <= found.temperature <= 20 * 1.01
+    assert found.log_loss >= 0 and found.log_loss_calibrated >= 0
+    assert found.n == n and sum(one["n"] for one in found.reliability) == n * (classes if several else 1)
+    before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.temperature))
+    assert after <= before * 1.001 + 1e-6
+    json.dumps(asdict(found), allow_nan=False)

@@ -1,0 +1,381 @@
+"""The feature pass: what is computed, what is not, graphs checked against the plain model, runs that were stopped."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import COLOURS, draw, draw_folder
+from tiny import plain_runtime, tiny_backbone
+
+import kerastl as tl
+from kerastl.backbones import Backbone, weights_hash
+from kerastl.data.batches import decode_file
+from kerastl.errors import DataError
+from kerastl.features import compute, engine
+from kerastl.features.cache import Space, usage
+from kerastl.features.compute import Features
+from kerastl.runtime import Runtime, choose
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone()
+
+
+def run(folder: Path, backbone: Backbone, cache: Path, runtime: Runtime | None = None, split: str = "cv", **more: Any
+        ) -> Features:
+    examples = tl.split(tl.read_images(str(folder), min_per_class=more.pop("min_per_class", 5)), split)
+    return tl.compute_features(examples, backbone, runtime or plain_runtime(), cache_dir=cache, **more)
+
+
+def direct(found: Features, backbone: Backbone) -> np.ndarray:
+    """The plain model on every picture: what the rows should be."""
+    pixels = np.stack([decode_file(path, backbone.size) for path in found.examples.items])
+    return backbone.model.predict(pixels.astype(np.float32), verbose=0)
+
+
+def everything(found: Features) -> np.ndarray:
+    """All rows, each from where it is read: held-out ones where rows that judge are."""
+    split = found.examples.split
+    if split.mode == "cv":
+        return found.rows(np.arange(len(found.examples)))
+    rows = np.zeros((len(found.examples), found.dim), np.float32)
+    training = np.setdiff1d(np.arange(len(rows)), split.judged)
+    rows[training], rows[split.judged] = found.rows(training), found.judged_rows(split.judged)
+    return rows
+
+
+def by_origin(found: Features) -> dict[str, bytes]:
+    return {origin: row.tobytes() for origin, row in zip(found.examples.origins, everything(found), strict=True)}
+
+
+# What is computed
+
+
+def test_rows_are_the_plain_models_and_lie_by_their_picture(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+    found = run(pictures, backbone, tmp_path, batch_size=5)
+    wanted = direct(found, backbone)
+    assert (found.dim, found.computed, found.compute) == (24, 42, "float32")
+    assert np.abs(wanted - wanted.mean(axis=0)).max() > 0.01  # pictures differ, so places matter
+    assert np.abs(everything(found) - wanted).max() < 1e-5
+    some = np.array([30, 2, 2, 17])
+    assert np.array_equal(found.rows(some), everything(found)[some])
+    assert np.array_equal(found.judged_rows(some), found.rows(some))
+
+
+def test_ten_new_pictures_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
+    folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
+    first = run(folder, backbone, cache)
+    assert first.computed == 24 and "folded" in first.word
+    again = run(folder, backbone, cache)
+    assert again.computed == 0 and "every row was in the cache" in again.word
+    assert by_origin(again) == by_origin(first)
+    for i in range(10):
+        draw(folder / "blue" / f"new{i}.png", (70, 70, 200), 5000 + i)
+    more = run(folder, backbone, cache)
+    assert more.computed == 10 and len(more.examples) == 34
+    assert by_origin(more).items() > by_origin(first).items()
+    assert np.abs(everything(more) - direct(more, backbone)).max() < 1e-5
+
+
+def test_a_hold_out_computes_each_row_once_too(backbone: Backbone, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 25)
+    found = run(folder, backbone, tmp_path / "cache", split="holdout")
+    assert found.computed == 75 and run(folder, backbone, tmp_path / "cache", split="holdout").computed == 0
+    assert run(folder, backbone, tmp_path / "cache", split="cv").computed == 0  # the split decides no number
+
+
+def test_duplicates_are_computed_once(backbone: Backbone, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 6)
+    for i in range(3):
+        shutil.copy(folder / "red/1.png", folder / f"red/twin{i}.png")
+    shutil.copy(folder / "red/1.png", folder / "green/twin.png")  # also under another label
+    found = run(folder, backbone, tmp_path / "cache")
+    assert len(found.examples) == 22 and found.computed == 18
+    rows = by_origin(found)
+    assert {rows[f"red/twin{i}.png"] for i in range(3)} == {rows["red/1.png"]} == {rows["green/twin.png"]}
+    assert len(set(rows.values())) == 18
+
+
+def test_other_weights_are_other_rows(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+    run(pictures, backbone, tmp_path)
+    other = tiny_backbone()
+    other.model.layers[2].kernel.assign(other.model.layers[2].kernel * 1.5)
+    other = replace(other, weights_hash=weights_hash(other.model))
+    found = run(pictures, other, tmp_path)
+    assert found.computed == 42 and np.abs(everything(found) - direct(found, other)).max() < 1e-5
+    assert run(pictures, backbone, tmp_path).computed == 0
+
+
+def test_a_cap_frees_room_but_not_under_a_run(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+    found = run(pictures, backbone, tmp_path, cache_limit=0)
+    assert [one.rows for one in usage(tmp_path)] == [0]
+    assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
+    assert run(pictures, backbone, tmp_path).computed == 42
+
+
+# Pictures that do not decode
+
+
+@pytest.mark.parametrize("split", ["cv", "holdout"])
+def test_undecodable_pictures_are_left_out_with_reasons_and_training_goes_on(split: str, backbone: Backbone,
+                                                                             tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 30)
+    bad = {}
+    for i in range(12):  # enough to lie on every side of a hold-out
+        bad[f"red/cut{i}.png"] = (folder / f"red/{i}.png").read_bytes()[:-1200 - i]
+    bad |= {"green/notes.txt": b"no picture", "blue/empty.png": b""}
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    for expected in (90, 0):  # a run over a full cache leaves out the same
+        found = run(folder, backbone, tmp_path / "cache", split=split)
+        reasons = {one.origin: one.reason for one in found.examples.left_out}
+        assert set(reasons) == set(bad) and all(reasons.values())
+        assert "not a picture" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
+        assert found.computed == expected and len(found.examples) == 90
+        assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
+    fitted = tl.fit(found, runtime=plain_runtime())
+    assert tl.evaluate(found.examples, fitted.judged, fitted.validation).accuracy > 0.8
+
+
+def test_a_picture_that_vanishes_and_a_class_that_becomes_too_small(backbone: Backbone, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 10)
+    examples = tl.split(tl.read_images(str(folder)), "cv")
+    (folder / "blue/3.png").unlink()
+    found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path / "cache")
+    assert {one.origin: one.reason for one in found.examples.left_out} == {
+        "blue/3.png": "No such file or directory", "blue": "class of 9 rows, fewer than 10 (--min-per-class)"}
+    assert found.examples.classes == ("green", "red") and everything(found).shape == (20, 24)
+
+
+def test_nothing_that_decodes_is_one_error(backbone: Backbone, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            (tmp_path / name / f"{i}.png").write_bytes(f"{name}{i}".encode())
+    with pytest.raises(DataError, match="no picture of .* decodes"):
+        run(tmp_path, backbone, tmp_path / "cache")
+
+
+# Graphs
+
+
+def noise(model: Any, n: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *model.input_shape[1:])).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["tiny_net", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("xla", [False, True], ids=["folded", "xla"])
+def test_a_graph_agrees_with_the_plain_model(name: str, xla: bool) -> None:
+    model = tl.load_backbone(name).model if name != "tiny_net" else tiny_backbone().model
+    pixels = noise(model)
+    made, word = engine.checked_engine(model, pixels, "float32", xla)
+    assert made.graph == ("xla" if xla else "folded") and "is not used" not in word
+    wanted = model.predict(pixels.astype(np.float32), verbose=0)
+    given = made.run(pixels)
+    assert given.dtype == np.float32 and engine.least_cosine(given, wanted) > 0.99999
+    assert np.allclose(given, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+    assert np.allclose(made.run(pixels[:1]), given[:1], rtol=1e-3, atol=1e-4)  # another batch size
+
+
+def off_by_a_row(folded: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda pixels: [np.roll(np.asarray(folded(pixels)[0]), 1, axis=0)]
+
+
+def not_finite(folded: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda pixels: [np.asarray(folded(pixels)[0]) * np.nan]
+
+
+def spread(model: Any) -> Any:
+    """The model less its mean answer, so that the cosine between different pictures is low."""
+    centre = model.predict(noise(model, 64).astype(np.float32), verbose=0).mean(axis=0)
+    return keras.Model(model.input, keras.layers.Lambda(lambda x: x - centre)(model.output))
+
+
+@pytest.mark.parametrize("fault", [off_by_a_row, not_finite])
+def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backbone: Backbone, pictures: Path,
+                                                               tmp_path: Path, monkeypatch) -> None:
+    real = engine.convert_variables_to_constants_v2
+    monkeypatch.setattr(engine, "convert_variables_to_constants_v2", lambda function: fault(real(function)))
+    wrong = replace(backbone, model=spread(backbone.model), weights_hash="spread")
+    found = run(pictures, wrong, tmp_path)
+    assert re.search(r"plain Keras model.*folded graph in float32 was off \(cosine -?\d.*is not used", found.word)
+    assert np.abs(everything(found) - direct(found, wrong)).max() < 1e-6
+    made, _ = engine.checked_engine(wrong.model, noise(wrong.model), "float32", False)
+    assert (made.graph, made.compute) == ("plain", "float32")
+
+
+def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone: Backbone, pictures: Path,
+                                                                       tmp_path: Path) -> None:
+    """Nothing is put in anything's place here: numbers above 65504 are infinite in float16."""
+    images = keras.Input((32, 32, 3))
+    large = keras.layers.Dense(24, kernel_initializer=keras.initializers.Constant(1e5))(backbone.model(images))
+    model = keras.Model(images, keras.layers.Activation("linear")(large))
+    loud = replace(backbone, model=model, weights_hash=weights_hash(model))
+    found = run(pictures, loud, tmp_path, plain_runtime(precision="mixed_float16"))
+    assert found.compute == "float32" and "in float16 was off (cosine 0.0" in found.word
+    assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
+    assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
+
+
+@pytest.mark.parametrize(("a", "b", "least"), [
+    ([[1, 0], [0, 2]], [[3, 0], [0, 1]], 1.0), ([[1, 0], [0, 2]], [[3, 0], [1, 0]], 0.0), ([[0, 0]], [[0, 0]], 1.0),
+    ([[0, 0]], [[0, 1]], 0.0), ([[1, 1]], [[-1, -1]], -1.0), ([[np.nan, 1]], [[1, 1]], 0.0),
+    ([[np.inf, 1]], [[np.inf, 1]], 0.0), ([[1e30, 0]], [[1e30, 0]], 1.0)])
+def test_least_cosine_by_hand(a: list[list[float]], b: list[list[float]], least: float) -> None:
+    assert engine.least_cosine(np.array(a, np.float32), np.array(b, np.float32)) == pytest.approx(least)
+
+
+def test_xla_on_and_off_give_the_same_features(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+    found = {xla: run(pictures, backbone, tmp_path / xla, plain_runtime(xla=xla)) for xla in ("on", "off")}
+    assert "xla graph" in found["on"].word and "folded graph" in found["off"].word
+    assert found["on"].computed == found["off"].computed == 42
+    assert np.abs(everything(found["on"]) - everything(found["off"])).max() < 1e-4
+    assert run(pictures, backbone, tmp_path / "on", plain_runtime(xla="off")).computed == 0  # XLA decides no number
+
+
+# Kinds of numbers
+
+
+def test_short_rows_go_to_a_space_of_their_own_and_float32_rows_judge(backbone: Backbone, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 25)
+    found = run(folder, backbone, tmp_path, plain_runtime(precision="mixed_bfloat16"), "holdout")
+    judged = found.examples.split.judged
+    assert found.compute == "bfloat16" and found.space.folder != found.judged_space.folder
+    assert {one.compute: one.rows for one in usage(tmp_path)} == {"bfloat16": 75 - len(judged), "float32": len(judged)}
+    assert found.computed == 75 and 0 < len(judged) < 25
+    wanted = direct(found, backbone)
+    assert np.abs(found.judged_rows(judged) - wanted[judged]).max() < 1e-5
+    training = np.setdiff1d(np.arange(75), judged)
+    assert engine.least_cosine(found.rows(training), wanted[training]) >= engine.LEAST_COSINE
+    with pytest.raises(KeyError):
+        found.judged_rows(training)  # a row that trains has no float32 twin to be judged by mistake
+
+
+def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Backbone, pictures: Path, tmp_path: Path
+                                                                   ) -> None:
+    chosen = choose("auto", "off", gpu=False, bfloat16_cpu=True)
+    assert chosen.precision == "mixed_bfloat16"
+    found = run(pictures, backbone, tmp_path / "auto", chosen)
+    assert (found.compute, found.computed) == ("float32", 42) and "every row judges" in found.word
+    found = run(pictures, backbone, tmp_path / "asked", plain_runtime(precision="mixed_bfloat16"))
+    assert (found.compute, found.computed) == ("bfloat16", 84) and "asked for" in found.word
+    assert np.abs(found.judged_rows(np.arange(42)) - direct(found, backbone)).max() < 1e-5
+
+
+def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_path: Path) -> None:
+    folder, chosen = draw_folder(tmp_path / "d", 25), choose("auto", "off", gpu=False, bfloat16_cpu=True)
+    verdict = tmp_path / "bfloat16-speed.json"
+    found = run(folder, backbone, tmp_path, chosen, "holdout")
+    (machine, ratio), = json.loads(verdict.read_text()).items()
+    assert ratio > 0 and "tiny_net" in machine
+    assert found.compute == ("bfloat16" if ratio >= 1 else "float32") and f"{ratio:.2f}" in found.word
+    for ratio, kind in ((0.5, "float32"), (2.0, "bfloat16")):
+        verdict.write_text(json.dumps({machine: ratio}))
+        found = run(folder, backbone, tmp_path, chosen, "holdout")
+        assert found.compute == kind and f"{ratio:.2f} times" in found.word
+
+
+# Runs that were stopped
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+import conftest  # brings the tiny backbone
+import kerastl as tl
+from kerastl.features import compute
+from kerastl.features.cache import Space
+from tiny import plain_runtime, tiny_backbone
+append = Space.append
+def slowly(self, ids, rows):
+    append(self, ids, rows)
+    time.sleep(0.05)  # so that the kill comes before the end
+Space.append, compute.SEGMENT_SECONDS = slowly, 0.0
+examples = tl.split(tl.read_images(sys.argv[1]), "cv")
+tl.compute_features(examples, tiny_backbone(), plain_runtime(), cache_dir=Path(sys.argv[2]), batch_size=8)
+print("ended")
+"""
+
+
+def segments(cache: Path) -> int:
+    return len(list(cache.glob("features/*/*.ids.npy")))
+
+
+def goes_on(folder: Path, backbone: Backbone, cache: Path) -> None:
+    """A run after one that was stopped computes the rest only, and all rows are right."""
+    kept = compute._space(cache, backbone, "float32")
+    before = sum(one in kept for one in tl.read_images(str(folder)).ids)
+    assert 24 <= before < 300
+    found = run(folder, backbone, cache)
+    assert found.computed == 300 - before
+    assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
+
+
+def test_a_killed_pass_goes_on_from_where_it_was(backbone: Backbone, tmp_path: Path) -> None:
+    folder, cache = draw_folder(tmp_path / "d", 100), tmp_path / "cache"
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(folder), str(cache), str(HERE)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while segments(cache) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL and "ended" not in out, err
+    goes_on(folder, backbone, cache)
+
+
+def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(backbone: Backbone, tmp_path: Path, monkeypatch
+                                                                     ) -> None:
+    folder, cache = draw_folder(tmp_path / "d", 100), tmp_path / "cache"
+    append = Space.append
+
+    def slowly(self: Space, ids: Any, rows: Any) -> None:
+        append(self, ids, rows)
+        time.sleep(0.05)  # so that the signal comes before the end
+
+    monkeypatch.setattr(Space, "append", slowly)
+    monkeypatch.setattr(compute, "SEGMENT_SECONDS", 0.0)
+    over = threading.Event()
+
+    def press() -> None:
+        while segments(cache) < 3 and not over.wait(0.01):
+            pass
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, backbone, cache, batch_size=8)
+    finally:
+        over.set()
+        presser.join()
+    monkeypatch.undo()
+    assert not list(cache.rglob("*.part"))
+    goes_on(folder, backbone, cache)
+
+
+def test_colours_are_told_apart_by_these_features(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+    """The tests above would pass on rows that are all the same, but for this."""
+    found = run(pictures, backbone, tmp_path)
+    rows, y = everything(found), found.examples.targets
+    centres = np.stack([rows[y == c].mean(axis=0) for c in range(len(COLOURS))])
+    nearest = ((rows[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == y).mean() > 0.9

@@ -1,0 +1,227 @@
+"""Unfreezing: what trains and what must not move, what is kept, and runs that were stopped."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import draw_folder
+from tiny import plain_runtime, tiny_backbone
+
+import kerastl as tl
+from kerastl.data.batches import decode_file
+from kerastl.data.examples import VALIDATION
+from kerastl.training import fine_tune as tuning
+from kerastl.training import linear
+
+HERE = Path(__file__).parent
+CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}  # so that there is room to improve
+
+
+class Tuning:
+    """The steps of a recipe up to unfreezing, on pictures whose classes lie close; and the weights on the way."""
+
+    def __init__(self, folder: Path, cache: Path, several: bool = False, **choices: Any) -> None:
+        examples = tl.read_images(str(folder))
+        if several:
+            examples = replace(examples, targets=examples.one_hot().astype(np.int64))
+        self.cache, self.runtime, self.backbone = cache, plain_runtime(**choices), tiny_backbone()
+        self.features = tl.compute_features(tl.split(examples, unfreeze=1), self.backbone, self.runtime,
+                                            cache_dir=cache)
+        self.examples = self.features.examples
+        self.frozen = tl.fit(self.features, runtime=self.runtime)
+        self.model = tl.splice(self.backbone, self.frozen.head)
+        self.before, self.loss_before = self.model.get_weights(), self.loss()
+
+    def tune(self, epochs: int = 2, blocks: int = 1) -> tuning.Tuned:
+        self.fitted, tuned = tl.fine_tune(self.backbone, self.model, self.frozen, self.examples, blocks, epochs=epochs,
+                                          runtime=self.runtime, cache_dir=self.cache)
+        return tuned
+
+    def moved(self) -> dict[str, bool]:
+        """Whether each weight is another than before, by any bit."""
+        return {weight.path: not np.array_equal(weight.numpy(), before)
+                for weight, before in zip(self.model.weights, self.before, strict=True)}
+
+    def loss(self) -> float:
+        """On the validation rows, straight from their files."""
+        rows = self.examples.split.rows(VALIDATION)
+        logits = self.model(np.stack([decode_file(self.examples.items[row], 32) for row in rows]).astype(np.float32))
+        return linear.log_loss(np.asarray(logits), self.examples.one_hot(rows), self.examples.multi_label)
+
+
+@pytest.fixture(scope="module")
+def close(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("close"), 40, CLOSE)
+
+
+@pytest.mark.parametrize(("blocks", "several", "precision"), [
+    (1, False, "float32"), pytest.param(2, True, "float32", marks=pytest.mark.slow),
+    pytest.param(1, False, "mixed_bfloat16", marks=pytest.mark.slow)])
+def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, several: bool, precision: str, close: Path,
+                                                               tmp_path: Path) -> None:
+    """The validation losses told are those of the float32 model on plain pixels: augmentation is for training only."""
+    made = Tuning(close, tmp_path, several, precision=precision)
+    tuned = made.tune(blocks=blocks)
+    assert tuned.kept and tuned.loss_after < tuned.loss_before
+    trained = {f"block{i}_conv" for i in (2, 1)[:blocks]}
+    assert set(tuned.layers) == trained
+    assert {path.split("/")[0] for path, moved in made.moved().items() if moved} == trained | {"linear"}
+    assert len(made.moved()) == 14 and not made.model.trainable_weights
+    assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
+    assert tuned.loss_before == pytest.approx(made.loss_before, rel=1e-4)
+    if precision == "float32":
+        assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.history), rel=1e-4)
+    for answers in (made.fitted.judged, made.fitted.validation):  # those of what ships
+        pixels = np.stack([decode_file(made.examples.items[row], 32) for row in answers.rows])
+        assert np.abs(made.model.predict(pixels, verbose=0) - answers.logits).max() < 1e-4
+    assert not np.array_equal(made.fitted.judged.logits, made.frozen.judged.logits)
+
+
+def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "RATE", 1.0)
+    made = Tuning(close, tmp_path)
+    tuned = made.tune(epochs=1)
+    assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.history) == 1
+    assert not any(made.moved().values()) and not made.model.trainable_weights
+    assert made.fitted is made.frozen and made.loss() == pytest.approx(tuned.loss_before, rel=1e-3)
+    assert not list((tmp_path / "fine_tune").iterdir())
+
+
+def test_each_augmentation_acts_in_training_and_only_then() -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    for layer in tuning._augmentation(0):
+        assert np.array_equal(layer(pixels, training=False), pixels)
+        assert np.abs(np.asarray(layer(pixels, training=True)) - pixels).max() > 10
+
+
+# Runs that were stopped
+
+
+class Watched(tuning._Keep):
+    """Notes each epoch begun, with the optimizer's steps by then; stops at the beginning of one, as Ctrl-C does."""
+
+    stop: int | None = None
+    begun: list[tuple[int, int]]
+    ended: list[float]  # validation losses
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.begun.append((epoch, int(self.model.optimizer.iterations.numpy())))
+        if epoch == self.stop:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self.ended.append(float(logs["val_loss"]))
+
+
+@pytest.fixture
+def watched(monkeypatch) -> type[Watched]:
+    monkeypatch.setattr(tuning, "_Keep", Watched)
+    Watched.begun, Watched.ended, Watched.stop = [], [], None
+    return Watched
+
+
+def states(cache: Path) -> list[Path]:
+    return list((cache / "fine_tune").iterdir())
+
+
+def test_what_is_trained_sees_pictures_augmented_in_training_only(close: Path, tmp_path: Path, watched: type[Watched],
+                                                                  monkeypatch) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+    apart = {}
+
+    def look(keep: Watched, logs: Any = None) -> None:
+        plain = np.asarray(keep.trainee(pixels))
+        for training in (True, False):
+            apart[training] = np.abs(np.asarray(keep.model(pixels, training=training)) - plain).max()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watched, "on_train_begin", look)
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(close, tmp_path).tune()
+    assert apart[True] > 0.1 and apart[False] < 1e-4
+
+
+def test_a_stopped_run_goes_on_from_its_last_epoch(close: Path, tmp_path: Path, watched: type[Watched]) -> None:
+    watched.stop = 2
+    with pytest.raises(KeyboardInterrupt):
+        Tuning(close, tmp_path).tune(epochs=3)
+    assert [epoch for epoch, _ in watched.begun] == [0, 1, 2] and len(watched.ended) == 2
+    steps = watched.begun[1][1]
+    watched.begun, watched.stop = [], None
+    made = Tuning(close, tmp_path)
+    tuned = made.tune(epochs=3)
+    assert watched.begun == [(2, 2 * steps)]  # the rate's schedule goes on, too
+    assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
+    assert [one["val_loss"] for one in tuned.history] == watched.ended  # those of both runs
+    assert tuned.kept and tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
+    assert states(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_other_work_does_not_take_up_where_this_stopped(close: Path, tmp_path: Path, watched: type[Watched]) -> None:
+    watched.stop = 1
+    for epochs, blocks in ((3, 1), (3, 2), (4, 1)):
+        watched.begun = []
+        with pytest.raises(KeyboardInterrupt):
+            Tuning(close, tmp_path).tune(epochs, blocks)
+        assert [epoch for epoch, _ in watched.begun] == [0, 1]
+    assert len(states(tmp_path)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_kill_while_the_weights_are_being_written_costs_an_epoch_at_most(epoch: int, close: Path, tmp_path: Path,
+                                                                          watched: type[Watched], monkeypatch) -> None:
+    save, written = keras.Model.save_weights, []
+
+    def half(model: Any, filepath: Any, **more: Any) -> None:
+        save(model, filepath, **more)
+        written.append(filepath)
+        if len(written) == epoch + 1:
+            content = Path(filepath).read_bytes()
+            Path(filepath).write_bytes(content[:len(content) // 2])
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", half)
+        with pytest.raises(KeyboardInterrupt):
+            Tuning(close, tmp_path).tune(epochs=3)
+    watched.begun = []
+    made = Tuning(close, tmp_path)
+    tuned = made.tune(epochs=3)
+    assert [at for at, _ in watched.begun] == list(range(epoch, 3))
+    assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
+    assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+import conftest  # brings the tiny backbone
+import test_fine_tune
+test_fine_tune.Tuning(Path(sys.argv[1]), Path(sys.argv[2])).tune(epochs=12)
+"""
+
+
+@pytest.mark.slow
+def test_another_process_goes_on_where_one_was_killed(close: Path, tmp_path: Path, watched: type[Watched]) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(close), str(tmp_path), str(HERE)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while process.stdout.readline().partition(":")[0] not in ("epoch 2", ""):  # told when it is kept
+        pass
+    process.send_signal(signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, err
+    made = Tuning(close, tmp_path)
+    tuned = made.tune(epochs=12)
+    assert 2 <= watched.begun[0][0] < 12 and [one["epoch"] for one in tuned.history] == list(range(1, 13))
+    assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)

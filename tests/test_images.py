@@ -1,0 +1,288 @@
+"""The one decoder: Pillow's pixels for every kind it reads, a reason for every kind it does not, and never a crash."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pictures import (
+    SIDE,
+    after_segments,
+    chunk,
+    exif,
+    grey_png,
+    jpeg,
+    made,
+    reference,
+    refused,
+    save,
+    scene,
+    webp_canvas,
+)
+from PIL import Image
+
+from kerastl.data import images
+from kerastl.data.batches import decode_file, pixel_batches
+
+MADE, REFUSED = made(), refused()
+FLAT = {name: data for name, data in MADE.items() if name != "jpeg one pixel"}  # all of one size, SIDE
+# In levels of 255. TensorFlow's own choice of inverse DCT is the quick one, Pillow's the accurate one.
+JPEG, OTHER = 8, 1
+quick = settings(derandomize=True, deadline=None, database=None)
+
+
+def decoded(data: bytes, size: int = SIDE) -> NDArray[np.uint8]:
+    """The pixels; fails the test where there is a reason instead."""
+    found = images.decoder(size)(data)
+    assert not isinstance(found, str), found
+    assert found.shape == (size, size, 3) and found.dtype == np.uint8
+    return found
+
+
+def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """The largest, in levels."""
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def weights(n: int, size: int) -> NDArray[np.float64]:
+    """[size, n]: what each of `size` pixels takes of each of n: their overlap where it shrinks, else bilinear."""
+    to, place = np.arange(size)[:, None], np.arange(n)
+    if n >= size:
+        low, high = np.maximum(to * n / size, place), np.minimum((to + 1) * n / size, place + 1)
+        return (high - low).clip(0) * size / n
+    return (1 - np.abs(((to + 0.5) * n / size - 0.5).clip(0, n - 1) - place)).clip(0)
+
+
+def squashed(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """What `images.squash` should make of it, in NumPy."""
+    height, width, _ = pixels.shape
+    square = np.einsum("yh,hwc,xw->yxc", weights(height, size), pixels.astype(float), weights(width, size))
+    return square.round().clip(0, 255).astype(np.uint8)
+
+
+# Pictures that are read
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_pixels_are_those_of_pillow(name: str) -> None:
+    expected = reference(FLAT[name])
+    assert np.ptp(expected) > 100  # a picture, not one colour
+    assert difference(decoded(FLAT[name]), expected) <= (JPEG if name.startswith("jpeg") else OTHER)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("with_hole", [False, True])
+def test_grey_png_of_few_bits(depth: int, with_hole: bool) -> None:
+    levels = scene()[..., 0] >> (8 - depth)
+    most = 2**depth - 1
+    expected = np.repeat((levels[..., None] * (255 // most)), 3, axis=-1)
+    hole = int(levels[0, 0]) if with_hole else None
+    if with_hole:
+        assert hole != most  # white on white would not tell
+        expected[levels == hole] = 255
+    assert difference(decoded(grey_png(levels, depth, hole)), expected) <= OTHER
+
+
+@pytest.mark.parametrize("big_endian", [False, True], ids=["little endian", "big endian"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_stands_upright(orientation: int, big_endian: bool) -> None:
+    picture = Image.fromarray(scene(48, 80))
+    plain, data = jpeg(picture), jpeg(picture, exif=exif(orientation, big_endian))
+    expected = squashed(reference(data), SIDE)
+    if orientation > 1:
+        assert difference(expected, decoded(plain)) > 60  # unturned, it would be seen
+    assert difference(decoded(data), expected) <= JPEG
+
+
+@pytest.mark.parametrize(("how", "data"), [
+    ("after long comments", after_segments(jpeg(exif=exif(6)), 2, 60_000)),
+    ("after many short comments", after_segments(jpeg(exif=exif(6)), 40, 5)),
+    ("late in a long directory", jpeg(exif=exif(6, entries_before=30))),
+    ("in a progressive JPEG", jpeg(exif=exif(6), progressive=True)),
+])
+def test_an_orientation_is_found(how: str, data: bytes) -> None:
+    assert difference(decoded(data), reference(data)) <= JPEG
+
+
+@pytest.mark.parametrize(("how", "block"), [
+    ("of 0", exif(0)), ("of 9", exif(9)), ("cut", exif(6)[:20]),
+    ("far outside", exif(6)[:10] + struct.pack("<I", 2**31 + 5) + exif(6)[14:]),
+    ("among entries that are not there", exif(1)[:14] + b"\xff\xff"),
+    ("in no known byte order", exif(6).replace(b"II", b"XX")[:22]),
+])
+def test_a_damaged_orientation_is_none(how: str, block: bytes) -> None:
+    plain = jpeg()
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    np.testing.assert_array_equal(decoded(plain[:2] + segment + plain[2:]), decoded(plain))
+
+
+@pytest.mark.parametrize("alpha_flag", [0, 0x10])
+def test_an_extended_webp_says_itself_whether_it_has_alpha(alpha_flag: int) -> None:
+    # A lossy still without alpha decodes whatever its canvas claims; its colours must not be blended away.
+    data = webp_canvas(MADE["webp lossy"], alpha_flag)
+    assert difference(decoded(data), reference(MADE["webp lossy"])) <= OTHER
+
+
+# Size
+
+
+@settings(quick, max_examples=60)
+@given(height=st.integers(1, 150), width=st.integers(1, 150))
+def test_any_size_is_squashed_by_area_or_bilinearly(height: int, width: int) -> None:
+    pixels = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    assert difference(decoded(save(Image.fromarray(pixels), "PNG")), squashed(pixels, SIDE)) <= OTHER
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1), (3, 65_000), (SIDE, 1), (1, SIDE)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_wild_sizes(height: int, width: int, kind: str) -> None:
+    picture = Image.fromarray(scene(height, width))
+    data = save(picture, kind)
+    assert difference(decoded(data), squashed(reference(data), SIDE)) <= JPEG
+
+
+# Pictures that are not
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_says_why(name: str) -> None:
+    data, words = REFUSED[name]
+    found = images.decoder(SIDE)(data)
+    assert isinstance(found, str) and words in found
+    assert len(found) < 200 and found.isprintable()
+
+
+@pytest.mark.parametrize(("width", "reason"), [(10_000, ""), (10_001, "over 100 megapixels: save it smaller")])
+def test_the_header_alone_tells_100_megapixels(width: int, reason: str) -> None:
+    png = MADE["png rgb"]
+    head = png[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", width, 10_000, 8, 2, 0, 0, 0))
+    assert images.refusal(tf.constant(head)).numpy().decode() == reason
+
+
+# One decoder
+
+
+@pytest.fixture(scope="module")
+def in_graph() -> Callable[[tf.Tensor], tf.Tensor]:
+    """`decode` inside a function with string input, as the exported model calls it."""
+    return tf.function(lambda data: images.decode(data, SIDE), input_signature=[tf.TensorSpec([], tf.string)])
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_eager_graph_and_decoder_agree(name: str, in_graph: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    data = tf.constant(MADE[name])
+    eager, graph = images.decode(data, SIDE).numpy(), in_graph(data).numpy()
+    np.testing.assert_array_equal(eager, graph)
+    np.testing.assert_array_equal(decoded(MADE[name]), graph)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_graph_refuses_with_the_decoders_reason(name: str, in_graph: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    data, words = REFUSED[name]
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        in_graph(tf.constant(data))
+    assert words in str(raised.value) or words == "does not decode"
+
+
+def test_a_batch_in_the_graph_is_each_alone() -> None:
+    found = images.decode_batch(tf.constant(list(MADE.values())), SIDE)
+    np.testing.assert_array_equal(found, np.stack([decoded(data) for data in MADE.values()]))
+
+
+# Files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Good and bad files mixed, and one that is not there."""
+    folder, paths = tmp_path_factory.mktemp("mixed"), []
+    contents = list(MADE.items()) + [(name, data) for name, (data, _) in REFUSED.items()]
+    for number, place in enumerate(np.random.default_rng(0).permutation(len(contents))):
+        paths.append(folder / f"{number} {contents[place][0].replace('/', '')}")
+        paths[-1].write_bytes(contents[place][1])
+    paths.insert(7, folder / "gone.png")
+    return [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_batches_are_the_files_one_by_one_in_order(files: list[str], batch_size: int) -> None:
+    bad: dict[int, str] = {}
+    steps: list[int] = []
+    batches = list(pixel_batches(files, 16, batch_size, bad, steps.append))
+    alone = [decode_file(path, 16) for path in files]
+    places = [place for some, _ in batches for place in some]
+    assert places == [place for place, one in enumerate(alone) if not isinstance(one, str)]
+    assert bad == {place: one for place, one in enumerate(alone) if isinstance(one, str)}
+    assert len(places) == len(MADE) and len(bad) == len(REFUSED) + 1 and sum(steps) == len(files)
+    assert {len(some) for some, _ in batches[:-1]} <= {batch_size}
+    np.testing.assert_array_equal(np.concatenate([pixels for _, pixels in batches]), [alone[i] for i in places])
+
+
+def test_a_file_that_cannot_be_read_has_the_systems_reason(files: list[str], tmp_path: Path) -> None:
+    assert decode_file(files[7], 16) == "No such file or directory"
+    assert decode_file(str(tmp_path), 16) == "Is a directory"
+
+
+def test_stopping_early_leaves_no_thread_waiting(files: list[str]) -> None:
+    batches = pixel_batches(files, 16, 1, {})
+    first = next(batches)
+    batches.close()  # returns once the pool has ended
+    assert first[1].shape == (1, 16, 16, 3)
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+# Wild bytes. The decoder is to guard the process, so these run in it: a crash ends the whole run of tests.
+
+SEEDS = {**MADE, **{name: data for name, (data, _) in REFUSED.items() if data},
+         **{f"jpeg turned {i}": jpeg(exif=exif(i, i % 2 == 0)) for i in range(2, 9)},
+         "webp canvas over a lossless still": webp_canvas(MADE["webp lossless"], 0x10),
+         "webp animated that hides it": bytes(byte & ~2 if i == 20 else byte
+                                              for i, byte in enumerate(REFUSED["webp animated"][0]))}
+MAGIC = [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1\x00\x40Exif\0\0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM",
+         b"RIFF\x40\0\0\0WEBP", b"RIFF\x40\0\0\0WEBPVP8X", b"II*\x00", b"<svg", b"\xef\xbb\xbf"]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A picture with bytes changed, cut off, taken out, or another's end in place of its own."""
+    data = bytearray(SEEDS[draw(st.sampled_from(sorted(SEEDS)))])
+    place = st.integers(0, len(data) - 1) | st.integers(0, min(63, len(data) - 1))  # headers tell the most
+    for at, byte in draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=4)):
+        data[at] = byte
+    match draw(st.sampled_from(["whole", "cut", "shortened", "spliced"])):
+        case "cut":
+            del data[draw(place):]
+        case "shortened":
+            at = draw(place)
+            del data[at:at + draw(st.integers(1, 40))]
+        case "spliced":
+            data[draw(place):] = SEEDS[draw(st.sampled_from(sorted(SEEDS)))][draw(place):]
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("bytes_of", "kinds"), [
+    (damaged(), {np.ndarray, str}),
+    (st.builds(bytes.__add__, st.sampled_from(MAGIC), st.binary(max_size=300)), {str}),
+], ids=["damaged pictures", "noise"])
+def test_wild_bytes_give_pixels_or_a_reason(bytes_of: st.SearchStrategy[bytes], kinds: set[type]) -> None:
+    seen = set()
+
+    @settings(quick, max_examples=400)
+    @given(data=bytes_of)
+    def holds(data: bytes) -> None:
+        found = images.decoder(16)(data)
+        seen.add(type(found))
+        if isinstance(found, str):
+            assert found.strip()
+        else:
+            assert found.shape == (16, 16, 3) and found.dtype == np.uint8
+
+    holds()
+    assert kinds <= seen

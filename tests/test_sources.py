@@ -1,0 +1,401 @@
+"""Sources: folders, tables and TFDS data sets become rows with content hashes; what cannot be used is named."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import draw, draw_folder
+from pictures import broken_tables, prepare_tfds, write_table
+
+from kerastl.data.examples import Examples
+from kerastl.data.sources import read_any, read_images, read_unlabelled
+from kerastl.errors import DataError, OptionError
+
+TWO = {"red": (200, 60, 60), "blue": (60, 80, 210)}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the network fails the test."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: pytest.fail("asked for the network"))
+
+
+def reasons(examples: Examples) -> dict[str, str]:
+    """What was left out, by its origin."""
+    return {one.origin: one.reason for one in examples.left_out}
+
+
+def labelled(examples: Examples) -> dict[str, str]:
+    """Each row's label, by its origin."""
+    return {origin: examples.label_of(row) for row, origin in enumerate(examples.origins)}
+
+
+# Folders
+
+
+def test_a_folder_of_class_folders_becomes_rows_with_content_hashes(pictures: Path) -> None:
+    found = read_images(str(pictures))
+    assert found.kind == "image" and found.classes == ("blue", "green", "red") and not found.left_out
+    assert found.counts() == {"blue": 14, "green": 14, "red": 14} and not any(found.given)
+    assert all(label == origin.split("/")[0] for origin, label in labelled(found).items())
+    for origin, item, one in zip(found.origins, found.items, found.ids, strict=True):
+        assert Path(item) == pictures / origin
+        assert one == hashlib.blake2b(Path(item).read_bytes(), digest_size=16).hexdigest()
+    assert found.groups == found.ids
+
+
+def test_the_order_is_that_of_the_names_however_the_files_were_written(pictures: Path, tmp_path: Path) -> None:
+    first = read_images(str(pictures))
+    files = sorted(pictures.rglob("*.png"), key=lambda path: path.read_bytes())
+    for path in files:
+        copy = tmp_path / path.relative_to(pictures)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
+    again = read_images(str(tmp_path))
+    assert again.origins == first.origins == tuple(sorted(first.origins)) and again.ids == first.ids
+
+
+def test_pictures_may_lie_deeper_and_hidden_files_are_not_seen(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 10, TWO)
+    draw(tmp_path / "red" / "2024" / "may" / "deep.png", TWO["red"], 777)
+    for hidden in (".DS_Store", "red/.thumb.png", "red/.cache/x.png", ".git/config"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"hidden")
+    found = read_images(str(tmp_path))
+    assert found.counts() == {"blue": 10, "red": 11} and not found.left_out
+    assert labelled(found)["red/2024/may/deep.png"] == "red"
+
+
+def test_an_empty_class_and_a_file_beside_the_classes_are_named(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 10, TWO)
+    (tmp_path / "void").mkdir()
+    (tmp_path / "notes.txt").write_text("notes")
+    found = read_images(str(tmp_path))
+    assert found.classes == ("blue", "red")
+    assert reasons(found) == {"void": "class folder without files",
+                              "notes.txt": "lies beside the class folders, not in one"}
+
+
+def test_odd_class_names_are_only_names(tmp_path: Path) -> None:
+    names = ["two words", "quote\"'s", "\U0001f600", "<script>alert(1)<", "a|b", "c..", "-x", "%s{}", "tab\t", "né"]
+    draw_folder(tmp_path, 10, {name: (20 * i, 90, 90) for i, name in enumerate(names)})
+    found = read_images(str(tmp_path))
+    assert found.classes == tuple(sorted(names)) and not found.multi_label
+    assert all(origin == f"{label}/{Path(origin).name}" for origin, label in labelled(found).items())
+
+
+def test_links_to_files_and_to_class_folders_are_followed(tmp_path: Path) -> None:
+    elsewhere = draw_folder(tmp_path / "elsewhere", 11, TWO)
+    root = tmp_path / "root"
+    (root / "red").mkdir(parents=True)
+    (root / "blue").symlink_to(elsewhere / "blue", target_is_directory=True)
+    for path in (elsewhere / "red").iterdir():
+        (root / "red" / path.name).symlink_to(path)
+    (root / "red" / "broken.png").symlink_to(tmp_path / "gone.png")
+    (root / "red" / "around").symlink_to(root, target_is_directory=True)  # followed, it would never end
+    found = read_images(str(root))
+    assert found.counts() == {"blue": 11, "red": 11}
+    assert reasons(found) == {"red/broken.png": "No such file or directory"}
+
+
+@pytest.mark.parametrize(("names", "sides"), [
+    (("train", "validation", "test"), ("train", "validation", "test")),
+    (("training", "train", "val"), ("train", "train", "validation")),
+    (("train", "dev"), ("train", "validation")), (("train",), ("train",)),
+])
+def test_folders_named_as_sides_are_the_users_split(names: Sequence[str], sides: Sequence[str], tmp_path: Path) -> None:
+    for seed, name in enumerate(names):
+        draw_folder(tmp_path / name, 10, TWO, seed=1000 * seed)
+    (tmp_path / "licence.txt").write_text("free")
+    found = read_images(str(tmp_path))
+    assert found.classes == ("blue", "red")
+    side = dict(zip(names, sides, strict=True))
+    assert [side[origin.split("/")[0]] for origin in found.origins] == list(found.given)
+    assert reasons(found) == {"licence.txt": "lies beside the class folders, not in one"}
+
+
+def test_a_class_called_test_is_a_class_where_there_is_no_train(tmp_path: Path) -> None:
+    found = read_images(str(draw_folder(tmp_path, 10, {"test": (1, 2, 3), "valid": (90, 90, 90)})))
+    assert found.classes == ("test", "valid") and not any(found.given)
+
+
+# Tables
+
+
+def numbered(folder: Path, n: int, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """n pictures, `pic/<i>.png`, in two classes by turns, with columns made of i."""
+    for i in range(n):
+        draw(folder / "pic" / f"{i}.png", (90, 90, 90), i, size=8)
+    label = columns.pop("label", lambda i: ("red", "blue")[i % 2])
+    return [{"path": f"pic/{i}.png", "label": label(i), **{name: of(i) for name, of in columns.items()}}
+            for i in range(n)]
+
+
+@pytest.fixture(params=["csv", "jsonl", "parquet"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where to write a table, once for each kind; ten pictures of a class lie beside it."""
+    return tmp_path / f"table.{request.param}"
+
+
+def test_a_table_has_paths_relative_to_itself_groups_and_sides(table: Path) -> None:
+    records = numbered(table.parent, 24, group=lambda i: "" if i < 4 else f"g{i // 4}",
+                       split=lambda i: ("train", "Validation ", "TEST", "")[i % 4])
+    records[0]["path"] = str(table.parent / "pic" / "0.png")  # absolute paths are as good
+    found = read_images(write_table(table, records))
+    assert found.origins == tuple(record["path"] for record in records) and not found.left_out
+    assert found.given == ("train", "validation", "test", "") * 6
+    assert found.groups == found.ids[:4] + tuple(f"g{i // 4}" for i in range(4, 24))
+    assert found.counts() == {"blue": 12, "red": 12} and labelled(found)["pic/3.png"] == "blue"
+
+
+def test_rows_without_label_path_or_file_are_listed(table: Path) -> None:
+    records = numbered(table.parent, 24)
+    records[0]["label"] = records[1]["label"] = None  # the first record tells the columns of a JSON table
+    records[2]["label"], records[3]["path"], records[4]["path"] = "  ", None, "gone.png"
+    records[5]["path"], records[6]["path"] = "pic", "pic/\0.png"
+    found = read_images(write_table(table, records), min_per_class=5)
+    assert reasons(found) == {
+        "row 1": "no label", "row 2": "no label", "row 3": "no label", "row 4": "no path",
+        "gone.png": "No such file or directory", "pic": "Is a directory", "pic/\0.png": "not the name of a file",
+    }
+    assert found.origins == tuple(f"pic/{i}.png" for i in range(7, 24))
+
+
+@pytest.mark.parametrize(("label", "classes"), [
+    (lambda i: i % 2, ("0", "1")), (lambda i: bool(i % 2), ("False", "True")), (lambda i: i % 2 / 2, ("0.0", "0.5")),
+])
+def test_labels_that_are_numbers_are_names(label: Callable[[int], Any], classes: tuple[str, ...], table: Path) -> None:
+    assert read_images(write_table(table, numbered(table.parent, 20, label=label))).classes == classes
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_not_a_number_is_no_label_and_no_group(ending: str, tmp_path: Path) -> None:
+    nan = float("nan")
+    records = numbered(tmp_path, 24, label=lambda i: nan if i == 5 else float(i % 2),
+                       group=lambda i: nan if i % 3 else float(i // 6))
+    found = read_images(write_table(tmp_path / f"t.{ending}", records))
+    assert found.classes == ("0.0", "1.0") and reasons(found) == {"row 6": "no label"}
+    assert found.groups[1] == found.ids[1] and found.groups[0] == found.groups[3] == "0.0"
+
+
+def test_a_group_called_zero_is_a_group(table: Path) -> None:
+    found = read_images(write_table(table, numbered(table.parent, 24, group=lambda i: i // 6)))
+    assert found.groups == tuple(str(i // 6) for i in range(24))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(ending: str, tmp_path: Path) -> None:
+    path = Path(write_table(tmp_path / f"t.{ending}", numbered(tmp_path, 20, label=lambda i: ("né", "日本")[i % 2])))
+    before = read_images(str(path))
+    text = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text)
+    again = read_images(str(path))
+    assert again.classes == ("né", "日本") and again.ids == before.ids and not again.left_out
+
+
+@pytest.mark.parametrize("several", [lambda names: "|".join(names), lambda names: " | ".join(names) + "|", list])
+def test_several_labels_come_as_a_list_or_with_bars(several: Callable[[list[str]], Any], tmp_path: Path) -> None:
+    names = [["red", "blue"], ["red"], ["blue", "dark"]]
+    records = numbered(tmp_path, 30, label=lambda i: several(names[i % 3]))
+    found = read_images(write_table(tmp_path / "t.jsonl", records))
+    assert found.multi_label and found.classes == ("blue", "dark", "red")
+    assert found.targets[:3].tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 0]]
+    assert found.counts() == {"blue": 20, "dark": 10, "red": 20} and found.label_of(2) == "blue|dark"
+
+
+def test_an_empty_list_is_a_row_without_any_of_the_labels(tmp_path: Path) -> None:
+    records = numbered(tmp_path, 40, label=lambda i: [["red"], [], ["blue", "red"], ["rare"] * (i == 3)][i % 4])
+    found = read_images(write_table(tmp_path / "t.parquet", records))
+    assert found.classes == ("blue", "red") and found.label_of(1) == ""
+    assert "pic/3.png" not in found.origins  # all it had was the class that is too small
+    assert len(found) == 39 and reasons(found) == {"rare": "class of 1 row, fewer than 10 (--min-per-class)"}
+
+
+@pytest.mark.parametrize(("column", "right"), [("Label", "label"), ("labels", "label"), ("PATH", "path"),
+                                               ("image_path", "path")])
+def test_a_column_of_a_close_name_is_suggested(column: str, right: str, table: Path) -> None:
+    records = [{column if name == right else name: value for name, value in record.items()}
+               for record in numbered(table.parent, 2)]
+    with pytest.raises(DataError) as raised:
+        read_images(write_table(table, records))
+    assert column in raised.value.got and right in raised.value.wanted
+    assert raised.value.do == f"rename {column!r} to {right!r}"
+
+
+@pytest.mark.parametrize("kind", broken_tables())
+def test_a_broken_table_is_one_clear_message(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{kind.split()[0]}"
+    path.write_bytes(broken_tables()[kind])
+    with pytest.raises(DataError, match=path.name) as raised:
+        read_images(str(path))
+    assert raised.value.wanted and raised.value.do
+
+
+def test_an_unknown_side_is_named_with_its_row(table: Path) -> None:
+    records = numbered(table.parent, 4, split=lambda i: "holdout" if i == 2 else "train")
+    with pytest.raises(DataError, match="row 3: split 'holdout'") as raised:
+        read_images(write_table(table, records))
+    assert "validation" in raised.value.wanted
+
+
+# Too little, and the same content twice
+
+
+def test_small_classes_are_left_out_by_name_with_their_counts(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 10, TWO)
+    for name, n in (("few", 9), ("one", 1)):
+        draw_folder(tmp_path, n, {name: (90, 90, 90)}, seed=500 * n)
+    found = read_images(str(tmp_path))
+    assert found.classes == ("blue", "red") and set(labelled(found).values()) == {"blue", "red"}
+    assert reasons(found) == {"few": "class of 9 rows, fewer than 10 (--min-per-class)",
+                              "one": "class of 1 row, fewer than 10 (--min-per-class)"}
+    assert read_images(str(tmp_path), min_per_class=9).classes == ("blue", "few", "red")
+
+
+@pytest.mark.parametrize(("counts", "words"), [
+    ({"red": 12}, ("too few classes", "'red': 12 rows")), ({"red": 9, "blue": 3}, ("too few rows", "blue: 3, red: 9")),
+    ({"red": 40, "blue": 3}, ("too few rows", "blue: 3, red: 40")), ({}, ("no labelled pictures",)),
+])
+def test_fewer_than_two_classes_is_an_error_with_the_counts(counts: dict[str, int], words: tuple[str, ...],
+                                                            tmp_path: Path) -> None:
+    for seed, (name, n) in enumerate(counts.items()):
+        draw_folder(tmp_path, n, {name: (90, 90, 90)}, seed=1000 * seed)
+    with pytest.raises(DataError) as raised:
+        read_images(str(tmp_path))
+    assert str(tmp_path) in raised.value.got and all(word in raised.value.got for word in words)
+    assert raised.value.wanted and raised.value.do
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("nowhere", "no such path"), ("notes.txt", "a file of another kind"), ("gone.csv", "no such path"),
+])
+def test_what_is_no_source_is_told(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(DataError, match=words) as raised:
+        read_images(str(tmp_path / name))
+    assert ".csv, .jsonl, .parquet" in raised.value.wanted
+
+
+def test_a_table_none_of_whose_files_is_there_shows_the_first(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "t.csv", [{"path": "a.png", "label": "red"}, {"path": "b.png", "label": "blue"}])
+    with pytest.raises(DataError, match=r"a\.png: No such file") as raised:
+        read_images(path)
+    assert "relative to the table's folder" in raised.value.do
+
+
+def test_exact_duplicates_stay_with_their_labels_and_share_a_group(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 10, TWO)
+    shutil.copy(tmp_path / "red" / "3.png", tmp_path / "blue" / "liar.png")
+    found = read_images(str(tmp_path))
+    twins = [found.origins.index("red/3.png"), found.origins.index("blue/liar.png")]
+    assert [found.label_of(row) for row in twins] == ["red", "blue"]
+    assert found.ids[twins[0]] == found.ids[twins[1]] and found.groups[twins[0]] == found.groups[twins[1]]
+    assert len(set(found.ids)) == 20
+
+
+# Pictures without labels
+
+
+def test_unlabelled_inputs_are_files_folders_and_tables_in_their_order(table: Path) -> None:
+    root = table.parent
+    records = numbered(root, 4)
+    listed = [root / "pic" / f"{i}.png" for i in range(4)]
+    path = write_table(table, records[::-1])
+    assert read_unlabelled([str(listed[2]), str(root / "pic"), path]) == [listed[2], *listed, *listed[::-1]]
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_unlabelled([str(root / "gone.png")])
+
+
+def test_any_folder_or_table_will_do_where_labels_do_not_matter(table: Path) -> None:
+    records = numbered(table.parent, 3)
+    plain = read_any(str(table.parent / "pic"))
+    assert plain.origins == ("0.png", "1.png", "2.png")
+    path = write_table(table, [{"path": record["path"]} for record in records] + [{"path": "gone.png"}])
+    listed = read_any(path)
+    assert listed.ids == plain.ids and reasons(listed) == {"gone.png": "No such file or directory"}
+
+
+def test_records_without_a_path_are_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    records = numbered(tmp_path, 2)
+    (tmp_path / "t.jsonl").write_text(json.dumps(records[0]) + '\n{"id": 7}\n{"path": null}\n' + json.dumps(records[1]))
+    found = read_any(str(tmp_path / "t.jsonl"))
+    assert found.origins == ("pic/0.png", "pic/1.png")
+    assert list(reasons(found)) == ["row 2 has no path", "row 3 has no path"]
+
+
+# TFDS
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[..., Examples]:
+    """Reads `tfds:...` from a folder of prepared data sets."""
+    prepare_tfds(tmp_path / "data", "tiny_sides", {"train": 20, "validation": 4, "test": 6, "unlabelled": 2})
+    prepare_tfds(tmp_path / "data", "tiny_whole", {"everything": 24})
+    prepare_tfds(tmp_path / "data", "tiny_other", {"train": 2}, column="species")
+    return lambda source: read_images(source, data_dir=str(tmp_path / "data"), cache_dir=tmp_path / "cache",
+                                      min_per_class=1)
+
+
+def test_a_tfds_data_set_is_rows_with_its_own_sides(prepared: Callable[..., Examples]) -> None:
+    found = prepared("tfds:tiny_sides")
+    assert found.given == ("train",) * 20 + ("validation",) * 4 + ("test",) * 6
+    assert found.classes == ("blue", "red") and found.label_of(0) == "red" and found.label_of(21) == "blue"
+    assert found.origins[0] == "train/0" and found.origins[-1] == "test/5"
+    assert {Path(item).read_bytes()[1:4] for item in found.items} == {b"PNG"}
+    assert prepared("tfds:tiny_sides").items == found.items  # from what was unpacked
+
+
+@pytest.mark.parametrize(("source", "n"), [("tiny_whole", 24), ("tiny_sides:test", 6), ("tiny_sides:train[:9]", 9)])
+def test_one_tfds_split_is_not_a_users_split(source: str, n: int, prepared: Callable[..., Examples]) -> None:
+    found = prepared(f"tfds:{source}")
+    assert len(found) == n and not any(found.given)
+
+
+@pytest.mark.parametrize(("source", "kind", "words"), [
+    ("tfds:", OptionError, "tfds:NAME"), ("tfds::test", OptionError, "tfds:NAME"),
+    ("tfds:no_such_name", DataError, "no_such_name not found"), ("tfds:Bad Name", DataError, "Bad Name"),
+    ("tfds:tiny_sides/9.9.9", DataError, "tiny_sides/9.9.9"),
+    ("tfds:tiny_sides:holdout", DataError, "one of train, validation, test, unlabelled"),
+    ("tfds:tiny_sides:train[:x]", DataError, "train[:x]"), ("tfds:tiny_other", DataError, "image, species"),
+])
+def test_a_tfds_source_that_cannot_be_is_told(source: str, kind: type[Exception], words: str,
+                                              prepared: Callable[..., Examples]) -> None:
+    with pytest.raises(kind) as raised:
+        prepared(source)
+    assert words in str(raised.value)
+
+
+def test_a_tfds_data_set_that_is_only_known_is_prepared(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    class KnownPictures(tfds.core.GeneratorBasedBuilder):  # known by its name from here on
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["red", "blue"])}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self) -> Any:
+            for i in range(20):
+                yield i, {"image": np.full((8, 8, 3), 10 * i, np.uint8), "label": i % 2}
+
+    found = read_images("tfds:known_pictures", data_dir=str(tmp_path / "data"), cache_dir=tmp_path / "cache")
+    assert found.counts() == {"blue": 10, "red": 10} and len(set(found.ids)) == 20
+
+
+@pytest.mark.xfail(importlib.util.find_spec("importlib_resources") is None, strict=True, raises=ModuleNotFoundError,
+                   reason="TensorFlow Datasets 4.9.10 needs importlib_resources for this and does not declare it")
+def test_what_a_data_set_of_tfds_itself_would_download_is_known(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    assert tfds.builder("tf_flowers", data_dir=tmp_path).url_infos
