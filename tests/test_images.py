@@ -100,23 +100,22 @@ def test_a_jpeg_stands_upright(orientation: int, big_endian: bool) -> None:
     assert difference(decoded(data), expected) <= JPEG
 
 
-@pytest.mark.parametrize(("how", "data"), [
-    ("after long comments", after_segments(jpeg(exif=exif(6)), 2, 60_000)),
-    ("after many short comments", after_segments(jpeg(exif=exif(6)), 40, 5)),
-    ("late in a long directory", jpeg(exif=exif(6, entries_before=30))),
-    ("in a progressive JPEG", jpeg(exif=exif(6), progressive=True)),
+@pytest.mark.parametrize("data", [
+    pytest.param(after_segments(jpeg(exif=exif(6)), 2, 60_000), id="after long comments"),
+    pytest.param(after_segments(jpeg(exif=exif(6)), 40, 5), id="after many short comments"),
+    pytest.param(jpeg(exif=exif(6, entries_before=30)), id="late in a long directory"),
+    pytest.param(jpeg(exif=exif(6), progressive=True), id="in a progressive JPEG"),
 ])
-def test_an_orientation_is_found(how: str, data: bytes) -> None:
+def test_an_orientation_is_found(data: bytes) -> None:
     assert difference(decoded(data), reference(data)) <= JPEG
 
 
-@pytest.mark.parametrize(("how", "block"), [
-    ("of 0", exif(0)), ("of 9", exif(9)), ("cut", exif(6)[:20]),
-    ("far outside", exif(6)[:10] + struct.pack("<I", 2**31 + 5) + exif(6)[14:]),
-    ("among entries that are not there", exif(1)[:14] + b"\xff\xff"),
-    ("in no known byte order", exif(6).replace(b"II", b"XX")[:22]),
+@pytest.mark.parametrize("block", [
+    pytest.param(exif(0), id="of 0"), pytest.param(exif(9), id="of 9"), pytest.param(exif(6)[:20], id="cut"),
+    pytest.param(exif(6)[:10] + struct.pack("<I", 2**31 + 5) + exif(6)[14:], id="far outside"),
+    pytest.param(exif(1)[:14] + b"\xff\xff", id="among entries that are not there"),
 ])
-def test_a_damaged_orientation_is_none(how: str, block: bytes) -> None:
+def test_a_damaged_orientation_is_none(block: bytes) -> None:
     plain = jpeg()
     segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
     np.testing.assert_array_equal(decoded(plain[:2] + segment + plain[2:]), decoded(plain))
@@ -136,7 +135,9 @@ def test_an_extended_webp_says_itself_whether_it_has_alpha(alpha_flag: int) -> N
 @given(height=st.integers(1, 150), width=st.integers(1, 150))
 def test_any_size_is_squashed_by_area_or_bilinearly(height: int, width: int) -> None:
     pixels = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    assert difference(decoded(save(Image.fromarray(pixels), "PNG")), squashed(pixels, SIDE)) <= OTHER
+    found, expected = decoded(save(Image.fromarray(pixels), "PNG")), squashed(pixels, SIDE)
+    assert difference(found, expected) <= OTHER
+    assert abs((found.astype(int) - expected).mean()) < 0.05  # rounded, not cut off
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1), (3, 65_000), (SIDE, 1), (1, SIDE)])

@@ -3,38 +3,18 @@
 Files are read once, for their hash; nothing is decoded. What has no readable file is left out, with the reason.
 """
 
-import csv
-import difflib
 import errno
 import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
 
-import numpy as np
-
-from kerastl.data.examples import Examples, LeftOut, enough
-from kerastl.errors import DataError, OptionError
-
-TABLES = (".csv", ".jsonl", ".parquet")
-SIDES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-         "dev": "validation", "test": "test"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row as the source has it."""
-
-    origin: str
-    path: Path
-    labels: tuple[str, ...]
-    group: str = ""
-    side: str = ""
+from kerastl.data.examples import Examples, LeftOut
+from kerastl.data.rows import SIDES, Row, cell, examples_of, labels_in
+from kerastl.data.tables import TABLES, table
+from kerastl.data.tfds import tfds_rows
+from kerastl.errors import DataError
 
 
 def read_images(source: str, *, min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
@@ -59,7 +39,7 @@ def _hashed(source: str, rows: list[Row], left_out: list[LeftOut], min_per_class
         raise DataError(f"no labelled pictures in {source}" + (f" ({bad[0].origin}: {bad[0].reason})" if bad else ""),
                         "DIR/<class>/<picture>, or a table with columns path,label",
                         "check the path; for a table, paths are relative to the table's folder")
-    return _examples(source, good, tuple(left_out + bad), min_per_class)
+    return examples_of(source, good, tuple(left_out + bad), min_per_class)
 
 
 def read_any(source: str, *, data_dir: str | None = None, cache_dir: Path | None = None) -> Examples:
@@ -95,87 +75,8 @@ def read_unlabelled(paths: Iterable[str]) -> list[Path]:
     return found
 
 
-def table(path: Path, wanted: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
-    """The records of a table, one at a time. Raises DataError when a wanted column is missing or a line is broken."""
-    names, records = _READERS[path.suffix.lower()](path)
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        lower = {name.lower(): name for name in names if name not in wanted}
-        close = difflib.get_close_matches(missing[0], lower, n=1, cutoff=0.5)
-        raise DataError(f"{path} has columns {', '.join(names) or 'none'}", f"columns {', '.join(wanted)}",
-                        f"rename {lower[close[0]]!r} to {missing[0]!r}" if close else f"name a column {missing[0]!r}")
-    yield from records
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    """A table's file as text. Raises DataError as soon as it is not."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield file
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason})", "a table in UTF-8", "save it as UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: {error}", "a table in CSV", "mend it") from error
-
-
-def _csv(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
-    def records() -> Iterator[Mapping[str, Any]]:
-        with _text(path) as file:
-            yield from csv.DictReader(file)
-
-    with _text(path) as file:
-        return next(csv.reader(file), []), records()
-
-
-def _jsonl(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
-    def records() -> Iterator[Mapping[str, Any]]:
-        with _text(path) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}, line {number}: {error}", "one JSON object a line", "mend it") from error
-                if not isinstance(record, dict):
-                    raise DataError(f"{path}, line {number}: {line.strip()[:40]}", "a JSON object", "mend the line")
-                yield record
-
-    return list(dict.fromkeys(name for record in records() for name in record)), records()
-
-
-@contextmanager
-def _arrow(path: Path) -> Iterator[Any]:
-    """A Parquet file, open. Raises DataError as soon as it turns out not to be one."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        yield pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the system's: damaged pages are an OSError of Arrow's own, without a number
-        raise DataError(f"{path}: {error}", "a Parquet file", "write it again") from error
-
-
-def _parquet(path: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
-    def records() -> Iterator[Mapping[str, Any]]:
-        with _arrow(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-
-    with _arrow(path) as file:
-        return list(file.schema_arrow.names), records()
-
-
-_READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
-
-
 def _rows(source: str, data_dir: str | None, cache_dir: Path | None) -> tuple[list[Row], list[LeftOut]]:
     if source.startswith("tfds:"):
-        from kerastl.data.tfds import tfds_rows
-
         return tfds_rows(source, data_dir, cache_dir), []
     path = Path(source)
     if path.is_dir():
@@ -229,32 +130,17 @@ def _beside(folder: Path, root: Path) -> list[LeftOut]:
 def _table_rows(path: Path) -> tuple[list[Row], list[LeftOut]]:
     rows, left_out = [], []
     for number, record in enumerate(table(path, ("path", "label")), 1):
-        name, label, side = record.get("path"), record.get("label"), _cell(record.get("split")).lower()
-        labels = _labels(label)
+        name, label, side = record.get("path"), record.get("label"), cell(record.get("split")).lower()
+        labels = labels_in(label)
         if not name or labels is None:
             left_out.append(LeftOut(f"row {number}", "no label" if name else "no path"))
         elif side and side not in SIDES:
             raise DataError(f"{path}, row {number}: split {side!r}", f"one of {', '.join(SIDES)}, or empty",
                             "mend the split column")
         else:
-            group = _cell(record.get("group"))
+            group = cell(record.get("group"))
             rows.append(Row(str(name), path.parent / str(name), labels, group, SIDES.get(side, "")))
     return rows, left_out
-
-
-def _labels(label: Any) -> tuple[str, ...] | None:
-    """The labels of a cell; None when there is none. A list, even an empty one, or `a|b` means several."""
-    if isinstance(label, list | tuple):
-        return ("", *(str(one) for one in label))  # the leading "" marks a list
-    text = _cell(label)
-    if not text:
-        return None
-    return ("", *(part.strip() for part in text.split("|") if part.strip())) if "|" in text else (text,)
-
-
-def _cell(value: Any) -> str:
-    """A cell as text, "" where there is nothing: None or NaN, which is not equal to itself. 0 is something."""
-    return "" if value is None or value != value else str(value).strip()
 
 
 def _hashes(paths: list[Path]) -> list[str | OSError]:
@@ -273,50 +159,3 @@ def _hashes(paths: list[Path]) -> list[str | OSError]:
 
 def _why(error: str | OSError) -> str:
     return str(error.strerror or error) if isinstance(error, OSError) else error
-
-
-def _examples(source: str, rows: list[tuple[Row, str]], left_out: tuple[LeftOut, ...], min_per_class: int) -> Examples:
-    several = any(row.labels[0] == "" and row.labels != ("",) for row, _ in rows)
-    names = [tuple(name for name in row.labels if name) or (() if several else row.labels) for row, _ in rows]
-    classes = tuple(sorted({name for some in names for name in some}))
-    number = {name: i for i, name in enumerate(classes)}
-    if several:
-        targets = np.zeros((len(rows), len(classes)), dtype=np.int64)
-        for row, some in enumerate(names):
-            targets[row, [number[name] for name in some]] = 1
-    else:
-        targets = np.array([number[some[0]] for some in names], dtype=np.int64)
-    return enough(Examples(
-        kind="image", source=source, items=tuple(str(row.path) for row, _ in rows),
-        origins=tuple(row.origin for row, _ in rows), ids=tuple(h for _, h in rows),
-        groups=_groups(rows), given=tuple(row.side for row, _ in rows),
-        classes=classes, targets=targets, left_out=left_out, min_per_class=min_per_class,
-    ))
-
-
-def _groups(rows: list[tuple[Row, str]]) -> tuple[str, ...]:
-    """Each row's group: the user's, else its content's hash. Groups that share a content are one, called by the first
-    of their names, so that exact duplicates share a side whatever the groups."""
-    above: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while name in above:
-            name = above[name]
-        return name
-
-    for row, content in rows:
-        group, other = top(row.group or content), top(content)
-        if group != other:
-            known = other != content  # the content came with another group before
-            low, high = sorted((group, other)) if known else (group, other)
-            above[high] = low
-    return tuple(top(row.group or content) for row, content in rows)
-
-
-def parse_tfds(source: str) -> tuple[str, str | None]:
-    """`tfds:NAME[:split]` to its name and split. Raises OptionError when the name is missing."""
-    _, _, rest = source.partition(":")
-    name, _, part = rest.partition(":")
-    if not name:
-        raise OptionError(f"--data {source}", "tfds:NAME or tfds:NAME:split", "name the data set, say tfds:tf_flowers")
-    return name, part or None

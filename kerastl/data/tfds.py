@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kerastl.data.sources import SIDES, Row, parse_tfds
-from kerastl.errors import DataError
+from kerastl.data.rows import SIDES, Row
+from kerastl.errors import DataError, OptionError
 
 
 def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list[Row]:
@@ -14,7 +14,7 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list
 
     Raises DataError when the data set is neither prepared nor downloadable, or has no image and label.
     """
-    name, wanted = parse_tfds(source)
+    name, wanted = _parse(source)
     builder = _builder(name, data_dir)
     there = list(builder.info.splits)
     splits = [wanted] if wanted else [part for part in there if part in SIDES] or there
@@ -28,6 +28,15 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list
         for number, (file, label) in enumerate(json.loads(index.read_text())):
             rows.append(Row(f"{part}/{number}", root / file, (label,), side=side))
     return rows
+
+
+def _parse(source: str) -> tuple[str, str | None]:
+    """`tfds:NAME[:split]` to its name and split. Raises OptionError when the name is missing."""
+    _, _, rest = source.partition(":")
+    name, _, part = rest.partition(":")
+    if not name:
+        raise OptionError(f"--data {source}", "tfds:NAME or tfds:NAME:split", "name the data set, say tfds:tf_flowers")
+    return name, part or None
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
