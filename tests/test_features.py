@@ -1,13 +1,11 @@
 """The feature pass: what is computed, what is not, graphs checked against the plain model, runs that were stopped."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -340,35 +338,26 @@ def test_a_killed_pass_goes_on_from_where_it_was(backbone: Backbone, tmp_path: P
     goes_on(folder, backbone, cache)
 
 
-def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(backbone: Backbone, tmp_path: Path, monkeypatch
-                                                                     ) -> None:
-    folder, cache = draw_folder(tmp_path / "d", 100), tmp_path / "cache"
+@pytest.mark.parametrize("stored", [True, False], ids=["after a segment", "before a segment"])
+def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(stored: bool, backbone: Backbone, tmp_path: Path,
+                                                                     monkeypatch) -> None:
+    folder, cache, calls = draw_folder(tmp_path / "d", 100), tmp_path / "cache", []
     append = Space.append
 
-    def slowly(self: Space, ids: Any, rows: Any) -> None:
+    def pressed(self: Space, ids: Any, rows: Any) -> None:
+        calls.append(len(ids))
+        if len(calls) == 3 and not stored:
+            signal.raise_signal(signal.SIGINT)
         append(self, ids, rows)
-        time.sleep(0.05)  # so that the signal comes before the end
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Space, "append", slowly)
+    monkeypatch.setattr(Space, "append", pressed)
     monkeypatch.setattr(compute, "SEGMENT_SECONDS", 0.0)
-    over = threading.Event()
-
-    def press() -> None:
-        while segments(cache) < 3 and not over.wait(0.01):
-            pass
-        if not over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
-
-    presser = threading.Thread(target=press)
-    presser.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(folder, backbone, cache, batch_size=8)
-    finally:
-        over.set()
-        presser.join()
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, backbone, cache, batch_size=8)
     monkeypatch.undo()
-    assert not list(cache.rglob("*.part"))
+    assert len(calls) == 4 and not list(cache.rglob("*.part"))  # the fourth stored what was at hand
     goes_on(folder, backbone, cache)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
 HEAD = 131_072  # bytes of a file in which a JPEG's orientation is looked for
-VERSION = "2"  # part of the cache's key: raise it when the same bytes would give other pixels
+VERSION = "3"  # part of the cache's key: raise it when the same bytes would give other pixels
 
 _NONE, _JPEG, _PNG, _GIF, _BMP, _WEBP = range(6)
 
@@ -37,7 +37,7 @@ def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         tf.where(tf.equal(reason, ""), _kind(data), _NONE),
         {
             _NONE: lambda: tf.zeros([1, 1, 3], tf.uint8),
-            _JPEG: lambda: _upright(tf.io.decode_jpeg(data, channels=3), _orientation(data)),
+            _JPEG: lambda: _upright(_jpeg(data), _orientation(data)),
             _PNG: lambda: _on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)),
             _GIF: lambda: _image(data, 3),
             _BMP: lambda: _image(data, 0)[..., :3],
@@ -171,6 +171,11 @@ def _image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.io.decode_image(data, channels=channels, expand_animations=False)
 
 
+def _jpeg(data: tf.Tensor) -> tf.Tensor:
+    # The quick inverse DCT, TensorFlow's own choice, is up to 7 levels off; this one gives what other decoders give.
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
 def _png_opaque(data: tf.Tensor) -> tf.Tensor:
     """What TensorFlow fills the alpha of a PNG without one with: with fewer than 8 bits a channel, not 255."""
     depth = _bytes(data, 32)[24]
@@ -182,9 +187,9 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
     `opaque` everywhere has none."""
 
     def blend() -> tf.Tensor:
-        alpha = tf.cast(pixels[..., 3:], tf.float32) / 255.0
-        colour = tf.cast(pixels[..., :3], tf.float32)
-        return tf.cast(tf.round(colour * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+        alpha = tf.cast(pixels[..., 3:], tf.uint16)  # the sum below is at most 65,152: half the memory of floats
+        total = tf.cast(pixels[..., :3], tf.uint16) * alpha + 255 * (255 - alpha)
+        return tf.cast((total + 127) // 255, tf.uint8)
 
     return tf.cond(tf.reduce_all(pixels[..., 3] == opaque), lambda: pixels[..., :3], blend)
 

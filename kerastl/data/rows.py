@@ -1,5 +1,6 @@
 """Rows as a source has them, and how they become examples: labels, groups, class numbers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def examples_of(source: str, rows: list[tuple[Row, str]], left_out: tuple[LeftOu
 
     Raises DataError when fewer than two classes have `min_per_class` rows.
     """
-    several = any(row.labels[0] == "" and row.labels != ("",) for row, _ in rows)
+    several = are_sets(row for row, _ in rows)
     names = [tuple(name for name in row.labels if name) or (() if several else row.labels) for row, _ in rows]
     classes = tuple(sorted({name for some in names for name in some}))
     number = {name: i for i, name in enumerate(classes)}
@@ -64,6 +65,11 @@ def _groups(rows: list[tuple[Row, str]]) -> tuple[str, ...]:
             low, high = sorted((group, other)) if known else (group, other)
             above[high] = low
     return tuple(top(row.group or content) for row, content in rows)
+
+
+def are_sets(rows: Iterable[Row]) -> bool:
+    """Whether a row may have several labels: when any row's came as a list of some."""
+    return any(row.labels[0] == "" and row.labels != ("",) for row in rows)
 
 
 def labels_in(label: Any) -> tuple[str, ...] | None:

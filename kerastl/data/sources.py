@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kerastl.data.examples import Examples, LeftOut
-from kerastl.data.rows import SIDES, Row, cell, examples_of, labels_in
+from kerastl.data.rows import SIDES, Row, are_sets, cell, examples_of, labels_in
 from kerastl.data.tables import TABLES, table
 from kerastl.data.tfds import tfds_rows
 from kerastl.errors import DataError
@@ -140,12 +140,17 @@ def _table_rows(path: Path) -> tuple[list[Row], list[LeftOut]]:
         else:
             group = cell(record.get("group"))
             rows.append(Row(str(name), path.parent / str(name), labels, group, SIDES.get(side, "")))
+    if not are_sets(rows):  # then an empty list is no label, not the empty set
+        left_out += [LeftOut(row.origin, "no label") for row in rows if row.labels == ("",)]
+        rows = [row for row in rows if row.labels != ("",)]
     return rows, left_out
 
 
 def _hashes(paths: list[Path]) -> list[str | OSError]:
     def one(path: Path) -> str | OSError:
         try:
+            if path.exists() and not path.is_file():
+                return OSError(errno.EINVAL, "not a regular file")  # opening a pipe would wait for ever
             with path.open("rb") as file:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         except OSError as error:  # kept with its row: it becomes the row's reason for being left out

@@ -53,7 +53,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
                         "give --data-dir, or use a folder of your own") from error
     missing = {"image", "label"} - set(builder.info.features)
     if missing:
-        raise DataError(f"TFDS data set {name!r} has features {', '.join(builder.info.features)}",
+        raise DataError(f"TFDS data set {name!r} has features {', '.join(sorted(builder.info.features))}",
                         "features image and label", "choose an image classification data set")
     return builder
 
