@@ -72,7 +72,7 @@ def test_a_solution_is_where_the_gradient_vanishes(kind: str, dim: int) -> None:
         logits = x.astype(np.float64) @ kernel + bias
         p = scipy.special.expit(logits) if several else scipy.special.softmax(logits, axis=1)
         error = (p - y) * (weight / weight.sum())[:, None]
-        scale = linear._scale(x)  # the penalty is on standardised features
+        scale = linear.scale_of(x.var(axis=0))  # the penalty is on standardised features
         by_kernel = ((x - x.mean(axis=0)) / scale).T @ error + found.l2 * kernel * scale[:, None]
         return float(max(np.abs(by_kernel).max(), np.abs(error.sum(axis=0)).max()))
 
@@ -86,7 +86,7 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
     x, y, weight = problem(kind)
     several = kind == "several labels"
     found = solved(x, y, weight, several)
-    z = (x - x.mean(axis=0)) / linear._scale(x)
+    z = (x - x.mean(axis=0)) / linear.scale_of(x.var(axis=0))
     given = x @ found.kernel + found.bias
     given = scipy.special.expit(given) if several else scipy.special.softmax(given, axis=1)
     theirs = LogisticRegression(C=1 / (found.l2 * weight.sum()), tol=1e-6, max_iter=10_000)

@@ -3,6 +3,7 @@
 It is kept only if the validation loss improves. A killed run goes on from its last epoch.
 """
 
+import itertools
 import json
 import shutil
 import time
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone
 from kerastl.data.batches import pixel_batches
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
+from kerastl.errors import DataError
 from kerastl.features.engine import in_policy
 from kerastl.model import Answers, freeze, unfreeze
 from kerastl.runtime import Runtime
-from kerastl.training.fit import Fitted
+from kerastl.training.fit import Fitted, row_weights, smoothed
 from kerastl.training.linear import log_loss
 
 EPOCHS = 8
@@ -65,7 +67,7 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
     original = model.get_weights()
     epochs = epochs or EPOCHS
     state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, epochs, batch_size, runtime, original)
-    keep = _train(model, examples, epochs, batch_size, runtime, state, before)
+    keep = _train(model, examples, epochs, batch_size, runtime, state, before, fitted.settings)
     assert keep.folder is not None, "at least one epoch is trained"
     validation, after = fitted.validation, min(epoch["val_loss"] for epoch in keep.record)
     if after < before:
@@ -83,8 +85,8 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
     return fitted, Tuned(kept, blocks, tuple(layers), before, after, tuple(keep.record), time.perf_counter() - start)
 
 
-def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime: Runtime, state: Path, before: float
-           ) -> "_Keep":
+def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime: Runtime, state: Path, before: float,
+           settings: dict[str, float | str | int]) -> "_Keep":
     """Train; after each epoch the state folder holds all that going on needs. Returns what is known of the epochs."""
     assert examples.split is not None
     rows, validation = examples.split.rows(TRAIN), examples.split.rows(VALIDATION)
@@ -101,10 +103,13 @@ def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime
         training.optimizer.build(training.trainable_variables)  # else there is nothing to load its state into
         training.load_weights(keep.folder / LATEST)
     if len(keep.record) < epochs:
+        targets = smoothed(examples, rows, float(settings["label_smoothing"]))
+        weights = row_weights(examples, rows, str(settings["class_weights"]))
         training.fit(
-            _dataset(examples, rows, batch_size, model.input_shape[1], runtime.seed), epochs=epochs,
+            _dataset(examples, rows, batch_size, model.input_shape[1], (targets, weights), runtime.seed,
+                     len(keep.record)), epochs=epochs,
             initial_epoch=len(keep.record), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[keep],
-            validation_data=_dataset(examples, validation, batch_size, model.input_shape[1], None),
+            validation_data=_dataset(examples, validation, batch_size, model.input_shape[1]),
             validation_steps=-(-len(validation) // batch_size),
         )
     return keep
@@ -152,29 +157,42 @@ def _loss(multi_label: bool) -> Any:
     return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
-def _dataset(examples: Examples, rows: NDArray[np.intp], batch_size: int, size: int, seed: int | None) -> Any:
-    """(pixels, targets) batches without end, reshuffled each time through when seeded."""
+def _dataset(examples: Examples, rows: NDArray[np.intp], batch_size: int, size: int,
+             loss_on: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None, seed: int = 0, first: int = 0
+             ) -> Any:
+    """(pixels, targets, weights) batches of these rows without end.
 
-    def batches() -> Iterator[tuple[Any, Any]]:
-        generator = np.random.default_rng(seed)
-        while True:
-            order = generator.permutation(rows) if seed is not None else rows
-            paths = [examples.items[row] for row in order]
-            refused: dict[int, str] = {}
-            for places, pixels in pixel_batches(paths, size, batch_size, refused):
-                yield pixels.astype(np.float32), examples.one_hot(order[places])
-            if refused:
-                raise FileNotFoundError(f"{paths[next(iter(refused))]} was there and is gone")
+    loss_on: targets and weights of the rows to train on, which are shuffled by the seed and the epoch, from the epoch
+    `first`. Without, the rows are in order, with their own targets and weights of 1.
+    """
+    targets, weights = loss_on or (examples.one_hot(rows), np.ones(len(rows), np.float32))
+
+    def batches() -> Iterator[tuple[Any, Any, Any]]:
+        for epoch in itertools.count(first):
+            order = np.random.default_rng((seed, epoch)).permutation(len(rows)) if loss_on else np.arange(len(rows))
+            for places, pixels in _pixels(examples, rows[order], size, batch_size):
+                yield pixels, targets[order[places]], weights[order[places]]
 
     signature = (tf.TensorSpec([None, size, size, 3], tf.float32),
-                 tf.TensorSpec([None, len(examples.classes)], tf.float32))
+                 tf.TensorSpec([None, len(examples.classes)], tf.float32), tf.TensorSpec([None], tf.float32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
 
 
-def _answers(model: Any, examples: Examples, rows: NDArray[np.intp], batch_size: int) -> Answers:
+def _pixels(examples: Examples, rows: NDArray[np.intp], size: int, batch_size: int
+            ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Batches of places in `rows` and pixels. Raises DataError for a picture that was there when features were made."""
     paths = [examples.items[row] for row in rows]
-    parts = [np.asarray(model.predict_on_batch(pixels.astype(np.float32)), np.float32)
-             for _, pixels in pixel_batches(paths, model.input_shape[1], batch_size, {})]
+    refused: dict[int, str] = {}
+    for places, pixels in pixel_batches(paths, size, batch_size, refused):
+        yield places, pixels.astype(np.float32)
+    for place, reason in refused.items():
+        raise DataError(f"{paths[place]} could be read before and cannot now: {reason}",
+                        "pictures that stay while a model trains", "bring it back and run again: epochs done are kept")
+
+
+def _answers(model: Any, examples: Examples, rows: NDArray[np.intp], batch_size: int) -> Answers:
+    parts = [np.asarray(model.predict_on_batch(pixels), np.float32)
+             for _, pixels in _pixels(examples, rows, model.input_shape[1], batch_size)]
     return Answers(rows, np.concatenate(parts))
 
 

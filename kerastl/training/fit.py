@@ -103,7 +103,7 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
             rows, validation = rows[~mask], rows[mask]
         return _descend(features, rows, validation, how, how.epochs)
     examples = features.examples
-    y, weight = _smoothed(examples, rows, how), _weights(examples, rows, how.class_weights)
+    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
     held_out = []
     if validation is None:
         inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
@@ -120,19 +120,19 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
 def _descend(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How,
              epochs: int | None) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
     trained = train_by_gradient(how.head, features, rows, validation,
-                                _weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
+                                row_weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
                                 batch_size=how.batch_size, label_smoothing=how.label_smoothing)
     said = _said(features.examples, rows, how)
     return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said}, trained.history
 
 
 def _said(examples: Examples, rows: NDArray[np.intp], how: _How) -> dict[str, float | str | int]:
-    balanced = not np.allclose(_weights(examples, rows, how.class_weights), 1.0)
+    balanced = not np.allclose(row_weights(examples, rows, how.class_weights), 1.0)
     return {"class_weights": "balanced" if balanced else "none", "label_smoothing": how.label_smoothing}
 
 
-def _weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray[np.float32]:
-    """The loss weight of each row, [len(rows)], with mean 1."""
+def row_weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray[np.float32]:
+    """The loss weight of each row, [len(rows)], with mean 1. how: one of CLASS_WEIGHTS."""
     counts = examples.one_hot(rows).sum(axis=0)
     present = counts[counts > 0]
     if how == "none" or examples.multi_label or (how == "auto" and present.max() < UNBALANCED * present.min()):
@@ -141,8 +141,9 @@ def _weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray[np
     return each[examples.targets[rows]].astype(np.float32)
 
 
-def _smoothed(examples: Examples, rows: NDArray[np.intp], how: _How) -> NDArray[np.float32]:
-    y, share = examples.one_hot(rows), how.label_smoothing
+def smoothed(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArray[np.float32]:
+    """Targets with a share of their weight spread evenly, [len(rows), classes]."""
+    y = examples.one_hot(rows)
     even = 0.5 if examples.multi_label else 1 / y.shape[1]
     return (y * (1 - share) + share * even).astype(np.float32)
 

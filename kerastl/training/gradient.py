@@ -12,6 +12,7 @@ from kerastl.features.compute import Features
 from kerastl.heads import Head
 from kerastl.model import freeze
 from kerastl.runtime import Runtime, dtype_policy
+from kerastl.training.linear import scale_of
 
 MAX_EPOCHS = 100
 PATIENCE = 10
@@ -75,8 +76,7 @@ def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.flo
         total, squares = total + block.sum(axis=0), squares + (block**2).sum(axis=0)
     mean = total / len(rows)
     variance = (squares / len(rows) - mean**2).clip(0)
-    scale = np.sqrt(variance + variance.mean()) if variance.any() else np.ones(features.dim)
-    return (first[0] + mean).astype(np.float32), scale.astype(np.float32)
+    return (first[0] + mean).astype(np.float32), scale_of(variance)
 
 
 def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.float32], batch_size: int,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -41,7 +42,7 @@ def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_
 
 def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], multi_label: bool,
            validation: tuple[Array, Array] | None) -> Linear:
-    mean, scale = x.mean(axis=0), _scale(x)
+    mean, scale = x.mean(axis=0), scale_of(x.var(axis=0))
     z = (x - mean) / scale
     rotation = _rotation(z)
     z = z @ rotation if rotation is not None else z
@@ -71,12 +72,13 @@ def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool
     return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), best, tuple(path))
 
 
-def _scale(x: Array) -> Array:
-    """What each feature is divided by, [dim]: its deviation and that of all features, together. By its own alone, a
-    feature that hardly moved in training would be blown up, and new pictures that move it with it."""
-    variance = x.var(axis=0)
+def scale_of(variance: NDArray[Any]) -> Array:
+    """What each feature is divided by: its deviation and that of all features, together. [dim] -> [dim] float32.
+
+    By its own alone, a feature that hardly moved in training would be blown up, and new pictures that move it with it.
+    """
     typical = float(variance.mean())
-    return np.sqrt(variance + typical).astype(np.float32) if typical > 0 else np.ones_like(variance)
+    return np.sqrt(variance + typical).astype(np.float32) if typical > 0 else np.ones(len(variance), np.float32)
 
 
 def log_loss(logits: Array, y: Array, multi_label: bool) -> float:
