@@ -45,6 +45,7 @@ def test_without_apt_get_the_samples_say_what_to_use_instead(tmp_path: Path) -> 
     assert not (tmp_path / "samples").exists()
 
 
+@pytest.mark.slow
 def test_benchmarks_have_names_and_unknown_ones_are_refused() -> None:
     done = subprocess.run([sys.executable, ROOT / "benchmarks/run.py", "no_such"], capture_output=True, text=True)
     assert done.returncode == 2 and "startup" in done.stderr

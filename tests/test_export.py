@@ -118,6 +118,7 @@ def test_run_json_has_the_figures_that_others_read(trained: Path) -> None:
     assert {one["kind"] for one in run["parity"]} == {"saved_model", "fp32", "fp16", "dynamic", "int8"}
 
 
+@pytest.mark.slow
 def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1(
         shell: Shell, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parity.RELATIVE, "fp16", 1e-12)
@@ -128,6 +129,7 @@ def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1
     assert files == ["model_fp32.tflite"]
 
 
+@pytest.mark.slow
 def test_a_savedmodel_that_breaks_its_bound_leaves_no_version(shell: Shell, pictures: Path, tmp_path: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parity.LOGITS, "saved_model", -1.0)

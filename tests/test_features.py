@@ -326,6 +326,7 @@ def goes_on(folder: Path, backbone: Backbone, cache: Path) -> None:
     assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_killed_pass_goes_on_from_where_it_was(backbone: Backbone, tmp_path: Path) -> None:
     folder, cache = draw_folder(tmp_path / "d", 100), tmp_path / "cache"
     process = subprocess.Popen([sys.executable, "-c", STOPPED, str(folder), str(cache), str(HERE)],

@@ -83,6 +83,7 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
     assert not np.array_equal(made.fitted.judged.logits, made.frozen.judged.logits)
 
 
+@pytest.mark.slow
 def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tuning, "RATE", 1.0)
     made = Tuning(close, tmp_path)
@@ -148,6 +149,7 @@ def test_what_is_trained_sees_pictures_augmented_in_training_only(close: Path, t
     assert apart[True] > 0.1 and apart[False] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_from_its_last_epoch(close: Path, tmp_path: Path, watched: type[Watched]) -> None:
     watched.stop = 2
     with pytest.raises(KeyboardInterrupt):

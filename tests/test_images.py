@@ -131,6 +131,7 @@ def test_an_extended_webp_says_itself_whether_it_has_alpha(alpha_flag: int) -> N
 # Size
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=60)
 @given(height=st.integers(1, 150), width=st.integers(1, 150))
 def test_any_size_is_squashed_by_area_or_bilinearly(height: int, width: int) -> None:
@@ -140,6 +141,7 @@ def test_any_size_is_squashed_by_area_or_bilinearly(height: int, width: int) -> 
     assert abs((found.astype(int) - expected).mean()) < 0.05  # rounded, not cut off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1), (3, 65_000), (SIDE, 1), (1, SIDE)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_wild_sizes(height: int, width: int, kind: str) -> None:

@@ -144,6 +144,7 @@ def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:
     assert code == 0 and "same content, different labels: 1" in out
 
 
+@pytest.mark.slow
 def test_export_writes_a_new_version_and_leaves_the_old(shell: Shell, trained: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -220,6 +221,7 @@ def test_too_few_rows_come_with_the_counts(shell: Shell, tmp_path: Path) -> None
             "--min-per-class")
 
 
+@pytest.mark.slow
 def test_an_empty_class_is_named_and_left_out(shell: Shell, tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 12)
     (root / "void").mkdir()
@@ -245,6 +247,7 @@ def test_hostile_class_and_file_names_are_shown_and_do_nothing(shell: Shell, tmp
     assert code == 0 and {one["label"] for one in json.loads(out)["predictions"]} <= set(names)
 
 
+@pytest.mark.slow
 def test_slashes_in_class_names_of_a_table_are_only_names(shell: Shell, tmp_path: Path) -> None:
     lines = ["path,label"]
     for c, name in enumerate(("a/b", "../c")):
@@ -298,6 +301,7 @@ def test_weights_of_another_network_do_not_fit(shell: Shell, trained: Path, tmp_
                   tmp_path / "other.weights.h5", "--out", tmp_path / "out"), "does not fit")
 
 
+@pytest.mark.slow
 def test_a_download_that_is_impossible_names_file_address_hash_and_ways_round(shell: Shell, tmp_path: Path,
                                                                               monkeypatch) -> None:
     from keras.src.utils import file_utils

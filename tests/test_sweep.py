@@ -47,7 +47,8 @@ def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Sh
     answers_the_same_after_loading(tmp_path / "m" / "1", pictures)
 
 
-@pytest.mark.parametrize("head", heads())
+@pytest.mark.parametrize("head", [  # what gradient descent fits once a fold takes half a minute
+    pytest.param(name, marks=[] if head.convex else pytest.mark.slow) for name, head in heads().items()])
 def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, pictures: Path, tmp_path: Path
                                                         ) -> None:
     code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
@@ -73,6 +74,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Shell, pictures: Path, tmp_path: Path
                                                          ) -> None:
     backbone = tl.load_backbone(f"hub:{preset}")
