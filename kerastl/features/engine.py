@@ -77,7 +77,7 @@ def plain_engine(model: Any) -> Engine:
 def checked_engine(model: Any, first: Pixels, precision: str, xla: bool) -> tuple[Engine, str]:
     """`make_engine`, checked on a first batch against the plain model; with a word on how it went.
 
-    Where a row's cosine is under 0.999 the same graph in float32 is tried, then the plain model, and the word says so.
+    Where a row's cosine is under 0.999 the folded float32 graph is tried, then the plain model, and the word says so.
     """
     plain = plain_engine(model)
     wanted = plain.run(first)
