@@ -26,7 +26,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
-            "heads": heads.linear}
+            "accuracy": training.on_the_samples, "heads": heads.linear}
 
 
 def table(figures: list[Figure]) -> str:

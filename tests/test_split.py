@@ -319,3 +319,10 @@ def test_a_limit_is_even_over_the_classes_and_the_same_each_time(counts: list[in
     assert set(made[0].ids) == set(made[1].ids) and len(made[0]) == min(limit, len(rows))
     sizes, level = made[0].counts(), max(made[0].counts().values()) - 1
     assert all(sizes[name] >= min(n, level) for name, n in zip("abcd", counts, strict=False))
+
+
+def test_a_class_of_one_group_is_named_when_cross_validated() -> None:
+    found = split(examples([*lone(30), *[("one", "twins")] * 12]))
+    assert found.split is not None and "all rows of twins are one group" in found.split.reason
+    plain = split(examples(lone(30)))
+    assert plain.split is not None and "one group" not in plain.split.reason

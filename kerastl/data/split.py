@@ -38,6 +38,8 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int = 0) -> Examp
                             "3 groups or more: some rows to train on, some to choose by and some to judge",
                             "add data, or leave the group column out")
         why = "asked for" if mode == "cv" else f"{n} rows: a 10% hold-out would have fewer than {SMALL_TEST}"
+        if alone := _of_one_group(examples):
+            why += f"; all rows of {', '.join(alone)} are one group, so heads that never saw the class judged them"
         return replace(examples, split=Split("cv", why, folds(examples, FOLDS)))
     why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if unfreeze else f"{n} rows are enough")
     position = np.array([_position(group) for group in examples.groups])
@@ -63,6 +65,12 @@ def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> N
             part[members[group]] = turn % k
             turn += 1
     return part
+
+
+def _of_one_group(examples: Examples) -> list[str]:
+    """Classes whose rows all share a group: the fold that holds them out has none left to train on."""
+    has, groups = examples.one_hot() > 0, np.asarray(examples.groups)
+    return [name for c, name in enumerate(examples.classes) if len(set(groups[has[:, c]])) == 1]
 
 
 def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> NDArray[np.bool_]:
