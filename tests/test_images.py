@@ -26,8 +26,8 @@ from pictures import (
 )
 from PIL import Image
 
-from kerastl.data import images
-from kerastl.data.batches import decode_file, pixel_batches
+from kerastl.inputs import images
+from kerastl.inputs.batches import decode_file, pixel_batches
 
 MADE, REFUSED = made(), refused()
 FLAT = {name: data for name, data in MADE.items() if name != "jpeg one pixel"}  # all of one size, SIDE

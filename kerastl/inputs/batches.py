@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.images import decoder
+from kerastl.inputs.images import decoder
 
 Decoded = NDArray[np.uint8] | str
 

@@ -1,0 +1,169 @@
+"""The tokenizer of a Hugging Face model's folder, from its classic files or from tokenizer.json alone.
+
+tokenizer.json can describe tokenizers of any make. Only what this kit's do the same way is read; the rest is an error.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kerastl.errors import WeightsError
+from kerastl.inputs import _sentence_piece
+from kerastl.inputs._build import BERT, FAIRSEQ, by_id, byte_pairs, deberta, extended, fairseq, sentence_pieces
+from kerastl.inputs._build import word_pieces as build_word_pieces
+from kerastl.inputs._sentence_piece import CONTROL, NORMAL, UNKNOWN, Piece
+from kerastl.inputs.tokenizer import MOST, Tokenizer
+
+FOLDER = "the folder of a BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa v3 model"
+FILES = "vocab.txt, vocab.json with merges.txt, sentencepiece.bpe.model, spm.model or tokenizer.json"
+
+Json = Mapping[str, Any]
+
+
+def read(folder: Path) -> Tokenizer:
+    """The classic files come first where tokenizer.json stands beside them: they are the original's own.
+
+    Raises WeightsError, OSError, ValueError, LookupError or TypeError.
+    """
+    described = read_json(folder / "tokenizer.json")
+    settings = {**read_json(folder / "special_tokens_map.json"), **read_json(folder / "tokenizer_config.json")}
+    added = _added(folder, described, settings)
+    leading_space = settings.get("add_prefix_space", (described.get("pre_tokenizer") or {}).get("add_prefix_space"))
+    if (folder / "vocab.txt").exists():
+        return _word_pieces(extended(read_lines(folder / "vocab.txt"), added), settings, described)
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        vocabulary = {**read_json(folder / "vocab.json"), **{text: i for i, text in added.items()}}
+        return byte_pairs(vocabulary, read_merges(folder / "merges.txt"), _names(settings, FAIRSEQ),
+                          leading_space=bool(leading_space))
+    if (folder / "sentencepiece.bpe.model").exists():
+        model = fairseq((folder / "sentencepiece.bpe.model").read_bytes())
+        return sentence_pieces(model, _names(settings, FAIRSEQ), added)
+    if (folder / "spm.model").exists():
+        if settings.get("split_by_punct"):
+            raise _other(folder, "splits by punctuation before SentencePiece does")
+        return sentence_pieces(deberta((folder / "spm.model").read_bytes()), _names(settings, BERT), added,
+                               lowercase=bool(settings.get("do_lower_case")))
+    if not described:
+        raise WeightsError(f"{folder} has no vocabulary", FILES, "add the files of the model's tokenizer to it")
+    model = described["model"]
+    kind = model.get("type") or ("BPE" if "merges" in model else "Unigram" if "unk_id" in model else "WordPiece")
+    if kind == "WordPiece":
+        _check_word_pieces(folder, described)
+        return _word_pieces(extended(by_id(model["vocab"]), added), settings, described)
+    if kind == "BPE":
+        _check_byte_pairs(folder, described)
+        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+        vocabulary = {**model["vocab"], **{text: i for i, text in added.items()}}
+        return byte_pairs(vocabulary, merges, _names(settings, FAIRSEQ), leading_space=bool(leading_space))
+    if kind == "Unigram":
+        charsmap = _charsmap(folder, described)
+        pieces = [Piece(text, score, UNKNOWN if i == model["unk_id"] else CONTROL if i in added else NORMAL)
+                  for i, (text, score) in enumerate(model["vocab"])]
+        house = FAIRSEQ if any(piece.text == FAIRSEQ["sep_token"] for piece in pieces) else BERT
+        return sentence_pieces(_sentence_piece.unigram(pieces, charsmap), _names(settings, house), added)
+    raise _other(folder, f"is of the kind {kind}")
+
+
+def read_json(path: Path) -> Json:
+    """An object; empty when there is no such file."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file, without an empty one after the last line's end."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return lines[:-1] if not lines[-1] else lines
+
+
+def read_merges(path: Path) -> list[str]:
+    """merges.txt but for its header."""
+    return [line for line in read_lines(path) if line and not line.startswith("#version")]
+
+
+def _word_pieces(pieces: list[str], settings: Json, described: Json) -> Tokenizer:
+    rules = described.get("normalizer") or {}
+    strip = settings.get("strip_accents")
+    return build_word_pieces(
+        pieces, _names(settings, BERT), lowercase=bool(settings.get("do_lower_case", rules.get("lowercase", True))),
+        strip_accents=rules.get("strip_accents") if strip is None else strip,
+        ideographs=bool(settings.get("tokenize_chinese_chars", rules.get("handle_chinese_chars", True))))
+
+
+def _check_word_pieces(folder: Path, described: Json) -> None:
+    model, normalizer, splitter = described["model"], described["normalizer"] or {}, described["pre_tokenizer"] or {}
+    if (normalizer.get("type"), splitter.get("type"), normalizer.get("clean_text", True)) != (
+            "BertNormalizer", "BertPreTokenizer", True):
+        raise _other(folder, "splits words in another way than BERT")
+    if model["continuing_subword_prefix"] != "##" or model["max_input_chars_per_word"] != MOST:
+        raise _other(folder, "marks the inside of words, or bounds their length, in another way than BERT")
+
+
+def _check_byte_pairs(folder: Path, described: Json) -> None:
+    model, splitter = described["model"], described["pre_tokenizer"] or {}
+    if described["normalizer"] or splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True):
+        raise _other(folder, "splits words in another way than RoBERTa")
+    if any(model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
+                                        "ignore_merges")):
+        raise _other(folder, "merges pairs in another way than RoBERTa")
+
+
+def _charsmap(folder: Path, described: Json) -> bytes:
+    """The rules of normalisation of XLM-R's tokenizer.json, whose other steps are what SentencePiece does anyway."""
+    normalizer, splitter, model = described["normalizer"] or {}, described["pre_tokenizer"] or {}, described["model"]
+    steps = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer]
+    rules = [step for step in steps if step.get("type") == "Precompiled"]
+    others = [step for step in steps if step.get("type") not in ("Precompiled", "Strip")
+              and step.get("pattern") != {"Regex": " {2,}"}]
+    splitters = splitter["pretokenizers"] if splitter.get("type") == "Sequence" else [splitter]
+    last = splitters[-1]
+    spaced = last.get("prepend_scheme") or ("always" if last.get("add_prefix_space", True) else "never")
+    if (len(rules) != 1 or others or [one["type"] for one in splitters[:-1]] not in ([], ["WhitespaceSplit"])
+            or (last.get("type"), last.get("replacement"), spaced) != ("Metaspace", "▁", "always")):
+        raise _other(folder, "normalises or splits text in another way than XLM-R")
+    if model.get("byte_fallback"):
+        raise _other(folder, "falls back on bytes")
+    return base64.b64decode(rules[0]["precompiled_charsmap"])
+
+
+def _names(settings: Json, default: Mapping[str, str]) -> dict[str, str]:
+    """The special pieces, as the folder calls them."""
+    found = {name: settings.get(name) or default[name] for name in default}
+    return {name: value["content"] if isinstance(value, dict) else value for name, value in found.items()}
+
+
+def _added(folder: Path, described: Json, settings: Json) -> dict[int, str]:
+    """The special tokens that were added to the vocabulary, by id. Raises WeightsError for added words, which the
+    original finds in a text before anything else."""
+    special, found = {*BERT.values(), *FAIRSEQ.values()}, {}
+    for name, value in settings.items():
+        if name.endswith(("_token", "_special_tokens")):
+            special.update(_texts(value))
+    tokens = [*described.get("added_tokens", ()),
+              *({"id": int(i), **token} for i, token in settings.get("added_tokens_decoder", {}).items()),
+              *({"id": i, "content": text} for text, i in read_json(folder / "added_tokens.json").items())]
+    for token in tokens:
+        if not token.get("special") and token["content"] not in special:
+            raise WeightsError(f"the tokenizer in {folder} has words added to it, such as {token['content']!r}",
+                               "a vocabulary as it was trained", "use the model that this one was made from")
+        found[int(token["id"])] = str(token["content"])
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    """The pieces that a setting names: one, a list or a table of them, each as text or with its properties."""
+    if isinstance(value, dict) and "content" not in value:
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [str(value["content"] if isinstance(value, dict) else value)]
+
+
+def _other(folder: Path, how: str) -> WeightsError:
+    return WeightsError(f"the tokenizer in {folder} {how}", FOLDER, "choose a model of one of these families")

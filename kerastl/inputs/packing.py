@@ -1,0 +1,87 @@
+"""Token ids to what a network takes: with start and end, cut to a most length, padded to the longest of the batch."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from kerastl.errors import OptionError
+from kerastl.inputs.tokenizer import Tokenizer
+
+Ids = Any  # a tf.RaggedTensor [n, None], or a tuple of two
+
+
+def lengths(ids: Ids, tokenizer: Tokenizer) -> tf.Tensor:
+    """Tokens that each text, or pair, would take uncut, special ones included. [n] int32."""
+    parts = ids if isinstance(ids, tuple) else (ids,)
+    return tf.add_n([tf.cast(part.row_lengths(), tf.int32) for part in parts]) + _special(ids, tokenizer)
+
+
+def pack(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str = "head") -> tuple[tf.Tensor, tf.Tensor]:
+    """Texts as rows, in the graph. ids: [n, None], or two of them for pairs.
+
+    Returns tokens, [w, longest] int32 filled up with `pad`, and owners, [w] int32 ascending: whose each row is. A text
+    that does not fit is cut to its "head"; to "head+tail", as many tokens from its beginning as from its end (one more
+    when the number is odd; Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"); or into "chunks", rows
+    one after the other that hold every token, at least one a text. Of a pair that does not fit, the longer text gives
+    way first, then both alike, as Hugging Face's `longest_first` does; each keeps its head, or head and tail. Raises
+    OptionError when no token of text would fit, and for chunks of pairs.
+    """
+    room = max_length - _special(ids, tokenizer)
+    if room < 1:
+        raise OptionError(f"texts of at most {max_length} tokens", f"{max_length - room + 1} or more: as many are "
+                          "special", "allow longer ones")
+    if long not in ("head", "head+tail", "chunks") or (long == "chunks" and isinstance(ids, tuple)):
+        raise OptionError(f"{long} for {'pairs of texts' if isinstance(ids, tuple) else 'long texts'}",
+                          "head or head+tail; for single texts chunks too", "choose one of them")
+    if isinstance(ids, tuple):
+        first, second = _fitted(ids[0], ids[1], room, long)
+        rows, owners = _joined([tokenizer.start], first, tokenizer.between, second, [tokenizer.end]), None
+    elif long == "chunks":
+        windows, owners = _windows(ids, room)
+        rows = _joined([tokenizer.start], windows, [tokenizer.end])
+    else:
+        rows, owners = _joined([tokenizer.start], _cut(ids, room, long), [tokenizer.end]), None
+    tokens = rows.to_tensor(tokenizer.pad)
+    return tokens, tf.range(tf.shape(tokens)[0]) if owners is None else owners
+
+
+def _special(ids: Ids, tokenizer: Tokenizer) -> int:
+    return 2 + (len(tokenizer.between) if isinstance(ids, tuple) else 0)
+
+
+def _joined(*parts: Any) -> tf.RaggedTensor:
+    """Side by side: ragged ones as they are, ids the same for every row."""
+    rows = next(part for part in parts if isinstance(part, tf.RaggedTensor)).nrows()
+    return tf.concat([part if isinstance(part, tf.RaggedTensor) else tf.tile([part], [rows, 1]) for part in parts], 1)
+
+
+def _cut(ids: tf.RaggedTensor, room: Any, long: str) -> tf.RaggedTensor:
+    """At most `room` tokens of each row, which is one number or [n]."""
+    sizes, rows = ids.row_lengths(), ids.value_rowids()
+    room = tf.broadcast_to(tf.cast(room, sizes.dtype), tf.shape(sizes))
+    tail = room // 2 if long == "head+tail" else tf.zeros_like(room)
+    places = tf.range(tf.size(ids.values, sizes.dtype)) - tf.gather(ids.row_splits, rows)
+    kept = (places < tf.gather(room - tail, rows)) | (places >= tf.gather(sizes - tail, rows))
+    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ids.values, kept), tf.minimum(sizes, room), validate=False)
+
+
+def _fitted(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int, long: str
+            ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """Two texts cut to fit in `room` together: the shorter is whole while half the room is enough for it."""
+    a, b = first.row_lengths(), second.row_lengths()
+    shorter = tf.minimum(a, b)
+    longer = tf.maximum(shorter, room - shorter)
+    half = tf.cast(room // 2, a.dtype)
+    both = shorter + longer > room
+    shorter, longer = tf.where(both, half, shorter), tf.where(both, room - half, longer)
+    return (_cut(first, tf.where(a > b, longer, shorter), long), _cut(second, tf.where(a > b, shorter, longer), long))
+
+
+def _windows(ids: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Rows of `room` tokens, the last of each text of what is left, and whose they are."""
+    counts = tf.maximum(-(-ids.row_lengths() // room), 1)
+    owners = tf.repeat(tf.range(ids.nrows(), dtype=counts.dtype), counts)
+    before = tf.gather(tf.cumsum(counts, exclusive=True), owners)  # windows of the texts before
+    starts = tf.gather(ids.row_splits, owners) + room * (tf.range(tf.size(owners, counts.dtype)) - before)
+    splits = tf.concat([starts, ids.row_splits[-1:]], 0)
+    return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False), tf.cast(owners, tf.int32)

@@ -1,0 +1,192 @@
+"""Texts as a network's input: tokenised in the graph, cut to a most length, padded to the longest of their batch."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.inputs import Batch, vocabulary
+from kerastl.inputs.packing import lengths, pack
+from kerastl.inputs.tokenizer import TokenIds, Tokenizer
+
+Text = str | tuple[str, str]
+
+VERSION = "1"  # part of the cache's key: raise it when the same text would give other tokens
+LONG = ("head", "head+tail", "chunks")
+MOST_WINDOWS = 64  # of one text in chunks; what comes after is cut
+BLOCK = 1024  # texts whose tokens are counted at a time
+SORTED = 16  # batches of training texts that are put in order of length together
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens a text, special ones included, before anything was cut; over all rows that do not judge."""
+
+    median: int
+    p99: int
+    longest: int
+    rows: int
+    cut: int  # rows, of all, that are longer than what the network is given
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, or pairs of them. Values: [batch, length] int32 ids of `tokenizer`, at most `max_length` long.
+
+    long: what becomes of a longer text: its `head`, `head+tail`, or `chunks`, windows whose features are averaged.
+    multiple: lengths are padded to a multiple of this, for graphs that are compiled anew for each length.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    long: str = "head"
+    pair: bool = False
+    multiple: int = 1
+    measured: Lengths | None = field(default=None, compare=False)
+    kind: str = "text"
+    raw: str = "text"
+    values: str = "tokens"
+
+    @property
+    def version(self) -> str:
+        """See `Input`. How a text is cut is in its key, for most are not."""
+        return f"tokenizer {self.tokenizer.fingerprint} {VERSION}"
+
+    @property
+    def raw_spec(self) -> tf.TensorSpec:
+        """[batch] string in UTF-8, or [batch, 2] of pairs."""
+        return tf.TensorSpec([None, 2] if self.pair else [None], tf.string, name=self.raw)
+
+    @property
+    def spec(self) -> tf.TensorSpec:
+        """[batch, length] int32."""
+        return tf.TensorSpec([None, None], tf.int32, name=self.values)
+
+    @property
+    def one(self) -> tf.TensorSpec | None:
+        """[1, max_length] int32; None for chunks."""
+        if self.long == "chunks":
+            return None
+        return tf.TensorSpec([1, self.max_length], tf.int32, name=self.values)
+
+    @cached_property
+    def _ids(self) -> TokenIds:
+        with tf.init_scope():  # its vocabulary must not belong to the graph that happens to ask first
+            return TokenIds(self.tokenizer)
+
+    def tables(self) -> TokenIds:
+        """The tokenizer's operations and vocabulary."""
+        return self._ids
+
+    def contents(self, items: Sequence[Text]) -> list[Any]:
+        """The texts in UTF-8."""
+        return [[_bytes(part) for part in one] if isinstance(one, tuple) else _bytes(one) for one in items]
+
+    def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """[batch] or [batch, 2] string -> [pieces, length] int32, and whose pieces they are when in chunks."""
+        ids = self._tokens(raw)
+        if self.long == "chunks":
+            ids = ids[:, : MOST_WINDOWS * (self.max_length - 2)]
+        tokens, owners = pack(ids, self.tokenizer, self.max_length, self.long)
+        if self.multiple > 1:
+            more = -tf.shape(tokens)[1] % self.multiple
+            tokens = tf.pad(tokens, [[0, 0], [0, more]], constant_values=self.tokenizer.pad)
+        return tokens, owners if self.long == "chunks" else None
+
+    def _tokens(self, raw: tf.Tensor) -> Any:
+        return (self._ids(raw[:, 0]), self._ids(raw[:, 1])) if self.pair else self._ids(raw)
+
+    @cached_property
+    def _decode(self) -> Any:
+        return tf.function(self.decode, input_signature=[self.raw_spec], autograph=False)
+
+    @cached_property
+    def _count(self) -> Any:
+        def count(raw: tf.Tensor) -> tf.Tensor:
+            return lengths(self._tokens(raw), self.tokenizer)
+
+        return tf.function(count, input_signature=[self.raw_spec], autograph=False)
+
+    def counts(self, items: Sequence[Text]) -> NDArray[np.int32]:
+        """Tokens of each text, special ones included, were it not cut. [len(items)]."""
+        parts = [self._count(tf.constant(self.contents(_block(items, start, BLOCK)))).numpy()
+                 for start in range(0, len(items), BLOCK)]
+        return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
+
+    def batches(self, items: Sequence[Text], batch_size: int, refused: dict[int, str],
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
+        """Texts of like length together, the longest first, so that little is padding; nothing is ever refused."""
+        order = np.arange(len(items)) if in_order else np.argsort(-_sizes(items), kind="stable")
+        for start in range(0, len(order), batch_size):
+            places: list[int] = order[start:start + batch_size].tolist()
+            tokens, owners = self._decode(tf.constant(self.contents([items[place] for place in places])))
+            yield Batch(places, tokens.numpy(), None if owners is None else owners.numpy())
+            progress(len(places))
+
+    def single(self) -> "Texts":
+        """Of texts in chunks the first one."""
+        return replace(self, long="head") if self.long == "chunks" else self
+
+    def shuffled(self, items: Sequence[Text], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
+        """Random, but that texts of like length share a batch: each 16 batches are sorted among themselves."""
+        sizes = _sizes(items)
+        order = generator.permutation(len(items))
+        blocks = [order[i:i + SORTED * batch_size] for i in range(0, len(order), SORTED * batch_size)]
+        order = np.concatenate([block[np.argsort(sizes[block], kind="stable")] for block in blocks])
+        whole = len(order) // batch_size
+        batches = order[: whole * batch_size].reshape(whole, batch_size)[generator.permutation(whole)]
+        return np.concatenate([batches.ravel(), order[whole * batch_size:]])
+
+    def keys(self, ids: Sequence[str], items: Sequence[Text]) -> Sequence[str]:
+        """The ids; of texts that are cut, a hash of the id and of how."""
+        cut = np.flatnonzero(self.counts(items) > self.max_length)
+        if not len(cut):
+            return ids
+        keys = list(ids)
+        for place in cut.tolist():
+            about = f"{ids[place]} {self.long} {self.max_length}"
+            keys[place] = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+        return keys
+
+    def fixed(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
+        """[length] -> [1, max_length], padded."""
+        more = self.max_length - len(values)
+        return np.pad(values, (0, more), constant_values=self.tokenizer.pad)[np.newaxis].astype(np.int32)
+
+    def record(self) -> dict[str, Any]:
+        """Lengths and how long texts are cut."""
+        return {"max_length": self.max_length, "long": self.long, "pair": self.pair,
+                "lengths": self.measured.__dict__ if self.measured else None}
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary into `folder/tokenizer`."""
+        vocabulary.save(self.tokenizer, folder / "tokenizer")
+
+
+def read_texts_input(record: dict[str, Any], folder: Path) -> Texts:
+    """The input of an exported version: what `record` and `save` kept."""
+    measured = Lengths(**record["lengths"]) if record["lengths"] else None
+    return Texts(vocabulary.load(folder / "tokenizer"), record["max_length"], record["long"], record["pair"],
+                 measured=measured)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # half a pair, as JSON can hold: the graph replaces it
+
+
+def _block(items: Sequence[Text], start: int, size: int) -> list[Text]:
+    return [items[i] for i in range(start, min(start + size, len(items)))]
+
+
+def _sizes(items: Sequence[Text]) -> NDArray[np.int64]:
+    """Characters or bytes of each text: near enough to its tokens to sort by."""
+    if (known := getattr(items, "sizes", None)) is not None:  # a column on disk knows them
+        return np.asarray(known, np.int64)
+    return np.fromiter((sum(map(len, one)) if isinstance(one, tuple) else len(one) for one in items), np.int64,
+                       len(items))

@@ -1,0 +1,149 @@
+"""Texts to token ids in the TensorFlow graph, for WordPiece, byte-level BPE and SentencePiece vocabularies.
+
+The ids are those of the original tokenizers (Hugging Face's `tokenizers`; SentencePiece itself) on cleaned text, with
+one exception on purpose: a special token written out in a text ("[SEP]", "</s>", "<mask>") is text like any other, so
+nobody can put one into a model by typing it. Only operations of TensorFlow and TF.Text are used, which TF Serving
+links too, and nothing grows with use.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from kerastl.inputs import _sentence_piece
+
+RULES = 1  # part of the fingerprint: raise it when the same vocabulary would give other ids
+MOST = 100  # characters a word may have before WordPiece takes it for unknown
+MARK = "\x01"  # put between words: cannot be in cleaned text
+WHITESPACE = r"\t\n\v\f\r\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"  # but " "
+# The ranges that Hugging Face's BertNormalizer sets apart as ideographs; one of its borders differs from Google's.
+IDEOGRAPHS = (r"\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{2a6df}\x{2a700}-\x{2b81f}"
+              r"\x{2b920}-\x{2ceaf}\x{2f800}-\x{2fa1f}")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A vocabulary and how text is split by it: plain data. Ids lie in [0, size)."""
+
+    kind: str  # wordpiece | bpe (byte-level, of GPT-2 and RoBERTa) | sentencepiece
+    pieces: tuple[str, ...]  # id -> piece; "" where there is none; of bpe in GPT-2's characters for bytes
+    pad: int
+    start: int
+    end: int
+    unknown: int
+    between: tuple[int, ...]  # what stands between the two texts of a pair
+    merges: tuple[str, ...] = ()  # bpe: "left right", the first goes first
+    model: bytes = b""  # sentencepiece: the model, whose ids are ours
+    lowercase: bool = False  # wordpiece and sentencepiece
+    strip_accents: bool = False  # wordpiece
+    ideographs: bool = True  # wordpiece: each ideograph is a word
+    leading_space: bool = False  # bpe: the first word is written as any other, with a space before it
+
+    @property
+    def size(self) -> int:
+        """How many rows an embedding needs."""
+        return len(self.pieces)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with whatever decides the ids."""
+        about = asdict(self) | {"model": hashlib.blake2b(self.model).hexdigest(), "rules": RULES}
+        return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def clean(texts: tf.Tensor) -> tf.Tensor:
+    """Any bytes to text that every tokenizer agrees on. texts: string [...], the same shape out.
+
+    What is not UTF-8 becomes U+FFFD, as Python's errors="replace" does; NUL and the control characters become spaces,
+    but for tab and line ends. All else stays: what counts as a space is each kind's own rule.
+    """
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replacement_char=0xFFFD)
+    return tf.strings.regex_replace(texts, r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]", " ")
+
+
+class TokenIds(tf.Module):
+    """The tokenizer as a part of a graph, to be kept as an attribute of what is saved."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        if tokenizer.kind == "wordpiece":
+            self._words, self._pieces = _bert_words, _word_pieces(tokenizer)
+        elif tokenizer.kind == "bpe":
+            special = {tokenizer.pad, tokenizer.start, tokenizer.end, *tokenizer.between}
+            model = _sentence_piece.byte_pairs(tokenizer.pieces, tokenizer.merges, special, tokenizer.unknown)
+            self._words, self._pieces = _gpt2_words, _sentence_pieces(model)
+        elif tokenizer.kind == "sentencepiece":
+            self._words, self._pieces = _one_word, _sentence_pieces(tokenizer.model)
+        else:
+            raise ValueError(f"no tokenizer of kind {tokenizer.kind}")
+
+    def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """texts: [n] string, any bytes -> [n, None] int32, in [0, size), no start, end or padding among them."""
+        words = self._words(clean(texts), self.tokenizer)  # [n, None] string
+        different, places = tf.unique(words.values)  # half of them or less: byte pairs take twice as long without
+        ids = tf.gather(self._pieces.tokenize(different), places)  # [words, None]
+        splits = tf.gather(ids.row_splits, words.row_splits)
+        return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False)
+
+
+def _word_pieces(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
+    # Words have no "[", so neither gaps and repeated pieces nor special tokens, written thus, are found in a text.
+    apart = {tokenizer.pad, tokenizer.start, tokenizer.end, *tokenizer.between}
+    last = {piece: i for i, piece in enumerate(tokenizer.pieces)}
+    pieces = [piece if piece and last[piece] == i and i not in apart else f"[{i}]"
+              for i, piece in enumerate(tokenizer.pieces)]
+    return tf_text.FastWordpieceTokenizer(pieces, unknown_token=pieces[tokenizer.unknown], token_out_type=tf.int32,
+                                          max_bytes_per_word=4 * MOST, no_pretokenization=True)
+
+
+def _sentence_pieces(model: bytes) -> tf_text.SentencepieceTokenizer:
+    # The operation's models go by its name in the graph: two of one name in a loaded file would both be the first.
+    name = f"sentencepiece_{hashlib.blake2b(model, digest_size=16).hexdigest()}"
+    return tf_text.SentencepieceTokenizer(model, name=name)
+
+
+def _bert_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
+    """[n] -> [n, None], normalised and split in the order of BertNormalizer and BertPreTokenizer.
+
+    TF.Text's own normaliser is another: it folds compatibility forms (U+FB01 to "fi", "ß" to "ss").
+    """
+    replace = tf.strings.regex_replace
+    texts = replace(texts, r"[\p{Cf}\p{Co}\x{fffd}]", "")
+    texts = replace(texts, f"[{WHITESPACE}]", " ")
+    if tokenizer.ideographs:
+        texts = replace(texts, f"[{IDEOGRAPHS}]", r" \0 ")
+    if tokenizer.strip_accents:
+        texts = replace(tf_text.normalize_utf8(texts, "NFD"), r"\p{Mn}", "")
+    if tokenizer.lowercase:
+        texts = tf.strings.lower(replace(texts, "Σ", "σ"), encoding="utf-8")  # ICU alone would write a last one ς
+    texts = replace(texts, r"[\p{P}!-/:-@\[-`{-~]", r" \0 ")
+    return tf.strings.split(replace(texts, f"[^ ]{{{MOST + 1},}}", MARK))  # a word that is in no vocabulary
+
+
+def _gpt2_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
+    r"""[n] -> [n, None], split as by the pattern of GPT-2's encoder.py, which is, with \s and the rest in Unicode:
+
+    's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+
+    RE2 cannot look ahead. So: a mark before each stretch of whitespace that is more than one space; one before its last
+    character where another word follows; one before each word, with the space that belongs to it. Marks split.
+    """
+    replace = tf.strings.regex_replace
+    if tokenizer.leading_space:
+        texts = replace(texts, "^[^ ]", r" \0")
+    texts = replace(texts, rf"[ {WHITESPACE}]{{2,}}|[{WHITESPACE}]| \z", rf"{MARK}\0")
+    texts = replace(texts, rf"[{WHITESPACE}][^ {WHITESPACE}]", rf"{MARK}\0")
+    word = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^ {MARK}{WHITESPACE}\p{{L}}\p{{N}}]+"
+    return tf.strings.split(replace(texts, word, rf"{MARK}\0"), MARK)
+
+
+def _one_word(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
+    """[n] -> [n, 1]: SentencePiece splits by itself."""
+    if tokenizer.lowercase:
+        texts = tf.strings.lower(texts, encoding="utf-8")
+    return tf.RaggedTensor.from_row_splits(texts, tf.range(tf.size(texts, tf.int64) + 1), validate=False)

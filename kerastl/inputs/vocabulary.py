@@ -1,0 +1,151 @@
+"""Where tokenizers come from: folders of Hugging Face and KerasHub, live KerasHub tokenizers, our own folders, nothing.
+
+What a tokenizer does is read from its files; what these tokenizers cannot do the same way is an error, never another
+answer.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kerastl.errors import ModelError, OptionError, WeightsError
+from kerastl.inputs import _hugging_face, _sentence_piece
+from kerastl.inputs._build import BERT, FAIRSEQ, byte_pairs, deberta, fairseq, sentence_pieces, word_pieces
+from kerastl.inputs._sentence_piece import CONTROL, UNKNOWN, Piece
+from kerastl.inputs.tokenizer import Tokenizer
+
+FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what damaged files make of their readers
+ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+
+
+def read(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder as Hugging Face or KerasHub writes it.
+
+    Raises WeightsError for a folder without a vocabulary, for a damaged one, and for a tokenizer of another kind.
+    """
+    with _told(folder):
+        described = _hugging_face.read_json(folder / "tokenizer.json")
+        if "registered_name" in described:
+            return _read_keras_hub(folder / "assets" / "tokenizer", described)
+        return _hugging_face.read(folder)
+
+
+def of_keras_hub(tokenizer: Any) -> Tokenizer:
+    """The same vocabulary as a KerasHub tokenizer's. Accents are stripped where it lowercases: BERT does, and KerasHub
+    leaves it out. Raises WeightsError for a family that is not read."""
+    family = type(tokenizer).__name__.removesuffix("Tokenizer")
+    with _told(f"KerasHub's {family}Tokenizer"):
+        vocabulary = tokenizer.proto if hasattr(tokenizer, "proto") else tokenizer.vocabulary
+        return _of_family(family, tokenizer.get_config(), vocabulary, getattr(tokenizer, "merges", ()))
+
+
+def check_size(tokenizer: Tokenizer, embedding_rows: int, where: str) -> None:
+    """Raises WeightsError when the network has no embedding for some of the tokenizer's ids."""
+    if tokenizer.size > embedding_rows:
+        raise WeightsError(f"{where}: a vocabulary of {tokenizer.size} pieces for a network that has {embedding_rows}",
+                           "vocabulary and weights of one model", "take both from the same folder")
+
+
+def made(kind: str, size: int) -> Tokenizer:
+    """A vocabulary for networks with random weights, the same every time: printable ASCII letter by letter, or bytes.
+
+    Raises OptionError when it does not fit in `size` ids, or for an unknown kind.
+    """
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    special = [FAIRSEQ[name] for name in ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")]
+    pieces = {"wordpiece": [*BERT.values(), *letters, *(f"##{letter}" for letter in letters)],
+              "bpe": [*special, *_sentence_piece.byte_characters()],
+              "sentencepiece": [*special, "▁", *letters]}.get(kind, [])
+    if not pieces or size < len(pieces):
+        raise OptionError(f"a vocabulary of kind {kind} and at most {size} pieces",
+                          "wordpiece from 193, bpe from 261, sentencepiece from 100 pieces", "ask for one of these")
+    if kind == "wordpiece":
+        return word_pieces(pieces, BERT, lowercase=True)
+    if kind == "bpe":
+        return byte_pairs({piece: i for i, piece in enumerate(pieces)}, (), FAIRSEQ)
+    kinds = [UNKNOWN if piece == FAIRSEQ["unk_token"] else CONTROL for piece in special]
+    model = [Piece(piece, kind=kind) for piece, kind in zip(special, kinds, strict=True)]
+    model += [Piece(piece, -1.0) for piece in pieces[len(special):]]
+    return sentence_pieces(_sentence_piece.unigram(model, b""), FAIRSEQ)
+
+
+def save(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer as plain files: about.json, vocab.txt (a piece a line, in the order of ids, with \\n for a
+    line's end), and merges.txt or model.spm where it has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = asdict(tokenizer) | {"size": tokenizer.size}
+    for name in ("pieces", "merges", "model"):
+        del about[name]
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+    lines = ["".join(ESCAPES.get(letter, letter) for letter in piece) for piece in tokenizer.pieces]
+    (folder / "vocab.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+    if tokenizer.merges:
+        (folder / "merges.txt").write_bytes("".join(f"{merge}\n" for merge in tokenizer.merges).encode())
+    if tokenizer.model:
+        (folder / "model.spm").write_bytes(tokenizer.model)
+
+
+def load(folder: Path) -> Tokenizer:
+    """What `save` wrote. Raises ModelError when it is not there or not whole."""
+    back = {escape: letter for letter, escape in ESCAPES.items()}
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        size, between = about.pop("size"), tuple(about.pop("between"))
+        lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
+        pieces = tuple(re.sub(r"\\.", lambda found: back[found[0]], line) for line in lines)
+        merges, model = folder / "merges.txt", folder / "model.spm"
+        tokenizer = Tokenizer(
+            pieces=pieces, between=between, **about,
+            merges=tuple(merges.read_bytes().decode().split("\n")[:-1]) if merges.exists() else (),
+            model=model.read_bytes() if model.exists() else b"")
+        if size != tokenizer.size or (tokenizer.kind == "sentencepiece" and pieces != tuple(
+                piece.text for piece in _sentence_piece.pieces(tokenizer.model))):
+            raise ValueError("its files are not of one vocabulary")
+    except FAULTS as error:
+        raise ModelError(f"the tokenizer in {folder}: {error}", "the folder as it was exported",
+                         "export the model again") from error
+    return tokenizer
+
+
+@contextmanager
+def _told(where: Path | str) -> Iterator[None]:
+    """Turns the faults of damaged files into one WeightsError that names the place."""
+    try:
+        yield
+    except FAULTS as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise WeightsError(f"the vocabulary in {where}: {reason}", _hugging_face.FOLDER,
+                           "download it again, whole, or choose another model") from error
+
+
+def _read_keras_hub(assets: Path, described: Mapping[str, Any]) -> Tokenizer:
+    family = described["registered_name"].split(">")[-1].removesuffix("Tokenizer")
+    if (assets / "vocabulary.spm").exists():
+        return _of_family(family, described["config"], (assets / "vocabulary.spm").read_bytes())
+    if (assets / "vocabulary.json").exists():
+        vocabulary = _hugging_face.read_json(assets / "vocabulary.json")
+        return _of_family(family, described["config"], vocabulary, _hugging_face.read_merges(assets / "merges.txt"))
+    if (assets / "vocabulary.txt").exists():
+        return _of_family(family, described["config"], _hugging_face.read_lines(assets / "vocabulary.txt"))
+    raise WeightsError(f"{assets} has no vocabulary", "vocabulary.txt, vocabulary.json with merges.txt, or "
+                       "vocabulary.spm", "save the preset again, with its tokenizer")
+
+
+def _of_family(family: str, config: Mapping[str, Any], vocabulary: Any, merges: Iterable[str] = ()) -> Tokenizer:
+    """From what KerasHub keeps of a tokenizer: the pieces, their ids, or the bytes of a SentencePiece model."""
+    if family in ("Bert", "DistilBert"):
+        return word_pieces(vocabulary, BERT, lowercase=bool(config.get("lowercase")),
+                           strip_accents=bool(config.get("lowercase") or config.get("strip_accents")))
+    if family == "Roberta":
+        return byte_pairs(vocabulary, [merge for merge in merges if not merge.startswith("#version")], FAIRSEQ,
+                          leading_space=bool(config.get("add_prefix_space")))
+    if family == "XLMRoberta":
+        return sentence_pieces(fairseq(vocabulary), FAIRSEQ)
+    if family == "DebertaV3":
+        return sentence_pieces(deberta(vocabulary), BERT)
+    raise WeightsError(f"KerasHub's {family}Tokenizer", "that of BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa v3",
+                       "choose a preset of one of these families")
