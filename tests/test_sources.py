@@ -137,7 +137,7 @@ def numbered(folder: Path, n: int, **columns: Callable[[int], Any]) -> list[dict
             for i in range(n)]
 
 
-@pytest.fixture(params=["csv", "jsonl", "parquet"])
+@pytest.fixture(params=["csv", "tsv", "jsonl", "parquet"])
 def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where to write a table, once for each kind; ten pictures of a class lie beside it."""
     return tmp_path / f"table.{request.param}"
@@ -235,6 +235,27 @@ def test_a_broken_table_is_one_clear_message(kind: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=path.name) as raised:
         read_images(str(path))
     assert raised.value.wanted and raised.value.do
+
+
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("csv endless cell", "broken quoting: a quote opened in line 2002 is never closed"),
+    ("jsonl cut", "broken JSON: line 2000"), ("jsonl list", "not a JSON object: line 2001: [1, 2]"),
+])
+def test_a_broken_line_is_left_out_and_no_other(kind: str, reason: str, tmp_path: Path) -> None:
+    draw(tmp_path / "pic" / "1.png", (90, 90, 90), 1)
+    path = tmp_path / f"t.{kind.split()[0]}"
+    path.write_bytes(broken_tables()[kind])
+    found = read_images(str(path), min_per_class=0)
+    assert found.origins == ("pic/1.png",) and found.left_out[0].reason.startswith(reason)
+    assert len(found.left_out) == 1001 and found.left_out[-1].origin.endswith(" more")
+
+
+def test_a_table_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) -> None:
+    records = numbered(tmp_path, 20, label=lambda i: ("né", "red")[i % 2])
+    path = Path(write_table(tmp_path / "t.csv", records))
+    path.write_bytes(path.read_text().encode("latin-1"))
+    found = read_images(str(path))
+    assert found.classes == ("né", "red") and found.notes[0].startswith("latin-1: byte 0xe9 at ")
 
 
 def test_an_unknown_side_is_named_with_its_row(table: Path) -> None:

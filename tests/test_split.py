@@ -179,9 +179,9 @@ def test_three_groups_are_three_folds() -> None:
 
 
 @pytest.mark.parametrize(("n", "mode", "unfreeze", "expected", "reason"), [
-    (100, "auto", 0, "cv", "100 rows: a 10% hold-out would have fewer than 500"),
-    (4999, "auto", 0, "cv", "4999 rows: a 10% hold-out would have fewer than 500"),
-    (5000, "auto", 0, "holdout", "5000 rows are enough"), (5000, "cv", 0, "cv", "asked for"),
+    (100, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
+    (4999, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
+    (5000, "auto", 0, "holdout", "there are rows enough"), (5000, "cv", 0, "cv", "asked for"),
     (400, "holdout", 0, "holdout", "asked for"), (400, "auto", 1, "holdout", "the backbone is unfrozen"),
     (400, "holdout", 2, "holdout", "asked for"),
 ])

@@ -10,7 +10,9 @@ import pytest
 from pictures import prepare_tfds
 
 from kerastl.data.examples import Examples
+from kerastl.data.kinds import kind_of
 from kerastl.data.sources import read_images
+from kerastl.data.texts import read_any_texts, read_texts
 from kerastl.errors import DataError, OptionError
 
 
@@ -83,3 +85,69 @@ def test_what_a_data_set_of_tfds_itself_would_download_is_known(tmp_path: Path) 
     import tensorflow_datasets as tfds
 
     assert tfds.builder("tf_flowers", data_dir=tmp_path).url_infos
+
+
+# Texts
+
+
+def prepare_texts(data_dir: Path, name: str, features: Callable[[Any], dict[str, Any]],
+                  splits: dict[str, list[dict[str, Any]]]) -> None:
+    """A data set of texts as TFDS leaves it when prepared. features: made of `tensorflow_datasets.features`."""
+    import tensorflow_datasets as tfds
+
+    folder = data_dir / name / "1.0.0"
+    folder.mkdir(parents=True)
+    who = tfds.core.dataset_info.DatasetIdentity(name, tfds.core.Version("1.0.0"), str(folder), module_name="made")
+    spec = tfds.features.FeaturesDict(features(tfds.features))
+    writer = tfds.core.SequentialWriter(tfds.core.DatasetInfo(builder=who, features=spec), 100)
+    writer.initialize_splits(list(splits))
+    writer.add_examples(splits)
+    writer.close_all()
+
+
+def test_a_tfds_data_set_of_texts_is_read_straight(tmp_path: Path) -> None:
+    def rows(n: int, part: str) -> list[dict[str, Any]]:
+        return [{"text": f"{part} {i} é", "label": -1 if part == "test" else i % 2, "idx": i} for i in range(n)]
+
+    prepare_texts(tmp_path / "data", "tiny_texts",
+                  lambda f: {"text": f.Text(), "label": f.ClassLabel(names=["neg", "pos"]), "idx": f.Scalar(np.int32)},
+                  {"train": rows(20, "train") + [{"text": b"caf\xe9", "label": 1, "idx": 7}], "test": rows(3, "test"),
+                   "unsupervised": rows(4, "unsupervised")})
+    source, data_dir = "tfds:tiny_texts", str(tmp_path / "data")
+    assert kind_of(source, data_dir=data_dir) == "text"
+    found = read_texts(source, data_dir=data_dir, cache_dir=tmp_path / "cache")
+    assert list(found.items) == [f"train {i} é" for i in range(20)] and found.classes == ("neg", "pos")
+    assert found.given == ("train",) * 20 and found.origins[3] == "train/3" and found.label_of(3) == "pos"
+    assert {one.origin: one.reason.partition(":")[0] for one in found.left_out} == {
+        "train/20": "not UTF-8", "test/0": "no label", "test/1": "no label", "test/2": "no label"}
+    assert list((tmp_path / "cache").iterdir()) == []
+    part = read_texts(f"{source}:train[:8]", min_per_class=1, data_dir=data_dir)
+    assert len(part) == 8 and not any(part.given)
+    every = read_any_texts(source, data_dir=data_dir)
+    assert len(every) == 23 and every.given[-3:] == ("test",) * 3
+    with pytest.raises(DataError, match="no column 'txt'(.|\n)*did you mean 'text'"):
+        read_texts(source, text_column="txt", data_dir=data_dir)
+    with pytest.raises(DataError, match="one of train, test, unsupervised"):
+        read_texts(f"{source}:holdout", data_dir=data_dir)
+    with pytest.raises(DataError, match="has features idx, label, text"):
+        read_images(source, data_dir=data_dir, cache_dir=tmp_path)
+
+
+def test_a_tfds_data_set_of_pairs_with_several_labels(tmp_path: Path) -> None:
+    rows = [{"premise": f"a {i}", "hypothesis": f"b {i}", "labels": [["x"], ["x", "y"], []][i % 3]} for i in range(30)]
+    prepare_texts(tmp_path / "data", "tiny_pairs",
+                  lambda f: {"premise": f.Text(), "hypothesis": f.Text(), "image": f.Image(shape=(None, None, 3)),
+                             "labels": f.Sequence(f.ClassLabel(names=["x", "y"]))},
+                  {"train": [{**row, "image": np.zeros((2, 2, 3), np.uint8)} for row in rows]})
+    assert kind_of("tfds:tiny_pairs", data_dir=str(tmp_path / "data")) == "text"
+    found = read_texts("tfds:tiny_pairs", data_dir=str(tmp_path / "data"))
+    assert list(found.items) == [(f"a {i}", f"b {i}") for i in range(30)] and found.multi_label
+    assert [found.label_of(row) for row in range(3)] == ["x", "x|y", ""] and not any(found.given)
+
+
+def test_pictures_given_to_the_reader_of_texts_are_told(tmp_path: Path) -> None:
+    prepare_tfds(tmp_path / "data", "tiny_pictures", {"train": 4})
+    source, data_dir = "tfds:tiny_pictures", str(tmp_path / "data")
+    assert kind_of(source, data_dir=data_dir) == "image"
+    with pytest.raises(DataError, match="holds pictures, not texts"):
+        read_texts(source, data_dir=data_dir)

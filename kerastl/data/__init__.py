@@ -1,1 +1,1 @@
-"""Where examples come from: pictures, their one decoder, and which of them judge."""
+"""Where examples come from, and which of them judge."""

@@ -1,14 +1,19 @@
 """Examples: the labelled rows of one source, as columns. Nothing is decoded here."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.spool import Hashes, Spool
 from kerastl.errors import DataError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+LISTED = 1000  # rows left out that are listed one by one; the rest is counted by reason
+SHOWN = 20  # classes that a message counts
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,31 @@ class LeftOut:
     """One thing of the source that takes no part, and why."""
 
     origin: str
-    reason: str
+    reason: str  # what is told of this one alone comes after a colon
+
+
+class LeftOuts:
+    """What takes no part: the first are listed, the rest counted by reason, so that memory stays flat."""
+
+    def __init__(self, first: Iterable[LeftOut] = ()) -> None:
+        self._listed: list[LeftOut] = []
+        self._more: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()  # all of them, by reason
+        for one in first:
+            self.add(one.origin, one.reason)
+
+    def add(self, origin: str, reason: str) -> None:
+        """One more."""
+        kind = reason.partition(":")[0]
+        self.counts[kind] += 1
+        if len(self._listed) < LISTED:
+            self._listed.append(LeftOut(origin, reason))
+        else:
+            self._more[kind] += 1
+
+    def listed(self) -> tuple[LeftOut, ...]:
+        """The first of them, then a line for each reason that more have."""
+        return (*self._listed, *(LeftOut(f"{n:,} more", kind) for kind, n in self._more.items()))
 
 
 @dataclass(frozen=True)
@@ -45,20 +74,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of a source. For pictures an item is the path of its file; for texts it will be the text."""
+    """Rows of a source. Columns are tuples; those of texts, which may be many, hold less in memory (see spool.py)."""
 
-    kind: str  # image
+    kind: str  # image | text
     source: str  # as the user named it
-    items: tuple[str, ...]
-    origins: tuple[str, ...]  # what the user calls the row: a path inside the source
-    ids: tuple[str, ...]  # hash of the content: 32 hexadecimal digits
-    groups: tuple[str, ...]  # rows of one group share a side; by default the id, so exact duplicates do
+    items: tuple[Any, ...] | Spool[Any]  # of pictures the path of the file, of texts the text or a pair of them
+    origins: tuple[str, ...] | Spool[str]  # what the user calls the row: a path inside the source, or its number
+    ids: tuple[str, ...] | Hashes  # hash of the content: 32 hexadecimal digits
+    groups: tuple[str, ...] | Hashes  # rows of one group share a side; by default the id, so exact duplicates do
     given: tuple[str, ...]  # the user's own split: "train", "validation", "test", or "" where none was given
     classes: tuple[str, ...]
     targets: NDArray[np.int64]  # [rows] class numbers, or [rows, classes] of 0 and 1 when multi-label
     left_out: tuple[LeftOut, ...] = ()
     min_per_class: int = 10
     split: Split | None = field(default=None)
+    notes: tuple[str, ...] = ()  # what was decided in reading the source, for the report
 
     def __len__(self) -> int:
         return len(self.items)
@@ -89,14 +119,16 @@ class Examples:
 
     def take(self, rows: Iterable[int]) -> "Examples":
         """The same columns for these rows only; classes stay as they are."""
-        kept = np.asarray(list(rows), dtype=np.intp)
+        kept = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
 
-        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(column[i] for i in kept)
+        def pick(column: Sequence[Any]) -> Any:
+            return column.take(kept) if isinstance(column, Spool | Hashes) else tuple(column[i] for i in kept)
 
         split = self.split and replace(self.split, part=self.split.part[kept])
+        ids = pick(self.ids)
         return replace(
-            self, items=pick(self.items), origins=pick(self.origins), ids=pick(self.ids), groups=pick(self.groups),
+            self, items=pick(self.items), origins=pick(self.origins), ids=ids,
+            groups=ids if self.groups is self.ids else pick(self.groups),
             given=pick(self.given), targets=self.targets[kept], split=split,
         )
 
@@ -105,9 +137,9 @@ class Examples:
 
         Raises DataError when fewer than two classes are left.
         """
-        gone = tuple(LeftOut(self.origins[row], reason) for row, reason in sorted(refused.items()))
+        gone = LeftOuts(LeftOut(self.origins[row], reason) for row, reason in sorted(refused.items()))
         rest = self.take(row for row in range(len(self)) if row not in refused)
-        return enough(replace(rest, left_out=self.left_out + gone))
+        return enough(replace(rest, left_out=self.left_out + gone.listed()))
 
     def limited(self, limit: int) -> "Examples":
         """At most `limit` rows, evenly over the classes and the same ones each time (lowest content hash first)."""
@@ -132,14 +164,15 @@ def enough(examples: Examples) -> Examples:
     if not small:
         return _at_least_two(examples)
     keep = [i for i, name in enumerate(examples.classes) if name not in small]
-    named = tuple(
+    named = LeftOuts(
         LeftOut(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} (--min-per-class)")
         for name, n in small.items()
-    )
+    ).listed()
     if len(keep) < 2:
-        counts = ", ".join(f"{name}: {n}" for name, n in examples.counts().items())
+        counts = [f"{name}: {n}" for name, n in examples.counts().items()]
+        more = f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
         raise DataError(
-            f"too few rows in {examples.source}: {counts}",
+            f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}",
             f"at least two classes of {examples.min_per_class} rows or more",
             "add examples, or lower --min-per-class",
         )

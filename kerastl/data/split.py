@@ -9,39 +9,45 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Split
+from kerastl.data.examples import SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.errors import DataError, OptionError
 
 FOLDS = 5
 SMALL_TEST = 500  # with fewer test rows than this in a 10% hold-out, cross-validation tells more
 MODES = ("auto", "cv", "holdout")
+UNFREEZE = ("all", "auto", "contrast")
 SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
-def split(examples: Examples, mode: str = "auto", *, unfreeze: int = 0) -> Examples:
+def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0) -> Examples:
     """Give every row its part. The user's own split is honoured; else small data with a frozen backbone is
     cross-validated in 5 folds and the rest is held out 80/10/10. `mode` forces one of the two.
 
+    unfreeze: blocks of the backbone that will train too, or one of `UNFREEZE`; `contrast` is quick enough for folds.
     Raises OptionError for an unknown mode or `cv` with an unfrozen backbone, DataError when a side would be empty.
     """
+    if not (str(unfreeze) in UNFREEZE or str(unfreeze).isdecimal()):
+        raise OptionError(f"--unfreeze {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
+                          "give 0 to keep all frozen")
+    tuned = str(unfreeze) not in ("0", "auto", "contrast")
     if mode not in MODES:
         raise OptionError(f"--split {mode}", f"one of {', '.join(MODES)}", "leave --split out for auto")
-    if mode == "cv" and unfreeze:
+    if mode == "cv" and tuned:
         raise OptionError("--split cv with --unfreeze", "a hold-out, for the backbone is trained only once",
                           "use --split holdout, or leave --unfreeze out")
     if mode == "auto" and any(examples.given):
         return replace(examples, split=_given(examples))
     n = len(examples)
-    if mode == "cv" or (mode == "auto" and not unfreeze and n * 0.1 < SMALL_TEST):
+    if mode == "cv" or (mode == "auto" and not tuned and n * 0.1 < SMALL_TEST):
         if (groups := len(set(examples.groups))) < 3:
             raise DataError(f"the rows of {examples.source} are of {groups} group{'' if groups == 1 else 's'}",
                             "3 groups or more: some rows to train on, some to choose by and some to judge",
                             "add data, or leave the group column out")
-        why = "asked for" if mode == "cv" else f"{n} rows: a 10% hold-out would have fewer than {SMALL_TEST}"
+        why = "asked for" if mode == "cv" else f"a 10% hold-out would have fewer than {SMALL_TEST} rows"
         if alone := _of_one_group(examples):
             why += f"; all rows of {', '.join(alone)} are one group, so heads that never saw the class judged them"
         return replace(examples, split=Split("cv", why, folds(examples, FOLDS)))
-    why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if unfreeze else f"{n} rows are enough")
+    why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if tuned else "there are rows enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
     return replace(examples, split=_checked(examples, Split("holdout", why, part)))
@@ -69,8 +75,17 @@ def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> N
 
 def _of_one_group(examples: Examples) -> list[str]:
     """Classes whose rows all share a group: the fold that holds them out has none left to train on."""
-    has, groups = examples.one_hot() > 0, np.asarray(examples.groups)
-    return [name for c, name in enumerate(examples.classes) if len(set(groups[has[:, c]])) == 1]
+    groups: list[set[str]] = [set() for _ in examples.classes]
+    for row, group in enumerate(examples.groups):
+        for c in _classes_of(examples, row):
+            groups[c].add(group)
+    return [name for name, some in zip(examples.classes, groups, strict=True) if len(some) == 1]
+
+
+def _classes_of(examples: Examples, row: int) -> list[int]:
+    """The numbers of a row's classes. With many classes this is less to hold than `one_hot`."""
+    target = examples.targets[row]
+    return np.flatnonzero(target).tolist() if examples.multi_label else [int(target)]
 
 
 def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> NDArray[np.bool_]:
@@ -109,10 +124,11 @@ def _leaks(examples: Examples, part: NDArray[np.int8]) -> int:
 
 def _checked(examples: Examples, made: Split) -> Split:
     sizes = {name: len(made.rows(part)) for name, part in SIDES.items()}
-    seen = examples.one_hot(made.rows(TRAIN)).max(axis=0, initial=0) > 0
-    missing = [name for name, has in zip(examples.classes, seen.tolist(), strict=True) if not has]
+    seen = {c for row in made.rows(TRAIN) for c in _classes_of(examples, row)}
+    missing = [name for c, name in enumerate(examples.classes) if c not in seen]
     if min(sizes.values()) == 0 or missing:
-        trouble = f"classes without a training row: {', '.join(missing)}" if missing else f"rows: {sizes}"
+        more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
+        trouble = f"classes without a training row: {', '.join(missing[:SHOWN])}{more}" if missing else f"rows: {sizes}"
         raise DataError(f"the split of {examples.source} leaves a side without rows ({trouble})",
                         "training, validation and test rows, and every class among the training rows",
                         "add data, or use --split cv")

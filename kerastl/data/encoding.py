@@ -1,0 +1,146 @@
+"""The encoding of a text file, found by reading through it once, a block at a time, and told in words."""
+
+import codecs
+import io
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from kerastl.data.spool import Unnamed
+
+BLOCK = 1 << 20  # bytes read at a time
+HEAD = 4096  # bytes in which UTF-16 without a mark is looked for
+ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
+_MARKS = {codecs.BOM_UTF8: ("utf-8", "UTF-8"), codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"),
+          codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
+_NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
+_NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a file's bytes are. `why` is "" for plain UTF-8, which needs no words."""
+
+    codec: str
+    name: str  # as it is said
+    why: str = ""
+    start: int = 0  # bytes of the byte order mark
+    partly: bool = False  # UTF-8 all through, but for some bytes
+
+    @property
+    def note(self) -> str:
+        """What is said of it, "" where nothing need be."""
+        return f"{self.name}: {self.why}" if self.why else ""
+
+
+def encoding_of(file: BinaryIO) -> Encoding:
+    """By the byte order mark, else by the NULs of UTF-16, else UTF-8 if its bytes are, else cp1252 or latin-1.
+
+    A few bytes that are not UTF-8 among more characters beyond ASCII that are do not make another encoding of it.
+    """
+    head = file.read(HEAD)
+    for mark, (codec, name) in _MARKS.items():
+        if head.startswith(mark) and codec != "utf-8":
+            return Encoding(codec, name, "by its byte order mark", len(mark))
+    if codec := _unmarked_utf16(head):
+        return Encoding(codec, "UTF-16", "by its NUL bytes, for it has no byte order mark")
+    file.seek(0)
+    return _by_its_bytes(file, len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+
+
+def _unmarked_utf16(head: bytes) -> str:
+    """The codec of a head in which ASCII characters fill every other byte with NUL from the start, else ""."""
+    for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
+        nuls, others = head[high::2].count(0), head[low::2].count(0)
+        if nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:12:2]:
+            try:
+                codecs.getincrementaldecoder(codec)().decode(head)
+            except UnicodeDecodeError:
+                continue
+            return codec
+    return ""
+
+
+def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    done = good = bad = 0  # bytes read, characters beyond ASCII, bytes that are not UTF-8
+    first, odd = "", set[int]()
+    while True:
+        block = file.read(BLOCK)
+        text = decoder.decode(block, final=not block)
+        if not text.isascii():
+            beyond = len(text) - len(text.encode("ascii", "ignore"))
+            wrong = _escaped(text)
+            good += beyond - len(wrong)
+            bad += len(wrong)
+            if wrong:
+                odd.update(block.translate(None, _NOT_C1))
+                if not first:
+                    place = done + len(text[: text.index(wrong[0])].encode("utf-8", "surrogateescape"))
+                    first = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} at {place:,} is not UTF-8"
+        done += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
+        if not block:
+            break
+    if not bad:
+        return Encoding("utf-8", "UTF-8", "with a byte order mark" if start else "", start)
+    if good > bad or start:
+        more = f", nor are {bad - 1:,} more" if bad > 1 else ""
+        return Encoding("utf-8", "UTF-8", f"but {first}{more}", start, partly=True)
+    codec = "cp1252" if odd and not odd & _NOT_CP1252 else "latin-1"
+    return Encoding(codec, codec, first)
+
+
+def _escaped(text: str) -> list[str]:
+    try:
+        text.encode()  # as quick as can be told
+    except UnicodeEncodeError:
+        return ESCAPED.findall(text)
+    return []
+
+
+def decoded(data: bytes) -> tuple[str, Encoding]:
+    """A small file's text, without its byte order mark. Where `partly`, bytes are escaped as surrogates."""
+    found = encoding_of(io.BytesIO(data))
+    return data[found.start:].decode(found.codec, "surrogateescape" if found.codec == "utf-8" else "replace"), found
+
+
+def lines_of(path: Path, folder: Path | None) -> tuple[Callable[[], BinaryIO], Encoding]:
+    """What opens a text file after its mark, and what its lines, each ending in a byte 10, are encoded in.
+
+    UTF-16, and lines that end in a bare carriage return, are first copied as such to an unnamed file in `folder`.
+    """
+    with path.open("rb") as file:
+        found = encoding_of(file)
+        file.seek(found.start)
+        head = file.read(HEAD)
+        file.seek(found.start)
+        if found.codec.startswith("utf-16"):
+            decoder = codecs.getincrementaldecoder(found.codec)("surrogatepass")
+            copy = _copied(file, folder, lambda block: decoder.decode(block).encode("utf-8", "surrogatepass"))
+            return copy, Encoding("utf-8", found.name, found.why, partly=True)
+        if b"\r" in head and b"\n" not in head:
+            return _copied(file, folder, lambda block: block.replace(b"\r", b"\n")), replace(found, start=0)
+
+    def opener() -> BinaryIO:
+        file = path.open("rb")
+        file.seek(found.start)
+        return file
+
+    return opener, found
+
+
+def _copied(file: BinaryIO, folder: Path | None, change: Callable[[bytes], bytes]) -> Callable[[], BinaryIO]:
+    copy, size = Unnamed(folder), 0
+    while block := file.read(BLOCK):
+        data = bytearray(change(block))
+        copy.write(data, size)
+        size += len(data)
+
+    def opener() -> BinaryIO:
+        os.lseek(copy.fd, 0, os.SEEK_SET)
+        return open(os.dup(copy.fd), "rb")
+
+    return opener

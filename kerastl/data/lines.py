@@ -1,0 +1,68 @@
+"""Lines of a file as text, and the way back to the start of a record that turned out broken."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from kerastl.data.encoding import BLOCK, Encoding
+
+MAX_CELL = 10_000_000  # characters of a cell; a longer one is left out
+MAX_LINE = 4 * MAX_CELL  # bytes of a line that are read at once
+_AFTER_A_QUOTE = (b"", b",", b";", b"\t", b"|", b"\r", b"\n")
+TOO_LONG = f"a cell over {MAX_CELL // 1_000_000} MB"
+
+
+class LineTooLong(Exception):
+    """A line is longer than MAX_LINE bytes."""
+
+
+class Lines(Iterator[str]):
+    """The lines of an open file. A record is one or more of them; `number` is that of the last line, from 1.
+
+    Bytes that are not UTF-8 come as surrogates; a line of more than MAX_LINE bytes raises LineTooLong.
+    """
+
+    def __init__(self, file: BinaryIO, encoding: Encoding) -> None:
+        self.number = 0
+        self._file, self._codec, self._at = file, encoding.codec, file.tell()
+        self._errors = "surrogateescape" if encoding.partly else "strict"
+        self.begin()
+
+    def begin(self) -> None:
+        """The next line starts a record."""
+        self._start, self._before = self._at, self.number
+
+    @property
+    def first(self) -> int:
+        """The number of the record's first line."""
+        return self._before + 1
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_LINE)
+        if not line:
+            raise StopIteration
+        self._at += len(line)
+        self.number += 1
+        if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            raise LineTooLong
+        return line.decode(self._codec, self._errors)
+
+    def again(self) -> None:
+        """Back to the record's first line."""
+        self._file.seek(self._start)
+        self._at, self.number = self._start, self._before
+
+    def skip(self, quoted: bool = False) -> bool:
+        """Go on after the record's first line; of a `quoted` one after the line that closes its quotes. Reads no
+        more than a block at a time. Returns False when they are closed in the middle of a cell, or never."""
+        self.again()
+        odd, well = False, True
+        while piece := self._file.readline(BLOCK):
+            self._at += len(piece)
+            if quoted and b'"' in piece:
+                odd ^= piece.count(b'"') % 2 == 1
+                well = piece[piece.rindex(b'"') + 1:][:1] in _AFTER_A_QUOTE
+            if piece.endswith(b"\n"):
+                self.number += 1
+                if not odd:
+                    return well
+        return well and not odd

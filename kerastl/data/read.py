@@ -1,0 +1,27 @@
+"""Reading a source of either kind, for the verbs that take both."""
+
+from pathlib import Path
+
+from kerastl.data.examples import Examples
+from kerastl.data.sources import read_any, read_images
+from kerastl.data.texts import read_any_texts, read_texts
+
+
+def read_labelled(kind: str, source: str, *, text_column: str | None = None, label_column: str | None = None,
+                  data_dir: str | None = None, cache_dir: Path | None = None) -> Examples:
+    """All labelled rows of a source, however few there are of a class. kind: `image` or `text`.
+
+    Raises DataError when it is no such source.
+    """
+    if kind == "text":
+        return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=0,
+                          data_dir=data_dir, cache_dir=cache_dir)
+    return read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
+
+
+def read_unlabelled(kind: str, source: str, *, text_column: str | None = None, data_dir: str | None = None,
+                    cache_dir: Path | None = None) -> Examples:
+    """The rows of a source, labelled or not. Raises DataError when it is no such source, or nothing is in it."""
+    if kind == "text":
+        return read_any_texts(source, text_column=text_column, data_dir=data_dir, cache_dir=cache_dir)
+    return read_any(source, data_dir=data_dir, cache_dir=cache_dir)

@@ -1,0 +1,142 @@
+"""Columns of many rows that stay out of memory, or small in it: texts in a file without a name, hashes as bytes."""
+
+import hashlib
+import os
+import tempfile
+import weakref
+from array import array
+from collections.abc import Sequence
+from operator import index
+from pathlib import Path
+from typing import SupportsIndex, TypeVar, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Text = str | tuple[str, str]
+T = TypeVar("T", bound=Text)
+
+BUFFER = 1 << 20  # bytes written at a time
+
+
+class Unnamed:
+    """A file without a name, by its descriptor. Its space is free again when this object is gone, or the process,
+    however that ended."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            self.fd = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.fd)
+
+    def write(self, data: bytearray, at: int) -> None:
+        """All of `data`, from byte `at` on."""
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(self.fd, rest, at)
+            rest, at = rest[done:], at + done
+
+    def read(self, size: int, at: int) -> bytes:
+        """`size` bytes from byte `at` on. Neither maps the file nor moves a place in it: threads may read at once."""
+        parts = []
+        while size:
+            part = os.pread(self.fd, size, at)
+            if not part:
+                raise EOFError("a file of texts ended early")
+            parts.append(part)
+            size, at = size - len(part), at + len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def content(text: Text) -> bytes:
+    """What a text is hashed by: its UTF-8; of a pair that of both, each after its length in 4 bytes."""
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    return b"".join(len(part).to_bytes(4, "little") + part for part in map(content, text))
+
+
+def digest(text: Text) -> bytes:
+    """The 16 bytes by which a text is known; in hexadecimal they are its id."""
+    return hashlib.blake2b(content(text), digest_size=16).digest()
+
+
+class Spool(Sequence[T]):
+    """Texts, or pairs of them, in a file without a name: each is read when asked for. 12 bytes a row in memory.
+
+    folder: where the file lies; default: where temporary files do.
+    """
+
+    def __init__(self, folder: Path | None = None, pairs: bool = False) -> None:
+        self._file, self.pairs = Unnamed(folder), pairs
+        self._starts, self._sizes = array("q"), array("I")
+        self._written, self._tail = 0, bytearray()
+
+    def append(self, text: T) -> None:
+        """Add a text, as the one who makes the column does."""
+        data = content(text)
+        self._starts.append(self._written + len(self._tail))
+        self._sizes.append(len(data))
+        self._tail += data
+        if len(self._tail) >= BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write(self._tail, self._written)
+        self._written, self._tail = self._written + len(self._tail), bytearray()
+
+    @property
+    def sizes(self) -> NDArray[np.uint32]:
+        """Bytes of each text, without reading any. [rows]."""
+        return np.frombuffer(self._sizes.tobytes(), np.uint32)
+
+    def take(self, rows: NDArray[np.intp]) -> "Spool[T]":
+        """These rows only, in the same file."""
+        self._flush()
+        taken: Spool[T] = object.__new__(Spool)
+        taken._file, taken.pairs, taken._written, taken._tail = self._file, self.pairs, self._written, bytearray()
+        taken._starts = array("q", np.frombuffer(self._starts.tobytes(), np.int64)[rows].tobytes())
+        taken._sizes = array("I", self.sizes[rows].tobytes())
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if self._tail:
+            self._flush()
+        data = self._file.read(self._sizes[index(place)], self._starts[index(place)])
+        if not self.pairs:
+            return cast(T, data.decode("utf-8", "surrogatepass"))
+        end = 4 + int.from_bytes(data[:4], "little")
+        pair = data[4:end].decode("utf-8", "surrogatepass"), data[end + 4:].decode("utf-8", "surrogatepass")
+        return cast(T, pair)
+
+
+class Hashes(Sequence[str]):
+    """Hashes in hexadecimal, kept as bytes. raw: [rows, 16] uint8."""
+
+    def __init__(self, raw: NDArray[np.uint8]) -> None:
+        self.raw = raw
+
+    def take(self, rows: NDArray[np.intp]) -> "Hashes":
+        """These rows only."""
+        return Hashes(self.raw[rows])
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Hashes": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "str | Hashes":
+        if isinstance(place, slice):
+            return Hashes(self.raw[place])
+        return self.raw[index(place)].tobytes().hex()
