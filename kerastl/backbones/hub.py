@@ -6,7 +6,7 @@ Which input size and scaling a preset was trained with is read from the preset i
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Spec, Weights, fill, first_line
+from kerastl.backbones import Network, Spec, Wanted, Weights, fill, first_line
 from kerastl.errors import OptionError, WeightsError, unknown
 
 
@@ -20,7 +20,7 @@ def presets() -> dict[str, str]:
             if issubclass(family, base) and family is not base for preset, about in family.presets.items()}
 
 
-def build(weights: str, preset: str) -> Any:
+def build(wanted: Wanted) -> Network:
     """images: [batch, size, size, 3] float32 in [0, 255] -> features: [batch, dim] float32.
 
     Maps are averaged over their places; of a transformer's tokens the first, the class token, is taken.
@@ -28,27 +28,28 @@ def build(weights: str, preset: str) -> Any:
     import keras
     import keras_hub
 
+    preset = wanted.preset
     if not preset:
         raise OptionError("backbone hub: without a preset", "hub:NAME", "name one, say hub:resnet_18_imagenet")
     if not Path(preset).is_dir() and preset not in presets():
         raise unknown("backbone", f"hub:{preset}", [f"hub:{name}" for name in presets()])
     try:
-        network = keras_hub.models.Backbone.from_preset(preset, load_weights=weights == "imagenet")
+        network = keras_hub.models.Backbone.from_preset(preset, load_weights=wanted.weights == "imagenet")
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"KerasHub could not get the preset {preset}: {first_line(error)}",
             "its folder here, or a network", "fetch the preset elsewhere and give hub:FOLDER, or choose --backbone "
             "efficientnet_lite0, whose weights come with a package") from error
-    if weights not in ("imagenet", "none"):
-        fill(network, weights, f"a Keras weights file of {preset}'s backbone")
+    if wanted.weights not in ("imagenet", "none"):
+        fill(network, wanted.weights, f"a Keras weights file of {preset}'s backbone")
     size = converter.image_size
     if not size or size[0] != size[1]:
         raise OptionError(f"preset {preset} takes pictures of {size}", "a square of fixed size", "choose another")
     images = keras.Input((size[0], size[0], 3), name="images")
     scale, offset = (1.0 if converter.scale is None else converter.scale), (converter.offset or 0.0)
     maps = network(keras.layers.Rescaling(scale, offset, name="scale")(images))
-    return keras.Model(images, _pooled(maps), name=network.name)
+    return Network(keras.Model(images, _pooled(maps), name=network.name))
 
 
 def _pooled(maps: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kerastl.backbones import Spec, Weights, in_keras_cache, keras_download
+from kerastl.backbones import Network, Spec, Wanted, Weights, in_keras_cache, keras_download
 
 FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -14,7 +14,7 @@ IMAGENET = Weights(
 )
 
 
-def build(weights: str, preset: str) -> Any:
+def build(wanted: Wanted) -> Network:
     """images: [batch, 299, 299, 3] float32 in [0, 255] -> features: [batch, 2048] float32."""
     import keras
 
@@ -23,8 +23,8 @@ def build(weights: str, preset: str) -> Any:
 
     images = keras.Input((299, 299, 3), name="images")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)  # in [-1, 1]
-    maps = keras_download(network, weights, IMAGENET)(scaled)
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D(name="pool")(maps), name="inception_v3")
+    maps = keras_download(network, wanted.weights, IMAGENET)(scaled)
+    return Network(keras.Model(images, keras.layers.GlobalAveragePooling2D(name="pool")(maps), name="inception_v3"))
 
 
 SPEC = Spec(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kerastl.backbones import Spec, Weights, in_keras_cache, keras_download
+from kerastl.backbones import Network, Spec, Wanted, Weights, in_keras_cache, keras_download
 
 FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -15,7 +15,7 @@ IMAGENET = Weights(
 MEANS = (103.939, 116.779, 123.68)  # of ImageNet, blue, green, red: the Caffe convention it was trained with
 
 
-def build(weights: str, preset: str) -> Any:
+def build(wanted: Wanted) -> Network:
     """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 2048] float32."""
     import keras
 
@@ -25,8 +25,8 @@ def build(weights: str, preset: str) -> Any:
     images = keras.Input((224, 224, 3), name="images")
     blue_first = keras.ops.flip(images, axis=-1)
     scaled = keras.layers.Rescaling(1.0, offset=[-mean for mean in MEANS], name="scale")(blue_first)
-    maps = keras_download(network, weights, IMAGENET)(scaled)
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D(name="pool")(maps), name="resnet50")
+    maps = keras_download(network, wanted.weights, IMAGENET)(scaled)
+    return Network(keras.Model(images, keras.layers.GlobalAveragePooling2D(name="pool")(maps), name="resnet50"))
 
 
 SPEC = Spec(

@@ -1,11 +1,9 @@
 """A backbone that is dropped in as one file: two blocks, random weights, 32 x 32 pictures."""
 
-from typing import Any
-
-from kerastl.backbones import Spec
+from kerastl.backbones import Network, Spec, Wanted
 
 
-def build(weights: str, preset: str) -> Any:
+def build(wanted: Wanted) -> Network:
     import keras
     from keras import layers
 
@@ -16,7 +14,7 @@ def build(weights: str, preset: str) -> Any:
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
         x = layers.BatchNormalization(name=f"block{i}_bn")(x)
         x = layers.ReLU(6.0, name=f"block{i}_out")(x)
-    return keras.Model(images, layers.GlobalAveragePooling2D()(x), name="tiny_net")
+    return Network(keras.Model(images, layers.GlobalAveragePooling2D()(x), name="tiny_net"))
 
 
 SPEC = Spec(name="tiny_net", summary="a test's own", size=32, dim=24, parameters=3_944, weights=(), build=build,

@@ -1,0 +1,71 @@
+"""The network that every text backbone is: token ids in, one row of features out.
+
+Which tokens are padding, and which belong to the second text of a pair, is read from the ids inside the network. So it
+has one input, saves like any Keras model, and converts to TFLite with builtin operations.
+"""
+
+from typing import Any
+
+from kerastl.errors import OptionError
+
+POOLINGS = ("mean", "cls", "pooled")
+
+
+def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, pooler: bool, name: str = "text") -> Any:
+    """A keras.Model: tokens [batch, length] int32 -> features [batch, dim] float32. Any length up to `longest`.
+
+    backbone: one of KerasHub's text backbones, or a plain model of its layers.
+    pad: the id of padding, which stands at a row's end only.
+    separator: the id that ends each text of a pair; None for a backbone that does not tell the two apart.
+    pooling: `mean` of the last states of all tokens that are not padding, the special ones among them, as
+    sentence-transformers pools (Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084); `cls`, the first token's
+    last state; `pooled`, that through BERT's own dense layer and tanh. pooler: whether that layer's weights are here.
+    Raises OptionError for an unknown pooling, and for `pooled` without a pooler.
+    """
+    import keras
+    from keras import ops
+
+    if pooling not in POOLINGS:
+        raise OptionError(f"pooling {pooling!r}", f"one of {', '.join(POOLINGS)}", "choose one of them")
+    if pooling == "pooled" and not pooler:
+        raise OptionError(f"pooling 'pooled' on {name}, whose weights have no trained pooler", "mean or cls",
+                          "choose one of them")
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    mask = ops.cast(ops.not_equal(tokens, pad), "int32")  # [batch, length], 1 where a token is not padding
+    given = {"token_ids": tokens, "padding_mask": mask}
+    if separator is not None:
+        given["segment_ids"] = _segments(tokens, mask, separator, backbone.get_layer("segment_embedding").input_dim)
+    if isinstance(backbone.output, dict):  # BERT: only the part that is asked for, so that no weight is without use
+        part = "pooled_output" if pooling == "pooled" else "sequence_output"
+        backbone = keras.Model(backbone.input, backbone.output[part], name="encoder")
+    features = ops.cast(backbone(given), "float32")  # [batch, length, dim], or pooled [batch, dim]
+    if pooling == "cls":
+        features = features[:, 0]
+    elif pooling == "mean":
+        features = _mean(features, mask)
+    return keras.Model(tokens, features, name=name)
+
+
+def longest(model: Any) -> int:
+    """How many tokens a network made here takes at most: the places of its table of positions.
+
+    DeBERTa's positions are relative, without such an end; there it is the length that the network was trained with.
+    """
+    return max(getattr(layer, "sequence_length", 0) or getattr(layer, "max_position_embeddings", 0)
+               for layer in model._flatten_layers())  # also those inside composite layers; Keras has no public walk
+
+
+def _segments(tokens: Any, mask: Any, separator: int, segments: int) -> Any:
+    """[batch, length] int32: 1 after a row's first separator, up to its padding; 0 elsewhere."""
+    from keras import ops
+
+    ends = ops.cast(ops.equal(tokens, separator), "int32")
+    before = ops.cumsum(ends, axis=1) - ends  # how many separators stand before each token
+    return ops.minimum(before, min(1, segments - 1)) * mask
+
+
+def _mean(states: Any, mask: Any) -> Any:
+    from keras import ops
+
+    kept = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    return ops.sum(states * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
