@@ -8,8 +8,8 @@ import numpy as np
 import kerastl as tl
 from benchmarks import pictures
 from benchmarks.figure import Figure, at_least, at_most, interleaved
-from kerastl.data.batches import pixel_batches
 from kerastl.features.engine import checked_engine, speed_ratio
+from kerastl.inputs.batches import pixel_batches
 from kerastl.runtime import apply, cpu_has_bfloat16
 
 BATCH, BATCHES = 32, 4
@@ -20,7 +20,7 @@ def over_predict(rounds: int = 5) -> list[Figure]:
     figures = []
     for name in ("inception_v3", "resnet50", "efficientnet_lite0"):
         backbone = tl.load_backbone(name, "none")
-        shape = (BATCHES * BATCH, backbone.size, backbone.size, 3)
+        shape = (BATCHES * BATCH, backbone.input.size, backbone.input.size, 3)
         pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
         floats = pixels.astype(np.float32)
         engines = {kind: checked_engine(backbone.model, pixels[:BATCH], kind, False)[0]
@@ -56,14 +56,14 @@ def with_decoding(rounds: int = 5) -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder:
             paths = pictures.write(Path(folder), count, width, height)
             refused: dict[int, str] = {}
-            decoded = [pixels for _, pixels in pixel_batches(paths, backbone.size, BATCH, refused)]
+            decoded = [pixels for _, pixels in pixel_batches(paths, backbone.input.size, BATCH, refused)]
             engine, _ = checked_engine(backbone.model, decoded[0], "float32", runtime.xla)
 
             def alone(engine=engine, decoded=decoded) -> None:
                 for batch in decoded:
                     engine.run(batch)
 
-            def both(engine=engine, paths=paths, size=backbone.size) -> None:
+            def both(engine=engine, paths=paths, size=backbone.input.size) -> None:
                 for _, batch in pixel_batches(paths, size, BATCH, {}):
                     engine.run(batch)
 

@@ -11,10 +11,10 @@ import numpy as np
 import kerastl as tl
 from benchmarks import pictures
 from benchmarks.figure import Figure, at_least
-from kerastl.data.batches import pixel_batches
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.data.split import folds
 from kerastl.heads import head_of
+from kerastl.inputs.batches import pixel_batches
 from kerastl.model import answers_of
 from kerastl.training.gradient import RATE, train_by_gradient
 
@@ -63,7 +63,7 @@ def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMA
         from_logits=True))
     train = examples.take(split.rows(TRAIN))
     start = time.perf_counter()
-    pixels = np.concatenate([batch for _, batch in pixel_batches(train.items, backbone.size, BATCH, {})])
+    pixels = np.concatenate([batch for _, batch in pixel_batches(train.items, backbone.input.size, BATCH, {})])
     decoding = time.perf_counter() - start
     model.fit(pixels[:BATCH], train.one_hot()[:BATCH], epochs=1, batch_size=BATCH, verbose=0)  # builds the graph
     keras.utils.set_random_seed(seed)
@@ -73,7 +73,7 @@ def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMA
     judged = examples.take(split.rows(TEST))
     if not len(judged):
         return seconds, float("nan")
-    inputs = np.concatenate([batch for _, batch in pixel_batches(judged.items, backbone.size, BATCH, {})])
+    inputs = np.concatenate([batch for _, batch in pixel_batches(judged.items, backbone.input.size, BATCH, {})])
     return seconds, float((answers_of(model, inputs, BATCH).argmax(axis=1) == judged.targets).mean())
 
 

@@ -14,36 +14,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from kerastl.errors import KerastlError, OptionError
-from kerastl.runtime import import_tensorflow_quietly
+from kerastl.errors import KerastlError, OptionError, unknown
+from kerastl.runtime import PRECISIONS, XLA, import_tensorflow_quietly
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageConfig:
-    """The flags that every recipe for pictures has."""
+class RunConfig:
+    """The flags that every recipe has."""
 
-    data: str  # DIR/<class>/**/<picture>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
     name: str  # the model's name: it is written to OUT/NAME/VERSION
     out: str = "saved_models"  # where models are written to
-    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
     head: str = "linear"  # see `kerastl heads`
     split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
     min_per_class: int = 10  # smaller classes are left out
-    unfreeze: int = 0  # train the last N blocks of the backbone too, and keep that if validation improves
     epochs: int | None = None  # at most so many; default: early stopping decides
-    batch_size: int = 32  # pictures at a time
     class_weights: str = "auto"  # auto (when the largest class has 10 times the smallest), balanced or none
     label_smoothing: float = 0.0  # in [0, 1)
     seed: int = 0  # of training; never moves a row to another side
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # auto, on or off
-    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all or none
+    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all (of texts all but int8) or none
     limit: int | None = None  # use at most N rows
     cache_dir: str | None = None  # default: the user's cache directory
     data_dir: str | None = None  # where TFDS data sets lie
     json: bool = False  # print one JSON document on standard output, and nothing else there
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(RunConfig):
+    """The flags that every recipe for pictures has."""
+
+    data: str  # DIR/<class>/**/<picture>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
+    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
+    unfreeze: str = "0"  # train the last N blocks of the backbone too (or all), and keep that if validation improves
+    batch_size: int = 32  # pictures at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(RunConfig):
+    """The flags that every recipe for texts has."""
+
+    data: str  # a .csv/.tsv/.jsonl/.parquet, DIR/<class>/*.txt, or tfds:NAME[:split]
+    text_column: str | None = None  # where the texts are, two for pairs: a,b; default: found by name and content
+    label_column: str | None = None  # where the labels are; default: found by name and content
+    weights: str | None = None  # bundled, preset, none (random, for tests) or a KerasHub or Hugging Face folder
+    pooling: str = "mean"  # how token states become features: mean, cls or pooled (BERT's trained pooler)
+    max_length: int | None = None  # tokens a text; default: what holds 99 in 100 texts
+    long: str = "head"  # of longer texts: head, head+tail, or chunks (windows, averaged)
+    unfreeze: str = "auto"  # auto (few labels: fine-tune by contrast), 0, or train the last N blocks, or all, as well
+    batch_size: int = 32  # texts at a time
 
 
 def run(main: Callable[[C], dict[str, Any]], config: type[C], argv: list[str] | None = None,
@@ -66,6 +87,8 @@ def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Call
     """Call `main` with what `get` gives; messages and exit codes as the module says. `heavy` work uses TensorFlow."""
     try:
         config = get()
+        if isinstance(config, RunConfig):
+            check_flags(config)
         as_json = bool(getattr(config, "json", False))
         with stdout_to_stderr() as stdout:
             if heavy:
@@ -84,14 +107,48 @@ def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Call
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone
         return 0
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"no space left on disk ({error.filename or 'while writing'})\n  wanted: room for the model "
-                         "and the feature cache\n  do: free some, or give --out and --cache-dir on another disk", 2)
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            return _fail(f"{error.strerror}: {error.filename}\n  wanted: leave to read or write it\n  do: change its "
-                         "permissions, or choose another place", 2)
-        raise
+    except Exception as error:
+        said = _of_the_system(error)
+        if said is None:
+            raise
+        return _fail(said, 2)
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """What to say of a disk or a path that does not play along; None for any other error."""
+    number, place = getattr(error, "errno", None), getattr(error, "filename", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):  # TensorFlow and HDF5 say so
+        return (f"no space left on disk ({place or 'while writing'})\n  wanted: room for the model and the feature "
+                "cache\n  do: free some, or give --out and --cache-dir on another disk")
+    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return (f"{os.strerror(number)}: {place}\n  wanted: leave to read or write it\n  do: change its permissions, "
+                "or choose another place")
+    if number == errno.ENAMETOOLONG:
+        return f"a name is too long: {str(place)[:60]}...\n  wanted: a path that the disk can hold\n  do: shorten it"
+    return None
+
+
+def check_flags(config: RunConfig) -> None:
+    """Raises one OptionError that lists every flag whose value cannot be, before any work is done."""
+    from kerastl.data.split import MODES, UNFREEZE
+    from kerastl.heads import CLASS_WEIGHTS, heads
+
+    given: dict[str, Any] = dict(vars(config))
+    faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
+        ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
+        ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
+        ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
+        ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
+        ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
+        ("precision", f"one of {', '.join(PRECISIONS)}", lambda word: word in PRECISIONS),
+        ("xla", f"one of {', '.join(XLA)}", lambda word: word in XLA),
+        ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
+        ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
+    ) if name in given and not right(given[name])]
+    if config.head not in heads():
+        faults.append(str(unknown("head", config.head, heads())).replace("\n ", ";"))
+    if faults:
+        raise OptionError("\n".join(faults), "flags as said", "see the recipe's --help")
 
 
 def _fail(message: str, code: int) -> int:
@@ -151,6 +208,8 @@ def summary(result: dict[str, Any]) -> str:
         f"ECE        {test['ece']:.3f}, calibrated {test['ece_calibrated']:.3f}",
         f"judged by  {how} ({result['split_reason']})",
     ]
+    if result["baseline"]:
+        lines.append(f"transfer   {result['baseline']['word']}")
     if result["unfrozen"]:
         tuned = result["unfrozen"]
         lines.append(f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.errors import OptionError
+from kerastl.inputs import Batch, floats
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,17 @@ class Answers:
     logits: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become answers: they are divided by `temperature`; of several labels, those hold whose probability
+    reaches their class's threshold. `thresholds` is empty where one label is given."""
+
+    temperature: float
+    thresholds: tuple[float, ...] = ()
+
+
 def splice(backbone: Backbone, head: Any) -> Any:
-    """One keras.Model: images [batch, size, size, 3] float32 in [0, 255] -> logits [batch, outputs] float32.
+    """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
     The backbone is frozen. Raises OptionError when the head takes features of another width.
     """
@@ -31,9 +41,10 @@ def splice(backbone: Backbone, head: Any) -> Any:
         raise OptionError(f"a head for {head.input_shape[-1]} features on {backbone.name}",
                           f"a head for {backbone.dim} features", "build it with the backbone's dim")
     freeze(backbone.model)
-    images = keras.Input((backbone.size, backbone.size, 3), name="images")
-    logits = head(backbone.model(images, training=False))
-    return keras.Model(images, logits, name=f"{backbone.model.name}_{head.name}")
+    taken = backbone.model.inputs[0]
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
+    logits = head(backbone.model(inputs, training=False))
+    return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
 
 
 def freeze(model: Any) -> None:
@@ -93,6 +104,30 @@ def _is_stack(layer: Any) -> bool:
     """Whether a layer is several composite layers of one kind in a row, as the encoder of a vision transformer is."""
     kinds = [type(part) for part in layer._layers if part._layers]
     return len(kinds) > len(set(kinds))
+
+
+def parts_of(model: Any) -> tuple[Any, Any]:
+    """The backbone and the head of a spliced model."""
+    _, backbone, head = model.layers
+    return backbone, head
+
+
+class Answerer:
+    """A spliced model in one graph for batches of any size and length: Keras' own predict makes one for each."""
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf
+
+        backbone, self._head = parts_of(model)
+        spec = [tf.TensorSpec(backbone.input_shape, backbone.inputs[0].dtype)]
+        self._features = tf.function(lambda values: backbone(values, training=False), input_signature=spec,
+                                     autograph=False)
+
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Logits of a batch of examples, [rows, outputs]. Of a row in several pieces the features are averaged before
+        the head."""
+        features = batch.merged(np.asarray(self._features(floats(batch.values)), np.float32))
+        return np.asarray(self._head(features, training=False), np.float32)
 
 
 def answers_of(model: Any, inputs: NDArray[Any], batch_size: int = 1024) -> NDArray[np.float32]:

@@ -29,17 +29,15 @@ def main(config: Config) -> dict[str, Any]:
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze)
 
-    backbone = tl.load_backbone(config.backbone, config.weights)
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="image")
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    fitted = tl.fit(features, config.head, runtime=runtime, epochs=config.epochs, class_weights=config.class_weights,
-                    label_smoothing=config.label_smoothing)
-    model, tuned = tl.splice(backbone, fitted.head), None
-    if config.unfreeze:
-        fitted, tuned = tl.fine_tune(backbone, model, fitted, features.examples, config.unfreeze, runtime=runtime,
-                                     cache_dir=cache, epochs=config.epochs, batch_size=config.batch_size)
-    evaluation = tl.evaluate(features.examples, fitted.judged, fitted.validation)
-    return tl.write_version(target, model, backbone=backbone, features=features, fitted=fitted, tuned=tuned,
-                            evaluation=evaluation, runtime=runtime, clock=clock, config=asdict(config))
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
+                       label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from tiny import held_out, in_folds, made_examples
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples, Split
 from kerastl.data.split import folds
-from kerastl.evaluation.metrics import Evaluation, accuracy_interval, ece, fit_temperature, judge, probabilities
+from kerastl.evaluation.metrics import (
+    Evaluation,
+    accuracy_interval,
+    calibrate,
+    ece,
+    fit_temperature,
+    fit_thresholds,
+    judge,
+    probabilities,
+)
 from kerastl.model import Answers
 
 KINDS = pytest.mark.parametrize("several", [False, True], ids=["single", "several labels"])
@@ -54,9 +63,15 @@ def judged_in_folds(z: np.ndarray, targets: np.ndarray, **more: object) -> tuple
 @KINDS
 def test_figures_are_scikit_learns(several: bool) -> None:
     z, targets = drawn(400, 5, several, sharp=0.7)
-    _, found = judged_in_folds(z, targets)
+    examples, found = judged_in_folds(z, targets)
     p = probabilities(z.astype(np.float64), several)
-    said = (p >= 0.5).astype(int) if several else p.argmax(axis=1)
+    said = p.argmax(axis=1)
+    if several:
+        said = np.zeros_like(targets)
+        for fold in range(5):
+            here = examples.split.part == fold
+            fitted = calibrate(z[~here], targets[~here], True)
+            said[here] = probabilities(z[here] / fitted.temperature, True) >= fitted.thresholds
     assert 0.2 < found.accuracy < 0.9 and found.n == 400
     assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
@@ -108,7 +123,8 @@ def test_calibration_error_by_hand() -> None:
 def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) -> None:
     honest, sure = (judged_in_folds(*drawn(3000, 4, several, sharp))[1] for sharp in (1.0, 3.0))
     assert honest.ece < 0.03 and sure.ece > 0.08 and sure.ece_calibrated < 0.03
-    assert honest.temperature == pytest.approx(1, abs=0.1) and sure.temperature == pytest.approx(3, abs=0.3)
+    assert honest.calibration.temperature == pytest.approx(1, abs=0.1)
+    assert sure.calibration.temperature == pytest.approx(3, abs=0.3)
     for found in (honest, sure):
         bins = found.reliability
         assert sum(one["n"] for one in bins) == 3000 * (4 if several else 1)
@@ -166,7 +182,7 @@ def test_each_fold_is_scaled_by_a_temperature_of_the_others() -> None:
     rows = np.arange(250)
     assert found.log_loss_calibrated == pytest.approx(exact_loss(scaled, examples, rows), rel=1e-6)
     assert exact_loss(own, examples, rows) < found.log_loss_calibrated - 0.05
-    assert found.temperature == pytest.approx(fit_temperature(z, examples.one_hot(rows), False))
+    assert found.calibration.temperature == pytest.approx(fit_temperature(z, examples.one_hot(rows), False))
 
 
 def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
@@ -175,9 +191,10 @@ def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
     validation, test = examples.split.rows(VALIDATION), examples.split.rows(TEST)
     chosen = Answers(validation, z[validation])
     found = tl.evaluate(examples, Answers(test, z[test]), chosen)
-    assert found.temperature == fit_temperature(z[validation], examples.one_hot(validation), False)
-    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).temperature == found.temperature
-    assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / found.temperature, examples, test), rel=1e-6)
+    temperature = found.calibration.temperature
+    assert temperature == fit_temperature(z[validation], examples.one_hot(validation), False)
+    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).calibration.temperature == temperature
+    assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / temperature, examples, test), rel=1e-6)
     assert found.log_loss_calibrated < found.log_loss
 
 
@@ -187,12 +204,51 @@ def test_probabilities_of_an_exported_model_are_judged_as_they_are(several: bool
     examples = made_examples(targets)
     found = judge(examples, probabilities(z.astype(np.float64), several).astype(np.float32))
     _, wanted = judged_in_folds(z, targets)
-    assert found.temperature == 1 and found.log_loss == found.log_loss_calibrated
-    assert (found.accuracy, found.macro_f1, found.confusion) == (wanted.accuracy, wanted.macro_f1, wanted.confusion)
+    assert found.calibration.temperature == 1 and found.log_loss == found.log_loss_calibrated
+    assert found.confusion == wanted.confusion
+    said = (z >= 0).astype(int) if several else z.argmax(axis=1)  # of several labels, those over a half
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
     assert found.log_loss == pytest.approx(wanted.log_loss, rel=1e-4)
     assert found.ece == pytest.approx(wanted.ece, abs=1e-4)
     sure = judge(examples, np.eye(4, dtype=np.float32)[np.arange(300) % 4])  # zeros and ones
     assert math.isfinite(sure.log_loss) and sure.log_loss > 5
+
+
+def best_f1(p: np.ndarray, truth: np.ndarray) -> float:
+    return max(metrics.f1_score(truth, p >= at, zero_division=0) for at in [0, *np.unique(p), 2])
+
+
+def test_a_threshold_has_the_best_f1_of_all() -> None:
+    generator = np.random.default_rng(0)
+    for n in (10, 30, 200):
+        p = generator.integers(0, 20, (n, 3)) / 20  # many are equal
+        truth = (generator.uniform(size=(n, 3)) < 0.3 + p / 2).astype(int)
+        truth[:10] = 1
+        for c, at in enumerate(fit_thresholds(p, truth)):
+            given = metrics.f1_score(truth[:, c], p[:, c] >= at)
+            assert given == pytest.approx(best_f1(p[:, c], truth[:, c]))
+
+
+def test_the_threshold_of_a_rare_label_is_low_and_of_a_class_of_few_rows_a_half() -> None:
+    generator = np.random.default_rng(1)
+    score = generator.normal(-3, 1.5, (3000, 2))
+    p = probabilities(score, True)
+    truth = (generator.uniform(size=p.shape) < p).astype(int)
+    truth[:, 1] = 0
+    truth[:9, 1] = 1
+    rare, few = fit_thresholds(p, truth)
+    assert 0.1 < rare < 0.45 and few == 0.5
+
+
+def test_thresholds_come_from_validation_rows_alone() -> None:
+    z, targets = drawn(400, 3, True)
+    examples = made_examples(targets, split=held_out(400))
+    test, validation = examples.split.rows(TEST), examples.split.rows(VALIDATION)
+    chosen = Answers(validation, z[validation])
+    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    assert found.calibration == calibrate(z[validation], targets[validation], True)
+    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).calibration == found.calibration
 
 
 # Intervals
@@ -267,10 +323,12 @@ def test_the_extremes(several: bool, right: bool) -> None:
     targets = np.arange(60) % 3
     z = (np.eye(3)[targets] * 8 - 4) * (1 if right else -1)
     _, found = judged_in_folds(z.astype(np.float32), np.eye(3, dtype=int)[targets] if several else targets)
-    assert found.accuracy == found.macro_f1 == float(right)
+    assert found.accuracy == float(right)
+    # where every score is wrong, giving all labels has the best F1 there is: a third is right, and none is missed
+    assert found.macro_f1 == pytest.approx(0.5 if several and not right else float(right))
     low, high = found.accuracy_ci95
     assert (high == 1 and 0.9 < low < 1) if right else (low == 0 and 0 < high < 0.1)
-    assert found.temperature < 1 if right else found.temperature > 4
+    assert found.calibration.temperature < 1 if right else found.calibration.temperature > 4
     assert len(found.mistakes) == (0 if right else 24)
     assert found.log_loss_calibrated < found.log_loss
     assert found.ece < 0.05 if right else found.ece > 0.4
@@ -296,9 +354,9 @@ def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
         assert 0 <= value <= 1
     low, high = found.accuracy_ci95
     assert low <= found.accuracy <= high and low < high
-    assert 0.05 * 0.99 <= found.temperature <= 20 * 1.01
+    assert 0.05 * 0.99 <= found.calibration.temperature <= 20 * 1.01
     assert found.log_loss >= 0 and found.log_loss_calibrated >= 0
     assert found.n == n and sum(one["n"] for one in found.reliability) == n * (classes if several else 1)
-    before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.temperature))
+    before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.calibration.temperature))
     assert after <= before * 1.001 + 1e-6
     json.dumps(asdict(found), allow_nan=False)

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 import kerastl as tl
-from kerastl.data.batches import decode_file
 from kerastl.errors import CheckFailed, ModelError, OptionError
 from kerastl.export import parity
 from kerastl.export.bundle import check_manifest, find_version, new_version, versions
 from kerastl.export.tflite import Interpreter, parse_kinds
+from kerastl.inputs.batches import decode_file
 
 Shell = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilitie
     interpreter = Interpreter((trained / "tflite" / f"model_{kind}.tflite").read_bytes())
     classifier = tl.load(trained)
     for path in sorted(pictures.rglob("*.png"))[::9]:
-        found = interpreter(decode_file(str(path), 32))
+        found = interpreter(decode_file(str(path), 32)[np.newaxis])
         scaled = np.exp(found["logits"] / run["temperature"])
         assert np.abs(found["probabilities"] - scaled / scaled.sum()).max() < 1e-5
         served = classifier.probabilities([path.read_bytes()])[0]

@@ -20,11 +20,11 @@ from tiny import plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.backbones import Backbone, weights_hash
-from kerastl.data.batches import decode_file
 from kerastl.errors import DataError
 from kerastl.features import compute, engine
 from kerastl.features.cache import Space, usage
 from kerastl.features.compute import Features
+from kerastl.inputs.batches import decode_file
 from kerastl.runtime import Runtime, choose
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def run(folder: Path, backbone: Backbone, cache: Path, runtime: Runtime | None =
 
 def direct(found: Features, backbone: Backbone) -> np.ndarray:
     """The plain model on every picture: what the rows should be."""
-    pixels = np.stack([decode_file(path, backbone.size) for path in found.examples.items])
+    pixels = np.stack([decode_file(path, backbone.input.size) for path in found.examples.items])
     return backbone.model.predict(pixels.astype(np.float32), verbose=0)
 
 

@@ -14,8 +14,8 @@ from conftest import draw_folder
 from tiny import plain_runtime, tiny_backbone
 
 import kerastl as tl
-from kerastl.data.batches import decode_file
 from kerastl.data.examples import VALIDATION
+from kerastl.inputs.batches import decode_file
 from kerastl.training import fine_tune as tuning
 from kerastl.training import linear
 
@@ -85,7 +85,8 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
 
 @pytest.mark.slow
 def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(tuning, "RATE", 1.0)
+    plan = tuning.plan_for("image", 1)
+    monkeypatch.setattr(tuning, "plan_for", lambda *args: replace(plan, rate=1.0))
     made = Tuning(close, tmp_path)
     tuned = made.tune(epochs=1)
     assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.history) == 1

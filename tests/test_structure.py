@@ -15,7 +15,8 @@ ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
     ("kerastl.runtime",),
-    ("kerastl.backbones", "kerastl.heads", "kerastl.data"),
+    ("kerastl.data", "kerastl.inputs"),
+    ("kerastl.backbones", "kerastl.heads"),
     ("kerastl.features", "kerastl.model"),
     ("kerastl.training", "kerastl.evaluation"),
     ("kerastl.export",),
@@ -25,9 +26,9 @@ FLOORS = (
     ("kerastl.cli",),
 )
 PUBLIC = {
-    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "apply_runtime", "cache_dir",
-    "compute_features", "evaluate", "fine_tune", "fit", "load", "load_backbone", "read_images", "run", "splice",
-    "split", "target", "write_version", "__version__",
+    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "TextConfig", "apply_runtime", "baseline", "cache_dir",
+    "compute_features", "evaluate", "fine_tune", "fit", "fit_length", "load", "load_backbone", "read_images", "read_texts",
+    "run", "splice", "split", "target", "train", "write_version", "__version__",
 }
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import kerastl as tl
-from kerastl.data.batches import decode_file
 from kerastl.heads import heads
+from kerastl.inputs.batches import decode_file
 from kerastl.verbs import finding
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -23,7 +23,7 @@ def answers_the_same_after_loading(version: Path, pictures: Path) -> None:
     run = json.loads((version / "run.json").read_text())
     paths = sorted(pictures.rglob("*.png"))[::7]
     model = keras.models.load_model(version / "model.keras", compile=False)
-    pixels = np.stack([decode_file(str(path), run["input_size"]) for path in paths]).astype(np.float32)
+    pixels = np.stack([decode_file(str(path), run["input"]["size"]) for path in paths]).astype(np.float32)
     logits = model.predict(pixels, verbose=0) / run["temperature"]
     wanted = np.exp(logits - logits.max(axis=1, keepdims=True))
     wanted /= wanted.sum(axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Shell, pictures: Path, tmp_path: Path
                                                          ) -> None:
     backbone = tl.load_backbone(f"hub:{preset}")
-    assert (backbone.size, backbone.dim) == (32, 64)
+    assert (backbone.input.size, backbone.dim) == (32, 64)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
     original = keras_hub.models.Backbone.from_preset(str(preset))
     scaled = pixels * np.array([0.02, 0.01, 0.01], np.float32) + np.array([-2, -1, -1], np.float32)

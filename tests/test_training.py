@@ -237,14 +237,15 @@ def test_class_weights_help_the_rare_class_and_are_used_when_it_is_rare(head: st
     assert recall["auto"] == recall["balanced"] > recall["none"] + 0.3
 
 
-def test_class_weights_are_not_used_unasked_on_mild_imbalance_or_several_labels(tmp_path: Path) -> None:
+def test_class_weights_are_not_used_unasked_on_mild_imbalance_nor_with_several_labels(tmp_path: Path) -> None:
     x, y = clouds(200, 5, 10, 2.0)
     y = np.minimum(y, 1)  # 40 and 160
     several = np.stack([np.arange(200) % 40 == 0, y], axis=1)
-    for name, targets, choice in (("mild", y, "auto"), ("several", several, "balanced")):
+    for name, targets in (("mild", y), ("several", several)):
         features = made_features(tmp_path / name, x, made_examples(targets, split=held_out(200)))
-        fitted = tl.fit(features, runtime=plain_runtime(), class_weights=choice)
-        assert fitted.settings["class_weights"] == "none"
+        assert tl.fit(features, runtime=plain_runtime()).settings["class_weights"] == "none"
+    with pytest.raises(OptionError, match="several labels"):
+        tl.fit(features, runtime=plain_runtime(), class_weights="balanced")
 
 
 @pytest.mark.parametrize(("head", "several"), [

@@ -1,7 +1,7 @@
 """What a model's answers on held-out rows are worth: accuracy with its interval, per class, calibration, mistakes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from kerastl.data.examples import Examples
-from kerastl.model import Answers
+from kerastl.model import Answers, Calibration
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
 Z95 = 1.959963984540054
+FEWEST = 10  # rows of a class, from which its threshold is chosen
 PRIOR = 0.5  # deviation of the temperature's logarithm, before any row was seen
 
 
@@ -57,11 +58,19 @@ class Evaluation:
     log_loss_calibrated: float
     ece: float
     ece_calibrated: float
-    temperature: float
+    calibration: Calibration
     classes: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...]  # [true][given]; empty with several labels
     reliability: tuple[dict[str, float], ...]  # a bin each: low, high, n, confidence, accuracy
     mistakes: tuple[Mistake, ...] = field(default=())
+    right: tuple[bool, ...] = field(default=(), repr=False)  # of each judged row; not in the run record
+
+
+def record(evaluation: Evaluation) -> dict[str, Any]:
+    """What the run record holds of an evaluation: all but the rows one by one."""
+    found = asdict(evaluation)
+    del found["right"]
+    return found
 
 
 def evaluate(examples: Examples, judged: Answers, chosen: Answers | None = None, *, worst: int = 24) -> Evaluation:
@@ -71,39 +80,47 @@ def evaluate(examples: Examples, judged: Answers, chosen: Answers | None = None,
     cross-validated ones, and each fold is scaled by the temperature of the others.
     """
     fit_on = chosen or judged
-    temperature = fit_temperature(fit_on.logits, examples.one_hot(fit_on.rows), examples.multi_label)
-    each = np.full(len(judged.rows), temperature)
+    calibration = calibrate(fit_on.logits, examples.one_hot(fit_on.rows), examples.multi_label)
+    each = [calibration] * len(judged.rows)
     if chosen is None and examples.split is not None:
-        each = _crossfitted(examples, judged, temperature)
-    return _figures(examples, judged, temperature, each, worst)
+        each = _crossfitted(examples, judged, calibration)
+    return _figures(examples, judged, calibration, each, worst)
 
 
-def judge(examples: Examples, probabilities: NDArray[np.float32], *, worst: int = 24) -> Evaluation:
-    """Judge probabilities that are calibrated already, [rows, classes]: of an exported model on new data."""
+def judge(examples: Examples, probabilities: NDArray[np.float32], thresholds: Sequence[float] = (), *, worst: int = 24
+          ) -> Evaluation:
+    """Judge probabilities that are calibrated already, [rows, classes]: of an exported model on new data. thresholds:
+    of each class, where a row may have several labels; default: 0.5."""
     p = np.clip(probabilities, 1e-7, 1)
     logits = scipy.special.logit(np.clip(p, 1e-7, 1 - 1e-7)) if examples.multi_label else np.log(p)
     answers = Answers(np.arange(len(examples)), logits.astype(np.float32))
-    return _figures(examples, answers, 1.0, np.ones(len(examples)), worst)
+    half = [0.5] * len(examples.classes) if examples.multi_label else []
+    calibration = Calibration(1.0, tuple(thresholds or half))
+    return _figures(examples, answers, calibration, [calibration] * len(examples), worst)
 
 
-def _crossfitted(examples: Examples, judged: Answers, temperature: float) -> NDArray[np.float64]:
+def _crossfitted(examples: Examples, judged: Answers, calibration: Calibration) -> list[Calibration]:
+    """Each row's calibration, fitted on the rows of the other folds."""
     assert examples.split is not None
-    each = np.full(len(judged.rows), temperature)
     part = examples.split.part[judged.rows]
+    of_fold = {}
     for fold in set(part.tolist()):
         others = part != fold
-        if others.any():
-            each[part == fold] = fit_temperature(judged.logits[others], examples.one_hot(judged.rows[others]),
-                                                 examples.multi_label)
-    return each
+        of_fold[fold] = calibrate(judged.logits[others], examples.one_hot(judged.rows[others]), examples.multi_label
+                                  ) if others.any() else calibration
+    return [of_fold[fold] for fold in part.tolist()]
 
 
-def _figures(examples: Examples, judged: Answers, temperature: float, each: NDArray[np.float64], worst: int
+def _figures(examples: Examples, judged: Answers, calibration: Calibration, each: Sequence[Calibration], worst: int
              ) -> Evaluation:
     logits, truth = judged.logits.astype(np.float64), examples.one_hot(judged.rows)
     several = examples.multi_label
-    plain, calibrated = probabilities(logits, several), probabilities(logits / each[:, None], several)
-    given = (plain >= 0.5).astype(int) if several else plain.argmax(axis=1)
+    temperatures = np.array([one.temperature for one in each])[:, None]
+    plain, calibrated = probabilities(logits, several), probabilities(logits / temperatures, several)
+    if several:
+        given = (calibrated >= np.array([one.thresholds for one in each])).astype(int)
+    else:
+        given = plain.argmax(axis=1)
     true = truth.astype(int) if several else examples.targets[judged.rows]
     right = (given == true).all(axis=1) if several else given == true
     numbers: Any = {"labels": list(range(len(examples.classes))), "zero_division": 0}
@@ -114,18 +131,45 @@ def _figures(examples: Examples, judged: Answers, temperature: float, each: NDAr
         n=len(right), accuracy=float(right.mean()), accuracy_ci95=interval, interval=how,
         macro_f1=float(f1[support > 0].mean()) if support.any() else 0.0, log_loss=_loss(plain, truth, several),
         log_loss_calibrated=_loss(calibrated, truth, several), ece=ece(*_claims(plain, truth, several)),
-        ece_calibrated=ece(*_claims(calibrated, truth, several)), temperature=temperature,
+        ece_calibrated=ece(*_claims(calibrated, truth, several)), calibration=calibration,
         classes=tuple(ClassResult(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in
                       zip(examples.classes, precision, recall, f1, support, strict=True)),
         confusion=tuple(tuple(int(n) for n in line) for line in matrix),
         reliability=tuple(reliability(*_claims(calibrated, truth, several))),
-        mistakes=_mistakes(examples, judged.rows, right, given, calibrated, worst),
+        mistakes=_mistakes(examples, judged.rows, right, given, calibrated, worst), right=tuple(right.tolist()),
     )
 
 
 def probabilities(logits: NDArray[np.float64], multi_label: bool) -> NDArray[np.float64]:
     """Softmax over classes, or a sigmoid for each label. [n, classes] -> [n, classes] in [0, 1]."""
     return scipy.special.expit(logits) if multi_label else scipy.special.softmax(logits, axis=1)
+
+
+def calibrate(logits: NDArray[Any], truth: NDArray[Any], multi_label: bool) -> Calibration:
+    """The temperature and, of several labels, the thresholds that these rows ask for. logits, truth: [n, classes]."""
+    temperature = fit_temperature(logits, truth, multi_label)
+    if not multi_label:
+        return Calibration(temperature)
+    return Calibration(temperature, fit_thresholds(probabilities(logits.astype(np.float64) / temperature, True), truth))
+
+
+def fit_thresholds(p: NDArray[np.float64], truth: NDArray[Any]) -> tuple[float, ...]:
+    """For each class the threshold with the best F1, at a middle between two of its probabilities; 0.5 for a class
+    with fewer than 10 rows, which would only be fitted to chance. p, truth: [n, classes]."""
+    found = []
+    for c in range(p.shape[1]):
+        positive = truth[:, c] > 0
+        if positive.sum() < FEWEST:
+            found.append(0.5)
+            continue
+        order = np.argsort(-p[:, c], kind="stable")
+        sure, hits = p[order, c], np.cumsum(positive[order])
+        f1 = 2 * hits / (np.arange(1, len(p) + 1) + positive.sum())
+        f1[:-1][sure[:-1] == sure[1:]] = -1  # no threshold parts equal probabilities
+        last = int(f1.argmax())
+        below = sure[last + 1] if last + 1 < len(p) else 0.0
+        found.append(float((sure[last] + below) / 2))
+    return tuple(found)
 
 
 def fit_temperature(logits: NDArray[Any], truth: NDArray[Any], multi_label: bool) -> float:

@@ -113,6 +113,11 @@ def check_manifest(folder: Path) -> int:
     listed = read_json(folder, "manifest.json").get("files", {})
     wrong = [name for name, digest in listed.items()
              if not (folder / name).is_file() or _sha256(folder / name) != digest]
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    added = sorted(there - {"manifest.json", *listed})
+    if added:
+        raise CheckFailed(f"{folder}: {', '.join(added)} came after it was written", "files as in manifest.json",
+                          "take out what was added")
     if wrong:
         raise CheckFailed(f"{folder}: {', '.join(wrong)} missing or changed since it was written",
                           "files as in manifest.json", "copy the version's folder again")

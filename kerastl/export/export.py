@@ -1,5 +1,6 @@
 """Writing the artifacts of one model into a version's folder, each proved equal to Keras or not written."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.data.batches import pixel_batches
 from kerastl.data.examples import TEST, Examples
 from kerastl.errors import CheckFailed
-from kerastl.export import saved_model, tflite
+from kerastl.export import reference_tokenizer, saved_model, tflite
 from kerastl.export.bundle import Version, fingerprint
 from kerastl.export.parity import Parity, Reference, choose_rows, compare_saved_model, compare_tflite
+from kerastl.inputs import Input
+from kerastl.model import Calibration, parts_of
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,23 @@ class Exported:
         return tuple(one.kind for one in self.parity if not one.kept)
 
 
-def export_model(version: Version, model: Any, backbone: Any, head: Any, examples: Examples, temperature: float, *,
+def export_model(version: Version, model: Any, source: Input, examples: Examples, calibration: Calibration, *,
                  kinds: Sequence[str] = tflite.KINDS, name: str = "model") -> Exported:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each with Keras.
 
-    model: images -> logits, spliced from `backbone` and `head`. A TFLite file that breaks its bound is not written.
+    model: spliced from backbone and head. A TFLite file that breaks its bound is not written.
     Raises CheckFailed when the SavedModel does: then no version is left behind.
     """
     folder = version.folder
-    saved_model.save(folder, backbone, head, examples.classes, temperature, examples.multi_label)
-    reference = Reference(model, examples, choose_rows(examples))
+    saved_model.save(folder, *parts_of(model), source, examples.classes, calibration)
+    reference = Reference(model, source, examples, choose_rows(examples))
     first = compare_saved_model(reference, folder)
     if not first.kept:
         raise CheckFailed(f"the SavedModel differs from Keras by {first.max_difference:.2g} (agreement "
                           f"{first.agreement:.1%})", first.bound, "no version was written; please report this")
-    saved_model.write_warmup(folder, name, Path(reference.paths[0]).read_bytes())
+    saved_model.write_warmup(folder, name, source, source.contents([reference.items[0]]))
     model.save(folder / "model.keras")
+    source.save(folder)
     (folder / "labels.txt").write_text("".join(f"{one}\n" for one in map(_one_line, examples.classes)),
                                        encoding="utf-8")
     _write_split(folder / "split.csv", examples)
@@ -53,37 +56,40 @@ def export_model(version: Version, model: Any, backbone: Any, head: Any, example
         "fingerprint": fingerprint([f"{one} {examples.label_of(row)}" for row, one in enumerate(examples.ids)]),
         "split": fingerprint([f"{one} {part}" for one, part in zip(examples.ids, _parts(examples), strict=True)]),
     }
-    lite = write_tflite(folder / "tflite", model, examples, temperature, kinds, reference)
+    lite = write_tflite(folder / "tflite", model, examples, calibration.temperature, kinds, reference)
     return Exported((first, *lite))
 
 
 def write_tflite(folder: Path, model: Any, examples: Examples, temperature: float, kinds: Sequence[str],
                  reference: Reference) -> list[Parity]:
     """Convert, compare, and write those that hold their bound as `model_KIND.tflite`."""
-    if not kinds:
+    one = reference.source.one
+    if not kinds or one is None:
         return []
     folder.mkdir(exist_ok=True)
+    if reference.source.kind == "text":
+        shutil.copyfile(reference_tokenizer.__file__, folder / "tokenize_text.py")
     found = []
-    pictures = _calibration(model, examples) if "int8" in kinds else iter(())
+    ranges = list(_calibration(reference.source, examples)) if "int8" in kinds else []
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
-        for kind, content in tflite.convert(model, temperature, examples.multi_label, kinds, pictures):
-            one = compare_tflite(reference, kind, content)
-            if one.kept:
+        for kind, content in tflite.convert(model, one, temperature, examples.multi_label, kinds, ranges):
+            compared = compare_tflite(reference, kind, content)
+            if compared.kept:
                 (folder / f"model_{kind}.tflite").write_bytes(content)
-            found.append(one)
+            found.append(compared)
             bar.update(1)
     return found
 
 
-def _calibration(model: Any, examples: Examples) -> Iterator[NDArray[np.uint8]]:
-    """Training pictures for the int8 ranges: the last hundred by hash, where parity compares on the first ones."""
+def _calibration(source: Input, examples: Examples) -> Iterator[NDArray[Any]]:
+    """Training rows for the int8 ranges: the last hundred by hash, where parity compares on the first ones."""
     split = examples.split
     rows = np.arange(len(examples))
     if split is not None and split.mode != "cv":
         rows = np.flatnonzero(split.part != TEST)
     chosen = sorted(rows, key=lambda row: examples.ids[row])[-tflite.CALIBRATION:]
-    for _, pixels in pixel_batches([examples.items[row] for row in chosen], model.input_shape[1], 32, {}):
-        yield from pixels
+    for batch in source.batches(examples.take(map(int, chosen)).items, 32, {}):
+        yield from map(source.fixed, batch.values)
 
 
 def _parts(examples: Examples) -> list[str]:

@@ -9,11 +9,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.images import op_reason
 from kerastl.errors import DataError, ModelError
 from kerastl.export.bundle import find_version, read_json
+from kerastl.inputs.images import op_reason
 
 BATCH = 32
+RAW = {"image": "image_bytes", "text": "text"}  # the signatures' input
+Content = bytes | list[bytes]  # what is sent of one input; two texts for a pair
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Classifier:
         self.folder = folder
         self.run = read_json(folder, "run.json")
         self.classes: tuple[str, ...] = tuple(self.run["classes"])
+        self.kind: str = self.run["kind"]
+        self._raw = RAW[self.kind]
+        if self.kind == "text":
+            import tensorflow_text  # noqa: F401  registers the operations that its graph tokenises with
+
         try:
             self._model = tf.saved_model.load(str(folder))
         except (OSError, ValueError) as error:
@@ -42,8 +49,9 @@ class Classifier:
                              "see what is damaged: kerastl verify") from error
         self._serve = self._model.signatures["serving_default"]
 
-    def predict(self, inputs: Iterable[str | Path | bytes]) -> list[Prediction]:
-        """Labels and scores of pictures, each a path or a file's bytes, in order.
+    def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
+        """Labels and scores in order: of pictures, each a path or a file's bytes; or of texts, each a str (for a model
+        of pairs, two of them).
 
         Raises DataError for the first that is not a picture. `predict_each` goes on past it.
         """
@@ -53,36 +61,54 @@ class Classifier:
                 raise DataError(f"input {place}: {one.error}", "a picture this kit decodes", "leave it out")
         return found
 
-    def predict_each(self, inputs: Iterable[str | Path | bytes]) -> list[Prediction]:
+    def predict_each(self, inputs: Iterable[Any]) -> list[Prediction]:
         """As `predict`, but an input that does not decode gives a Prediction with `error` set."""
         found: list[Prediction] = []
-        pending: list[bytes | str] = []
+        pending: list[Content | str] = []
         for one in inputs:
-            pending.append(_content(one))
+            pending.append(_file(one) if self.kind == "image" else self._text(one))
             if len(pending) == BATCH:
                 found += self._batch(pending)
                 pending = []
         return found + self._batch(pending)
 
-    def probabilities(self, files: Sequence[bytes]) -> NDArray[np.float32]:
-        """Calibrated probabilities in the order of `classes`: [len(files), classes] float32."""
-        return np.asarray(self._serve(image_bytes=tf.constant(list(files)))["probabilities"])
+    def probabilities(self, contents: Sequence[Content]) -> NDArray[np.float32]:
+        """Calibrated probabilities in the order of `classes`: [len(contents), classes] float32. contents: whole files,
+        or texts in UTF-8, as bytes."""
+        return np.asarray(self._serve(**{self._raw: tf.constant(list(contents))})["probabilities"])
 
-    def _batch(self, contents: list[bytes | str]) -> list[Prediction]:
-        good = [one for one in contents if isinstance(one, bytes)]
+    def contents(self, items: Sequence[Any]) -> list[Content]:
+        """What `probabilities` takes, of paths of pictures or of texts. Raises OSError for a lost file."""
+        return [Path(one).read_bytes() if self.kind == "image" else self._text(one) for one in items]
+
+    def _text(self, one: Any) -> Content:
+        parts = [one] if isinstance(one, str | bytes) else list(one)
+        if len(parts) != (2 if self.pairs else 1) or not all(isinstance(part, str | bytes) for part in parts):
+            wanted = "two texts (a pair) each" if self.pairs else "one text each, as str"
+            raise DataError(f"an input is {str(one)[:60]!r}", wanted, "give what the model was trained on")
+        found = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+        return found if self.pairs else found[0]
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an input is two texts."""
+        return bool(self.run["input"].get("pair"))
+
+    def _batch(self, contents: list[Content | str]) -> list[Prediction]:
+        good = [one for one in contents if not isinstance(one, str)]
         try:
             answers = iter(self._answers(good))
         except tf.errors.InvalidArgumentError as error:  # one of them does not decode: find out which
             if len(contents) == 1:
                 return [Prediction("", 0.0, (), _reason(error))]
             return [answer for one in contents for answer in self._batch([one])]
-        return [next(answers) if isinstance(one, bytes) else Prediction("", 0.0, (), one) for one in contents]
+        return [Prediction("", 0.0, (), one) if isinstance(one, str) else next(answers) for one in contents]
 
-    def _answers(self, files: list[bytes]) -> list[Prediction]:
-        if not files:
+    def _answers(self, contents: list[Content]) -> list[Prediction]:
+        if not contents:
             return []
         out: dict[str, Any] = {name: value.numpy() for name, value in
-                               self._serve(image_bytes=tf.constant(files)).items()}
+                               self._serve(**{self._raw: tf.constant(contents)}).items()}
         return [
             Prediction(label.decode(), float(score), tuple((name.decode(), float(p)) for name, p in zip(names, ps,
                                                                                                        strict=True)))
@@ -99,7 +125,7 @@ def load(model: str | Path) -> Classifier:
     return Classifier(find_version(str(model)))
 
 
-def _content(one: str | Path | bytes) -> bytes | str:
+def _file(one: str | Path | bytes) -> bytes | str:
     if isinstance(one, bytes):
         return one
     try:

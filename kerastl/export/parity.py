@@ -1,11 +1,11 @@
-"""The parity gate: the same raw files through Keras, the reloaded SavedModel and each TFLite file, compared.
+"""The parity gate: the same raw rows through Keras, the reloaded SavedModel and each TFLite file, compared.
 
 A bound is stated for each; what breaks its bound is not shipped.
 """
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.batches import pixel_batches
 from kerastl.data.examples import Examples
 from kerastl.errors import DataError
 from kerastl.export.tflite import Interpreter
+from kerastl.inputs import Batch, Input
+from kerastl.model import Answerer
 
 ROWS = 256  # compared, or all there are
 LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
@@ -30,7 +31,7 @@ ACCURACY = 0.01  # largest change, for the kinds judged by agreement
 
 @dataclass(frozen=True)
 class Parity:
-    """How one artifact compares with Keras on `rows` files. Differences are of logits; latency is per picture."""
+    """How one artifact compares with Keras on `rows` rows. Differences are of logits; latency is per row."""
 
     kind: str  # saved_model | fp32 | fp16 | dynamic | int8
     rows: int
@@ -50,20 +51,24 @@ def choose_rows(examples: Examples) -> NDArray[np.intp]:
 
 
 class Reference:
-    """Keras' own answers on the compared rows, and what the artifacts are fed: raw bytes, or the decoded pixels."""
+    """Keras' own answers on the compared rows, and what the artifacts are fed: raw bytes, or the decoded values."""
 
-    def __init__(self, model: Any, examples: Examples, rows: NDArray[np.intp]) -> None:
-        self.size = model.input_shape[1]
-        self.paths = [examples.items[row] for row in rows]
+    def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp]) -> None:
+        self.source = source
+        self.items = examples.take(rows).items
         self.truth = examples.one_hot(rows)
         refused: dict[int, str] = {}
-        parts = [np.asarray(model.predict_on_batch(pixels.astype(np.float32)), np.float32)
-                 for _, pixels in pixel_batches(self.paths, self.size, 32, refused)]
+        answer = Answerer(model)
+        parts = [answer(batch) for batch in source.batches(self.items, 32, refused, in_order=True)]
         if refused or not parts:
             reason = next(iter(refused.values()), "there are none")
-            raise DataError(f"pictures to compare on are gone from {examples.source}: {reason}",
-                            "the files that the model was made from", "give the data again")
+            raise DataError(f"rows to compare on are gone from {examples.source}: {reason}",
+                            "the data that the model was made from", "give the data again")
         self.logits = np.concatenate(parts)
+
+    def batches(self) -> Iterator[Batch]:
+        """The rows' values again, in order."""
+        yield from self.source.batches(self.items, 32, {}, in_order=True)
 
     def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
         """Measure one artifact's logits, [rows, classes], against Keras', and hold it to its bound."""
@@ -91,33 +96,41 @@ def _top(logits: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def compare_saved_model(reference: Reference, folder: Path) -> Parity:
-    """The reloaded SavedModel, fed the decoded pixels for its logits and the raw files for its top labels."""
+    """The reloaded SavedModel, fed the decoded values for its logits and the raw ones for its top labels."""
+    source, n = reference.source, len(reference.items)
     loaded = tf.saved_model.load(str(folder))
     serve, tensor = loaded.signatures["serving_default"], loaded.signatures["tensor"]
     logits, took, raw_top = [], 0.0, []
-    for start in range(0, len(reference.paths), 32):
-        files = [Path(path).read_bytes() for path in reference.paths[start:start + 32]]
+    for start in range(0, n, 32):
+        sent = source.contents([reference.items[i] for i in range(start, min(start + 32, n))])
         begun = time.perf_counter()
-        answer = serve(image_bytes=tf.constant(files))
+        answers = serve(**{source.raw: tf.constant(sent)})
         took += time.perf_counter() - begun
-        raw_top.append(np.asarray(answer["probabilities"]).argmax(axis=1))
-    for _, pixels in pixel_batches(reference.paths, reference.size, 32, {}):
-        logits.append(np.asarray(tensor(images=tf.constant(pixels))["logits"]))
-    found = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), 1000 * took / len(reference.paths))
+        raw_top.append(np.asarray(answers["probabilities"]).argmax(axis=1))
+    for batch in reference.batches():
+        logits.append(np.asarray(tensor(**decoded(source, batch))["logits"]))
+    found = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), 1000 * took / n)
     by_raw = float((np.concatenate(raw_top) == _top(reference.logits)).mean())
-    if by_raw < 1.0:  # the raw files must give the labels that the pixels give, to the last one
+    if by_raw < 1.0:  # what a client sends must give the labels that the values give, to the last one
         found = Parity(**{**found.__dict__, "agreement": by_raw, "kept": False})
     return found
 
 
+def decoded(source: Input, batch: Batch) -> dict[str, tf.Tensor]:
+    """A batch as the `tensor` signature takes it."""
+    owners = {} if batch.owners is None else {"owners": tf.constant(batch.owners)}
+    return {source.values: tf.constant(batch.values), **owners}
+
+
 def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
-    """One TFLite file, fed the decoded pixels of the same files one by one."""
+    """One TFLite file, fed the decoded values of the same rows one by one."""
     run: Callable[..., dict[str, Any]] = Interpreter(content, threads=os.cpu_count() or 1)
     logits, took = [], 0.0
-    for _, pixels in pixel_batches(reference.paths, reference.size, 32, {}):
-        for one in pixels:
+    for batch in reference.batches():
+        for one in batch.values:
+            values = reference.source.fixed(one)
             begun = time.perf_counter()
-            logits.append(run(one)["logits"])
+            logits.append(run(values)["logits"])
             took += time.perf_counter() - begun
     return reference.compare(kind, np.stack(logits), len(content), 1000 * took / len(logits))
 

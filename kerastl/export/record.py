@@ -5,7 +5,8 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
-from kerastl.evaluation.metrics import Evaluation
+from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.metrics import Evaluation, record
 from kerastl.export.export import Exported
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
@@ -15,7 +16,7 @@ from kerastl.training.fit import Fitted
 
 def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features, fitted: Fitted,
                evaluation: Evaluation, exported: Exported, runtime: Runtime, tuned: Tuned | None = None,
-               seconds: dict[str, float]) -> dict[str, Any]:
+               baseline: Baseline | None = None, seconds: dict[str, float]) -> dict[str, Any]:
     """Put together what the steps of a recipe returned. `seconds` holds at least `export` and `total`."""
     examples = features.examples
     return {
@@ -24,7 +25,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "weights": backbone.weights,
         "weights_hash": backbone.weights_hash,
         "random_weights": backbone.random,
-        "input_size": backbone.size,
+        "input": backbone.input.record(),
         "preprocessing": backbone.spec.preprocessing,
         "head": fitted.name,
         "head_settings": fitted.settings,
@@ -33,10 +34,13 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "counts": examples.counts(),
         "multi_label": examples.multi_label,
         **_sizes(examples),
+        "notes": list(examples.notes),
         "left_out": [asdict(one) for one in examples.left_out],
-        "test": {**asdict(evaluation), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
+        "test": {**record(evaluation), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
                  else "temperature fitted on the validation rows"},
-        "temperature": evaluation.temperature,
+        "temperature": evaluation.calibration.temperature,
+        "thresholds": list(evaluation.calibration.thresholds),
+        "baseline": asdict(baseline) if baseline else None,
         "unfrozen": asdict(tuned) if tuned else None,
         "engine": "tensorflow",
         "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
@@ -49,7 +53,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "parity": [asdict(one) for one in exported.parity],
         "breaches": list(exported.breaches),
         "seconds": {"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
-                    **seconds},
+                    "baseline": baseline.seconds if baseline else 0.0, **seconds},
         "machine": machine(),
         "config": config,
     }

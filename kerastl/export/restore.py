@@ -7,23 +7,30 @@ from typing import Any
 import numpy as np
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, LeftOut, Split
-from kerastl.data.sources import read_images
+from kerastl.data.read import read_labelled
 from kerastl.errors import DataError, ModelError
+from kerastl.model import Calibration
 
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
-def keras_model(folder: Path) -> tuple[Any, Any, Any]:
-    """The spliced model, its backbone and its head, from model.keras. Raises ModelError when it does not load."""
+def calibration_of(run: dict[str, Any]) -> Calibration:
+    """How a version's logits become answers."""
+    return Calibration(run["temperature"], tuple(run["thresholds"]))
+
+
+def keras_model(folder: Path, kind: str) -> Any:
+    """The spliced model, from model.keras. kind: `image` or `text`. Raises ModelError when it does not load."""
     import keras
 
+    if kind == "text":
+        import keras_hub  # noqa: F401  registers the layers of its networks
+
     try:
-        model = keras.models.load_model(folder / "model.keras", compile=False)
+        return keras.models.load_model(folder / "model.keras", compile=False)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / 'model.keras'} does not load: {str(error).splitlines()[0][:200]}",
                          "the file that `kerastl run` wrote", "copy the version's folder again") from error
-    _, backbone, head = model.layers
-    return model, backbone, head
 
 
 def split_of(folder: Path) -> dict[str, str]:
@@ -67,7 +74,8 @@ def examples_of(folder: Path, run: dict[str, Any], *, data: str | None = None, d
     source = data or run["config"]["data"]
     parts = split_of(folder)
     data_dir = data_dir or run["config"].get("data_dir")
-    found = read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
+    found = read_labelled(run["kind"], source, text_column=run["config"].get("text_column"),
+                          label_column=run["config"].get("label_column"), data_dir=data_dir, cache_dir=cache_dir)
     rows = [row for row, one in enumerate(found.ids) if one in parts]
     if not rows:
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was made from", "those rows",

@@ -128,7 +128,8 @@ def _save(path: Path, array: NDArray[Any]) -> None:
     partial = path.with_suffix(".part")
     try:
         with partial.open("wb") as file:
-            np.save(file, array)
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data.cast("B"))  # np.save would hide why a disk refused it
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
@@ -186,7 +187,8 @@ def clear(cache_dir: Path) -> int:
 
     Nothing else in the folder is touched."""
     freed = 0
-    for name in ("features", "tfds", "fine_tune"):
+    left = [path.name for path in cache_dir.glob("contrast-*")]  # of runs that were killed
+    for name in ("features", "tfds", "fine_tune", *left):
         folder = cache_dir / name
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)

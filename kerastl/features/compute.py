@@ -1,7 +1,8 @@
-"""The feature pass: pictures through the frozen backbone, once. Rows go to the cache; what is there is not computed."""
+"""The feature pass: examples through the frozen backbone, once. Rows go to the cache; what is there is not computed."""
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.backbones import Backbone
-from kerastl.data.batches import pixel_batches
+from kerastl.backbones import NOUN, Backbone, text_memory
 from kerastl.data.examples import Examples
-from kerastl.data.images import VERSION as DECODER
 from kerastl.errors import DataError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
-from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
-from kerastl.runtime import Runtime, machine
+from kerastl.features.engine import COMPUTE, Engine, checked_engine, folds, speed_ratio
+from kerastl.runtime import Runtime, free_memory, machine
 
 BATCH = 32
 SEGMENT_SECONDS = 20.0  # a kill loses at most this much work
@@ -37,14 +36,19 @@ class Features:
     seconds: float
     space: Space
     judged_space: Space  # float32 rows, for judging what will be exported
+    keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
 
     def rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rows to train on. indices: [n] -> [n, dim] float32."""
-        return self.space.gather([self.examples.ids[i] for i in indices])
+        return self.space.gather(self._keys(indices))
 
     def judged_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """The same in float32, as the export computes. indices: judged rows, [n] -> [n, dim] float32."""
-        return self.judged_space.gather([self.examples.ids[i] for i in indices])
+        return self.judged_space.gather(self._keys(indices))
+
+    def _keys(self, indices: NDArray[np.intp]) -> list[str]:
+        keys = self.keys or self.examples.ids
+        return [keys[i] for i in indices]
 
 
 def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: Path,
@@ -59,27 +63,42 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     n = len(examples)
     judged = examples.split.judged if examples.split else np.arange(0)
     training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
+    if backbone.spec.kind == "text":
+        _say_memory(backbone, batch_size)
+    keys = backbone.input.keys(examples.ids, examples.items)
     kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
-    first = _Pass(examples, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)
+    first = _Pass(examples, keys, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)
     first.fill(training, cache_dir)
-    second = _Pass(examples, backbone, _space(cache_dir, backbone, "float32"), runtime.xla, batch_size)
-    second.fill(judged, cache_dir)
-    refused = first.refused | second.refused
+    passes = [first]
+    if len(judged):
+        passes.append(_Pass(examples, keys, backbone, _space(cache_dir, backbone, "float32"), runtime.xla, batch_size))
+        passes[-1].fill(judged, cache_dir)
+    refused = {row: why for one in passes for row, why in one.refused.items()}
     if len(refused) == n:
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
                         "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
     evict(cache_dir, cache_limit)
+    kept = examples
+    if refused:
+        kept = examples.without(refused)
+        key_of = dict(zip(examples.ids, keys, strict=True))
+        keys = [key_of[one] for one in kept.ids]
     return Features(
-        examples.without(refused) if refused else examples, backbone.dim, first.space.key.compute,
-        f"{word}; {first.word}", first.computed + second.computed, time.perf_counter() - start, first.space,
-        second.space,
+        kept, backbone.dim, first.space.key.compute, f"{word}; {first.word}", sum(one.computed for one in passes),
+        time.perf_counter() - start, first.space, passes[-1].space, keys,
     )
 
 
+def _say_memory(backbone: Backbone, batch_size: int) -> None:
+    needed, free = text_memory(backbone, batch_size, folded=folds(backbone.model)), free_memory()
+    print(f"{backbone.name} needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} free"
+          + (": give a smaller --batch-size, or choose a smaller backbone" if needed > free else ""), flush=True)
+
+
 def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
-    preprocessing = f"{backbone.size} {backbone.spec.preprocessing} decoder {DECODER}"
-    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, "top", "mean", compute,
-                                     backbone.dim))
+    preprocessing = f"{backbone.spec.preprocessing}, {backbone.input.version}"
+    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, "top", backbone.pooling,
+                                     compute, backbone.dim))
 
 
 def _compute_kind(examples: Examples, backbone: Backbone, runtime: Runtime, all_judge: bool,
@@ -105,10 +124,10 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
     here = machine()
     name = f"{here['processor']}, {here['cores']} cores, TensorFlow {tf.__version__}, {backbone.name}"
     if name not in known:
-        first = next(pixel_batches(examples.items, backbone.size, BATCH, {}), None)
+        first = next(backbone.input.batches(examples.items, BATCH, {}), None)
         if first is None:
             return 0.0
-        known[name] = speed_ratio(backbone.model, first[1])
+        known[name] = speed_ratio(backbone.model, first.values)
         write_whole(path, json.dumps(known, indent=1).encode())
     return known[name]
 
@@ -116,34 +135,35 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
 class _Pass:
     """One pass into one space; what it learns on the way is what it is asked for after."""
 
-    def __init__(self, examples: Examples, backbone: Backbone, space: Space, xla: bool, batch_size: int) -> None:
-        self.examples, self.backbone, self.space, self.xla, self.batch_size = examples, backbone, space, xla, batch_size
+    def __init__(self, examples: Examples, keys: Sequence[str], backbone: Backbone, space: Space, xla: bool,
+                 batch_size: int) -> None:
+        self.examples, self.keys, self.backbone, self.space = examples, keys, backbone, space
+        self.xla, self.batch_size = xla, batch_size
         self.refused: dict[int, str] = {}  # by row
         self.computed = 0
         self.word = "every row was in the cache"
 
     def fill(self, rows: NDArray[np.intp], cache_dir: Path) -> None:
         """Compute what the space lacks of these rows."""
-        ids, items = self.examples.ids, self.examples.items
+        keys = self.keys
         first_of: dict[str, int] = {}
         for row in rows.tolist():
-            first_of.setdefault(ids[row], row)
+            first_of.setdefault(keys[row], row)
         todo = [row for one, row in first_of.items() if one not in self.space]
         refused: dict[int, str] = {}
-        paths = [items[row] for row in todo]
-        first = next(pixel_batches(paths, self.backbone.size, self.batch_size, refused), None)
+        first = next(self.backbone.input.batches(self.examples.take(todo).items, self.batch_size, refused), None)
         if first is not None:
-            engine, self.word = checked_engine(self.backbone.model, first[1], POLICY[self.space.key.compute], self.xla)
+            engine, self.word = checked_engine(self.backbone.model, first.values, POLICY[self.space.key.compute],
+                                               self.xla)
             if engine.compute != self.space.key.compute:  # it fell back: its rows belong elsewhere
                 self.space = _space(cache_dir, self.backbone, engine.compute)
                 todo, refused = [row for one, row in first_of.items() if one not in self.space], {}
             self._run(engine, todo, refused)
-        bad = {ids[todo[place]]: reason for place, reason in refused.items()}
-        self.refused = {row: bad[ids[row]] for row in rows.tolist() if ids[row] in bad}
+        bad = {keys[todo[place]]: reason for place, reason in refused.items()}
+        self.refused = {row: bad[keys[row]] for row in rows.tolist() if keys[row] in bad}
         self.computed = len(todo) - len(bad)
 
     def _run(self, engine: Engine, todo: list[int], refused: dict[int, str]) -> None:
-        ids = [self.examples.ids[row] for row in todo]
         pending: list[tuple[list[str], NDArray[np.float32]]] = []
         written = time.monotonic()
 
@@ -152,11 +172,13 @@ class _Pass:
                 self.space.append([one for some, _ in pending for one in some], np.concatenate([r for _, r in pending]))
                 pending.clear()
 
-        paths = [self.examples.items[row] for row in todo]
-        with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=" pictures") as bar:
+        items = self.examples.take(todo).items
+        unit = f" {NOUN[self.backbone.spec.kind]}"
+        with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=unit) as bar:
             try:
-                for places, batch in pixel_batches(paths, self.backbone.size, self.batch_size, refused, bar.update):
-                    pending.append(([ids[place] for place in places], engine.run(batch)))
+                for batch in self.backbone.input.batches(items, self.batch_size, refused, bar.update):
+                    rows = batch.merged(engine.run(batch.values))
+                    pending.append(([self.keys[todo[place]] for place in batch.places], rows))
                     enough = sum(len(some) for some, _ in pending) >= SEGMENT_ROWS
                     if enough or time.monotonic() - written > SEGMENT_SECONDS:
                         flush()

@@ -14,19 +14,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-Pixels = NDArray[np.uint8]  # [batch, size, size, 3]
+from kerastl.inputs import floats
+
+Values = NDArray[Any]  # [batch, size, size, 3] uint8, or [batch, length] int32
 Rows = NDArray[np.float32]  # [batch, dim]
 
-FOLD_LIMIT = 1_500_000_000  # bytes of weights: a graph is a protobuf, and those end at 2 GB
+FOLD_LIMIT = 150_000_000  # bytes of weights: folded ones were seen to take 20 times their memory when they run
 LEAST_COSINE = 0.999
 COMPUTE = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A graph for the pass. `run` takes [batch, size, size, 3] uint8 and gives [batch, dim] float32."""
+    """A graph for the pass. `run` takes pixels or tokens, [batch, ...], and gives [batch, dim] float32."""
 
-    run: Callable[[Pixels], Rows]
+    run: Callable[[Values], Rows]
     compute: str  # float32 | bfloat16 | float16
     graph: str  # folded | xla | plain
 
@@ -46,35 +48,38 @@ def _bfloat16_graphs() -> Iterator[None]:
 def make_engine(model: Any, precision: str = "float32", xla: bool = False) -> Engine:
     """The quickest graph for a backbone. precision: a Keras policy name; xla: compile the graph with XLA.
 
-    model: [batch, size, size, 3] float32 in [0, 255] -> [batch, dim] float32.
+    model: as `backbones.Network` says.
     """
     compute = COMPUTE[precision]
     gpu = bool(tf.config.list_physical_devices("GPU"))
     if xla or compute == "float16" or (gpu and compute != "float32"):
         twin = model if compute == "float32" else in_policy(model, precision)
-        function = tf.function(_call(twin), input_signature=[_pixels(model)], jit_compile=xla, autograph=False)
+        function = tf.function(_call(twin), input_signature=[_spec(model)], jit_compile=xla, autograph=False)
         return Engine(lambda batch: np.asarray(function(batch), np.float32), compute, "xla" if xla else "plain")
-    if _bytes(model) > FOLD_LIMIT:
-        return plain_engine(model)
-    function = tf.function(_call(model), input_signature=[_pixels(model)], autograph=False).get_concrete_function()
-    folded = convert_variables_to_constants_v2(function)
+    function = tf.function(_call(model), input_signature=[_spec(model)], autograph=False).get_concrete_function()
+    graph = convert_variables_to_constants_v2(function) if folds(model) else function
 
-    def run(batch: Pixels) -> Rows:
+    def run(batch: Values) -> Rows:
         if compute == "float32":
-            return np.asarray(folded(tf.constant(batch))[0], np.float32)
+            return _rows(graph(tf.constant(batch)))
         with _bfloat16_graphs():
-            return np.asarray(folded(tf.constant(batch))[0], np.float32)
+            return _rows(graph(tf.constant(batch)))
 
-    return Engine(run, compute, "folded")
+    return Engine(run, compute, "folded" if folds(model) else "plain")
 
 
 def plain_engine(model: Any) -> Engine:
-    """The Keras model as it is, float32."""
-    return Engine(lambda batch: np.asarray(model.predict_on_batch(batch.astype(np.float32)), np.float32), "float32",
-                  "plain")
+    """The Keras model as it is, in one graph for every shape, float32."""
+    function = tf.function(_call(model), input_signature=[_spec(model)], autograph=False)
+    return Engine(lambda batch: np.asarray(function(batch), np.float32), "float32", "plain")
 
 
-def checked_engine(model: Any, first: Pixels, precision: str, xla: bool) -> tuple[Engine, str]:
+def _rows(answer: Any) -> Rows:
+    """What a graph gave, which may come in a list of one."""
+    return np.asarray(answer[0] if isinstance(answer, list | tuple) else answer, np.float32)
+
+
+def checked_engine(model: Any, first: Values, precision: str, xla: bool) -> tuple[Engine, str]:
     """`make_engine`, checked on a first batch against the plain model; with a word on how it went.
 
     Where a row's cosine is under 0.999 the folded float32 graph is tried, then the plain model, and the word says so.
@@ -93,7 +98,7 @@ def checked_engine(model: Any, first: Pixels, precision: str, xla: bool) -> tupl
     return plain, "the plain Keras model" + trouble
 
 
-def speed_ratio(model: Any, first: Pixels, runs: int = 3) -> float:
+def speed_ratio(model: Any, first: Values, runs: int = 3) -> float:
     """How many times as fast the bfloat16 graph runs here as the float32 one: the best of a few runs of each.
 
     A processor may list bfloat16 instructions and still gain nothing by them, so this is measured, not looked up."""
@@ -135,11 +140,18 @@ def in_policy(model: Any, policy: str) -> Any:
 
 
 def _call(model: Any) -> Callable[[Any], Any]:
-    return lambda pixels: tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+    return lambda values: tf.cast(model(floats(values), training=False), tf.float32)
 
 
-def _pixels(model: Any) -> tf.TensorSpec:
-    return tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
+def _spec(model: Any) -> tf.TensorSpec:
+    """Of pixels for a network that takes floats, of tokens for one that takes integers."""
+    dtype = tf.as_dtype(model.inputs[0].dtype)
+    return tf.TensorSpec([None, *model.input_shape[1:]], dtype if dtype.is_integer else tf.uint8)
+
+
+def folds(model: Any) -> bool:
+    """Whether a network is small enough for its weights to be folded into the graph."""
+    return _bytes(model) <= FOLD_LIMIT
 
 
 def _bytes(model: Any) -> int:

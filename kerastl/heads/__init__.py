@@ -12,6 +12,7 @@ from typing import Any
 
 from kerastl.errors import unknown
 
+CLASS_WEIGHTS = ("auto", "none", "balanced")  # how the loss weighs rows by their class
 
 @dataclass(frozen=True)
 class Head:

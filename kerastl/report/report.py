@@ -11,12 +11,13 @@ import tensorflow as tf
 from markupsafe import Markup
 
 from kerastl.backbones import spec_of
-from kerastl.data.batches import decode_file
 from kerastl.data.examples import Examples
 from kerastl.export.bundle import Version, write_json
+from kerastl.inputs.batches import decode_file
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 
 THUMBNAIL = 132  # pixels
+EXCERPT = 400  # characters of a text
 MOST_CLASSES = 60  # a larger confusion matrix cannot be read
 
 
@@ -39,8 +40,8 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True)
     test = run["test"]
-    files = dict(zip(examples.origins, examples.items, strict=True))
-    mistakes = [{**one, "thumbnail": thumbnail(files.get(one["origin"], ""))} for one in test["mistakes"]]
+    place = {origin: row for row, origin in enumerate(examples.origins)}
+    mistakes = [{**one, **_shown(examples, place.get(one["origin"]))} for one in test["mistakes"]]
     readable = len(run["classes"]) <= MOST_CLASSES
     return environment.get_template("report.html").render(
         name=run["name"], run=run, mistakes=mistakes, made=datetime.now(UTC).strftime("%d %B %Y"),
@@ -48,6 +49,15 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
         tuning=Markup(curve_chart(run["unfrozen"]["history"])) if run["unfrozen"] else "",
         confusion=confusion_cells(test["confusion"]) if readable else [],
     )
+
+
+def _shown(examples: Examples, row: int | None) -> dict[str, Any]:
+    """How a row looks in the report: a picture's thumbnail, or what a text says."""
+    item = "" if row is None else examples.items[row]
+    if examples.kind == "image":
+        return {"thumbnail": thumbnail(item), "text": ""}
+    text = item if isinstance(item, str) else " ⟷ ".join(item)
+    return {"thumbnail": "", "text": text if len(text) <= EXCERPT else text[:EXCERPT] + " …"}
 
 
 def thumbnail(path: str) -> str:
@@ -62,18 +72,19 @@ def model_card(run: dict[str, Any]) -> str:
     """The model card in Markdown: what it is, what it was judged on, what it must not be used for."""
     test = run["test"]
     licence = next((w.licence for w in spec_of(run["backbone"])[0].weights if w.kind == run["weights"]), "unknown")
+    thing = {"image": "picture", "text": "text"}[run["kind"]]
     lines = [
         f"# {_plain(run['name'])}, version {run['version']}",
         "",
         *(["**RANDOM WEIGHTS: this model is a test and must not be used.**", ""] if run["random_weights"] else []),
-        f"Classifies a picture as one of {len(run['classes'])} classes: "
+        f"Classifies a {thing} as one of {len(run['classes'])} classes: "
         + ", ".join(_plain(one) for one in run["classes"]) + ".",
         "",
         f"- Backbone: {run['backbone']}, {run['weights']} weights (licence: {licence}), "
         + ("partly unfrozen" if run["unfrozen"] and run["unfrozen"]["kept"] else "frozen"),
         f"- Head: {run['head']}",
         f"- Data: {_plain(run['config']['data'])}, {run['n_train']} rows to train on",
-        f"- Input: JPEG, PNG, GIF, BMP or WebP; squashed to {run['input_size']} x {run['input_size']} inside the model",
+        f"- Input: {_input(run)}",
         "",
         "## Judged",
         "",
@@ -83,14 +94,24 @@ def model_card(run: dict[str, Any]) -> str:
         f"{test['accuracy_ci95'][1]:.3f} ({test['interval']})",
         f"- macro F1 {test['macro_f1']:.3f}, log loss {test['log_loss_calibrated']:.3f}, "
         f"ECE {test['ece_calibrated']:.3f} (after temperature {run['temperature']:.3f})",
+        *([f"- {run['baseline']['word']} (Without it: {run['baseline']['name']}.)"] if run["baseline"] else []),
         "",
         "## Limits",
         "",
-        "- It always answers with one of its classes, also for a picture of none of them.",
-        "- The figures hold for pictures like those of the data, and for no others.",
+        f"- It always answers with one of its classes, also for a {thing} of none of them.",
+        f"- The figures hold for {thing}s like those of the data, and for no others.",
         "- What the backbone learnt from its own data, biases included, is in its features.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _input(run: dict[str, Any]) -> str:
+    if run["kind"] == "text":
+        about = run["input"]
+        return (f"{'pairs of texts' if about['pair'] else 'texts'} in UTF-8; at most {about['max_length']} tokens, of "
+                f"longer ones {about['long']}; tokenised inside the model")
+    size = run["input"]["size"]
+    return f"JPEG, PNG, GIF, BMP or WebP; squashed to {size} x {size} inside the model"
 
 
 def _plain(text: str) -> str:

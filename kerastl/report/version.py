@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerastl.backbones import Backbone
+from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.metrics import Evaluation
 from kerastl.export.bundle import home_of, new_version
 from kerastl.export.export import export_model
@@ -13,8 +14,7 @@ from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.report.report import write_report
 from kerastl.runtime import Runtime
-from kerastl.training.fine_tune import Tuned
-from kerastl.training.fit import Fitted
+from kerastl.training.train import Trained
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,32 @@ class Target:
     kinds: tuple[str, ...]
 
 
-def target(out: str, name: str, tflite: str = "all") -> Target:
-    """What a run will write, checked before it works for it. tflite: kinds with commas, `all` or `none`.
+def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> Target:
+    """What a run will write, checked before it works for it. tflite: kinds with commas, `all` or `none`. kind: image or
+    text.
 
     Raises OptionError for a name that is no folder's, a place that cannot be written to, an unknown kind.
     """
     home_of(out, name)
-    return Target(out, name, parse_kinds(tflite))
+    return Target(out, name, parse_kinds(tflite, kind))
 
 
-def write_version(to: Target, model: Any, *, backbone: Backbone, features: Features, fitted: Fitted,
-                  evaluation: Evaluation, runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
-                  tuned: Tuned | None = None) -> dict[str, Any]:
-    """Export a spliced model with its record, report and card as a version; returns the run record.
+def write_version(to: Target, trained: Trained, *, backbone: Backbone, features: Features, evaluation: Evaluation,
+                  runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
+                  baseline: Baseline | None = None) -> dict[str, Any]:
+    """Export a trained model with its record, report and card as a version; returns the run record.
 
-    clock: seconds since the run began. config: the run's settings, for the record. A TFLite file that breaks its bound
-    is left out and named under `breaches`. The version appears whole or not at all.
+    baseline: what is reached without transfer. clock: seconds since the run began. config: the run's settings, for the
+    record. A TFLite file that breaks its bound is left out and named under `breaches`. The version appears whole or
+    not at all.
     Raises CheckFailed when the SavedModel differs from Keras.
     """
     with new_version(to.out, to.name) as version:
         begun = clock()
-        exported = export_model(version, model, backbone.model, fitted.head, features.examples, evaluation.temperature,
+        exported = export_model(version, trained.model, backbone.input, features.examples, evaluation.calibration,
                                 kinds=to.kinds, name=to.name)
-        run = run_record(config, backbone=backbone, features=features, fitted=fitted, tuned=tuned,
-                         evaluation=evaluation, exported=exported, runtime=runtime,
+        run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
+                         tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
+                         baseline=baseline,
                          seconds={"export": clock() - begun, "total": clock()})
         return write_report(version, run, features.examples, name=to.name)

@@ -17,24 +17,29 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone
-from kerastl.data.batches import pixel_batches
+from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError
 from kerastl.features.engine import in_policy
-from kerastl.model import Answers, freeze, unfreeze
-from kerastl.runtime import Runtime
+from kerastl.inputs import Batch, Input, floats
+from kerastl.model import Answerer, Answers, freeze, parts_of
+from kerastl.model import blocks as blocks_of
+from kerastl.model import unfreeze as unfreeze_last
+from kerastl.runtime import Runtime, free_memory
 from kerastl.training.fit import Fitted, row_weights, smoothed
 from kerastl.training.linear import log_loss
+from kerastl.training.schedule import Plan, layer_multipliers, optimizer_for, plan_for
 
-EPOCHS = 8
-RATE = 3e-5
 BEST, LATEST, LOSSES = "best.npz", "latest.weights.h5", "epochs.json"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """How unfreezing went. Losses are on the validation rows, in nats."""
+    """How unfreezing went. Losses are on the validation rows, in nats.
+
+    how: `blocks`, kept if the validation loss fell; or `contrast`, which the number of rows decided for: then there are
+    no such losses, and `frozen_accuracy` is what the frozen backbone reached on the rows that judge.
+    """
 
     kept: bool
     blocks: int
@@ -43,11 +48,14 @@ class Tuned:
     loss_after: float
     history: tuple[dict[str, float], ...]
     seconds: float
+    how: str = "blocks"
+    frozen_accuracy: float | None = None
 
 
-def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples, blocks: int, *, runtime: Runtime,
-              cache_dir: Path, epochs: int | None = None, batch_size: int = 32) -> tuple[Fitted, Tuned]:
-    """Train the last `blocks` blocks of the backbone and the head, in place.
+def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples, unfreeze: int | str, *,
+              runtime: Runtime, cache_dir: Path, epochs: int | None = None, batch_size: int = 32
+              ) -> tuple[Fitted, Tuned]:
+    """Train the last blocks of the backbone, `unfreeze` of them or `all`, and the head, in place.
 
     model: spliced from `backbone` and `fitted.head`. BatchNorm stays in inference mode. Returns what was fitted, with
     the answers of the model that was kept, and how it went.
@@ -55,19 +63,20 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
     """
     start = time.perf_counter()
     assert examples.split is not None and fitted.validation is not None, "unfreezing needs a hold-out"
-    layers = unfreeze(backbone, blocks)
+    blocks = len(blocks_of(backbone)) if unfreeze == "all" else int(unfreeze)
+    layers = unfreeze_last(backbone, blocks)
     fitted.head.trainable = True
     rows = examples.split.rows(VALIDATION)
 
     def validated() -> tuple[Answers, float]:  # in float32, as the export computes, whatever trains
-        answers = _answers(model, examples, rows, batch_size)
+        answers = answers_on(model, backbone.input, examples, rows, batch_size)
         return answers, log_loss(answers.logits, examples.one_hot(rows), examples.multi_label)
 
     _, before = validated()
     original = model.get_weights()
-    epochs = epochs or EPOCHS
-    state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, epochs, batch_size, runtime, original)
-    keep = _train(model, examples, epochs, batch_size, runtime, state, before, fitted.settings)
+    plan = plan_for(examples.kind, epochs, _accumulate(backbone, batch_size))
+    state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, plan, batch_size, runtime, original)
+    keep = _train(model, backbone, examples, plan, batch_size, runtime, state, before, fitted.settings)
     assert keep.folder is not None, "at least one epoch is trained"
     validation, after = fitted.validation, min(epoch["val_loss"] for epoch in keep.record)
     if after < before:
@@ -76,7 +85,8 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
         validation, after = validated()
     kept = after < before
     if kept:
-        fitted = replace(fitted, judged=_answers(model, examples, examples.split.judged, batch_size),
+        fitted = replace(fitted, judged=answers_on(model, backbone.input, examples, examples.split.judged,
+                                                            batch_size),
                          validation=validation)
     else:
         model.set_weights(original)
@@ -85,19 +95,43 @@ def fine_tune(backbone: Backbone, model: Any, fitted: Fitted, examples: Examples
     return fitted, Tuned(kept, blocks, tuple(layers), before, after, tuple(keep.record), time.perf_counter() - start)
 
 
-def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime: Runtime, state: Path, before: float,
-           settings: dict[str, float | str | int]) -> "_Keep":
+def _accumulate(backbone: Backbone, batch_size: int) -> int:
+    """How many parts a batch is trained in, so that it fits into memory. Says what is needed and what there is.
+
+    Raises OptionError when not even one row at a time fits.
+    """
+    if backbone.spec.kind != "text":
+        return 1
+    free, parts = free_memory(), 1
+    while (needed := text_memory(backbone, -(-batch_size // parts), training=True)) > free and parts < batch_size:
+        parts *= 2
+    said = f"fine-tuning needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} free"
+    if needed > free:
+        raise OptionError(f"{said}, with one text at a time", "enough memory",
+                          "unfreeze fewer blocks, give a shorter --max-length, or choose a smaller backbone")
+    print(said + (f": each batch of {batch_size} is trained in {parts} parts" if parts > 1 else ""), flush=True)
+    return parts
+
+
+def _train(model: Any, backbone: Backbone, examples: Examples, plan: Plan, batch_size: int, runtime: Runtime,
+           state: Path, before: float, settings: dict[str, float | str | int]) -> "_Keep":
     """Train; after each epoch the state folder holds all that going on needs. Returns what is known of the epochs."""
     assert examples.split is not None
     rows, validation = examples.split.rows(TRAIN), examples.split.rows(VALIDATION)
     state.mkdir(parents=True, exist_ok=True)
+    source, epochs = backbone.input.single(), plan.epochs
+    batch_size = -(-batch_size // plan.accumulate)
     steps = -(-len(rows) // batch_size)
     keras.utils.set_random_seed(runtime.seed)
     policy = runtime.precision if runtime.explicit_precision else "float32"
     trainee = model if policy == "float32" else in_policy(model, policy)
-    training = keras.Sequential([keras.Input(model.input_shape[1:]), *_augmentation(runtime.seed), trainee])
-    training.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)),
-                     _loss(examples.multi_label), jit_compile=runtime.xla)
+    augmentation = _augmentation(runtime.seed) if examples.kind == "image" else []
+    entrance = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+    training = keras.Sequential([entrance, *augmentation, trainee])
+    rates = layer_multipliers(blocks_of(replace(backbone, model=parts_of(trainee)[0])), training.trainable_variables,
+                              plan.layer_decay)
+    training.compile(optimizer_for(plan, -(-epochs * steps // plan.accumulate), rates), _loss(examples.multi_label),
+                     jit_compile=runtime.xla)
     keep = _Keep(state, trainee, before)
     if keep.folder:
         training.optimizer.build(training.trainable_variables)  # else there is nothing to load its state into
@@ -106,10 +140,10 @@ def _train(model: Any, examples: Examples, epochs: int, batch_size: int, runtime
         targets = smoothed(examples, rows, float(settings["label_smoothing"]))
         weights = row_weights(examples, rows, str(settings["class_weights"]))
         training.fit(
-            _dataset(examples, rows, batch_size, model.input_shape[1], (targets, weights), runtime.seed,
-                     len(keep.record)), epochs=epochs,
-            initial_epoch=len(keep.record), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[keep],
-            validation_data=_dataset(examples, validation, batch_size, model.input_shape[1]),
+            _dataset(source, examples, rows, batch_size, (targets, weights), runtime.seed, len(keep.record)),
+            epochs=epochs, initial_epoch=len(keep.record), steps_per_epoch=steps, shuffle=False, verbose=0,
+            callbacks=[keep],
+            validation_data=_dataset(source, examples, validation, batch_size),
             validation_steps=-(-len(validation) // batch_size),
         )
     return keep
@@ -157,10 +191,10 @@ def _loss(multi_label: bool) -> Any:
     return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
-def _dataset(examples: Examples, rows: NDArray[np.intp], batch_size: int, size: int,
+def _dataset(source: Input, examples: Examples, rows: NDArray[np.intp], batch_size: int,
              loss_on: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None, seed: int = 0, first: int = 0
              ) -> Any:
-    """(pixels, targets, weights) batches of these rows without end.
+    """(values, targets, weights) batches of these rows without end.
 
     loss_on: targets and weights of the rows to train on, which are shuffled by the seed and the epoch, from the epoch
     `first`. Without, the rows are in order, with their own targets and weights of 1.
@@ -169,41 +203,47 @@ def _dataset(examples: Examples, rows: NDArray[np.intp], batch_size: int, size: 
 
     def batches() -> Iterator[tuple[Any, Any, Any]]:
         for epoch in itertools.count(first):
-            order = np.random.default_rng((seed, epoch)).permutation(len(rows)) if loss_on else np.arange(len(rows))
-            for places, pixels in _pixels(examples, rows[order], size, batch_size):
-                yield pixels, targets[order[places]], weights[order[places]]
+            order = np.arange(len(rows))
+            if loss_on:
+                order = source.shuffled(examples.take(rows).items, batch_size, np.random.default_rng((seed, epoch)))
+            for batch in values_of(source, examples, rows[order], batch_size, in_order=True):
+                places = order[batch.places]
+                yield batch.values, targets[places], weights[places]
 
-    signature = (tf.TensorSpec([None, size, size, 3], tf.float32),
-                 tf.TensorSpec([None, len(examples.classes)], tf.float32), tf.TensorSpec([None], tf.float32))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+    signature = (source.spec, tf.TensorSpec([None, len(examples.classes)], tf.float32),
+                 tf.TensorSpec([None], tf.float32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).map(
+        lambda values, y, weight: (floats(values), y, weight)).prefetch(2)
 
 
-def _pixels(examples: Examples, rows: NDArray[np.intp], size: int, batch_size: int
-            ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    """Batches of places in `rows` and pixels. Raises DataError for a picture that was there when features were made."""
-    paths = [examples.items[row] for row in rows]
+def values_of(source: Input, examples: Examples, rows: NDArray[np.intp], batch_size: int, *, in_order: bool = False
+              ) -> Iterator[Batch]:
+    """Batches of these rows. Raises DataError for one that could be decoded when features were made."""
+    items = examples.take(rows).items
     refused: dict[int, str] = {}
-    for places, pixels in pixel_batches(paths, size, batch_size, refused):
-        yield places, pixels.astype(np.float32)
+    yield from source.batches(items, batch_size, refused, in_order=in_order)
     for place, reason in refused.items():
-        raise DataError(f"{paths[place]} could be read before and cannot now: {reason}",
+        raise DataError(f"{items[place]} could be read before and cannot now: {reason}",
                         "pictures that stay while a model trains", "bring it back and run again: epochs done are kept")
 
 
-def _answers(model: Any, examples: Examples, rows: NDArray[np.intp], batch_size: int) -> Answers:
-    parts = [np.asarray(model.predict_on_batch(pixels), np.float32)
-             for _, pixels in _pixels(examples, rows, model.input_shape[1], batch_size)]
-    return Answers(rows, np.concatenate(parts))
+def answers_on(model: Any, source: Input, examples: Examples, rows: NDArray[np.intp], batch_size: int) -> Answers:
+    """What a whole model says of these rows."""
+    logits, answer = np.zeros((len(rows), len(examples.classes)), np.float32), Answerer(model)
+    for batch in values_of(source, examples, rows, batch_size):
+        logits[batch.places] = answer(batch)
+    return Answers(rows, logits)
 
 
-def _name(backbone: Backbone, examples: Examples, blocks: int, epochs: int, batch_size: int, runtime: Runtime,
+def _name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int, runtime: Runtime,
           weights: list[Any]) -> str:
     """A folder's name that is the same only for the same work."""
     import hashlib
 
     assert examples.split is not None
     digest = hashlib.blake2b(digest_size=16)
-    about = [backbone.weights_hash, examples.ids, examples.classes, blocks, epochs, batch_size, asdict(runtime)]
+    about = [backbone.weights_hash, backbone.pooling, backbone.input.version, backbone.input.record(),
+             list(examples.ids), examples.classes, blocks, asdict(plan), batch_size, asdict(runtime)]
     digest.update(json.dumps(about).encode())
     for array in (examples.targets, examples.split.part, *weights[-2:]):
         digest.update(np.ascontiguousarray(array).tobytes())

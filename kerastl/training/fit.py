@@ -1,6 +1,7 @@
 """Fitting a head on cached features, and its answers on rows it was not fitted on."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,13 @@ from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, folds
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.heads import Head, head_of
+from kerastl.heads import CLASS_WEIGHTS, Head, head_of
 from kerastl.model import Answers, answers_of
 from kerastl.runtime import Runtime, free_memory
 from kerastl.training.gradient import train_by_gradient
 from kerastl.training.linear import solve
 
 UNBALANCED = 10.0  # the largest class over the smallest, from which classes are weighted by `auto`
-CLASS_WEIGHTS = ("auto", "none", "balanced")
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,28 @@ class _How:
 
 
 def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: int | None = None, batch_size: int = 64,
-        class_weights: str = "auto", label_smoothing: float = 0.0) -> Fitted:
+        class_weights: str = "auto", label_smoothing: float = 0.0,
+        of_fold: Callable[[int], Features] | None = None) -> Fitted:
     """Fit a head on the training rows; for cross-validated data one a fold, then the one that ships on all rows.
 
     Whatever is chosen (L2 strength, epoch) is chosen inside the training rows, or on the validation rows.
     class_weights: `balanced` weighs rows by the rarity of their class, `auto` does so when the largest class has 10
-    times the rows of the smallest. label_smoothing: in [0, 1). epochs: at most so many.
+    times the rows of the smallest. label_smoothing: in [0, 1). epochs: at most so many. of_fold: the features that
+    judge a fold, where they are not those that ship: of a backbone tuned without the fold's rows.
     """
     if class_weights not in CLASS_WEIGHTS:
         raise OptionError(f"--class-weights {class_weights}", f"one of {', '.join(CLASS_WEIGHTS)}", "leave it out")
     if not 0 <= label_smoothing < 1:
         raise OptionError(f"--label-smoothing {label_smoothing}", "a share in [0, 1)", "0.1 is usual")
+    if class_weights == "balanced" and features.examples.multi_label:
+        raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
+                          "leave it out: each class has a threshold of its own there")
     start = time.perf_counter()
     how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
     assert split is not None, "split the examples before fitting"
     if split.mode == "cv":
-        fitted = _cross_validate(features, how)
+        fitted = _cross_validate(features, how, of_fold or (lambda fold: features))
     else:
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
@@ -71,15 +76,16 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
                   time.perf_counter() - start)
 
 
-def _cross_validate(features: Features, how: _How) -> Fitted:
+def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Features]) -> Fitted:
     split = features.examples.split
     assert split is not None
     logits = np.zeros((len(features.examples), len(features.examples.classes)), np.float32)
     epochs = []
     for fold in split.folds:
-        model, settings, _ = _fit_rows(features, np.flatnonzero(split.part != fold), None, how)
+        own = of_fold(fold)
+        model, settings, _ = _fit_rows(own, np.flatnonzero(split.part != fold), None, how)
         held_out = np.flatnonzero(split.part == fold)
-        logits[held_out] = _answer(model, features, held_out).logits
+        logits[held_out] = _answer(model, own, held_out).logits
         epochs.append(int(settings.get("epochs", 0)))
     everything = np.arange(len(features.examples))
     if how.head.convex and _in_memory(features, everything):

@@ -24,8 +24,8 @@ def backbones(config: BackbonesConfig) -> dict[str, Any]:
     from kerastl.backbones import specs
 
     return {"backbones": [
-        {"name": spec.name, "summary": spec.summary, "input": spec.size or None, "features": spec.dim or None,
-         "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
+        {"name": spec.name, "kind": spec.kind, "summary": spec.summary, "input": spec.size or None,
+         "features": spec.dim or None, "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
          "weights": [{"kind": one.kind, "from": one.origin, "licence": one.licence, "here": one.find() is not None}
                      for one in spec.weights]}
         for spec in specs().values()]}
@@ -36,11 +36,14 @@ def show_backbones(result: dict[str, Any]) -> str:
     rows = [("backbone", "input", "features", "parameters", "weights", "here", "licence")]
     for one in result["backbones"]:
         for weights in one["weights"]:
-            rows.append((one["name"], str(one["input"] or "by preset"), str(one["features"] or "by preset"),
+            unit = "pixels" if one["kind"] == "image" else "tokens"
+            taken = f"{one['input']} {unit}" if one["input"] else "by preset"
+            rows.append((one["name"], taken, str(one["features"] or "by preset"),
                          f"{one['parameters'] / 1e6:.1f} M" if one["parameters"] else "by preset", weights["kind"],
                          "yes" if weights["here"] else "no", weights["licence"]))
     notes = [f"{one['name']} {w['kind']}: {w['from']}" for one in result["backbones"] for w in one["weights"]]
-    return "\n".join([table(rows), "", *notes, "any: --weights none (random, for tests), or --weights FILE"])
+    return "\n".join([table(rows), "", *notes,
+                      "any: --weights none (random, for tests), or --weights FILE (texts: FOLDER)"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """`kerastl check`: what is wrong with a source, before anything is trained on it."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from tyro.conf import Positional
 
 from kerastl.data.examples import Examples
 from kerastl.entry import table
+from kerastl.errors import DataError
 
 MOST = 20  # findings of a kind that are shown
+USUAL = {"image": "efficientnet_lite0", "text": "minilm"}  # backbones whose weights come with a package
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,10 @@ class CheckConfig:
     """Looks a source over: corrupt files, duplicates, leaks, imbalance, odd labels."""
 
     source: Positional[str]  # labelled data, as for training
-    backbone: str = "efficientnet_lite0"  # its features tell odd labels; none leaves that out
-    weights: str | None = None  # bundled, imagenet, none (random) or a weights file
+    backbone: str | None = None  # its features tell odd labels; none leaves that out; default: the bundled one
+    weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
+    text_column: str | None = None  # where a table's texts are; default: found by name and content
+    label_column: str | None = None  # where a table's labels are
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
     json: bool = False  # print one JSON document
@@ -28,17 +33,20 @@ class CheckConfig:
 
 def check(config: CheckConfig) -> dict[str, Any]:
     """Findings by kind. Odd labels are judged by cross-validation: each row by a head that has not seen it."""
-    from kerastl.data.sources import read_images
+    from kerastl.data.kinds import kind_of
+    from kerastl.data.read import read_labelled
     from kerastl.features.cache import chosen_dir
 
     cache = chosen_dir(config.cache_dir)
-    examples = read_images(config.source, min_per_class=0, data_dir=config.data_dir, cache_dir=cache)
-    refused = _refused(examples)
+    kind = "text" if config.text_column else kind_of(config.source, data_dir=config.data_dir)
+    examples = read_labelled(kind, config.source, text_column=config.text_column, label_column=config.label_column,
+                             data_dir=config.data_dir, cache_dir=cache)
+    refused = _refused(examples) if kind == "image" else {}
     whole = examples.without(refused)
     counts = whole.counts()
     twins = _same_content(whole)
     return {
-        "source": config.source, "rows": len(examples), "classes": counts,
+        "source": config.source, "kind": kind, "notes": list(examples.notes), "rows": len(examples), "classes": counts,
         "left_out": [asdict(one) for one in whole.left_out],
         "duplicates": [[whole.origins[row] for row in rows] for rows in twins],
         "conflicts": [[f"{whole.origins[row]} ({whole.label_of(row)})" for row in rows] for rows in twins
@@ -47,7 +55,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
                   if len({whole.given[row] == "test" for row in rows}) > 1],
         "imbalance": max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
         "small_classes": {name: n for name, n in counts.items() if n < 10},
-        "odd_labels": _odd_labels(whole, config, cache),
+        **_odd_labels(whole, config, cache),
     }
 
 
@@ -55,7 +63,7 @@ def _refused(examples: Examples) -> dict[int, str]:
     """Rows that do not decode, with the reason."""
     from tqdm import tqdm
 
-    from kerastl.data.batches import pixel_batches
+    from kerastl.inputs.batches import pixel_batches
 
     refused: dict[int, str] = {}
     with tqdm(total=len(examples), desc="decoding", unit=" pictures") as bar:
@@ -72,18 +80,28 @@ def _same_group(examples: Examples) -> list[list[int]]:
     return _together(examples.groups)
 
 
-def _together(keys: tuple[str, ...]) -> list[list[int]]:
+def _together(keys: Iterable[str]) -> list[list[int]]:
     places: dict[str, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         places[key].append(row)
     return [rows for rows in places.values() if len(rows) > 1]
 
 
-def _odd_labels(examples: Examples, config: CheckConfig, cache: Path) -> list[dict[str, Any]]:
+def _odd_labels(examples: Examples, config: CheckConfig, cache: Path) -> dict[str, Any]:
+    """`odd_labels`, or why they are not looked for."""
+    if config.backbone == "none":
+        return {"odd_labels": [], "odd_labels_word": "not asked for"}
+    if examples.multi_label:
+        return {"odd_labels": [], "odd_labels_word": "not looked for where a row has several labels"}
+    try:
+        return {"odd_labels": _looks_like_another(examples, config, cache), "odd_labels_word": ""}
+    except DataError as error:  # too few rows to train anything on: all else is told the same
+        return {"odd_labels": [], "odd_labels_word": f"not looked for: {error.got}"}
+
+
+def _looks_like_another(examples: Examples, config: CheckConfig, cache: Path) -> list[dict[str, Any]]:
     """Rows that a head which has not seen them puts elsewhere, as surely as it puts that class's own rows there
     (confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068)."""
-    if config.backbone == "none" or examples.multi_label or len(examples.classes) < 2:
-        return []
     from dataclasses import replace
 
     from kerastl import backbones, runtime
@@ -95,7 +113,12 @@ def _odd_labels(examples: Examples, config: CheckConfig, cache: Path) -> list[di
 
     rest = split(enough(replace(examples, min_per_class=5)), "cv")
     chosen = runtime.apply()
-    found = compute_features(rest, backbones.load(config.backbone, config.weights), chosen, cache_dir=cache)
+    backbone = backbones.load(config.backbone or USUAL[examples.kind], config.weights, kind=examples.kind)
+    if examples.kind == "text":
+        from kerastl.features.lengths import fit_length
+
+        backbone = fit_length(backbone, rest)
+    found = compute_features(rest, backbone, chosen, cache_dir=cache)
     rest = found.examples
     p = probabilities(fit(found, runtime=chosen).judged.logits.astype(np.float64), False)
     usual = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
@@ -109,7 +132,8 @@ def _odd_labels(examples: Examples, config: CheckConfig, cache: Path) -> list[di
 
 def show_check(result: dict[str, Any]) -> str:
     """The findings, the first of each kind."""
-    lines = [f"{result['source']}: {result['rows']} files, {len(result['classes'])} classes", "",
+    things = "files" if result["kind"] == "image" else "texts"
+    lines = [f"{result['source']}: {result['rows']} {things}, {len(result['classes'])} classes", *result["notes"], "",
              table([("class", "rows"), *((name, str(n)) for name, n in result["classes"].items())]), ""]
     if result["imbalance"] >= 10:
         lines.append(f"imbalance: the largest class has {result['imbalance']:.0f} times the rows of the smallest; "
@@ -119,7 +143,8 @@ def show_check(result: dict[str, Any]) -> str:
     for kind, text in (("left_out", "cannot be used"), ("conflicts", "same content, different labels"),
                        ("leaks", "same content or group on both sides of test"), ("duplicates", "same content"),
                        ("odd_labels", "labels to look at again")):
-        lines.append(f"{text}: {len(result[kind])}")
+        word = result.get(f"{kind}_word", "")
+        lines.append(f"{text}: {word or len(result[kind])}")
         lines += [f"  {_line(one)}" for one in result[kind][:MOST]]
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ class ExportConfig:
     """Writes a new version of a model with other TFLite files; the old one is not touched."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all or none
+    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all (of texts all but int8) or none
     data: str | None = None  # where the training data are now, if they moved
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
@@ -25,22 +25,22 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """The same weights, head and figures; artifacts converted and compared anew."""
     from kerastl.export.bundle import check_manifest, find_version, new_version, read_json
     from kerastl.export.export import export_model
-    from kerastl.export.restore import examples_of, keras_model
+    from kerastl.export.restore import calibration_of, examples_of, keras_model
     from kerastl.export.tflite import parse_kinds
     from kerastl.features.cache import chosen_dir
+    from kerastl.inputs import restored
     from kerastl.report.report import write_report
 
-    kinds = parse_kinds(config.tflite)
     folder = find_version(config.model)
-    check_manifest(folder)
     run = read_json(folder, "run.json")
+    kinds = parse_kinds(config.tflite, run["kind"])
+    check_manifest(folder)
     examples = examples_of(folder, run, data=config.data, data_dir=config.data_dir,
                            cache_dir=chosen_dir(config.cache_dir))
-    model, backbone, head = keras_model(folder)
+    model, source = keras_model(folder, run["kind"]), restored(run, folder)
     home = folder.resolve().parent
     with new_version(str(home.parent), home.name) as version:
-        exported = export_model(version, model, backbone, head, examples, run["temperature"], kinds=kinds,
-                                name=home.name)
+        exported = export_model(version, model, source, examples, calibration_of(run), kinds=kinds, name=home.name)
         run.update(parity=[asdict(one) for one in exported.parity], breaches=list(exported.breaches))
         return write_report(version, run, examples, name=home.name)
 
@@ -67,14 +67,14 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
     from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
     from kerastl.export.restore import examples_of, keras_model
     from kerastl.features.cache import chosen_dir
+    from kerastl.inputs import restored
 
     folder = find_version(config.model)
     files = check_manifest(folder)
     run = read_json(folder, "run.json")
     examples = examples_of(folder, run, data=config.data, data_dir=config.data_dir,
                            cache_dir=chosen_dir(config.cache_dir))
-    model, _, _ = keras_model(folder)
-    reference = Reference(model, examples, choose_rows(examples))
+    reference = Reference(keras_model(folder, run["kind"]), restored(run, folder), examples, choose_rows(examples))
     parity = [compare_saved_model(reference, folder)]
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
         parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes()))
@@ -82,7 +82,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
     if broken:
         raise CheckFailed(f"{folder}: {', '.join(broken)} broke the bound\n{parity_table([asdict(p) for p in parity])}",
                           "artifacts that answer as Keras does", "export again: kerastl export")
-    return {"model": str(folder), "files": files, "rows": len(reference.paths), "parity": [asdict(p) for p in parity]}
+    return {"model": str(folder), "files": files, "rows": len(reference.items), "parity": [asdict(p) for p in parity]}
 
 
 def show_verify(result: dict[str, Any]) -> str:

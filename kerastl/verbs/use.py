@@ -21,34 +21,34 @@ TABLES_OUT = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Answers for files, folders and tables with an exported model."""
+    """Answers for files, folders, tables and texts with an exported model."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    inputs: Positional[tuple[str, ...]]  # pictures, folders, tables with a column path; - for paths on standard input
+    inputs: Positional[tuple[str, ...]]  # pictures or texts, folders, tables; - for one a line on standard input
     out: str | None = None  # write the answers to this .csv or .parquet
+    text_column: str | None = None  # where a table's texts are; default: as in training, else found by name
     json: bool = False  # print one JSON document
 
 
 def predict(config: PredictConfig) -> dict[str, Any]:
     """Answers in input order. An input that does not decode has an `error` and no label."""
-    from kerastl.data.sources import read_unlabelled
     from kerastl.export.loaded import load
 
     if not config.inputs:
-        raise OptionError("nothing to predict on", "files, folders, tables, or - for paths on standard input",
-                          "name some")
+        raise OptionError("nothing to predict on", "files, folders, tables, texts, or - for one a line on standard "
+                          "input", "name some")
     out = _table_path(config.out)
     classifier = load(config.model)
-    names = [one for given in config.inputs for one in (_lines() if given == "-" else [given])]
-    paths = read_unlabelled(names)
-    found = classifier.predict_each(paths)
+    inputs = _inputs(config, classifier)
+    found = classifier.predict_each(inputs)
     if all(one.error for one in found):
+        wanted = "JPEG, PNG, GIF, BMP or WebP pictures" if classifier.kind == "image" else "texts"
         raise DataError(f"none of {len(found)} inputs decodes ({found[0].error})" if found else "no inputs there",
-                        "JPEG, PNG, GIF, BMP or WebP pictures", "check the files")
-    answers = [{"input": str(path), "label": one.label, "score": None if one.error else one.score,
+                        wanted, "check the files")
+    answers = [{"input": _shown(given), "label": one.label, "score": None if one.error else one.score,
                 "error": one.error,
                 "top": [{"label": label, "score": score} for label, score in one.top]}
-               for path, one in zip(paths, found, strict=True)]
+               for given, one in zip(inputs, found, strict=True)]
     if out:
         _write_table(out, ["input", "label", "score", "error"],
                      [[one[name] for name in ("input", "label", "score", "error")] for one in answers])
@@ -61,13 +61,36 @@ def show_predict(result: dict[str, Any]) -> str:
     if result["out"]:
         return f"{len(result['predictions'])} answers written to {result['out']}, {result['failed']} of them errors"
     rows = [("input", "label", "score")]
-    return table(rows + [(one["input"], f"({one['error']})", "") if one["error"] else
-                         (one["input"], one["label"] or "(none)", f"{one['score']:.3f}")
+    return table(rows + [(_short(one["input"]), f"({one['error']})", "") if one["error"] else
+                         (_short(one["input"]), one["label"] or "(none)", f"{one['score']:.3f}")
                          for one in result["predictions"]])
+
+
+def _inputs(config: PredictConfig, classifier: Any) -> Sequence[Any]:
+    """What to answer for: paths of pictures, or texts. A line on standard input is a path, or is the text itself."""
+    from kerastl.data.sources import read_unlabelled
+    from kerastl.data.texts import read_unlabelled_texts
+
+    if classifier.kind == "image":
+        return read_unlabelled([one for given in config.inputs for one in (_lines() if given == "-" else [given])])
+    column = config.text_column or classifier.run["config"].get("text_column")
+    found: list[Any] = []
+    for given in config.inputs:
+        found += _lines() if given == "-" else read_unlabelled_texts([given], text_column=column)
+    return found
 
 
 def _lines() -> list[str]:
     return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def _shown(given: Any) -> str:
+    return "\t".join(given) if isinstance(given, tuple) else str(given)
+
+
+def _short(text: str, most: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[:most - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -76,22 +99,26 @@ class EvaluateConfig:
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     source: Positional[str]  # labelled data, as for training
+    text_column: str | None = None  # where a table's texts are; default: as in training, else found by name
+    label_column: str | None = None  # where a table's labels are
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
     json: bool = False  # print one JSON document
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """The model's own SavedModel on the raw files; says how many of them it was trained on."""
-    from kerastl.data.sources import read_images
-    from kerastl.evaluation.metrics import judge
+    """The model's own SavedModel on the raw rows; says how many of them it was trained on."""
+    from kerastl.data.read import read_labelled
+    from kerastl.evaluation.metrics import judge, record
     from kerastl.export.loaded import load
     from kerastl.export.restore import as_the_model_knows, split_of
     from kerastl.features.cache import chosen_dir
 
     classifier = load(config.model)
-    examples = read_images(config.source, min_per_class=0, data_dir=config.data_dir,
-                           cache_dir=chosen_dir(config.cache_dir))
+    used = classifier.run["config"]
+    examples = read_labelled(classifier.kind, config.source, text_column=config.text_column or used.get("text_column"),
+                             label_column=config.label_column or used.get("label_column"), data_dir=config.data_dir,
+                             cache_dir=chosen_dir(config.cache_dir))
     examples = as_the_model_knows(examples, classifier.run)
     found = _probabilities(classifier, examples)
     good = [row for row, one in enumerate(found) if not isinstance(one, str)]
@@ -101,8 +128,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     kept = replace(examples.take(good), left_out=examples.left_out + bad)
     seen = split_of(classifier.folder)
     trained_on = sum(seen.get(one, "test") != "test" for one in kept.ids)
-    evaluation = judge(kept, np.stack([found[row] for row in good]))
-    return {"model": str(classifier.folder), "trained_on": trained_on, "test": asdict(evaluation),
+    evaluation = judge(kept, np.stack([found[row] for row in good]), classifier.run["thresholds"])
+    return {"model": str(classifier.folder), "trained_on": trained_on, "test": record(evaluation),
             "left_out": [asdict(one) for one in kept.left_out]}
 
 
@@ -112,7 +139,7 @@ def _probabilities(classifier: Any, examples: Examples, batch: int = 32) -> list
 
     found: list[Any] = []
     for start in range(0, len(examples), batch):
-        files = [Path(path).read_bytes() for path in examples.items[start:start + batch]]
+        files = classifier.contents([examples.items[i] for i in range(start, min(start + batch, len(examples)))])
         try:
             found += list(classifier.probabilities(files))
         except tf.errors.InvalidArgumentError:  # one of them does not decode: ask for each
@@ -144,11 +171,15 @@ def show_evaluate(result: dict[str, Any]) -> str:
 class FeaturesConfig:
     """Writes a backbone's features of a source, in input order."""
 
-    source: Positional[str]  # a folder of pictures (labelled or not), a table with a column path, or tfds:NAME
+    source: Positional[str]  # a folder of pictures or texts (labelled or not), a table, or tfds:NAME
     out: str  # a .parquet or .npz
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
-    weights: str | None = None  # bundled, imagenet, none (random) or a weights file
-    batch_size: int = 32  # pictures at a time
+    weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
+    pooling: str = "mean"  # of texts: mean, cls or pooled
+    max_length: int | None = None  # of texts, in tokens; default: what holds 99 in 100
+    long: str = "head"  # of longer texts: head, head+tail or chunks
+    text_column: str | None = None  # where a table's texts are; default: found by name and content
+    batch_size: int = 32  # pictures or texts at a time
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # auto, on or off
     data_dir: str | None = None  # where TFDS data sets lie
@@ -159,7 +190,7 @@ class FeaturesConfig:
 def features(config: FeaturesConfig) -> dict[str, Any]:
     """Features with content hashes and names; what does not decode is left out, and listed."""
     from kerastl import backbones, runtime
-    from kerastl.data.sources import read_any
+    from kerastl.data.read import read_unlabelled
     from kerastl.features.cache import chosen_dir
     from kerastl.features.compute import compute_features
 
@@ -167,8 +198,14 @@ def features(config: FeaturesConfig) -> dict[str, Any]:
     if out.suffix not in (".parquet", ".npz"):
         raise OptionError(f"--out {config.out}", "a .parquet or .npz", "change its ending")
     cache = chosen_dir(config.cache_dir)
-    examples = read_any(config.source, data_dir=config.data_dir, cache_dir=cache)
-    backbone = backbones.load(config.backbone, config.weights)
+    kind = backbones.spec_of(config.backbone)[0].kind
+    examples = read_unlabelled(kind, config.source, text_column=config.text_column, data_dir=config.data_dir,
+                               cache_dir=cache)
+    backbone = backbones.load(config.backbone, config.weights, pooling=config.pooling)
+    if kind == "text":
+        from kerastl.features.lengths import fit_length
+
+        backbone = fit_length(backbone, examples, config.max_length, config.long)
     found = compute_features(examples, backbone, runtime.apply(config.precision, config.xla), cache_dir=cache,
                              batch_size=config.batch_size)
     with _partial(out) as partial:

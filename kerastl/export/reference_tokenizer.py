@@ -1,0 +1,145 @@
+"""Text to the token ids that a TFLite file takes, in plain Python: a reference for other languages.
+
+python tokenize_text.py TEXT [SECOND TEXT OF A PAIR]
+
+Reads ../tokenizer/, which lies beside the folder of this file. Needs nothing but Python, and the package sentencepiece
+where the vocabulary is one of SentencePiece. It is the short way, not the quick one; the model's own graph is that.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "tokenizer"
+MOST = 100  # characters a word may have before WordPiece takes it for unknown
+SPACES = " \t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F),
+              (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F))
+ENDINGS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")  # the pieces of words that GPT-2 sets apart
+
+
+def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None) -> list[int]:
+    """The ids of a text, or of a pair, with start and end; cut and padded to `length` where it is given."""
+    about = json.loads((folder / "about.json").read_text())
+    parts = [_ids(folder, about, _clean(part)) for part in ([text] if second is None else [text, second])]
+    special = 2 + (len(about["between"]) if second is not None else 0)
+    room = length - special if length else sum(map(len, parts))
+    if second is None:
+        parts[0] = parts[0][:room]
+    elif sum(map(len, parts)) > room:  # the longer one gives way first, then both alike
+        short = min(min(map(len, parts)), room // 2)
+        first_is_longer = len(parts[0]) > len(parts[1])
+        sizes = (room - short, short) if first_is_longer else (short, room - short)
+        parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+    found = [about["start"], *parts[0]]
+    for part in parts[1:]:
+        found += [*about["between"], *part]
+    found.append(about["end"])
+    return found + [about["pad"]] * ((length or 0) - len(found))
+
+
+def _clean(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", " ", text)
+
+
+def _ids(folder: Path, about: dict[str, Any], text: str) -> list[int]:
+    if about["kind"] == "sentencepiece":
+        import sentencepiece
+
+        text = text.lower() if about["lowercase"] else text
+        return sentencepiece.SentencePieceProcessor(model_file=str(folder / "model.spm")).encode(text)
+    lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
+    pieces = [re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), line) for line in lines]
+    apart = {about[name] for name in ("pad", "start", "end")} | set(about["between"])
+    number = {piece: i for i, piece in enumerate(pieces) if piece and i not in apart}
+    if about["kind"] == "wordpiece":
+        return [i for word in _bert_words(text, about) for i in _word_pieces(word, number, about["unknown"])]
+    merges = (folder / "merges.txt").read_bytes().decode().split("\n")[:-1] if (folder / "merges.txt").exists() else []
+    rank = {tuple(merge.split(" ")): i for i, merge in enumerate(merges)}
+    return [i for word in _gpt2_words(text, about) for i in _byte_pairs(word, rank, number, about["unknown"])]
+
+
+def _bert_words(text: str, about: dict[str, Any]) -> list[str]:
+    """Normalised, then split at whitespace, punctuation and ideographs."""
+    text = "".join(" " if c in SPACES else c for c in text if c in SPACES or (
+        unicodedata.category(c) not in ("Cf", "Co") and c != "\ufffd"))
+    if about["ideographs"]:
+        text = "".join(f" {c} " if any(low <= ord(c) <= high for low, high in IDEOGRAPHS) else c for c in text)
+    if about["strip_accents"]:
+        text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+    if about["lowercase"]:
+        text = "".join(map(str.lower, text))  # by characters: a word's last sigma is no other letter
+    punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+    return "".join(f" {c} " if c in punctuation or unicodedata.category(c)[0] == "P" else c for c in text).split(" ")
+
+
+def _word_pieces(word: str, number: dict[str, int], unknown: int) -> list[int]:
+    """The longest piece first, again and again; a word that is not all pieces is unknown."""
+    found, start = [], 0
+    while start < len(word):
+        ends = range(len(word), start, -1) if len(word) <= MOST else ()
+        piece = next((p for end in ends if (p := ("##" if start else "") + word[start:end]) in number), None)
+        if piece is None:
+            return [unknown]
+        found.append(number[piece])
+        start += len(piece) - (2 if start else 0)
+    return found
+
+
+def _gpt2_words(text: str, about: dict[str, Any]) -> list[str]:
+    r"""Split as by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+    if about["leading_space"] and text and not text.startswith(" "):
+        text = " " + text
+    kinds = "".join("S" if c in SPACES else {"L": "L", "N": "N"}.get(unicodedata.category(c)[0], "O") for c in text)
+    words, at = [], 0
+    while at < len(text):
+        ending = next((e for e in ENDINGS if text.startswith(e, at)), None)
+        space = int(text[at] == " ")
+        kind = kinds[at + space:at + space + 1]
+        if ending:
+            end = at + len(ending)
+        elif kind and kind != "S":
+            end = at + space + _run(kinds, at + space)
+        else:
+            end = at + _run(kinds, at)
+            end -= int(end < len(text) and end - at > 1)  # the last one goes with the next word
+        words.append(text[at:end])
+        at = end
+    return words
+
+
+def _run(kinds: str, at: int) -> int:
+    """How many of the same stand in a row from here on."""
+    return len(kinds) - at - len(kinds[at:].lstrip(kinds[at]))
+
+
+def _byte_pairs(word: str, rank: dict[tuple[str, ...], int], number: dict[str, int], unknown: int) -> list[int]:
+    """Bytes as GPT-2's characters, merged in pairs, the first of the merges first."""
+    parts = [_BYTES[byte] for byte in word.encode()]
+    while len(parts) > 1:
+        pair = min(zip(parts, parts[1:], strict=False), key=lambda two: rank.get(two, len(rank)))
+        if pair not in rank:
+            break
+        merged, i = [], 0
+        while i < len(parts):
+            both = tuple(parts[i:i + 2]) == pair
+            merged.append("".join(parts[i:i + 2]) if both else parts[i])
+            i += 1 + both
+        parts = merged
+    return [number.get(part, unknown) for part in parts]
+
+
+def _byte_characters() -> list[str]:
+    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return [chr(byte) if byte in shown else chr(256 + hidden.index(byte)) for byte in range(256)]
+
+
+_BYTES = _byte_characters()
+
+if __name__ == "__main__":
+    print(*tokens(FOLDER, sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))

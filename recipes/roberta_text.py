@@ -1,0 +1,45 @@
+"""Texts, classified on RoBERTa's features; cased, and trained on more text than BERT.
+
+python recipes/roberta_text.py --data TABLE --name NAME
+Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.
+Measured: not measured yet.
+Time: not measured yet.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import kerastl as tl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(tl.TextConfig):
+    """Flags of the recipe."""
+
+    backbone: str = "roberta_base"  # see `kerastl backbones`
+
+
+def main(config: Config) -> dict[str, Any]:
+    """The six steps: source, split, features, head, evaluation, export."""
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite, kind="text")
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
+                             min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
+                             cache_dir=cache)
+    examples = tl.split(examples, config.split, unfreeze=config.unfreeze)
+
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="text", pooling=config.pooling)
+    backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
+                       label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tl.run(main, Config))

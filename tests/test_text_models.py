@@ -1,0 +1,234 @@
+"""Texts through the whole way on tiny networks: every family and every recipe trains, exports, and answers the same."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub  # noqa: F401  its layers are in model.keras
+import numpy as np
+import pytest
+from text_folders import hugging_face_folder, keras_hub_folder
+
+import kerastl as tl
+from kerastl.inputs import restored
+from kerastl.model import Answerer
+
+Shell = Callable[..., tuple[int, str, str]]
+FAMILIES = {"bert": "bert_base", "roberta": "roberta_base", "xlm-roberta": "xlm_roberta_base",
+            "distilbert": "distil_bert", "deberta-v2": "deberta_v3_base"}
+TELLING = {"fine": ["good", "loved", "great"], "poor": ["awful", "hated", "dull"]}
+PLAIN = "the film is it movie story was this a plot scene".split()
+AWKWARD = ["", " ", "word " * 10_000, "so 😀 good 👩‍👩‍👧", "cafe\u0301 café", "a\0b\x07c\x9fd", "שלום good", "這是電影",
+           "\ud800 half", "[SEP] [PAD] </s>", "x" * 300, "a\u00a0b\u2028c\u3000d", "A\tB\nC\r\nD"]
+BROKEN = [b"\xff\xfe", b"good \xc3( film", b"\xed\xa0\x80", b"\xf0\x9f\x98"]
+
+
+def made_texts(per_class: int, seed: int = 0) -> list[tuple[str, str]]:
+    """(text, label): plain words, and two that tell the class."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for label, words in TELLING.items():
+        for i in range(per_class):
+            text = [*generator.choice(PLAIN, int(generator.integers(2, 9))), *generator.choice(words, 2)]
+            rows.append((" ".join(generator.permutation(text)) + f" {i}", label))
+    return rows
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 20 texts."""
+    return write_table(tmp_path_factory.mktemp("texts") / "t.csv", ("text", "label"), made_texts(20))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT as transformers saves it."""
+    return hugging_face_folder(tmp_path_factory.mktemp("bert") / "bert", "bert", variant="head")
+
+
+def trained_on(shell: Shell, out: Path, data: Path, weights: Path, *more: Any, recipe: str = "bert_text"
+               ) -> dict[str, Any]:
+    frozen = () if "--unfreeze" in more else ("--unfreeze", "0")
+    code, text, err = shell("run", recipe, "--data", data, "--name", "m", "--out", out, "--weights", weights, *more,
+                            *frozen, "--json")
+    assert code == 0, err
+    return json.loads(text)
+
+
+def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
+    """The SavedModel, loaded again, and Keras on tokens made in Python give the same probabilities, for any text."""
+    run = json.loads((version / "run.json").read_text())
+    model = keras.models.load_model(version / "model.keras", compile=False)
+    source = restored(run, version)
+    classifier = tl.load(version)
+    answer = Answerer(model)
+    logits = np.concatenate([answer(batch) for batch in source.batches(list(texts), 4, {}, in_order=True)])
+    logits /= run["temperature"]
+    wanted = 1 / (1 + np.exp(-logits)) if run["multi_label"] else np.exp(logits - np.logaddexp.reduce(
+        logits, axis=1, keepdims=True))
+    given = classifier.probabilities(classifier.contents(texts))
+    assert np.abs(given - wanted).max() < 1e-4
+    predicted = classifier.predict(texts)
+    assert [one.score for one in predicted] == pytest.approx(wanted.max(axis=1), abs=1e-4)
+
+
+def kept(run: dict[str, Any]) -> dict[str, bool]:
+    return {one["kind"]: one["kept"] for one in run["parity"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_exports_and_answers_the_same(family: str, shell: Shell, table: Path, tmp_path: Path
+                                                          ) -> None:
+    folder = (keras_hub_folder if family == "deberta-v2" else hugging_face_folder)(tmp_path / "w", family)
+    run = trained_on(shell, tmp_path, table, folder, "--backbone", FAMILIES[family])
+    assert run["n_test"] == 40 and not run["random_weights"] and run["kind"] == "text"
+    assert kept(run) == dict.fromkeys(("saved_model", "fp32", "fp16", "dynamic"), True)
+    answers_the_same(tmp_path / "m/1")
+    classifier = tl.load(tmp_path / "m/1")
+    assert len({one.label for one in classifier.predict([row[0] for row in made_texts(5)])}) == 2
+    assert all(0 < one.score <= 1 for one in classifier.predict(BROKEN))  # bytes that are not UTF-8 are answered too
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["bert_text", "roberta_text", "minilm_text"])
+def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Shell, table: Path, tmp_path: Path
+                                                          ) -> None:
+    family = "roberta" if recipe == "roberta_text" else "bert"
+    folder = hugging_face_folder(tmp_path / "w", family)
+    run = trained_on(shell, tmp_path, table, folder, "--tflite", "fp32", recipe=recipe)
+    assert run["baseline"]["accuracy"] > 0.9 and run["baseline"]["name"].startswith("TF-IDF")
+    code, out, err = shell("evaluate", tmp_path / "m", table, "--json")
+    assert code == 0 and json.loads(out)["trained_on"] == 40, err
+    code, out, err = shell("verify", tmp_path / "m", "--json")
+    assert code == 0, err
+    code, out, err = shell("export", tmp_path / "m", "--tflite", "fp16", "--json")
+    assert code == 0 and json.loads(out)["version"] == 2, err
+    code, out, err = shell("predict", tmp_path / "m", "a good film", table, "--json")
+    assert code == 0 and len(json.loads(out)["predictions"]) == 41, err
+    report = (tmp_path / "m/1/report.html").read_text()
+    assert "Did the pretrained network help?" in report and "How long the texts are" in report
+
+
+def test_pairs_are_two_columns_and_two_strings(shell: Shell, bert: Path, tmp_path: Path) -> None:
+    rows = [(text, "the film", label) for text, label in made_texts(20)]
+    pairs = write_table(tmp_path / "p.csv", ("premise", "hypothesis", "label"), rows)
+    run = trained_on(shell, tmp_path, pairs, bert, "--tflite", "fp32")
+    assert run["input"]["pair"] and kept(run) == {"saved_model": True, "fp32": True}
+    answers_the_same(tmp_path / "m/1", [(text, "good") for text in AWKWARD])
+    with pytest.raises(tl.KerastlError, match="two texts"):
+        tl.load(tmp_path / "m").predict(["one text"])
+
+
+def test_chunks_average_windows_and_have_no_tflite_file(shell: Shell, bert: Path, tmp_path: Path) -> None:
+    rows = [(" ".join([text] * (1 + i % 5)), label) for i, (text, label) in enumerate(made_texts(20))]
+    long = write_table(tmp_path / "l.csv", ("text", "label"), rows)
+    run = trained_on(shell, tmp_path, long, bert, "--long", "chunks", "--max-length", "16")
+    assert kept(run) == {"saved_model": True} and run["input"]["lengths"]["cut"] > 10
+    answers_the_same(tmp_path / "m/1", [row[0] for row in rows] + AWKWARD)
+    code, _, err = shell("verify", tmp_path / "m")
+    assert code == 0, err
+
+
+def test_several_labels_have_thresholds_of_their_own_in_the_export(shell: Shell, bert: Path, tmp_path: Path) -> None:
+    rows = [(f"{text} long" if i % 3 == 0 else text, f"{label}|long" if i % 3 == 0 else label)
+            for i, (text, label) in enumerate(made_texts(30))]
+    data = write_table(tmp_path / "s.csv", ("text", "label"), rows)
+    run = trained_on(shell, tmp_path, data, bert, "--tflite", "none")
+    assert run["multi_label"] and len(run["thresholds"]) == 3 and set(run["thresholds"]) != {0.5}
+    answers_the_same(tmp_path / "m/1")
+    classifier = tl.load(tmp_path / "m/1")
+    texts = [row[0] for row in rows]
+    held = classifier.probabilities(classifier.contents(texts)) >= np.array(run["thresholds"], np.float32)
+    wanted = ["|".join(np.array(run["classes"])[line]) for line in held]
+    assert [one.label for one in classifier.predict(texts)] == wanted
+
+
+@pytest.mark.slow
+def test_unfreezing_all_blocks_trains_and_is_kept_only_if_validation_improves(shell: Shell, bert: Path, tmp_path: Path
+                                                                              ) -> None:
+    data = write_table(tmp_path / "u.csv", ("text", "label"), made_texts(60))
+    run = trained_on(shell, tmp_path, data, bert, "--unfreeze", "all", "--epochs", "2", "--tflite", "none")
+    tuned = run["unfrozen"]
+    assert run["split"] == "holdout" and len(tuned["history"]) == 2 and tuned["layers"]
+    assert tuned["kept"] == (tuned["loss_after"] < tuned["loss_before"])
+    answers_the_same(tmp_path / "m/1")
+
+
+@pytest.mark.slow
+def test_few_labels_are_tuned_by_contrast_and_the_folds_never_see_their_rows(shell: Shell, bert: Path, tmp_path: Path
+                                                                             ) -> None:
+    rows = made_texts(20)
+    shuffled = [label for _, label in np.random.default_rng(0).permutation(rows)]
+    for name, labels in (("telling", [label for _, label in rows]), ("chance", shuffled)):
+        data = write_table(tmp_path / f"{name}.csv", ("text", "label"), [(text, label) for (text, _), label in
+                                                                         zip(rows, labels, strict=True)])
+        run = trained_on(shell, tmp_path / name, data, bert, "--unfreeze", "contrast", "--tflite", "none")
+        assert run["unfrozen"]["how"] == "contrast" and run["unfrozen"]["blocks"] >= 1 and run["split"] == "cv"
+        history = [one["loss"] for one in run["unfrozen"]["history"]]
+        assert np.mean(history[-5:]) < np.mean(history[:5])
+        if name == "chance":  # a head that had seen the rows it judges would be right on nearly all of them
+            assert run["test"]["accuracy"] < 0.75
+    answers_the_same(tmp_path / "telling/m/1")
+
+
+def test_a_model_of_texts_says_so_to_pictures_and_a_model_of_pictures_to_texts(
+        shell: Shell, bert: Path, table: Path, trained: Path, pictures: Path, tmp_path: Path) -> None:
+    trained_on(shell, tmp_path, table, bert, "--tflite", "none")
+    for words in (("predict", tmp_path / "m", next(pictures.rglob("*.png"))), ("evaluate", tmp_path / "m", pictures),
+                  ("evaluate", trained, table), ("predict", trained, "a good film"),
+                  ("run", "bert_text", "--data", pictures, "--name", "x", "--out", tmp_path, "--weights", bert),
+                  ("run", "tiny_images", "--data", table, "--name", "x", "--out", tmp_path, "--weights", "none"),
+                  ("run", "bert_text", "--backbone", "resnet50", "--data", table, "--name", "x", "--out", tmp_path)):
+        code, out, err = shell(*words)
+        assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, (words, err)
+    assert not (tmp_path / "x").exists()
+
+
+def test_features_and_check_take_texts(shell: Shell, bert: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.npz"
+    code, text, err = shell("features", table, "--backbone", "bert_base", "--weights", bert, "--out", out, "--json")
+    assert code == 0 and json.loads(text)["rows"] == 40, err
+    with np.load(out) as found:
+        assert found["features"].shape == (40, 32) and found["names"][0]
+    with table.open() as file:
+        header, *rows = csv.reader(file)
+    doubled = write_table(tmp_path / "d.csv", header, [*rows, (rows[0][0], "poor")])
+    code, text, err = shell("check", doubled, "--backbone", "bert_base", "--weights", bert, "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["kind"] == "text" and len(found["conflicts"]) == 1 and found["left_out"] == []
+
+
+@pytest.mark.slow
+def test_plain_tensorflow_and_tf_text_serve_the_folder(shell: Shell, bert: Path, table: Path, tmp_path: Path) -> None:
+    """A process without kerastl and Keras finds the signatures by name; every operation is of the two packages."""
+    trained_on(shell, tmp_path, table, bert, "--tflite", "none")
+    code = (
+        "import json, sys, tensorflow as tf, tensorflow_text\n"
+        "m = tf.saved_model.load(sys.argv[1]).signatures\n"
+        "out = m['serving_default'](text=tf.constant(['a good film', 'dull']))\n"
+        "graph = m['serving_default'].graph.as_graph_def()\n"
+        "ops = {n.op for n in graph.node} | {n.op for f in graph.library.function for n in f.node_def}\n"
+        "assert 'kerastl' not in sys.modules and 'keras_hub' not in sys.modules\n"
+        "print(json.dumps([sorted(m), sorted(out), sorted(o for o in ops if not o.startswith(('Stateful', 'Part')))]))")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m/1"], capture_output=True, text=True, check=True)
+    signatures, outputs, ops = json.loads(done.stdout.splitlines()[-1])
+    assert signatures == ["features", "serving_default", "tensor"]
+    assert outputs == ["label", "probabilities", "score", "top_labels", "top_scores"]
+    of_tf_text = {"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"}
+    import tensorflow as tf
+
+    core = set(tf.raw_ops.__dict__)
+    assert [op for op in ops if op not in core and op not in of_tf_text] == []
