@@ -2,7 +2,8 @@
 
 python benchmarks/run.py [--write] [NAME ...]
 
-NAME is one or more of the benchmarks below; without one, all run. `--write` puts all figures into benchmarks/README.md.
+NAME is one or more of the benchmarks below; without one, all run. `--write` puts their figures into
+benchmarks/README.md, each benchmark's with the machine it came from.
 """
 
 import os
@@ -17,16 +18,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figure import Figure  # noqa: E402
 
 README = Path(__file__).parent / "README.md"
-MARK = "<!-- figures -->\n"
 
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
-    from benchmarks import heads, memory, passes, sizes, startup, training
+    from benchmarks import few_labels, heads, memory, passes, sizes, startup, texts, training
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
-            "accuracy": training.on_the_samples, "heads": heads.linear}
+            "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
+            "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table}
 
 
 def table(figures: list[Figure]) -> str:
@@ -48,24 +49,30 @@ def the_machine() -> str:
             f"Python {here['python']}, {packages}; {date.today()}")
 
 
+def written(text: str, name: str, block: str) -> str:
+    """The README with a benchmark's block anew, or added at the end."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    if start not in text:
+        return f"{text.rstrip()}\n\n## {name}\n\n{start}{block}{end}"
+    head, _, rest = text.partition(start)
+    return f"{head}{start}{block}{end}{rest.partition(end)[2]}"
+
+
 def main(words: list[str]) -> int:
     """Run what is named. Returns the exit code: 2 for a name that is not known."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     known = benchmarks()
     chosen = [word for word in words if word != "--write"] or list(known)
-    if set(chosen) - set(known) or ("--write" in words and len(chosen) < len(known)):
-        print(f"got {' '.join(words)}; wanted: {', '.join(known)}, or --write alone", file=sys.stderr)
+    if set(chosen) - set(known):
+        print(f"got {' '.join(words)}; wanted: --write, {', '.join(known)}", file=sys.stderr)
         return 2
     print(f"{the_machine()}\n", flush=True)
-    figures = []
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        figures += known[name]()
-        print(table(figures[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    print(table(figures))
-    if "--write" in words:
-        head, _, _ = README.read_text().partition(MARK)
-        README.write_text(f"{head}{MARK}{the_machine()}\n\n{table(figures)}")
+        found = table(known[name]())
+        print(found, flush=True)
+        if "--write" in words:
+            README.write_text(written(README.read_text(), name, f"{the_machine()}\n\n{found}"))
     return 0
 
 

@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- / -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- recipes -->\n).*?(<!-- / -->)", re.DOTALL)
 SLOW = "make"
-MODEL = ROOT / "saved_models/stamps"
+MODELS = [ROOT / "saved_models" / name for name in ("stamps", "snippets")]
 
 
 def output(command: str) -> str:
@@ -56,10 +56,10 @@ def picture() -> None:
     """docs/report.png: the top of the newest report of the quickstart, half size."""
     from PIL import Image
 
-    newest = max(int(path.name) for path in MODEL.glob("*") if path.name.isdecimal())
+    newest = max(int(path.name) for path in MODELS[0].glob("*") if path.name.isdecimal())
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        page = MODEL / str(newest) / "report.html"
+        page = MODELS[0] / str(newest) / "report.html"
         subprocess.run([ROOT / "docs/screenshot.sh", page, shot, "1100,1500"], check=True)
         with Image.open(shot) as image:
             image.convert("RGB").resize((660, 900), Image.Resampling.LANCZOS).quantize(64).save(
@@ -70,8 +70,9 @@ def main(words: list[str]) -> int:
     """Write or check. Returns the exit code."""
     quick = words in (["--check"], ["--quick"])
     before = README.read_text(encoding="utf-8")
-    if not quick and f"$ {SLOW} quickstart" in before and MODEL.exists():
-        print(f"error: {MODEL} is there: the quickstart would not train\n  do: remove it", file=sys.stderr)
+    there = [str(path) for path in MODELS if path.exists()]
+    if not quick and f"$ {SLOW} quickstart" in before and there:
+        print(f"error: {' and '.join(there)}: the quickstart would not train\n  do: remove them", file=sys.stderr)
         return 2
     after = BLOCK.sub(lambda match: match[0] if quick and match["command"].startswith(SLOW) else block(match), before)
     after = TABLE.sub(recipes, after)

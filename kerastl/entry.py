@@ -208,11 +208,17 @@ def summary(result: dict[str, Any]) -> str:
         f"ECE        {test['ece']:.3f}, calibrated {test['ece_calibrated']:.3f}",
         f"judged by  {how} ({result['split_reason']})",
     ]
+    if result["kind"] == "text" and result["input"]["lengths"]:
+        about, lengths = result["input"], result["input"]["lengths"]
+        lines.append(f"lengths    {lengths['median']} tokens in the middle, {lengths['longest']} at most; "
+                     f"{lengths['cut']} of {lengths['rows']} texts cut at {about['max_length']} ({about['long']})")
     if result["baseline"]:
         lines.append(f"transfer   {result['baseline']['word']}")
     if result["unfrozen"]:
         tuned = result["unfrozen"]
-        lines.append(f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "
+        lines.append(f"tuned      by contrast, {tuned['blocks']} blocks, for the labels are few; frozen it reached "
+                     f"{tuned['frozen_accuracy']:.3f}" if tuned["how"] == "contrast" else
+                     f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "
                      f"{tuned['loss_after']:.4f}; " + ("kept" if tuned["kept"] else "not kept, the frozen model ships"))
     if result["left_out"]:
         lines.append(f"left out   {len(result['left_out'])} (see the report)")

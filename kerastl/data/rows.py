@@ -1,5 +1,6 @@
 """Rows as a source has them, and how they become examples: labels, groups, class numbers."""
 
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +106,7 @@ def _groups(groups: list[str], ids: tuple[str, ...] | Hashes) -> tuple[str, ...]
 
 def printable(name: str) -> str:
     """A name that can be written down: what of a file's name, or of JSON, is no character becomes U+FFFD."""
-    return name if name.isascii() else name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
 def labels_in(label: Any) -> tuple[str, ...] | None:

@@ -65,6 +65,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
     if backbone.spec.kind == "text":
         _say_memory(backbone, batch_size)
+    if runtime.xla:
+        backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)
     kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
     first = _Pass(examples, keys, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)

@@ -82,6 +82,9 @@ class Input(Protocol):
     def single(self) -> "Input":
         """The same with one piece an item, for training: of texts in chunks the first."""
 
+    def stepped(self) -> "Input":
+        """The same in few shapes, for graphs that are compiled anew for each."""
+
     def shuffled(self, items: Sequence[Any], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
         """An order to train in: random, and such that batches of `batch_size` in a row are quick to compute."""
 

@@ -64,6 +64,10 @@ class Pixels:
         """As it is."""
         return self
 
+    def stepped(self) -> "Pixels":
+        """As it is: all have one shape."""
+        return self
+
     def shuffled(self, items: Sequence[str], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
         """Any random order: all pictures cost the same."""
         return generator.permutation(len(items))

@@ -21,6 +21,7 @@ VERSION = "1"  # part of the cache's key: raise it when the same text would give
 LONG = ("head", "head+tail", "chunks")
 MOST_WINDOWS = 64  # of one text in chunks; what comes after is cut
 BLOCK = 1024  # texts whose tokens are counted at a time
+STEP = 32  # tokens, that lengths are padded by for compiled graphs
 SORTED = 16  # batches of training texts that are put in order of length together
 
 
@@ -132,6 +133,10 @@ class Texts:
     def single(self) -> "Texts":
         """Of texts in chunks the first one."""
         return replace(self, long="head") if self.long == "chunks" else self
+
+    def stepped(self) -> "Texts":
+        """Lengths padded to a multiple of 32."""
+        return replace(self, multiple=STEP)
 
     def shuffled(self, items: Sequence[Text], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
         """Random, but that texts of like length share a batch: each 16 batches are sorted among themselves."""

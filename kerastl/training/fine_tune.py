@@ -120,6 +120,7 @@ def _train(model: Any, backbone: Backbone, examples: Examples, plan: Plan, batch
     rows, validation = examples.split.rows(TRAIN), examples.split.rows(VALIDATION)
     state.mkdir(parents=True, exist_ok=True)
     source, epochs = backbone.input.single(), plan.epochs
+    source = source.stepped() if runtime.xla else source
     batch_size = -(-batch_size // plan.accumulate)
     steps = -(-len(rows) // batch_size)
     keras.utils.set_random_seed(runtime.seed)

@@ -13,6 +13,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from kerastl.data.examples import Examples, LeftOut
+from kerastl.data.rows import printable
 from kerastl.entry import check_path, table
 from kerastl.errors import DataError, OptionError
 
@@ -85,7 +86,7 @@ def _lines() -> list[str]:
 
 
 def _shown(given: Any) -> str:
-    return "\t".join(given) if isinstance(given, tuple) else str(given)
+    return printable("\t".join(given) if isinstance(given, tuple) else str(given))
 
 
 def _short(text: str, most: int = 80) -> str:

@@ -1,0 +1,84 @@
+"""Few labels: frozen features against tuning by contrast, on the movie snippets of docs/few_labels.md.
+
+The 2,000 rows lowest by hash judge and nothing else; the next 2,000 chose the method; training rows are drawn from the
+rest, K of each class.
+"""
+
+import hashlib
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kerastl as tl
+from benchmarks.figure import Figure
+from kerastl.backbones import weights_hash
+from kerastl.data.split import folds
+from kerastl.features.compute import compute_features
+from kerastl.features.lengths import fit_length
+from kerastl.runtime import apply
+from kerastl.training import contrast
+from kerastl.training.linear import solve
+
+SNIPPETS = Path("samples/snippets.csv")
+LABELS, SEEDS, JUDGES = (8, 64), (0, 1, 2), 2000
+
+
+def table() -> list[Figure]:
+    """Accuracy on the judging rows, mean and range over seeds, and the seconds that training took."""
+    if not SNIPPETS.exists():
+        return [Figure("few labels, movie snippets", "not measured: run `make quickstart` first")]
+    examples = tl.read_texts(str(SNIPPETS), min_per_class=0)
+    order = np.array(sorted(range(len(examples)), key=lambda row: hashlib.blake2b(
+        examples.items[row].encode()).hexdigest()))
+    judge, pool = order[:JUDGES], order[2 * JUDGES:]
+    figures = []
+    for labels in LABELS:
+        found: dict[str, list[float]] = {"frozen": [], "tuned": [], "seconds": []}
+        for seed in SEEDS:
+            for name, value in _one(examples, drawn(examples.targets[pool], labels, seed, pool), judge, seed).items():
+                found[name].append(value)
+        said = {name: f"{np.mean(some):.3f} ({min(some):.3f} to {max(some):.3f})" for name, some in found.items()}
+        figures.append(Figure(
+            f"{labels} labels a class, MiniLM, {len(SEEDS)} draws, accuracy on {JUDGES} movie snippets: tuned by "
+            f"contrast {said['tuned']} in {np.mean(found['seconds']):.0f} s; frozen {said['frozen']}",
+            f"{100 * (np.mean(found['tuned']) - np.mean(found['frozen'])):+.1f} points"))
+    return figures
+
+
+def drawn(targets: NDArray[np.int64], labels: int, seed: int, pool: NDArray[np.intp]) -> NDArray[np.intp]:
+    """So many rows of each class out of the pool."""
+    generator = np.random.RandomState(seed)
+    chosen = [generator.permutation(np.flatnonzero(targets == c))[:labels] for c in (0, 1)]
+    return pool[generator.permutation(np.concatenate(chosen))]
+
+
+def _one(examples: tl.Examples, train: NDArray[np.intp], judge: NDArray[np.intp], seed: int) -> dict[str, float]:
+    some = examples.take([*train.tolist(), *judge.tolist()])
+    rows, asked = np.arange(len(train)), np.arange(len(train), len(some))
+    backbone = fit_length(tl.load_backbone("minilm"), some)
+    frozen, _ = _judged(backbone, some, rows, asked)
+    start = time.perf_counter()
+    contrast.tune(backbone, some, rows, seed)
+    seconds = time.perf_counter() - start
+    tuned, more = _judged(backbone, some, rows, asked)
+    return {"frozen": frozen, "tuned": tuned, "seconds": seconds + more}
+
+
+def _judged(backbone, some: tl.Examples, rows: NDArray[np.intp], asked: NDArray[np.intp]) -> tuple[float, float]:
+    """Accuracy on the asked rows of a head solved on the others, and the seconds that its features and it took."""
+    now, plain = replace(backbone, weights_hash=weights_hash(backbone.model)), apply("float32", "off")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        training = some.take(rows.tolist())
+        x = compute_features(training, now, plain, cache_dir=Path(folder)).rows(rows)
+        inner = folds(training, 5)
+        head = solve(x, training.one_hot(), np.ones(len(x), np.float32), [inner == fold for fold in range(5)],
+                     multi_label=False)
+        seconds = time.perf_counter() - start
+        others = some.take(asked.tolist())
+        z = compute_features(others, now, plain, cache_dir=Path(folder)).rows(np.arange(len(others)))
+    return float(((z @ head.kernel + head.bias).argmax(axis=1) == others.targets).mean()), seconds
