@@ -208,6 +208,7 @@ def summary(result: dict[str, Any]) -> str:
         f"ECE        {test['ece']:.3f}, calibrated {test['ece_calibrated']:.3f}",
         f"judged by  {how} ({result['split_reason']})",
     ]
+    lines += [f"data       {note}" for note in result["notes"]]
     if result["kind"] == "text" and result["input"]["lengths"]:
         about, lengths = result["input"], result["input"]["lengths"]
         lines.append(f"lengths    {lengths['median']} tokens in the middle, {lengths['longest']} at most; "

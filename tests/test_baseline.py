@@ -67,6 +67,7 @@ def test_a_hold_out_judges_its_test_rows_alone_and_they_choose_nothing() -> None
     assert judged(replace(examples, targets=turned), 1.0).accuracy == pytest.approx(1 - found.accuracy)
 
 
+@pytest.mark.slow
 def test_several_labels_are_judged_as_whole_sets() -> None:
     targets = np.random.default_rng(0).integers(0, 2, (300, 3))
     assert judged(in_folds(texts(300, targets, telling=True)), 0.5).accuracy > 0.8

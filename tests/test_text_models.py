@@ -17,6 +17,7 @@ from text_folders import hugging_face_folder, keras_hub_folder
 import kerastl as tl
 from kerastl.inputs import restored
 from kerastl.model import Answerer
+from kerastl.verbs import finding
 
 Shell = Callable[..., tuple[int, str, str]]
 FAMILIES = {"bert": "bert_base", "roberta": "roberta_base", "xlm-roberta": "xlm_roberta_base",
@@ -102,7 +103,7 @@ def test_every_family_trains_exports_and_answers_the_same(family: str, shell: Sh
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["bert_text", "roberta_text", "minilm_text"])
+@pytest.mark.parametrize("recipe", [name for name in finding.recipes() if name.endswith("_text")])
 def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Shell, table: Path, tmp_path: Path
                                                           ) -> None:
     family = "roberta" if recipe == "roberta_text" else "bert"
@@ -121,6 +122,7 @@ def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Sh
     assert "Did the pretrained network help?" in report and "How long the texts are" in report
 
 
+@pytest.mark.slow
 def test_pairs_are_two_columns_and_two_strings(shell: Shell, bert: Path, tmp_path: Path) -> None:
     rows = [(text, "the film", label) for text, label in made_texts(20)]
     pairs = write_table(tmp_path / "p.csv", ("premise", "hypothesis", "label"), rows)
@@ -131,6 +133,7 @@ def test_pairs_are_two_columns_and_two_strings(shell: Shell, bert: Path, tmp_pat
         tl.load(tmp_path / "m").predict(["one text"])
 
 
+@pytest.mark.slow
 def test_chunks_average_windows_and_have_no_tflite_file(shell: Shell, bert: Path, tmp_path: Path) -> None:
     rows = [(" ".join([text] * (1 + i % 5)), label) for i, (text, label) in enumerate(made_texts(20))]
     long = write_table(tmp_path / "l.csv", ("text", "label"), rows)
@@ -169,7 +172,7 @@ def test_unfreezing_all_blocks_trains_and_is_kept_only_if_validation_improves(sh
 @pytest.mark.slow
 def test_few_labels_are_tuned_by_contrast_and_the_folds_never_see_their_rows(shell: Shell, bert: Path, tmp_path: Path
                                                                              ) -> None:
-    rows = made_texts(20)
+    rows = made_texts(14)
     shuffled = [label for _, label in np.random.default_rng(0).permutation(rows)]
     for name, labels in (("telling", [label for _, label in rows]), ("chance", shuffled)):
         data = write_table(tmp_path / f"{name}.csv", ("text", "label"), [(text, label) for (text, _), label in
@@ -183,6 +186,7 @@ def test_few_labels_are_tuned_by_contrast_and_the_folds_never_see_their_rows(she
     answers_the_same(tmp_path / "telling/m/1")
 
 
+@pytest.mark.slow
 def test_a_model_of_texts_says_so_to_pictures_and_a_model_of_pictures_to_texts(
         shell: Shell, bert: Path, table: Path, trained: Path, pictures: Path, tmp_path: Path) -> None:
     trained_on(shell, tmp_path, table, bert, "--tflite", "none")

@@ -135,6 +135,7 @@ def reference(word: str, merges: list[str]) -> list[str]:
     return parts
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_byte_pairs_merge_as_gpt2_does_whatever_the_merges(seed: int) -> None:
@@ -169,6 +170,7 @@ def tiny() -> dict[str, tuple[Tokenizer, TokenIds]]:
     return {folder: (tokenizer, TokenIds(tokenizer)) for folder, tokenizer in read.items()}
 
 
+@pytest.mark.slow
 def test_a_saved_model_gives_the_same_ids_with_ops_that_serving_links(
         tiny: dict[str, tuple[Tokenizer, TokenIds]], tmp_path: Path) -> None:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -202,6 +204,7 @@ any_text = st.one_of(st.text(max_size=40), st.sampled_from([text.decode(errors="
 any_bytes = st.one_of(any_text, st.binary(max_size=40))
 
 
+@pytest.mark.slow
 @quick
 @given(texts=st.lists(any_bytes, min_size=1, max_size=8))
 def test_any_bytes_give_ids_of_text(tiny: dict[str, tuple[Tokenizer, TokenIds]], texts: list[bytes]) -> None:
@@ -240,6 +243,7 @@ def bodies(tokens: tf.Tensor) -> list[list[int]]:
     return found
 
 
+@pytest.mark.slow
 @quick
 @given(texts=rows, most=st.sampled_from([3, 4, 9]))
 def test_packing_of_texts(texts: list[list[int]], most: int) -> None:
@@ -264,6 +268,7 @@ def test_packing_of_texts(texts: list[list[int]], most: int) -> None:
     np.testing.assert_array_equal(lengths(ragged(texts), SOME), [len(text) + 2 for text in texts])
 
 
+@pytest.mark.slow
 @quick
 @given(texts=rows, others=rows, most=st.sampled_from([5, 6, 13]), long=st.sampled_from(["head", "head+tail"]))
 def test_packing_of_pairs(texts: list[list[int]], others: list[list[int]], most: int, long: str) -> None:
