@@ -41,6 +41,7 @@ def judged(examples: Examples, right: float) -> Baseline:
     return tl.baseline(examples, tl.evaluate(examples, Answers(rows, logits), chosen))
 
 
+@pytest.mark.slow
 def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
     examples = in_folds(texts(300, np.arange(300) % 3, telling=True))
     worse, same = judged(examples, 0.6), judged(examples, 1.0)

@@ -61,6 +61,7 @@ def test_the_version_folder_holds_what_it_should_and_nothing_half_written(traine
     assert (trained / "labels.txt").read_text().splitlines() == ["blue", "green", "red"]
 
 
+@pytest.mark.slow
 def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, pictures: Path) -> None:
     picture = next((pictures / "red").glob("*.png"))
     code = [sys.executable, "-c", PLAIN, str(trained), str(picture)]

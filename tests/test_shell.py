@@ -338,6 +338,7 @@ def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: 
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "no" / "x.csv"), "no folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, shell: Shell, pictures: Path,
                                                                   tmp_path: Path, monkeypatch) -> None:

@@ -144,6 +144,7 @@ def test_chunks_average_windows_and_have_no_tflite_file(shell: Shell, bert: Path
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_several_labels_have_thresholds_of_their_own_in_the_export(shell: Shell, bert: Path, tmp_path: Path) -> None:
     rows = [(f"{text} long" if i % 3 == 0 else text, f"{label}|long" if i % 3 == 0 else label)
             for i, (text, label) in enumerate(made_texts(30))]

@@ -277,6 +277,7 @@ def test_several_labels_are_learned_each(mode: str, tmp_path: Path) -> None:
     assert right.shape == (3,) and (right > 0.85).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "scale"), [
     ("holdout", 1e-3), pytest.param("holdout", 100.0, marks=pytest.mark.slow),
     pytest.param("cv", 1.0, marks=pytest.mark.slow)])
