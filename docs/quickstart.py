@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import snippets
-
 import samples
+import snippets
 
 MODELS = Path("saved_models")
 SENTENCES = ("A quiet film that stays with you for days.", "Two hours of noise, and not one idea.")
