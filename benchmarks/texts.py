@@ -86,7 +86,7 @@ def from_cache() -> list[Figure]:
     accuracy = [100 * float(np.mean([one[1] for one in side])) for side in (theirs, mine)]
     gap = accuracy[1] - accuracy[0]
     return [
-        at_least(f"{EPOCHS} epochs of `mlp` on {len(train)} movie snippets, MiniLM: Keras `fit` padded to the batch "
+        at_least(f"{EPOCHS} epochs of `mlp` on {len(train)} movie snippets, MiniLM: Keras `fit` padded to one length "
                  f"({seconds[0]:.0f} s) over ours with the feature pass ({seconds[1]:.1f} s), 2 seeds",
                  seconds[0] / seconds[1], 8),
         Figure(f"its accuracy on {len(judged)} others, ours less Keras' ({accuracy[1]:.1f}% less {accuracy[0]:.1f}%)",
