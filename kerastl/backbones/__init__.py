@@ -151,17 +151,15 @@ def _input(name: str, spec: Spec, network: Network) -> Input:
     return Pixels(height)
 
 
-def text_memory(backbone: Backbone, batch: int, *, training: bool = False, folded: bool = False) -> int:
-    """Bytes that batches of so many texts need, by estimate (see `_text_memory`). training: with what is trainable now;
-    folded: in a graph that holds the weights as constants."""
+def text_memory(backbone: Backbone, batch: int, *, training: bool = False) -> int:
+    """Bytes that batches of so many texts need, by estimate (see `_text_memory`). training: what is trainable now."""
     from kerastl.backbones._text_memory import memory_needed
 
     total, trained = (sum(int(np.prod(weight.shape)) for weight in some) for some in
                       (backbone.model.weights, backbone.model.trainable_weights if training else []))
     names = (re.match(backbone.spec.blocks, layer.name) for layer in backbone.model._flatten_layers())
     layers = len({found.group() for found in names if found})
-    return memory_needed(total, trained, batch, backbone.input.record()["max_length"], backbone.dim, max(1, layers),
-                         folded=folded)
+    return memory_needed(total, trained, batch, backbone.input.record()["max_length"], backbone.dim, max(1, layers))
 
 
 def weights_hash(model: Any) -> str:

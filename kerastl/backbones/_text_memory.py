@@ -3,11 +3,9 @@
 from math import ceil
 
 SPARE = 100 * 2**20  # bytes, for what does not grow with anything here
-FOLDED = 19  # copies of the weights that a graph with its weights folded in keeps while it is made and run
 
 
-def memory_needed(parameters: int, training_parameters: int, batch: int, length: int, dim: int, layers: int, *,
-                  folded: bool = False) -> int:
+def memory_needed(parameters: int, training_parameters: int, batch: int, length: int, dim: int, layers: int) -> int:
     """Bytes of float32 on a CPU for passes over batches of `batch` texts of `length` tokens.
 
     Counted are weights, gradients, the two moments of Adam and its temporary values, and the activations that are kept
@@ -19,13 +17,10 @@ def memory_needed(parameters: int, training_parameters: int, batch: int, length:
     of 32 x 128, 784 and 867; of 64 x 256, 1339 and 1395. All of it training, 16 x 128, 4857 (with XLA 4424) and 4913;
     8 x 256, 5228 and 5345; its last 2 blocks, 16 x 128, 1364 and 1416. minilm, all, 16 x 256, 2522 and 2546. Of 13
     cases the furthest off were 5% too low (bert_base, last 6 blocks) and 12% too high (minilm without training).
-
-    folded: without training, in a graph that holds the weights as constants, as the feature pass makes of networks that
-    are not too large: bert_base took 8540, estimated 8759.
     """
     heads = max(12, dim // 64)  # each keeps its map of all tokens to all tokens
     floats = 10 * dim + heads * length
-    weights = 6 * parameters + 4 * parameters * FOLDED * folded  # 2 bytes each for kernels in the order oneDNN likes
+    weights = 6 * parameters  # 2 bytes each for kernels in the order oneDNN likes
     if training_parameters:
         kept = min(layers, ceil(layers * training_parameters / parameters) + 1)
         floats = kept * (32 * dim + 3 * heads * length)

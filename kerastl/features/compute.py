@@ -15,7 +15,7 @@ from kerastl.backbones import NOUN, Backbone, text_memory
 from kerastl.data.examples import Examples
 from kerastl.errors import DataError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
-from kerastl.features.engine import COMPUTE, Engine, checked_engine, folds, speed_ratio
+from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
 from kerastl.runtime import Runtime, free_memory, machine
 
 BATCH = 32
@@ -92,7 +92,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
 
 
 def _say_memory(backbone: Backbone, batch_size: int) -> None:
-    needed, free = text_memory(backbone, batch_size, folded=folds(backbone.model)), free_memory()
+    needed, free = text_memory(backbone, batch_size), free_memory()
     print(f"{backbone.name} needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} free"
           + (": give a smaller --batch-size, or choose a smaller backbone" if needed > free else ""), flush=True)
 
