@@ -17,7 +17,7 @@ def saved_models() -> list[Figure]:
     figures = []
     for name in ("inception_v3", "resnet50", "efficientnet_lite0"):
         backbone = tl.load_backbone(name, "none")
-        head = head_of("linear").build(backbone.dim, 10)
+        head = head_of("linear").made(backbone.shape, 10)
         weights = sum(4 * int(np.prod(w.shape)) for part in (backbone.model, head) for w in part.weights)
         with tempfile.TemporaryDirectory() as folder:
             saved_model.save(Path(folder), backbone.model, head, backbone.input, [str(i) for i in range(10)],

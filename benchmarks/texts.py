@@ -25,7 +25,7 @@ from kerastl.heads import head_of
 from kerastl.inputs.texts import Texts
 from kerastl.model import answers_of
 from kerastl.runtime import apply, cpu_has_bfloat16
-from kerastl.training.gradient import RATE, train_by_gradient
+from kerastl.training.gradient import train_by_gradient
 
 SNIPPETS = Path("samples/snippets.csv")
 BATCH, EPOCHS = 32, 10
@@ -110,8 +110,8 @@ def _through_keras(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[
     """`fit` on the spliced model, all texts padded to one length that holds nearly all."""
     backbone = fit_length(tl.load_backbone("minilm"), train)
     keras.utils.set_random_seed(seed)
-    model = tl.splice(backbone, head_of("mlp").build(backbone.dim, len(train.classes)))
-    model.compile(keras.optimizers.AdamW(RATE, weight_decay=1e-2),
+    model = tl.splice(backbone, head_of("mlp").made(backbone.shape, len(train.classes)))
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-2),
                   keras.losses.CategoricalCrossentropy(from_logits=True))
     length = backbone.input.record()["max_length"]
     x, asked = (_tokens(backbone.input, one.items, length) for one in (train, judged))

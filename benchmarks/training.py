@@ -16,7 +16,7 @@ from kerastl.data.split import folds
 from kerastl.heads import head_of
 from kerastl.inputs.batches import pixel_batches
 from kerastl.model import answers_of
-from kerastl.training.gradient import RATE, train_by_gradient
+from kerastl.training.gradient import train_by_gradient
 
 EPOCHS, BATCH = 20, 32
 SMALL = "efficientnet_lite0"
@@ -58,8 +58,8 @@ def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMA
     split = examples.split
     assert split is not None
     keras.utils.set_random_seed(seed)
-    model = tl.splice(backbone, head_of("mlp").build(backbone.dim, len(examples.classes)))
-    model.compile(keras.optimizers.AdamW(RATE, weight_decay=1e-2), keras.losses.CategoricalCrossentropy(
+    model = tl.splice(backbone, head_of("mlp").made(backbone.shape, len(examples.classes)))
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-2), keras.losses.CategoricalCrossentropy(
         from_logits=True))
     train = examples.take(split.rows(TRAIN))
     start = time.perf_counter()

@@ -27,6 +27,7 @@ _HOME = {  # public name: (module, name there)
     "fit_length": ("kerastl.features.lengths", "fit_length"),
     "load": ("kerastl.export.loaded", "load"),
     "load_backbone": ("kerastl.backbones", "load"),
+    "pooling_for": ("kerastl.model", "pooling_for"),
     "read_images": ("kerastl.data.sources", "read_images"),
     "read_texts": ("kerastl.data.texts", "read_texts"),
     "run": ("kerastl.entry", "run"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from kerastl.errors import KerastlError, OptionError, unknown
+from kerastl.errors import KerastlError, OptionError
 from kerastl.runtime import PRECISIONS, XLA, import_tensorflow_quietly
 
 C = TypeVar("C")
@@ -26,7 +26,8 @@ class RunConfig:
 
     name: str  # the model's name: it is written to OUT/NAME/VERSION
     out: str = "saved_models"  # where models are written to
-    head: str = "linear"  # see `kerastl heads`
+    head: str = "linear"  # see `kerastl heads`; with settings: mlp:hidden=256,dropout=0.3
+    tap: str = "top"  # where in the backbone the features are taken; see `kerastl backbones`
     split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
     min_per_class: int = 10  # smaller classes are left out
     epochs: int | None = None  # at most so many; default: early stopping decides
@@ -131,7 +132,7 @@ def _of_the_system(error: Exception) -> str | None:
 def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be, before any work is done."""
     from kerastl.data.split import MODES, UNFREEZE
-    from kerastl.heads import CLASS_WEIGHTS, heads
+    from kerastl.heads import CLASS_WEIGHTS, head_of
 
     given: dict[str, Any] = dict(vars(config))
     faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
@@ -145,8 +146,10 @@ def check_flags(config: RunConfig) -> None:
         ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
         ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
     ) if name in given and not right(given[name])]
-    if config.head not in heads():
-        faults.append(str(unknown("head", config.head, heads())).replace("\n ", ";"))
+    try:
+        head_of(config.head)
+    except OptionError as error:
+        faults.append(str(error).replace("\n ", ";"))
     if faults:
         raise OptionError("\n".join(faults), "flags as said", "see the recipe's --help")
 

@@ -45,10 +45,11 @@ class CheckFailed(KerastlError):
     exit_code = 1
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> OptionError:
-    """The error for a name that is not among the known ones, with the closest of them."""
+def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> OptionError:
+    """The error for a name that is not among the known ones, with the closest of them. where: the command that lists
+    them, by default the one named after them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose one of them: kerastl {what}s"
+    hint = f"did you mean {close[0]!r}?" if close else f"choose one of them: {where or f'kerastl {what}s'}"
     listed = ", ".join(known) if len(known) <= 20 else f"{len(known)} names, among them {', '.join(known[:5])}"
     return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)

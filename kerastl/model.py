@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone
+from kerastl.backbones import NO_POOLING, Backbone
 from kerastl.errors import OptionError
+from kerastl.heads import ROW, head_of
 from kerastl.inputs import Batch, floats
 
 
@@ -30,16 +31,22 @@ class Calibration:
     thresholds: tuple[float, ...] = ()
 
 
+def pooling_for(head: str, pooling: str = "mean") -> str:
+    """How a backbone's features are to be pooled for a head: as asked, or not at all when it takes maps or token
+    states. Raises OptionError for an unknown head."""
+    return pooling if head_of(head).takes == ROW else NO_POOLING
+
+
 def splice(backbone: Backbone, head: Any) -> Any:
     """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
-    The backbone is frozen. Raises OptionError when the head takes features of another width.
+    The backbone is frozen. Raises OptionError when the head takes features of another shape.
     """
     import keras
 
-    if head.input_shape[-1] != backbone.dim:
-        raise OptionError(f"a head for {head.input_shape[-1]} features on {backbone.name}",
-                          f"a head for {backbone.dim} features", "build it with the backbone's dim")
+    if tuple(head.input_shape[1:]) != backbone.shape:
+        raise OptionError(f"a head for features {head.input_shape[1:]} on {backbone.name}",
+                          f"a head for features {backbone.shape}", "build it with the backbone's shape")
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)

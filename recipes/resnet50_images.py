@@ -29,7 +29,8 @@ def main(config: Config) -> dict[str, Any]:
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, kind="image")
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="image", tap=config.tap,
+                                pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
                        epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,

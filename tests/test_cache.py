@@ -29,7 +29,7 @@ import hashlib, os, sys
 from pathlib import Path
 import numpy as np
 from kerastl.features.cache import Space, SpaceKey, clear, evict, usage
-KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", 6)
+KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
 def content_id(name): return hashlib.blake2b(str(name).encode(), digest_size=16).hexdigest()
 def known_rows(ids): return np.array([int(one[:5], 16) for one in ids], np.float32)[:, None] + np.arange(6)
 folder = Path(sys.argv[1])
@@ -59,7 +59,7 @@ def filled(folder: Path, sizes: list[int], key: SpaceKey = KEY) -> Space:
     """Segments of these sizes, each used an hour after the one before."""
     space, at = Space(folder, key), 0
     for size in sizes:
-        space.append(IDS[at:at + size], known_rows(IDS[at:at + size], key.dim))
+        space.append(IDS[at:at + size], known_rows(IDS[at:at + size], key.shape[0]))
         at += size
     for hour, path in enumerate(sorted(space.folder.glob("*.ids.npy"))):
         os.utime(path, (1e9 + 3600 * hour,) * 2)
@@ -76,7 +76,7 @@ def test_rows_come_back_in_the_order_asked(again: bool, tmp_path: Path) -> None:
     asked = random.Random(0).choices(IDS[:51], k=300)  # with repeats, over all segments
     rows = space.gather(asked)
     assert rows.dtype == np.float32 and np.array_equal(rows, known_rows(asked))
-    assert space.gather([]).shape == (0, KEY.dim)
+    assert space.gather([]).shape == (0, KEY.shape[0])
 
 
 def test_a_missing_row_raises_and_is_not_contained(tmp_path: Path) -> None:
@@ -101,14 +101,14 @@ def test_any_sequence_of_appends_and_gathers_equals_a_dictionary(steps: list[Ste
         for number, (what, some, who) in enumerate(steps):
             ids = [IDS[i] for i in some]
             if what == "append":  # other content each time, so that it matters which row is meant
-                rows = known_rows(ids) + number if ids else np.zeros((0, KEY.dim), np.float32)
+                rows = known_rows(ids) + number if ids else np.zeros((0, KEY.shape[0]), np.float32)
                 spaces[who].append(ids, rows)
                 written.update(zip(ids, rows, strict=True))
                 seen[who] = dict(written) if ids else seen[who]
             elif what == "gather":
                 if set(ids) <= set(seen[who]):
                     wanted = [seen[who][one] for one in ids]
-                    assert np.array_equal(spaces[who].gather(ids), np.array(wanted).reshape(-1, KEY.dim))
+                    assert np.array_equal(spaces[who].gather(ids), np.array(wanted).reshape(-1, KEY.shape[0]))
                 else:
                     with pytest.raises(KeyError):
                         spaces[who].gather(ids)
@@ -236,8 +236,8 @@ def test_what_killed_runs_left_goes_after_a_day_and_not_before(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda rows, ids: np.save(rows, np.zeros((4, KEY.dim + 1), np.float32)),
-    lambda rows, ids: np.save(rows, np.zeros((3, KEY.dim), np.float32)),
+    lambda rows, ids: np.save(rows, np.zeros((4, KEY.shape[0] + 1), np.float32)),
+    lambda rows, ids: np.save(rows, np.zeros((3, KEY.shape[0]), np.float32)),
     lambda rows, ids: np.save(rows, np.zeros(4, np.float32)),
     lambda rows, ids: np.save(ids, np.zeros(4, "V8")),
     lambda rows, ids: os.truncate(rows, 150),
@@ -324,7 +324,7 @@ def test_a_reader_keeps_what_another_process_evicts(tmp_path: Path) -> None:
 
 def test_eviction_takes_the_longest_unused_until_under_the_cap(tmp_path: Path) -> None:
     space = filled(tmp_path, [10] * 5)
-    segment = 128 + 10 * 16 + 128 + 10 * KEY.dim * 4
+    segment = 128 + 10 * 16 + 128 + 10 * KEY.shape[0] * 4
     assert evict(tmp_path, 5 * segment) == 0
     assert evict(tmp_path, 3 * segment) == 2 * segment
     assert len(list(space.folder.glob("*.npy"))) == 6
@@ -357,7 +357,7 @@ def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
     for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "notes/mine.txt", "mine.json", "bfloat16-speed.json"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("{}")
-    assert clear(tmp_path) > 10 * (KEY.dim * 4 + 16)
+    assert clear(tmp_path) > 10 * (KEY.shape[0] * 4 + 16)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine.json", "mine.txt", "notes"]
     assert clear(tmp_path) == 0 and usage(tmp_path) == []
     filled(tmp_path, [10])  # and goes on from there

@@ -52,7 +52,7 @@ def everything(found: Features) -> np.ndarray:
     split = found.examples.split
     if split.mode == "cv":
         return found.rows(np.arange(len(found.examples)))
-    rows = np.zeros((len(found.examples), found.dim), np.float32)
+    rows = np.zeros((len(found.examples), found.shape[0]), np.float32)
     training = np.setdiff1d(np.arange(len(rows)), split.judged)
     rows[training], rows[split.judged] = found.rows(training), found.judged_rows(split.judged)
     return rows
@@ -68,7 +68,7 @@ def by_origin(found: Features) -> dict[str, bytes]:
 def test_rows_are_the_plain_models_and_lie_by_their_picture(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
     found = run(pictures, backbone, tmp_path, batch_size=5)
     wanted = direct(found, backbone)
-    assert (found.dim, found.computed, found.compute) == (24, 42, "float32")
+    assert (found.shape[0], found.computed, found.compute) == (24, 42, "float32")
     assert np.abs(wanted - wanted.mean(axis=0)).max() > 0.01  # pictures differ, so places matter
     assert np.abs(everything(found) - wanted).max() < 1e-5
     some = np.array([30, 2, 2, 17])

@@ -52,7 +52,7 @@ def test_the_cache_lets_a_full_disk_be_known(tmp_path: Path, monkeypatch: pytest
     import signal
 
     space = Space(tmp_path, KEY)
-    rows = np.zeros((50_000, KEY.dim), np.float32)
+    rows = np.zeros((50_000, KEY.shape[0]), np.float32)
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:

@@ -16,7 +16,7 @@ from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, choose
 
-KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", 6)
+KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
 
 
 def content_id(name: object) -> str:
@@ -24,7 +24,7 @@ def content_id(name: object) -> str:
     return hashlib.blake2b(str(name).encode(), digest_size=16).hexdigest()
 
 
-def known_rows(ids: Sequence[str], dim: int = KEY.dim) -> NDArray[np.float32]:
+def known_rows(ids: Sequence[str], dim: int = KEY.shape[0]) -> NDArray[np.float32]:
     """Rows that follow from their ids, so that a row that is torn or misplaced is seen. Every value is exact."""
     seeds = np.array([int(one[:5], 16) for one in ids], np.float32)
     return seeds[:, None] + np.arange(dim, dtype=np.float32)
@@ -69,10 +69,10 @@ def made_features(folder: Path, x: NDArray[Any], examples: Examples, judged: NDA
     dim = x.shape[1]
     spaces = []
     for kind, rows in (("bfloat16", x), ("float32", judged)) if judged is not None else (("float32", x),):
-        space = Space(folder, replace(KEY, compute=kind, dim=dim))
+        space = Space(folder, replace(KEY, compute=kind, shape=(dim,)))
         space.append(examples.ids, rows.astype(np.float32))
         spaces.append(space)
-    return Features(examples, dim, spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
+    return Features(examples, (dim,), spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
 
 
 def clouds(n: int, outputs: int, dim: int, apart: float, seed: int = 0

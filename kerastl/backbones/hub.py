@@ -6,7 +6,7 @@ Which input size and scaling a preset was trained with is read from the preset i
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Wanted, Weights, fill, first_line
+from kerastl.backbones import NO_POOLING, TOP, Network, Spec, Wanted, Weights, fill, first_line, pooled
 from kerastl.errors import OptionError, WeightsError, unknown
 
 
@@ -48,18 +48,31 @@ def build(wanted: Wanted) -> Network:
         raise OptionError(f"preset {preset} takes pictures of {size}", "a square of fixed size", "choose another")
     images = keras.Input((size[0], size[0], 3), name="images")
     scale, offset = (1.0 if converter.scale is None else converter.scale), (converter.offset or 0.0)
-    maps = network(keras.layers.Rescaling(scale, offset, name="scale")(images))
-    return Network(keras.Model(images, _pooled(maps), name=network.name))
+    maps = _tap(network, wanted.tap)(keras.layers.Rescaling(scale, offset, name="scale")(images))
+    return Network(keras.Model(images, _features(maps, wanted), name=network.name))
 
 
-def _pooled(maps: Any) -> Any:
+def _tap(network: Any, tap: str) -> Any:
+    """Up to one level of the pyramid of maps, P1, P2, ..., that KerasHub names in most convolutional networks."""
     import keras
 
+    if tap == TOP:
+        return network
+    levels = getattr(network, "pyramid_outputs", {})
+    if tap not in levels:
+        raise unknown("tap", tap, [TOP, *levels], "kerastl backbones")
+    return keras.Model(network.input, levels[tap], name=network.name)
+
+
+def _features(maps: Any, wanted: Wanted) -> Any:
     if isinstance(maps, dict):
         raise OptionError(f"a backbone with outputs {', '.join(maps)}", "one map or a row of tokens", "choose another")
     if len(maps.shape) == 4:
-        return keras.layers.GlobalAveragePooling2D(name="pool")(maps)
-    return maps[:, 0] if len(maps.shape) == 3 else maps
+        return pooled(maps, wanted)
+    if wanted.pooling == NO_POOLING and len(maps.shape) != 3:
+        raise OptionError("a preset whose network gives one row", "maps or tokens, for this head",
+                          "choose a head that takes rows")
+    return maps if wanted.pooling == NO_POOLING or len(maps.shape) != 3 else maps[:, 0]
 
 
 SPEC = Spec(

@@ -27,6 +27,8 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "random_weights": backbone.random,
         "input": backbone.input.record(),
         "preprocessing": backbone.spec.preprocessing,
+        "tap": backbone.tap,
+        "pooling": backbone.pooling,
         "head": fitted.name,
         "head_settings": fitted.settings,
         "curve": list(fitted.curve),

@@ -1,18 +1,20 @@
 """The feature cache: rows on disk, addressed by what they were computed from and with.
 
 A space is a folder named by the hash of everything that decides a row's numbers except the example itself: backbone,
-weights, preprocessing, tap, pooling, compute kind. It holds segments, each two files: `NAME.rows.npy`, the numbers, and
-`NAME.ids.npy`, the content hashes. A segment is written aside, synced and renamed, the ids last; it exists when its ids
-do. So a killed run leaves no torn row, and processes may share a space without locks: the worst is a row stored twice.
+weights, preprocessing, tap, pooling, compute kind, shape. It holds segments, each two files: `NAME.rows.npy`, the
+numbers, and `NAME.ids.npy`, the content hashes. A segment is written aside, synced and renamed, the ids last; it exists
+when its ids do. So a killed run leaves no torn row, and processes may share a space without locks: the worst is a row
+stored twice.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +24,10 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from kerastl.errors import OptionError
+from kerastl.errors import CheckFailed, OptionError
 
 DEFAULT_LIMIT = 10 * 2**30  # bytes
+LARGE_ROW = 4096  # bytes, a page: of such rows what was read is let go, else a head's training would fill the memory
 STALE = 24 * 3600  # seconds after which a file that was never finished is taken for a dead run's
 
 
@@ -38,7 +41,13 @@ class SpaceKey:
     tap: str
     pooling: str
     compute: str  # float32 | bfloat16 | ...: rows of different kinds never mix
-    dim: int
+    shape: tuple[int, ...]  # of a row: (dim,), or that of a map or of token states
+    dtype: str = "float32"  # as kept on disk
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes on disk."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
     def name(self) -> str:
@@ -75,7 +84,7 @@ class Space:
         if not about.exists():
             write_whole(about, json.dumps(asdict(key), indent=1).encode())
         self._where: dict[bytes, tuple[int, int]] = {}
-        self._segments: list[NDArray[np.float32]] = []
+        self._segments: list[NDArray[Any]] = []
         self._seen: set[str] = set()
         self.refresh()
 
@@ -94,7 +103,7 @@ class Space:
                 continue
             except (ValueError, EOFError):  # a damaged disk; numpy's words are of no help
                 ids = rows = np.empty(0)
-            if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), self.key.dim):
+            if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), *self.key.shape):
                 raise OptionError(f"cache segment {path} does not fit its space", "segments that kerastl wrote",
                                   "clear it: kerastl cache --clear")
             number = len(self._segments)
@@ -104,22 +113,32 @@ class Space:
     def __contains__(self, content_hash: str) -> bool:
         return bytes.fromhex(content_hash) in self._where
 
-    def gather(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """The rows of these ids, in this order: [len(ids), dim] float32. Raises KeyError for one that is missing."""
+    def gather(self, ids: Sequence[str]) -> NDArray[Any]:
+        """The rows of these ids, in this order: [len(ids), *shape], float32 unless rows are whole numbers. Raises
+        KeyError for one that is missing."""
         places = np.array([self._where[bytes.fromhex(one)] for one in ids], dtype=np.int64).reshape(-1, 2)
-        out = np.empty((len(ids), self.key.dim), dtype=np.float32)
+        kept = np.dtype(self.key.dtype)
+        out = np.empty((len(ids), *self.key.shape), dtype=np.float32 if kept.kind == "f" else kept)
         for number in np.unique(places[:, 0]):
             chosen = np.flatnonzero(places[:, 0] == number)
             out[chosen] = self._segments[number][places[chosen, 1]]
+            if self.key.row_bytes >= LARGE_ROW:
+                _let_go(self._segments[number])
         return out
 
-    def append(self, ids: Sequence[str], rows: NDArray[np.float32]) -> None:
-        """Store rows as one segment: either all of them are there after, or none."""
+    def append(self, ids: Sequence[str], rows: NDArray[Any]) -> None:
+        """Store rows as one segment: either all of them are there after, or none. Raises CheckFailed for numbers that
+        the space's type cannot hold."""
         if not ids:
             return
+        limits = np.finfo(self.key.dtype) if np.dtype(self.key.dtype).kind == "f" else np.iinfo(self.key.dtype)
+        if rows.size and not (limits.min <= rows.min() and rows.max() <= limits.max):
+            raise CheckFailed(f"features from {rows.min():.3g} to {rows.max():.3g}",
+                              f"what {self.key.dtype} can hold, to {float(limits.max):.3g}",
+                              "take them at another tap, or use a head on pooled features")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         keys = np.frombuffer(b"".join(bytes.fromhex(one) for one in ids), dtype="V16")
-        _save(self.folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=np.float32))
+        _save(self.folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
         _save(self.folder / f"{name}.ids.npy", keys)
         self.refresh()
 
@@ -135,6 +154,13 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _let_go(rows: NDArray[Any]) -> None:
+    """Give back the memory in which a mapped file was read; the system's own cache keeps what it likes."""
+    mapped = getattr(rows, "_mmap", None)  # NumPy has no public name for it
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -197,9 +223,10 @@ def clear(cache_dir: Path) -> int:
     return freed
 
 
-def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
+def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT, keep: Collection[Path] = ()) -> int:
     """Remove the segments unused for longest until the features take at most `limit` bytes. Returns bytes freed.
 
+    keep: folders of spaces that stay whatever they take: those that a run is working with.
     A process that has a segment open keeps reading it: the file goes when the last reader closes it.
     """
     folder = cache_dir / "features"
@@ -217,6 +244,8 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     for _, size, ids, rows in sorted(segments):
         if total - freed <= limit:
             break
+        if ids.parent in keep:
+            continue
         ids.unlink(missing_ok=True)  # ids first: without them the segment is not there
         rows.unlink(missing_ok=True)
         freed += size

@@ -1,19 +1,22 @@
 """The feature pass: examples through the frozen backbone, once. Rows go to the cache; what is there is not computed."""
 
 import json
+import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.backbones import NOUN, Backbone, text_memory
+from kerastl.backbones import NOUN, Backbone, Shape, text_memory
 from kerastl.data.examples import Examples
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
 from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
 from kerastl.runtime import Runtime, free_memory, machine
@@ -21,6 +24,7 @@ from kerastl.runtime import Runtime, free_memory, machine
 BATCH = 32
 SEGMENT_SECONDS = 20.0  # a kill loses at most this much work
 SEGMENT_ROWS = 4096
+SEGMENT_BYTES = 64 * 2**20
 POLICY = {kind: policy for policy, kind in COMPUTE.items()}
 
 
@@ -29,7 +33,7 @@ class Features:
     """The features of examples, one row each, on disk. `examples` are those that could be decoded."""
 
     examples: Examples
-    dim: int
+    shape: Shape  # of a row: (dim,); of a map, (height, width, channels); of token states, (None, dim)
     compute: str  # kind of the rows that train: float32, bfloat16, float16
     word: str  # which graph computed them, and why
     computed: int  # rows that were not in the cache
@@ -38,12 +42,17 @@ class Features:
     judged_space: Space  # float32 rows, for judging what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
 
+    @property
+    def dim(self) -> int:
+        """The last axis of a row."""
+        return int(self.shape[-1] or 0)
+
     def rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Rows to train on. indices: [n] -> [n, dim] float32."""
+        """Rows to train on. indices: [n] -> [n, *shape] float32."""
         return self.space.gather(self._keys(indices))
 
     def judged_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The same in float32, as the export computes. indices: judged rows, [n] -> [n, dim] float32."""
+        """The same in float32, as the export computes. indices: judged rows, [n] -> [n, *shape] float32."""
         return self.judged_space.gather(self._keys(indices))
 
     def _keys(self, indices: NDArray[np.intp]) -> list[str]:
@@ -57,7 +66,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
 
     Rows that judge are computed in float32, for that is what is exported. So small data, cross-validated, are computed
     in float32 alone, unless `runtime.precision` was asked for by name. Without a split no row judges.
-    Raises DataError when too little is left.
+    Maps and token states are kept in float16, a row of token states as long as the longest that the input may give;
+    what that takes is told before. Raises DataError when too little is left, OptionError when the disk is too small.
     """
     start = time.perf_counter()
     n = len(examples)
@@ -65,6 +75,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
     if backbone.spec.kind == "text":
         _say_memory(backbone, batch_size)
+    if len(backbone.shape) > 1:
+        _say_disk(backbone, n, cache_dir)
     if runtime.xla:
         backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)
@@ -79,14 +91,14 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     if len(refused) == n:
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
                         "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
-    evict(cache_dir, cache_limit)
+    evict(cache_dir, cache_limit, [one.space.folder for one in passes])
     kept = examples
     if refused:
         kept = examples.without(refused)
         key_of = dict(zip(examples.ids, keys, strict=True))
         keys = [key_of[one] for one in kept.ids]
     return Features(
-        kept, backbone.dim, first.space.key.compute, f"{word}; {first.word}", sum(one.computed for one in passes),
+        kept, backbone.shape, first.space.key.compute, f"{word}; {first.word}", sum(one.computed for one in passes),
         time.perf_counter() - start, first.space, passes[-1].space, keys,
     )
 
@@ -97,10 +109,35 @@ def _say_memory(backbone: Backbone, batch_size: int) -> None:
           + (": give a smaller --batch-size, or choose a smaller backbone" if needed > free else ""), flush=True)
 
 
+def row_shape(backbone: Backbone) -> tuple[int, ...]:
+    """Of one example's features as they are kept. Token states are padded with zeros to the input's most length.
+
+    Raises OptionError for texts in chunks, of which only pooled features can be averaged.
+    """
+    if None not in backbone.shape:
+        return tuple(int(size or 0) for size in backbone.shape)
+    if backbone.input.one is None:
+        raise OptionError("--long chunks with a head that takes token states", "head or head+tail",
+                          "change one of them")
+    return (int(backbone.input.one.shape[1]), backbone.dim)
+
+
+def _say_disk(backbone: Backbone, rows: int, cache_dir: Path) -> None:
+    shape = row_shape(backbone)
+    needed, free = 2 * rows * math.prod(shape), shutil.disk_usage(cache_dir).free
+    said = (f"{rows} times {' x '.join(map(str, shape))} features of {backbone.name} take {needed / 2**30:.2f} GiB in "
+            f"the cache, its disk has {free / 2**30:.1f} free")
+    if needed > free:
+        raise OptionError(said, "room for them", "free some, give --cache-dir on another disk, or choose a head on "
+                          "pooled features")
+    print(said, flush=True)
+
+
 def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
     preprocessing = f"{backbone.spec.preprocessing}, {backbone.input.version}"
-    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, "top", backbone.pooling,
-                                     compute, backbone.dim))
+    shape = row_shape(backbone)
+    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.tap,
+                                     backbone.pooling, compute, shape, "float16" if len(shape) > 1 else "float32"))
 
 
 def _compute_kind(examples: Examples, backbone: Backbone, runtime: Runtime, all_judge: bool,
@@ -168,6 +205,7 @@ class _Pass:
     def _run(self, engine: Engine, todo: list[int], refused: dict[int, str]) -> None:
         pending: list[tuple[list[str], NDArray[np.float32]]] = []
         written = time.monotonic()
+        most = min(SEGMENT_ROWS, SEGMENT_BYTES // self.space.key.row_bytes)
 
         def flush() -> None:
             if pending:
@@ -179,11 +217,18 @@ class _Pass:
         with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=unit) as bar:
             try:
                 for batch in self.backbone.input.batches(items, self.batch_size, refused, bar.update):
-                    rows = batch.merged(engine.run(batch.values))
+                    rows = self._padded(batch.merged(engine.run(batch.values)))
                     pending.append(([self.keys[todo[place]] for place in batch.places], rows))
-                    enough = sum(len(some) for some, _ in pending) >= SEGMENT_ROWS
+                    enough = sum(len(some) for some, _ in pending) >= most
                     if enough or time.monotonic() - written > SEGMENT_SECONDS:
                         flush()
                         written = time.monotonic()
             finally:
                 flush()  # also on Ctrl-C: what is computed is kept
+
+    def _padded(self, rows: NDArray[np.float32]) -> NDArray[Any]:
+        """Rows as they are kept: token states of a short batch as long as all others."""
+        more = self.space.key.shape[0] - rows.shape[1]
+        if len(self.space.key.shape) > 1:
+            rows = np.pad(rows, [(0, 0), (0, more), *[(0, 0)] * (rows.ndim - 2)]).astype(self.space.key.dtype)
+        return rows

@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerastl.inputs import floats
 
 Values = NDArray[Any]  # [batch, size, size, 3] uint8, or [batch, length] int32
-Rows = NDArray[np.float32]  # [batch, dim]
+Rows = NDArray[np.float32]  # [batch, dim], or maps or token states
 
 FOLD_LIMIT = 150_000_000  # bytes of weights: folded ones take many times their memory when the graph is made
 LEAST_COSINE = 0.999
@@ -119,7 +119,7 @@ def least_cosine(a: Rows, b: Rows) -> float:
     """The smallest cosine between rows of the same place; 1 where both are zero, 0 where a number is not finite."""
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
-    x, y = a.astype(np.float64), b.astype(np.float64)
+    x, y = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (a, b))
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     same = np.where(norms > 0, (x * y).sum(axis=1) / np.where(norms > 0, norms, 1), (x == y).all(axis=1))
     return float(same.min())

@@ -5,24 +5,66 @@ Nothing else has to be edited: names, tables and the sweeping tests find it here
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from kerastl.errors import unknown
+from kerastl.errors import OptionError, unknown
 
 CLASS_WEIGHTS = ("auto", "none", "balanced")  # how the loss weighs rows by their class
 
+ROW, PLACES = "row", "places"
+Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number or word that a head can be given. A number is in [low, high], and searched on a log scale if `log`."""
+
+    default: float | int | str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[str, ...] = ()  # of a word
+
+
+TRAINING = {"rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}  # AdamW's
+
+
 @dataclass(frozen=True)
 class Head:
-    """What is known of a head. `build(dim, outputs)` makes a keras.Model: features [batch, dim] float32 in, logits
-    [batch, outputs] float32 out. A `convex` head is one Dense layer, and is solved rather than trained."""
+    """What is known of a head. `build(shape, outputs, **settings)` makes a keras.Model: features [batch, *shape]
+    float32 in, logits [batch, outputs] float32 out. A `convex` head is one Dense layer, and is solved rather than
+    trained. takes: `row`, pooled features, or `places`, maps or token states, where a token's zeros are padding.
+
+    settings: what `build` can be given by name, and other defaults than TRAINING's; `given`, what is given, in the
+    order asked for."""
 
     name: str
     summary: str
-    build: Callable[[int, int], Any]
+    build: Callable[..., Any]
     convex: bool = False
+    takes: str = ROW
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    given: tuple[tuple[str, float | int | str], ...] = ()
+
+    def made(self, shape: Shape, outputs: int) -> Any:
+        """The head as it was asked for."""
+        return self.build(shape, outputs, **{name: value for name, value in self.given if name not in TRAINING})
+
+    def known(self) -> dict[str, Setting]:
+        """What can be given: the head's own settings, and those of its training unless it is solved."""
+        return {**({} if self.convex else TRAINING), **self.settings}
+
+    def value(self, name: str) -> Any:
+        """A setting as given, or its default."""
+        return dict(self.given).get(name, {**TRAINING, **self.settings}[name].default)
+
+    @property
+    def asked(self) -> str:
+        """The name with its settings, as `head_of` reads it."""
+        return ":".join([self.name, *([",".join(f"{name}={value}" for name, value in self.given)] * bool(self.given))])
 
 
 @cache
@@ -33,8 +75,32 @@ def heads() -> dict[str, Head]:
     return {head.name: head for head in found}
 
 
-def head_of(name: str) -> Head:
-    """The head of a name. Raises OptionError, with the closest name, for one that is not known."""
+def head_of(asked: str) -> Head:
+    """The head of a name, or of a name with settings, `mlp:hidden=256,dropout=0.3`. Raises OptionError, with the
+    closest name, for one that is not known, and for a setting that is not the head's or out of its range."""
+    name, _, words = asked.partition(":")
     if name not in heads():
         raise unknown("head", name, heads())
-    return heads()[name]
+    head = heads()[name]
+    given = []
+    for word in filter(None, words.split(",")):
+        setting, _, text = word.partition("=")
+        if setting not in head.known():
+            raise unknown(f"setting of {name}", setting, head.known(), "kerastl heads")
+        given.append((setting, _value(f"{name}:{word}", head.known()[setting], text)))
+    return replace(head, given=tuple(given))
+
+
+def _value(said: str, setting: Setting, text: str) -> float | int | str:
+    if setting.choices:
+        if text not in setting.choices:
+            raise OptionError(f"--head {said}", f"one of {', '.join(setting.choices)}", "choose one of them")
+        return text
+    wanted = f"a {'whole ' if isinstance(setting.default, int) else ''}number from {setting.low:g} to {setting.high:g}"
+    try:
+        value = type(setting.default)(text)
+    except ValueError as error:
+        raise OptionError(f"--head {said}", wanted, "change it") from error
+    if not setting.low <= float(value) <= setting.high:
+        raise OptionError(f"--head {said}", wanted, "change it")
+    return value

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from kerastl.heads import Head
+from kerastl.heads import Head, Shape
 
 
-def build(dim: int, outputs: int) -> Any:
+def build(shape: Shape, outputs: int) -> Any:
     """features: [batch, dim] float32 -> logits: [batch, outputs] float32."""
     import keras
 
     return keras.Sequential(
-        [keras.Input((dim,), name="features"), keras.layers.Dense(outputs, dtype="float32", name="logits")],
+        [keras.Input(shape, name="features"), keras.layers.Dense(outputs, dtype="float32", name="logits")],
         name="linear",
     )
 

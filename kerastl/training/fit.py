@@ -26,7 +26,7 @@ class Fitted:
     """A head and what is known of it. `judged` are answers on rows that it, or its fold's twin, never saw."""
 
     name: str
-    head: Any  # keras.Model: features [batch, dim] float32 -> logits [batch, outputs] float32
+    head: Any  # keras.Model: features [batch, *shape] float32 -> logits [batch, outputs] float32
     judged: Answers
     validation: Answers | None  # answers on the rows that chose settings; None when cross-validated
     settings: dict[str, float | str | int]
@@ -92,7 +92,7 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
         model, settings, curve = _fit_rows(features, everything, None, how)
     else:  # no row is left to stop on: train for as long as the folds did in the middle
         model, settings, curve = _descend(features, everything, None, how, max(1, int(np.median(epochs))))
-    return Fitted(how.head.name, model, Answers(everything, logits), None, settings, curve, 0.0)
+    return Fitted(how.head.asked, model, Answers(everything, logits), None, settings, curve, 0.0)
 
 
 def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
@@ -117,7 +117,7 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
     found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
                   validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
                   else None)
-    model = how.head.build(features.dim, len(examples.classes))
+    model = how.head.made(features.shape, len(examples.classes))
     model.set_weights([found.kernel, found.bias])
     settings: dict[str, float | str | int] = {"solver": "L-BFGS", "l2": found.l2, **_said(examples, rows, how)}
     return model, settings, tuple({"l2": l2, "log_loss": loss} for l2, loss in found.path)

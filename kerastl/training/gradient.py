@@ -9,21 +9,20 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
-from kerastl.heads import Head
+from kerastl.heads import Head, Shape
 from kerastl.model import freeze
 from kerastl.runtime import Runtime, dtype_policy
 from kerastl.training.linear import scale_of
 
 MAX_EPOCHS = 100
 PATIENCE = 10
-RATE = 1e-3
 
 
 @dataclass(frozen=True)
 class Trained:
     """A head with its weights, in float32, and how it got there."""
 
-    head: Any  # keras.Model: [batch, dim] -> [batch, outputs]
+    head: Any  # keras.Model: [batch, *shape] -> [batch, outputs]
     epochs: int  # how many the kept weights had
     history: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, and val_loss where there were validation rows
 
@@ -42,11 +41,12 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
     outputs = len(examples.classes)
     keras.utils.set_random_seed(runtime.seed)
     with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
-        model = head.build(features.dim, outputs)
+        model = head.made(features.shape, outputs)
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     if examples.multi_label:
         loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    model.compile(keras.optimizers.AdamW(RATE, weight_decay=1e-2), loss, jit_compile=runtime.xla)
+    optimizer = keras.optimizers.AdamW(head.value("rate"), weight_decay=head.value("weight_decay"))
+    model.compile(optimizer, loss, jit_compile=runtime.xla)
     moments = _moments(features, rows) if head.convex else None
     train = _dataset(features, rows, weight, batch_size, moments, seed=runtime.seed)
     steps = -(-len(rows) // batch_size)
@@ -64,7 +64,7 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
         kernel, bias = model.get_weights()
         kernel = kernel / moments[1][:, None]
         model.set_weights([kernel, bias - moments[0] @ kernel])
-    return Trained(_in_float32(head, model, features.dim, outputs), best, history)
+    return Trained(_in_float32(head, model, features.shape, outputs), best, history)
 
 
 def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -94,14 +94,14 @@ def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.floa
                 yield (features.rows(rows[chosen]) - centre) / scale, examples.one_hot(rows[chosen]), weight[chosen]
 
     outputs = len(examples.classes)
-    signature = (tf.TensorSpec([None, features.dim], tf.float32), tf.TensorSpec([None, outputs], tf.float32),
+    signature = (tf.TensorSpec([None, *features.shape], tf.float32), tf.TensorSpec([None, outputs], tf.float32),
                  tf.TensorSpec([None], tf.float32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
 
 
-def _in_float32(head: Head, model: Any, dim: int, outputs: int) -> Any:
+def _in_float32(head: Head, model: Any, shape: Shape, outputs: int) -> Any:
     with dtype_policy("float32"):
-        twin = head.build(dim, outputs)
+        twin = head.made(shape, outputs)
     twin.set_weights(model.get_weights())
     freeze(twin)
     return twin

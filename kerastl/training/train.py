@@ -15,7 +15,7 @@ from kerastl.features.compute import Features, compute_features
 from kerastl.model import splice
 from kerastl.runtime import Runtime
 from kerastl.training import contrast
-from kerastl.training.fine_tune import Tuned, fine_tune
+from kerastl.training.fine_tune import Tuned, answers_on, fine_tune
 from kerastl.training.fit import Fitted, fit
 
 FEW = (8, 256)  # rows a class; with more it pays too, but takes minutes, so it has to be asked for
@@ -49,11 +49,21 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
         return Trained(splice(backbone, fitted.head), fitted, tuned)
     model = splice(backbone, frozen.head)
+    frozen = _as_shipped(model, backbone, features, frozen, batch_size)
     if str(unfreeze) == "0":
         return Trained(model, frozen, None)
     fitted, tuned = fine_tune(backbone, model, frozen, features.examples, unfreeze, runtime=runtime,
                               cache_dir=cache_dir, epochs=epochs, batch_size=batch_size)
     return Trained(model, fitted, tuned)
+
+
+def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: Fitted, batch_size: int) -> Fitted:
+    """The head's answers on rows that judge by the whole model in float32, where the cache keeps maps in float16. The
+    heads of folds do not ship: their answers stay those on the maps that are kept."""
+    split = features.examples.split
+    if features.judged_space.key.dtype == "float32" or split is None or split.mode == "cv":
+        return fitted
+    return replace(fitted, judged=answers_on(model, backbone.input, features.examples, split.judged, batch_size))
 
 
 def few_labels(examples: Examples) -> bool:

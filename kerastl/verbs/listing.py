@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def backbones(config: BackbonesConfig) -> dict[str, Any]:
     return {"backbones": [
         {"name": spec.name, "kind": spec.kind, "summary": spec.summary, "input": spec.size or None,
          "features": spec.dim or None, "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
+         "taps": {tap.name: list(tap.shape) for tap in spec.taps},
          "weights": [{"kind": one.kind, "from": one.origin, "licence": one.licence, "here": one.find() is not None}
                      for one in spec.weights]}
         for spec in specs().values()]}
@@ -42,7 +43,8 @@ def show_backbones(result: dict[str, Any]) -> str:
                          f"{one['parameters'] / 1e6:.1f} M" if one["parameters"] else "by preset", weights["kind"],
                          "yes" if weights["here"] else "no", weights["licence"]))
     notes = [f"{one['name']} {w['kind']}: {w['from']}" for one in result["backbones"] for w in one["weights"]]
-    return "\n".join([table(rows), "", *notes,
+    taps = [f"{one['name']} taps: {', '.join(one['taps'])}" for one in result["backbones"] if one["taps"]]
+    return "\n".join([table(rows), "", *notes, *taps,
                       "any: --weights none (random, for tests), or --weights FILE (texts: FOLDER)"])
 
 
@@ -57,13 +59,19 @@ def heads(config: HeadsConfig) -> dict[str, Any]:
     """Every head, in a line."""
     from kerastl.heads import heads as all_heads
 
-    return {"heads": [{"name": head.name, "summary": head.summary, "convex": head.convex}
+    return {"heads": [{"name": head.name, "summary": head.summary, "convex": head.convex, "takes": head.takes,
+                       "settings": {name: asdict(setting) for name, setting in head.known().items()}}
                       for head in all_heads().values()]}
 
 
 def show_heads(result: dict[str, Any]) -> str:
     """As a table."""
-    return table([("head", "what it is"), *((one["name"], one["summary"]) for one in result["heads"])])
+    rows = [(one["name"], "pooled features" if one["takes"] == "row" else "maps or token states",
+             ", ".join(f"{name}={setting['default']:g}" if isinstance(setting["default"], float) else
+                       f"{name}={setting['default']}" for name, setting in one["settings"].items()), one["summary"])
+            for one in result["heads"]]
+    return "\n".join([table([("head", "takes", "settings", "what it is"), *rows]), "",
+                      "settings are given after a colon: --head mlp:hidden=256,dropout=0.3"])
 
 
 @dataclass(frozen=True, kw_only=True)

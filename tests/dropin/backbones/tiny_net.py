@@ -1,6 +1,8 @@
 """A backbone that is dropped in as one file: two blocks, random weights, 32 x 32 pictures."""
 
-from kerastl.backbones import Network, Spec, Wanted
+from kerastl.backbones import Network, Spec, Tap, Wanted, maps_of, pooled
+
+TAPS = (Tap("block1", "block1_out", (16, 16, 16)),)
 
 
 def build(wanted: Wanted) -> Network:
@@ -14,8 +16,9 @@ def build(wanted: Wanted) -> Network:
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
         x = layers.BatchNormalization(name=f"block{i}_bn")(x)
         x = layers.ReLU(6.0, name=f"block{i}_out")(x)
-    return Network(keras.Model(images, layers.GlobalAveragePooling2D()(x), name="tiny_net"))
+    network = maps_of(keras.Model(images, x), wanted, TAPS)
+    return Network(keras.Model(network.input, pooled(network.output, wanted), name="tiny_net"))
 
 
 SPEC = Spec(name="tiny_net", summary="a test's own", size=32, dim=24, parameters=3_944, weights=(), build=build,
-            blocks=r"block\d", preprocessing="RGB in [-1, 1]")
+            blocks=r"block\d", preprocessing="RGB in [-1, 1]", taps=TAPS)

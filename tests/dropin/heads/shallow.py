@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from kerastl.heads import Head
+from kerastl.heads import Head, Shape
 
 
-def build(dim: int, outputs: int) -> Any:
+def build(shape: Shape, outputs: int) -> Any:
     import keras
 
-    return keras.Sequential([keras.Input((dim,)), keras.layers.Dense(8, activation="tanh"),
+    return keras.Sequential([keras.Input(shape), keras.layers.Dense(8, activation="tanh"),
                              keras.layers.Dense(outputs, dtype="float32")], name="shallow")
 
 
