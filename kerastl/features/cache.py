@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -223,10 +223,9 @@ def clear(cache_dir: Path) -> int:
     return freed
 
 
-def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT, keep: Collection[Path] = ()) -> int:
+def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     """Remove the segments unused for longest until the features take at most `limit` bytes. Returns bytes freed.
 
-    keep: folders of spaces that stay whatever they take: those that a run is working with.
     A process that has a segment open keeps reading it: the file goes when the last reader closes it.
     """
     folder = cache_dir / "features"
@@ -244,8 +243,6 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT, keep: Collection[Path] = 
     for _, size, ids, rows in sorted(segments):
         if total - freed <= limit:
             break
-        if ids.parent in keep:
-            continue
         ids.unlink(missing_ok=True)  # ids first: without them the segment is not there
         rows.unlink(missing_ok=True)
         freed += size

@@ -76,7 +76,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     if backbone.spec.kind == "text":
         _say_memory(backbone, batch_size)
     if len(backbone.shape) > 1:
-        _say_disk(backbone, n, cache_dir)
+        _say_disk(backbone, n, cache_dir, cache_limit)
     if runtime.xla:
         backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)
@@ -91,7 +91,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     if len(refused) == n:
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
                         "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
-    evict(cache_dir, cache_limit, [one.space.folder for one in passes])
+    evict(cache_dir, cache_limit)
     kept = examples
     if refused:
         kept = examples.without(refused)
@@ -122,7 +122,7 @@ def row_shape(backbone: Backbone) -> tuple[int, ...]:
     return (int(backbone.input.one.shape[1]), backbone.dim)
 
 
-def _say_disk(backbone: Backbone, rows: int, cache_dir: Path) -> None:
+def _say_disk(backbone: Backbone, rows: int, cache_dir: Path, limit: int) -> None:
     shape = row_shape(backbone)
     needed, free = 2 * rows * math.prod(shape), shutil.disk_usage(cache_dir).free
     said = (f"{rows} times {' x '.join(map(str, shape))} features of {backbone.name} take {needed / 2**30:.2f} GiB in "
@@ -130,7 +130,8 @@ def _say_disk(backbone: Backbone, rows: int, cache_dir: Path) -> None:
     if needed > free:
         raise OptionError(said, "room for them", "free some, give --cache-dir on another disk, or choose a head on "
                           "pooled features")
-    print(said, flush=True)
+    more = f"; as the cache keeps at most {limit / 2**30:.0f}, they will be gone after" if needed > limit else ""
+    print(said + more, flush=True)
 
 
 def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:

@@ -153,7 +153,7 @@ def _spec(model: Any) -> tf.TensorSpec:
 def folds(model: Any) -> bool:
     """Whether folding a network's weights into the graph pays. It merges convolutions with their BatchNorm. A text
     network has none: MiniLM ran no quicker folded, took 9 s to fold and kept new copies of its weights."""
-    return not _spec(model).dtype.is_integer and _bytes(model) <= FOLD_LIMIT
+    return not tf.as_dtype(model.inputs[0].dtype).is_integer and _bytes(model) <= FOLD_LIMIT
 
 
 def _bytes(model: Any) -> int:
