@@ -33,8 +33,13 @@ class Calibration:
 
 def pooling_for(head: str, pooling: str = "mean") -> str:
     """How a backbone's features are to be pooled for a head: as asked, or not at all when it takes maps or token
-    states. Raises OptionError for an unknown head."""
-    return pooling if head_of(head).takes == ROW else NO_POOLING
+    states. Raises OptionError for an unknown head, and for `none` with a head that takes rows."""
+    if head_of(head).takes != ROW:
+        return NO_POOLING
+    if pooling == NO_POOLING:
+        raise OptionError(f"--pooling none with the head {head}, which takes pooled features", "mean, cls or pooled",
+                          "leave it out, or choose a head that takes token states")
+    return pooling
 
 
 def splice(backbone: Backbone, head: Any) -> Any:

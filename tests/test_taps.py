@@ -147,6 +147,8 @@ def test_padding_does_not_move_what_a_head_on_places_says(name: str) -> None:
 def test_heads_say_what_they_take_and_the_backbone_follows(pictures: Path) -> None:
     assert {tl.pooling_for(name) for name, head in heads().items() if head.takes == ROW} == {"mean"}
     assert tl.pooling_for("attention", "cls") == NO_POOLING and tl.pooling_for("mlp", "cls") == "cls"
+    with pytest.raises(OptionError, match="--pooling none with the head linear"):
+        tl.pooling_for("linear", NO_POOLING)
     row = tl.load_backbone("tiny_net", "none")
     with pytest.raises(OptionError, match="build it with the backbone's shape"):
         tl.splice(row, head_of("attention").made((8, 8, 24), 2))

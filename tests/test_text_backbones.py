@@ -116,7 +116,8 @@ def test_poolings_are_of_the_golden_states(family: str, tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "m", family)
     tokens = rows(family)
     golden, mask = GOLDEN[f"{family}_states"], mask_of(tokens, family)
-    wanted = {"mean": golden.sum(axis=1) / mask.sum(axis=1, keepdims=True), "cls": golden[:, 0]}
+    wanted = {"mean": golden.sum(axis=1) / mask.sum(axis=1, keepdims=True), "cls": golden[:, 0],
+              "none": golden * mask[..., None]}
     if family == "bert":
         wanted["pooled"] = GOLDEN["bert_pooled"]
     for pooling in POOLINGS:
@@ -126,7 +127,8 @@ def test_poolings_are_of_the_golden_states(family: str, tmp_path: Path) -> None:
             continue
         model = made(folder, family, pooling).model
         assert model.input_shape == (None, None) and model.inputs[0].dtype == "int32"
-        assert model.output_shape == (None, 32) and longest(model) == POSITIONS
+        assert model.output_shape == ((None, None, 32) if pooling == "none" else (None, 32))
+        assert longest(model) == POSITIONS
         assert np.abs(answer(model, tokens) - wanted[pooling]).max() < 1e-4
     with pytest.raises(OptionError, match="one of mean, cls, pooled"):
         made(folder, family, "max")
