@@ -224,10 +224,20 @@ def summary(result: dict[str, Any]) -> str:
                      f"{tuned['frozen_accuracy']:.3f}" if tuned["how"] == "contrast" else
                      f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "
                      f"{tuned['loss_after']:.4f}; " + ("kept" if tuned["kept"] else "not kept, the frozen model ships"))
+    if result["distilled"]:
+        lines.append(f"teacher    {result['distilled']['teacher']}\n\n{sides_table(result['distilled']['sides'])}\n")
     if result["left_out"]:
         lines.append(f"left out   {len(result['left_out'])} (see the report)")
     lines += ["", parity_table(result["parity"]), "", f"written    {result['path']}"]
     return "\n".join(lines)
+
+
+def sides_table(sides: list[dict[str, Any]]) -> str:
+    """Teacher and student, each in every form, as a table."""
+    rows = [("", "form", "accuracy", "size", "latency")]
+    rows += [(one["who"], one["form"], f"{one['accuracy']:.3f}", f"{one['bytes'] / 1e6:.1f} MB",
+              f"{one['milliseconds']:.1f} ms") for one in sides]
+    return table(rows)
 
 
 def parity_table(parity: list[dict[str, Any]]) -> str:

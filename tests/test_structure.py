@@ -26,10 +26,10 @@ FLOORS = (
     ("kerastl.cli",),
 )
 PUBLIC = {
-    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "TextConfig", "__version__",
-    "apply_runtime", "baseline", "cache_dir", "compute_features", "evaluate", "fine_tune", "fit", "fit_length",
-    "load", "load_backbone", "pooling_for", "read_images", "read_texts", "run", "splice", "split", "target", "train",
-    "write_version",
+    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "RunConfig", "TextConfig",
+    "__version__", "apply_runtime", "baseline", "cache_dir", "compute_features", "evaluate", "fine_tune", "fit",
+    "fit_length", "lesson", "load", "load_backbone", "load_teacher", "pooling_for", "read_images", "read_texts",
+    "run", "splice", "split", "target", "teach", "train", "write_version",
 }
 
 

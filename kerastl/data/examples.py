@@ -88,6 +88,7 @@ class Examples:
     left_out: tuple[LeftOut, ...] = ()
     min_per_class: int = 10
     split: Split | None = field(default=None)
+    aims: NDArray[np.float32] | None = None  # [rows, classes] that training aims at instead, as a teacher has it
     notes: tuple[str, ...] = ()  # what was decided in reading the source, for the report
 
     def __len__(self) -> int:
@@ -117,6 +118,10 @@ class Examples:
         targets = self.targets if rows is None else self.targets[rows]
         return targets.astype(np.float32) if self.multi_label else np.eye(len(self.classes), dtype=np.float32)[targets]
 
+    def aimed(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """What training aims at, [len(rows), classes]: the targets, unless a teacher has set other aims."""
+        return self.one_hot(rows) if self.aims is None else self.aims[rows]
+
     def take(self, rows: Iterable[int]) -> "Examples":
         """The same columns for these rows only; classes stay as they are."""
         kept = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
@@ -130,6 +135,7 @@ class Examples:
             self, items=pick(self.items), origins=pick(self.origins), ids=ids,
             groups=ids if self.groups is self.ids else pick(self.groups),
             given=pick(self.given), targets=self.targets[kept], split=split,
+            aims=None if self.aims is None else self.aims[kept],
         )
 
     def without(self, refused: Mapping[int, str]) -> "Examples":

@@ -74,7 +74,7 @@ class Reference:
         """Measure one artifact's logits, [rows, classes], against Keras', and hold it to its bound."""
         difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
         agreement = float((_top(logits) == _top(self.logits)).mean())
-        change = self._accuracy(logits) - self._accuracy(self.logits)
+        change = self.accuracy(logits) - self.accuracy(self.logits)
         if kind in RELATIVE:
             largest = max(1.0, float(np.abs(self.logits).max()))
             bound = f"logits within {RELATIVE[kind]:.0%} of the largest, {largest:.1f}"
@@ -87,7 +87,8 @@ class Reference:
             kept = agreement >= least and abs(change) <= ACCURACY + 1e-9
         return Parity(kind, len(logits), difference, agreement, change, size, milliseconds, bound, kept)
 
-    def _accuracy(self, logits: NDArray[np.float32]) -> float:
+    def accuracy(self, logits: NDArray[np.float32]) -> float:
+        """The share of the compared rows whose top label is right."""
         return float((self.truth[np.arange(len(logits)), _top(logits)] > 0).mean())
 
 

@@ -43,6 +43,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "temperature": evaluation.calibration.temperature,
         "thresholds": list(evaluation.calibration.thresholds),
         "baseline": asdict(baseline) if baseline else None,
+        "distilled": None,
         "unfrozen": asdict(tuned) if tuned else None,
         "engine": "tensorflow",
         "features": {"compute": features.compute, "word": features.word, "computed": features.computed,

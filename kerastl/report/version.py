@@ -1,7 +1,7 @@
 """The last step of a recipe: everything that the steps before it made, as one version of a model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kerastl.backbones import Backbone
@@ -10,6 +10,7 @@ from kerastl.evaluation.metrics import Evaluation
 from kerastl.export.bundle import home_of, new_version
 from kerastl.export.export import export_model
 from kerastl.export.record import run_record
+from kerastl.export.teacher import Teacher, compare_sides
 from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.report.report import write_report
@@ -38,12 +39,12 @@ def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> 
 
 def write_version(to: Target, trained: Trained, *, backbone: Backbone, features: Features, evaluation: Evaluation,
                   runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
-                  baseline: Baseline | None = None) -> dict[str, Any]:
+                  baseline: Baseline | None = None, teacher: Teacher | None = None) -> dict[str, Any]:
     """Export a trained model with its record, report and card as a version; returns the run record.
 
-    baseline: what is reached without transfer. clock: seconds since the run began. config: the run's settings, for the
-    record. A TFLite file that breaks its bound is left out and named under `breaches`. The version appears whole or
-    not at all.
+    baseline: what is reached without transfer. teacher: whom the model is compared with, form by form. clock: seconds
+    since the run began. config: the run's settings, for the record. A TFLite file that breaks its bound is left out
+    and named under `breaches`. The version appears whole or not at all.
     Raises CheckFailed when the SavedModel differs from Keras.
     """
     with new_version(to.out, to.name) as version:
@@ -54,4 +55,7 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
                          baseline=baseline,
                          seconds={"export": clock() - begun, "total": clock()})
+        if teacher:
+            run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_sides(
+                teacher, trained.model, backbone.input, version.folder, features.examples)]}
         return write_report(version, run, features.examples, name=to.name)

@@ -148,8 +148,8 @@ def row_weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray
 
 
 def smoothed(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArray[np.float32]:
-    """Targets with a share of their weight spread evenly, [len(rows), classes]."""
-    y = examples.one_hot(rows)
+    """What training aims at, with a share of its weight spread evenly. [len(rows), classes]."""
+    y = examples.aimed(rows)
     even = 0.5 if examples.multi_label else 1 / y.shape[1]
     return (y * (1 - share) + share * even).astype(np.float32)
 

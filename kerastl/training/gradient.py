@@ -91,7 +91,7 @@ def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.floa
             order = generator.permutation(len(rows)) if seed is not None else np.arange(len(rows))
             for start in range(0, len(order), batch_size):
                 chosen = order[start:start + batch_size]
-                yield (features.rows(rows[chosen]) - centre) / scale, examples.one_hot(rows[chosen]), weight[chosen]
+                yield (features.rows(rows[chosen]) - centre) / scale, examples.aimed(rows[chosen]), weight[chosen]
 
     outputs = len(examples.classes)
     signature = (tf.TensorSpec([None, *features.shape], tf.float32), tf.TensorSpec([None, outputs], tf.float32),

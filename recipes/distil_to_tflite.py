@@ -1,0 +1,57 @@
+"""A small student, for phones, taught by an exported model: its probabilities on the training rows, with the labels.
+
+python recipes/distil_to_tflite.py --teacher saved_models/TEACHER --name NAME
+Data: the rows that the teacher was made from, each on the side that it had there; --data says where they are now.
+Measured: not measured yet.
+Time: not measured yet.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import kerastl as tl
+
+STUDENTS = {"image": ("efficientnet_lite0", "top"), "text": ("minilm", "layer_2")}  # backbone and tap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(tl.RunConfig):
+    """Flags of the recipe."""
+
+    teacher: str  # saved_models/NAME or saved_models/NAME/VERSION; it must have been trained with a hold-out
+    data: str | None = None  # where the teacher's data are now; default: where they were
+    backbone: str | None = None  # of the student; default: efficientnet_lite0, or the first two blocks of minilm
+    weights: str | None = None  # bundled, imagenet, preset, none (random, for tests) or a file or folder
+    tap: str = "auto"  # where in the backbone the features are taken; auto: top, of the default for texts layer_2
+    unfreeze: str = "all"  # train the last N blocks of the student's backbone, or all; 0: its head alone
+    batch_size: int = 32  # rows at a time
+
+
+def main(config: Config) -> dict[str, Any]:
+    """The six steps: source, split (both the teacher's), features, what is taught and learnt, evaluation, export."""
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    teacher = tl.load_teacher(config.teacher)
+    kind = teacher.run["kind"]
+    target = tl.target(config.out, config.name, config.tflite, kind=kind)
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
+
+    usual, tap = STUDENTS[kind] if config.backbone is None else (config.backbone, "top")
+    backbone = tl.load_backbone(usual, config.weights, kind=kind, tap=tap if config.tap == "auto" else config.tap,
+                                pooling=tl.pooling_for(config.head))
+    if kind == "text":
+        backbone = tl.fit_length(backbone, examples)
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+    features = tl.teach(teacher, features, cache)
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
+                       label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, teacher=teacher,
+                            config=asdict(config) | teacher.source(config.data, config.data_dir))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tl.run(main, Config))
