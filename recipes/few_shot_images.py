@@ -2,13 +2,14 @@
 
 python recipes/few_shot_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
-Measured: --deepest on stamps, 5-way, 8 base and 7 novel classes of 15 pictures or more, 600 episodes; accuracy with 1, 5
-and 10 pictures a class (each 95% interval is within 0.009 to either side, over episodes of these 7 classes): prototypes
-0.820, 0.938, 0.952; logistic 0.829, 0.944, 0.959; metric 0.820, 0.956, 0.962; proto_maml 0.820, 0.952, 0.958. Letters of
-other styles and cases lie on both sides. Whole kinds apart (--way 3, 4 base and 4 novel classes), what is learnt on so
-few base classes does not pay: logistic 0.599, 0.807, 0.885; metric 0.585, 0.785, 0.853. One seed; others not measured.
-Time: 79 s on 2 cores of an Intel Xeon with avx512_bf16 (features 8, learning 57, judging 14), timed step by step; 171 s
-whole, with features cached, while other work had the cores too.
+Measured: --deepest on stamps, 5-way, 8 base and 7 novel classes of 15 pictures or more, 600 episodes; accuracy with 1,
+5 and 10 pictures a class (95% intervals reach 0.008 to either side, over episodes of these 7 classes): prototypes
+0.820, 0.938, 0.952; logistic 0.829, 0.944, 0.959; metric 0.820, 0.956, 0.962; proto_maml 0.820, 0.952, 0.958. Letters
+of other styles and cases lie on both sides. With whole kinds apart (--way 3, 4 base and 4 novel classes), learning on
+so few base classes does not pay: logistic 0.599, 0.807, 0.885; metric 0.585, 0.785, 0.853. Of one seed; others not
+measured.
+Time: 78 s on 2 cores of an AMD EPYC with avx512_bf16 (features 8, learning 56, judging 14), the steps timed one by
+one; 171 s as a whole, with features cached, while other work had the cores too.
 """
 
 from dataclasses import asdict, dataclass
