@@ -69,7 +69,8 @@ def _run(argv: list[str]) -> int:
     except KerastlError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return entry.run(recipe.main, recipe.Config, argv[1:], prog=f"kerastl run {argv[0]}")
+    show = getattr(recipe, "show", None)  # a recipe whose record is of another kind says how it is printed
+    return entry.run(recipe.main, recipe.Config, argv[1:], show, prog=f"kerastl run {argv[0]}")
 
 
 if __name__ == "__main__":

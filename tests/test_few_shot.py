@@ -1,0 +1,292 @@
+"""Few-shot learning: episodes, the division of the classes, methods on made-up clouds, the recipe as a whole."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import draw_folder
+from numpy.typing import NDArray
+from tiny import made_examples, made_features
+
+from kerastl.cli import main
+from kerastl.errors import DataError, OptionError
+from kerastl.training import few_shot, meta
+from kerastl.training.episodes import Pool, Task, by_folder, divide_classes, few_shot_task, interval, sample
+
+TASK = Task(4, (1, 5), 5)
+DIM = 24
+
+
+def noisy_clouds(classes: int, seed: int, per_class: int = 25) -> Pool:
+    """Classes that differ in 5 directions of 24, the same for every seed; the other 19 are louder, and say nothing."""
+    generator = np.random.default_rng(seed)
+    turned = np.linalg.qr(np.random.default_rng(99).normal(size=(DIM, DIM)))[0]
+    centres = np.zeros((classes, DIM))
+    centres[:, :5] = 2 * generator.normal(size=(classes, 5))
+    y = np.repeat(np.arange(classes), per_class)
+    x = centres[y] + generator.normal(size=(len(y), DIM)) * np.where(np.arange(DIM) < 5, 1.0, 2.5)
+    rows = tuple(np.flatnonzero(y == c) for c in range(classes))
+    return Pool(tuple(f"class {c}" for c in range(classes)), (x @ turned).astype(np.float32), rows, np.arange(len(y)))
+
+
+@pytest.fixture(scope="module")
+def base() -> Pool:
+    return noisy_clouds(10, seed=1)
+
+
+@pytest.fixture(scope="module")
+def novel() -> Pool:
+    return noisy_clouds(6, seed=2)
+
+
+@pytest.fixture(scope="module")
+def learned(base: Pool) -> dict[str, list[meta.Learned]]:
+    return {approach.name: approach.learn(base, TASK, 0) for approach in meta.APPROACHES}
+
+
+def quick(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Fewer steps to learn; fewer settings, folds and episodes to choose by."""
+    monkeypatch.setattr(meta, "STEPS", (0, steps))
+    monkeypatch.setattr(meta, "STRENGTHS", (1.0, 100.0))
+    monkeypatch.setattr(few_shot, "CHOOSING", 8)
+    monkeypatch.setattr(few_shot, "FOLDS", 2)
+
+
+def reached(one: meta.Learned, novel: Pool, shot: int = 5) -> NDArray[np.float64]:
+    drawn = sample(novel, 100, way=4, shot=shot, queries=5, seed=0)
+    return few_shot.accuracies(one.method, novel, drawn)
+
+
+def test_episodes_are_of_their_classes_and_support_and_queries_are_disjoint(novel: Pool) -> None:
+    drawn = sample(novel, 200, way=4, shot=5, queries=5, seed=3)
+    class_of = np.arange(len(novel.x)) // 25
+    for classes, support, query in zip(drawn.classes, drawn.support, drawn.query, strict=True):
+        assert len(set(classes)) == 4 and not set(support.ravel()) & set(query.ravel())
+        assert len(set(support.ravel())) == support.size == 20 and len(set(query.ravel())) == 20
+        assert (class_of[support] == classes[:, None]).all() and (class_of[query] == classes[:, None]).all()
+    assert set(drawn.classes.ravel()) == set(range(6)) and len(set(drawn.support.ravel())) == 150  # all take part
+
+
+def test_episodes_follow_from_the_seed_alone(novel: Pool) -> None:
+    one, same, other = (sample(novel, 20, way=3, shot=1, queries=2, seed=seed) for seed in (1, 1, 2))
+    assert (one.support == same.support).all() and (one.query == same.query).all()
+    assert not (one.support == other.support).all()
+
+
+def test_groups_lie_on_one_side_of_an_episode_also_across_classes(novel: Pool) -> None:
+    photographers = replace(novel, groups=np.arange(len(novel.x)) % 9)  # each has rows of every class
+    drawn = sample(photographers, 50, way=4, shot=3, queries=4, seed=0)
+    for support, query in zip(drawn.support, drawn.query, strict=True):
+        assert not set(photographers.groups[support.ravel()]) & set(photographers.groups[query.ravel()])
+    with pytest.raises(DataError, match="keeps every group on one side"):
+        sample(photographers, 1, way=4, shot=6, queries=4, seed=0)
+
+
+def test_the_interval_is_right_on_known_numbers() -> None:
+    mean, low, high = interval(np.array([0.2, 0.4, 0.6, 0.8]))
+    assert mean == pytest.approx(0.5)  # the deviation is 0.258199, a standard error 0.129099
+    assert (low, high) == pytest.approx((0.5 - 0.253035, 0.5 + 0.253035), abs=1e-5)
+    assert interval(np.ones(9)) == (1.0, 1.0, 1.0)
+    assert interval(np.array([0.0, 1.0]))[1:] == (0.0, 1.0)  # no share is below 0 or above 1
+
+
+def many_classes(tmp_path: Path, classes: int, **more: Any) -> tuple[Any, NDArray[np.float32]]:
+    y = np.repeat(np.arange(classes), 12)
+    x = np.random.default_rng(0).normal(size=(len(y), 8)).astype(np.float32)
+    return made_features(tmp_path, x, made_examples(y, **more)), x
+
+
+def test_the_division_follows_from_the_names_and_no_row_is_on_both_sides(tmp_path: Path) -> None:
+    features, x = many_classes(tmp_path, 12)
+    division = divide_classes(features, TASK)
+    names = {*division.base.classes, *division.novel.classes}
+    assert len(division.base.classes) == len(division.novel.classes) == 6 and len(names) == 12
+    assert division.novel.classes != tuple(sorted(names))[:6]  # by hash, not by alphabet
+    for pool in (division.base, division.novel):
+        for name, rows in zip(pool.classes, pool.rows, strict=True):
+            assert (pool.x[rows] == x[12 * int(name.split()[1]):][:12]).all()
+    turned = replace(features.examples, classes=features.examples.classes[::-1])
+    assert set(divide_classes(replace(features, examples=turned), TASK).novel.classes) == set(division.novel.classes)
+
+
+def test_base_rows_that_are_a_novel_class_s_too_are_not_learnt_from(tmp_path: Path) -> None:
+    features, x = many_classes(tmp_path, 12)
+    division = divide_classes(features, TASK)
+    a, b = (12 * int(pool.classes[0].split()[1]) for pool in (division.base, division.novel))
+    ids = list(features.examples.ids)
+    ids[a] = ids[b]
+    copied = replace(features.examples, ids=tuple(ids), groups=tuple(ids))
+    without = divide_classes(replace(features, examples=copied), TASK)
+    assert len(without.base.x) == len(division.base.x) - 1 and len(without.novel.x) == len(division.novel.x)
+    assert not (without.base.x == x[b]).all(axis=1).any()
+
+
+@pytest.mark.parametrize(("classes", "task", "got"), [
+    (8, TASK, "4 base and 4 novel classes of 10 rows or more"),  # 5 are needed to learn from
+    (12, Task(4, (10,), 5), "0 base and 0 novel classes of 15 rows or more"),
+    (6, Task(2, (1,), 5), "3 base and 3 novel"),
+])
+def test_too_few_classes_are_one_error(tmp_path: Path, classes: int, task: Task, got: str) -> None:
+    features, _ = many_classes(tmp_path, classes)
+    with pytest.raises(DataError, match=got) as error:
+        divide_classes(features, task)
+    assert f"{task.way} that judge" in error.value.wanted and "--way" in error.value.do
+
+
+def test_rows_with_several_labels_are_refused(tmp_path: Path) -> None:
+    hot = np.eye(8, dtype=np.int64)[np.arange(96) % 8]
+    features = made_features(tmp_path, np.zeros((96, 4)), made_examples(hot))
+    with pytest.raises(DataError, match="several labels"):
+        divide_classes(features, TASK)
+
+
+def test_wrong_flags_are_named_all_at_once() -> None:
+    assert few_shot_task(5, "10, 1,5", 5, 200, 0) == Task(5, (1, 5, 10), 5)
+    with pytest.raises(OptionError) as error:
+        few_shot_task(1, "1,x", 0, 199, -1)
+    assert all(flag in str(error.value) for flag in ("--way 1", "--shots 1,x", "--queries 0", "--episodes 199",
+                                                     "--seed -1"))
+    with pytest.raises(OptionError, match="--shots 0"):
+        few_shot_task(5, "0,1", 5, 200, 0)
+
+
+@pytest.mark.parametrize("name", [approach.name for approach in meta.APPROACHES])
+@pytest.mark.parametrize("shot", [1, 5])
+def test_each_method_beats_chance(name: str, shot: int, learned: dict[str, list[meta.Learned]], novel: Pool) -> None:
+    for one in learned[name]:
+        assert interval(reached(one, novel, shot))[1] > 0.25, one.setting
+
+
+def test_two_classes_are_told_apart_the_right_way_round(learned: dict[str, list[meta.Learned]]) -> None:
+    far = np.array([-3.0, 3.0])[:, None, None] + np.random.default_rng(0).normal(size=(2, 3, DIM)) / 10
+    far = far[None].astype(np.float32)
+    for name in ("prototypes", "logistic"):  # with two classes scikit-learn has one row of weights
+        for one in learned[name]:
+            assert one.method(far)(far[:, :, 0]).argmax(axis=-1).tolist() == [[0, 1]]
+
+
+def test_a_learned_metric_drops_what_base_classes_show_to_be_noise(learned: dict[str, list[meta.Learned]],
+                                                                   novel: Pool) -> None:
+    best = max(float(reached(one, novel).mean()) for one in learned["prototypes"])
+    gain = reached(learned["metric"][-1], novel) - best
+    assert interval(gain)[0] > 0.08 and (gain > 0).mean() > 0.6
+
+
+def test_a_learned_initialisation_beats_the_one_it_began_with(learned: dict[str, list[meta.Learned]],
+                                                              novel: Pool) -> None:
+    begun, *_, ended = learned["proto_maml"]
+    assert begun.setting == "0 steps"
+    difference = reached(ended, novel) - reached(begun, novel)
+    assert difference.mean() > 0.1
+
+
+def test_the_head_adapts_down_the_loss_of_its_support(novel: Pool) -> None:
+    drawn = sample(novel, 20, way=4, shot=5, queries=5, seed=0)
+    support = np.asarray(meta._unit(novel.x[drawn.support]))
+    rows, truth = support.reshape(20, 20, DIM), np.repeat(np.arange(4), 5)
+    losses = []
+    for rate in (0.0, 0.1):
+        kernel, offset = (np.asarray(part) for part in meta._adapted(support, rate))
+        logits = rows @ kernel.transpose(0, 2, 1) + offset
+        p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        losses.append(-np.log(p[:, np.arange(20), truth]).mean(axis=1))
+    assert (losses[1] < losses[0]).all()
+    assert np.allclose(np.asarray(meta._adapted(support, 0.0)[0]), 2 * support.mean(axis=2))  # the prototypes
+
+
+def test_the_order_of_an_episode_s_classes_does_not_matter(learned: dict[str, list[meta.Learned]], novel: Pool
+                                                           ) -> None:
+    drawn = sample(novel, 5, way=4, shot=5, queries=5, seed=0)
+    support, rows, order = novel.x[drawn.support], novel.x[drawn.query][:, :, 0], [2, 0, 3, 1]
+    for name, candidates in learned.items():
+        one = candidates[-1].method
+        assert np.allclose(one(support)(rows)[..., order], one(support[:, order])(rows), atol=1e-2), name
+
+
+@pytest.mark.slow
+def test_novel_classes_teach_and_choose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, 10)
+    y = np.repeat(np.arange(12), 12)
+    x = np.random.default_rng(0).normal(size=(len(y), 8)).astype(np.float32) + y[:, None] % 5
+    features = made_features(tmp_path / "whole", x, made_examples(y))
+    novel = {int(name.split()[1]) for name in divide_classes(features, TASK).novel.classes}
+    broken = np.where(np.isin(y, list(novel))[:, None], np.float32(np.nan), x)
+    division = divide_classes(made_features(tmp_path / "broken", broken, made_examples(y)), TASK)
+    assert np.isnan(division.novel.x).all()
+    one, other = (few_shot.learn_few_shot(pool, TASK) for pool in (divide_classes(features, TASK).base, division.base))
+    for a, b in zip(one, other, strict=True):
+        for shot in TASK.shots:
+            assert a.by_shot[shot].setting == b.by_shot[shot].setting
+            for left, right in zip(a.by_shot[shot].weights, b.by_shot[shot].weights, strict=True):
+                assert np.array_equal(left, right)
+    assert [len(one.learn(division.base, TASK, 0)[-1].weights) for one in meta.APPROACHES] == [1, 0, 2, 5]
+
+
+def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_from(base: Pool) -> None:
+    seen: list[tuple[set[str], set[float]]] = []
+
+    def method_of(taught: Pool, right: bool) -> meta.Method:
+        def method(support: Any) -> meta.Classify:
+            seen.append((set(taught.classes), set(support[..., 0].ravel().tolist())))
+            return lambda rows: np.eye(4)[np.arange(rows.shape[1]) // 5 if right else (
+                np.zeros(rows.shape[1], int))][None].repeat(len(rows), axis=0)
+        return method
+
+    def learn(pool: Pool, task: Task, seed: int) -> list[meta.Learned]:
+        return [meta.Learned("wrong", (), method_of(pool, False)), meta.Learned("right", (), method_of(pool, True))]
+
+    chosen = few_shot._learn(meta.Approach("made up", "", learn), base, TASK, 0)
+    assert {one.setting for one in chosen.by_shot.values()} == {"right"}
+    class_of = {float(value): f"class {i // 25}" for i, value in enumerate(base.x[:, 0])}
+    for taught, used in seen:
+        assert not taught & {class_of[value] for value in used}
+    assert len({frozenset(taught) for taught, _ in seen}) == 3
+
+
+def figure(name: str, right: NDArray[np.float64]) -> few_shot.Figure:
+    return few_shot.Figure(name, 1, "", float(right.mean()), (0, 1), right)
+
+
+def test_the_simplest_method_within_the_noise_is_named() -> None:
+    generator = np.random.default_rng(0)
+    hard = generator.uniform(0.3, 0.7, 200)  # episodes differ far more than methods do, so pairs must be compared
+    plain, noisy, ahead = hard, hard + generator.normal(0.001, 0.05, 200), hard + generator.normal(0.02, 0.05, 200)
+    assert few_shot.simplest_of_best([figure("plain", plain), figure("noisy", noisy)]) == {1: "plain"}
+    assert few_shot.simplest_of_best([figure("plain", plain), figure("ahead", ahead)]) == {1: "ahead"}
+    assert few_shot.simplest_of_best([figure("ahead", ahead), figure("plain", plain)]) == {1: "ahead"}
+
+
+def test_a_picture_s_class_may_be_its_deepest_folder() -> None:
+    examples = replace(made_examples(np.array([0, 0, 1])), origins=("a/b/1.png", "a/2.png", "c/b/3.png"))
+    deep = by_folder(examples)
+    assert [deep.label_of(row) for row in range(3)] == ["a/b", "a", "c/b"]
+
+
+@pytest.mark.slow
+def test_the_recipe_runs_whole(shell: Callable[..., tuple[int, str, str]], tmp_path: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, 20)
+    shades = {f"c{i}": (40 + 90 * (i % 3), 40 + 90 * (i // 3 % 3), 40 + 150 * (i // 6)) for i in range(9)}
+    data = draw_folder(tmp_path / "data", 7, shades)
+    words = ["run", "few_shot_images", "--data", data, "--name", "few", "--out", tmp_path / "out", "--backbone",
+             "tiny_net", "--weights", "none", "--way", 3, "--shots", "1,3", "--queries", 3, "--episodes", 200]
+    code, out, err = shell(*words)
+    assert code == 0, err
+    assert "RANDOM WEIGHTS" in out and "4 novel classes" in out and "chance is 0.333" in out
+    run = json.loads((tmp_path / "out/few/few_shot.json").read_text())
+    assert (tmp_path / "out/few/few_shot.md").read_text() == out
+    assert len(run["base_classes"]) == 5 and not set(run["base_classes"]) & set(run["novel_classes"])
+    assert {(one["method"], one["shot"]) for one in run["results"]} == {
+        (approach.name, shot) for approach in meta.APPROACHES for shot in (1, 3)}
+    for one in run["results"]:
+        low, high = one["accuracy_ci95"]
+        assert 0.5 < low <= one["accuracy"] <= high  # colours are easy, on random features too
+        assert f"{one['accuracy']:.3f} ({low:.3f} to {high:.3f})" in out
+    code, out, _ = shell(*words, "--json")
+    again = json.loads(out)
+    assert code == 0 and again["results"] == run["results"]  # the same to the bit
+    assert main([*map(str, words), "--way", "5"]) == 2  # 4 novel classes
