@@ -1,6 +1,6 @@
 """What is commonly wrong in a transfer-learning model, found and named: `kerastl doctor`.
 
-Each check is a function of real objects (networks, numbers) that gives one Finding, and leaves the objects as they were.
+Each check is a function of real objects (networks, numbers) that gives one Finding, and leaves them as they were.
 """
 
 from dataclasses import dataclass

@@ -54,6 +54,7 @@ def fresh_copy(head: Any) -> Any:
     """The same layers with new weights, all of them trainable."""
     keras.utils.set_random_seed(0)
     copy = keras.models.clone_model(head)
+    copy.trainable = False  # first: told True while it is True, Keras passes nothing on to the layers in it
     copy.trainable = True
     return copy
 
@@ -73,7 +74,8 @@ def batch_norm(backbone: Any, step: Step) -> Finding:
     if live:
         return Finding(BATCH_NORM, False, f"{len(live)} layers would learn new statistics: {some(sorted(live))}",
                        "freeze them: kerastl.splice does, or layer.trainable = False")
-    return Finding(BATCH_NORM, True, f"{len(norms)} layers, all in inference mode" if norms else "the backbone has none")
+    word = f"{len(norms)} layers, all in inference mode" if norms else "the backbone has none"
+    return Finding(BATCH_NORM, True, word)
 
 
 def frozen(backbone: Any, step: Step) -> Finding:

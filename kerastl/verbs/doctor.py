@@ -35,7 +35,7 @@ class DoctorConfig:
 
 
 @dataclass(frozen=True)
-class _Patient:
+class Patient:
     """model: spliced. examples: up to 200 rows, or why there are none. fingerprint: of the backbone's own tokenizer,
     where that is known. trained: whether the head is."""
 
@@ -76,11 +76,11 @@ def show_doctor(result: dict[str, Any]) -> str:
     """A line a finding, and the verdict."""
     rows = [("check", "", "finding", "do")]
     rows += [(one["name"], VERDICT[one["ok"]], one["word"], one["do"]) for one in result["findings"]]
-    wrong = result["wrong"]
-    return f"{table(rows)}\n\n{result['patient']}: " + (f"wrong: {', '.join(wrong)}" if wrong else "nothing wrong found")
+    verdict = f"wrong: {', '.join(result['wrong'])}" if result["wrong"] else "nothing wrong found"
+    return f"{table(rows)}\n\n{result['patient']}: {verdict}"
 
 
-def examine(patient: _Patient) -> list[Finding]:
+def examine(patient: Patient) -> list[Finding]:
     """All checks of one patient, in the order of the data's way through it."""
     from kerastl.doctor import answers, network
     from kerastl.doctor.entrance import RANGE, TOKENS, input_range, input_tokens
@@ -105,7 +105,7 @@ def examine(patient: _Patient) -> list[Finding]:
             network.steady(patient.model, values), network.precision(patient.model), *last]
 
 
-def _rows(patient: _Patient) -> _Rows:
+def _rows(patient: Patient) -> _Rows:
     """The rows that decode. Raises DataError when there are none."""
     from kerastl.inputs import floats
     from kerastl.model import parts_of
@@ -128,7 +128,7 @@ def _rows(patient: _Patient) -> _Rows:
                  whole.one_hot(), whole.classes)
 
 
-def _drawn(patient: _Patient) -> NDArray[Any]:
+def _drawn(patient: Patient) -> NDArray[Any]:
     """Values where there are no data: noise, for checks that any input serves."""
     generator = np.random.default_rng(0)
     if patient.source.kind == "text":
@@ -138,7 +138,7 @@ def _drawn(patient: _Patient) -> NDArray[Any]:
     return generator.integers(0, 256, (BATCH, size, size, 3)).astype(np.uint8)
 
 
-def _of_model(config: DoctorConfig) -> _Patient:
+def _of_model(config: DoctorConfig) -> Patient:
     from kerastl.export.bundle import find_version, read_json
     from kerastl.export.restore import as_the_model_knows, keras_model
     from kerastl.inputs import restored
@@ -158,7 +158,7 @@ def _of_model(config: DoctorConfig) -> _Patient:
             raise
         examples = f"no data ({error.got}); give --data"
     fingerprint = _fingerprint(run) if run["kind"] == "text" else None
-    return _Patient(keras_model(folder, run["kind"]), restored(run, folder), examples, run["multi_label"], True,
+    return Patient(keras_model(folder, run["kind"]), restored(run, folder), examples, run["multi_label"], True,
                     fingerprint)
 
 
@@ -173,7 +173,7 @@ def _fingerprint(run: dict[str, Any]) -> str | None:
     return str(backbone.input.tokenizer.fingerprint) if backbone.weights_hash == run["weights_hash"] else None
 
 
-def _of_recipe(config: DoctorConfig) -> _Patient:
+def _of_recipe(config: DoctorConfig) -> Patient:
     """Of what a recipe builds: its backbone, frozen, and a new head."""
     from kerastl import backbones
     from kerastl.features.lengths import fit_length
@@ -195,7 +195,7 @@ def _of_recipe(config: DoctorConfig) -> _Patient:
         backbone = fit_length(backbone, examples, own.get("max_length"), own.get("long", "head"))
     head = head_of(config.head or own["head"]).build(backbone.dim, len(examples.classes))
     tokenizer = getattr(backbone.input, "tokenizer", None)
-    return _Patient(splice(backbone, head), backbone.input, examples, examples.multi_label, False,
+    return Patient(splice(backbone, head), backbone.input, examples, examples.multi_label, False,
                     tokenizer.fingerprint if tokenizer else None)
 
 
