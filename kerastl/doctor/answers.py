@@ -71,8 +71,8 @@ class _State:
 
 def learns(head: Any, features: NDArray[np.float32], targets: NDArray[np.float32], *, several: bool = False,
            rate: float = RATE) -> Finding:
-    """Whether a fresh copy of a head learns 32 examples by heart: in 1,000 steps its loss falls to half and it puts more
-    rows right. features: [n, dim]; targets: [n, outputs] of 0 and 1; several: labels a row. rate: of AdamW.
+    """Whether a fresh copy of a head learns 32 examples by heart: in 1,000 steps its loss falls to half and it puts
+    more rows right. features: [n, dim]; targets: [n, outputs] of 0 and 1; several: labels a row. rate: of AdamW.
 
     A head of one layer gets centred and scaled features, as where it is trained.
     """
