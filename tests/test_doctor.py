@@ -322,6 +322,7 @@ def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path,
         assert code == 2 and why in err, err
 
 
+@pytest.mark.slow
 def test_a_sound_text_model_passes(shell: Shell, tmp_path: Path) -> None:
     from test_text_models import made_texts, write_table
 
