@@ -11,6 +11,7 @@ VERBS = {  # verb: its module in kerastl.verbs, and a line of help
     "features": ("use", "write a backbone's features of a source to a file"),
     "export": ("ship", "write a new version of a model with other TFLite files"),
     "verify": ("ship", "prove an exported model whole, and its formats equal, again"),
+    "doctor": ("doctor", "find and name what is commonly wrong in a model, or in what a recipe builds"),
     "backbones": ("listing", "list the backbones: size, input, licence, where weights come from"),
     "heads": ("listing", "list the heads"),
     "recipes": ("listing", "list the recipes, or copy one here to change it"),

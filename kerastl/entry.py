@@ -100,7 +100,7 @@ def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Call
         if breaches:
             print(f"error: {', '.join(breaches)} broke the bound of the parity gate and was not written",
                   file=sys.stderr)
-        return 1 if breaches else 0
+        return 1 if breaches or result.get("wrong") else 0
     except KerastlError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

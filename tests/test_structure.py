@@ -19,7 +19,7 @@ FLOORS = (
     ("kerastl.backbones", "kerastl.heads"),
     ("kerastl.features", "kerastl.model"),
     ("kerastl.training", "kerastl.evaluation"),
-    ("kerastl.export",),
+    ("kerastl.export", "kerastl.doctor"),
     ("kerastl.entry", "kerastl.report"),
     ("recipes",),
     ("kerastl.verbs",),
