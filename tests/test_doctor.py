@@ -79,7 +79,7 @@ def test_it_cannot_tell_a_range_without_statistics_or_contrast(real: Any) -> Non
 def spliced() -> tuple[Any, Any]:
     """A sound model on the tiny backbone, and the backbone."""
     backbone = tiny_backbone()
-    return splice(backbone, LINEAR(backbone.dim, 3)), backbone
+    return splice(backbone, LINEAR(backbone.shape, 3)), backbone
 
 
 def step_of(model: Any) -> Any:
@@ -119,7 +119,7 @@ def with_layer(layer: Any, head: Any = None) -> Any:
     """A sound model but for one layer on its backbone's features."""
     backbone = tiny_backbone()
     odd = keras.Model(backbone.model.input, layer(backbone.model.output), name="odd")
-    return splice(replace(backbone, model=odd), head or LINEAR(backbone.dim, 3))
+    return splice(replace(backbone, model=odd), head or LINEAR(backbone.shape, 3))
 
 
 def test_statistics_that_move_though_frozen_are_found_by_the_step() -> None:
@@ -158,7 +158,7 @@ def test_what_acts_at_random_outside_training_is_named(rows: bool) -> None:
 
 def test_what_acts_in_training_only_is_sound() -> None:
     assert steady(with_layer(LAYERS.GaussianNoise(0.5)), NOISE).ok
-    assert steady(splice(tiny_backbone(), head_of("mlp").build(24, 3)), NOISE).ok
+    assert steady(splice(tiny_backbone(), head_of("mlp").build((24,), 3)), NOISE).ok
 
 
 def half_heads() -> dict[str, Any]:
@@ -221,15 +221,15 @@ def rows(n: int = 40) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "shallow"])
 def test_a_sound_head_learns_and_stays_as_it_is(head: str) -> None:
-    model = head_of(head).build(24, 3)
+    model = head_of(head).build((24,), 3)
     before = [weight.tobytes() for weight in model.get_weights()]
     assert learns(model, *rows()).ok
-    assert learns(LINEAR(24, 3), 1e-5 * rows()[0], rows()[1]).ok  # of one layer, at any scale
+    assert learns(LINEAR((24,), 3), 1e-5 * rows()[0], rows()[1]).ok  # of one layer, at any scale
     assert [weight.tobytes() for weight in model.get_weights()] == before
 
 
 def test_a_frozen_head_is_thawed_in_its_copy_alone() -> None:
-    head = head_of("mlp").build(24, 3)
+    head = head_of("mlp").build((24,), 3)
     for layer in head.layers:
         layer.trainable = False
     assert learns(head, *rows()).ok and step_of(splice(tiny_backbone(), head)).head_moved
@@ -241,10 +241,11 @@ def test_a_head_that_does_not_learn_is_told_why() -> None:
     dead = keras.Sequential([keras.Input((24,)), LAYERS.Dense(
         8, activation="relu", bias_initializer=keras.initializers.Constant(-1e4), name="hidden"), LAYERS.Dense(3)])
     for head, features, targets, rate, why in (
-            (LINEAR(24, 3), x, y, 1e-7, "too slowly"), (head_of("shallow").build(24, 3), x, y, 1e4, "rate is too high"),
-            (dead, x, y, 1e-3, "no unit of hidden"), (LINEAR(24, 3), np.ones_like(x), y, 1e-3, "are equal"),
-            (LINEAR(24, 3), x, np.eye(3, dtype=np.float32)[np.zeros(40, int)], 1e-3, "the same label"),
-            (LINEAR(24, 3), x * np.float32("nan"), y, 1e-3, "not finite")):
+            (LINEAR((24,), 3), x, y, 1e-7, "too slowly"),
+            (head_of("shallow").build((24,), 3), x, y, 1e4, "rate is too high"),
+            (dead, x, y, 1e-3, "no unit of hidden"), (LINEAR((24,), 3), np.ones_like(x), y, 1e-3, "are equal"),
+            (LINEAR((24,), 3), x, np.eye(3, dtype=np.float32)[np.zeros(40, int)], 1e-3, "the same label"),
+            (LINEAR((24,), 3), x * np.float32("nan"), y, 1e-3, "not finite")):
         found = learns(head, features, targets, rate=rate)
         assert found.ok is False and why in found.word, found
 

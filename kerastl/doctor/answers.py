@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerastl.doctor import Finding, not_looked_at, some
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
-from kerastl.training.gradient import RATE
+from kerastl.heads import TRAINING
 from kerastl.training.linear import scale_of
 
 LABELS, LEARNS = "labels", "head learns"
@@ -70,7 +70,7 @@ class _State:
 
 
 def learns(head: Any, features: NDArray[np.float32], targets: NDArray[np.float32], *, several: bool = False,
-           rate: float = RATE) -> Finding:
+           rate: float = float(TRAINING["rate"].default)) -> Finding:
     """Whether a fresh copy of a head learns 32 examples by heart: in 1,000 steps its loss falls to half and it puts
     more rows right. features: [n, dim]; targets: [n, outputs] of 0 and 1; several: labels a row. rate: of AdamW.
 

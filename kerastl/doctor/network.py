@@ -13,8 +13,8 @@ from kerastl.doctor import Finding, some
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.inputs import floats
 from kerastl.model import parts_of
-from kerastl.training.gradient import RATE
 
+RATE = 1e-3  # a usual one: it only has to move the weights that train
 BATCH_NORM, FROZEN, INFERENCE, PRECISION = "batch norm", "frozen weights", "inference", "half precision"
 HALF = ("float16", "bfloat16")
 SAME = 1e-4  # of outputs, to their size: sums of a batch's rows may be taken in another order

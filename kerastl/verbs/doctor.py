@@ -114,9 +114,10 @@ def _rows(patient: Patient) -> _Rows:
     assert not isinstance(examples, str)
     backbone, head = parts_of(patient.model)
     refused: dict[int, str] = {}
-    features = np.zeros((len(examples), backbone.output_shape[-1]), np.float32)
+    features = np.zeros((len(examples), *_row_shape(backbone, patient.source)), np.float32)
     for batch in patient.source.batches(examples.items, BATCH, refused):
-        features[batch.places] = batch.merged(np.asarray(backbone(floats(batch.values), training=False), np.float32))
+        rows = batch.merged(np.asarray(backbone(floats(batch.values), training=False), np.float32))
+        features[batch.places, :rows.shape[1]] = rows  # token states of a short batch are fewer
     kept = [row for row in range(len(examples)) if row not in refused]
     if not kept:
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
@@ -126,6 +127,11 @@ def _rows(patient: Patient) -> _Rows:
                                                  in_order=True)).values
     return _Rows(first, features[kept], np.asarray(head(features[kept], training=False), np.float32), whole.targets,
                  whole.one_hot(), whole.classes)
+
+
+def _row_shape(backbone: Any, source: Any) -> tuple[int, ...]:
+    """Of one row's features, token states as long as they can be."""
+    return tuple(source.max_length if size is None else size for size in backbone.output_shape[1:])
 
 
 def _drawn(patient: Patient) -> NDArray[Any]:
@@ -167,7 +173,7 @@ def _fingerprint(run: dict[str, Any]) -> str | None:
     from kerastl import backbones
 
     try:
-        backbone: Any = backbones.load(run["backbone"], run["weights"], pooling=run["config"].get("pooling") or "mean")
+        backbone: Any = backbones.load(run["backbone"], run["weights"], tap=run["tap"], pooling=run["pooling"])
     except KerastlError:
         return None  # the finding says that there was nothing to compare with
     return str(backbone.input.tokenizer.fingerprint) if backbone.weights_hash == run["weights_hash"] else None
@@ -178,7 +184,7 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     from kerastl import backbones
     from kerastl.features.lengths import fit_length
     from kerastl.heads import head_of
-    from kerastl.model import splice
+    from kerastl.model import pooling_for, splice
 
     if config.data is None:
         raise OptionError(f"{config.patient} without data", "--data SOURCE, as for training", "give it")
@@ -187,13 +193,14 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     if not {"backbone", "head"} <= own.keys():
         raise OptionError(f"{config.patient} says no backbone and head", "a Config with a default of both",
                           "start from one of ours: kerastl recipes --copy NAME")
+    asked = config.head or own["head"]
     backbone = backbones.load(config.backbone or own["backbone"], config.weights or own.get("weights"),
-                              pooling=own.get("pooling", "mean"))
+                              tap=own.get("tap", "top"), pooling=pooling_for(asked, own.get("pooling", "mean")))
     kind = backbone.spec.kind
     examples = _few(_read(config, kind, config.data, own))
     if kind == "text":
         backbone = fit_length(backbone, examples, own.get("max_length"), own.get("long", "head"))
-    head = head_of(config.head or own["head"]).build(backbone.dim, len(examples.classes))
+    head = head_of(asked).made(backbone.shape, len(examples.classes))
     tokenizer = getattr(backbone.input, "tokenizer", None)
     return Patient(splice(backbone, head), backbone.input, examples, examples.multi_label, False,
                     tokenizer.fingerprint if tokenizer else None)
