@@ -1,4 +1,4 @@
-"""A multilayer perceptron with one hidden layer, on features normalised row by row; of a fused backbone, part by part."""
+"""A multilayer perceptron with one hidden layer, on features normalised row by row; of a fused one, part by part."""
 
 from typing import Any
 

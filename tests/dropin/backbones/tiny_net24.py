@@ -1,6 +1,6 @@
 """A second backbone that is dropped in as one file, of another size and depth: three blocks, 24 x 24 pictures."""
 
-from kerastl.backbones import Network, Spec, Wanted, pooled
+from kerastl.backbones import Network, Spec, Wanted, fill, pooled
 
 
 def build(wanted: Wanted) -> Network:
@@ -14,7 +14,10 @@ def build(wanted: Wanted) -> Network:
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
         x = layers.BatchNormalization(name=f"block{i}_bn")(x)
         x = layers.ReLU(6.0, name=f"block{i}_out")(x)
-    return Network(keras.Model(images, pooled(x, wanted), name="tiny_net24"))
+    model = keras.Model(images, pooled(x, wanted), name="tiny_net24")
+    if wanted.weights != "none":
+        fill(model, wanted.weights, "a weights file that Keras saved of this network")
+    return Network(model)
 
 
 SPEC = Spec(name="tiny_net24", summary="a test's own, smaller", size=24, dim=20, parameters=3_448, weights=(),
