@@ -1,6 +1,7 @@
 """The parts of a fused backbone, each normalised and projected to one width, weighed by a gate that looks at all of
 them (Arevalo et al. 2017, "Gated Multimodal Units", https://arxiv.org/abs/1702.01992; here with one share a part, where
-they have one a unit, so that it can be read off how much each part counts). Of a single backbone the share is 1."""
+they have one a unit, so that it can be read off how much each part counts). A single backbone's one part is
+taken whole."""
 
 from typing import Any
 
@@ -17,6 +18,8 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, dropout: float = DROPO
 
     features = keras.Input(shape, name="features")
     rows = _parts.alike(features, parts, width, dropout)  # [batch, parts, width]
+    if rows.shape[1] == 1:
+        return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(rows[:, 0]), name="gated")
     all_of_them = layers.Flatten(name="all")(rows)
     scores = layers.Dense(rows.shape[1], kernel_initializer="zeros", dtype="float32", name="scores")(all_of_them)
     shares = layers.Softmax(dtype="float32", name="shares")(scores)  # [batch, parts], equal before training
