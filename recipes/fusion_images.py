@@ -2,8 +2,13 @@
 
 python recipes/fusion_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
-Measured: not measured yet.
-Time: not measured yet.
+--weights, one for each: bundled,imagenet; without ResNet50's file and a network, bundled,none, whose second is random.
+--head: any takes the long row (linear: concatenation); gated and averaged bring both parts to one width first.
+Measured: only with a random ResNet50 (--weights bundled,none), which shows that fusing works, not that it helps: on 705
+stamps of 8 classes, 5-fold cross-validation, seed 0: linear 0.881 (95% 0.855 to 0.903), averaged 0.861 (0.833 to
+0.885), gated 0.850 (0.821 to 0.874); efficientnet_lite0 alone, linear, 0.877 (0.850 to 0.899). The second network's
+gain of 3 pictures is within chance. Two trained networks: not measured.
+Time: not measured on a machine of its own.
 """
 
 from dataclasses import asdict, dataclass

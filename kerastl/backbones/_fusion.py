@@ -3,7 +3,9 @@
 The picture comes at the largest of their sizes. For a smaller network it is shrunk inside the graph, so alike in
 training, Keras, SavedModel and TFLite: bilinear where the sides differ by less than 2 times; else bilinear to the
 next multiple below and then the mean of whole squares of pixels, so that every pixel counts. TensorFlow's `area` and
-antialiased resizing have no TFLite operation.
+antialiased resizing have no TFLite operation. Nor are they better here, where the decoder has averaged already: of 59
+stamps decoded to 299, then shrunk to 224, EfficientNet-Lite0's features had a mean cosine to those of stamps decoded to
+224 of 0.997 (area 0.996, antialiased 0.994); from 448, 0.998 with the mean of squares.
 """
 
 import itertools
