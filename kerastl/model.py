@@ -1,5 +1,6 @@
 """Splicing backbone and head into one model, freezing it, and BatchNorm: all of it is here and nowhere else."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,11 +90,22 @@ def unfreeze(backbone: Backbone, n: int) -> list[str]:
 
 def blocks(backbone: Backbone) -> list[list[Any]]:
     """The backbone's layers that have weights, in blocks from input to output. Layers whose names begin with the same
-    match of the spec's pattern are one block; a layer without a match goes with the block before it."""
-    pattern = re.compile(backbone.spec.blocks)
+    match of the spec's pattern are one block; a layer without a match goes with the block before it.
+
+    Of a fused backbone, the last blocks of its parts are one block, so are those before them, and so on: what is
+    unfrozen, or learns slower, lies equally deep in each."""
+    if not backbone.spec.parts:
+        return _blocks(backbone.model, backbone.spec.blocks)
+    networks = [layer for layer in backbone.model.layers if hasattr(layer, "layers")]
+    each = [_blocks(network, spec.blocks)[::-1] for network, spec in zip(networks, backbone.spec.parts, strict=True)]
+    return [list(itertools.chain(*level)) for level in itertools.zip_longest(*each, fillvalue=[])][::-1]
+
+
+def _blocks(network: Any, names: str) -> list[list[Any]]:
+    pattern = re.compile(names)
     found: list[list[Any]] = [[]]
     current = ""
-    for layer in leaves(backbone.model):
+    for layer in leaves(network):
         match = pattern.match(layer.name)
         if match and match.group() != current:
             current = match.group()

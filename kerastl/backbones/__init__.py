@@ -73,6 +73,7 @@ class Network:
     model: Any
     tokenizer: Any = None
     limit: int = 0  # the most tokens it can take, where that is not the spec's size
+    parts: tuple[int, ...] = ()  # of a fused network: how many of the features each part gives, in order
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Spec:
     preprocessing: str  # in words, and in the cache's key
     kind: str = "image"  # image | text
     taps: tuple[Tap, ...] = ()  # from input to output
+    parts: tuple["Spec", ...] = ()  # of a fused backbone, `a+b`, in order; `blocks` is then told by each part's own
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,11 @@ class Backbone:
     model: Any  # keras.Model, as `Network` says
     input: Input
     dim: int  # the last axis of its features
-    weights: str  # as asked for: one of `WEIGHTS`, or a path
+    weights: str  # as asked for: one of `WEIGHTS`, or a path; of a fused one, one each, separated by commas
     weights_hash: str
     pooling: str = "mean"
     tap: str = TOP
+    parts: tuple[int, ...] = ()  # how many of the features each part of a fused one gives; of another, (dim,)
 
     @property
     def shape(self) -> Shape:
@@ -113,8 +116,8 @@ class Backbone:
 
     @property
     def random(self) -> bool:
-        """Whether the weights are random: fit for tests only."""
-        return self.weights == "none"
+        """Whether all weights are random: fit for tests only."""
+        return set(self.weights.split(",")) == {"none"}
 
     def taking(self, input: Input) -> "Backbone":
         """The same network with its input read in another way, say with another length."""
@@ -130,8 +133,14 @@ def specs() -> dict[str, Spec]:
 
 
 def spec_of(name: str) -> tuple[Spec, str]:
-    """The spec for a name, and the preset after its colon. Raises OptionError for a name that is not known."""
+    """The spec for a name, and the preset after its colon; of names joined by +, the spec of all together.
+
+    Raises OptionError for a name that is not known."""
     family, colon, preset = name.partition(":")
+    if "+" in family:
+        from kerastl.backbones import _fusion
+
+        return _fusion.spec_for(name), ""
     if family + colon not in specs():
         raise unknown("backbone", name, specs())
     return specs()[family + colon], preset
@@ -140,7 +149,7 @@ def spec_of(name: str) -> tuple[Spec, str]:
 def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean", tap: str = TOP
          ) -> Backbone:
     """Build a backbone with weights: `bundled`, `imagenet`, `preset`, `none` (random), or a file (for texts, a folder).
-    Default: the spec's first kind.
+    Default: the spec's first kind. `a+b` is two picture backbones as one; weights: `none`, or one each, `bundled,none`.
 
     kind: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or token
     states; of texts also `cls` or `pooled`. tap: where in the network the features are taken (`Spec.taps`).
@@ -158,13 +167,14 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
     there = Path(weights).is_dir() if spec.kind == "text" else Path(weights).is_file()
     if spec.kind == "image" and pooling not in ("mean", NO_POOLING):
         raise OptionError(f"--pooling {pooling} for pictures", "mean", "leave it out")
-    if weights not in (*kinds, "none") and not there:
+    if weights not in (*kinds, "none") and not there and not spec.parts:  # each part looks for its own
         got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
         raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
     network = spec.build(Wanted(weights, preset, pooling, tap))
     model = network.model
-    return Backbone(name, spec, model, _input(name, spec, network), int(model.output_shape[-1]), weights,
-                    weights_hash(model), pooling, tap)
+    dim = int(model.output_shape[-1])
+    return Backbone(name, spec, model, _input(name, spec, network), dim, weights, weights_hash(model), pooling, tap,
+                    network.parts or (dim,))
 
 
 def _input(name: str, spec: Spec, network: Network) -> Input:

@@ -41,6 +41,7 @@ class Features:
     space: Space
     judged_space: Space  # float32 rows, for judging what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
+    parts: tuple[int, ...] = ()  # as of the backbone
 
     @property
     def dim(self) -> int:
@@ -99,7 +100,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         keys = [key_of[one] for one in kept.ids]
     return Features(
         kept, backbone.shape, first.space.key.compute, f"{word}; {first.word}", sum(one.computed for one in passes),
-        time.perf_counter() - start, first.space, passes[-1].space, keys,
+        time.perf_counter() - start, first.space, passes[-1].space, keys, backbone.parts,
     )
 
 

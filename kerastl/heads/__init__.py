@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from kerastl.errors import OptionError, unknown
@@ -39,7 +39,8 @@ class Head:
     trained. takes: `row`, pooled features, or `places`, maps or token states, where a token's zeros are padding.
 
     settings: what `build` can be given by name, and other defaults than TRAINING's; `given`, what is given, in the
-    order asked for."""
+    order asked for. A head that `wants_parts` also takes `parts`, how many of the features each part of a fused
+    backbone gives: () where all are one part."""
 
     name: str
     summary: str
@@ -48,6 +49,11 @@ class Head:
     takes: str = ROW
     settings: Mapping[str, Setting] = field(default_factory=dict)
     given: tuple[tuple[str, float | int | str], ...] = ()
+    wants_parts: bool = False
+
+    def on(self, parts: tuple[int, ...]) -> "Head":
+        """The head for features of these parts."""
+        return replace(self, build=partial(self.build, parts=parts)) if self.wants_parts else self
 
     def made(self, shape: Shape, outputs: int) -> Any:
         """The head as it was asked for."""

@@ -62,7 +62,7 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
         raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
                           "leave it out: each class has a threshold of its own there")
     start = time.perf_counter()
-    how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
+    how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
     assert split is not None, "split the examples before fitting"
     if split.mode == "cv":
@@ -114,7 +114,7 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
     if validation is None:
         inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
         held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
-    found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
+    found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label, parts=features.parts,
                   validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
                   else None)
     model = how.head.made(features.shape, len(examples.classes))

@@ -76,7 +76,7 @@ def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.flo
         total, squares = total + block.sum(axis=0), squares + (block**2).sum(axis=0)
     mean = total / len(rows)
     variance = (squares / len(rows) - mean**2).clip(0)
-    return (first[0] + mean).astype(np.float32), scale_of(variance)
+    return (first[0] + mean).astype(np.float32), scale_of(variance, features.parts)
 
 
 def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.float32], batch_size: int,

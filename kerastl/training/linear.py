@@ -29,20 +29,20 @@ class Linear:
 
 
 def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], *, multi_label: bool,
-          validation: tuple[Array, Array] | None = None) -> Linear:
+          validation: tuple[Array, Array] | None = None, parts: Sequence[int] = ()) -> Linear:
     """Fit a linear head. x: [n, dim], y: [n, outputs] in [0, 1], weight: [n].
 
     The strength is the one with the least log loss: on `validation` where given, else over `held_out`, masks [n] that
-    are each left out in turn. The returned head is fitted on all n rows.
+    are each left out in turn. The returned head is fitted on all n rows. parts: as `scale_of` takes them.
     """
     # NumPy and SciPy bring a BLAS each, whose idle threads spin: on small problems that costs far more than it gains.
     with threadpool_limits(1 if x.size * y.shape[1] < SMALL else None, "blas"):
-        return _solve(x, y, weight, held_out, multi_label, validation)
+        return _solve(x, y, weight, held_out, multi_label, validation, parts)
 
 
 def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], multi_label: bool,
-           validation: tuple[Array, Array] | None) -> Linear:
-    mean, scale = x.mean(axis=0), scale_of(x.var(axis=0))
+           validation: tuple[Array, Array] | None, parts: Sequence[int]) -> Linear:
+    mean, scale = x.mean(axis=0), scale_of(x.var(axis=0), parts)
     z = (x - mean) / scale
     rotation = _rotation(z)
     z = z @ rotation if rotation is not None else z
@@ -72,13 +72,16 @@ def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool
     return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), best, tuple(path))
 
 
-def scale_of(variance: NDArray[Any]) -> Array:
+def scale_of(variance: NDArray[Any], parts: Sequence[int] = ()) -> Array:
     """What each feature is divided by: its deviation and that of all features, together. [dim] -> [dim] float32.
 
     By its own alone, a feature that hardly moved in training would be blown up, and new pictures that move it with it.
+    parts: how many features each part of a fused backbone gives. `All` are then those of the part: by all of both, the
+    part of the smaller scale would be next to nothing under the penalty.
     """
-    typical = float(variance.mean())
-    return np.sqrt(variance + typical).astype(np.float32) if typical > 0 else np.ones(len(variance), np.float32)
+    some = np.split(variance, np.cumsum(parts, dtype=int)[:-1])
+    typical = np.concatenate([np.full(len(part), part.mean()) for part in some])
+    return np.where(typical > 0, np.sqrt(variance + typical), 1.0).astype(np.float32)
 
 
 def log_loss(logits: Array, y: Array, multi_label: bool) -> float:

@@ -1,0 +1,24 @@
+"""A second backbone that is dropped in as one file, of another size and depth: three blocks, 24 x 24 pictures."""
+
+from kerastl.backbones import Network, Spec, Wanted, fill, pooled
+
+
+def build(wanted: Wanted) -> Network:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    images = keras.Input((24, 24, 3), name="images")
+    x = layers.Rescaling(1 / 255)(images)
+    for i, filters in enumerate((8, 12, 20), 1):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
+        x = layers.BatchNormalization(name=f"block{i}_bn")(x)
+        x = layers.ReLU(6.0, name=f"block{i}_out")(x)
+    model = keras.Model(images, pooled(x, wanted), name="tiny_net24")
+    if wanted.weights != "none":
+        fill(model, wanted.weights, "a weights file that Keras saved of this network")
+    return Network(model)
+
+
+SPEC = Spec(name="tiny_net24", summary="a test's own, smaller", size=24, dim=20, parameters=3_440, weights=(),
+            build=build, blocks=r"block\d", preprocessing="RGB in [0, 1]")
