@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import NO_POOLING, Backbone
 from kerastl.errors import OptionError
-from kerastl.heads import ROW, head_of
+from kerastl.heads import ROW
+from kerastl.heads._several import heads_of
 from kerastl.inputs import Batch, floats
 
 
@@ -34,7 +35,7 @@ class Calibration:
 def pooling_for(head: str, pooling: str = "mean") -> str:
     """How a backbone's features are to be pooled for a head: as asked, or not at all when it takes maps or token
     states. Raises OptionError for an unknown head."""
-    return pooling if head_of(head).takes == ROW else NO_POOLING
+    return pooling if heads_of(head)[0].takes == ROW else NO_POOLING
 
 
 def splice(backbone: Backbone, head: Any) -> Any:

@@ -52,6 +52,6 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
                                 kinds=to.kinds, name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
-                         baseline=baseline,
+                         baseline=baseline, trials=trained.trials,
                          seconds={"export": clock() - begun, "total": clock()})
         return write_report(version, run, features.examples, name=to.name)
