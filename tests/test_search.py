@@ -92,7 +92,8 @@ def test_what_judges_is_computed_apart_and_not_asked_for(tmp_path: Path) -> None
     rows = seen.examples.split.judged
     assert np.array_equal(seen.judged_rows(rows), seen.rows(rows))
     assert np.array_equal(rows, np.arange(len(rows)) + len(seen.examples) - len(rows))
-    assert set(seen.examples.ids) == {made.examples.ids[row] for row in np.flatnonzero(made.examples.split.part != TEST)}
+    kept = np.flatnonzero(made.examples.split.part != TEST)
+    assert set(seen.examples.ids) == {made.examples.ids[row] for row in kept}
 
 
 def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,8 @@ def test_a_search_holds_rows_out(features: Features) -> None:
 ])
 def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], said: str, shell: Shell, tmp_path: Path
                                                             ) -> None:
-    code, out, err = shell("run", "tiny_images", "--data", tmp_path / "nothing", "--name", "m", "--weights", "none", *flags)
+    code, out, err = shell("run", "tiny_images", "--data", tmp_path / "nothing", "--name", "m", "--weights", "none",
+                           *flags)
     assert code == 2 and said in err and "Traceback" not in err and "nothing" not in err
 
 
