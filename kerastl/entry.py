@@ -222,9 +222,11 @@ def summary(result: dict[str, Any]) -> str:
         f"judged by  {how} ({result['split_reason']})",
     ]
     if result["search"]:
-        least = [one["log_loss"] for one in result["search"] if one["log_loss"] is not None]
-        lines.append(f"searched   {len(result['search'])} settings: log loss {min(least):.4f} on validation rows, with "
-                     f"{result['search'][0]['head']} as it is {result['search'][0]['log_loss'] or float('nan'):.4f}")
+        first = result["search"][0]
+        least = min(one["log_loss"] for one in result["search"] if one["log_loss"] is not None)
+        plain = "none" if first["log_loss"] is None else f"{first['log_loss']:.4f}"
+        lines.append(f"searched   {len(result['search'])} settings: log loss {least:.4f} on validation rows, "
+                     f"{plain} with {first['head']} as it is")
     lines += [f"data       {note}" for note in result["notes"]]
     if result["kind"] == "text" and result["input"]["lengths"]:
         about, lengths = result["input"], result["input"]["lengths"]
