@@ -186,7 +186,7 @@ class Stand:
 
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
-    stand = Stand(linear=0.6, shallow=0.92, mlp=0.97)
+    stand = Stand(linear=0.6, shallow=0.93, mlp=0.99)
     monkeypatch.setattr(work, "fit", stand.fit)
     monkeypatch.setattr(work, "train", stand.train)
     return stand
@@ -311,10 +311,18 @@ def test_more_blocks_than_there_are_and_no_such_source_are_refused(shell: Shell,
 @pytest.mark.slow
 def test_real_training_unfreezes_and_leaves_the_backbone_as_it_was(shell: Shell, many: Path, tmp_path: Path) -> None:
     found = comparison(shell, many, tmp_path / "out", "--seeds", "1", "--unfreeze", "1,0", "--epochs", "1",
-                       heads="linear,attention")
-    tuned, frozen, _, on_maps = found["table"]
+                       heads="linear")
+    tuned, frozen = found["table"]
     assert (tuned["blocks"], frozen["blocks"]) == (1, 0)
-    assert on_maps["parameters"] > frozen["parameters"] and on_maps["accuracy"] > 0.2
     alone = comparison(shell, many, tmp_path / "alone", "--seeds", "1", "--epochs", "1", heads="linear")["table"][0]
     assert frozen["accuracy"] == alone["accuracy"] > 0.8 and frozen["parameters"] == tuned["parameters"]
     assert found["recommended"] == {"backbone": "tiny_net", "head": "linear", "unfreeze": "0"}
+
+
+@pytest.mark.slow
+def test_heads_on_pooled_features_and_on_maps_are_compared(shell: Shell, many: Path, tmp_path: Path) -> None:
+    found = comparison(shell, many, tmp_path / "out", "--seeds", "1", "--epochs", "20",
+                       heads="linear,attention:rate=0.03")
+    pooled, on_maps = found["table"]
+    assert on_maps["parameters"] > pooled["parameters"] and min(one["accuracy"] for one in found["table"]) > 0.8
+    assert found["recommended"]["head"] == "linear"
