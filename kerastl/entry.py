@@ -27,6 +27,7 @@ class RunConfig:
     name: str  # the model's name: it is written to OUT/NAME/VERSION
     out: str = "saved_models"  # where models are written to
     head: str = "linear"  # see `kerastl heads`; with settings: mlp:hidden=256,dropout=0.3
+    search: int = 0  # try N settings on validation rows, of the head, of some (linear,mlp), or of all: --head auto
     tap: str = "top"  # where in the backbone the features are taken; see `kerastl backbones`
     split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
     min_per_class: int = 10  # smaller classes are left out
@@ -133,11 +134,13 @@ def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be, before any work is done."""
     from kerastl.data.split import MODES, UNFREEZE
     from kerastl.heads import CLASS_WEIGHTS, head_of
+    from kerastl.heads._several import AUTO, parted, to_search
 
     given: dict[str, Any] = dict(vars(config))
     faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
         ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
         ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
+        ("search", "0 or more", lambda n: n >= 0),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
         ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
@@ -146,8 +149,15 @@ def check_flags(config: RunConfig) -> None:
         ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
         ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
     ) if name in given and not right(given[name])]
+    if config.search > 0 and config.split == "cv":
+        faults.append("--search with --split cv: give --split holdout; validation rows choose the settings")
     try:
-        head_of(config.head)
+        if config.search > 0:
+            to_search(config.head, config.search)
+        elif config.head == AUTO or len(parted(config.head)) > 1:
+            faults.append(f"--head {config.head}: one head, or --search N to choose among several")
+        else:
+            head_of(config.head)
     except OptionError as error:
         faults.append(str(error).replace("\n ", ";"))
     if faults:
@@ -211,6 +221,12 @@ def summary(result: dict[str, Any]) -> str:
         f"ECE        {test['ece']:.3f}, calibrated {test['ece_calibrated']:.3f}",
         f"judged by  {how} ({result['split_reason']})",
     ]
+    if result["search"]:
+        first = result["search"][0]
+        least = min(one["log_loss"] for one in result["search"] if one["log_loss"] is not None)
+        plain = "none" if first["log_loss"] is None else f"{first['log_loss']:.4f}"
+        lines.append(f"searched   {len(result['search'])} settings: log loss {least:.4f} on validation rows, "
+                     f"{plain} with {first['head']} as it is")
     lines += [f"data       {note}" for note in result["notes"]]
     if result["kind"] == "text" and result["input"]["lengths"]:
         about, lengths = result["input"], result["input"]["lengths"]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import NO_POOLING, Backbone
 from kerastl.errors import OptionError
-from kerastl.heads import ROW, head_of
+from kerastl.heads import ROW
+from kerastl.heads._several import heads_of
 from kerastl.inputs import Batch, floats
 
 
@@ -35,7 +36,7 @@ class Calibration:
 def pooling_for(head: str, pooling: str = "mean") -> str:
     """How a backbone's features are to be pooled for a head: as asked, or not at all when it takes maps or token
     states. Raises OptionError for an unknown head, and for `none` with a head that takes rows."""
-    if head_of(head).takes != ROW:
+    if heads_of(head)[0].takes != ROW:
         return NO_POOLING
     if pooling == NO_POOLING:
         raise OptionError(f"--pooling none with the head {head}, which takes pooled features", "mean, cls or pooled",

@@ -69,7 +69,7 @@ def test_a_side_does_not_move_as_rows_come_in_any_order_with_any_seed(rows: Rows
 
 
 def test_no_seed_can_be_given() -> None:
-    assert set(inspect.signature(split).parameters) == {"examples", "mode", "unfreeze"}
+    assert set(inspect.signature(split).parameters) == {"examples", "mode", "unfreeze", "search"}
 
 
 @quick

@@ -19,12 +19,14 @@ UNFREEZE = ("all", "auto", "contrast")
 SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
-def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0) -> Examples:
+def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:
     """Give every row its part. The user's own split is honoured; else small data with a frozen backbone is
     cross-validated in 5 folds and the rest is held out 80/10/10. `mode` forces one of the two.
 
     unfreeze: blocks of the backbone that will train too, or one of `UNFREEZE`; `contrast` is quick enough for folds.
-    Raises OptionError for an unknown mode or `cv` with an unfrozen backbone, DataError when a side would be empty.
+    search: trials of a head's settings, which validation rows choose among.
+    Raises OptionError for an unknown mode, or `cv` with an unfrozen backbone or a search, DataError when a side would
+    be empty.
     """
     if not (str(unfreeze) in UNFREEZE or str(unfreeze).isdecimal()):
         raise OptionError(f"--unfreeze {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
@@ -35,10 +37,13 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0) ->
     if mode == "cv" and tuned:
         raise OptionError("--split cv with --unfreeze", "a hold-out, for the backbone is trained only once",
                           "use --split holdout, or leave --unfreeze out")
+    if mode == "cv" and search:
+        raise OptionError("--split cv with --search", "a hold-out, whose validation rows choose the settings",
+                          "use --split holdout, or leave --search out")
     if mode == "auto" and any(examples.given):
         return replace(examples, split=_given(examples))
     n = len(examples)
-    if mode == "cv" or (mode == "auto" and not tuned and n * 0.1 < SMALL_TEST):
+    if mode == "cv" or (mode == "auto" and not tuned and not search and n * 0.1 < SMALL_TEST):
         if (groups := len(set(examples.groups))) < 3:
             raise DataError(f"the rows of {examples.source} are of {groups} group{'' if groups == 1 else 's'}",
                             "3 groups or more: some rows to train on, some to choose by and some to judge",
@@ -47,7 +52,8 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0) ->
         if alone := _of_one_group(examples):
             why += f"; all rows of {', '.join(alone)} are one group, so heads that never saw the class judged them"
         return replace(examples, split=Split("cv", why, folds(examples, FOLDS)))
-    why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if tuned else "there are rows enough")
+    why = "asked for" if mode == "holdout" else ("the backbone is unfrozen" if tuned else "settings are searched"
+                                                        if search else "there are rows enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
     return replace(examples, split=_checked(examples, Split("holdout", why, part)))

@@ -1,5 +1,6 @@
 """The run record: everything a run found out, as one JSON document. What `--json` prints is what run.json holds."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +13,13 @@ from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
 from kerastl.training.fine_tune import Tuned
 from kerastl.training.fit import Fitted
+from kerastl.training.search import Trial
 
 
 def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features, fitted: Fitted,
                evaluation: Evaluation, exported: Exported, runtime: Runtime, tuned: Tuned | None = None,
-               baseline: Baseline | None = None, seconds: dict[str, float]) -> dict[str, Any]:
+               baseline: Baseline | None = None, trials: Sequence[Trial] = (), seconds: dict[str, float]
+               ) -> dict[str, Any]:
     """Put together what the steps of a recipe returned. `seconds` holds at least `export` and `total`."""
     examples = features.examples
     return {
@@ -31,6 +34,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "pooling": backbone.pooling,
         "head": fitted.name,
         "head_settings": fitted.settings,
+        "search": [asdict(one) for one in trials],
         "curve": list(fitted.curve),
         "classes": list(examples.classes),
         "counts": examples.counts(),

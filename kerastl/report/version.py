@@ -53,7 +53,7 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
                                 kinds=to.kinds, name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
-                         baseline=baseline,
+                         baseline=baseline, trials=trained.trials,
                          seconds={"export": clock() - begun, "total": clock()})
         if teacher:
             run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_sides(

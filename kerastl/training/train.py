@@ -17,44 +17,49 @@ from kerastl.runtime import Runtime
 from kerastl.training import contrast
 from kerastl.training.fine_tune import Tuned, answers_on, fine_tune
 from kerastl.training.fit import Fitted, fit
+from kerastl.training.search import Trial, best
+from kerastl.training.search import search as tried
 
 FEW = (8, 256)  # rows a class; with more it pays too, but takes minutes, so it has to be asked for
 
 
 @dataclass(frozen=True)
 class Trained:
-    """model: backbone and head, spliced. tuned: None where the backbone stayed frozen."""
+    """model: backbone and head, spliced. tuned: None where the backbone stayed frozen. trials: of a search."""
 
     model: Any
     fitted: Fitted
     tuned: Tuned | None
+    trials: tuple[Trial, ...] = ()
 
 
 def train(backbone: Backbone, features: Features, head: str = "linear", *, unfreeze: int | str = 0, runtime: Runtime,
           cache_dir: Path, epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto",
-          label_smoothing: float = 0.0) -> Trained:
+          label_smoothing: float = 0.0, search: int = 0) -> Trained:
     """Fit a head on frozen features and splice it with the backbone.
 
     unfreeze: `contrast` tunes the backbone for few labels (see `contrast`) and fits the head on what it then gives;
     `auto` does so where the rows of a class are few (see `few_labels`), and else keeps it frozen; a number of blocks,
     or `all`, fine-tunes them after the head is fitted, and keeps that if validation improves.
+    search: try so many settings of the heads asked for on the frozen features (see `search`), and fit the best.
     Raises OptionError for a head, class weights or blocks that there are not.
     """
     how: dict[str, Any] = {"runtime": runtime, "epochs": epochs, "class_weights": class_weights,
                            "label_smoothing": label_smoothing}
     if unfreeze == "auto":
         unfreeze = "contrast" if few_labels(features.examples) else "0"
-    frozen = fit(features, head, **how)
+    trials = tried(features, head, search, **how) if search else ()
+    frozen = fit(features, best(trials).head if trials else head, **how)
     if str(unfreeze) == "contrast":
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
-        return Trained(splice(backbone, fitted.head), fitted, tuned)
+        return Trained(splice(backbone, fitted.head), fitted, tuned, trials)
     model = splice(backbone, frozen.head)
     frozen = _as_shipped(model, backbone, features, frozen, batch_size)
     if str(unfreeze) == "0":
-        return Trained(model, frozen, None)
+        return Trained(model, frozen, None, trials)
     fitted, tuned = fine_tune(backbone, model, frozen, features.examples, unfreeze, runtime=runtime,
                               cache_dir=cache_dir, epochs=epochs, batch_size=batch_size)
-    return Trained(model, fitted, tuned)
+    return Trained(model, fitted, tuned, trials)
 
 
 def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: Fitted, batch_size: int) -> Fitted:

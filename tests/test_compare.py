@@ -1,0 +1,328 @@
+"""Comparing: the same folds for all, the simplest within noise, what a kill leaves, and rows that only test."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from conftest import draw_folder
+from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
+
+from kerastl.data.examples import TEST, TRAIN, VALIDATION
+from kerastl.errors import DataError
+from kerastl.evaluation.paired import holm, paired, simplest_within_noise
+from kerastl.features.compute import Features
+from kerastl.model import Answers
+from kerastl.report.comparison import comparison_html, latency_chart
+from kerastl.runtime import Runtime
+from kerastl.training import compare as work
+from kerastl.training.cells import Cells
+from kerastl.training.fit import Fitted
+from kerastl.training.train import Trained
+
+Shell = Callable[..., tuple[int, str, str]]
+
+# The paired test
+
+
+def rows(n: int, right: int) -> np.ndarray:
+    return (np.arange(n) < right).astype(float)
+
+
+def test_of_rows_judged_once_it_is_mcnemars_exact_test() -> None:
+    generator = np.random.default_rng(0)
+    one, other = (generator.random(300) < share for share in (0.85, 0.75))
+    found = paired(one, other, [str(i) for i in range(300)])
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    assert found.p == pytest.approx(scipy.stats.binomtest(only_one, only_one + only_other).pvalue)
+    assert found.gain == pytest.approx((only_one - only_other) / 300) and found.n == 300
+    assert found.gain_ci95[0] < found.gain < found.gain_ci95[1]
+
+
+def test_flipping_at_random_comes_to_the_same_where_both_can_be_done() -> None:
+    difference = np.repeat([1.0, -1.0, 0.0], [30, 14, 100])
+    exact = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
+    difference[0] = 0.5  # no longer of one size
+    drawn = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
+    assert 0.01 < exact < 0.05 and drawn == pytest.approx(exact, abs=0.015) and drawn != exact
+
+
+def test_rows_of_one_group_count_as_one() -> None:
+    one, other = rows(40, 40), rows(40, 28)
+    alone = paired(one, other, [str(i) for i in range(40)])
+    together = paired(one, other, [str(min(i, 28)) for i in range(40)])  # all that differ are copies of one row
+    assert alone.p < 0.001 and together.p == 1.0 and together.gain == alone.gain
+    assert together.gain_ci95[0] < 0 < alone.gain_ci95[0]
+
+
+def test_equal_answers_are_not_told_apart() -> None:
+    assert paired(rows(50, 30), rows(50, 30), [str(i) for i in range(50)]).p == 1.0
+
+
+def test_of_heads_equal_but_for_chance_one_in_twenty_is_told_apart() -> None:
+    generator = np.random.default_rng(1)
+    names = [str(i) for i in range(200)]
+    told = [paired(*(generator.random((2, 200)) < 0.8), names).p < 0.05 for _ in range(400)]
+    assert 0.01 < np.mean(told) < 0.08
+
+
+def test_holm_corrects_in_steps() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+@pytest.mark.parametrize(("right", "chosen"), [
+    ((90, 92, 91), 0),  # nothing is told apart: the simplest
+    ((60, 92, 91), 1),  # the simplest is worse; of the other two, the simpler
+    ((60, 70, 95), 2),  # the best is told from both
+    ((95, 70, 60), 0),
+    ((90, 90, 90), 0),  # of equals the simplest is the best too
+])
+def test_the_simplest_that_is_not_told_from_the_best(right: tuple[int, ...], chosen: int) -> None:
+    names, costs = [str(i) for i in range(100)], [(0, 10, 1.0), (0, 20, 1.0), (1, 5, 1.0)]
+    found = simplest_within_noise([rows(100, n) for n in right], costs, names)
+    assert found.chosen == chosen and right[found.best] == max(right)
+    assert [one is None for one in found.tests] == [i == found.best for i in range(3)]
+
+
+# Folds
+
+
+def test_seeds_hold_out_each_row_once_in_five_and_then_are_dealt_anew() -> None:
+    examples = made_examples(np.arange(120) % 3, groups=[content_id(i // 2) for i in range(120)])
+    splits = [work.held_out(examples, seed).split for seed in range(10)]
+    for some in (splits[:5], splits[5:]):
+        assert np.array_equal(sum((one.part == TEST).astype(int) for one in some), np.ones(120))
+    assert not np.array_equal(splits[0].part, splits[5].part)
+    assert np.array_equal(splits[3].part, work.held_out(examples, 3).split.part)
+    for one in splits:
+        assert all(len(set(one.part[i:i + 2])) == 1 for i in range(0, 120, 2))  # groups stay whole
+        assert all(set(examples.targets[one.part == side]) == {0, 1, 2} for side in (TRAIN, VALIDATION, TEST))
+
+
+def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
+    examples = made_examples(np.arange(300) % 3)
+    aside = work.set_aside(examples)
+    rest = work.without_test(aside)
+    assert 10 < len(aside.split.judged) < 60 and len(rest) == 300 - len(aside.split.judged)
+    assert not {aside.ids[row] for row in aside.split.judged} & set(rest.ids)
+    own = work.set_aside(work.replace(examples, given=("test",) * 50 + ("train",) * 250))
+    assert own.split.judged.tolist() == list(range(50))
+    with pytest.raises(DataError, match="sets test rows aside"):
+        work.set_aside(made_examples(np.arange(4) % 2))
+
+
+# Cells
+
+
+def test_a_torn_line_is_not_there_and_spoils_no_other(tmp_path: Path) -> None:
+    cells = Cells(tmp_path / "rows.jsonl")
+    cells.add("a", {"accuracy": 0.5})
+    with cells.path.open("a") as file:
+        file.write('{"key": "b", "accu')  # killed in the middle
+    again = Cells(cells.path)
+    assert again.get("a") == {"key": "a", "accuracy": 0.5} and again.get("b") is None and again.found == 1
+    again.add("c", {"accuracy": 0.25})
+    third = Cells(cells.path)
+    assert third.get("a") and third.get("c") == {"key": "c", "accuracy": 0.25} and third.get("b") is None
+
+
+@pytest.mark.parametrize("changed", ["seed", "head", "labels", "rows", "epochs", "precision", "weights"])
+def test_a_cell_is_known_only_for_the_same_work(changed: str, tmp_path: Path) -> None:
+    from kerastl.backbones import load
+
+    def key(**other: Any) -> str:
+        y = np.arange(60) % 3
+        y[0] = other.get("label", 0)
+        examples = made_examples(y, split=held_out(60, seed=other.get("rows", 0)))
+        backbone = work.replace(load("tiny_net", "none"), weights_hash=other.get("weights", "0"))
+        taken = work.Taken(backbone, made_features(tmp_path, np.zeros((60, 4)), examples))
+        how = work.How(plain_runtime(precision=other.get("precision", "float32")), tmp_path, other.get("epochs"), 32)
+        return work._key(taken, examples, work.Combination("tiny_net", other.get("head", "linear"), "0"),
+                         other.get("seed", 0), how)
+
+    other = {"seed": {"seed": 1}, "head": {"head": "mlp"}, "labels": {"label": 1}, "rows": {"rows": 1},
+             "epochs": {"epochs": 3}, "precision": {"precision": "mixed_bfloat16"}, "weights": {"weights": "1"}}
+    assert key() == key() != key(**other[changed])
+
+
+# The verb. Training is stood in for: a head answers rightly on a share of the rows that follows from its name.
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("many"), 50)
+
+
+class Stand:
+    """In the place of training. shares: by head. stop: raise at this fit, as a kill would end it."""
+
+    def __init__(self, **shares: float) -> None:
+        self.shares, self.stop, self.fits, self.tested = shares, -1, [], []
+
+    def fit(self, features: Features, head: str, *, runtime: Runtime, **_: Any) -> Fitted:
+        if len(self.fits) == self.stop:
+            raise KeyboardInterrupt
+        examples = features.examples
+        self.fits.append((head, runtime.seed, tuple(examples.ids[row] for row in examples.split.judged)))
+        return Fitted(head, None, self.answers(features, head, examples.split.judged),
+                      self.answers(features, head, examples.split.rows(VALIDATION)), {}, (), 0.5)
+
+    def answers(self, features: Features, head: str, judged: np.ndarray) -> Answers:
+        truth = features.examples.targets[judged]
+        luck = np.array([int(content_id(features.examples.ids[row] + head)[:6], 16) / 16**6 for row in judged])
+        given = np.where(luck < self.shares[head], truth, (truth + 1) % 3)
+        return Answers(judged, np.eye(3, dtype=np.float32)[given])
+
+    def train(self, backbone: Any, features: Features, head: str, **more: Any) -> Trained:
+        self.tested.append(features.examples)
+        return Trained(None, self.fit(features, head, runtime=more["runtime"]), None)
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
+    stand = Stand(linear=0.6, shallow=0.93, mlp=0.99)
+    monkeypatch.setattr(work, "fit", stand.fit)
+    monkeypatch.setattr(work, "train", stand.train)
+    return stand
+
+
+def backbone_parameters() -> int:
+    return int(tiny_backbone().model.count_params())
+
+
+def comparison(shell: Shell, source: Path, out: Path, *more: Any, heads: str = "linear,shallow,mlp") -> Any:
+    code, said, err = shell("compare", source, "--backbones", "tiny_net", "--heads", heads, "--weights", "none",
+                            "--out", out, "--json", *more)
+    assert code == 0, err
+    return json.loads(said)
+
+
+def test_the_better_head_is_recommended_and_of_two_alike_the_smaller(stand: Stand, shell: Shell, many: Path,
+                                                                     tmp_path: Path) -> None:
+    found = comparison(shell, many, tmp_path / "out")
+    table = {one["head"]: one for one in found["table"]}
+    assert table["linear"]["accuracy"] < 0.75 and not table["linear"]["within_noise"]
+    assert table["shallow"]["within_noise"] and table["mlp"]["within_noise"]
+    assert found["recommended"]["head"] == "shallow" and found["best"]["head"] == "mlp"
+    assert "mlp answered best" in found["word"] and "shallow is simpler and not told from it" in found["word"]
+    assert [one["recommended"] for one in found["table"]] == [False, True, False]
+    for one in found["table"]:
+        assert one["accuracy_min"] <= one["accuracy"] <= one["accuracy_max"] and one["milliseconds"] > 0
+    assert table["linear"]["parameters"] == backbone_parameters() + 24 * 3 + 3
+    assert table["linear"]["megabytes"] == pytest.approx(table["linear"]["parameters"] * 4 / 1e6)
+
+
+def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(stand: Stand, shell: Shell, many: Path,
+                                                                               tmp_path: Path) -> None:
+    found = comparison(shell, many, tmp_path / "out", "--seeds", "2")
+    by_head = {head: [one for one in stand.fits[:6] if one[0] == head] for head in ("linear", "shallow", "mlp")}
+    folds = {head: [(seed, ids) for _, seed, ids in some] for head, some in by_head.items()}
+    assert folds["linear"] == folds["shallow"] == folds["mlp"] and len(folds["linear"]) == 2
+    assert not set(folds["mlp"][0][1]) & set(folds["mlp"][1][1])
+    (tested,) = stand.tested
+    test = {tested.ids[row] for row in tested.split.judged}
+    assert len(test) == found["n_test"] > 5 and not test & {one for _, _, ids in stand.fits[:6] for one in ids}
+    assert found["n_validation"] == len({one for _, _, ids in stand.fits[:2] for one in ids})
+    assert found["test"]["accuracy"] == pytest.approx(np.mean(
+        stand.answers(Features(tested, (), "", "", 0, 0, None, None), "shallow", tested.split.judged)
+        .logits.argmax(axis=1) == tested.targets[tested.split.judged]))
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_table(stand: Stand, shell: Shell, many: Path, tmp_path: Path
+                                                           ) -> None:
+    whole = comparison(shell, many, tmp_path / "whole")
+    all_fits = list(stand.fits)
+    stand.fits.clear()
+    stand.stop = 4
+    code, out, err = shell("compare", many, "--backbones", "tiny_net", "--heads", "linear,shallow,mlp", "--weights",
+                           "none", "--out", tmp_path / "killed")
+    assert code == 130 and len(stand.fits) == 4
+    stand.stop = -1
+    resumed = comparison(shell, many, tmp_path / "killed")
+    assert resumed["resumed"] == 4 and whole["resumed"] == 0 and resumed["cells"] == 9
+    assert stand.fits == all_fits  # each once
+
+    def told(found: dict[str, Any]) -> Any:  # latency is measured anew in another folder
+        return [{k: v for k, v in one.items() if k != "milliseconds"} for one in found["table"]], found["test"]
+
+    assert told(resumed) == told(whole)
+    again = comparison(shell, many, tmp_path / "killed")
+    assert again["resumed"] == 9 and stand.fits == all_fits
+    assert again["table"] == resumed["table"] and again["test"] == resumed["test"]
+    code, out, err = shell("compare", many, "--backbones", "tiny_net", "--heads", "linear,shallow,mlp", "--weights",
+                           "none", "--out", tmp_path / "killed")
+    assert "9 of 9 were done before" in out and "RANDOM WEIGHTS" in out and resumed["word"] in out
+
+
+def test_the_files_hold_the_table_and_what_is_in_them_is_escaped(stand: Stand, shell: Shell, many: Path, tmp_path: Path
+                                                                 ) -> None:
+    found = comparison(shell, many, tmp_path / "out", "--seeds", "1", heads="linear,shallow")
+    with (tmp_path / "out/rows.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [one["head"] for one in table] == ["linear", "shallow"]
+    assert [float(one["accuracy"]) for one in table] == [one["accuracy"] for one in found["table"]]
+    page = (tmp_path / "out/report.html").read_text()
+    assert found["word"] in page and page.count("<circle") == 2 and "http" not in page.replace("http-equiv", "")
+    assert f"{found['test']['accuracy']:.3f}" in page
+    found["source"] = "<script>x</script>"
+    found["table"][0]["backbone"] = 'a"><script>y</script>'
+    assert "<script>" not in comparison_html(found)
+
+
+def test_a_dot_lies_where_its_figures_say() -> None:
+    one = {"backbone": "b", "head": "h", "unfreeze": "0", "recommended": False}
+    table = [{**one, "accuracy": a, "accuracy_min": a, "accuracy_max": a, "milliseconds": ms}
+             for a, ms in ((0.5, 1.0), (0.9, 10.0), (0.9, 100.0))]
+    places = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', latency_chart(table))
+    (x0, y0), (x1, y1), (x2, y2) = [(float(x), float(y)) for x, y in places]
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2) and x0 < x1 and y0 > y1 == y2  # up the page is less
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--backbones", "tiny_nett,minilmm", "--heads", "linera", "--seeds", "0", "--unfreeze", "some"],
+     ["tiny_nett", "minilmm", "linera", "--seeds 0", "--unfreeze some"]),
+    (["--backbones", "tiny_net,minilm"], ["tiny_net is for pictures; minilm is for texts"]),
+    (["--backbones", "tiny_net", "--unfreeze", "auto"], ["--unfreeze auto"]),
+    (["--backbones", "tiny_net", "--heads", "linear,linear"], ["--heads linear,linear: each once"]),
+    (["--backbones", "tiny_net", "--weights", "none,none"], ["one for all, or one for each of 1"]),
+    (["--backbones", "tiny_net", "--precision", "float8"], ["--precision float8"]),
+])
+def test_all_faults_are_told_at_once_before_any_work(flags: list[str], said: list[str], shell: Shell, tmp_path: Path
+                                                     ) -> None:
+    code, out, err = shell("compare", tmp_path / "no-such", "--out", tmp_path / "out", *flags)
+    assert code == 2 and all(one in err for one in said) and "Traceback" not in err
+    assert "no-such" not in err and not (tmp_path / "out").exists()
+
+
+def test_more_blocks_than_there_are_and_no_such_source_are_refused(shell: Shell, many: Path, tmp_path: Path) -> None:
+    words = ["--backbones", "tiny_net", "--weights", "none", "--out", tmp_path / "out"]
+    code, _, err = shell("compare", many, *words, "--unfreeze", "0,3")
+    assert code == 2 and "tiny_net has 2" in err
+    code, _, err = shell("compare", tmp_path / "no-such", *words)
+    assert code == 2 and "no-such" in err
+
+
+@pytest.mark.slow
+def test_real_training_unfreezes_and_leaves_the_backbone_as_it_was(shell: Shell, many: Path, tmp_path: Path) -> None:
+    found = comparison(shell, many, tmp_path / "out", "--seeds", "1", "--unfreeze", "1,0", "--epochs", "1",
+                       heads="linear")
+    tuned, frozen = found["table"]
+    assert (tuned["blocks"], frozen["blocks"]) == (1, 0)
+    alone = comparison(shell, many, tmp_path / "alone", "--seeds", "1", "--epochs", "1", heads="linear")["table"][0]
+    assert frozen["accuracy"] == alone["accuracy"] > 0.8 and frozen["parameters"] == tuned["parameters"]
+    assert found["recommended"] == {"backbone": "tiny_net", "head": "linear", "unfreeze": "0"}
+
+
+@pytest.mark.slow
+def test_heads_on_pooled_features_and_on_maps_are_compared(shell: Shell, many: Path, tmp_path: Path) -> None:
+    found = comparison(shell, many, tmp_path / "out", "--seeds", "1", "--epochs", "20",
+                       heads="linear,attention:rate=0.03")
+    pooled, on_maps = found["table"]
+    assert on_maps["parameters"] > pooled["parameters"] and min(one["accuracy"] for one in found["table"]) > 0.8
+    assert found["recommended"]["head"] == "linear"

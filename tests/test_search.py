@@ -1,0 +1,160 @@
+"""Searching settings: the best by the validation rows, the same each time, and the rows that judge are not there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import clouds, held_out, made_examples, made_features, plain_runtime
+
+import kerastl as tl
+from kerastl.data.examples import TEST, VALIDATION
+from kerastl.errors import CheckFailed, OptionError
+from kerastl.features.compute import Features
+from kerastl.heads import head_of, heads
+from kerastl.heads._several import heads_of, parted
+from kerastl.model import Answers
+from kerastl.training import search as searching
+from kerastl.training.fit import Fitted
+from kerastl.training.linear import log_loss
+from kerastl.training.search import best, search, without_judges
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Features:
+    x, y = clouds(200, 3, 12, 2.0)
+    return made_features(tmp_path, x, made_examples(y, split=held_out(200)))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[Features]:
+    """In the place of training: the class with the nearest mean, the surer the higher the rate. Looks at every row that
+    it is given, and keeps what it was given."""
+    given: list[Features] = []
+
+    def fit(features: Features, head: str, **how: Any) -> Fitted:
+        given.append(features)
+        x, examples = features.rows(np.arange(len(features.examples))), features.examples
+        means = np.stack([x[examples.targets == c].mean(axis=0) for c in range(len(examples.classes))])
+        validation = examples.split.rows(VALIDATION)
+        one = head_of(head)
+        sure = 0.01 if one.convex else one.value("rate")
+        logits = -((x[validation][:, None] - means) ** 2).sum(axis=2) * sure
+        return Fitted(head, None, None, Answers(validation, logits), {}, (), 0.0)
+
+    monkeypatch.setattr(searching, "fit", fit)
+    return given
+
+
+def test_the_chosen_setting_has_the_least_loss_of_the_validation_rows(features: Features, quick: list) -> None:
+    trials = search(features, "mlp", 12, runtime=plain_runtime())
+    assert len(trials) == 12 and trials[0].head == "mlp"  # as it is
+    assert best(trials).log_loss == min(one.log_loss for one in trials) < trials[0].log_loss
+    answers = searching.fit(without_judges(features), best(trials).head).validation
+    examples = without_judges(features).examples
+    assert best(trials).log_loss == pytest.approx(log_loss(answers.logits, examples.one_hot(answers.rows), False))
+
+
+def test_every_trial_is_a_head_that_can_be_asked_for_within_its_ranges(features: Features, quick: list) -> None:
+    trials = search(features, "mlp:hidden=64,linear,shallow", 15, runtime=plain_runtime())
+    assert [one.head for one in trials[:3]] == ["mlp:hidden=64", "linear", "shallow"]
+    asked = [head_of(one.head) for one in trials]  # raises for a value out of range
+    assert {head.name for head in asked[3:]} == {"mlp", "shallow"}  # linear has one answer
+    assert all(head.value("hidden") == 64 for head in asked if head.name == "mlp")
+    assert all(set(dict(head.given)) == set(head.known()) for head in asked[3:])
+    assert len({one.head for one in trials}) == 15
+
+
+def test_the_seed_decides_the_trials(features: Features, quick: list) -> None:
+    a, b, c = ([one.head for one in search(features, "mlp", 6, runtime=plain_runtime(seed=seed))] for seed in (1, 1, 2))
+    assert a == b != c
+
+
+def test_rows_that_judge_are_not_there(features: Features, quick: list, tmp_path: Path) -> None:
+    examples = features.examples
+    x = features.rows(np.arange(len(examples)))
+    x[examples.split.rows(TEST)] = 1e6
+    spoilt = made_features(tmp_path / "spoilt", x, examples)
+    clean = [(one.head, one.log_loss) for one in search(features, "mlp", 6, runtime=plain_runtime())]
+    assert [(one.head, one.log_loss) for one in search(spoilt, "mlp", 6, runtime=plain_runtime())] == clean
+    judges = {examples.ids[row] for row in examples.split.rows(TEST)}
+    assert judges and not any(judges & set(one.examples.ids) for one in quick)
+
+
+def test_what_judges_is_computed_apart_and_not_asked_for(tmp_path: Path) -> None:
+    x, y = clouds(60, 2, 6, 3.0)
+    made = made_features(tmp_path, x, made_examples(y, split=held_out(60)), judged=x + 5)
+    seen = without_judges(made)
+    rows = seen.examples.split.judged
+    assert np.array_equal(seen.judged_rows(rows), seen.rows(rows))
+    assert np.array_equal(rows, np.arange(len(rows)) + len(seen.examples) - len(rows))
+    kept = np.flatnonzero(made.examples.split.part != TEST)
+    assert set(seen.examples.ids) == {made.examples.ids[row] for row in kept}
+
+
+def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "log_loss", lambda *_: float("nan"))
+    trials = search(features, "linear,shallow", 2, runtime=plain_runtime(), epochs=1)
+    assert [one.log_loss for one in trials] == [None, None]
+    with pytest.raises(CheckFailed, match="none of 2 trials"):
+        best(trials)
+
+
+def test_training_takes_the_setting_that_was_found(features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+                                                   ) -> None:
+    from kerastl.training import train as training
+
+    found = (searching.Trial("shallow", 0.9, 0.0), searching.Trial("shallow:rate=0.02", 0.5, 0.0))
+    monkeypatch.setattr(training, "tried", lambda *_, **__: found)
+    monkeypatch.setattr(training, "splice", lambda *_: None)
+    trained = tl.train(None, features, "shallow", search=2, runtime=plain_runtime(), cache_dir=tmp_path, epochs=1)
+    assert trained.fitted.name == "shallow:rate=0.02" and trained.trials == found
+
+
+def test_heads_with_commas_between_keep_their_settings() -> None:
+    assert parted("linear,mlp:hidden=64,dropout=0.2,shallow") == ["linear", "mlp:hidden=64,dropout=0.2", "shallow"]
+    assert {head.name for head in heads_of("auto")} == {one.name for one in heads().values() if one.takes == "row"}
+    with pytest.raises(OptionError, match="some take pooled features"):
+        heads_of("linear,attention")
+    assert tl.pooling_for("auto") == "mean" and tl.pooling_for("attention") == "none"
+
+
+def test_a_search_holds_rows_out(features: Features) -> None:
+    examples = features.examples
+    assert tl.split(examples, search=5).split.mode == "holdout"
+    assert tl.split(examples).split.mode == "cv"
+    with pytest.raises(OptionError, match="--split cv with --search"):
+        tl.split(examples, "cv", search=5)
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--head", "linear", "--search", "5"], "no setting left to search"),
+    (["--head", "mlp,linear", "--search", "1"], "2 or more"),
+    (["--head", "mlp", "--search", "5", "--split", "cv"], "--search with --split cv"),
+    (["--head", "auto"], "--search N to choose"),
+    (["--head", "linear,mlp"], "--search N to choose"),
+    (["--head", "mlpp,linear", "--search", "5"], "unknown head 'mlpp'"),
+    (["--search", "-1"], "--search -1"),
+])
+def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], said: str, shell: Shell, tmp_path: Path
+                                                            ) -> None:
+    code, out, err = shell("run", "tiny_images", "--data", tmp_path / "nothing", "--name", "m", "--weights", "none",
+                           *flags)
+    assert code == 2 and said in err and "Traceback" not in err and "nothing" not in err
+
+
+def test_a_recipe_records_its_trials(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+                           "none", "--head", "linear,shallow", "--search", "3", "--split", "holdout", "--epochs", "1",
+                           "--tflite", "none", "--json")
+    assert code == 0, err
+    run = json.loads(out)
+    assert [one["head"] for one in run["search"]][:2] == ["linear", "shallow"] and len(run["search"]) == 3
+    assert run["head"] == min(run["search"], key=lambda one: one["log_loss"])["head"]
+    from kerastl.entry import summary
+
+    assert "searched   3 settings" in summary(run)
