@@ -17,6 +17,7 @@ _HOME = {  # public name: (module, name there)
     "KerastlError": ("kerastl.errors", "KerastlError"),
     "Prediction": ("kerastl.export.loaded", "Prediction"),
     "TextConfig": ("kerastl.entry", "TextConfig"),
+    "ablate": ("kerastl.training.ablate", "ablate"),
     "apply_runtime": ("kerastl.runtime", "apply"),
     "baseline": ("kerastl.evaluation.baseline", "baseline"),
     "cache_dir": ("kerastl.features.cache", "chosen_dir"),

@@ -27,8 +27,8 @@ FLOORS = (
 )
 PUBLIC = {
     "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "TextConfig", "__version__",
-    "apply_runtime", "baseline", "cache_dir", "compute_features", "evaluate", "fine_tune", "fit", "fit_length",
-    "load", "load_backbone", "pooling_for", "read_images", "read_texts", "run", "splice", "split", "target", "train",
+    "ablate", "apply_runtime", "baseline", "cache_dir", "compute_features", "evaluate", "fine_tune", "fit",
+    "fit_length", "load", "load_backbone", "pooling_for", "read_images", "read_texts", "run", "splice", "split", "target", "train",
     "write_version",
 }
 

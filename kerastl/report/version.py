@@ -14,6 +14,7 @@ from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.report.report import write_report
 from kerastl.runtime import Runtime
+from kerastl.training.ablate import Ablation
 from kerastl.training.train import Trained
 
 
@@ -38,12 +39,12 @@ def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> 
 
 def write_version(to: Target, trained: Trained, *, backbone: Backbone, features: Features, evaluation: Evaluation,
                   runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
-                  baseline: Baseline | None = None) -> dict[str, Any]:
+                  baseline: Baseline | None = None, ablation: Ablation | None = None) -> dict[str, Any]:
     """Export a trained model with its record, report and card as a version; returns the run record.
 
-    baseline: what is reached without transfer. clock: seconds since the run began. config: the run's settings, for the
-    record. A TFLite file that breaks its bound is left out and named under `breaches`. The version appears whole or
-    not at all.
+    baseline: what is reached without transfer. ablation: what the parts of a blend are worth. clock: seconds since the
+    run began. config: the run's settings, for the record. A TFLite file that breaks its bound is left out and named
+    under `breaches`. The version appears whole or not at all.
     Raises CheckFailed when the SavedModel differs from Keras.
     """
     with new_version(to.out, to.name) as version:
@@ -52,6 +53,6 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
                                 kinds=to.kinds, name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
-                         baseline=baseline,
+                         baseline=baseline, ablation=ablation,
                          seconds={"export": clock() - begun, "total": clock()})
         return write_report(version, run, features.examples, name=to.name)

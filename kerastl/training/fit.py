@@ -61,6 +61,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     if class_weights == "balanced" and features.examples.multi_label:
         raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
                           "leave it out: each class has a threshold of its own there")
+    if head_of(head).side and features.raw is None:
+        raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
+                          "features = kerastl.features.side.with_raw(features, backbone, cache_dir=...)")
     start = time.perf_counter()
     how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
@@ -70,8 +73,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     else:
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
-        fitted = Fitted(head, model, _answer(model, features, split.judged),
-                        Answers(validation, answers_of(model, features.rows(validation))), settings, curve, 0.0)
+        chosen = answers_of(model, features.inputs(validation, raw=how.head.side is not None))
+        fitted = Fitted(head, model, _answer(model, features, split.judged), Answers(validation, chosen), settings,
+                        curve, 0.0)
     return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
                   time.perf_counter() - start)
 
@@ -95,8 +99,24 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
     return Fitted(how.head.asked, model, Answers(everything, logits), None, settings, curve, 0.0)
 
 
+def judged_answers(features: Features, head: str, fold: int, *, runtime: Runtime, epochs: int | None = None,
+                   class_weights: str = "auto", label_smoothing: float = 0.0, batch_size: int = 64) -> Answers:
+    """A head's answers on the rows that judge, without the head that would ship. Of cross-validated rows on those of
+    one fold, by a head of the others."""
+    how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
+    split = features.examples.split
+    assert split is not None, "split the examples before fitting"
+    if split.mode == "cv":
+        model, _, _ = _fit_rows(features, np.flatnonzero(split.part != fold), None, how)
+        return _answer(model, features, np.flatnonzero(split.part == fold))
+    model, _, _ = _fit_rows(features, split.rows(TRAIN), split.rows(VALIDATION), how)
+    return _answer(model, features, split.judged)
+
+
 def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
-    blocks = [answers_of(model, features.judged_rows(rows[i:i + 4096])) for i in range(0, len(rows), 4096)]
+    raw = len(model.inputs) > 1
+    blocks = [answers_of(model, features.inputs(rows[i:i + 4096], raw=raw, judged=True))
+              for i in range(0, len(rows), 4096)]
     return Answers(rows, np.concatenate(blocks))
 
 
@@ -129,7 +149,8 @@ def _descend(features: Features, rows: NDArray[np.intp], validation: NDArray[np.
                                 row_weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
                                 batch_size=how.batch_size, label_smoothing=how.label_smoothing)
     said = _said(features.examples, rows, how)
-    return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said}, trained.history
+    side = how.head.side.found(trained.head) if how.head.side else {}
+    return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said, **side}, trained.history
 
 
 def _said(examples: Examples, rows: NDArray[np.intp], how: _How) -> dict[str, float | str | int]:

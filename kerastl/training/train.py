@@ -12,6 +12,8 @@ import numpy as np
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.features.compute import Features, compute_features
+from kerastl.features.side import with_raw
+from kerastl.heads import head_of
 from kerastl.model import splice
 from kerastl.runtime import Runtime
 from kerastl.training import contrast
@@ -44,6 +46,8 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
                            "label_smoothing": label_smoothing}
     if unfreeze == "auto":
         unfreeze = "contrast" if few_labels(features.examples) else "0"
+    if head_of(head).side:
+        features = with_raw(features, backbone, cache_dir=cache_dir)
     frozen = fit(features, head, **how)
     if str(unfreeze) == "contrast":
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
@@ -93,7 +97,8 @@ def _by_contrast(backbone: Backbone, features: Features, frozen: Fitted, how: di
         def tuned_on(rows: Any) -> tuple[Features, contrast.Contrast]:
             backbone.model.set_weights(original)
             found = contrast.tune(backbone, examples, rows, runtime.seed)
-            return _features(backbone, examples, runtime, Path(folder)), found
+            tuned = _features(backbone, examples, runtime, Path(folder))
+            return replace(tuned, raw=features.raw, raw_space=features.raw_space), found
 
         def without(fold: int) -> Features:
             print(f"tuning by contrast, fold {fold + 1} of {len(split.folds)}", flush=True)
