@@ -28,8 +28,8 @@ FLOORS = (
 PUBLIC = {
     "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "TextConfig", "__version__",
     "ablate", "apply_runtime", "baseline", "cache_dir", "compute_features", "evaluate", "fine_tune", "fit",
-    "fit_length", "load", "load_backbone", "pooling_for", "read_images", "read_texts", "run", "splice", "split", "target", "train",
-    "write_version",
+    "fit_length", "load", "load_backbone", "pooling_for", "read_images", "read_texts", "run", "splice", "split",
+    "target", "train", "write_version",
 }
 
 

@@ -42,11 +42,14 @@ class Raw:
 class Side:
     """What the training of a head that looks at the raw input calls, each with the head's keras.Model.
 
-    prepare(model, (mean, scale), blocks): before it trains; mean and scale of the training rows' features, [dim] each;
-    `blocks()` gives their raw rows, a block at a time. at_epoch(model, epoch): before each epoch, from 0.
+    solved(head): whether the linear head is to be solved first and given to `prepare`.
+    prepare(model, (mean, scale), blocks, start): before it trains; mean and scale of the training rows' features, [dim]
+    each; `blocks()` gives their raw rows, a block at a time; start: kernel and bias of the solved head, for features as
+    they are, or None. at_epoch(model, epoch): before each epoch, from 0.
     found(model): what training found, for the run record."""
 
-    prepare: Callable[[Any, tuple[Any, Any], Callable[[], Iterable[Any]]], None]
+    solved: Callable[["Head"], bool]
+    prepare: Callable[[Any, tuple[Any, Any], Callable[[], Iterable[Any]], tuple[Any, Any] | None], None]
     at_epoch: Callable[[Any, int], None]
     found: Callable[[Any], dict[str, float]]
 

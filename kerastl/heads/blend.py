@@ -4,7 +4,8 @@
     f_flow <- theta * f_flow + lambda * f_H        at the hidden flow of the inner head (of `linear`: its logits)
 
 f_pre are the backbone's features, standardised; f_H is the side network's row, led to the width of its place by one
-Dense layer. theta=1,lambda=0 is the inner head alone, theta=0,lambda=1 the side network alone. The side network sees
+Dense layer. An inner linear head is solved first and stays, so the blend starts as that and learns what the side adds.
+theta=1,lambda=0 is the inner head alone, theta=0,lambda=1 the side network alone. The side network sees
 what the model's entrance gives it: a picture of at most 64 x 64, or tokens; of texts that are cut, what is left.
 """
 
@@ -41,12 +42,15 @@ def build(shape: Shape, outputs: int, raw: Raw, side: str = "auto", at: str = "b
     place, flow = INNER[inner]
     features = keras.Input(shape, name="features")
     seen = keras.Input(raw.shape, dtype="int32" if raw.symbols else "float32", name="raw")
-    row = layers.Dropout(dropout, name="dropout_side")(_side(side, raw)(seen, raw))
+    row_of = _side(side, raw)
+    row = layers.Dropout(dropout, name="dropout_side")(row_of(seen, raw))
 
     def mixed(x: Any, where: str) -> Any:
         if at not in (where, "both"):
             return x
-        led = layers.Dense(x.shape[-1], dtype="float32", name=f"to_{where}")(row)
+        # where it starts at zero the blend starts as its inner head; the n-grams' own weights do
+        first = "zeros" if row_of.__name__ != "_ngrams" else "glorot_uniform"
+        led = layers.Dense(x.shape[-1], kernel_initializer=first, dtype="float32", name=f"to_{where}")(row)
         return Mix(mix, *shares, dtype="float32", name=f"mix_{where}")([x, led])
 
     x = mixed(Standard(dtype="float32", name="standard")(features), "features")
@@ -106,11 +110,24 @@ def _embedded(tokens: Any, raw: Raw) -> tuple[Any, Any]:
     return layers.Embedding(min(raw.symbols + 1, WORDS), WIDTH, name="words")(tokens % WORDS) * there, there
 
 
-def prepare(model: Any, moments: tuple[Any, Any], blocks: Callable[[], Iterable[Any]]) -> None:
-    """See `Side`: how features are standardised, and how frequent n-grams are, from the training rows alone."""
-    for variable, value in zip((model.get_layer("standard").centre, model.get_layer("standard").scale), moments,
-                               strict=True):
-        variable.assign(value)
+def solved(head: Head) -> bool:
+    """See `Side`: an inner linear head is, for solved it is better than trained; not where it is not to see the
+    features."""
+    return bool(head.value("inner") == "linear" and head.value("theta") > 0)
+
+
+def prepare(model: Any, moments: tuple[Any, Any], blocks: Callable[[], Iterable[Any]], start: tuple[Any, Any] | None
+            ) -> None:
+    """See `Side`: how features are standardised, and how frequent n-grams are, from the training rows alone. A solved
+    inner head stays as it is, so that what trains is what the side network adds to it."""
+    mean, scale = moments
+    standard = model.get_layer("standard")
+    standard.centre.assign(mean)
+    standard.scale.assign(scale)
+    if start is not None:
+        kernel, bias = start
+        model.get_layer("logits").set_weights([kernel * scale[:, None], bias + mean @ kernel])
+        model.get_layer("logits").trainable = False
     for layer in model.layers:
         if layer.name == "ngrams":
             layer.count(blocks())
@@ -139,7 +156,7 @@ def found(model: Any) -> dict[str, float]:
 
 
 HEAD = Head("blend", "features mixed with those of a small network on the raw input, in shares it learns", build,
-            side=Side(prepare, at_epoch, found), settings={
+            side=Side(solved, prepare, at_epoch, found), settings={
                 "side": Setting("auto", choices=("auto", *PICTURES, *TEXTS)),
                 "at": Setting("both", choices=("features", "flow", "both")),
                 "mix": Setting("learned", choices=("fixed", "learned", "channel", "scheduled")),

@@ -16,8 +16,9 @@ from kerastl.heads import CLASS_WEIGHTS, Head, head_of
 from kerastl.model import Answers, answers_of
 from kerastl.runtime import Runtime, free_memory
 from kerastl.training.gradient import train_by_gradient
-from kerastl.training.linear import solve
+from kerastl.training.linear import Linear, solve
 
+MOST = 20_000  # rows that a head is solved on where not all fit into memory
 UNBALANCED = 10.0  # the largest class over the smallest, from which classes are weighted by `auto`
 
 
@@ -129,25 +130,35 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
             rows, validation = rows[~mask], rows[mask]
         return _descend(features, rows, validation, how, how.epochs)
     examples = features.examples
-    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
-    held_out = []
-    if validation is None:
-        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
-        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
-    found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
-                  validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
-                  else None)
+    found = _solved(features, rows, validation, how)
     model = how.head.made(features.shape, len(examples.classes))
     model.set_weights([found.kernel, found.bias])
     settings: dict[str, float | str | int] = {"solver": "L-BFGS", "l2": found.l2, **_said(examples, rows, how)}
     return model, settings, tuple({"l2": l2, "log_loss": loss} for l2, loss in found.path)
 
 
+def _solved(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How) -> Linear:
+    examples = features.examples
+    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
+    held_out = []
+    if validation is None:
+        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
+        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
+    return solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
+                 validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
+                 else None)
+
+
 def _descend(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How,
              epochs: int | None) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
+    start = None
+    if how.head.side and how.head.side.solved(how.head):  # of more rows than fit into memory, on as many as will
+        some = rows if _in_memory(features, rows) else np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
+        found = _solved(features, some, validation, how)
+        start = (found.kernel, found.bias)
     trained = train_by_gradient(how.head, features, rows, validation,
                                 row_weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
-                                batch_size=how.batch_size, label_smoothing=how.label_smoothing)
+                                batch_size=how.batch_size, label_smoothing=how.label_smoothing, start=start)
     said = _said(features.examples, rows, how)
     side = how.head.side.found(trained.head) if how.head.side else {}
     return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said, **side}, trained.history

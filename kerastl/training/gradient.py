@@ -29,8 +29,8 @@ class Trained:
 
 def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
                       weight: NDArray[np.float32], runtime: Runtime, *, epochs: int | None = None, batch_size: int = 64,
-                      label_smoothing: float = 0.0) -> Trained:
-    """Train a head on cached rows. weight: [len(rows)], the loss weight of each.
+                      label_smoothing: float = 0.0, start: tuple[Any, Any] | None = None) -> Trained:
+    """Train a head on cached rows. weight: [len(rows)], the loss weight of each. start: see `heads.Side`.
 
     With validation rows, training stops when their loss has not improved for 10 epochs and the best weights are kept;
     without, it runs for `epochs` and keeps the last.
@@ -42,6 +42,10 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
     keras.utils.set_random_seed(runtime.seed)
     with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
         model = head.made(features.shape, outputs, raw)
+    side = head.side
+    if side:
+        side.prepare(model, _moments(features, rows),
+                     lambda: (features.raw_rows(rows[i:i + 4096]) for i in range(0, len(rows), 4096)), start)
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     if examples.multi_label:
         loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
@@ -49,9 +53,7 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
     model.compile(optimizer, loss, jit_compile=runtime.xla)
     moments = _moments(features, rows) if head.convex else None
     callbacks: list[Any] = []
-    if side := head.side:
-        side.prepare(model, _moments(features, rows),
-                     lambda: (features.raw_rows(rows[start:start + 4096]) for start in range(0, len(rows), 4096)))
+    if side:
         callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: side.at_epoch(model, epoch))]
     train = _dataset(features, rows, weight, batch_size, moments, seed=runtime.seed, raw=raw)
     steps = -(-len(rows) // batch_size)
