@@ -24,11 +24,11 @@ from kerastl.runtime import Runtime
 from kerastl.training.fit import judged_answers
 
 Z95 = 1.959964
-PLAIN = "linear"  # the head that one would use without all this
+SOLVED = "linear"
 TRANSFER, SCRATCH, BOTH = "pure transfer", "from scratch", "both"
 ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lambda": 0.0},
                                    SCRATCH: {"mix": "fixed", "theta": 0.0, "lambda": 1.0}, BOTH: {}}
-CONTRASTS = ((BOTH, SCRATCH, "pretrained network"), (BOTH, TRANSFER, "side network"), (BOTH, PLAIN, "blend"))
+CONTRASTS = ((BOTH, SCRATCH, "pretrained network"), (BOTH, TRANSFER, "side network"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Ablation:
-    """On the `n` rows that judge (`rows` says which). arms: pure transfer, from scratch, both, and the plain head."""
+    """On the `n` rows that judge (`rows` says which). arms: pure transfer, from scratch, both."""
 
     rows: str
     n: int
@@ -74,7 +74,7 @@ class Ablation:
 
 def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtime, cache_dir: Path, seeds: int = 3,
            epochs: int | None = None, class_weights: str = "auto", label_smoothing: float = 0.0) -> Ablation:
-    """Fit a blend head with each part alone and with both, `seeds` times each, and the solved linear head beside.
+    """Fit a blend head with each part alone and with both, `seeds` times each.
 
     Of cross-validated rows each seed is judged on a fold of its own, so that 3 seeds take 3 fits and not 15. The
     backbone stays frozen. Raises OptionError for a head that does not mix, or fewer than 3 seeds.
@@ -94,7 +94,7 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
     for name, spoken in arms_of(asked).items():
         right[name] = np.full((seeds, len(features.examples)), np.nan)
         for i, row in enumerate(right[name]):
-            if i and name == PLAIN and split.mode != "cv":
+            if i and head_of(spoken).convex and split.mode != "cv":
                 row[:] = right[name][0]  # solved: the same for every seed
                 continue
             answers = judged_answers(features, spoken, folds[i % len(folds)],
@@ -104,17 +104,19 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
         arms.append(Arm(name, spoken, tuple(np.nanmean(right[name], axis=1).tolist())))
     rows = f"the rows of {min(seeds, len(folds))} of {len(folds)} folds, one a seed" if split.mode == "cv" else \
         "the test rows"
-    judged = ~np.isnan(right[PLAIN]).all(axis=0)
+    judged = ~np.isnan(right[BOTH]).all(axis=0)
     found = tuple(contrast(name, over, part, *(right[one][:, judged] for one in (name, over)))
                   for name, over, part in CONTRASTS)
     return Ablation(rows, int(judged.sum()), seeds, tuple(arms), found, time.perf_counter() - start)
 
 
 def arms_of(head: Head) -> dict[str, str]:
-    """The heads that are compared, as `head_of` reads them, by name."""
+    """The heads that are compared, as `head_of` reads them, by name. A blend that starts at the solved linear head and
+    has no side is that head, so it is solved and not trained."""
+    assert head.side is not None
     found = {name: replace(head, given=tuple({**dict(head.given), **fixed}.items())).asked
              for name, fixed in ARMS.items()}
-    return {**found, PLAIN: PLAIN}
+    return {**found, TRANSFER: SOLVED} if head.side.solved(head) else found
 
 
 def _hits(examples: Examples, answers: Answers) -> NDArray[np.bool_]:
