@@ -18,7 +18,6 @@ from kerastl.errors import OptionError
 from kerastl.export.restore import keras_model
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
-from kerastl.features.side import with_raw
 from kerastl.heads import Raw, _blend, blend, head_of
 from kerastl.inputs.batches import decode_file
 from kerastl.model import entrance_of, raw_of
@@ -26,6 +25,7 @@ from kerastl.report.ablation import ablation_section, ablation_table
 from kerastl.training import ablate as ablation
 from kerastl.training.fit import fit
 from kerastl.training.linear import log_loss
+from kerastl.training.raw import with_raw
 
 Shell = Callable[..., tuple[int, str, str]]
 PICTURE, TEXT = Raw((8, 8, 3)), Raw((None,), 40)
@@ -99,9 +99,9 @@ def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp
     features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, PICTURE, seen(PICTURE, 120))
     mixed, plain = (fit(features, head, runtime=plain_runtime(), epochs=2).judged.logits
                     for head in ("blend:mix=fixed,theta=1,lambda=0", "linear"))
-    assert plain.std() > 0.3 and np.abs(mixed - plain).max() < 1e-4
+    assert plain.std() > 0.1 and np.abs(mixed - plain).max() < 1e-4
     scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), epochs=2).judged.logits
-    assert np.abs(scratch - plain).max() > 0.3
+    assert np.abs(scratch - plain).max() > 0.1
 
 
 @pytest.mark.parametrize("at", ["features", "flow", "both"])

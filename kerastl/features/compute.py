@@ -42,7 +42,7 @@ class Features:
     space: Space
     judged_space: Space  # float32 rows, for judging what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
-    raw: Raw | None = None  # what `raw_rows` gives, once `side.with_raw` has put it beside
+    raw: Raw | None = None  # what `raw_rows` gives, once `training.raw.with_raw` has put it beside
     raw_space: Space | None = None
 
     @property
@@ -60,7 +60,7 @@ class Features:
 
     def raw_rows(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """What the raw inputs come to (see `heads.Raw`). indices: [n] -> [n, *raw.shape] uint8 or int32."""
-        assert self.raw_space is not None, "put the raw rows beside the features first: features.side.with_raw"
+        assert self.raw_space is not None, "put the raw rows beside the features first: training.raw.with_raw"
         return self.raw_space.gather(self._keys(indices))
 
     def inputs(self, indices: NDArray[np.intp], *, raw: bool = False, judged: bool = False) -> Any:

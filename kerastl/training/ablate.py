@@ -17,11 +17,11 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.features.side import with_raw
 from kerastl.heads import Head, head_of
 from kerastl.model import Answers
 from kerastl.runtime import Runtime
 from kerastl.training.fit import judged_answers
+from kerastl.training.raw import with_raw
 
 Z95 = 1.959964
 SOLVED = "linear"

@@ -64,7 +64,7 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
                           "leave it out: each class has a threshold of its own there")
     if head_of(head).side and features.raw is None:
         raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
-                          "features = kerastl.features.side.with_raw(features, backbone, cache_dir=...)")
+                          "features = kerastl.training.raw.with_raw(features, backbone, cache_dir=...)")
     start = time.perf_counter()
     how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split

@@ -12,13 +12,13 @@ import numpy as np
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.features.compute import Features, compute_features
-from kerastl.features.side import with_raw
 from kerastl.heads import head_of
 from kerastl.model import splice
 from kerastl.runtime import Runtime
 from kerastl.training import contrast
 from kerastl.training.fine_tune import Tuned, answers_on, fine_tune
 from kerastl.training.fit import Fitted, fit
+from kerastl.training.raw import with_raw
 
 FEW = (8, 256)  # rows a class; with more it pays too, but takes minutes, so it has to be asked for
 
