@@ -170,8 +170,11 @@ class Parts(NamedTuple):
 
     def logits(self, features: Any, values: Any) -> Any:
         """The head's answer, [batch, outputs]. values: what the features are of, as `inputs.floats` gives them."""
-        given = features if self.entrance is None else [features, self.entrance(values, training=False)]
-        return self.head(given, training=False)
+        from keras import ops
+
+        if self.entrance is None:
+            return self.head(features, training=False)
+        return self.head([ops.convert_to_tensor(features), self.entrance(values, training=False)], training=False)
 
 
 def parts_of(model: Any) -> Parts:

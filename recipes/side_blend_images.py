@@ -2,8 +2,10 @@
 
 python recipes/side_blend_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
-Measured: not measured yet.
-Time: not measured yet.
+Measured: on the 423 stamps of 3 folds (of 705, 8 classes), 3 seeds, a fold each: pure transfer (the linear head) 0.879
+(0.872 to 0.887), from scratch 0.556 (0.532 to 0.589), both 0.877 (0.872 to 0.879). So the pretrained network helped,
++32.2 points over scratch (95% +27.3 to +37.0); the blend did not beat the linear head: -0.2 (-1.3 to +0.8).
+Time: not measured on a quiet machine. The ablation fits 6 heads by gradient, the recipe 6 more.
 """
 
 from dataclasses import asdict, dataclass

@@ -7,6 +7,8 @@ f_pre are the backbone's features, standardised; f_H is the side network's row, 
 Dense layer. An inner linear head is solved first and stays, so the blend starts as that and learns what the side adds.
 theta=1,lambda=0 is the inner head alone, theta=0,lambda=1 the side network alone. The side network sees
 what the model's entrance gives it: a picture of at most 64 x 64, or tokens; of texts that are cut, what is left.
+Trained from random weights instead, a blend was worse than the solved head, by 1.4 points on stamps and 1.8 on movie
+snippets (3 seeds); from the solved head on it is 0.2 worse (-1.3 to +0.8) and 1.4 better (+0.1 to +2.8).
 """
 
 from collections.abc import Callable, Iterable
