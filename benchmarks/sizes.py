@@ -9,7 +9,7 @@ import kerastl as tl
 from benchmarks.figure import Figure, at_most
 from kerastl.export import saved_model
 from kerastl.heads import head_of
-from kerastl.model import Calibration
+from kerastl.model import Calibration, Parts
 
 
 def saved_models() -> list[Figure]:
@@ -20,8 +20,8 @@ def saved_models() -> list[Figure]:
         head = head_of("linear").made(backbone.shape, 10)
         weights = sum(4 * int(np.prod(w.shape)) for part in (backbone.model, head) for w in part.weights)
         with tempfile.TemporaryDirectory() as folder:
-            saved_model.save(Path(folder), backbone.model, head, backbone.input, [str(i) for i in range(10)],
-                             Calibration(1.0))
+            saved_model.save(Path(folder), Parts(backbone.model, head, None), backbone.input,
+                             [str(i) for i in range(10)], Calibration(1.0))
             size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         figures.append(at_most(f"SavedModel over its weights, {name} ({size / 1e6:.1f} MB over {weights / 1e6:.1f} MB)",
                                size / weights, 1.05))

@@ -18,6 +18,7 @@ _HOME = {  # public name: (module, name there)
     "Prediction": ("kerastl.export.loaded", "Prediction"),
     "RunConfig": ("kerastl.entry", "RunConfig"),
     "TextConfig": ("kerastl.entry", "TextConfig"),
+    "ablate": ("kerastl.training.ablate", "ablate"),
     "apply_runtime": ("kerastl.runtime", "apply"),
     "baseline": ("kerastl.evaluation.baseline", "baseline"),
     "by_folder": ("kerastl.training.episodes", "by_folder"),

@@ -240,12 +240,22 @@ def summary(result: dict[str, Any]) -> str:
                      f"{tuned['frozen_accuracy']:.3f}" if tuned["how"] == "contrast" else
                      f"unfrozen   last {tuned['blocks']} blocks: validation loss {tuned['loss_before']:.4f} -> "
                      f"{tuned['loss_after']:.4f}; " + ("kept" if tuned["kept"] else "not kept, the frozen model ships"))
+    if result["ablation"]:
+        lines += ["", ablation_table(result["ablation"]), ""]
     if result["distilled"]:
         lines.append(f"teacher    {result['distilled']['teacher']}\n\n{sides_table(result['distilled']['sides'])}\n")
     if result["left_out"]:
         lines.append(f"left out   {len(result['left_out'])} (see the report)")
     lines += ["", parity_table(result["parity"]), "", f"written    {result['path']}"]
     return "\n".join(lines)
+
+
+def ablation_table(ablation: dict[str, Any]) -> str:
+    """What each part of a blend is worth, with the words on it."""
+    rows = [("part", "accuracy", "over the seeds")]
+    rows += [(one["name"], f"{sum(one['accuracies']) / len(one['accuracies']):.3f}",
+              f"{min(one['accuracies']):.3f} to {max(one['accuracies']):.3f}") for one in ablation["arms"]]
+    return "\n".join([table(rows), *(one["word"] for one in ablation["contrasts"])])
 
 
 def sides_table(sides: list[dict[str, Any]]) -> str:

@@ -4,16 +4,20 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.backbones import NO_POOLING, Backbone
 from kerastl.errors import OptionError
-from kerastl.heads import ROW
+from kerastl.heads import ROW, Raw
 from kerastl.heads._several import heads_of
 from kerastl.inputs import Batch, floats
+from kerastl.inputs.tokenizer import Tokenizer
+
+ENTRANCE = "entrance"  # the name of a spliced model's part that leads the raw input past the backbone
+RAW_SIDE = 64  # pixels
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,57 @@ def pooling_for(head: str, pooling: str = "mean") -> str:
 def splice(backbone: Backbone, head: Any) -> Any:
     """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
-    The backbone is frozen. Raises OptionError when the head takes features of another shape.
+    The backbone is frozen. A head that looks at the raw input too gets it by an entrance of its own. Raises OptionError
+    when the head takes features of another shape.
     """
     import keras
 
-    if tuple(head.input_shape[1:]) != backbone.shape:
-        raise OptionError(f"a head for features {head.input_shape[1:]} on {backbone.name}",
-                          f"a head for features {backbone.shape}", "build it with the backbone's shape")
+    wanted = tuple(head.inputs[0].shape[1:])
+    if wanted != backbone.shape:
+        raise OptionError(f"a head for features {wanted} on {backbone.name}", f"a head for features {backbone.shape}",
+                          "build it with the backbone's shape")
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
-    logits = head(backbone.model(inputs, training=False))
+    features = backbone.model(inputs, training=False)
+    logits = head(features if len(head.inputs) == 1 else [features, entrance_of(backbone)(inputs)])
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
+
+
+def entrance_of(backbone: Backbone) -> Any:
+    """What leads the raw input past the backbone to the head: a keras.Model without weights, from what the backbone
+    takes to what `heads.Raw` says. Pictures are averaged over squares of pixels until no side has more than 64, and
+    rounded: whole numbers, so that a row kept in a byte is what the model computes, to the bit. Raises OptionError for
+    texts in chunks, which come in several pieces."""
+    import keras
+    from keras import layers, ops
+
+    taken = backbone.model.inputs[0]
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
+    if backbone.input.one is None:
+        raise OptionError("--long chunks with a head that looks at the raw text", "head or head+tail",
+                          "change one of them")
+    if backbone.spec.kind == "text":
+        tokens = ops.where(ops.equal(inputs, _tokenizer(backbone).pad), 0, inputs + 1)
+        return keras.Model(inputs, tokens, name=ENTRANCE)
+    step = -(-int(taken.shape[1]) // RAW_SIDE)
+    if step == 1:
+        return keras.Model(inputs, layers.Identity(name="pixels")(inputs), name=ENTRANCE)
+    mean = layers.AveragePooling2D(step, padding="same", name="shrink")(inputs)
+    # a mean is a multiple of 1 / step^2, so a quarter of that keeps halves and whole numbers clear of rounding errors
+    return keras.Model(inputs, ops.floor(mean + (0.5 + 0.25 / step**2)), name=ENTRANCE)
+
+
+def raw_of(backbone: Backbone) -> Raw:
+    """What a head is given of the raw input. Raises OptionError as `entrance_of` does."""
+    shape = tuple(entrance_of(backbone).output_shape[1:])
+    return Raw(shape, _tokenizer(backbone).size if backbone.spec.kind == "text" else 0)
+
+
+def _tokenizer(backbone: Backbone) -> Tokenizer:
+    source: Any = backbone.input  # of texts, which alone have one
+    tokenizer: Tokenizer = source.tokenizer
+    return tokenizer
 
 
 def freeze(model: Any) -> None:
@@ -131,10 +174,28 @@ def _is_stack(layer: Any) -> bool:
     return len(kinds) > len(set(kinds))
 
 
-def parts_of(model: Any) -> tuple[Any, Any]:
-    """The backbone and the head of a spliced model."""
-    _, backbone, head = model.layers
-    return backbone, head
+class Parts(NamedTuple):
+    """Of a spliced model. entrance: None where the head takes features alone."""
+
+    backbone: Any
+    head: Any
+    entrance: Any
+
+    def logits(self, features: Any, values: Any) -> Any:
+        """The head's answer, [batch, outputs]. values: what the features are of, as `inputs.floats` gives them."""
+        from keras import ops
+
+        if self.entrance is None:
+            return self.head(features, training=False)
+        return self.head([ops.convert_to_tensor(features), self.entrance(values, training=False)], training=False)
+
+
+def parts_of(model: Any) -> Parts:
+    """The parts of a spliced model."""
+    _, *parts = model.layers
+    entrance = next((part for part in parts if part.name == ENTRANCE), None)
+    backbone, head = (part for part in parts if part is not entrance)
+    return Parts(backbone, head, entrance)
 
 
 class Answerer:
@@ -143,7 +204,8 @@ class Answerer:
     def __init__(self, model: Any) -> None:
         import tensorflow as tf
 
-        backbone, self._head = parts_of(model)
+        self._parts = parts_of(model)
+        backbone = self._parts.backbone
         spec = [tf.TensorSpec(backbone.input_shape, backbone.inputs[0].dtype)]
         self._features = tf.function(lambda values: backbone(values, training=False), input_signature=spec,
                                      autograph=False)
@@ -151,12 +213,17 @@ class Answerer:
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch of examples, [rows, outputs]. Of a row in several pieces the features are averaged before
         the head."""
-        features = batch.merged(np.asarray(self._features(floats(batch.values)), np.float32))
-        return np.asarray(self._head(features, training=False), np.float32)
+        values = floats(batch.values)
+        features = batch.merged(np.asarray(self._features(values), np.float32))
+        return np.asarray(self._parts.logits(features, values), np.float32)
 
 
-def answers_of(model: Any, inputs: NDArray[Any], batch_size: int = 1024) -> NDArray[np.float32]:
-    """A model's outputs for many inputs, batch by batch. inputs: [n, ...] -> [n, outputs] float32."""
-    parts = [np.asarray(model(inputs[i:i + batch_size], training=False), np.float32)
-             for i in range(0, len(inputs), batch_size)]
+def answers_of(model: Any, inputs: Any, batch_size: int = 1024) -> NDArray[np.float32]:
+    """A model's outputs for many inputs, batch by batch. inputs: [n, ...], or a list of such for a head that takes
+    several -> [n, outputs] float32."""
+    several = inputs if isinstance(inputs, list) else [inputs]
+    parts = []
+    for i in range(0, len(several[0]), batch_size):
+        batch = [part[i:i + batch_size] for part in several]
+        parts.append(np.asarray(model(batch if len(batch) > 1 else batch[0], training=False), np.float32))
     return np.concatenate(parts) if parts else np.zeros((0, model.output_shape[-1]), np.float32)

@@ -70,9 +70,10 @@ class _State:
 
 
 def learns(head: Any, features: NDArray[np.float32], targets: NDArray[np.float32], *, several: bool = False,
-           rate: float = float(TRAINING["rate"].default)) -> Finding:
+           rate: float = float(TRAINING["rate"].default), raw: NDArray[Any] | None = None) -> Finding:
     """Whether a fresh copy of a head learns 32 examples by heart: in 1,000 steps its loss falls to half and it puts
     more rows right. features: [n, dim]; targets: [n, outputs] of 0 and 1; several: labels a row. rate: of AdamW.
+    raw: what the head is given of the raw inputs, where it looks at them.
 
     A head of one layer gets centred and scaled features, as where it is trained.
     """
@@ -80,23 +81,24 @@ def learns(head: Any, features: NDArray[np.float32], targets: NDArray[np.float32
     x, y = features[rows], targets[rows]
     if sum(bool(layer.weights) for layer in layers_of(head)) == 1:
         x = (x - x.mean(axis=0)) / scale_of(x.var(axis=0))
+    given: Any = x if raw is None else [x, raw[rows]]
     fresh = fresh_copy(head)
-    step = _step(fresh, x, y, several, rate)
-    before = after = _state(fresh, x, y, several)
+    step = _step(fresh, given, y, several, rate)
+    before = after = _state(fresh, given, y, several)
     steps = 0
     while steps < STEPS and np.isfinite(after.loss) and not _learnt(before, after):
         for _ in range(LOOK):
             step()
-        after, steps = _state(fresh, x, y, several), steps + LOOK
+        after, steps = _state(fresh, given, y, several), steps + LOOK
     said = (f"on {len(x)} examples the loss went from {before.loss:.3g} to {after.loss:.3g} in {steps} steps, "
             f"accuracy from {before.accuracy:.0%} to {after.accuracy:.0%}")
-    cause, do = _cause(fresh, features, x, y, before, after, several)
+    cause, do = _cause(fresh, features, given, y, before, after, several)
     if _learnt(before, after) and cause != CONSTANT:
         return Finding(LEARNS, True, said)
     return Finding(LEARNS, False, f"{said}: {cause}", do)
 
 
-def _step(head: Any, x: NDArray[np.float32], y: NDArray[np.float32], several: bool, rate: float) -> Any:
+def _step(head: Any, x: Any, y: NDArray[np.float32], several: bool, rate: float) -> Any:
     """A function that trains the head for one step on all of x."""
     optimizer, variables = keras.optimizers.AdamW(rate), head.trainable_variables
     optimizer.build(variables)
@@ -114,7 +116,7 @@ def _learnt(before: _State, after: _State) -> bool:
     return after.loss <= before.loss / 2 and (after.accuracy > before.accuracy or after.accuracy == 1)
 
 
-def _cause(head: Any, features: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32], before: _State,
+def _cause(head: Any, features: NDArray[np.float32], x: Any, y: NDArray[np.float32], before: _State,
            after: _State, several: bool) -> tuple[str, str]:
     """Why it does not learn, and what to do."""
     if not np.isfinite(features).all():
@@ -130,7 +132,7 @@ def _cause(head: Any, features: NDArray[np.float32], x: NDArray[np.float32], y: 
     return "it learns too slowly, or cannot", "train at a higher rate, normalise the features, or change the head"
 
 
-def _dead(head: Any, x: NDArray[np.float32]) -> str:
+def _dead(head: Any, x: Any) -> str:
     """The name of a ReLU layer that gives zero for every row, or ""."""
     dead: list[str] = []
 
@@ -150,7 +152,7 @@ def _loss(logits: Any, y: NDArray[np.float32], several: bool) -> Any:
     return tf.reduce_mean(kind(y, tf.cast(logits, tf.float32)))
 
 
-def _state(head: Any, x: NDArray[np.float32], y: NDArray[np.float32], several: bool) -> _State:
+def _state(head: Any, x: Any, y: NDArray[np.float32], several: bool) -> _State:
     logits = np.asarray(head(x, training=False), np.float32)
     right = ((logits > 0) == (y > 0)) if several else logits.argmax(axis=1) == y.argmax(axis=1)
     return _State(float(_loss(logits, y, several)), float(right.mean()))

@@ -33,12 +33,16 @@ def one_step(model: Any, values: NDArray[Any], targets: NDArray[np.float32]) -> 
 
     values: what the model takes, [n, ...]; targets: [n, outputs] of 0 and 1.
     """
-    backbone, head = parts_of(model)
+    parts = parts_of(model)
+    backbone, head = parts.backbone, parts.head
     fresh = fresh_copy(head)
     first = fresh.get_weights()
     weights, before = backbone.weights, backbone.get_weights()
     with tf.GradientTape() as tape:
-        logits = fresh(backbone(floats(tf.constant(values)), training=True), training=True)
+        taken = floats(tf.constant(values))
+        features = backbone(taken, training=True)
+        given = features if parts.entrance is None else [features, parts.entrance(taken, training=False)]
+        logits = fresh(given, training=True)
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32)))
     variables = backbone.trainable_variables + fresh.trainable_variables
     found = tape.gradient(loss, [variable.value for variable in variables])
@@ -143,7 +147,7 @@ def _alike(arrays: list[NDArray[np.float32]]) -> bool:
 def precision(model: Any) -> Finding:
     """Whether the answers are computed in float32: the model's output, the head's last layer with weights, and every
     softmax, sigmoid, exp or log in the head."""
-    _, head = parts_of(model)
+    head = parts_of(model).head
     half = [f"{name} in {dtype}" for name, dtype in _last(head) if dtype in HALF]
     if model.output.dtype in HALF:
         half.append(f"the model's output in {model.output.dtype}")

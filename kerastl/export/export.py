@@ -39,7 +39,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     Raises CheckFailed when the SavedModel does: then no version is left behind.
     """
     folder = version.folder
-    saved_model.save(folder, *parts_of(model), source, examples.classes, calibration)
+    saved_model.save(folder, parts_of(model), source, examples.classes, calibration)
     reference = Reference(model, source, examples, choose_rows(examples))
     first = compare_saved_model(reference, folder)
     if not first.kept:

@@ -11,6 +11,7 @@ from kerastl.evaluation.metrics import Evaluation, record
 from kerastl.export.export import Exported
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
+from kerastl.training.ablate import Ablation
 from kerastl.training.fine_tune import Tuned
 from kerastl.training.fit import Fitted
 from kerastl.training.search import Trial
@@ -18,7 +19,8 @@ from kerastl.training.search import Trial
 
 def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features, fitted: Fitted,
                evaluation: Evaluation, exported: Exported, runtime: Runtime, tuned: Tuned | None = None,
-               baseline: Baseline | None = None, trials: Sequence[Trial] = (), seconds: dict[str, float]
+               baseline: Baseline | None = None, ablation: Ablation | None = None, trials: Sequence[Trial] = (),
+               seconds: dict[str, float]
                ) -> dict[str, Any]:
     """Put together what the steps of a recipe returned. `seconds` holds at least `export` and `total`."""
     examples = features.examples
@@ -48,6 +50,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "thresholds": list(evaluation.calibration.thresholds),
         "baseline": asdict(baseline) if baseline else None,
         "distilled": None,
+        "ablation": asdict(ablation) if ablation else None,
         "unfrozen": asdict(tuned) if tuned else None,
         "engine": "tensorflow",
         "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
@@ -60,7 +63,8 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "parity": [asdict(one) for one in exported.parity],
         "breaches": list(exported.breaches),
         "seconds": {"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
-                    "baseline": baseline.seconds if baseline else 0.0, **seconds},
+                    "baseline": baseline.seconds if baseline else 0.0,
+                    "ablation": ablation.seconds if ablation else 0.0, **seconds},
         "machine": machine(),
         "config": config,
     }

@@ -23,6 +23,8 @@ def keras_model(folder: Path, kind: str) -> Any:
     """The spliced model, from model.keras. kind: `image` or `text`. Raises ModelError when it does not load."""
     import keras
 
+    from kerastl.heads import _blend  # noqa: F401  registers its layers
+
     if kind == "text":
         import keras_hub  # noqa: F401  registers the layers of its networks
 

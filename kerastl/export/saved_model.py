@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerastl.inputs import Input, floats
-from kerastl.model import Calibration
+from kerastl.model import Calibration, Parts
 
 TOP = 5
 
@@ -15,10 +15,9 @@ TOP = 5
 class Served(tf.Module):
     """What is saved: the functions of the signatures, and the variables they use. Nothing of Keras is saved."""
 
-    def __init__(self, backbone: Any, head: Any, source: Input, classes: Sequence[str], calibration: Calibration
-                 ) -> None:
+    def __init__(self, parts: Parts, source: Input, classes: Sequence[str], calibration: Calibration) -> None:
         super().__init__(name="kerastl")
-        self.weights = [variable.value for part in (backbone, head) for variable in part.variables]
+        self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
         names = tf.constant(list(classes), name="labels")
         top = min(TOP, len(classes))
@@ -32,11 +31,11 @@ class Served(tf.Module):
 
         @tf.function(input_signature=decoded, autograph=False)
         def features_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
-            pieces = tf.cast(backbone(floats(values), training=False), tf.float32)
+            pieces = tf.cast(parts.backbone(floats(values), training=False), tf.float32)
             return tf.math.segment_mean(pieces, *owners) if owners else pieces
 
         def logits_of(*values: tf.Tensor) -> tf.Tensor:
-            return tf.cast(head(features_of(*values), training=False), tf.float32)
+            return tf.cast(parts.logits(features_of(*values), floats(values[0])), tf.float32)
 
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
             scaled = logits_of(*values_of(sent)) / calibration.temperature
@@ -57,13 +56,12 @@ class Served(tf.Module):
                                  autograph=False)
 
 
-def save(folder: Path, backbone: Any, head: Any, source: Input, classes: Sequence[str], calibration: Calibration
-         ) -> None:
+def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], calibration: Calibration) -> None:
     """Write `saved_model.pb` and `variables/` with the signatures `serving_default`, `tensor` and `features`.
 
-    backbone: what `source` decodes to -> features; head: features -> logits.
+    parts: of a spliced model that takes what `source` decodes to.
     """
-    served = Served(backbone, head, source, classes, calibration)
+    served = Served(parts, source, classes, calibration)
     signatures = {"serving_default": served.serve, "tensor": served.tensor, "features": served.embed}
     tf.saved_model.save(served, str(folder), signatures=signatures)
 

@@ -19,6 +19,7 @@ from kerastl.data.examples import Examples
 from kerastl.errors import DataError, OptionError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
 from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
+from kerastl.heads import Raw
 from kerastl.runtime import Runtime, free_memory, machine
 
 BATCH = 32
@@ -42,6 +43,8 @@ class Features:
     judged_space: Space  # float32 rows, for judging what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
     parts: tuple[int, ...] = ()  # as of the backbone
+    raw: Raw | None = None  # what `raw_rows` gives, once `training.raw.with_raw` has put it beside
+    raw_space: Space | None = None
 
     @property
     def dim(self) -> int:
@@ -55,6 +58,17 @@ class Features:
     def judged_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """The same in float32, as the export computes. indices: judged rows, [n] -> [n, *shape] float32."""
         return self.judged_space.gather(self._keys(indices))
+
+    def raw_rows(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """What the raw inputs come to (see `heads.Raw`). indices: [n] -> [n, *raw.shape] uint8 or int32."""
+        assert self.raw_space is not None, "put the raw rows beside the features first: training.raw.with_raw"
+        return self.raw_space.gather(self._keys(indices))
+
+    def inputs(self, indices: NDArray[np.intp], *, raw: bool = False, judged: bool = False) -> Any:
+        """What a head takes: rows; with `raw`, a list of these and the raw rows. judged: rows as the export computes
+        them."""
+        rows = self.judged_rows(indices) if judged else self.rows(indices)
+        return [rows, self.raw_rows(indices)] if raw else rows
 
     def _keys(self, indices: NDArray[np.intp]) -> list[str]:
         keys = self.keys or self.examples.ids

@@ -5,7 +5,7 @@ Nothing else has to be edited: names, tables and the sweeping tests find it here
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
@@ -29,6 +29,31 @@ class Setting:
     choices: tuple[str, ...] = ()  # of a word
 
 
+@dataclass(frozen=True)
+class Raw:
+    """What a head that also looks at the raw input is given of an example. shape: of pictures (side, side, 3), whole
+    numbers in [0, 255]; of texts (None,), numbers of tokens from 1 to `symbols`, 0 where there is padding."""
+
+    shape: Shape
+    symbols: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """What the training of a head that looks at the raw input calls, each with the head's keras.Model.
+
+    solved(head): whether the linear head is to be solved first and given to `prepare`.
+    prepare(model, (mean, scale), blocks, start): before it trains; mean and scale of the training rows' features, [dim]
+    each; `blocks()` gives their raw rows, a block at a time; start: kernel and bias of the solved head, for features as
+    they are, or None. at_epoch(model, epoch): before each epoch, from 0.
+    found(model): what training found, for the run record."""
+
+    solved: Callable[["Head"], bool]
+    prepare: Callable[[Any, tuple[Any, Any], Callable[[], Iterable[Any]], tuple[Any, Any] | None], None]
+    at_epoch: Callable[[Any, int], None]
+    found: Callable[[Any], dict[str, float]]
+
+
 TRAINING = {"rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}  # AdamW's
 
 
@@ -37,6 +62,9 @@ class Head:
     """What is known of a head. `build(shape, outputs, **settings)` makes a keras.Model: features [batch, *shape]
     float32 in, logits [batch, outputs] float32 out. A `convex` head is one Dense layer, and is solved rather than
     trained. takes: `row`, pooled features, or `places`, maps or token states, where a token's zeros are padding.
+
+    side: of a head that looks at the raw input too: it is built by `build(shape, outputs, raw, **settings)`, and takes
+    [features, raw rows].
 
     settings: what `build` can be given by name, and other defaults than TRAINING's; `given`, what is given, in the
     order asked for. A head that `wants_parts` also takes `parts`, how many of the features each part of a fused
@@ -50,14 +78,17 @@ class Head:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     given: tuple[tuple[str, float | int | str], ...] = ()
     wants_parts: bool = False
+    side: Side | None = None
 
     def on(self, parts: tuple[int, ...]) -> "Head":
         """The head for features of these parts."""
         return replace(self, build=partial(self.build, parts=parts)) if self.wants_parts else self
 
-    def made(self, shape: Shape, outputs: int) -> Any:
-        """The head as it was asked for."""
-        return self.build(shape, outputs, **{name: value for name, value in self.given if name not in TRAINING})
+    def made(self, shape: Shape, outputs: int, raw: Raw | None = None) -> Any:
+        """The head as it was asked for. raw: what it is given of the raw input, if it looks at that."""
+        assert (raw is None) == (self.side is None), f"{self.name} and the raw input"
+        more = () if raw is None else (raw,)
+        return self.build(shape, outputs, *more, **{name: value for name, value in self.given if name not in TRAINING})
 
     def known(self) -> dict[str, Setting]:
         """What can be given: the head's own settings, and those of its training unless it is solved."""

@@ -19,12 +19,12 @@ def parted(asked: str) -> list[str]:
 
 
 def heads_of(asked: str) -> tuple[Head, ...]:
-    """One head, several with commas between, or `auto`: all that take pooled features.
+    """One head, several with commas between, or `auto`: all that take pooled features and nothing beside.
 
     Raises OptionError as `head_of` does, and for heads that take different features.
     """
     if asked == AUTO:
-        return tuple(head for head in heads().values() if head.takes == ROW)
+        return tuple(head for head in heads().values() if head.takes == ROW and head.side is None)
     found = tuple(head_of(one) for one in parted(asked))
     if len({head.takes for head in found}) > 1:
         raise OptionError(f"--head {asked}: some take pooled features and some do not", "heads that take the same",

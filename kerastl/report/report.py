@@ -14,6 +14,7 @@ from kerastl.backbones import spec_of
 from kerastl.data.examples import Examples
 from kerastl.export.bundle import Version, write_json
 from kerastl.inputs.batches import decode_file
+from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 
 THUMBNAIL = 132  # pixels
@@ -47,6 +48,7 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
         name=run["name"], run=run, mistakes=mistakes, made=datetime.now(UTC).strftime("%d %B %Y"),
         reliability=Markup(reliability_chart(test["reliability"])), curve=Markup(curve_chart(run["curve"])),
         tuning=Markup(curve_chart(run["unfrozen"]["history"])) if run["unfrozen"] else "",
+        ablation=ablation_section(run.get("ablation")),
         confusion=confusion_cells(test["confusion"]) if readable else [],
     )
 

@@ -15,6 +15,7 @@ from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.report.report import write_report
 from kerastl.runtime import Runtime
+from kerastl.training.ablate import Ablation
 from kerastl.training.train import Trained
 
 
@@ -39,12 +40,13 @@ def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> 
 
 def write_version(to: Target, trained: Trained, *, backbone: Backbone, features: Features, evaluation: Evaluation,
                   runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
-                  baseline: Baseline | None = None, teacher: Teacher | None = None) -> dict[str, Any]:
+                  baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None
+                  ) -> dict[str, Any]:
     """Export a trained model with its record, report and card as a version; returns the run record.
 
-    baseline: what is reached without transfer. teacher: whom the model is compared with, form by form. clock: seconds
-    since the run began. config: the run's settings, for the record. A TFLite file that breaks its bound is left out
-    and named under `breaches`. The version appears whole or not at all.
+    baseline: what is reached without transfer. ablation: what the parts of a blend are worth. teacher: whom the model
+    is compared with, form by form. clock: seconds since the run began. config: the run's settings, for the record. A
+    TFLite file that breaks its bound is left out and named under `breaches`. The version appears whole or not at all.
     Raises CheckFailed when the SavedModel differs from Keras.
     """
     with new_version(to.out, to.name) as version:
@@ -53,7 +55,7 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
                                 kinds=to.kinds, name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
-                         baseline=baseline, trials=trained.trials,
+                         baseline=baseline, ablation=ablation, trials=trained.trials,
                          seconds={"export": clock() - begun, "total": clock()})
         if teacher:
             run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_sides(

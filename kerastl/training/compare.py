@@ -23,10 +23,11 @@ from kerastl.features.compute import Features, compute_features
 from kerastl.features.lengths import fit_length
 from kerastl.heads import head_of
 from kerastl.inputs import floats
-from kerastl.model import splice
+from kerastl.model import raw_of, splice
 from kerastl.runtime import Runtime
 from kerastl.training.cells import Cells, fingerprint
 from kerastl.training.fit import Fitted, fit
+from kerastl.training.raw import with_raw
 from kerastl.training.train import Trained, train
 
 TIMED = 20  # rows, one at a time
@@ -119,6 +120,8 @@ def cell(taken: Taken, combination: Combination, seed: int, how: How, cells: Cel
         return known
     print(f"{combination.backbone} + {combination.head}, unfreeze {combination.unfreeze}, seed {seed}", flush=True)
     features, runtime = replace(taken.features, examples=examples), replace(how.runtime, seed=seed)
+    if head_of(combination.head).side:
+        features = with_raw(features, taken.backbone, cache_dir=how.cache_dir)
     if combination.unfreeze == "0":  # without the backbone, which need not be spliced for this
         fitted, blocks, seconds = fit(features, combination.head, runtime=runtime, epochs=how.epochs), 0, 0.0
     else:
@@ -149,7 +152,9 @@ def cost(taken: Taken, head: str, how: How, cells: Cells) -> dict[str, Any]:
     if known:
         return known
     examples, backbone = taken.features.examples, taken.backbone
-    model = splice(backbone, head_of(head).made(backbone.shape, len(examples.classes)))
+    wanted = head_of(head).on(backbone.parts)
+    raw = raw_of(backbone) if wanted.side else None
+    model = splice(backbone, wanted.made(backbone.shape, len(examples.classes), raw))
     return cells.add(key, {"backbone": backbone.name, "head": head, "parameters": int(model.count_params()),
                            "milliseconds": _latency(model, backbone, examples)})
 

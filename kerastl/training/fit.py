@@ -16,8 +16,9 @@ from kerastl.heads import CLASS_WEIGHTS, Head, head_of
 from kerastl.model import Answers, answers_of
 from kerastl.runtime import Runtime, free_memory
 from kerastl.training.gradient import train_by_gradient
-from kerastl.training.linear import solve
+from kerastl.training.linear import Linear, solve
 
+MOST = 20_000  # rows that a head is solved on where not all fit into memory
 UNBALANCED = 10.0  # the largest class over the smallest, from which classes are weighted by `auto`
 
 
@@ -61,6 +62,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     if class_weights == "balanced" and features.examples.multi_label:
         raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
                           "leave it out: each class has a threshold of its own there")
+    if head_of(head).side and features.raw is None:
+        raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
+                          "features = kerastl.training.raw.with_raw(features, backbone, cache_dir=...)")
     start = time.perf_counter()
     how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
@@ -70,8 +74,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     else:
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
-        fitted = Fitted(head, model, _answer(model, features, split.judged),
-                        Answers(validation, answers_of(model, features.rows(validation))), settings, curve, 0.0)
+        chosen = answers_of(model, features.inputs(validation, raw=how.head.side is not None))
+        fitted = Fitted(head, model, _answer(model, features, split.judged), Answers(validation, chosen), settings,
+                        curve, 0.0)
     return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
                   time.perf_counter() - start)
 
@@ -95,8 +100,24 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
     return Fitted(how.head.asked, model, Answers(everything, logits), None, settings, curve, 0.0)
 
 
+def judged_answers(features: Features, head: str, fold: int, *, runtime: Runtime, epochs: int | None = None,
+                   class_weights: str = "auto", label_smoothing: float = 0.0, batch_size: int = 64) -> Answers:
+    """A head's answers on the rows that judge, without the head that would ship. Of cross-validated rows on those of
+    one fold, by a head of the others."""
+    how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
+    split = features.examples.split
+    assert split is not None, "split the examples before fitting"
+    if split.mode == "cv":
+        model, _, _ = _fit_rows(features, np.flatnonzero(split.part != fold), None, how)
+        return _answer(model, features, np.flatnonzero(split.part == fold))
+    model, _, _ = _fit_rows(features, split.rows(TRAIN), split.rows(VALIDATION), how)
+    return _answer(model, features, split.judged)
+
+
 def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
-    blocks = [answers_of(model, features.judged_rows(rows[i:i + 4096])) for i in range(0, len(rows), 4096)]
+    raw = len(model.inputs) > 1
+    blocks = [answers_of(model, features.inputs(rows[i:i + 4096], raw=raw, judged=True))
+              for i in range(0, len(rows), 4096)]
     return Answers(rows, np.concatenate(blocks))
 
 
@@ -109,27 +130,38 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
             rows, validation = rows[~mask], rows[mask]
         return _descend(features, rows, validation, how, how.epochs)
     examples = features.examples
-    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
-    held_out = []
-    if validation is None:
-        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
-        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
-    found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label, parts=features.parts,
-                  validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
-                  else None)
+    found = _solved(features, rows, validation, how)
     model = how.head.made(features.shape, len(examples.classes))
     model.set_weights([found.kernel, found.bias])
     settings: dict[str, float | str | int] = {"solver": "L-BFGS", "l2": found.l2, **_said(examples, rows, how)}
     return model, settings, tuple({"l2": l2, "log_loss": loss} for l2, loss in found.path)
 
 
+def _solved(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How) -> Linear:
+    examples = features.examples
+    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
+    held_out = []
+    if validation is None:
+        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
+        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
+    return solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label, parts=features.parts,
+                 validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
+                 else None)
+
+
 def _descend(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How,
              epochs: int | None) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
+    start = None
+    if how.head.side and how.head.side.solved(how.head):  # of more rows than fit into memory, on as many as will
+        some = rows if _in_memory(features, rows) else np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
+        found = _solved(features, some, validation, how)
+        start = (found.kernel, found.bias)
     trained = train_by_gradient(how.head, features, rows, validation,
                                 row_weights(features.examples, rows, how.class_weights), how.runtime, epochs=epochs,
-                                batch_size=how.batch_size, label_smoothing=how.label_smoothing)
+                                batch_size=how.batch_size, label_smoothing=how.label_smoothing, start=start)
     said = _said(features.examples, rows, how)
-    return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said}, trained.history
+    side = how.head.side.found(trained.head) if how.head.side else {}
+    return trained.head, {"solver": "AdamW", "epochs": trained.epochs, **said, **side}, trained.history
 
 
 def _said(examples: Examples, rows: NDArray[np.intp], how: _How) -> dict[str, float | str | int]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
-from kerastl.heads import Head, Shape
+from kerastl.heads import Head, Raw, Shape
 from kerastl.model import freeze
 from kerastl.runtime import Runtime, dtype_policy
 from kerastl.training.linear import scale_of
@@ -29,8 +29,8 @@ class Trained:
 
 def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
                       weight: NDArray[np.float32], runtime: Runtime, *, epochs: int | None = None, batch_size: int = 64,
-                      label_smoothing: float = 0.0) -> Trained:
-    """Train a head on cached rows. weight: [len(rows)], the loss weight of each.
+                      label_smoothing: float = 0.0, start: tuple[Any, Any] | None = None) -> Trained:
+    """Train a head on cached rows. weight: [len(rows)], the loss weight of each. start: see `heads.Side`.
 
     With validation rows, training stops when their loss has not improved for 10 epochs and the best weights are kept;
     without, it runs for `epochs` and keeps the last.
@@ -38,23 +38,31 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
     import keras
 
     examples = features.examples
-    outputs = len(examples.classes)
+    outputs, raw = len(examples.classes), features.raw if head.side else None
     keras.utils.set_random_seed(runtime.seed)
     with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
-        model = head.made(features.shape, outputs)
+        model = head.made(features.shape, outputs, raw)
+    side = head.side
+    if side:
+        side.prepare(model, _moments(features, rows),
+                     lambda: (features.raw_rows(rows[i:i + 4096]) for i in range(0, len(rows), 4096)), start)
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     if examples.multi_label:
         loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     optimizer = keras.optimizers.AdamW(head.value("rate"), weight_decay=head.value("weight_decay"))
     model.compile(optimizer, loss, jit_compile=runtime.xla)
     moments = _moments(features, rows) if head.convex else None
-    train = _dataset(features, rows, weight, batch_size, moments, seed=runtime.seed)
+    callbacks: list[Any] = []
+    if side:
+        callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: side.at_epoch(model, epoch))]
+    train = _dataset(features, rows, weight, batch_size, moments, seed=runtime.seed, raw=raw)
     steps = -(-len(rows) // batch_size)
-    callbacks, data, val_steps = [], None, None
+    data, val_steps = None, None
     if validation is not None:
-        data = _dataset(features, validation, np.ones(len(validation), np.float32), batch_size, moments)
+        data = _dataset(features, validation, np.ones(len(validation), np.float32), batch_size, moments, raw=raw)
         val_steps = -(-len(validation) // batch_size)
-        callbacks = [keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE, restore_best_weights=True)]
+        callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE,
+                                                       restore_best_weights=True))
     record = model.fit(train, epochs=epochs or MAX_EPOCHS, steps_per_epoch=steps, validation_data=data,
                        validation_steps=val_steps, callbacks=callbacks, shuffle=False, verbose=0).history
     history = tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
@@ -64,7 +72,7 @@ def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], va
         kernel, bias = model.get_weights()
         kernel = kernel / moments[1][:, None]
         model.set_weights([kernel, bias - moments[0] @ kernel])
-    return Trained(_in_float32(head, model, features.shape, outputs), best, history)
+    return Trained(_in_float32(head, model, features.shape, outputs, raw), best, history)
 
 
 def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -80,8 +88,10 @@ def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.flo
 
 
 def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.float32], batch_size: int,
-             moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None, seed: int | None = None) -> Any:
-    """(features, targets, weights) batches without end, reshuffled each time through when seeded."""
+             moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None, seed: int | None = None,
+             raw: Raw | None = None) -> Any:
+    """(features, targets, weights) batches without end, reshuffled each time through when seeded. With `raw`, the first
+    is a pair, of features and raw rows."""
     examples = features.examples
     centre, scale = moments or (0.0, 1.0)
 
@@ -91,17 +101,22 @@ def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.floa
             order = generator.permutation(len(rows)) if seed is not None else np.arange(len(rows))
             for start in range(0, len(order), batch_size):
                 chosen = order[start:start + batch_size]
-                yield (features.rows(rows[chosen]) - centre) / scale, examples.aimed(rows[chosen]), weight[chosen]
+                x: Any = (features.rows(rows[chosen]) - centre) / scale
+                if raw:
+                    x = (x, features.raw_rows(rows[chosen]))
+                yield x, examples.aimed(rows[chosen]), weight[chosen]
 
     outputs = len(examples.classes)
-    signature = (tf.TensorSpec([None, *features.shape], tf.float32), tf.TensorSpec([None, outputs], tf.float32),
-                 tf.TensorSpec([None], tf.float32))
+    spec: Any = tf.TensorSpec([None, *features.shape], tf.float32)
+    if raw:
+        spec = (spec, tf.TensorSpec([None, *raw.shape], features.raw_rows(rows[:1]).dtype))
+    signature = (spec, tf.TensorSpec([None, outputs], tf.float32), tf.TensorSpec([None], tf.float32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
 
 
-def _in_float32(head: Head, model: Any, shape: Shape, outputs: int) -> Any:
+def _in_float32(head: Head, model: Any, shape: Shape, outputs: int, raw: Raw | None) -> Any:
     with dtype_policy("float32"):
-        twin = head.made(shape, outputs)
+        twin = head.made(shape, outputs, raw)
     twin.set_weights(model.get_weights())
     freeze(twin)
     return twin

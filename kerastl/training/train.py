@@ -12,11 +12,13 @@ import numpy as np
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.features.compute import Features, compute_features
+from kerastl.heads._several import heads_of
 from kerastl.model import splice
 from kerastl.runtime import Runtime
 from kerastl.training import contrast
 from kerastl.training.fine_tune import Tuned, answers_on, fine_tune
 from kerastl.training.fit import Fitted, fit
+from kerastl.training.raw import with_raw
 from kerastl.training.search import Trial, best
 from kerastl.training.search import search as tried
 
@@ -48,6 +50,8 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
                            "label_smoothing": label_smoothing}
     if unfreeze == "auto":
         unfreeze = "contrast" if few_labels(features.examples) else "0"
+    if any(one.side for one in heads_of(head)):
+        features = with_raw(features, backbone, cache_dir=cache_dir)
     trials = tried(features, head, search, **how) if search else ()
     frozen = fit(features, best(trials).head if trials else head, **how)
     if str(unfreeze) == "contrast":
@@ -98,7 +102,8 @@ def _by_contrast(backbone: Backbone, features: Features, frozen: Fitted, how: di
         def tuned_on(rows: Any) -> tuple[Features, contrast.Contrast]:
             backbone.model.set_weights(original)
             found = contrast.tune(backbone, examples, rows, runtime.seed)
-            return _features(backbone, examples, runtime, Path(folder)), found
+            tuned = _features(backbone, examples, runtime, Path(folder))
+            return replace(tuned, raw=features.raw, raw_space=features.raw_space), found
 
         def without(fold: int) -> Features:
             print(f"tuning by contrast, fold {fold + 1} of {len(split.folds)}", flush=True)

@@ -54,6 +54,7 @@ class _Rows:
 
     values: NDArray[Any]
     features: NDArray[np.float32]
+    raw: NDArray[Any] | None  # what the head is given of the raw inputs, where it looks at them
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
     one_hot: NDArray[np.float32]
@@ -86,7 +87,7 @@ def examine(patient: Patient) -> list[Finding]:
     from kerastl.doctor.entrance import RANGE, TOKENS, input_range, input_tokens
     from kerastl.model import parts_of
 
-    backbone, head = parts_of(patient.model)
+    backbone, head, _ = parts_of(patient.model)
     rows = patient.examples if isinstance(patient.examples, str) else _rows(patient)
     values = _drawn(patient) if isinstance(rows, str) else rows.values
     targets = np.eye(patient.model.output_shape[-1], dtype=np.float32)[np.arange(len(values)) % head.output_shape[-1]]
@@ -100,7 +101,7 @@ def examine(patient: Patient) -> list[Finding]:
                                  patient.source.max_length) if text else input_range(backbone, values))
         last = [answers.shifted(rows.logits, rows.targets, rows.classes) if patient.trained else
                 not_looked_at(answers.LABELS, "a recipe has no trained model; ask again of what it wrote"),
-                answers.learns(head, rows.features, rows.one_hot, several=patient.multi_label)]
+                answers.learns(head, rows.features, rows.one_hot, several=patient.multi_label, raw=rows.raw)]
     return [entrance, network.batch_norm(backbone, step), network.frozen(backbone, step),
             network.steady(patient.model, values), network.precision(patient.model), *last]
 
@@ -112,12 +113,18 @@ def _rows(patient: Patient) -> _Rows:
 
     examples = patient.examples
     assert not isinstance(examples, str)
-    backbone, head = parts_of(patient.model)
+    parts = parts_of(patient.model)
+    backbone = parts.backbone
     refused: dict[int, str] = {}
-    features = np.zeros((len(examples), *_row_shape(backbone, patient.source)), np.float32)
+    n, most = len(examples), getattr(patient.source, "max_length", 0)
+    features = np.zeros((n, *_row_shape(backbone, most)), np.float32)
+    raw = None if parts.entrance is None else np.zeros((n, *_row_shape(parts.entrance, most)), np.int32)
     for batch in patient.source.batches(examples.items, BATCH, refused):
         rows = batch.merged(np.asarray(backbone(floats(batch.values), training=False), np.float32))
         features[batch.places, :rows.shape[1]] = rows  # token states of a short batch are fewer
+        if raw is not None:
+            beside = np.asarray(parts.entrance(floats(batch.values), training=False))
+            raw[batch.places, :beside.shape[1]] = beside
     kept = [row for row in range(len(examples)) if row not in refused]
     if not kept:
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
@@ -125,13 +132,15 @@ def _rows(patient: Patient) -> _Rows:
     whole = examples.take(kept)
     first = next(patient.source.single().batches(whole.take(range(min(BATCH, len(kept)))).items, BATCH, {},
                                                  in_order=True)).values
-    return _Rows(first, features[kept], np.asarray(head(features[kept], training=False), np.float32), whole.targets,
-                 whole.one_hot(), whole.classes)
+    given: Any = features[kept] if raw is None else [features[kept], raw[kept]]
+    return _Rows(first, features[kept], None if raw is None else raw[kept],
+                 np.asarray(parts.head(given, training=False), np.float32), whole.targets, whole.one_hot(),
+                 whole.classes)
 
 
-def _row_shape(backbone: Any, source: Any) -> tuple[int, ...]:
-    """Of one row's features, token states as long as they can be."""
-    return tuple(source.max_length if size is None else size for size in backbone.output_shape[1:])
+def _row_shape(part: Any, most: int) -> tuple[int, ...]:
+    """Of one row of what a part of the model gives, of texts as long as they can be."""
+    return tuple(most if size is None else size for size in part.output_shape[1:])
 
 
 def _drawn(patient: Patient) -> NDArray[Any]:
@@ -184,7 +193,7 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     from kerastl import backbones
     from kerastl.features.lengths import fit_length
     from kerastl.heads import head_of
-    from kerastl.model import pooling_for, splice
+    from kerastl.model import pooling_for, raw_of, splice
 
     if config.data is None:
         raise OptionError(f"{config.patient} without data", "--data SOURCE, as for training", "give it")
@@ -200,7 +209,8 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     examples = _few(_read(config, kind, config.data, own))
     if kind == "text":
         backbone = fit_length(backbone, examples, own.get("max_length"), own.get("long", "head"))
-    head = head_of(asked).made(backbone.shape, len(examples.classes))
+    wanted = head_of(asked).on(backbone.parts)
+    head = wanted.made(backbone.shape, len(examples.classes), raw_of(backbone) if wanted.side else None)
     tokenizer = getattr(backbone.input, "tokenizer", None)
     return Patient(splice(backbone, head), backbone.input, examples, examples.multi_label, False,
                     tokenizer.fingerprint if tokenizer else None)
