@@ -61,6 +61,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     if class_weights == "balanced" and features.examples.multi_label:
         raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
                           "leave it out: each class has a threshold of its own there")
+    if head_of(head).computed and (class_weights == "balanced" or label_smoothing):
+        raise OptionError(f"--class-weights {class_weights} --label-smoothing {label_smoothing} with {head}",
+                          "neither, for it is computed without a loss", "leave them out")
     start = time.perf_counter()
     how = _How(head_of(head), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
@@ -88,7 +91,7 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
         logits[held_out] = _answer(model, own, held_out).logits
         epochs.append(int(settings.get("epochs", 0)))
     everything = np.arange(len(features.examples))
-    if how.head.convex and _in_memory(features, everything):
+    if _is_solved(how.head, features, everything):
         model, settings, curve = _fit_rows(features, everything, None, how)
     else:  # no row is left to stop on: train for as long as the folds did in the middle
         model, settings, curve = _descend(features, everything, None, how, max(1, int(np.median(epochs))))
@@ -103,17 +106,23 @@ def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
 def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How
               ) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
     """One head on some rows. Without validation rows, settings are chosen on rows held out from these."""
-    if not (how.head.convex and _in_memory(features, rows)):
+    if not _is_solved(how.head, features, rows):
         if validation is None:
             mask = carve(features.examples, rows)
             rows, validation = rows[~mask], rows[mask]
         return _descend(features, rows, validation, how, how.epochs)
     examples = features.examples
-    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
     held_out = []
     if validation is None:
         inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
         held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
+    if how.head.computed:
+        choosing = [(rows, validation)] if validation is not None else [(rows[~one], rows[one]) for one in held_out]
+        weights, said = how.head.computed(features.rows, examples.one_hot, rows, choosing, examples.multi_label)
+        model = how.head.made(features.shape, len(examples.classes))
+        model.set_weights(weights)
+        return model, said, ()
+    y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
     found = solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label,
                   validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
                   else None)
@@ -152,6 +161,11 @@ def smoothed(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArra
     y = examples.one_hot(rows)
     even = 0.5 if examples.multi_label else 1 / y.shape[1]
     return (y * (1 - share) + share * even).astype(np.float32)
+
+
+def _is_solved(head: Head, features: Features, rows: NDArray[np.intp]) -> bool:
+    """Whether a head comes from its rows at once and not by gradient descent."""
+    return head.computed is not None or (head.convex and _in_memory(features, rows))
 
 
 def _in_memory(features: Features, rows: NDArray[np.intp]) -> bool:
