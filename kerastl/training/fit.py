@@ -12,7 +12,7 @@ from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, folds
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.heads import CLASS_WEIGHTS, Head, head_of
+from kerastl.heads import CLASS_WEIGHTS, Head, Rows, head_of
 from kerastl.model import Answers, answers_of
 from kerastl.runtime import Runtime, free_memory
 from kerastl.training.gradient import train_by_gradient
@@ -74,7 +74,7 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
         fitted = Fitted(head, model, _answer(model, features, split.judged),
-                        Answers(validation, answers_of(model, features.rows(validation))), settings, curve, 0.0)
+                        _answer(model, features, validation, features.rows), settings, curve, 0.0)
     return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
                   time.perf_counter() - start)
 
@@ -98,8 +98,11 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
     return Fitted(how.head.asked, model, Answers(everything, logits), None, settings, curve, 0.0)
 
 
-def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
-    blocks = [answers_of(model, features.judged_rows(rows[i:i + 4096])) for i in range(0, len(rows), 4096)]
+def _answer(model: Any, features: Features, rows: NDArray[np.intp], read: Rows | None = None) -> Answers:
+    """Answers on rows as `read` gives them; by default those that judge."""
+    read = read or features.judged_rows
+    step = 4096 if len(features.shape) == 1 else 64  # of maps, what a network makes of many at once fills the memory
+    blocks = [answers_of(model, read(rows[i:i + step])) for i in range(0, len(rows), step)]
     return Answers(rows, np.concatenate(blocks))
 
 
