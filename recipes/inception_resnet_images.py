@@ -3,8 +3,8 @@
 python recipes/inception_resnet_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
 Measured: not measured with InceptionV3, whose weights come by a download that could not be reached where this was
-written; with random ones the recipe runs whole in the tests. MEASURED
-Time: TIME
+written; with random ones the recipe runs whole in the tests.
+Time: not measured.
 """
 
 from dataclasses import asdict, dataclass
