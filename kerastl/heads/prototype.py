@@ -2,8 +2,8 @@
 https://arxiv.org/abs/1703.05175): computed, not trained, so it takes a pass over the rows, and few rows do.
 
 Minus the squared distance to a mean m is 2 x.m - |m|^2, but for what all classes share: one Dense layer. Features are
-divided by their deviation before (and that of all, as `linear` does); on the stamps' training rows that had the least
-log loss among raw, scaled and normalised rows, in each of 5 draws. Logits are divided by a temperature.
+divided by their deviation before (and that of all, as `linear` does): on stamps held out that gave less log loss than
+raw rows or rows of length 1, in each of 5 draws. Logits are divided by a temperature.
 """
 
 from collections.abc import Sequence
