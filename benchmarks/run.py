@@ -22,13 +22,13 @@ README = Path(__file__).parent / "README.md"
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
-    from benchmarks import compare, few_labels, heads, memory, passes, sizes, startup, texts, training
+    from benchmarks import compare, few_labels, heads, maps, memory, passes, sizes, startup, texts, training
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached}
+            "compare": compare.cached, "maps": maps.growth}
 
 
 def table(figures: list[Figure]) -> str:

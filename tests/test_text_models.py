@@ -103,6 +103,21 @@ def test_every_family_trains_exports_and_answers_the_same(family: str, shell: Sh
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("head", ["transformer:width=32", "attention:rate=0.003"])
+def test_heads_on_token_states_answer_texts_of_any_length_the_same(head: str, shell: Shell, table: Path, bert: Path,
+                                                                   tmp_path: Path) -> None:
+    run = trained_on(shell, tmp_path, table, bert, "--head", head, "--tflite", "fp32,fp16", "--split", "holdout",
+                     "--epochs", 3)
+    assert run["head"] == head and kept(run) == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
+    answers_the_same(tmp_path / "m/1")  # in batches of 4, padded to the longest; the SavedModel takes all at once
+    classifier = tl.load(tmp_path / "m/1")
+    short, long = "a good film", "the film is it movie story was this a plot scene, " * 3
+    alone = np.concatenate([classifier.probabilities(classifier.contents([one])) for one in (short, long)])
+    assert np.abs(classifier.probabilities(classifier.contents([short, long])) - alone).max() < 1e-5
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [name for name in finding.recipes() if name.endswith("_text")])
 def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Shell, table: Path, tmp_path: Path
                                                           ) -> None:

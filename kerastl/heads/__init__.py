@@ -10,12 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kerastl.errors import OptionError, unknown
 
 CLASS_WEIGHTS = ("auto", "none", "balanced")  # how the loss weighs rows by their class
 
 ROW, PLACES = "row", "places"
 Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
+Rows = Callable[[NDArray[np.intp]], NDArray[np.float32]]  # reads something of examples, [n] -> [n, ...]
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Head:
     summary: str
     build: Callable[..., Any]
     convex: bool = False
+    computed: Callable[..., tuple[list[NDArray[np.float32]], dict[str, float | str | int]]] | None = None
     takes: str = ROW
     settings: Mapping[str, Setting] = field(default_factory=dict)
     given: tuple[tuple[str, float | int | str], ...] = ()
@@ -92,7 +97,7 @@ class Head:
 
     def known(self) -> dict[str, Setting]:
         """What can be given: the head's own settings, and those of its training unless it is solved."""
-        return {**({} if self.convex else TRAINING), **self.settings}
+        return {**({} if self.convex or self.computed else TRAINING), **self.settings}
 
     def value(self, name: str) -> Any:
         """A setting as given, or its default."""

@@ -65,6 +65,9 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     if head_of(head).side and features.raw is None:
         raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
                           "features = kerastl.training.raw.with_raw(features, backbone, cache_dir=...)")
+    if head_of(head).computed and (class_weights == "balanced" or label_smoothing):
+        raise OptionError(f"--class-weights {class_weights} --label-smoothing {label_smoothing} with {head}",
+                          "neither, for it is computed without a loss", "leave them out")
     start = time.perf_counter()
     how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
@@ -74,9 +77,8 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     else:
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
-        chosen = answers_of(model, features.inputs(validation, raw=how.head.side is not None))
-        fitted = Fitted(head, model, _answer(model, features, split.judged), Answers(validation, chosen), settings,
-                        curve, 0.0)
+        fitted = Fitted(head, model, _answer(model, features, split.judged),
+                        _answer(model, features, validation, judged=False), settings, curve, 0.0)
     return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
                   time.perf_counter() - start)
 
@@ -93,7 +95,7 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
         logits[held_out] = _answer(model, own, held_out).logits
         epochs.append(int(settings.get("epochs", 0)))
     everything = np.arange(len(features.examples))
-    if how.head.convex and _in_memory(features, everything):
+    if _is_solved(how.head, features, everything):
         model, settings, curve = _fit_rows(features, everything, None, how)
     else:  # no row is left to stop on: train for as long as the folds did in the middle
         model, settings, curve = _descend(features, everything, None, how, max(1, int(np.median(epochs))))
@@ -114,22 +116,31 @@ def judged_answers(features: Features, head: str, fold: int, *, runtime: Runtime
     return _answer(model, features, split.judged)
 
 
-def _answer(model: Any, features: Features, rows: NDArray[np.intp]) -> Answers:
+def _answer(model: Any, features: Features, rows: NDArray[np.intp], judged: bool = True) -> Answers:
+    """Answers on rows, by default as the export computes their features."""
     raw = len(model.inputs) > 1
-    blocks = [answers_of(model, features.inputs(rows[i:i + 4096], raw=raw, judged=True))
-              for i in range(0, len(rows), 4096)]
+    step = 4096 if len(features.shape) == 1 else 64  # of maps, what a network makes of many at once fills the memory
+    blocks = [answers_of(model, features.inputs(rows[i:i + step], raw=raw, judged=judged))
+              for i in range(0, len(rows), step)]
     return Answers(rows, np.concatenate(blocks))
 
 
 def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How
               ) -> tuple[Any, dict[str, float | str | int], tuple[dict[str, float], ...]]:
     """One head on some rows. Without validation rows, settings are chosen on rows held out from these."""
-    if not (how.head.convex and _in_memory(features, rows)):
+    if not _is_solved(how.head, features, rows):
         if validation is None:
             mask = carve(features.examples, rows)
             rows, validation = rows[~mask], rows[mask]
         return _descend(features, rows, validation, how, how.epochs)
     examples = features.examples
+    if how.head.computed:
+        held_out = _held_out(examples, rows, validation)
+        choosing = [(rows, validation)] if validation is not None else [(rows[~one], rows[one]) for one in held_out]
+        weights, said = how.head.computed(features.rows, examples.one_hot, rows, choosing, examples.multi_label)
+        model = how.head.made(features.shape, len(examples.classes))
+        model.set_weights(weights)
+        return model, said, ()
     found = _solved(features, rows, validation, how)
     model = how.head.made(features.shape, len(examples.classes))
     model.set_weights([found.kernel, found.bias])
@@ -137,13 +148,19 @@ def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np
     return model, settings, tuple({"l2": l2, "log_loss": loss} for l2, loss in found.path)
 
 
+def _held_out(examples: Examples, rows: NDArray[np.intp], validation: NDArray[np.intp] | None
+              ) -> list[NDArray[np.bool_]]:
+    """Masks over `rows` that are each left out in turn, to choose on; none where there are validation rows."""
+    if validation is not None:
+        return []
+    inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
+    return [inner == fold for fold in sorted(set(inner.tolist()))]
+
+
 def _solved(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How) -> Linear:
     examples = features.examples
     y, weight = smoothed(examples, rows, how.label_smoothing), row_weights(examples, rows, how.class_weights)
-    held_out = []
-    if validation is None:
-        inner = folds(examples, 5 if len(rows) <= 2000 else 3, rows)
-        held_out = [inner == fold for fold in sorted(set(inner.tolist()))]
+    held_out = _held_out(examples, rows, validation)
     return solve(features.rows(rows), y, weight, held_out, multi_label=examples.multi_label, parts=features.parts,
                  validation=(features.rows(validation), examples.one_hot(validation)) if validation is not None
                  else None)
@@ -184,6 +201,11 @@ def smoothed(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArra
     y = examples.aimed(rows)
     even = 0.5 if examples.multi_label else 1 / y.shape[1]
     return (y * (1 - share) + share * even).astype(np.float32)
+
+
+def _is_solved(head: Head, features: Features, rows: NDArray[np.intp]) -> bool:
+    """Whether a head comes from its rows at once and not by gradient descent."""
+    return head.computed is not None or (head.convex and _in_memory(features, rows))
 
 
 def _in_memory(features: Features, rows: NDArray[np.intp]) -> bool:

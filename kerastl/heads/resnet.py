@@ -1,0 +1,49 @@
+"""Residual blocks on a map: the inference module of a ResNet (He et al. 2016, "Identity Mappings in Deep Residual
+Networks", https://arxiv.org/abs/1603.05027: pre-activation blocks), after a 1x1 convolution to a width of its own.
+
+Normalised over groups of channels (Wu and He 2018, https://arxiv.org/abs/1803.08494) and not over the batch: a map's
+numbers then do not depend on the maps beside it, so training on few rows, judging and the export compute the same.
+"""
+
+from typing import Any
+
+from kerastl.errors import OptionError
+from kerastl.heads import PLACES, Head, Setting, Shape
+
+WIDTH = 128
+BLOCKS = 2
+DROPOUT = 0.3
+GROUPS = 16
+
+
+def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, dropout: float = DROPOUT) -> Any:
+    """features: [batch, height, width, channels] float32 -> logits: [batch, outputs] float32.
+
+    Raises OptionError for token states, and for a width that is no multiple of the groups.
+    """
+    import keras
+    from keras import layers
+
+    if len(shape) != 3:
+        raise OptionError(f"--head resnet on features {shape}", "maps of pictures, (height, width, channels)",
+                          "choose --head transformer or attention, which take token states too")
+    if width % GROUPS:
+        raise OptionError(f"--head resnet:width={width}", f"a multiple of {GROUPS}", "change it")
+
+    def active(x: Any, name: str) -> Any:
+        return layers.ReLU(name=f"{name}_relu")(layers.GroupNormalization(GROUPS, name=f"{name}_normal")(x))
+
+    features = keras.Input(shape, name="features")
+    x = layers.Conv2D(width, 1, name="narrow")(features)
+    for i in range(1, blocks + 1):
+        y = layers.Conv2D(width, 3, padding="same", name=f"block{i}_conv1")(active(x, f"block{i}_1"))
+        y = layers.Conv2D(width, 3, padding="same", name=f"block{i}_conv2")(active(y, f"block{i}_2"))
+        x = layers.Add(name=f"block{i}_add")([x, y])
+    row = layers.GlobalAveragePooling2D(name="pool")(active(x, "last"))
+    row = layers.Dropout(dropout, name="dropout")(row)
+    return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(row), name="resnet")
+
+
+HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on a map of a picture", build, takes=PLACES,
+            settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
+                      "dropout": Setting(DROPOUT, 0.0, 0.9), "rate": Setting(1e-3, 1e-6, 1.0, log=True)})

@@ -1,0 +1,46 @@
+"""Pictures, classified by residual blocks on InceptionV3's last map. Its ImageNet weights are Keras' own download.
+
+python recipes/inception_resnet_images.py --data DIR --name NAME
+Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
+Measured: not measured with InceptionV3, whose weights come by a download that could not be reached where this was
+written; with random ones the recipe runs whole in the tests.
+Time: not measured.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import kerastl as tl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(tl.ImageConfig):
+    """Flags of the recipe."""
+
+    backbone: str = "inception_v3"  # see `kerastl backbones`
+    head: str = "resnet"  # see `kerastl heads`; with settings: resnet:width=64,blocks=1
+
+
+def main(config: Config) -> dict[str, Any]:
+    """The six steps: source, split, features, head, evaluation, export."""
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite)
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
+                              data_dir=config.data_dir, cache_dir=cache)
+    examples = tl.split(examples, config.split, unfreeze=config.unfreeze)
+
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="image", tap=config.tap,
+                                pooling=tl.pooling_for(config.head))
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
+                       label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tl.run(main, Config))
