@@ -20,7 +20,7 @@ from kerastl.training.trainee import Trainee, compile_for, make_trainee
 
 LOWEST, HIGHEST, UPDATES = 1e-6, 1e-2, 48
 SMOOTHING = 0.8  # share of the past in the smoothed loss
-DIVERGED = 2.0  # times the lowest loss, from which the ramp ends
+DIVERGED = 1.0  # nats over the lowest loss, and twice it, from which on the ramp ends
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def ramp(trainee: Trainee, plan: Plan, data: Any, multi_label: bool, xla: bool) 
     compile_for(trainee, plan, Ramp(), 0, multi_label, xla)
     tried = _Losses(plan.accumulate)
     try:
-        trainee.training.fit(data, epochs=1, steps_per_epoch=UPDATES * plan.accumulate, verbose=0, callbacks=[tried])
+        trainee.training.fit(data, epochs=1, steps_per_epoch=UPDATES * plan.accumulate, shuffle=False, verbose=0,
+                             callbacks=[tried])
     finally:
         for weight, value in zip(weights, before, strict=True):
             weight.assign(value)
@@ -120,5 +121,5 @@ class _Losses(keras.callbacks.Callback):
         self.losses.append(float((logs or {})["loss"]))
         if (batch + 1) % self.batches == 0:
             smoothed = smooth(self.losses)
-            if not math.isfinite(smoothed[-1]) or smoothed[-1] > DIVERGED * min(smoothed):
+            if not math.isfinite(smoothed[-1]) or smoothed[-1] > min(smoothed) + max(DIVERGED, min(smoothed)):
                 self.model.stop_training = True
