@@ -157,7 +157,7 @@ def thaw_all(backbone: Any, n: int) -> None:
 def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str, texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path, precision=precision)
     paths, named = [weight.path for weight in made.model.weights], made.backbone.weights_hash
-    made.model.set_weights([*made.before[:-2], *(0 * value for value in made.before[-2:])])  # so that any step helps
+    made.model.set_weights([*made.before[:-2], *(-value for value in made.before[-2:])])  # so that any step helps
     made.before = made.model.get_weights()
     tuned = made.tune(epochs=2, blocks=1, lora=2, rate=2e-3)
     assert tuned.kept and tuned.plan["lora"] == 2 and tuned.loss_after < tuned.loss_before
@@ -205,6 +205,14 @@ def test_lora_goes_on_where_it_stopped(precision: str, texts: Path, tmp_path: Pa
     apart = max(np.abs(a - b).max() for a, b in zip(whole[2], seen.weights[2], strict=True))
     step = max(np.abs(a - b).max() for a, b in zip(whole[2], whole[1], strict=True))
     assert apart < step / 20
+
+
+@pytest.mark.slow
+def test_a_twin_of_texts_trains_the_last_block_alone(texts: Path, tmp_path: Path, seen: type[Seen]) -> None:
+    made = Texts(texts, tmp_path, precision="mixed_bfloat16")
+    made.tune(epochs=1, blocks=1)
+    last = blocks(made.backbone)[-1][0].name
+    assert moved_layers(made.model, made.before, seen.weights[0]) == {"linear", last}
 
 
 def test_lora_needs_attention_among_what_is_unfrozen() -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kerastl.errors import OptionError
 
 TARGETS = ("query", "value", "query_dense", "value_dense")  # as KerasHub's `backbone.enable_lora` names them
@@ -10,7 +13,7 @@ TARGETS = ("query", "value", "query_dense", "value_dense")  # as KerasHub's `bac
 
 def adapt(blocks: Sequence[Sequence[Any]], rank: int) -> list[Any]:
     """Of these blocks, which are unfrozen, let only a change of the given rank to each query and value kernel train.
-    Returns the layers that have one; their `kernel` is what Keras gives for kernel and change together.
+    Returns the layers that have one.
 
     KerasHub's own `enable_lora` does so for all blocks, and trains the biases of these layers, too; here they rest.
     Raises OptionError when there is no attention in the blocks.
@@ -27,3 +30,9 @@ def adapt(blocks: Sequence[Sequence[Any]], rank: int) -> list[Any]:
     for part in parts:
         part.enable_lora(rank)
     return parts
+
+
+def merged(part: Any) -> NDArray[np.float32]:
+    """The kernel with its change, in float32; Keras' `kernel` is rounded to what the layer computes in."""
+    kernel, a, b = (np.asarray(one, np.float32) for one in (part._kernel, part.lora_kernel_a, part.lora_kernel_b))
+    return kernel + np.float32(part.lora_alpha / part.lora_rank) * (a @ b)

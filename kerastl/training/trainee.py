@@ -15,7 +15,7 @@ from kerastl.model import blocks as blocks_of
 from kerastl.model import parts_of
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime
-from kerastl.training.lora import adapt
+from kerastl.training.lora import adapt, merged
 from kerastl.training.optimizer import heights, optimizer_for
 from kerastl.training.schedule import Plan
 
@@ -40,7 +40,9 @@ def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtim
     policy = runtime.precision if runtime.explicit_precision else "float32"
     network = model if policy == "float32" and not plan.lora else in_policy(model, policy)
     own = replace(backbone, model=parts_of(network)[0])
-    unfreeze_last(own, blocks)  # a twin's composite layers do not keep what is frozen within them
+    for layer in network._flatten_layers():  # Keras passes on only a change, and a twin's composite layers are made
+        layer.trainable = True               # frozen with parts that are not
+    unfreeze_last(own, blocks)
     head = parts_of(network)[1]
     head.trainable = True
     for norm in batch_norms(head):
@@ -53,7 +55,7 @@ def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtim
     kernels = {id(part._kernel): part for part in adapted}
     free = {id(variable) for variable in training.trainable_variables} | set(kernels)
     free -= {id(weight) for norm in batch_norms(network) for weight in norm.weights}
-    starts = tuple((max(0, height - 1) if plan.gradual else 0) if id(weight) in free else None
+    starts = tuple((max(0, height - 1) if plan.gradual else 0) if id(weight) in free and height <= blocks else None
                    for weight, height in zip(weights, heights(found, weights), strict=True))
     return Trainee(network, training, weights, kernels, starts, tuple(heights(found, training.trainable_variables)))
 
@@ -65,7 +67,7 @@ def compile_for(trainee: Trainee, plan: Plan, rate: Any, batches: int, multi_lab
 
 def weights_of(trainee: Trainee) -> list[NDArray[Any]]:
     """The weights as they are now, in the model's order and layout: LoRA's changes are merged into their kernels."""
-    return [np.asarray(trainee.adapted[id(weight)].kernel if id(weight) in trainee.adapted else weight)
+    return [merged(trainee.adapted[id(weight)]) if id(weight) in trainee.adapted else np.array(weight)
             for weight in trainee.weights]
 
 
