@@ -46,6 +46,7 @@ _HOME = {  # public name: (module, name there)
     "target": ("kerastl.report.version", "target"),
     "teach": ("kerastl.export.teacher", "teach"),
     "train": ("kerastl.training.train", "train"),
+    "tuning": ("kerastl.entry", "tuning"),
     "write_few_shot": ("kerastl.report.few_shot", "write_few_shot"),
     "write_version": ("kerastl.report.version", "write_version"),
 }

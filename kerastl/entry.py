@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from kerastl.errors import KerastlError, OptionError
-from kerastl.runtime import PRECISIONS, XLA, import_tensorflow_quietly
+from kerastl.runtime import MIXES, PRECISIONS, SCHEDULES, XLA, import_tensorflow_quietly
 
 C = TypeVar("C")
 
@@ -32,6 +32,12 @@ class RunConfig:
     split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
     min_per_class: int = 10  # smaller classes are left out
     epochs: int | None = None  # at most so many; default: early stopping decides
+    schedule: str = "auto"  # of the rate when fine-tuning: cosine, linear or one-cycle; auto: by kind and rows
+    rate: float | None = None  # the highest when fine-tuning; default: by kind
+    find_rate: bool = False  # look for that rate by a ramp on training rows
+    gradual: bool = False  # when fine-tuning, one more block from the top each epoch
+    layer_decay: float | None = None  # when fine-tuning, the rate of a block over that of the block above it
+    average: int = 1  # when fine-tuning, average the weights of the last N epochs, and keep that if it is better
     class_weights: str = "auto"  # auto (when the largest class has 10 times the smallest), balanced or none
     label_smoothing: float = 0.0  # in [0, 1)
     seed: int = 0  # of training; never moves a row to another side
@@ -51,6 +57,7 @@ class ImageConfig(RunConfig):
     data: str  # DIR/<class>/**/<picture>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
     weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
     unfreeze: str = "0"  # train the last N blocks of the backbone too (or all), and keep that if validation improves
+    mix: str = "auto"  # when fine-tuning: mixup, cutmix or none; auto: mixup from 20,000 pictures on
     batch_size: int = 32  # pictures at a time
 
 
@@ -66,6 +73,7 @@ class TextConfig(RunConfig):
     max_length: int | None = None  # tokens a text; default: what holds 99 in 100 texts
     long: str = "head"  # of longer texts: head, head+tail, or chunks (windows, averaged)
     unfreeze: str = "auto"  # auto (few labels: fine-tune by contrast), 0, or train the last N blocks, or all, as well
+    lora: int = 0  # when fine-tuning, train a low-rank change of the attention's kernels, of this rank
     batch_size: int = 32  # texts at a time
 
 
@@ -140,7 +148,11 @@ def check_flags(config: RunConfig) -> None:
     faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
         ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
         ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
-        ("search", "0 or more", lambda n: n >= 0),
+        ("search", "0 or more", lambda n: n >= 0), ("average", "1 or more", lambda n: n >= 1),
+        ("rate", "above 0", lambda x: x is None or 0 < x < 1), ("lora", "0 or more", lambda n: n >= 0),
+        ("layer_decay", "above 0, at most 1", lambda x: x is None or 0 < x <= 1),
+        ("schedule", f"one of {', '.join(SCHEDULES)}", lambda word: word in SCHEDULES),
+        ("mix", f"one of {', '.join(MIXES)}", lambda word: word in MIXES),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
         ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
@@ -162,6 +174,14 @@ def check_flags(config: RunConfig) -> None:
         faults.append(str(error).replace("\n ", ";"))
     if faults:
         raise OptionError("\n".join(faults), "flags as said", "see the recipe's --help")
+
+
+def tuning(config: RunConfig) -> Any:
+    """What the flags say of fine-tuning, as `train` takes it: a `training.schedule.Tuning`."""
+    from kerastl.training.schedule import Tuning
+
+    return Tuning(config.schedule, config.rate, config.find_rate, config.gradual, config.layer_decay,
+                  getattr(config, "lora", 0), getattr(config, "mix", "auto"), config.average)
 
 
 def _fail(message: str, code: int) -> int:

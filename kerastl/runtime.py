@@ -18,6 +18,8 @@ from kerastl.errors import OptionError
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 XLA = ("auto", "on", "off")
+SCHEDULES = ("auto", "cosine", "linear", "one-cycle")  # of the rate, in fine-tuning
+MIXES = ("auto", "none", "mixup", "cutmix")  # of pictures, in fine-tuning
 
 
 @dataclass(frozen=True)

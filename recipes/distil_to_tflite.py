@@ -44,8 +44,9 @@ def main(config: Config) -> dict[str, Any]:
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     features = tl.teach(teacher, features, cache)
     trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
-                       label_smoothing=config.label_smoothing, search=config.search)
+                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
+                       search=config.search)
     evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,

@@ -28,14 +28,15 @@ def main(config: Config) -> dict[str, Any]:
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
                               data_dir=config.data_dir, cache_dir=cache)
-    examples = tl.split(examples, config.split, unfreeze=config.unfreeze)
+    examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     backbone = tl.load_backbone(config.backbone, config.weights, kind="image", tap=config.tap,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       epochs=config.epochs, batch_size=config.batch_size, class_weights=config.class_weights,
-                       label_smoothing=config.label_smoothing)
+                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
+                       search=config.search)
     evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,

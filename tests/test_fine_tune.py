@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from conftest import draw_folder
@@ -18,12 +17,15 @@ from kerastl.data.examples import VALIDATION
 from kerastl.inputs.batches import decode_file
 from kerastl.training import fine_tune as tuning
 from kerastl.training import linear
+from kerastl.training.keep import LATEST, Keep
+from kerastl.training.schedule import Tuning
+from kerastl.training.trainee import _augmentation
 
 HERE = Path(__file__).parent
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}  # so that there is room to improve
 
 
-class Tuning:
+class Made:
     """The steps of a recipe up to unfreezing, on pictures whose classes lie close; and the weights on the way."""
 
     def __init__(self, folder: Path, cache: Path, several: bool = False, **choices: Any) -> None:
@@ -38,9 +40,9 @@ class Tuning:
         self.model = tl.splice(self.backbone, self.frozen.head)
         self.before, self.loss_before = self.model.get_weights(), self.loss()
 
-    def tune(self, epochs: int = 2, blocks: int = 1) -> tuning.Tuned:
+    def tune(self, epochs: int = 2, blocks: int = 1, **asked: Any) -> tuning.Tuned:
         self.fitted, tuned = tl.fine_tune(self.backbone, self.model, self.frozen, self.examples, blocks, epochs=epochs,
-                                          runtime=self.runtime, cache_dir=self.cache)
+                                          runtime=self.runtime, cache_dir=self.cache, tuning=Tuning(**asked))
         return tuned
 
     def moved(self) -> dict[str, bool]:
@@ -66,7 +68,7 @@ def close(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, several: bool, precision: str, close: Path,
                                                                tmp_path: Path) -> None:
     """The validation losses told are those of the float32 model on plain pixels: augmentation is for training only."""
-    made = Tuning(close, tmp_path, several, precision=precision)
+    made = Made(close, tmp_path, several, precision=precision)
     tuned = made.tune(blocks=blocks)
     assert tuned.kept and tuned.loss_after < tuned.loss_before
     trained = {f"block{i}_conv" for i in (2, 1)[:blocks]}
@@ -84,11 +86,9 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
 
 
 @pytest.mark.slow
-def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path, monkeypatch) -> None:
-    plan = tuning.plan_for("image", 1)
-    monkeypatch.setattr(tuning, "plan_for", lambda *args: replace(plan, rate=1.0))
-    made = Tuning(close, tmp_path)
-    tuned = made.tune(epochs=1)
+def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path) -> None:
+    made = Made(close, tmp_path)
+    tuned = made.tune(epochs=1, rate=1.0)
     assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.history) == 1
     assert not any(made.moved().values()) and not made.model.trainable_weights
     assert made.fitted is made.frozen and made.loss() == pytest.approx(tuned.loss_before, rel=1e-3)
@@ -97,7 +97,7 @@ def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, t
 
 def test_each_augmentation_acts_in_training_and_only_then() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
-    for layer in tuning._augmentation(0):
+    for layer in _augmentation(0):
         assert np.array_equal(layer(pixels, training=False), pixels)
         assert np.abs(np.asarray(layer(pixels, training=True)) - pixels).max() > 10
 
@@ -105,7 +105,7 @@ def test_each_augmentation_acts_in_training_and_only_then() -> None:
 # Runs that were stopped
 
 
-class Watched(tuning._Keep):
+class Watched(Keep):
     """Notes each epoch begun, with the optimizer's steps by then; stops at the beginning of one, as Ctrl-C does."""
 
     stop: int | None = None
@@ -124,7 +124,7 @@ class Watched(tuning._Keep):
 
 @pytest.fixture
 def watched(monkeypatch) -> type[Watched]:
-    monkeypatch.setattr(tuning, "_Keep", Watched)
+    monkeypatch.setattr(tuning, "Keep", Watched)
     Watched.begun, Watched.ended, Watched.stop = [], [], None
     return Watched
 
@@ -139,14 +139,14 @@ def test_what_is_trained_sees_pictures_augmented_in_training_only(close: Path, t
     apart = {}
 
     def look(keep: Watched, logs: Any = None) -> None:
-        plain = np.asarray(keep.trainee(pixels))
+        plain = np.asarray(keep.trainee.network(pixels))
         for training in (True, False):
             apart[training] = np.abs(np.asarray(keep.model(pixels, training=training)) - plain).max()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watched, "on_train_begin", look)
     with pytest.raises(KeyboardInterrupt):
-        Tuning(close, tmp_path).tune()
+        Made(close, tmp_path).tune()
     assert apart[True] > 0.1 and apart[False] < 1e-4
 
 
@@ -154,11 +154,11 @@ def test_what_is_trained_sees_pictures_augmented_in_training_only(close: Path, t
 def test_a_stopped_run_goes_on_from_its_last_epoch(close: Path, tmp_path: Path, watched: type[Watched]) -> None:
     watched.stop = 2
     with pytest.raises(KeyboardInterrupt):
-        Tuning(close, tmp_path).tune(epochs=3)
+        Made(close, tmp_path).tune(epochs=3)
     assert [epoch for epoch, _ in watched.begun] == [0, 1, 2] and len(watched.ended) == 2
     steps = watched.begun[1][1]
     watched.begun, watched.stop = [], None
-    made = Tuning(close, tmp_path)
+    made = Made(close, tmp_path)
     tuned = made.tune(epochs=3)
     assert watched.begun == [(2, 2 * steps)]  # the rate's schedule goes on, too
     assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
@@ -173,7 +173,7 @@ def test_other_work_does_not_take_up_where_this_stopped(close: Path, tmp_path: P
     for epochs, blocks in ((3, 1), (3, 2), (4, 1)):
         watched.begun = []
         with pytest.raises(KeyboardInterrupt):
-            Tuning(close, tmp_path).tune(epochs, blocks)
+            Made(close, tmp_path).tune(epochs, blocks)
         assert [epoch for epoch, _ in watched.begun] == [0, 1]
     assert len(states(tmp_path)) == 3
 
@@ -182,22 +182,22 @@ def test_other_work_does_not_take_up_where_this_stopped(close: Path, tmp_path: P
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_kill_while_the_weights_are_being_written_costs_an_epoch_at_most(epoch: int, close: Path, tmp_path: Path,
                                                                           watched: type[Watched], monkeypatch) -> None:
-    save, written = keras.Model.save_weights, []
+    save, written = np.savez, []
 
-    def half(model: Any, filepath: Any, **more: Any) -> None:
-        save(model, filepath, **more)
-        written.append(filepath)
+    def half(path: Path, *arrays: Any) -> None:
+        save(path, *arrays)
+        written.extend([path] * (path.name == LATEST))
         if len(written) == epoch + 1:
-            content = Path(filepath).read_bytes()
-            Path(filepath).write_bytes(content[:len(content) // 2])
+            content = path.read_bytes()
+            path.write_bytes(content[:len(content) // 2])
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "save_weights", half)
+        patch.setattr(np, "savez", half)
         with pytest.raises(KeyboardInterrupt):
-            Tuning(close, tmp_path).tune(epochs=3)
+            Made(close, tmp_path).tune(epochs=3)
     watched.begun = []
-    made = Tuning(close, tmp_path)
+    made = Made(close, tmp_path)
     tuned = made.tune(epochs=3)
     assert [at for at, _ in watched.begun] == list(range(epoch, 3))
     assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
@@ -210,7 +210,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import conftest  # brings the tiny backbone
 import test_fine_tune
-test_fine_tune.Tuning(Path(sys.argv[1]), Path(sys.argv[2])).tune(epochs=12)
+test_fine_tune.Made(Path(sys.argv[1]), Path(sys.argv[2])).tune(epochs=12)
 """
 
 
@@ -224,7 +224,7 @@ def test_another_process_goes_on_where_one_was_killed(close: Path, tmp_path: Pat
     process.send_signal(signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, err
-    made = Tuning(close, tmp_path)
+    made = Made(close, tmp_path)
     tuned = made.tune(epochs=12)
     assert 2 <= watched.begun[0][0] < 12 and [one["epoch"] for one in tuned.history] == list(range(1, 13))
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)

@@ -165,11 +165,10 @@ def test_a_pair_unfrozen_from_the_shell(shell: Shell, tmp_path: Path) -> None:
 
 def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
     from kerastl.export import saved_model
-    from kerastl.model import Calibration
+    from kerastl.model import Calibration, parts_of
 
     head = head_of("gated:width=16").on(pair.parts).made(pair.shape, 3)
-    tl.splice(pair, head)
-    saved_model.save(tmp_path, pair.model, head, pair.input, ["a", "b", "c"], Calibration(1.0))
+    saved_model.save(tmp_path, parts_of(tl.splice(pair, head)), pair.input, ["a", "b", "c"], Calibration(1.0))
     stored = sum(path.stat().st_size for path in (tmp_path / "variables").iterdir())
     numbers = sum(weight.nbytes for part in (pair.model, head) for weight in part.get_weights())
     least = min(sum(weight.nbytes for weight in layer.get_weights()) for layer in pair.model.layers

@@ -17,6 +17,7 @@ from kerastl.errors import OptionError
 from kerastl.features.cache import Space
 from kerastl.features.compute import Features
 from kerastl.heads import ROW, head_of, heads, prototype
+from kerastl.model import entrance_of, raw_of
 from kerastl.training.fit import Fitted
 
 SIDE, LENGTH, DIM = 5, 9, 8
@@ -138,9 +139,12 @@ def test_features_and_settings_that_do_not_fit_are_refused() -> None:
 def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     taken = "mean" if heads()[name].takes == ROW else NO_POOLING
     backbone = tl.load_backbone("tiny_net", "none", pooling=taken)
-    head = head_of(name).made(backbone.shape, 3)
+    raw = raw_of(backbone) if heads()[name].side else None
+    head = head_of(name).made(backbone.shape, 3, raw)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
-    wanted = np.asarray(head(backbone.model(images, training=False), training=False))
+    features = backbone.model(images, training=False)
+    given = [features, entrance_of(backbone)(images)] if raw else features
+    wanted = np.asarray(head(given, training=False))
     whole = tl.splice(backbone, head)
     assert not whole.trainable_weights or all("logits" not in w.path for w in backbone.model.trainable_weights)
     assert wanted.std() > 0 and np.abs(np.asarray(whole(images, training=False)) - wanted).max() < 1e-4

@@ -1,37 +1,116 @@
-"""How an unfrozen model trains: the course of the rate over the steps, and over the layers."""
+"""How an unfrozen model trains: the rule, the course of the rate over the steps, and over the layers."""
+
+from dataclasses import asdict
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from tiny import tiny_backbone
 
+from kerastl.errors import OptionError
 from kerastl.model import blocks, unfreeze
-from kerastl.training.schedule import LayerwiseAdamW, WarmUp, layer_multipliers, optimizer_for, plan_for
+from kerastl.training.optimizer import LayerwiseAdamW, heights, optimizer_for
+from kerastl.training.schedule import SCHEDULES, OneCycle, Plan, Tuning, WarmUp, plan_for, schedule_for
 
 
-def test_the_rate_rises_then_falls_to_nothing() -> None:
-    schedule = WarmUp(1.0, warmup=10, steps=100)
-    rates = np.array([float(schedule(step)) for step in range(101)])
+def course(schedule: Any, steps: int) -> np.ndarray:
+    return np.array([float(schedule(step)) for step in range(steps)])
+
+
+def test_the_number_of_rows_decides_how_long_to_train() -> None:
+    for kind, expected in (("image", {50: 8, 10_000: 8, 20_000: 4, 50_000: 2, 10**6: 2}),
+                           ("text", {50: 4, 10_000: 4, 13_000: 3, 20_000: 2, 10**6: 2})):
+        assert {rows: plan_for(kind, rows).epochs for rows in expected} == expected
+    assert [plan_for("image", rows).mix for rows in (19_999, 20_000)] == ["none", "mixup"]
+    assert plan_for("text", 10**6).mix == "none"
+    assert plan_for("text", 100).schedule == "linear" and plan_for("image", 100).schedule == "cosine"
+    assert plan_for("text", 100, Tuning(lora=4)).rate == pytest.approx(10 * plan_for("text", 100).rate)
+
+
+def test_what_is_asked_for_goes_before_the_rule() -> None:
+    asked = Tuning("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
+    plan = plan_for("image", 10**6, asked, epochs=5, accumulate=2)
+    assert plan == Plan(5, 0.5, "one-cycle", 0.1, 0.25, 4e-3, 2, False, True, 0, "cutmix", 3)
+    assert plan_for("image", 10**6, Tuning(mix="none")).mix == "none"
+    assert plan_for("text", 90, Tuning(find=True)).find and plan_for("text", 90, Tuning(lora=2)).lora == 2
+
+
+@pytest.mark.parametrize(("kind", "asked", "words"), [
+    ("image", Tuning(lora=4), ["lora for pictures", "texts"]), ("text", Tuning(mix="mixup"), ["for texts", "pictures"]),
+    ("text", Tuning(mix="cutmix"), ["for texts"]), ("image", Tuning(schedule="step"), [*SCHEDULES, "step"]),
+    ("image", Tuning(mix="blend"), ["blend", "cutmix"]), ("image", Tuning(rate=0.0), ["rate 0.0", "(0, 1]"]),
+    ("image", Tuning(rate=0.1, find=True), ["finding", "one of the two"]), ("text", Tuning(lora=-1), ["lora -1"]),
+    ("image", Tuning(layer_decay=1.5), ["layer_decay 1.5"]), ("image", Tuning(average=0), ["average 0", "1 to 8"]),
+    ("text", Tuning(average=5, schedule="step"), ["average 5 of 4 epochs", "step", "1 to 4"]),  # all at once
+])
+def test_what_does_not_fit_is_refused(kind: str, asked: Tuning, words: list[str]) -> None:
+    with pytest.raises(OptionError) as refused:
+        plan_for(kind, 100, asked)
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+@pytest.mark.parametrize("fall", ["linear", "cosine"])
+def test_the_rate_rises_then_falls_to_nothing(fall: str) -> None:
+    schedule = WarmUp(1.0, 10, 100, fall)
+    rates = course(schedule, 101)
     assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and rates.max() <= 1.0
     assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[10:100]) < 0).all()
     assert 0 < rates[99] < 0.02 and rates[100] == 0
+    assert rates[77] == pytest.approx(0.255 if fall == "linear" else 0.152, abs=0.01)
     again = WarmUp(**schedule.get_config())
     assert float(again(50)) == float(schedule(50))
 
 
+def test_one_cycle_rises_as_long_as_it_falls_then_vanishes() -> None:
+    schedule = OneCycle(1.0, 101)
+    rates = course(schedule, 101)
+    assert rates[0] == pytest.approx(0.1) and rates[45] == pytest.approx(1.0) and rates[90] == pytest.approx(0.1)
+    assert (np.diff(rates[:46]) > 0).all() and (np.diff(rates[45:]) < 0).all()
+    assert rates[100] == pytest.approx(0.001)
+    assert float(OneCycle(**schedule.get_config())(50)) == float(schedule(50))
+
+
 def test_a_rate_of_few_steps_is_never_negative_or_over_the_highest() -> None:
-    for steps in range(1, 6):
-        schedule = WarmUp(1.0, 1, steps)
-        assert all(0 < float(schedule(step)) <= 1 for step in range(steps))
+    for name in SCHEDULES[1:]:
+        for steps in range(1, 6):
+            schedule = schedule_for(plan_for("text", 9, Tuning(name, 1.0)), steps)
+            assert all(0 < rate <= 1 for rate in course(schedule, steps)), name
+
+
+def variables(*names: str) -> list[keras.Variable]:
+    return [keras.Variable(np.ones(4, np.float32), name=name) for name in names]
+
+
+def apply(optimizer: Any, some: list[keras.Variable]) -> list[float]:
+    """One step with gradients of 1: how far each variable moved."""
+    before = [np.array(one) for one in some]
+    optimizer.apply([keras.ops.ones(4) for _ in some], some)
+    return [float((old - np.array(one))[0]) for old, one in zip(before, some, strict=True)]
 
 
 def test_variables_move_by_their_own_share() -> None:
-    near, far = (keras.Variable(np.ones(4), name=name) for name in ("near", "far"))
-    optimizer = LayerwiseAdamW([1.0, 0.25], 0.01, weight_decay=0.0)
-    optimizer.build([near, far])
-    optimizer.apply([keras.ops.ones(4), keras.ops.ones(4)], [near, far])
-    moved = 1 - keras.ops.convert_to_numpy(near)[0], 1 - keras.ops.convert_to_numpy(far)[0]
-    assert moved[0] == pytest.approx(0.01, rel=1e-3) and moved[1] == pytest.approx(0.0025, rel=1e-3)
+    some = variables("near", "far")
+    optimizer = LayerwiseAdamW([1.0, 0.25], [0, 0], 0.0, 0.01)
+    optimizer.build(some)
+    assert apply(optimizer, some) == pytest.approx([0.01, 0.0025], rel=1e-3)
+
+
+def test_weights_decay_by_their_own_rate() -> None:
+    some = variables("near", "far")
+    optimizer = LayerwiseAdamW([1.0, 0.25], [0, 0], 0.5, 0.01)
+    optimizer.build(some)
+    assert apply(optimizer, some) == pytest.approx([0.01 * 1.5, 0.0025 * 1.5], rel=1e-3)
+
+
+def test_what_waits_does_not_move_by_a_bit_and_then_begins_no_faster_than_the_rest() -> None:
+    some = variables("head", "last", "before")
+    optimizer = optimizer_for(plan_for("text", 90, Tuning(gradual=True, layer_decay=1.0)), 0.01, [0, 1, 2], batches=3)
+    optimizer.build(some)
+    moved = [apply(optimizer, some) for _ in range(5)]
+    assert [one[2] == 0 for one in moved] == [True, True, True, False, False]
+    assert all(one[0] > 0.009 and one[1] > 0.009 for one in moved)
+    assert moved[3][2] == pytest.approx(0.01, rel=0.05)
 
 
 def test_rates_fall_from_block_to_block_towards_the_input() -> None:
@@ -40,10 +119,10 @@ def test_rates_fall_from_block_to_block_towards_the_input() -> None:
     unfreeze(backbone, len(found))
     head = keras.Sequential([keras.Input((24,)), keras.layers.Dense(3)])
     model = keras.Sequential([backbone.model, head])
-    rates = layer_multipliers(found, model.trainable_variables, 0.5)
-    assert set(rates) == {1.0, *(0.5 ** (k + 1) for k in range(len(found)))}
-    assert rates == sorted(rates)  # variables come from input to output
-    assert rates[-2:] == [1.0, 1.0]
+    high = heights(found, model.trainable_variables)
+    assert high == [2, 2, 1, 1, 0, 0]  # variables come from input to output: a kernel and a bias each
+    optimizer = optimizer_for(plan_for("image", 90, Tuning(layer_decay=0.5)), 0.1, high, 7)
+    assert optimizer.multipliers == [0.25, 0.25, 0.5, 0.5, 1, 1] and set(optimizer.starts) == {0}
 
 
 def test_gradients_of_parts_make_the_step_of_the_whole_batch() -> None:
@@ -53,7 +132,12 @@ def test_gradients_of_parts_make_the_step_of_the_whole_batch() -> None:
     for parts in (1, 2):
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
-        model.compile(optimizer_for(plan_for("text", 4, parts), 4, [1.0, 1.0]), "mse")
+        plan = plan_for("text", 8, epochs=4, accumulate=parts)
+        model.compile(optimizer_for(plan, schedule_for(plan, 4), [0, 0], parts), "mse")
         model.fit(x, y, batch_size=8 // parts, epochs=4, shuffle=False, verbose=0)
         found.append(model.get_weights()[0])
     assert np.abs(found[0] - found[1]).max() < 1e-6
+
+
+def test_a_plan_is_plain_values() -> None:
+    assert all(isinstance(value, int | float | str | bool) for value in asdict(plan_for("text", 5)).values())

@@ -117,7 +117,8 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
 
 def test_heads_with_commas_between_keep_their_settings() -> None:
     assert parted("linear,mlp:hidden=64,dropout=0.2,shallow") == ["linear", "mlp:hidden=64,dropout=0.2", "shallow"]
-    assert {head.name for head in heads_of("auto")} == {one.name for one in heads().values() if one.takes == "row"}
+    assert {head.name for head in heads_of("auto")} == {one.name for one in heads().values()
+                                                        if one.takes == "row" and not one.side}
     with pytest.raises(OptionError, match="some take pooled features"):
         heads_of("linear,attention")
     assert tl.pooling_for("auto") == "mean" and tl.pooling_for("attention") == "none"

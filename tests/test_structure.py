@@ -30,7 +30,7 @@ PUBLIC = {
     "__version__", "ablate", "apply_runtime", "baseline", "by_folder", "cache_dir", "compute_features",
     "divide_classes", "evaluate", "few_shot_summary", "few_shot_task", "fine_tune", "fit", "fit_length",
     "judge_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",
-    "read_images", "read_texts", "run", "splice", "split", "target", "teach", "train", "write_few_shot",
+    "read_images", "read_texts", "run", "splice", "split", "target", "teach", "train", "tuning", "write_few_shot",
     "write_version",
 }
 

@@ -65,14 +65,14 @@ def held_out(n: int, *, validation: float = 0.2, test: float = 0.2, seed: int = 
 
 
 def made_features(folder: Path, x: NDArray[Any], examples: Examples, judged: NDArray[Any] | None = None) -> Features:
-    """Features of given numbers, x: [n, dim], kept in a real cache. judged: the float32 rows, where they differ."""
-    dim = x.shape[1]
+    """Features of given numbers, x: [n, *shape], kept in a real cache. judged: the float32 rows, where they differ."""
+    shape = x.shape[1:]
     spaces = []
     for kind, rows in (("bfloat16", x), ("float32", judged)) if judged is not None else (("float32", x),):
-        space = Space(folder, replace(KEY, compute=kind, shape=(dim,)))
+        space = Space(folder, replace(KEY, compute=kind, shape=shape))
         space.append(examples.ids, rows.astype(np.float32))
         spaces.append(space)
-    return Features(examples, (dim,), spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
+    return Features(examples, shape, spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
 
 
 def clouds(n: int, outputs: int, dim: int, apart: float, seed: int = 0

@@ -12,7 +12,7 @@ def normalised(features: Any, parts: tuple[int, ...]) -> list[Any]:
     rows, start = [], 0
     for number, size in enumerate(parts or (features.shape[-1],), 1):
         normal = layers.LayerNormalization(center=False, scale=False, name=f"normal_{number}")
-        rows.append(normal(features[:, start:start + size]))
+        rows.append(normal(features[:, start:start + size] if parts else features))
         start += size
     return rows
 

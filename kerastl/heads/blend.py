@@ -57,6 +57,8 @@ def build(shape: Shape, outputs: int, raw: Raw, side: str = "auto", at: str = "b
 
     x = mixed(Standard(dtype="float32", name="standard")(features), "features")
     for layer in place(shape, outputs).layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
         x = layer(x)
         x = mixed(x, "flow") if layer.name == flow else x
     return keras.Model([features, seen], x, name="blend")

@@ -16,6 +16,7 @@ from kerastl.export.bundle import Version, write_json
 from kerastl.inputs.batches import decode_file
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
+from kerastl.report.rate_chart import rate_chart
 
 THUMBNAIL = 132  # pixels
 EXCERPT = 400  # characters of a text
@@ -47,6 +48,7 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
     return environment.get_template("report.html").render(
         name=run["name"], run=run, mistakes=mistakes, made=datetime.now(UTC).strftime("%d %B %Y"),
         reliability=Markup(reliability_chart(test["reliability"])), curve=Markup(curve_chart(run["curve"])),
+        rates=Markup(rate_chart((run["unfrozen"] or {}).get("rates"))),
         tuning=Markup(curve_chart(run["unfrozen"]["history"])) if run["unfrozen"] else "",
         ablation=ablation_section(run.get("ablation")),
         confusion=confusion_cells(test["confusion"]) if readable else [],

@@ -11,14 +11,18 @@ import numpy as np
 
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
+from kerastl.errors import OptionError
 from kerastl.features.compute import Features, compute_features
+from kerastl.heads import ROW
 from kerastl.heads._several import heads_of
 from kerastl.model import splice
 from kerastl.runtime import Runtime
 from kerastl.training import contrast
-from kerastl.training.fine_tune import Tuned, answers_on, fine_tune
+from kerastl.training.feed import answers_on
+from kerastl.training.fine_tune import Tuned, fine_tune
 from kerastl.training.fit import Fitted, fit
 from kerastl.training.raw import with_raw
+from kerastl.training.schedule import Tuning
 from kerastl.training.search import Trial, best
 from kerastl.training.search import search as tried
 
@@ -37,20 +41,27 @@ class Trained:
 
 def train(backbone: Backbone, features: Features, head: str = "linear", *, unfreeze: int | str = 0, runtime: Runtime,
           cache_dir: Path, epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto",
-          label_smoothing: float = 0.0, search: int = 0) -> Trained:
+          label_smoothing: float = 0.0, search: int = 0, tuning: Tuning | None = None) -> Trained:
     """Fit a head on frozen features and splice it with the backbone.
 
     unfreeze: `contrast` tunes the backbone for few labels (see `contrast`) and fits the head on what it then gives;
     `auto` does so where the rows of a class are few (see `few_labels`), and else keeps it frozen; a number of blocks,
     or `all`, fine-tunes them after the head is fitted, and keeps that if validation improves.
+    tuning: of fine-tuning, what its rule is not to decide.
     search: try so many settings of the heads asked for on the frozen features (see `search`), and fit the best.
-    Raises OptionError for a head, class weights or blocks that there are not.
+    Raises OptionError for a head, class weights or blocks that there are not, and for contrast with a head that takes
+    more than pooled features.
     """
     how: dict[str, Any] = {"runtime": runtime, "epochs": epochs, "class_weights": class_weights,
                            "label_smoothing": label_smoothing}
+    asked = heads_of(head)
+    pooled = all(one.takes == ROW and one.side is None for one in asked)
     if unfreeze == "auto":
-        unfreeze = "contrast" if few_labels(features.examples) else "0"
-    if any(one.side for one in heads_of(head)):
+        unfreeze = "contrast" if pooled and few_labels(features.examples) else "0"
+    if str(unfreeze) == "contrast" and not pooled:
+        raise OptionError(f"--unfreeze contrast with the head {head}", "a head that takes pooled features and no more",
+                          "give --unfreeze 0, a number of blocks, or all")
+    if any(one.side for one in asked):
         features = with_raw(features, backbone, cache_dir=cache_dir)
     trials = tried(features, head, search, **how) if search else ()
     frozen = fit(features, best(trials).head if trials else head, **how)
@@ -62,7 +73,7 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
     if str(unfreeze) == "0":
         return Trained(model, frozen, None, trials)
     fitted, tuned = fine_tune(backbone, model, frozen, features.examples, unfreeze, runtime=runtime,
-                              cache_dir=cache_dir, epochs=epochs, batch_size=batch_size)
+                              cache_dir=cache_dir, epochs=epochs, batch_size=batch_size, tuning=tuning)
     return Trained(model, fitted, tuned, trials)
 
 
