@@ -124,7 +124,7 @@ def test_any_sequence_of_appends_and_gathers_equals_a_dictionary(steps: list[Ste
 @pytest.mark.parametrize("field", asdict(KEY))
 def test_keys_that_differ_in_one_field_have_folders_of_their_own(field: str, tmp_path: Path) -> None:
     value = getattr(KEY, field)
-    other = replace(KEY, **{field: value + 1 if isinstance(value, int) else value + "."})
+    other = replace(KEY, **{field: (*value, 1) if isinstance(value, tuple) else value + "."})
     assert other.name != KEY.name and replace(KEY).name == KEY.name
     filled(tmp_path, [4])
     assert IDS[0] not in Space(tmp_path, other) and IDS[0] in Space(tmp_path, replace(KEY))
@@ -343,7 +343,7 @@ def test_eviction_spares_the_space_that_was_opened_last(tmp_path: Path) -> None:
 
 def test_usage_counts_rows_and_bytes_of_each_space(tmp_path: Path) -> None:
     assert usage(tmp_path) == []
-    wide = replace(KEY, backbone="wide", compute="bfloat16", dim=64)
+    wide = replace(KEY, backbone="wide", compute="bfloat16", shape=(64,))
     filled(tmp_path, [1, 2, 300])
     space = filled(tmp_path, [150], wide)
     large, small = usage(tmp_path)
