@@ -96,7 +96,7 @@ def test_a_head_on_places_learns_what_the_mean_does_not_tell(head: str, made: An
     fitted = tl.fit(features, head, runtime=plain_runtime(), epochs=60, batch_size=32)
     mean = made_features(tmp_path / "mean", x.reshape(len(x), -1, DIM).mean(axis=1), features.examples)
     assert accuracy(tl.fit(mean, "linear", runtime=plain_runtime()), mean) < 0.65
-    assert accuracy(fitted, features) > 0.9
+    assert accuracy(fitted, features) > 0.8
 
 
 @pytest.mark.parametrize("head", ["resnet", "transformer"])
