@@ -26,5 +26,4 @@ def build(shape: Shape, outputs: int, queries: int = QUERIES, dropout: float = D
 
 
 HEAD = Head("attention", "learned weights pool the places of a map, or the tokens", build, takes=PLACES,
-            settings={"queries": Setting(QUERIES, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9),
-                      "rate": Setting(3e-4, 1e-6, 1.0, log=True)})
+            settings={"queries": Setting(QUERIES, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9)})
