@@ -3,7 +3,9 @@
 python recipes/inception_resnet_images.py --data DIR --name NAME
 Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
 Measured: not measured with InceptionV3, whose weights come by a download that could not be reached where this was
-written; with random ones the recipe runs whole in the tests.
+written; with random ones the recipe runs whole in the tests. The same head on EfficientNet-Lite0's last map: 0.866 on
+stamps of 8 classes (0.850 to 0.882 over 3 seeds, rows that did not train), where `linear` on the mean of that map gave
+0.871 (0.850 to 0.898).
 Time: not measured.
 """
 
