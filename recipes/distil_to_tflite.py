@@ -2,8 +2,11 @@
 
 python recipes/distil_to_tflite.py --teacher saved_models/TEACHER --name NAME
 Data: the rows that the teacher was made from, each on the side that it had there; --data says where they are now.
-Measured: not measured yet.
-Time: not measured yet.
+Measured: a fine-tuned MiniLM teaches its own first two blocks (--backbone minilm --tap layer_2 --epochs 1), on 3,000
+movie snippets, one seed, 299 test rows: teacher 0.819 (95% 0.772 to 0.859), student 0.773 (0.722 to 0.816); the same
+student from the labels alone 0.786 (0.736 to 0.829), so teaching did not show here. TFLite of the student: dynamic
+15.5 MB, 0.758 on 256 of these rows, a seventh of the teacher's time a row. Pictures: not measured.
+Time: not measured on a quiet machine.
 """
 
 from dataclasses import asdict, dataclass
