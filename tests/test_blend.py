@@ -118,6 +118,7 @@ def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> No
 
 
 @pytest.mark.parametrize("mix", ["fixed", "learned", "channel", "scheduled"])
+@pytest.mark.slow
 def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
     y = np.arange(100) % OUTPUTS
     features = beside(tmp_path, noise(100), y, PICTURE, telling(PICTURE, y))
@@ -151,6 +152,7 @@ def test_a_scheduled_lambda_ends_at_its_value() -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.slow
 def test_where_features_are_noise_the_side_network_learns_and_its_share_grows(side: str, tmp_path: Path) -> None:
     y = np.arange(240) % OUTPUTS
     features = beside(tmp_path, noise(240), y, SIDES[side], telling(SIDES[side], y))
@@ -161,6 +163,7 @@ def test_where_features_are_noise_the_side_network_learns_and_its_share_grows(si
 
 
 @pytest.mark.parametrize("side", ["conv", "ngrams"])
+@pytest.mark.slow
 def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_path: Path) -> None:
     y = np.arange(240) % OUTPUTS
     x = noise(240)

@@ -54,6 +54,7 @@ def test_a_student_learns_on_the_teachers_split_and_both_are_compared(shell: She
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, folder: Path, tmp_path: Path) -> None:
     teacher = tl.load_teacher(str(taught(shell, tmp_path, folder, "--split", "holdout")))
     examples = tl.lesson(teacher)
@@ -72,6 +73,7 @@ def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, f
         assert np.array_equal(teaching._logits(broken, found, rows, tmp_path), again)
 
 
+@pytest.mark.slow
 def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path: Path) -> None:
     teacher = tl.load_teacher(str(taught(shell, tmp_path, folder, "--split", "holdout")))
     features = tl.compute_features(tl.lesson(teacher), tiny_backbone(), plain_runtime(), cache_dir=tmp_path)
@@ -83,6 +85,7 @@ def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path
         assert (judged.logits.argmax(axis=1) == (labels[judged.rows] + 1) % 3).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_a_teacher_that_saw_the_rows_that_judge_is_refused(shell: Shell, folder: Path, tmp_path: Path) -> None:
     model = taught(shell, tmp_path, folder)
     with pytest.raises(OptionError, match="fitted on every row[\\s\\S]*train it with --split holdout"):

@@ -283,6 +283,7 @@ def test_a_sound_model_of_real_weights_passes_all(real: Any, pictures: Path, tmp
     assert [one.ok for one in found] == [True] * 7, found
 
 
+@pytest.mark.slow
 def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, trained: Path, pictures: Path,
                                                                tmp_path: Path) -> None:
     code, out, err = shell("doctor", trained, "--json")

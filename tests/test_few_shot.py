@@ -156,6 +156,7 @@ def test_wrong_flags_are_named_all_at_once() -> None:
 
 @pytest.mark.parametrize("name", [approach.name for approach in meta.APPROACHES])
 @pytest.mark.parametrize("shot", [1, 5])
+@pytest.mark.slow
 def test_each_method_beats_chance(name: str, shot: int, learned: dict[str, list[meta.Learned]], novel: Pool) -> None:
     for one in learned[name]:
         assert interval(reached(one, novel, shot))[1] > 0.25, one.setting

@@ -136,6 +136,7 @@ def test_the_last_blocks_of_both_are_unfrozen_together() -> None:
         unfreeze(pair, 4)
 
 
+@pytest.mark.slow
 def test_a_pair_runs_from_the_shell_to_tflite(shell: Shell, pictures: Path, tmp_path: Path) -> None:
     code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--backbone",
                            PAIR, "--weights", "none", "--tflite", "fp32,fp16", "--json")
@@ -177,6 +178,7 @@ def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["gated", "averaged", "mlp"])
+@pytest.mark.slow
 def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Backbone, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     made = head_of(f"{head}:dropout=0.1").on(pair.parts).made(pair.shape, 3)
@@ -208,6 +210,7 @@ def one_of_two(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return rows.reshape(n, 16).astype(np.float32), y, which
 
 
+@pytest.mark.slow
 def test_the_gate_learns_which_part_counts(tmp_path: Path) -> None:
     x, y, which = one_of_two(900)
     examples = made_examples(y, split=held_out(900))

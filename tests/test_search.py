@@ -148,6 +148,7 @@ def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], sa
     assert code == 2 and said in err and "Traceback" not in err and "nothing" not in err
 
 
+@pytest.mark.slow
 def test_a_recipe_records_its_trials(shell: Shell, pictures: Path, tmp_path: Path) -> None:
     code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
                            "none", "--head", "linear,shallow", "--search", "3", "--split", "holdout", "--epochs", "1",

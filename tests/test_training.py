@@ -182,6 +182,7 @@ def test_random_labels_stay_near_chance_though_every_row_has_a_twin(head: str, t
 
 
 @pytest.mark.parametrize("head", [name for name, head in heads().items() if not head.side])  # blend: test_blend.py
+@pytest.mark.slow
 def test_test_rows_never_influence_the_fit(head: str, tmp_path: Path) -> None:
     x, y = clouds(150, 3, 20, 3.0)
     x = x.reshape(150, 2, 2, 5) if heads()[head].takes == PLACES else x

@@ -89,6 +89,7 @@ def moved_layers(model: Any, before: list[Any], after: list[Any]) -> set[str]:
             if not np.array_equal(old, new)}
 
 
+@pytest.mark.slow
 def test_blocks_thaw_one_an_epoch_from_the_top_also_after_a_stop(close: Path, tmp_path: Path, seen: type[Seen]) -> None:
     seen.stop = 0
     made = Made(close, tmp_path)
@@ -192,6 +193,7 @@ def test_merged_weights_answer_as_lora_does(texts: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_lora_goes_on_where_it_stopped(precision: str, texts: Path, tmp_path: Path, seen: type[Seen]) -> None:
     """The factors themselves are kept: merged into their kernels, they would start anew from zero and never leave."""
     asked: dict[str, Any] = {"epochs": 3, "blocks": 2, "lora": 2, "rate": 0.01}
@@ -285,6 +287,7 @@ def test_the_loss_of_a_mixed_row_is_that_of_both_by_share_and_weight() -> None:
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+@pytest.mark.slow
 def test_pictures_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path)
     _, y, w = next(iter(training_data(made.backbone.input, made.examples, 32, made.frozen.settings, mix, 0)))
@@ -295,6 +298,7 @@ def test_pictures_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: P
         assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.history), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_several_labels_mix_too(close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path, several=True)
     assert np.isfinite(made.tune(epochs=1, mix="mixup").loss_after)
@@ -304,6 +308,7 @@ def test_several_labels_mix_too(close: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [None, 2])
+@pytest.mark.slow
 def test_the_mean_of_the_last_epochs_is_kept_if_it_validates_better(stop: int | None, close: Path, tmp_path: Path,
                                                                     seen: type[Seen]) -> None:
     asked: dict[str, Any] = {"epochs": 4, "average": 3, "rate": 0.02, "schedule": "one-cycle"}
@@ -338,6 +343,7 @@ def linear_loss(made: Made, weights: list[Any]) -> float:
 
 
 @pytest.mark.parametrize("better", [True, False])
+@pytest.mark.slow
 def test_whichever_of_mean_and_best_epoch_validates_better_is_taken(better: bool, close: Path, tmp_path: Path,
                                                                     monkeypatch) -> None:
     """In turn one of them is spoilt."""
@@ -370,6 +376,7 @@ def test_losses_are_smoothed_without_a_pull_to_nothing() -> None:
     assert 1 < found[21] < 1.5 and found[-1] > 1.95
 
 
+@pytest.mark.slow
 def test_the_search_reads_training_rows_alone_and_puts_all_weights_back(close: Path, tmp_path: Path, monkeypatch
                                                                         ) -> None:
     made = Made(close, tmp_path)
@@ -396,6 +403,7 @@ def test_a_search_ends_where_the_loss_diverges(close: Path, tmp_path: Path, monk
     assert not any(made.moved().values())
 
 
+@pytest.mark.slow
 def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Path, seen: type[Seen], monkeypatch
                                                        ) -> None:
     looked = []
