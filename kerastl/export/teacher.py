@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.errors import OptionError
+from kerastl.evaluation.metrics import probabilities
 from kerastl.export.bundle import find_version, read_json
 from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.export.restore import calibration_of, examples_of, keras_model
@@ -88,8 +89,8 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     examples, split = features.examples, features.examples.split
     assert split is not None, "split the examples before teaching"
     rows = split.rows(TRAIN)
-    logits = _logits(teacher, examples, rows, cache_dir) / calibration_of(teacher.run).temperature
-    p = 1 / (1 + np.exp(-logits)) if examples.multi_label else _softmax(logits)
+    logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
+    p = probabilities(logits / calibration_of(teacher.run).temperature, examples.multi_label)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
     return replace(features, examples=replace(examples, aims=aims))
@@ -137,8 +138,3 @@ def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_
                  for batch in source.batches(examples.take(some).items, BATCH, {})]
         space.append([one for ids_, _ in found for one in ids_], np.concatenate([rows_ for _, rows_ in found]))
     return space.gather(ids)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -120,9 +120,9 @@ def cell(taken: Taken, combination: Combination, seed: int, how: How, cells: Cel
         return known
     print(f"{combination.backbone} + {combination.head}, unfreeze {combination.unfreeze}, seed {seed}", flush=True)
     features, runtime = replace(taken.features, examples=examples), replace(how.runtime, seed=seed)
-    if head_of(combination.head).side:
-        features = with_raw(features, taken.backbone, cache_dir=how.cache_dir)
     if combination.unfreeze == "0":  # without the backbone, which need not be spliced for this
+        if head_of(combination.head).side:
+            features = with_raw(features, taken.backbone, cache_dir=how.cache_dir)
         fitted, blocks, seconds = fit(features, combination.head, runtime=runtime, epochs=how.epochs), 0, 0.0
     else:
         trained = _unfrozen(taken.backbone, features, combination, replace(how, runtime=runtime))

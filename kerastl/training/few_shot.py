@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.training.episodes import Episodes, Pool, Task, interval, sample
+from kerastl.training.episodes import Z95, Episodes, Pool, Task, interval, sample
 from kerastl.training.meta import APPROACHES, Approach, Learned, Method
 
 FOLDS = 3  # of base classes, at most: what learns on the others is tried on each in turn
@@ -102,4 +102,4 @@ def simplest_of_best(figures: list[Figure]) -> dict[int, str]:
 
 def _no_clear_gain(difference: NDArray[np.float64]) -> bool:
     error = float(difference.std(ddof=1)) / len(difference) ** 0.5
-    return float(difference.mean()) - 1.96 * error <= 0
+    return float(difference.mean()) - Z95 * error <= 0

@@ -62,14 +62,15 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     if class_weights == "balanced" and features.examples.multi_label:
         raise OptionError("--class-weights balanced where a row has several labels", "auto or none",
                           "leave it out: each class has a threshold of its own there")
-    if head_of(head).side and features.raw is None:
+    asked = head_of(head).on(features.parts)
+    if asked.side and features.raw is None:
         raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
                           "features = kerastl.training.raw.with_raw(features, backbone, cache_dir=...)")
-    if head_of(head).computed and (class_weights == "balanced" or label_smoothing):
+    if asked.computed and (class_weights == "balanced" or label_smoothing):
         raise OptionError(f"--class-weights {class_weights} --label-smoothing {label_smoothing} with {head}",
                           "neither, for it is computed without a loss", "leave them out")
     start = time.perf_counter()
-    how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
+    how = _How(asked, runtime, epochs, batch_size, class_weights, label_smoothing)
     split = features.examples.split
     assert split is not None, "split the examples before fitting"
     if split.mode == "cv":
