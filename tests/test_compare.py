@@ -24,6 +24,7 @@ from kerastl.training import compare as work
 from kerastl.training.cells import Cells
 from kerastl.training.fit import Fitted
 from kerastl.training.train import Trained
+from kerastl.verbs.compare import simplicity
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -88,6 +89,16 @@ def test_the_simplest_that_is_not_told_from_the_best(right: tuple[int, ...], cho
     found = simplest_within_noise([rows(100, n) for n in right], costs, names)
     assert found.chosen == chosen and right[found.best] == max(right)
     assert [one is None for one in found.tests] == [i == found.best for i in range(3)]
+
+
+def test_simpler_is_fewer_blocks_then_a_smaller_model_then_a_head_that_is_solved() -> None:
+    def cost(head: str, parameters: int, milliseconds: float = 1.0) -> dict[str, Any]:
+        return {"head": head, "parameters": parameters, "milliseconds": milliseconds}
+
+    falling = [simplicity(2, cost("linear", 1)), simplicity(0, cost("mlp", 4_000_000)),
+               simplicity(0, cost("cosine", 3_400_000, 2.0)), simplicity(0, cost("cosine", 3_400_000)),
+               simplicity(0, cost("linear", 3_400_020, 9.0))]  # a few biases more are no difference
+    assert falling == sorted(falling, reverse=True)
 
 
 # Folds

@@ -1,5 +1,6 @@
 """`kerastl compare`: backbones, heads and depths of unfreezing on the same rows, in one honest table."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -197,10 +198,18 @@ def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[di
         for place, some in enumerate(records):
             right[place, split.judged] += np.array(list(some[seed]["right"]), dtype=float)
     judged = np.flatnonzero(times)
-    simple = [(float(max(one["blocks"] for one in some)), float(cost["parameters"]), float(cost["milliseconds"]))
-              for some, cost in zip(records, costs, strict=True)]
+    simple = [simplicity(max(one["blocks"] for one in some), cost) for some, cost in zip(records, costs, strict=True)]
     return simplest_within_noise(list(right[:, judged] / times[judged]), simple,
                                  [rest.groups[row] for row in judged]), len(judged)
+
+
+def simplicity(blocks: int, cost: dict[str, Any]) -> tuple[float, ...]:
+    """Less is simpler: blocks unfrozen, then parameters, where 1% is no difference; then a head that is solved, and
+    so has one answer; then milliseconds. cost: as `training.compare.cost` tells."""
+    from kerastl.heads import head_of
+
+    size = round(math.log(max(1, cost["parameters"])) / 0.01)
+    return blocks, size, not head_of(cost["head"]).convex, cost["milliseconds"]
 
 
 def _row(one: "Combination", cells: list[dict[str, Any]], cost: dict[str, Any], test: Any) -> dict[str, Any]:
