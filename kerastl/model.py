@@ -51,8 +51,9 @@ def pooling_for(head: str, pooling: str = "mean") -> str:
 def splice(backbone: Backbone, head: Any) -> Any:
     """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
-    The backbone is frozen. A head that looks at the raw input too gets it by an entrance of its own. Raises OptionError
-    when the head takes features of another shape.
+    The backbone is frozen. A head that looks at the raw input too gets it by an entrance of its own. Of a large
+    backbone (see `backbones.Large`) the model takes features: in its place stands a network that lets them through.
+    Raises OptionError when the head takes features of another shape.
     """
     import keras
 
@@ -60,6 +61,8 @@ def splice(backbone: Backbone, head: Any) -> Any:
     if wanted != backbone.shape:
         raise OptionError(f"a head for features {wanted} on {backbone.name}", f"a head for features {backbone.shape}",
                           "build it with the backbone's shape")
+    if backbone.large:
+        return _alone(head)
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
@@ -68,14 +71,25 @@ def splice(backbone: Backbone, head: Any) -> Any:
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
 
 
+def _alone(head: Any) -> Any:
+    import keras
+
+    inputs, through = (keras.Input(head.inputs[0].shape[1:], name="features") for _ in range(2))
+    stand_in = keras.Model(through, keras.layers.Identity(name="through")(through), name="backbone_apart")
+    return keras.Model(inputs, head(stand_in(inputs)), name=f"{head.name}_alone")
+
+
 def entrance_of(backbone: Backbone) -> Any:
     """What leads the raw input past the backbone to the head: a keras.Model without weights, from what the backbone
     takes to what `heads.Raw` says. Pictures are averaged over squares of pixels until no side has more than 64, and
     rounded: whole numbers, so that a row kept in a byte is what the model computes, to the bit. Raises OptionError for
-    texts in chunks, which come in several pieces."""
+    texts in chunks, which come in several pieces, and for a large backbone, which the head ships without."""
     import keras
     from keras import layers, ops
 
+    if backbone.large:
+        raise OptionError(f"a head that looks at the raw input too, on {backbone.name}, which it ships without",
+                          "a head that takes features alone", "choose another: kerastl heads")
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
     if backbone.input.one is None:

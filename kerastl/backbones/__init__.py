@@ -19,8 +19,9 @@ import numpy as np
 
 from kerastl.errors import OptionError, WeightsError, unknown
 from kerastl.inputs import Input
+from kerastl.runtime import KEPT, PRECISIONS
 
-WEIGHTS = ("bundled", "imagenet", "preset", "none")
+WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the tap that is the network's own output
 NO_POOLING = "none"  # features stay a map, or token states
 NOUN = {"image": "pictures", "text": "texts"}
@@ -33,7 +34,7 @@ Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, wi
 class Weights:
     """Where one set of weights comes from. `find` gives its file if it is on this machine, else None."""
 
-    kind: str  # bundled | imagenet | preset
+    kind: str  # bundled | imagenet | preset | folder (to be had by the user alone)
     origin: str  # in words: package, or address and hash
     licence: str
     find: Callable[[], Path | None]
@@ -52,12 +53,15 @@ class Tap:
 class Wanted:
     """What to build: `weights` is one of `WEIGHTS` that the spec has, or the path of a file (for texts, of a folder).
     `preset` is what followed the colon of the name; `tap`, the name of one of the spec's taps, or TOP; `pooling`, how
-    a map or token states become one row: `mean`; of texts also `cls` or `pooled`; or NO_POOLING, not at all."""
+    a map or token states become one row: `mean`; of texts also `cls`, `pooled` or `last`; or NO_POOLING, not at all.
+    `precision` and `pickles` are as `load` says."""
 
     weights: str
     preset: str = ""
     pooling: str = "mean"
     tap: str = TOP
+    precision: str = "auto"
+    pickles: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,24 @@ class Network:
     tokenizer: Any = None
     limit: int = 0  # the most tokens it can take, where that is not the spec's size
     parts: tuple[int, ...] = ()  # of a fused network: how many of the features each part gives, in order
+    large: "Large | None" = None
+
+
+@dataclass(frozen=True)
+class Large:
+    """Of a network that is too large to be exported: its head ships alone, and takes features.
+
+    kept: what the weights are kept in, `float32`, `bfloat16`, `int8` or `int4`: all rows are computed by these. Where
+    even so they do not fit in memory, the network is no keras.Model, but has `output_shape`, and `through`, from an
+    iterator of tokens to one of features.
+    """
+
+    kept: str
+    parameters: int
+    bytes: int  # of the weights, as they are kept
+    hash: str  # of the folder's content; "" of random weights
+    word: str
+
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,7 @@ class Spec:
     preprocessing: str  # in words, and in the cache's key
     kind: str = "image"  # image | text
     taps: tuple[Tap, ...] = ()  # from input to output
+    large: bool = False  # whether its weights may be kept in fewer bits, and its head ships alone (see `Large`)
     parts: tuple["Spec", ...] = ()  # of a fused backbone, `a+b`, in order; `blocks` is then told by each part's own
 
 
@@ -108,6 +131,7 @@ class Backbone:
     pooling: str = "mean"
     tap: str = TOP
     parts: tuple[int, ...] = ()  # how many of the features each part of a fused one gives; of another, (dim,)
+    large: Large | None = None
 
     @property
     def shape(self) -> Shape:
@@ -146,17 +170,20 @@ def spec_of(name: str) -> tuple[Spec, str]:
     return specs()[family + colon], preset
 
 
-def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean", tap: str = TOP
-         ) -> Backbone:
+def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean", tap: str = TOP,
+         precision: str = "auto", pickles: bool = False) -> Backbone:
     """Build a backbone with weights: `bundled`, `imagenet`, `preset`, `none` (random), or a file (for texts, a folder).
     Default: the spec's first kind. `a+b` is two picture backbones as one; weights: `none`, or one each, `bundled,none`.
 
     kind: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or token
-    states; of texts also `cls` or `pooled`. tap: where in the network the features are taken (`Spec.taps`).
+    states; of texts also `cls`, `pooled` or `last`. tap: where in the network the features are taken (`Spec.taps`).
+    precision: what the weights of a large network are kept in (`runtime.KEPT`); auto: what its memory allows. Of others
+    that is float32. pickles: also read weights that come as pickles, admitting tensors only.
     Raises OptionError for an unknown name, kind or tap, WeightsError when the weights cannot be had.
     """
     spec, preset = spec_of(name)
-    if tap not in (TOP, *(one.name for one in spec.taps)) and spec.name[-1] != ":":  # a preset's are known when built
+    if tap not in (TOP, *(one.name for one in spec.taps)) and spec.name[-1] != ":" and not spec.large:
+        # a preset's, or a large folder's, are known when built
         raise unknown("tap", tap, [TOP, *(one.name for one in spec.taps)], "kerastl backbones")
     if kind and spec.kind != kind:
         fit = ", ".join(other.name for other in specs().values() if other.kind == kind)
@@ -170,11 +197,15 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
     if weights not in (*kinds, "none") and not there and not spec.parts:  # each part looks for its own
         got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
         raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
-    network = spec.build(Wanted(weights, preset, pooling, tap))
+    if precision in KEPT[1:] and not spec.large:
+        raise OptionError(f"--precision {precision} for {name}, whose weights are kept in float32",
+                          f"one of {', '.join(PRECISIONS)}", "leave it out for auto")
+    network = spec.build(Wanted(weights, preset, pooling, tap, precision, pickles))
     model = network.model
     dim = int(model.output_shape[-1])
-    return Backbone(name, spec, model, _input(name, spec, network), dim, weights, weights_hash(model), pooling, tap,
-                    network.parts or (dim,))
+    digest = network.large.hash if network.large and network.large.hash else weights_hash(model)
+    return Backbone(name, spec, model, _input(name, spec, network), dim, weights, digest, pooling, tap,
+                    network.parts or (dim,), network.large)
 
 
 def _input(name: str, spec: Spec, network: Network) -> Input:
@@ -195,6 +226,8 @@ def text_memory(backbone: Backbone, batch: int, *, training: bool = False) -> in
     """Bytes that batches of so many texts need, by estimate (see `_text_memory`). training: what is trainable now."""
     from kerastl.backbones._text_memory import memory_needed
 
+    if backbone.large:  # its weights are where they are: what is still to come
+        return memory_needed(0, 0, batch, backbone.input.record()["max_length"], backbone.dim, 1)
     total, trained = (sum(int(np.prod(weight.shape)) for weight in some) for some in
                       (backbone.model.weights, backbone.model.trainable_weights if training else []))
     names = (re.match(backbone.spec.blocks, layer.name) for layer in backbone.model._flatten_layers())

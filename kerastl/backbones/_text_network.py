@@ -9,7 +9,7 @@ from typing import Any
 from kerastl.backbones import NO_POOLING
 from kerastl.errors import OptionError
 
-POOLINGS = ("mean", "cls", "pooled", NO_POOLING)
+POOLINGS = ("mean", "cls", "pooled", "last", NO_POOLING)
 
 
 def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, pooler: bool, name: str = "text",
@@ -21,9 +21,9 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
     separator: the id that ends each text of a pair; None for a backbone that does not tell the two apart.
     pooling: `mean` of the last states of all tokens that are not padding, the special ones among them, as
     sentence-transformers pools (Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084); `cls`, the first token's
-    last state; `pooled`, that through BERT's own dense layer and tanh; `none`, all states
-    [batch, length, dim], zero where a token is padding. pooler: whether that layer's weights are here. layer: the block
-    whose states are taken, instead of the last.
+    last state; `pooled`, that through BERT's own dense layer and tanh; `last`, the last token's, which in a causal
+    network has seen all others; `none`, all states [batch, length, dim], zero where a token is padding.
+    pooler: whether that layer's weights are here. layer: the block whose states are taken, instead of the last.
     Raises OptionError for an unknown pooling, and for `pooled` without a pooler or not from the last block.
     """
     import keras
@@ -48,12 +48,8 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
         part = "pooled_output" if pooling == "pooled" else "sequence_output"
         backbone = keras.Model(backbone.input, backbone.output[part], name="encoder")
     features = ops.cast(backbone(given), "float32")  # [batch, length, dim], or pooled [batch, dim]
-    if pooling == "cls":
-        features = features[:, 0]
-    elif pooling == "mean":
-        features = _mean(features, mask)
-    elif pooling == NO_POOLING:
-        features = features * ops.expand_dims(ops.cast(mask, "float32"), -1)
+    if pooling != "pooled":
+        features = pool(features, mask, pooling)
     return keras.Model(tokens, features, name=name)
 
 
@@ -75,8 +71,17 @@ def _segments(tokens: Any, mask: Any, separator: int, segments: int) -> Any:
     return ops.minimum(before, min(1, segments - 1)) * mask
 
 
-def _mean(states: Any, mask: Any) -> Any:
+def pool(states: Any, mask: Any, pooling: str) -> Any:
+    """Token states as features, as `network` says. states: [batch, length, dim] float32; mask: [batch, length], 1 where
+    a token is not padding."""
     from keras import ops
 
-    kept = ops.expand_dims(ops.cast(mask, "float32"), -1)
+    if pooling == "cls":
+        return states[:, 0]
+    mask = ops.cast(mask, "float32")
+    if pooling == "last":  # the one with no other after it
+        mask = mask * (1 - ops.pad(mask[:, 1:], [[0, 0], [0, 1]]))
+    kept = ops.expand_dims(mask, -1)
+    if pooling == NO_POOLING:
+        return states * kept
     return ops.sum(states * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import DataError, ModelError
+from kerastl.export.apart import Featurizer
 from kerastl.export.bundle import find_version, read_json
 from kerastl.inputs.images import op_reason
+from kerastl.inputs.rows import NAME as FEATURES
 
 BATCH = 32
 RAW = {"image": "image_bytes", "text": "text"}  # the signatures' input
@@ -38,7 +41,7 @@ class Classifier:
         self.run = read_json(folder, "run.json")
         self.classes: tuple[str, ...] = tuple(self.run["classes"])
         self.kind: str = self.run["kind"]
-        self._raw = RAW[self.kind]
+        self._raw = FEATURES if self.run.get("large") else RAW[self.kind]
         if self.kind == "text":
             import tensorflow_text  # noqa: F401  registers the operations that its graph tokenises with
 
@@ -48,6 +51,15 @@ class Classifier:
             raise ModelError(f"{folder} does not load: {str(error).splitlines()[0]}", "a whole version folder",
                              "see what is damaged: kerastl verify") from error
         self._serve = self._model.signatures["serving_default"]
+
+    @cached_property
+    def _featurizer(self) -> Featurizer:
+        """Of a head that ships alone, its backbone: read when it is first asked."""
+        return Featurizer(self.run)
+
+    def _sent(self, contents: Sequence[Content]) -> dict[str, tf.Tensor]:
+        values = self._featurizer(contents) if self._raw == FEATURES else list(contents)
+        return {self._raw: tf.constant(values)}
 
     def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
         """Labels and scores in order: of pictures, each a path or a file's bytes; or of texts, each a str (for a model
@@ -75,7 +87,7 @@ class Classifier:
     def probabilities(self, contents: Sequence[Content]) -> NDArray[np.float32]:
         """Calibrated probabilities in the order of `classes`: [len(contents), classes] float32. contents: whole files,
         or texts in UTF-8, as bytes."""
-        return np.asarray(self._serve(**{self._raw: tf.constant(list(contents))})["probabilities"])
+        return np.asarray(self._serve(**self._sent(contents))["probabilities"])
 
     def contents(self, items: Sequence[Any]) -> list[Content]:
         """What `probabilities` takes, of paths of pictures or of texts. Raises OSError for a lost file."""
@@ -108,7 +120,7 @@ class Classifier:
         if not contents:
             return []
         out: dict[str, Any] = {name: value.numpy() for name, value in
-                               self._serve(**{self._raw: tf.constant(contents)}).items()}
+                               self._serve(**self._sent(contents)).items()}
         return [
             Prediction(label.decode(), float(score), tuple((name.decode(), float(p)) for name, p in zip(names, ps,
                                                                                                        strict=True)))

@@ -8,6 +8,7 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.metrics import Evaluation, record
+from kerastl.export.apart import about
 from kerastl.export.export import Exported
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
@@ -32,6 +33,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "random_weights": backbone.random,
         "input": backbone.input.record(),
         "preprocessing": backbone.spec.preprocessing,
+        "large": about(backbone),
         "tap": backbone.tap,
         "pooling": backbone.pooling,
         "head": fitted.name,

@@ -28,6 +28,8 @@ def keras_model(folder: Path, kind: str) -> Any:
     if kind == "text":
         import keras_hub  # noqa: F401  registers the layers of its networks
 
+        import kerastl.backbones._glm.network  # noqa: F401  registers its own
+
     try:
         return keras.models.load_model(folder / "model.keras", compile=False)
     except (OSError, ValueError, TypeError) as error:

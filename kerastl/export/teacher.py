@@ -72,6 +72,9 @@ def load_teacher(model: str) -> Teacher:
         raise OptionError(f"--teacher {model} was fitted on every row, for its figures came from cross-validation",
                           "a teacher that has not seen the rows that judge its student",
                           "train it with --split holdout")
+    if run.get("large"):
+        raise OptionError(f"--teacher {model}, whose backbone ({run['backbone']}) stays apart",
+                          "a teacher that was exported whole", "choose one with a smaller backbone")
     loaded = keras_model(folder, run["kind"])
     return Teacher(folder, run, loaded, restored(run, folder), weights_hash(loaded))
 

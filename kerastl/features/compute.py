@@ -4,7 +4,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from kerastl.backbones import NOUN, Backbone, Shape, text_memory
 from kerastl.data.examples import Examples
 from kerastl.errors import DataError, OptionError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
-from kerastl.features.engine import COMPUTE, Engine, checked_engine, speed_ratio
+from kerastl.features.engine import COMPUTE, Engine, checked_engine, large_engine, speed_ratio
 from kerastl.heads import Raw
+from kerastl.inputs import Batch
 from kerastl.runtime import Runtime, free_memory, machine
 
 BATCH = 32
@@ -95,7 +97,11 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     if runtime.xla:
         backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)
-    kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
+    if backbone.large:  # exported alone, its head is judged on these same rows
+        training, judged = np.arange(n), np.arange(0)
+        kind, word = backbone.large.kept, f"kept in {backbone.large.kept}"
+    else:
+        kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
     first = _Pass(examples, keys, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)
     first.fill(training, cache_dir)
     passes = [first]
@@ -208,8 +214,9 @@ class _Pass:
         refused: dict[int, str] = {}
         first = next(self.backbone.input.batches(self.examples.take(todo).items, self.batch_size, refused), None)
         if first is not None:
-            engine, self.word = checked_engine(self.backbone.model, first.values, POLICY[self.space.key.compute],
-                                               self.xla)
+            large = self.backbone.large
+            engine, self.word = (large_engine(self.backbone.model, large) if large else checked_engine(
+                self.backbone.model, first.values, POLICY[self.space.key.compute], self.xla))
             if engine.compute != self.space.key.compute:  # it fell back: its rows belong elsewhere
                 self.space = _space(cache_dir, self.backbone, engine.compute)
                 todo, refused = [row for one, row in first_of.items() if one not in self.space], {}
@@ -232,8 +239,9 @@ class _Pass:
         unit = f" {NOUN[self.backbone.spec.kind]}"
         with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=unit) as bar:
             try:
-                for batch in self.backbone.input.batches(items, self.batch_size, refused, bar.update):
-                    rows = self._padded(batch.merged(engine.run(batch.values)))
+                for batch, pieces in _answered(engine, self.backbone.input.batches(
+                        items, self.batch_size, refused, bar.update)):
+                    rows = self._padded(batch.merged(pieces))
                     pending.append(([self.keys[todo[place]] for place in batch.places], rows))
                     enough = sum(len(some) for some, _ in pending) >= most
                     if enough or time.monotonic() - written > SEGMENT_SECONDS:
@@ -248,3 +256,16 @@ class _Pass:
         if len(self.space.key.shape) > 1:
             rows = np.pad(rows, [(0, 0), (0, more), *[(0, 0)] * (rows.ndim - 2)]).astype(self.space.key.dtype)
         return rows
+
+
+def _answered(engine: Engine, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+    """Each batch with what the engine gave for its pieces."""
+    sent: deque[Batch] = deque()
+
+    def values() -> Iterator[NDArray[Any]]:
+        for batch in batches:
+            sent.append(batch)
+            yield batch.values
+
+    for pieces in engine.through(values()):
+        yield sent.popleft(), pieces

@@ -4,9 +4,9 @@ The first batch is compared with the plain Keras model; where they differ, the p
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from kerastl.backbones import Large
 from kerastl.inputs import floats
 
 Values = NDArray[Any]  # [batch, size, size, 3] uint8, or [batch, length] int32
@@ -29,8 +30,13 @@ class Engine:
     """A graph for the pass. `run` takes pixels or tokens, [batch, ...], and gives [batch, dim] float32."""
 
     run: Callable[[Values], Rows]
-    compute: str  # float32 | bfloat16 | float16
-    graph: str  # folded | xla | plain
+    compute: str  # float32 | bfloat16 | float16; of a large network, what its weights are kept in
+    graph: str  # folded | xla | plain | streamed
+    stream: Callable[[Iterable[Values]], Iterator[Rows]] | None = None
+
+    def through(self, values: Iterable[Values]) -> Iterator[Rows]:
+        """Batch after batch; a streamed network takes many at a time."""
+        return self.stream(values) if self.stream else map(self.run, values)
 
 
 @contextmanager
@@ -72,6 +78,13 @@ def plain_engine(model: Any) -> Engine:
     """The Keras model as it is, in one graph for every shape, float32."""
     function = tf.function(_call(model), input_signature=[_spec(model)], autograph=False)
     return Engine(lambda batch: np.asarray(function(batch), np.float32), "float32", "plain")
+
+
+def large_engine(model: Any, large: Large) -> tuple[Engine, str]:
+    """Of a large network (see `backbones.Large`), which computes as its weights are kept; with a word on it."""
+    if not hasattr(model, "through"):
+        return replace(plain_engine(model), compute=large.kept), large.word
+    return Engine(lambda batch: next(model.through([batch])), large.kept, "streamed", model.through), large.word
 
 
 def _rows(answer: Any) -> Rows:

@@ -110,6 +110,10 @@ def floats(values: Any) -> Any:
 
 def restored(run: dict[str, Any], folder: Path) -> Input:
     """The input of an exported version, from its run record and folder."""
+    if run.get("large"):
+        from kerastl.inputs.rows import FeatureRows
+
+        return FeatureRows(tuple(run["large"]["shape"]))
     if run["kind"] == "image":
         from kerastl.inputs.pixels import Pixels
 

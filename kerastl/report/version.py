@@ -7,6 +7,7 @@ from typing import Any
 from kerastl.backbones import Backbone
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.metrics import Evaluation
+from kerastl.export.apart import as_rows
 from kerastl.export.bundle import home_of, new_version
 from kerastl.export.export import export_model
 from kerastl.export.record import run_record
@@ -51,8 +52,9 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
     """
     with new_version(to.out, to.name) as version:
         begun = clock()
-        exported = export_model(version, trained.model, backbone.input, features.examples, evaluation.calibration,
-                                kinds=to.kinds, name=to.name)
+        source, examples = as_rows(features) if backbone.large else (backbone.input, features.examples)
+        exported = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds,
+                                name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
                          tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
                          baseline=baseline, ablation=ablation, trials=trained.trials,

@@ -20,6 +20,7 @@ from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.data.split import FOLDS, carve, folds, split
 from kerastl.errors import DataError
 from kerastl.features.compute import Features, compute_features
+from kerastl.features.engine import large_engine
 from kerastl.features.lengths import fit_length
 from kerastl.heads import head_of
 from kerastl.inputs import floats
@@ -136,10 +137,15 @@ def cell(taken: Taken, combination: Combination, seed: int, how: How, cells: Cel
 
 def _unfrozen(backbone: Backbone, features: Features, combination: Combination, how: How) -> Trained:
     """Train in part, and leave the backbone as it was."""
-    original = backbone.model.get_weights()
-    try:
+    def trained() -> Trained:
         return train(backbone, features, combination.head, unfreeze=combination.unfreeze, runtime=how.runtime,
                      cache_dir=how.cache_dir, epochs=how.epochs, batch_size=how.batch_size)
+
+    if combination.unfreeze == "0":
+        return trained()
+    original = backbone.model.get_weights()
+    try:
+        return trained()
     finally:
         backbone.model.set_weights(original)
 
@@ -155,7 +161,8 @@ def cost(taken: Taken, head: str, how: How, cells: Cells) -> dict[str, Any]:
     wanted = head_of(head).on(backbone.parts)
     raw = raw_of(backbone) if wanted.side else None
     model = splice(backbone, wanted.made(backbone.shape, len(examples.classes), raw))
-    return cells.add(key, {"backbone": backbone.name, "head": head, "parameters": int(model.count_params()),
+    apart = backbone.large.parameters if backbone.large else 0
+    return cells.add(key, {"backbone": backbone.name, "head": head, "parameters": int(model.count_params()) + apart,
                            "milliseconds": _latency(model, backbone, examples)})
 
 
@@ -164,11 +171,13 @@ def _latency(model: Any, backbone: Backbone, examples: Examples) -> float:
 
     spec = [tf.TensorSpec(model.input_shape, model.inputs[0].dtype)]
     answer = tf.function(lambda values: model(values, training=False), input_signature=spec, autograph=False)
-    values = [floats(batch.values) for batch in backbone.input.batches(examples.items[:TIMED], 1, {})]
+    engine = large_engine(backbone.model, backbone.large)[0] if backbone.large else None
+    items = examples.items[:1 if engine and engine.stream else TIMED]  # one that is streamed takes minutes
+    values = [floats(batch.values) for batch in backbone.input.batches(items, 1, {})]
     took = []
     for one in [*values[:3], *values]:  # the first are not counted
         start = time.perf_counter()
-        answer(one)
+        answer(engine.run(one) if engine else one)
         took.append(1000 * (time.perf_counter() - start))
     return median(took[-len(values):])
 

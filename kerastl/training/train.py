@@ -56,6 +56,11 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
                            "label_smoothing": label_smoothing}
     asked = heads_of(head)
     pooled = all(one.takes == ROW and one.side is None for one in asked)
+    if backbone.large and str(unfreeze) not in ("auto", "0"):
+        raise OptionError(f"--unfreeze {unfreeze} on {backbone.name}, whose weights are {backbone.large.kept} and stay "
+                          "apart", "--unfreeze 0", "choose a smaller backbone to fine-tune")
+    if unfreeze == "auto" and backbone.large:
+        unfreeze = "0"
     if unfreeze == "auto":
         unfreeze = "contrast" if pooled and few_labels(features.examples) else "0"
     if str(unfreeze) == "contrast" and not pooled:
@@ -69,6 +74,8 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
         return Trained(splice(backbone, fitted.head), fitted, tuned, trials)
     model = splice(backbone, frozen.head)
+    if backbone.large:
+        return Trained(model, frozen, None, trials)
     frozen = _as_shipped(model, backbone, features, frozen, batch_size)
     if str(unfreeze) == "0":
         return Trained(model, frozen, None, trials)

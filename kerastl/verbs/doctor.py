@@ -163,6 +163,9 @@ def _of_model(config: DoctorConfig) -> Patient:
             raise OptionError(f"--{name} for a model", f"a model has its own; recipes take --{name}", "leave it out")
     folder = find_version(config.patient)
     run = read_json(folder, "run.json")
+    if run.get("large"):
+        raise OptionError(f"{config.patient}, whose backbone ({run['backbone']}) stays apart",
+                          "a model that is exported whole", "see that its head answers alike: kerastl verify")
     used = run["config"]
     examples: Examples | str
     try:
@@ -205,6 +208,9 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     asked = config.head or own["head"]
     backbone = backbones.load(config.backbone or own["backbone"], config.weights or own.get("weights"),
                               tap=own.get("tap", "top"), pooling=pooling_for(asked, own.get("pooling", "mean")))
+    if backbone.large:
+        raise OptionError(f"{backbone.name}, which stays apart from its head", "a backbone that is exported whole",
+                          "choose a smaller one: --backbone")
     kind = backbone.spec.kind
     examples = _few(_read(config, kind, config.data, own))
     if kind == "text":

@@ -1,0 +1,149 @@
+"""A GLM backbone from a folder as published, or random at its true size: in memory, or streamed from disk."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
+from kerastl.backbones._glm import room
+from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
+from kerastl.backbones._glm.config import read_sizes
+from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, set_tensor
+from kerastl.backbones._glm.sizes import Sizes
+from kerastl.backbones._glm.stream import Streamed
+from kerastl.backbones._text_network import network
+from kerastl.errors import OptionError, unknown
+from kerastl.runtime import cpu_has_bfloat16, free_memory, has_gpu
+
+PARTS = ("attention_norm", "query", "query_bias", "key", "key_bias", "value", "value_bias", "attention_output",
+         "feedforward_norm", "gate_up", "down")
+POOLINGS = ("mean", "last", NO_POOLING)
+MODEL_TYPES = ("chatglm", "glm")
+
+
+def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
+    """tokens: [batch, length] int32 -> features [batch, dim] float32, and the tokenizer that the tokens come from.
+
+    sizes: of the random network that weights `none` ask for; of a folder, its own.
+    Raises WeightsError for a folder that is not one of the family, OptionError for a pooling, tap or precision that
+    there is not, and when not even a block of it fits in memory.
+    """
+    from kerastl.inputs import vocabulary
+
+    if wanted.pooling not in POOLINGS:
+        raise OptionError(f"--pooling {wanted.pooling} for {name}", f"one of {', '.join(POOLINGS)}",
+                          "leave it out for mean: a causal network's first token has seen nothing")
+    checkpoint = None
+    if wanted.weights == "none":
+        tokenizer = vocabulary.made("glm", sizes.vocabulary)
+    else:
+        path = Path(wanted.weights)
+        sizes, layout = read_sizes(path)
+        tokenizer = vocabulary.read(path)
+        vocabulary.check_size(tokenizer, sizes.vocabulary, str(path))
+        checkpoint = open_checkpoint(path, sizes, layout, pickles=wanted.pickles)
+    blocks = _blocks(wanted.tap, sizes)
+    chosen = room.choose(sizes, wanted.precision, free_memory(), name)
+    print(chosen.word, flush=True)
+    large = None
+    if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(sizes, "float32") > room.WHOLE:
+        large = Large(chosen.kept, room.parameters(sizes), room.weight_bytes(sizes, chosen.kept),
+                      checkpoint.fingerprint() if checkpoint else "", chosen.word)
+    if not chosen.streamed:
+        backbone = made(sizes, checkpoint, chosen.kept, compute_type(chosen.kept))
+        model = network(backbone, pad=tokenizer.pad, separator=None, pooling=wanted.pooling, pooler=False, name=name,
+                        layer="" if blocks == sizes.layers else BLOCK.format(blocks - 1))
+        return Network(model, tokenizer, sizes.length, large=large)
+    if checkpoint is None:
+        raise OptionError(f"--weights none for {name}, which does not fit in memory", "a folder to stream from",
+                          "give --precision int4, or --weights DIR")
+    streamed = Streamed(sizes, checkpoint, chosen.kept, compute_type(chosen.kept), blocks=blocks, pad=tokenizer.pad,
+                        pooling=wanted.pooling, name=name)
+    return Network(streamed, tokenizer, sizes.length, large=large)
+
+
+def _blocks(tap: str, sizes: Sizes) -> int:
+    """How many blocks a tap is above. Raises OptionError for one that there is not."""
+    taps = [f"layer_{number}" for number in range(1, sizes.layers)]
+    if tap not in (TOP, *taps):
+        raise unknown("tap", tap, [TOP, *taps], "kerastl backbones")
+    return sizes.layers if tap == TOP else int(tap.removeprefix("layer_"))
+
+
+def compute_type(kept: str) -> str:
+    """What a network computes in: bfloat16 where its weights are no more exact and the hardware multiplies it."""
+    return "bfloat16" if kept != "float32" and (cpu_has_bfloat16() or has_gpu()) else "float32"
+
+
+def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -> GlmBackbone:
+    """The network with its weights; random ones without a checkpoint."""
+    backbone = GlmBackbone(**arguments(sizes), kept=kept, dtype=compute)
+    if checkpoint is None and kept == "float32":
+        return backbone  # Keras' own random weights
+    tensors = checkpoint.tensors(names_of(sizes)) if checkpoint else random_tensors(sizes)
+    fill(backbone, tensors)
+    return backbone
+
+
+def fill(backbone: Any, tensors: Iterator[tuple[str, NDArray[Any]]]) -> None:
+    """Set every weight, one tensor in memory at a time."""
+    for name, tensor in tensors:
+        layer, _, part = name.partition("/")
+        layer = BLOCK.format(layer.removeprefix("layer_")) if part else layer
+        set_tensor(backbone.get_layer(layer), part, tensor)
+        del tensor  # before the next one is read
+
+
+def names_of(sizes: Sizes) -> list[str]:
+    """The tensors of a network, from input to output."""
+    return ["token_embedding", *(f"layer_{number}/{part}" for number in range(sizes.layers) for part in PARTS),
+            "final_norm"]
+
+
+def shape_of(name: str, sizes: Sizes) -> tuple[int, ...]:
+    """Of a tensor, [outputs, inputs]."""
+    queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
+    return {
+        "token_embedding": (sizes.vocabulary, sizes.dim), "final_norm": (sizes.dim,),
+        "attention_norm": (sizes.dim,), "feedforward_norm": (sizes.dim,),
+        "query": (queries, sizes.dim), "query_bias": (queries,), "key": (keys, sizes.dim), "key_bias": (keys,),
+        "value": (keys, sizes.dim), "value_bias": (keys,), "attention_output": (sizes.dim, queries),
+        "gate_up": (2 * sizes.inner, sizes.dim), "down": (sizes.dim, sizes.inner),
+    }[name.rpartition("/")[2]]
+
+
+def random_tensors(sizes: Sizes, seed: int = 0) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Random weights, the same each time: kernels whose outputs have about the size of their inputs, norms of 1."""
+    generator = np.random.default_rng(seed)
+    for name in names_of(sizes):
+        shape = shape_of(name, sizes)
+        if name.endswith("norm"):
+            yield name, np.ones(shape, np.float32)
+        elif name.endswith("_bias"):
+            yield name, np.zeros(shape, np.float32)
+        else:
+            tensor = generator.standard_normal(shape, np.float32)
+            tensor *= np.float32(shape[-1] ** -0.5)
+            yield name, tensor
+
+
+def is_published(folder: str) -> bool:
+    """Whether a path is a folder of the family as published, which its config.json says."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") in MODEL_TYPES
+
+
+def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float32", dtype: Any = None) -> GlmBackbone:
+    """A published folder's network in memory. Raises WeightsError for what is not one of the family."""
+    sizes, layout = read_sizes(Path(folder))
+    if not load_weights:
+        return GlmBackbone(**arguments(sizes), kept=kept, dtype=dtype)
+    checkpoint = open_checkpoint(Path(folder), sizes, layout)
+    return made(sizes, checkpoint, kept, dtype or compute_type(kept))

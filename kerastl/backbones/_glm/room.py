@@ -1,0 +1,74 @@
+"""What the weights are kept in, by the memory that is free: pure arithmetic, said before anything is read."""
+
+from dataclasses import dataclass
+
+from kerastl.backbones._glm.layers import group_of
+from kerastl.backbones._glm.sizes import Sizes
+from kerastl.errors import OptionError
+from kerastl.runtime import KEPT
+
+WHOLE = 2 * 10**9  # bytes: a float32 network up to this is an ordinary one, and is exported whole
+SPARE = 2**30  # for TensorFlow, the text's activations and the tensor that is being read
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Room:
+    """kept: one of `KEPT`. streamed: the weights stay on disk and pass through memory a block at a time. word: why."""
+
+    kept: str
+    streamed: bool
+    word: str
+
+
+def choose(sizes: Sizes, precision: str, free: int, name: str = "the network") -> Room:
+    """What fits. precision: `auto`, the most exact that does, or one of `KEPT`, which is streamed where it does not.
+    free: bytes of memory.
+
+    Raises OptionError for an unknown precision, and when not even one block at a time fits.
+    """
+    if precision not in (AUTO, *KEPT):
+        raise OptionError(f"--precision {precision} for {name}", f"one of auto, {', '.join(KEPT)}",
+                          "leave it out for auto")
+    needs = {kept: weight_bytes(sizes, kept) for kept in KEPT}
+    usable = free - SPARE
+    fitting = [kept for kept in KEPT if needs[kept] <= usable and (kept != "float32" or needs[kept] <= WHOLE)]
+    kept = precision if precision != AUTO else fitting[0] if fitting else "bfloat16"
+    streamed = needs[kept] > usable
+    block = 3 * _block_bytes(sizes, kept)  # in use, the next one, and the tensor as it was read
+    if streamed and block > usable:
+        raise OptionError(f"{name} needs {_gib(block + SPARE)} GiB a block in {kept}, this machine has {_gib(free)} "
+                          "free", "memory for a block", "close other programs, or choose a smaller backbone")
+    told = ", ".join(f"{one} {_gib(needs[one])}" for one in KEPT)
+    how = f"kept in {kept}" + (", read from disk block by block" if streamed else "")
+    return Room(kept, streamed, f"{name}: its weights take {told} GiB, this machine has {_gib(free)} free: {how}")
+
+
+def weight_bytes(sizes: Sizes, kept: str) -> int:
+    """Bytes of all weights."""
+    table = sizes.vocabulary * sizes.dim
+    tables = {"float32": 4 * table, "bfloat16": 2 * table}.get(kept, table + 4 * sizes.vocabulary)
+    return tables + sizes.layers * _block_bytes(sizes, kept) + 4 * sizes.dim
+
+
+def parameters(sizes: Sizes) -> int:
+    """How many numbers the weights are."""
+    return weight_bytes(sizes, "float32") // 4
+
+
+def _block_bytes(sizes: Sizes, kept: str) -> int:
+    queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
+    kernels = ((sizes.dim, queries), (sizes.dim, keys), (sizes.dim, keys), (queries, sizes.dim),
+               (sizes.dim, 2 * sizes.inner), (sizes.inner, sizes.dim))
+    more = 4 * (2 * sizes.dim + queries + 2 * keys)  # norms and biases
+    return more + sum(_kernel_bytes(*kernel, kept) for kernel in kernels)
+
+
+def _kernel_bytes(inputs: int, units: int, kept: str) -> int:
+    if kept == "int4":
+        return inputs // 2 * units + 2 * (inputs // group_of(inputs)) * units
+    return {"float32": 4, "bfloat16": 2, "int8": 1}[kept] * inputs * units + (4 * units if kept == "int8" else 0)
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f}"

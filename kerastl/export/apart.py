@@ -1,0 +1,101 @@
+"""A head that ships alone: what it is exported and compared on, and the backbone that its features come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.backbones import Backbone, load
+from kerastl.data.examples import Examples
+from kerastl.errors import ModelError
+from kerastl.features.compute import Features, compute_features, row_shape
+from kerastl.features.engine import large_engine
+from kerastl.inputs.rows import FeatureRows
+from kerastl.runtime import Runtime, choose
+
+
+@dataclass(frozen=True)
+class Kept(Sequence[NDArray[np.float32]]):
+    """The features of examples as a column, each read from the cache when asked for."""
+
+    features: Features
+
+    def __len__(self) -> int:
+        return len(self.features.examples)
+
+    @overload
+    def __getitem__(self, place: int) -> NDArray[np.float32]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[NDArray[np.float32]]: ...
+    def __getitem__(self, place: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        rows = np.atleast_1d(np.arange(len(self))[place])
+        found = self.features.rows(rows)
+        return list(found) if isinstance(place, slice) else found[0]
+
+
+def as_rows(features: Features) -> tuple[FeatureRows, Examples]:
+    """What a head alone takes, and the examples as such: their items are their features."""
+    return FeatureRows(features.space.key.shape), replace(features.examples, items=Kept(features))
+
+
+def about(backbone: Backbone) -> dict[str, Any] | None:
+    """For the run record: how to have the backbone of a head that ships alone again; None where both ship."""
+    if backbone.large is None:
+        return None
+    return {"shape": list(row_shape(backbone)), "kept": backbone.large.kept, "parameters": backbone.large.parameters,
+            "bytes": backbone.large.bytes, "word": backbone.large.word}
+
+
+def backbone_of(run: dict[str, Any]) -> Backbone:
+    """The backbone that a version's head was trained on, from the folder it came from.
+
+    Raises ModelError when the folder is gone or holds other weights, WeightsError when it is damaged.
+    """
+    path = run["weights"]
+    if path != "none" and not Path(path).is_dir():
+        raise ModelError(f"the backbone's weights are gone from {path}", "the folder that the model was trained with",
+                         "put it back there, or link to it")
+    found = load(run["backbone"], path, kind=run["kind"], pooling=run["pooling"], tap=run["tap"],
+                 precision=run["large"]["kept"], pickles=run["config"].get("pickles", False))
+    if found.weights_hash != run["weights_hash"]:
+        raise ModelError(f"{path} holds other weights than the model was trained with", "the same folder, unchanged",
+                         "fetch it again, or train again")
+    given = {key: run["input"][key] for key in ("max_length", "long", "pair")}
+    return found.taking(replace(found.input, **given))  # type: ignore[type-var]
+
+
+def with_features(examples: Examples, run: dict[str, Any], cache_dir: Path) -> Examples:
+    """Examples of texts as a head alone takes them: by their features, from the cache or computed."""
+    return as_rows(compute_features(examples, backbone_of(run), _runtime(), cache_dir=cache_dir))[1]
+
+
+def _runtime() -> Runtime:
+    """Of no effect on a large network, whose weights decide what it computes in."""
+    return choose("float32", "off", gpu=False, bfloat16_cpu=False)
+
+
+class Featurizer:
+    """The backbone of a version, in this process: texts in UTF-8 to the rows that the version's head takes."""
+
+    def __init__(self, run: dict[str, Any]) -> None:
+        self._backbone = backbone_of(run)
+        assert self._backbone.large is not None, "only a large backbone stays apart"
+        self._engine, _ = large_engine(self._backbone.model, self._backbone.large)
+        self._shape = row_shape(self._backbone)
+
+    def __call__(self, contents: Sequence[Any]) -> NDArray[np.float32]:
+        """[len(contents), *shape] float32, rounded as the cache rounds what trained the head."""
+        source, rows = self._backbone.input, np.zeros((len(contents), *self._shape), np.float32)
+        texts = [tuple(part.decode("utf-8", "surrogatepass") for part in one) if isinstance(one, list)
+                 else one.decode("utf-8", "surrogatepass") for one in contents]
+        batches = list(source.batches(texts, len(texts), {}))
+        for batch, pieces in zip(batches, self._engine.through(one.values for one in batches), strict=True):
+            found = batch.merged(pieces)
+            if len(self._shape) > 1:
+                rows[batch.places, :found.shape[1]] = found.astype(np.float16)
+            else:
+                rows[batch.places] = found
+        return rows
