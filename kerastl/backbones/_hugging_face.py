@@ -4,7 +4,6 @@ KerasHub has converters of its own, which fail on models saved without their tas
 pooler, and which keep KerasHub's activation and epsilon where the folder says others. So the names are mapped here.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.backbones._weight_files import PICKLES, first_file, read_config, shards
 from kerastl.errors import WeightsError
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
@@ -123,19 +121,6 @@ def load(folder: Path, family: str) -> Loaded:
     return Loaded(keras.Model(backbone.input, backbone.output, name="encoder"), config["vocab_size"], pooler)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A folder's config.json. Raises WeightsError when it is not there or not a JSON object."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}", "a folder as KerasHub or Hugging Face saves it",
-                           "give the folder that has config.json in it") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} is not a JSON object", "the model's config", "fetch the folder again")
-    return config
-
-
 def _checked(config: dict[str, Any], folder: Path, family: str) -> dict[str, Any]:
     """The config, when it is of the family and changes nothing in the network but its sizes."""
     if config.get("model_type") != family:
@@ -183,25 +168,13 @@ def _places(folder: Path, layout: Layout) -> dict[str, tuple[Any, str]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    if (folder / INDEX).is_file():
-        try:
-            names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-            if any(Path(name).name != name for name in names):
-                raise ValueError("it names files outside the folder")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{folder / INDEX} cannot be read: {error}", "the list of the model's files",
-                               "fetch it again") from error
-        return [folder / name for name in names]
-    pickle = next((name for name in PICKLES if (folder / name).is_file()), None)
-    if pickle is None:
-        raise WeightsError(f"{folder} has no weights that are read here", f"{SINGLE}, or {INDEX} and its files",
-                           "fetch them")
+    first = first_file(folder)
+    if first.name not in PICKLES:
+        return shards(first)
     code = ("import sys; from transformers import AutoModel as M, AutoTokenizer as T; "
             "[kind.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2]) for kind in (M, T)]")
     raise WeightsError(
-        f"{folder} has its weights as a pickle only ({pickle}), and reading a pickle can run any code in it",
+        f"{folder} has its weights as a pickle only ({first.name}), and reading a pickle can run any code in it",
         "safetensors", f"if you trust it, convert it where transformers is: python -c \"{code}\" {folder} OUT")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kerastl.backbones import TOP, Network, Spec, Tap, Wanted, Weights, _hugging_face, first_line
 from kerastl.backbones._text_network import longest, network
+from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError, unknown
 
 
@@ -136,7 +137,7 @@ def _preset(family: Family, preset: str) -> tuple[Any, Any]:
 
 def _folder(path: Path, family: str) -> tuple[Any, int, bool]:
     """The network of a KerasHub or Hugging Face folder, the rows of its table of tokens, whether it has a pooler."""
-    config = _hugging_face.read_config(path)
+    config = read_config(path)
     if "registered_name" in config:
         backbone = _keras_hub_folder(path, FAMILIES[family], str(config["registered_name"]))
         return backbone, backbone.vocabulary_size, True

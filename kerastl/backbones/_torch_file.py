@@ -1,7 +1,7 @@
 """Reads the tensors of a legacy torch file (before torch 1.6) without torch, and without running what it names.
 
 The file is four pickles, a list of storage keys, then the storages as raw little-endian numbers. The unpickler admits
-an ordered dictionary, tensors and two storage types; anything else in the file is an error.
+an ordered dictionary, tensors and storages of five types; anything else in the file is an error.
 """
 
 import pickle
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.backbones._stored import TYPES
 from kerastl.errors import WeightsError
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -34,30 +35,34 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(storage[self.offset:], self.shape, steps).copy()
 
 
-def _tensor(storage: str, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(stride))
+class TensorsOnly(pickle.Unpickler):
+    """Reads a pickle of torch tensors, without their numbers, and runs nothing that it names.
 
+    storages: filled by `load`: a storage's key -> its type, one of `TYPES`, and how many numbers it holds.
+    """
 
-class _TensorsOnly(pickle.Unpickler):
-    admitted = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch", "FloatStorage"): np.dtype("<f4"),
-        ("torch", "LongStorage"): np.dtype("<i8"),
-    }
+    kinds = {"FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
+             "LongStorage": "I64"}
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
-        self.types: dict[str, Any] = {}
+        self.storages: dict[str, tuple[str, int]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.admitted:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not a tensor")
-        return self.admitted[module, name]
+        """What stands for a name that the pickle imports: a string, a type of C, or a function of its own each time,
+        since a pickle may set attributes on what it gets."""
+        if module == "torch" and name in self.kinds:
+            return self.kinds[name]
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, strides, *rest: _Tensor(storage, offset, tuple(shape), tuple(strides))
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not a tensor")
 
     def persistent_load(self, pid: Any) -> str:
-        _, dtype, key, _, _, _ = pid
-        self.types[key] = dtype
+        """The key of a storage, from what torch writes in its place."""
+        _, kind, key, _, count, *_ = pid
+        self.storages[str(key)] = kind, count
         return str(key)
 
 
@@ -65,17 +70,17 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
     """Every tensor of the file by name. Raises WeightsError when the file is anything but tensors."""
     try:
         with path.open("rb") as file:
-            if _TensorsOnly(file).load() != MAGIC:
+            if TensorsOnly(file).load() != MAGIC:
                 raise pickle.UnpicklingError("not a legacy torch file")
-            _TensorsOnly(file).load()  # protocol version
-            _TensorsOnly(file).load()  # the writer's sizes of types
-            content = _TensorsOnly(file)
+            TensorsOnly(file).load()  # protocol version
+            TensorsOnly(file).load()  # the writer's sizes of types
+            content = TensorsOnly(file)
             tensors = content.load()
-            keys = _TensorsOnly(file).load()
+            keys = TensorsOnly(file).load()
             numbers = {}
             for key in keys:
                 count = int(np.fromfile(file, "<i8", 1)[0])
-                numbers[key] = np.fromfile(file, content.types[key], count)
+                numbers[key] = np.fromfile(file, TYPES[content.storages[key][0]], count)
             return {name: one.of(numbers[one.storage]) for name, one in tensors.items()}
     except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}", "a torch file of tensors only",

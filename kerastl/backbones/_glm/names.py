@@ -1,0 +1,60 @@
+"""How the family's tensors are named in published files, and our names for them."""
+
+from dataclasses import dataclass
+
+from kerastl.backbones._glm.sizes import Sizes
+
+PREFIXES = {"original": "transformer.", "transformers": "model."}  # of a model saved with a head; none when saved alone
+UNUSED = {  # heads, and tables that follow from the sizes
+    "original": r"rotary_pos_emb\.inv_freq|output_layer\.weight|classifier_head\.(weight|bias)",
+    "transformers": r"lm_head\.weight|score\.(weight|bias)|(.+\.)?rotary_emb\.inv_freq",
+}
+_OUTSIDE = {
+    "original": {"token_embedding": "embedding.word_embeddings", "final_norm": "encoder.final_layernorm"},
+    "transformers": {"token_embedding": "embed_tokens", "final_norm": "norm"},
+}
+_BLOCK = {
+    "original": ("encoder.layers", {
+        "attention_norm": "input_layernorm", "query": "self_attention.query_key_value",
+        "key": "self_attention.query_key_value", "value": "self_attention.query_key_value",
+        "attention_output": "self_attention.dense", "feedforward_norm": "post_attention_layernorm",
+        "gate_up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h"}),
+    "transformers": ("layers", {
+        "attention_norm": "input_layernorm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
+        "value": "self_attn.v_proj", "attention_output": "self_attn.o_proj",
+        "feedforward_norm": "post_attention_layernorm", "gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"}),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a published tensor, from `start` to before `stop`, which are one weight of ours.
+
+    tensor: its name without prefix. shape: of the whole tensor.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def parts(sizes: Sizes, layout: str) -> dict[str, Part]:
+    """Every weight of a network of these sizes, by our names, and where it is in the layout "original" or
+    "transformers". Weights are [out, in], as torch has them."""
+    place, names = _BLOCK[layout]
+    dim, queries, keys = sizes.dim, sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
+    shapes = {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
+              "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
+              "feedforward_norm": (dim,), "gate_up": (2 * sizes.inner, dim), "down": (dim, sizes.inner)}
+    joint = {"query": 0, "key": queries, "value": queries + keys} if layout == "original" else {}  # first rows
+    found = {name: Part(f"{_OUTSIDE[layout][name]}.weight", shape, 0, shape[0])
+             for name, shape in (("token_embedding", (sizes.vocabulary, dim)), ("final_norm", (dim,)))}
+    for n in range(sizes.layers):
+        for name, shape in shapes.items():
+            layer = name.removesuffix("_bias")
+            first, rows = joint.get(layer, 0), queries + 2 * keys if layer in joint else shape[0]
+            kind = "bias" if name.endswith("_bias") else "weight"
+            found[f"layer_{n}/{name}"] = Part(f"{place}.{n}.{names[layer]}.{kind}", (rows, *shape[1:]), first,
+                                              first + shape[0])
+    return found
