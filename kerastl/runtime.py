@@ -83,9 +83,11 @@ def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bo
 
 def apply(precision: str = "auto", xla: str = "auto", seed: int = 0) -> Runtime:
     """Choose for this machine, seed every generator, and return what was chosen. The Keras policy stays float32:
-    what is exported is float32, and training sets its own policy where it runs."""
+    what is exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, which
+    says how a large network keeps its weights (see `backbones.load`), and leaves all else to `auto`."""
     import keras
 
+    precision = "auto" if precision in KEPT[1:] else precision
     chosen = choose(precision, xla, seed, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
     random.seed(seed)
     keras.utils.set_random_seed(seed)

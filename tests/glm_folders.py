@@ -19,6 +19,8 @@ from safetensors.numpy import save_file
 from kerastl.backbones._glm.sizes import Sizes
 
 TINY = Sizes(layers=2, dim=32, inner=48, heads=4, head_dim=8, groups=2, vocabulary=100, rotary=4, length=64)
+GOLDEN = Sizes(layers=3, dim=64, inner=96, heads=8, head_dim=16, groups=2, vocabulary=120, rotary=8, length=64,
+               base=1e6)  # of golden/glm.npz
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "int8": "CharStorage"}
 Arrays = dict[str, NDArray[Any]]
 

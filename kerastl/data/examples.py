@@ -78,7 +78,7 @@ class Examples:
 
     kind: str  # image | text
     source: str  # as the user named it
-    items: tuple[Any, ...] | Spool[Any]  # of pictures the path of the file, of texts the text or a pair of them
+    items: Sequence[Any]  # of pictures the path of the file, of texts the text or a pair of them
     origins: tuple[str, ...] | Spool[str]  # what the user calls the row: a path inside the source, or its number
     ids: tuple[str, ...] | Hashes  # hash of the content: 32 hexadecimal digits
     groups: tuple[str, ...] | Hashes  # rows of one group share a side; by default the id, so exact duplicates do

@@ -12,6 +12,7 @@ from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
 from kerastl.backbones._glm import room
 from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
 from kerastl.backbones._glm.config import read_sizes
+from kerastl.backbones._glm.names import shapes
 from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._glm.stream import Streamed
@@ -19,8 +20,6 @@ from kerastl.backbones._text_network import network
 from kerastl.errors import OptionError, unknown
 from kerastl.runtime import cpu_has_bfloat16, free_memory, has_gpu
 
-PARTS = ("attention_norm", "query", "query_bias", "key", "key_bias", "value", "value_bias", "attention_output",
-         "feedforward_norm", "gate_up", "down")
 POOLINGS = ("mean", "last", NO_POOLING)
 MODEL_TYPES = ("chatglm", "glm")
 
@@ -84,7 +83,7 @@ def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -
     backbone = GlmBackbone(**arguments(sizes), kept=kept, dtype=compute)
     if checkpoint is None and kept == "float32":
         return backbone  # Keras' own random weights
-    tensors = checkpoint.tensors(names_of(sizes)) if checkpoint else random_tensors(sizes)
+    tensors = checkpoint.tensors(shapes(sizes)) if checkpoint else random_tensors(sizes)
     fill(backbone, tensors)
     return backbone
 
@@ -98,29 +97,11 @@ def fill(backbone: Any, tensors: Iterator[tuple[str, NDArray[Any]]]) -> None:
         del tensor  # before the next one is read
 
 
-def names_of(sizes: Sizes) -> list[str]:
-    """The tensors of a network, from input to output."""
-    return ["token_embedding", *(f"layer_{number}/{part}" for number in range(sizes.layers) for part in PARTS),
-            "final_norm"]
-
-
-def shape_of(name: str, sizes: Sizes) -> tuple[int, ...]:
-    """Of a tensor, [outputs, inputs]."""
-    queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
-    return {
-        "token_embedding": (sizes.vocabulary, sizes.dim), "final_norm": (sizes.dim,),
-        "attention_norm": (sizes.dim,), "feedforward_norm": (sizes.dim,),
-        "query": (queries, sizes.dim), "query_bias": (queries,), "key": (keys, sizes.dim), "key_bias": (keys,),
-        "value": (keys, sizes.dim), "value_bias": (keys,), "attention_output": (sizes.dim, queries),
-        "gate_up": (2 * sizes.inner, sizes.dim), "down": (sizes.dim, sizes.inner),
-    }[name.rpartition("/")[2]]
-
-
 def random_tensors(sizes: Sizes, seed: int = 0) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Random weights, the same each time: kernels whose outputs have about the size of their inputs, norms of 1."""
+    """Random weights, the same each time: kernels whose outputs have about the size of their inputs, norms of 1.
+    [outputs, inputs] each."""
     generator = np.random.default_rng(seed)
-    for name in names_of(sizes):
-        shape = shape_of(name, sizes)
+    for name, shape in shapes(sizes).items():
         if name.endswith("norm"):
             yield name, np.ones(shape, np.float32)
         elif name.endswith("_bias"):

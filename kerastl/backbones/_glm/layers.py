@@ -176,7 +176,8 @@ class GlmBlock(layers.Layer):
         batch, length = ops.shape(states)[0], ops.shape(states)[1]
         query = ops.reshape(query, (batch, length, self.groups, each, self.head_dim))
         scores = ops.cast(ops.einsum("blgrh,bmgh->bgrlm", query, key), "float32") + bias
-        shares = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
+        alone = scores.shape[-1] == 1  # Keras warns of a softmax over one
+        shares = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), value.dtype)
         heard = ops.reshape(ops.einsum("bgrlm,bmgh->blgrh", shares, value), (batch, length, -1))
         states = states + ops.cast(self.attention_output(heard), "float32")
         gate, up = ops.split(self.gate_up(self.feedforward_norm(states)), 2, axis=-1)

@@ -39,22 +39,29 @@ class Part:
     stop: int
 
 
-def parts(sizes: Sizes, layout: str) -> dict[str, Part]:
-    """Every weight of a network of these sizes, by our names, and where it is in the layout "original" or
-    "transformers". Weights are [out, in], as torch has them."""
-    place, names = _BLOCK[layout]
+def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Every weight of a network of these sizes, by our names, [outputs, inputs] as torch has them."""
     dim, queries, keys = sizes.dim, sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
-    shapes = {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
-              "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
-              "feedforward_norm": (dim,), "gate_up": (2 * sizes.inner, dim), "down": (dim, sizes.inner)}
+    block = {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
+             "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
+             "feedforward_norm": (dim,), "gate_up": (2 * sizes.inner, dim), "down": (dim, sizes.inner)}
+    return {"token_embedding": (sizes.vocabulary, dim), "final_norm": (dim,),
+            **{f"layer_{n}/{name}": shape for n in range(sizes.layers) for name, shape in block.items()}}
+
+
+def parts(sizes: Sizes, layout: str) -> dict[str, Part]:
+    """Where each weight is in the layout "original" or "transformers"."""
+    place, names = _BLOCK[layout]
+    queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
     joint = {"query": 0, "key": queries, "value": queries + keys} if layout == "original" else {}  # first rows
-    found = {name: Part(f"{_OUTSIDE[layout][name]}.weight", shape, 0, shape[0])
-             for name, shape in (("token_embedding", (sizes.vocabulary, dim)), ("final_norm", (dim,)))}
-    for n in range(sizes.layers):
-        for name, shape in shapes.items():
-            layer = name.removesuffix("_bias")
-            first, rows = joint.get(layer, 0), queries + 2 * keys if layer in joint else shape[0]
-            kind = "bias" if name.endswith("_bias") else "weight"
-            found[f"layer_{n}/{name}"] = Part(f"{place}.{n}.{names[layer]}.{kind}", (rows, *shape[1:]), first,
-                                              first + shape[0])
+    found = {}
+    for ours, shape in shapes(sizes).items():
+        block, _, name = ours.rpartition("/")
+        if not block:
+            found[ours] = Part(f"{_OUTSIDE[layout][name]}.weight", shape, 0, shape[0])
+            continue
+        layer = name.removesuffix("_bias")
+        first, rows = joint.get(layer, 0), queries + 2 * keys if layer in joint else shape[0]
+        tensor = f"{place}.{block.removeprefix('layer_')}.{names[layer]}.{'bias' if layer != name else 'weight'}"
+        found[ours] = Part(tensor, (rows, *shape[1:]), first, first + shape[0])
     return found

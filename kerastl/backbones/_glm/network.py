@@ -15,7 +15,7 @@ BLOCK = "transformer_layer_{}"  # counted from 0
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class GlmBackbone(keras_hub.models.Backbone):  # type: ignore[misc]  # KerasHub has no types
+class GlmBackbone(keras_hub.models.Backbone):
     """token_ids and padding_mask, [batch, length] int32 -> the last states, normed, [batch, length, dim] float32.
 
     Arguments are KerasHub's where it has a name for them; `kept` is what the weights are kept in (see `runtime.KEPT`).

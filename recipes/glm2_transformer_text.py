@@ -1,0 +1,53 @@
+"""Texts, Chinese or English, classified by a small Transformer on the token states of a frozen ChatGLM2-6B.
+
+python recipes/glm2_transformer_text.py --weights FOLDER --data TABLE --name NAME
+Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME. FOLDER: what is published at
+huggingface.co/THUDM/chatglm2-6b, downloaded by hand; ChatGLM3-6B and GLM-4-9B are read too.
+Measured: not measured with the published weights, which could not be had where this was written. With random weights of
+tiny and of full size the recipe runs whole, in the tests and in the benchmarks.
+Time: benchmarks/README.md has the passes of a random network of full size.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import kerastl as tl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(tl.TextConfig):
+    """Flags of the recipe."""
+
+    backbone: str = "glm2_6b"  # see `kerastl backbones`
+    head: str = "transformer"  # see `kerastl heads`; linear takes one row a text, which is far less to keep
+    precision: str = "auto"  # of the backbone's weights: float32, bfloat16, int8 or int4; auto: what memory allows
+    pickles: bool = False  # also read weights that come as pytorch_model.bin, admitting tensors only
+
+
+def main(config: Config) -> dict[str, Any]:
+    """The six steps: source, split, features, head, evaluation, export (of the head alone, from 2 GB of weights on)."""
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite, kind="text")
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
+                             min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
+                             cache_dir=cache)
+    examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
+
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="text", tap=config.tap,
+                                pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
+                                pickles=config.pickles)
+    backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
+                       search=config.search)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tl.run(main, Config))
