@@ -22,22 +22,22 @@ ENDINGS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")  # the pieces of words t
 
 
 def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None) -> list[int]:
-    """The ids of a text, or of a pair, with start and end; cut and padded to `length` where it is given."""
+    """The ids of a text, or of a pair, with what stands around them; cut and padded to `length` where it is given."""
     about = json.loads((folder / "about.json").read_text())
     parts = [_ids(folder, about, _clean(part)) for part in ([text] if second is None else [text, second])]
-    special = 2 + (len(about["between"]) if second is not None else 0)
+    pair = second is not None
+    between = about["between"] if pair else []
+    end = about["pair_end"] if pair and about["pair_end"] is not None else about["end"]
+    special = len(about["start"]) + len(between) + len(end)
     room = length - special if length else sum(map(len, parts))
-    if second is None:
+    if not pair:
         parts[0] = parts[0][:room]
     elif sum(map(len, parts)) > room:  # the longer one gives way first, then both alike
         short = min(min(map(len, parts)), room // 2)
         first_is_longer = len(parts[0]) > len(parts[1])
         sizes = (room - short, short) if first_is_longer else (short, room - short)
         parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
-    found = [about["start"], *parts[0]]
-    for part in parts[1:]:
-        found += [*about["between"], *part]
-    found.append(about["end"])
+    found = [*about["start"], *parts[0], *between, *(parts[1] if pair else ()), *end]
     return found + [about["pad"]] * ((length or 0) - len(found))
 
 
@@ -54,7 +54,7 @@ def _ids(folder: Path, about: dict[str, Any], text: str) -> list[int]:
         return sentencepiece.SentencePieceProcessor(model_file=str(folder / "model.spm")).encode(text)
     lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
     pieces = [re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), line) for line in lines]
-    apart = {about[name] for name in ("pad", "start", "end")} | set(about["between"])
+    apart = {about["pad"], *about["start"], *about["end"], *about["between"]}
     number = {piece: i for i, piece in enumerate(pieces) if piece and i not in apart}
     if about["kind"] == "wordpiece":
         return [i for word in _bert_words(text, about) for i in _word_pieces(word, number, about["unknown"])]

@@ -90,7 +90,7 @@ def extended(pieces: Sequence[str], added: Mapping[int, str]) -> list[str]:
 def _special(pieces: Sequence[str], names: Mapping[str, str]) -> dict[str, Any]:
     ids = {piece: i for i, piece in enumerate(pieces)}
     end = ids[names["sep_token"]]
-    return {"pad": ids[names["pad_token"]], "start": ids[names["cls_token"]], "end": end,
+    return {"pad": ids[names["pad_token"]], "start": (ids[names["cls_token"]],), "end": (end,),
             "unknown": ids[names["unk_token"]],
             # RoBERTa and its kin, whose end is written thus, put two between the texts of a pair
             "between": (end, end) if names["sep_token"] == FAIRSEQ["sep_token"] else (end,)}

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 _UNIGRAM, _BPE = 1, 2
+_BYTE_FALLBACK = 35  # the field of how it was trained
 _NEVER = 1 << 30  # the rank of a pair that is not merged
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One entry of the vocabulary. CONTROL: never found in a text. USER_DEFINED: always kept whole."""
+    """One entry of the vocabulary. CONTROL: never found in a text. USER_DEFINED: always kept whole. BYTE: a byte of
+    a character that no piece has."""
 
     text: str
     score: float = 0.0
@@ -41,13 +43,26 @@ def with_pieces(model: bytes, changed: Iterable[Piece]) -> bytes:
     return _written(changed) + b"".join(raw for number, _, raw in _fields(model) if number != 1)
 
 
-def unigram(vocabulary: Iterable[Piece], charsmap: bytes) -> bytes:
+def has_all_bytes(model: bytes) -> bool:
+    """Whether any character is written by its bytes where no piece has it, so that nothing is unknown."""
+    trained = b"".join(value for number, value, _ in _fields(model) if number == 2)
+    asked = any(number == _BYTE_FALLBACK and value for number, value, _ in _fields(trained))
+    return asked and {piece.text for piece in pieces(model) if piece.kind == BYTE} == {*byte_pieces()}
+
+
+def byte_pieces() -> list[str]:
+    """How SentencePiece writes each byte."""
+    return [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def unigram(vocabulary: Iterable[Piece], charsmap: bytes, *, byte_fallback: bool = False) -> bytes:
     """A unigram model that takes spaces for U+2581 and drops needless ones, as the models of XLM-R do.
 
     charsmap: the precompiled rules of normalisation; empty for none.
     """
     normalizer = _bytes(2, charsmap) + _number(3, True) + _number(4, True) + _number(5, True)
-    return _written(vocabulary) + _bytes(2, _number(3, _UNIGRAM)) + _bytes(3, normalizer)
+    trained = _number(3, _UNIGRAM) + (_number(_BYTE_FALLBACK, True) if byte_fallback else b"")
+    return _written(vocabulary) + _bytes(2, trained) + _bytes(3, normalizer)
 
 
 def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterable[int], unknown: int) -> bytes:

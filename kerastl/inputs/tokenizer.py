@@ -17,6 +17,7 @@ import tensorflow_text as tf_text
 from kerastl.inputs import _sentence_piece
 
 RULES = 1  # part of the fingerprint: raise it when the same vocabulary would give other ids
+LATER = {"pair_end": None}  # fields that came later, with the value that changes nothing
 MOST = 100  # characters a word may have before WordPiece takes it for unknown
 MARK = "\x01"  # put between words: cannot be in cleaned text
 WHITESPACE = r"\t\n\v\f\r\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"  # but " "
@@ -32,8 +33,8 @@ class Tokenizer:
     kind: str  # wordpiece | bpe (byte-level, of GPT-2 and RoBERTa) | sentencepiece
     pieces: tuple[str, ...]  # id -> piece; "" where there is none; of bpe in GPT-2's characters for bytes
     pad: int
-    start: int
-    end: int
+    start: tuple[int, ...]  # what stands before a text, or a pair
+    end: tuple[int, ...]  # and after it
     unknown: int
     between: tuple[int, ...]  # what stands between the two texts of a pair
     merges: tuple[str, ...] = ()  # bpe: "left right", the first goes first
@@ -42,16 +43,25 @@ class Tokenizer:
     strip_accents: bool = False  # wordpiece
     ideographs: bool = True  # wordpiece: each ideograph is a word
     leading_space: bool = False  # bpe: the first word is written as any other, with a space before it
+    pair_end: tuple[int, ...] | None = None  # what stands after a pair; None for the same as after a text
 
     @property
     def size(self) -> int:
         """How many rows an embedding needs."""
         return len(self.pieces)
 
+    @property
+    def special(self) -> frozenset[int]:
+        """The ids that stand around texts, and are never found in one."""
+        return frozenset((self.pad, *self.start, *self.end, *self.between, *(self.pair_end or ())))
+
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with whatever decides the ids."""
         about = asdict(self) | {"model": hashlib.blake2b(self.model).hexdigest(), "rules": RULES}
+        # Written as when `start` and `end` were one id each and later fields were not there: what is cached stays good.
+        about |= {name: ids[0] for name in ("start", "end") if len(ids := about[name]) == 1}
+        about = {name: value for name, value in about.items() if (name, value) not in LATER.items()}
         return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -74,8 +84,8 @@ class TokenIds(tf.Module):
         if tokenizer.kind == "wordpiece":
             self._words, self._pieces = _bert_words, _word_pieces(tokenizer)
         elif tokenizer.kind == "bpe":
-            special = {tokenizer.pad, tokenizer.start, tokenizer.end, *tokenizer.between}
-            model = _sentence_piece.byte_pairs(tokenizer.pieces, tokenizer.merges, special, tokenizer.unknown)
+            model = _sentence_piece.byte_pairs(tokenizer.pieces, tokenizer.merges, tokenizer.special,
+                                               tokenizer.unknown)
             self._words, self._pieces = _gpt2_words, _sentence_pieces(model)
         elif tokenizer.kind == "sentencepiece":
             self._words, self._pieces = _one_word, _sentence_pieces(tokenizer.model)
@@ -93,7 +103,7 @@ class TokenIds(tf.Module):
 
 def _word_pieces(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
     # Words have no "[", so neither gaps and repeated pieces nor special tokens, written thus, are found in a text.
-    apart = {tokenizer.pad, tokenizer.start, tokenizer.end, *tokenizer.between}
+    apart = tokenizer.special
     last = {piece: i for i, piece in enumerate(tokenizer.pieces)}
     pieces = [piece if piece and last[piece] == i and i not in apart else f"[{i}]"
               for i, piece in enumerate(tokenizer.pieces)]
