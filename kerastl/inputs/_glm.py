@@ -1,23 +1,33 @@
-"""The tokenizers of the GLM family: SentencePiece with byte fallback of ChatGLM2 and ChatGLM3.
+"""The tokenizers of the GLM family: SentencePiece with byte fallback of ChatGLM2 and ChatGLM3, byte pairs of GLM-4.
 
-A text is [gMASK] sop and its pieces; a pair both texts' pieces one after the other and </s>. The special pieces are not
-in the model's file: they have the ids after its last. Padding is <unk>, which the network knows by its id.
-Source: the tokenizers published with the models (https://huggingface.co/THUDM/chatglm2-6b, .../chatglm3-6b).
+A text is [gMASK] sop and its pieces, with nothing after them; a pair is both texts' pieces one after the other, and of
+ChatGLM </s>. The special pieces are in no model file: they have the ids after its last. ChatGLM pads with <unk>, GLM-4
+with <|endoftext|>; the networks know padding by its id, so no text may have it.
+Source: the tokenizers published with the models (https://huggingface.co/THUDM/chatglm2-6b, .../chatglm3-6b,
+.../glm-4-9b, .../glm-4-9b-hf), whose Python is not run.
 """
 
-from collections.abc import Mapping
+import base64
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kerastl.errors import WeightsError
 from kerastl.inputs import _sentence_piece
+from kerastl.inputs._build import by_id, extended, of_text
 from kerastl.inputs._sentence_piece import CONTROL, Piece
 from kerastl.inputs.tokenizer import Tokenizer
 
 CHAT_GLM = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")  # ChatGLM3 has them after these
-SPECIAL = {*CHAT_GLM, *ROLES}
+GLM4 = ("<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", *ROLES, "<|begin_of_image|>",
+        "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>")
+SPECIAL = {*CHAT_GLM, *GLM4}
+CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+          r"\s+(?!\S)|\s+")
+MODEL = "the tokenizer.model of ChatGLM2, ChatGLM3 or GLM-4, or GLM-4's tokenizer.json"
 
 
 def is_one(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
@@ -25,23 +35,26 @@ def is_one(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return config.get("model_type") in ("chatglm", "glm") or str(settings.get("tokenizer_class")).startswith("ChatGLM")
 
 
-def read(folder: Path, named: set[str]) -> Tokenizer:
-    """The tokenizer of a folder as ChatGLM2 and ChatGLM3 are published; its Python is not run.
+def read(folder: Path, described: Mapping[str, Any], added: Mapping[int, str], named: Iterable[str]) -> Tokenizer:
+    """The tokenizer of a folder. described: tokenizer.json. added, named: special pieces that its settings speak of, by
+    id and without.
 
-    named: special pieces that its settings speak of.
-    Raises WeightsError, OSError or ValueError.
+    Raises WeightsError, OSError, ValueError, LookupError or TypeError.
     """
     path = folder / "tokenizer.model"
     if not path.exists():
-        raise WeightsError(f"{folder} has no tokenizer.model", "the SentencePiece model of ChatGLM2 or ChatGLM3",
-                           "add the files of the model's tokenizer to it")
-    model = path.read_bytes()
+        if described:
+            return _of_json(folder, described, added)
+        raise WeightsError(f"{folder} has no tokenizer.model", MODEL, "add the files of the model's tokenizer to it")
+    content = path.read_bytes()
+    if re.match(rb"[A-Za-z0-9+/]+=* \d+\s", content):
+        return _of_ranks(content, added, str(path))
     try:
-        _sentence_piece.pieces(model)
+        _sentence_piece.pieces(content)
     except ValueError as error:
-        raise WeightsError(f"{path} is no SentencePiece model: {error}", "that of ChatGLM2 or ChatGLM3",
+        raise WeightsError(f"{path} is no SentencePiece model: {error}", MODEL,
                            "download it again, whole, or choose another model") from error
-    return chat_glm(model, roles=bool(named & {*ROLES}), where=str(path))
+    return chat_glm(content, roles=not {*ROLES}.isdisjoint(named), where=str(path))
 
 
 def chat_glm(model: bytes, *, roles: bool = False, where: str = "the model") -> Tokenizer:
@@ -51,9 +64,7 @@ def chat_glm(model: bytes, *, roles: bool = False, where: str = "the model") -> 
     """
     pieces = _sentence_piece.pieces(model)
     if not _sentence_piece.has_all_bytes(model):
-        raise WeightsError(f"{where} has no pieces for bytes (byte_fallback), so unknown characters would be taken for "
-                           "padding", "the 256 pieces <0x00> to <0xFF>, as ChatGLM2 and ChatGLM3 have them",
-                           "take the tokenizer.model of the model's own folder")
+        raise _padding(where, "<0x00> to <0xFF>")
     places = {piece.text: i for i, piece in enumerate(pieces)}
     unknown, end = places["<unk>"], places["</s>"]
     pieces[end] = replace(pieces[end], kind=CONTROL)
@@ -64,3 +75,62 @@ def chat_glm(model: bytes, *, roles: bool = False, where: str = "the model") -> 
     return Tokenizer("sentencepiece", tuple(piece.text for piece in pieces + more), pad=unknown, start=start, end=(),
                      unknown=unknown, between=(), pair_end=(end,),
                      model=_sentence_piece.with_pieces(model, pieces + more))
+
+
+def _of_ranks(content: bytes, added: Mapping[int, str], where: str) -> Tokenizer:
+    """From tiktoken's file, a line of which is a piece in base64 and its rank, which is its id."""
+    characters, ranks = _sentence_piece.byte_characters(), {}
+    for line in content.split(b"\n"):
+        if line.strip():
+            piece, rank = line.split()
+            ranks["".join(characters[byte] for byte in base64.b64decode(piece, validate=True))] = int(rank)
+    special = added if "[gMASK]" in added.values() else dict(enumerate(GLM4, len(ranks)))
+    return _byte_pairs(ranks, _sentence_piece.merges_of(ranks), special, where, whole=True)
+
+
+def _of_json(folder: Path, described: Mapping[str, Any], added: Mapping[int, str]) -> Tokenizer:
+    """From what transformers writes of GLM-4's."""
+    model, splitter = described["model"], described["pre_tokenizer"] or {}
+    steps = splitter.get("pretokenizers", [])
+    ways = [(step.get("pattern"), step.get("behavior"), step.get("invert")) if step.get("type") == "Split" else
+            (step.get("type"), bool(step.get("add_prefix_space", True)), bool(step.get("use_regex", True)))
+            for step in steps]
+    if described["normalizer"] or len(ways) != 2 or ways[1] != ("ByteLevel", False, False) or ways[0] not in (
+            ({"Regex": CL100K}, "Isolated", False), ({"Regex": CL100K}, "Removed", True)):
+        raise WeightsError(f"the tokenizer in {folder} splits words in another way than GLM-4", MODEL,
+                           "choose a model of this family")
+    if "merges" not in model or any(model.get(name) for name in (
+            "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "dropout")):
+        raise WeightsError(f"the tokenizer in {folder} merges pairs in another way than GLM-4", MODEL,
+                           "choose a model of this family")
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    return _byte_pairs(model["vocab"], merges, added, str(folder), whole=bool(model.get("ignore_merges")))
+
+
+def _byte_pairs(vocabulary: Mapping[str, int], merges: Iterable[str], special: Mapping[int, str], where: str, *,
+                whole: bool) -> Tokenizer:
+    """whole: a word that is a piece is found as it is, even where merges would not make it."""
+    if not {*_sentence_piece.byte_characters()} <= vocabulary.keys():
+        raise _padding(where, "that GPT-2 writes bytes with")
+    merges = of_text(merges, vocabulary, special.values())
+    texts = ["" if i in special else piece for i, piece in enumerate(by_id(vocabulary))]
+    unmade = [i for i in _sentence_piece.unmade(texts, merges) if _is_text(texts[i])] if whole else []
+    pieces = extended(texts, special)
+    ids = {piece: i for i, piece in special.items()}
+    pad = ids["<|endoftext|>"]
+    return Tokenizer("bpe", tuple(pieces), pad=pad, start=(ids["[gMASK]"], ids["<sop>"]), end=(), unknown=pad,
+                     between=(), merges=tuple(merges), pattern="cl100k", whole=tuple(unmade))
+
+
+def _is_text(piece: str) -> bool:
+    """Whether its bytes are UTF-8, as a word's are."""
+    try:
+        return bool(_sentence_piece.from_characters(piece).decode())
+    except (UnicodeDecodeError, KeyError):
+        return False
+
+
+def _padding(where: str, which: str) -> WeightsError:
+    return WeightsError(f"{where} has no pieces for all bytes, so unknown characters would be taken for padding",
+                        f"the 256 pieces {which}, as the published models have them",
+                        "take the tokenizer of the model's own folder")

@@ -16,7 +16,7 @@ from kerastl.inputs._build import word_pieces as build_word_pieces
 from kerastl.inputs._sentence_piece import CONTROL, NORMAL, UNKNOWN, Piece
 from kerastl.inputs.tokenizer import MOST, Tokenizer
 
-FOLDER = "the folder of a BERT, DistilBERT, RoBERTa, XLM-R, DeBERTa v3, ChatGLM2 or ChatGLM3 model"
+FOLDER = "the folder of a BERT, DistilBERT, RoBERTa, XLM-R, DeBERTa v3, ChatGLM2, ChatGLM3 or GLM-4 model"
 FILES = "vocab.txt, vocab.json with merges.txt, sentencepiece.bpe.model, spm.model or tokenizer.json"
 
 Json = Mapping[str, Any]
@@ -32,7 +32,8 @@ def read(folder: Path) -> Tokenizer:
     glm = _glm.is_one(read_json(folder / "config.json"), settings)
     added = _added(folder, described, settings, _glm.SPECIAL if glm else ())
     if glm:
-        return _glm.read(folder, {*added.values(), *_texts(settings.get("additional_special_tokens", []))})
+        named = {*added.values(), *_texts(settings.get("additional_special_tokens", []))}
+        return _glm.read(folder, described, added, named)
     leading_space = settings.get("add_prefix_space", (described.get("pre_tokenizer") or {}).get("add_prefix_space"))
     if (folder / "vocab.txt").exists():
         return _word_pieces(extended(read_lines(folder / "vocab.txt"), added), settings, described)

@@ -115,6 +115,36 @@ def byte_characters() -> list[str]:
     return [chr(byte if byte in kept else next(others)) for byte in range(256)]
 
 
+def from_characters(text: str) -> bytes:
+    """The bytes that a piece stands for. Raises KeyError when it is not written in these characters."""
+    return bytes(_BYTES[character] for character in text)
+
+
+def unmade(vocabulary: Sequence[str], merges: Iterable[str]) -> list[int]:
+    """The ids of pieces of two bytes or more that merging their own bytes does not give."""
+    ranks: dict[tuple[str, ...], int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(tuple(merge.split(" ")), rank)
+    return [i for i, text in enumerate(vocabulary) if len(text) > 1 and _completed(text, ranks) is None]
+
+
+def merges_of(ranks: dict[str, int]) -> list[str]:
+    """A vocabulary of tiktoken's, which merges the two neighbours that make the piece of lowest rank, as merges: for
+    each piece the last step of its making, where there is one."""
+    found = []
+    for text in sorted(ranks, key=ranks.__getitem__):
+        parts = list(text)
+        while len(parts) > 2:
+            made = [ranks.get(a + b, _NEVER) for a, b in zip(parts, parts[1:], strict=False)]
+            if (best := min(made)) == _NEVER:
+                break
+            at = made.index(best)
+            parts[at:at + 2] = [parts[at] + parts[at + 1]]
+        if len(parts) == 2:
+            found.append(" ".join(parts))
+    return found
+
+
 def _bytes_to_characters() -> bytes:
     """Rules of normalisation from each byte but NUL to its character: a double array trie, then the texts it points to.
 
@@ -184,3 +214,6 @@ def _encoded(value: int) -> bytes:
         out.append(value & 127 | 128)
         value >>= 7
     return bytes([*out, value])
+
+
+_BYTES = {character: byte for byte, character in enumerate(byte_characters())}

@@ -17,7 +17,7 @@ import tensorflow_text as tf_text
 from kerastl.inputs import _sentence_piece
 
 RULES = 1  # part of the fingerprint: raise it when the same vocabulary would give other ids
-LATER = {"pair_end": None}  # fields that came later, with the value that changes nothing
+LATER = {"pair_end": None, "pattern": "gpt2", "whole": ()}  # came later; these change nothing
 MOST = 100  # characters a word may have before WordPiece takes it for unknown
 MARK = "\x01"  # put between words: cannot be in cleaned text
 WHITESPACE = r"\t\n\v\f\r\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"  # but " "
@@ -30,7 +30,7 @@ IDEOGRAPHS = (r"\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{
 class Tokenizer:
     """A vocabulary and how text is split by it: plain data. Ids lie in [0, size)."""
 
-    kind: str  # wordpiece | bpe (byte-level, of GPT-2 and RoBERTa) | sentencepiece
+    kind: str  # wordpiece | bpe (byte-level, of GPT-2, RoBERTa and GLM-4) | sentencepiece
     pieces: tuple[str, ...]  # id -> piece; "" where there is none; of bpe in GPT-2's characters for bytes
     pad: int
     start: tuple[int, ...]  # what stands before a text, or a pair
@@ -44,6 +44,8 @@ class Tokenizer:
     ideographs: bool = True  # wordpiece: each ideograph is a word
     leading_space: bool = False  # bpe: the first word is written as any other, with a space before it
     pair_end: tuple[int, ...] | None = None  # what stands after a pair; None for the same as after a text
+    pattern: str = "gpt2"  # bpe: gpt2 | cl100k, by which a text is split into words
+    whole: tuple[int, ...] = ()  # bpe: pieces that no merges make, found where they are a whole word
 
     @property
     def size(self) -> int:
@@ -81,12 +83,13 @@ class TokenIds(tf.Module):
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+        self._whole = _whole_words(tokenizer) if tokenizer.whole else None
         if tokenizer.kind == "wordpiece":
             self._words, self._pieces = _bert_words, _word_pieces(tokenizer)
         elif tokenizer.kind == "bpe":
             model = _sentence_piece.byte_pairs(tokenizer.pieces, tokenizer.merges, tokenizer.special,
                                                tokenizer.unknown)
-            self._words, self._pieces = _gpt2_words, _sentence_pieces(model)
+            self._words, self._pieces = BYTE_WORDS[tokenizer.pattern], _sentence_pieces(model)
         elif tokenizer.kind == "sentencepiece":
             self._words, self._pieces = _one_word, _sentence_pieces(tokenizer.model)
         else:
@@ -96,9 +99,29 @@ class TokenIds(tf.Module):
         """texts: [n] string, any bytes -> [n, None] int32, in [0, size), no start, end or padding among them."""
         words = self._words(clean(texts), self.tokenizer)  # [n, None] string
         different, places = tf.unique(words.values)  # half of them or less: byte pairs take twice as long without
-        ids = tf.gather(self._pieces.tokenize(different), places)  # [words, None]
+        ids = tf.gather(self._ids(different), places)  # [words, None]
         splits = tf.gather(ids.row_splits, words.row_splits)
         return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False)
+
+
+    def _ids(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """[n] -> [n, None] int32."""
+        if self._whole is None:
+            return self._pieces.tokenize(words)
+        found = tf.squeeze(self._whole.tokenize(tf.strings.join([MARK, words])).to_tensor(shape=[None, 1]), 1)
+        known = found > 0  # place 0 is of what is not among them
+        alone = tf.RaggedTensor.from_row_lengths(
+            tf.gather([*self.tokenizer.whole], tf.boolean_mask(found, known) - 1), tf.cast(known, tf.int64))
+        return tf.concat([alone, self._pieces.tokenize(tf.where(known, "", words))], 1)
+
+
+def _whole_words(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
+    """Finds the place, from 1, of a word in `tokenizer.whole`, and 0 where it is not there. It is a trie, which needs
+    no table; with a mark before them words are not taken for the inside of others."""
+    words = [_sentence_piece.from_characters(tokenizer.pieces[i]).decode() for i in tokenizer.whole]
+    return tf_text.FastWordpieceTokenizer(
+        [MARK * 2, *(MARK + word for word in words)], unknown_token=MARK * 2, token_out_type=tf.int32,
+        max_bytes_per_word=1 + max(len(word.encode()) for word in words), no_pretokenization=True)
 
 
 def _word_pieces(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
@@ -150,6 +173,24 @@ def _gpt2_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
     texts = replace(texts, rf"[{WHITESPACE}][^ {WHITESPACE}]", rf"{MARK}\0")
     word = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^ {MARK}{WHITESPACE}\p{{L}}\p{{N}}]+"
     return tf.strings.split(replace(texts, word, rf"{MARK}\0"), MARK)
+
+
+def _cl100k_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
+    r"""[n] -> [n, None], split as by the pattern of tiktoken's cl100k_base, which is `CL100K` in `_glm.py`.
+
+    RE2 cannot look ahead. So: a mark before the last of several whitespace characters that something follows, unless it
+    is a line's end, which never goes with what comes after; then the pattern itself puts a mark before each word.
+    """
+    replace = tf.strings.regex_replace
+    spaces, lines = f" {WHITESPACE}", r"\r\n"
+    inline = spaces.replace(r"\n", "").replace(r"\r", "")
+    texts = replace(texts, rf"([{spaces}])([{inline}])([^{spaces}])", rf"\1{MARK}\2\3")
+    word = (rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^{lines}{MARK}\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|"
+            rf" ?[^{spaces}{MARK}\p{{L}}\p{{N}}]+[{lines}]*|[{spaces}]*[{lines}]+|[{spaces}]+")
+    return tf.strings.split(replace(texts, word, rf"{MARK}\0"), MARK)
+
+
+BYTE_WORDS = {"gpt2": _gpt2_words, "cl100k": _cl100k_words}
 
 
 def _one_word(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:

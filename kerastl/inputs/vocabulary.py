@@ -20,7 +20,7 @@ from kerastl.inputs._sentence_piece import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
 from kerastl.inputs.tokenizer import Tokenizer
 
 FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what damaged files make of their readers
-SURROUNDINGS = {"start", "end", "between", "pair_end"}
+IDS = {"start", "end", "between", "pair_end", "whole"}
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -104,7 +104,7 @@ def load(folder: Path) -> Tokenizer:
     try:
         about = json.loads((folder / "about.json").read_text())
         size = about.pop("size")
-        for name in SURROUNDINGS & about.keys():  # `start` and `end` were one id each once
+        for name in IDS & about.keys():  # `start` and `end` were one id each once
             ids = about[name]
             about[name] = (ids,) if isinstance(ids, int) else None if ids is None else tuple(ids)
         lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
