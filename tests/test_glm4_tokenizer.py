@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kerastl.errors import WeightsError
 from kerastl.export import reference_tokenizer
 from kerastl.inputs import _sentence_piece, vocabulary
 from kerastl.inputs.packing import pack
-from kerastl.inputs.tokenizer import TokenIds, Tokenizer
+from kerastl.inputs.tokenizer import BYTE_WORDS, TokenIds, Tokenizer
 
 PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
            r"|\s+(?!\S)|\s+")
@@ -29,14 +30,15 @@ TEXTS = [
     *map(str, json.loads((Path(__file__).parent / "golden/tokenizers/strings.json").read_text())), *SPECIAL,
     "a[gMASK]<sop>b", "IT'S it'ſ we'LL'VE don'T", "12345 1234567", "３４５６", "x  y", "x   y", "x \n y",
     "x\n \n  y", "x \r\n\r\n", "!!\n\n x", "!! \n", " !!", "  !!", "\t!!", "\t\ta", " \ta",
-    "\u3000\u3000好", "a \u00a0b", " \n1", "  1", " 1", "\n\n\n", "今天天气很好，我们去公园散步吧。", "the quick brown " * 200, "x" * 1000, "   " * 100,
+    "\u3000\u3000好", "a \u00a0b", " \n1", "  1", " 1", "\n\n\n", "今天天气很好，我们去公园散步吧。",
+    "the quick brown " * 200, "x" * 1000, "   " * 100,
 ]
 CORPUS = [*TEXTS, "the weather is fine and the dog doesn't mind 2023-06-25\n\n    return x  # ok\n",
           "机器学习很有意思。今天很好。"]
-# Python knows which characters there are up to Unicode 14, of which all three know what is a letter or a number.
-KNOWN = st.characters(exclude_categories=["Cs", "Cn"])
 AWKWARD = st.sampled_from([*" \t\n\r\v\f'sStTſdmrevlL1٣½!-.,_a中é\u0301😀\u3000\u00a0\u2028\ufeff\u200b"])
-LEFT_ALONE = st.one_of(st.text(KNOWN, max_size=30), st.text(AWKWARD, max_size=30)).filter(
+# As Python knows Unicode: version 14. RE2 knows 15 and `tokenizers` 16, which has 5,004 letters and numbers more.
+ASSIGNED = st.characters(exclude_categories=["Cs", "Cn"])
+LEFT_ALONE = st.one_of(st.text(ASSIGNED, max_size=30), st.text(AWKWARD, max_size=30)).filter(
     lambda text: not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", text))
 
 
@@ -92,6 +94,14 @@ def ids(glm4: Tokenizer) -> Any:
     return graph(glm4)
 
 
+@pytest.fixture(scope="module")
+def words(glm4: Tokenizer) -> Any:
+    """A text's words in the graph."""
+    split = tf.function(lambda texts: BYTE_WORDS["cl100k"](texts, glm4).values,
+                        input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    return lambda text: [word.decode() for word in split(tf.constant([text])).numpy().tolist() if word]
+
+
 def assert_same(texts: list[str], found: list[list[int]], wanted: list[list[int]], pieces: tuple[str, ...]) -> None:
     for text, got, right in zip(texts, found, wanted, strict=True):
         assert got == right, f"{text!r}: {[pieces[i] for i in got]}, not {[pieces[i] for i in right]}"
@@ -106,6 +116,24 @@ def test_ids_are_those_of_tokenizers(ids: Any, glm4: Tokenizer, original: tokeni
 @given(text=LEFT_ALONE)
 def test_ids_of_any_text_are_those_of_tokenizers(ids: Any, original: tokenizers.Tokenizer, text: str) -> None:
     assert ids(tf.constant([text])).to_list() == [original.encode(text).ids]
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=LEFT_ALONE)
+@example(text="'Sally 'sally 'ſally 'LLama'VEx 'Ta")
+def test_words_of_any_text_are_those_of_the_pattern(words: Any, text: str) -> None:
+    """Words tell more than ids: few of a tiny vocabulary's pieces would reach over a wrong border."""
+    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated").pre_tokenize_str(text)
+    assert words(text) == [word for word, _ in split]
+
+
+def test_words_with_each_character_are_those_of_the_pattern(words: Any) -> None:
+    """Letters, numbers, whitespace and the rest, as the two libraries know them."""
+    known = [chr(code) for code in (*range(0x20, 0x7F), *range(0xA0, 0x20000))
+             if unicodedata.category(chr(code)) not in ("Cs", "Cn")]
+    text = "".join(f"x{one}y  {one}{one} 1{one}1\n{one}'{one}" for one in known)
+    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated").pre_tokenize_str(text)
+    assert words(text) == [word for word, _ in split]
 
 
 def test_what_stands_around(ids: Any, glm4: Tokenizer, original: tokenizers.Tokenizer, tmp_path: Path) -> None:
@@ -259,7 +287,9 @@ def test_errors_of_tokenizer_json(change: Any, said: str, original: tokenizers.T
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"IQ== 0\nIg== x\n", "invalid literal"), (b"IQ== 0\nIg\n", "unpack"), (b"IQ== 0\nI?== 1\n", "base64"),
-    (b"IQ== 0\n", "taken for padding")])
+    (b"IQ== 0\n", "taken for padding"),
+    (b"".join(b"%s %d\n" % (base64.b64encode(piece), i) for i, piece in enumerate(
+        [*(bytes([byte]) for byte in range(256)), b"x" * 256])), "more than 255 bytes")], ids=range(5))
 def test_errors_of_tiktokens_file(content: bytes, said: str, tmp_path: Path) -> None:
     path = tiktoken_file(tmp_path, {})
     (path / "tokenizer.model").write_bytes(content)

@@ -235,12 +235,14 @@ def test_made_vocabulary() -> None:
 @pytest.mark.parametrize(("wrong", "said"), [
     ("missing", "no tokenizer.model"), ("text", "no SentencePiece model"), ("cut", "no SentencePiece model"),
     ("empty", "no SentencePiece model"), ("no fallback", "taken for padding"), ("a byte less", "taken for padding"),
-    ("no end", "it has no '</s>'"), ("added word", "words added to it, such as 'covid'")])
+    ("no flag", "taken for padding"), ("no end", "it has no '</s>'"),
+    ("added word", "words added to it, such as 'covid'")])
 def test_errors_of_folders(wrong: str, said: str, model: bytes, tmp_path: Path) -> None:
     pieces = _sentence_piece.pieces(model)
     given = {"missing": None, "text": b"version https://git-lfs.github.com/spec/v1\n", "cut": model[:500], "empty": b"",
              "no fallback": trained(byte_fallback=False),
              "a byte less": _sentence_piece.with_pieces(model, [one for one in pieces if one.text != "<0x80>"]),
+             "no flag": _sentence_piece.unigram(pieces, b""),
              "no end": _sentence_piece.with_pieces(model, [one for one in pieces if one.text != "</s>"]),
              }.get(wrong, model)
     about = {"added_tokens_decoder": {"900": {"content": "covid", "special": False}}} if wrong == "added word" else {}

@@ -25,6 +25,7 @@ ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")  # ChatGL
 GLM4 = ("<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", *ROLES, "<|begin_of_image|>",
         "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>")
 SPECIAL = {*CHAT_GLM, *GLM4}
+LONGEST = 255  # bytes that the graph's trie has room for in a word, a mark before it
 CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
           r"\s+(?!\S)|\s+")
 MODEL = "the tokenizer.model of ChatGLM2, ChatGLM3 or GLM-4, or GLM-4's tokenizer.json"
@@ -85,7 +86,8 @@ def _of_ranks(content: bytes, added: Mapping[int, str], where: str) -> Tokenizer
             piece, rank = line.split()
             ranks["".join(characters[byte] for byte in base64.b64decode(piece, validate=True))] = int(rank)
     special = added if "[gMASK]" in added.values() else dict(enumerate(GLM4, len(ranks)))
-    return _byte_pairs(ranks, _sentence_piece.merges_of(ranks), special, where, whole=True)
+    merges, unmade = _sentence_piece.merges_of(ranks)
+    return _byte_pairs(ranks, merges, special, where, unmade)
 
 
 def _of_json(folder: Path, described: Mapping[str, Any], added: Mapping[int, str]) -> Tokenizer:
@@ -104,22 +106,25 @@ def _of_json(folder: Path, described: Mapping[str, Any], added: Mapping[int, str
         raise WeightsError(f"the tokenizer in {folder} merges pairs in another way than GLM-4", MODEL,
                            "choose a model of this family")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    return _byte_pairs(model["vocab"], merges, added, str(folder), whole=bool(model.get("ignore_merges")))
+    unmade = _sentence_piece.unmade(model["vocab"], merges) if model.get("ignore_merges") else []
+    return _byte_pairs(model["vocab"], merges, added, str(folder), unmade)
 
 
-def _byte_pairs(vocabulary: Mapping[str, int], merges: Iterable[str], special: Mapping[int, str], where: str, *,
-                whole: bool) -> Tokenizer:
-    """whole: a word that is a piece is found as it is, even where merges would not make it."""
+def _byte_pairs(vocabulary: Mapping[str, int], merges: Iterable[str], special: Mapping[int, str], where: str,
+                unmade: Iterable[str]) -> Tokenizer:
+    """unmade: pieces that merges do not make, found where they are a word."""
     if not {*_sentence_piece.byte_characters()} <= vocabulary.keys():
         raise _padding(where, "that GPT-2 writes bytes with")
     merges = of_text(merges, vocabulary, special.values())
-    texts = ["" if i in special else piece for i, piece in enumerate(by_id(vocabulary))]
-    unmade = [i for i in _sentence_piece.unmade(texts, merges) if _is_text(texts[i])] if whole else []
-    pieces = extended(texts, special)
+    whole = [piece for piece in unmade if vocabulary[piece] not in special and _is_text(piece)]
+    if any(len(piece) > LONGEST for piece in whole):
+        raise ValueError(f"pieces of more than {LONGEST} bytes that no merges make")
+    pieces = extended(by_id(vocabulary), special)
     ids = {piece: i for i, piece in special.items()}
     pad = ids["<|endoftext|>"]
     return Tokenizer("bpe", tuple(pieces), pad=pad, start=(ids["[gMASK]"], ids["<sop>"]), end=(), unknown=pad,
-                     between=(), merges=tuple(merges), pattern="cl100k", whole=tuple(unmade))
+                     between=(), merges=tuple(merges), pattern="cl100k",
+                     whole=tuple(vocabulary[piece] for piece in whole))
 
 
 def _is_text(piece: str) -> bool:

@@ -5,7 +5,7 @@ whose place is its id; 2 says how the model was trained; 3 how text is normalise
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,18 +93,25 @@ def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterab
 
 def _completed(text: str, ranks: dict[tuple[str, ...], int]) -> int | None:
     """The rank of the merge that makes the text whole when it stands alone; None when none does."""
+    last = _last_step(text, lambda left, right: ranks.get((left, right), _NEVER))
+    return ranks[last] if last else None
+
+
+def _last_step(text: str, rank: Callable[[str, str], int]) -> tuple[str, str] | None:
+    """The two parts that are left before a text is whole, the neighbours of lowest rank merged first, the left ones of
+    several; None when it does not become whole."""
     parts = list(text)
-    found = [ranks.get(pair, _NEVER) for pair in zip(parts, parts[1:], strict=False)]
+    found = [rank(left, right) for left, right in zip(parts, parts[1:], strict=False)]
     while found and (best := min(found)) < _NEVER:
         if len(found) == 1:
-            return best
+            return parts[0], parts[1]
         at = found.index(best)
         parts[at:at + 2] = [parts[at] + parts[at + 1]]
         del found[at]
         if at:
-            found[at - 1] = ranks.get((parts[at - 1], parts[at]), _NEVER)
+            found[at - 1] = rank(parts[at - 1], parts[at])
         if at < len(found):
-            found[at] = ranks.get((parts[at], parts[at + 1]), _NEVER)
+            found[at] = rank(parts[at], parts[at + 1])
     return None
 
 
@@ -120,29 +127,20 @@ def from_characters(text: str) -> bytes:
     return bytes(_BYTES[character] for character in text)
 
 
-def unmade(vocabulary: Sequence[str], merges: Iterable[str]) -> list[int]:
-    """The ids of pieces of two bytes or more that merging their own bytes does not give."""
+def unmade(vocabulary: Iterable[str], merges: Iterable[str]) -> list[str]:
+    """The pieces of two bytes or more that merging their own bytes does not give."""
     ranks: dict[tuple[str, ...], int] = {}
     for rank, merge in enumerate(merges):
         ranks.setdefault(tuple(merge.split(" ")), rank)
-    return [i for i, text in enumerate(vocabulary) if len(text) > 1 and _completed(text, ranks) is None]
+    return [text for text in vocabulary if len(text) > 1 and _completed(text, ranks) is None]
 
 
-def merges_of(ranks: dict[str, int]) -> list[str]:
+def merges_of(ranks: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """A vocabulary of tiktoken's, which merges the two neighbours that make the piece of lowest rank, as merges: for
-    each piece the last step of its making, where there is one."""
-    found = []
-    for text in sorted(ranks, key=ranks.__getitem__):
-        parts = list(text)
-        while len(parts) > 2:
-            made = [ranks.get(a + b, _NEVER) for a, b in zip(parts, parts[1:], strict=False)]
-            if (best := min(made)) == _NEVER:
-                break
-            at = made.index(best)
-            parts[at:at + 2] = [parts[at] + parts[at + 1]]
-        if len(parts) == 2:
-            found.append(" ".join(parts))
-    return found
+    each piece the last step of its making. Then the pieces of two bytes or more that are not made."""
+    steps = {text: _last_step(text, lambda left, right: ranks.get(left + right, _NEVER))
+             for text in sorted(ranks, key=ranks.__getitem__) if len(text) > 1}
+    return [" ".join(step) for step in steps.values() if step], [text for text, step in steps.items() if not step]
 
 
 def _bytes_to_characters() -> bytes:

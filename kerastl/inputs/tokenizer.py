@@ -180,6 +180,7 @@ def _cl100k_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
 
     RE2 cannot look ahead. So: a mark before the last of several whitespace characters that something follows, unless it
     is a line's end, which never goes with what comes after; then the pattern itself puts a mark before each word.
+    Letters and numbers are those of Unicode 15, which RE2 knows; later ones are taken for signs.
     """
     replace = tf.strings.regex_replace
     spaces, lines = f" {WHITESPACE}", r"\r\n"
