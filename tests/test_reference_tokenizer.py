@@ -52,4 +52,4 @@ def test_it_runs_alone_beside_the_tokenizer(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", script, "a text", "and another"], capture_output=True, text=True,
                           check=True)
     ids = [int(word) for word in done.stdout.split()]
-    assert ids[0] == tokenizer.start and ids.count(tokenizer.end) == 2
+    assert (ids[0],) == tokenizer.start and ids.count(*tokenizer.end) == 2

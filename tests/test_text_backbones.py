@@ -77,7 +77,7 @@ def test_bundled_minilm_answers_as_the_original_does() -> None:
     assert GOLDEN["minilm_mean"].std() > 0.1  # answers, not zeros
     assert np.abs(features - GOLDEN["minilm_mean"]).max() < 1e-4
     assert found.model.count_params() == specs()["minilm"].parameters
-    assert (found.tokenizer.start, found.tokenizer.end) == (101, 102)
+    assert (found.tokenizer.start, found.tokenizer.end) == ((101,), (102,))
 
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
@@ -148,7 +148,7 @@ def test_preset_folders_padding_and_saving(family: str, tmp_path: Path) -> None:
     """A row's features depend neither on how far it is padded nor on its neighbours, nor on being saved and loaded."""
     folder = keras_hub_folder(tmp_path / "preset", family)
     found = made(folder, family)
-    pad, start, end = found.tokenizer.pad, found.tokenizer.start, found.tokenizer.end
+    pad, (start,), (end,) = found.tokenizer.pad, found.tokenizer.start, found.tokenizer.end
     short, long = [start, 10, 20, 30, end], [start, *range(5, 25), end]
     batch = np.full((2, 30), pad, np.int32)
     batch[0, :len(short)], batch[1, :len(long)] = short, long

@@ -57,13 +57,13 @@ def assert_golden(tokenizer: Tokenizer, name: str) -> None:
 def test_ids_are_the_originals(folder: str) -> None:
     tokenizer = vocabulary.read(GOLDEN / folder)
     assert_golden(tokenizer, folder.removesuffix("-json"))
-    names = [tokenizer.pieces[i] for i in (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)]
+    names = [tokenizer.pieces[i] for i in (tokenizer.pad, *tokenizer.start, *tokenizer.end, tokenizer.unknown)]
     if folder.startswith(("bert", "deberta")):
         assert names == ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-        assert tokenizer.between == (tokenizer.end,)
+        assert tokenizer.between == tokenizer.end
     else:
         assert names == ["<pad>", "<s>", "</s>", "<unk>"]
-        assert tokenizer.between == (tokenizer.end, tokenizer.end)
+        assert tokenizer.between == tokenizer.end * 2
 
 
 def test_settings_of_the_folder_are_honoured(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_special_tokens_of_other_names_and_added_ones(tmp_path: Path) -> None:
     tokenizer = vocabulary.read(copied("bert-uncased", tmp_path, tokenizer_config__json=config,
                                        added_tokens__json={"[ONE]": 604, "[TWO]": 605}))
     assert (tokenizer.size, tokenizer.pieces[600], tokenizer.pieces[601]) == (606, "[ENT]", "")
-    assert tokenizer.pieces[tokenizer.end] == "[MASK]"
+    assert [tokenizer.pieces[i] for i in tokenizer.end] == ["[MASK]"]
     assert max(map(max, filter(None, ids_of(tokenizer, TEXTS)))) < 600
 
 
@@ -115,8 +115,8 @@ def test_keras_hub_tokenizers_read_as_the_originals(kind: str, tmp_path: Path) -
             read = vocabulary.of_keras_hub(tokenizer)
         assert_golden(read, "bert-uncased" if name == "bert-accents" else name)
         assert read.size == tokenizer.vocabulary_size()
-        assert (read.start, read.end, read.pad) == (tokenizer.start_token_id, tokenizer.end_token_id,
-                                                    tokenizer.pad_token_id)
+        assert (*read.start, *read.end, read.pad) == (tokenizer.start_token_id, tokenizer.end_token_id,
+                                                      tokenizer.pad_token_id)
 
 
 def reference(word: str, merges: list[str]) -> list[str]:
@@ -213,13 +213,13 @@ def test_any_bytes_give_ids_of_text(tiny: dict[str, tuple[Tokenizer, TokenIds]],
         assert found.dtype == tf.int32 and found.nrows() == len(texts)
         values = found.values.numpy()
         assert ((0 <= values) & (values < tokenizer.size)).all()
-        assert not np.isin(values, [tokenizer.pad, tokenizer.start, tokenizer.end, *tokenizer.between]).any()
+        assert not np.isin(values, [*tokenizer.special]).any()
         assert ids(clean(tf.constant(texts))).to_list() == found.to_list()
 
 
 rows = st.lists(st.lists(st.integers(10, 99), max_size=30), min_size=1, max_size=6)
 RAGGED = tf.RaggedTensorSpec([None, None], tf.int32, row_splits_dtype=tf.int64)
-SOME = Tokenizer("wordpiece", tuple(map(str, range(100))), pad=0, start=1, end=2, unknown=3, between=(4, 5))
+SOME = Tokenizer("wordpiece", tuple(map(str, range(100))), pad=0, start=(1,), end=(2,), unknown=3, between=(4, 5))
 
 
 def ragged(lists: list[list[int]]) -> tf.RaggedTensor:
@@ -318,10 +318,26 @@ def test_what_is_saved_is_read_again(folder: str, tmp_path: Path) -> None:
     assert again == tokenizer and again.fingerprint == tokenizer.fingerprint
 
 
+@pytest.mark.parametrize(("folder", "fingerprint"), [
+    ("bert-uncased", "7408d029aef0f5f5b17baaf93a6014e0"), ("roberta", "4964238caf24b8fd610182489705afec"),
+    ("xlm-roberta", "ba71846d3cdcd723c380436579df5ed2")])
+def test_what_was_saved_and_cached_before_stays_good(folder: str, fingerprint: str, tmp_path: Path) -> None:
+    """As version 0.1.0 wrote it: one id for the start, one for the end, and no field that came later."""
+    tokenizer = vocabulary.read(GOLDEN / folder)
+    vocabulary.save(tokenizer, tmp_path)
+    about = json.loads((tmp_path / "about.json").read_text())
+    old = {name: about[name] for name in ("kind", "pad", "unknown", "between", "lowercase", "strip_accents",
+                                          "ideographs", "leading_space", "size")}
+    old |= {name: about[name][0] for name in ("start", "end")}
+    (tmp_path / "about.json").write_text(json.dumps(old))
+    assert vocabulary.load(tmp_path) == tokenizer
+    assert vocabulary.load(tmp_path).fingerprint == fingerprint
+
+
 def test_odd_pieces_are_saved_and_never_found_in_a_text(tmp_path: Path) -> None:
     """Gaps, repeated pieces, special ones that look like words, line ends and backslashes."""
     pieces = ("[PAD]", "[UNK]", "cls", "[SEP]", "", "a", "a", "##", "\n", "\\n", "\\", "\r\u2028", "b", "##a")
-    tokenizer = Tokenizer("wordpiece", pieces, 0, 2, 3, 1, (3,))
+    tokenizer = Tokenizer("wordpiece", pieces, 0, (2,), (3,), 1, (3,))
     vocabulary.save(tokenizer, tmp_path)
     assert vocabulary.load(tmp_path) == tokenizer
     assert ids_of(tokenizer, [b"a cls \\ ba", b"b\na"]) == [[6, 1, 10, 12, 13], [12, 6]]

@@ -90,7 +90,7 @@ def build(wanted: Wanted, *, name: str, family: str, sizes: Sizes, preset: str,
     if layer and layer not in (found := [one.name for one in backbone.layers]):  # a folder's blocks may be fewer
         blocks = sum(bool(re.fullmatch(FAMILIES[family].layer.format(r"\d+"), one)) for one in found)
         raise unknown("tap", wanted.tap, [TOP, *(f"layer_{n}" for n in range(1, blocks))], "kerastl backbones")
-    model = network(backbone, pad=tokenizer.pad, separator=tokenizer.end if segments else None,
+    model = network(backbone, pad=tokenizer.pad, separator=tokenizer.end[0] if segments else None,
                     pooling=wanted.pooling, pooler=pooler and segments, name=name, layer=layer)
     return Network(model, tokenizer, longest(model))
 

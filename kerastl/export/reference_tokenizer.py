@@ -18,26 +18,35 @@ MOST = 100  # characters a word may have before WordPiece takes it for unknown
 SPACES = " \t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F),
               (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F))
-ENDINGS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")  # the pieces of words that GPT-2 sets apart
+# The endings of words that are set apart, then the words by the kinds of their characters: L letters, N numbers,
+# _ space, r line's end, s other whitespace, O all else.
+PATTERNS = {
+    # 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+    "gpt2": (re.compile("'(?:[stmd]|re|ve|ll)"), re.compile("_?L+|_?N+|_?O+|[_rs]+(?![LNO])|[_rs]+")),
+    # (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+
+    # |\s+(?!\S)|\s+
+    "cl100k": (re.compile("'(?:[stmd]|re|ve|ll)", re.IGNORECASE),
+               re.compile("[_sO]?L+|N{1,3}|_?O+r*|[_rs]*r+|[_rs]+(?![LNO])|[_rs]+")),
+}
 
 
 def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None) -> list[int]:
-    """The ids of a text, or of a pair, with start and end; cut and padded to `length` where it is given."""
+    """The ids of a text, or of a pair, with what stands around them; cut and padded to `length` where it is given."""
     about = json.loads((folder / "about.json").read_text())
     parts = [_ids(folder, about, _clean(part)) for part in ([text] if second is None else [text, second])]
-    special = 2 + (len(about["between"]) if second is not None else 0)
+    pair = second is not None
+    between = about["between"] if pair else []
+    end = about["pair_end"] if pair and about["pair_end"] is not None else about["end"]
+    special = len(about["start"]) + len(between) + len(end)
     room = length - special if length else sum(map(len, parts))
-    if second is None:
+    if not pair:
         parts[0] = parts[0][:room]
     elif sum(map(len, parts)) > room:  # the longer one gives way first, then both alike
         short = min(min(map(len, parts)), room // 2)
         first_is_longer = len(parts[0]) > len(parts[1])
         sizes = (room - short, short) if first_is_longer else (short, room - short)
         parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
-    found = [about["start"], *parts[0]]
-    for part in parts[1:]:
-        found += [*about["between"], *part]
-    found.append(about["end"])
+    found = [*about["start"], *parts[0], *between, *(parts[1] if pair else ()), *end]
     return found + [about["pad"]] * ((length or 0) - len(found))
 
 
@@ -54,13 +63,16 @@ def _ids(folder: Path, about: dict[str, Any], text: str) -> list[int]:
         return sentencepiece.SentencePieceProcessor(model_file=str(folder / "model.spm")).encode(text)
     lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
     pieces = [re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), line) for line in lines]
-    apart = {about[name] for name in ("pad", "start", "end")} | set(about["between"])
+    apart = {about["pad"], *about["start"], *about["end"], *about["between"]}
     number = {piece: i for i, piece in enumerate(pieces) if piece and i not in apart}
     if about["kind"] == "wordpiece":
         return [i for word in _bert_words(text, about) for i in _word_pieces(word, number, about["unknown"])]
     merges = (folder / "merges.txt").read_bytes().decode().split("\n")[:-1] if (folder / "merges.txt").exists() else []
     rank = {tuple(merge.split(" ")): i for i, merge in enumerate(merges)}
-    return [i for word in _gpt2_words(text, about) for i in _byte_pairs(word, rank, number, about["unknown"])]
+    whole = {pieces[i]: i for i in about["whole"]}
+    words = ["".join(_BYTES[byte] for byte in word.encode()) for word in _byte_words(text, about)]
+    return [i for word in words for i in ([whole[word]] if word in whole else
+                                          _byte_pairs(word, rank, number, about["unknown"]))]
 
 
 def _bert_words(text: str, about: dict[str, Any]) -> list[str]:
@@ -90,36 +102,25 @@ def _word_pieces(word: str, number: dict[str, int], unknown: int) -> list[int]:
     return found
 
 
-def _gpt2_words(text: str, about: dict[str, Any]) -> list[str]:
-    r"""Split as by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+def _byte_words(text: str, about: dict[str, Any]) -> list[str]:
+    """Split as by the pattern that `about` names."""
     if about["leading_space"] and text and not text.startswith(" "):
         text = " " + text
-    kinds = "".join("S" if c in SPACES else {"L": "L", "N": "N"}.get(unicodedata.category(c)[0], "O") for c in text)
+    endings, words_of_kinds = PATTERNS[about["pattern"]]
+    kinds = "".join("_" if c == " " else "r" if c in "\r\n" else "s" if c in SPACES else
+                    {"L": "L", "N": "N"}.get(unicodedata.category(c)[0], "O") for c in text)
     words, at = [], 0
     while at < len(text):
-        ending = next((e for e in ENDINGS if text.startswith(e, at)), None)
-        space = int(text[at] == " ")
-        kind = kinds[at + space:at + space + 1]
-        if ending:
-            end = at + len(ending)
-        elif kind and kind != "S":
-            end = at + space + _run(kinds, at + space)
-        else:
-            end = at + _run(kinds, at)
-            end -= int(end < len(text) and end - at > 1)  # the last one goes with the next word
-        words.append(text[at:end])
-        at = end
+        found = endings.match(text, at) or words_of_kinds.match(kinds, at)
+        assert found  # any character is of one of the kinds
+        words.append(text[at:found.end()])
+        at = found.end()
     return words
-
-
-def _run(kinds: str, at: int) -> int:
-    """How many of the same stand in a row from here on."""
-    return len(kinds) - at - len(kinds[at:].lstrip(kinds[at]))
 
 
 def _byte_pairs(word: str, rank: dict[tuple[str, ...], int], number: dict[str, int], unknown: int) -> list[int]:
     """Bytes as GPT-2's characters, merged in pairs, the first of the merges first."""
-    parts = [_BYTES[byte] for byte in word.encode()]
+    parts = [*word]
     while len(parts) > 1:
         pair = min(zip(parts, parts[1:], strict=False), key=lambda two: rank.get(two, len(rank)))
         if pair not in rank:

@@ -4,7 +4,7 @@
 vocabulary has not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +26,20 @@ def word_pieces(pieces: Sequence[str], names: Mapping[str, str], *, lowercase: b
 def byte_pairs(vocabulary: Mapping[str, int], merges: Iterable[str], names: Mapping[str, str], *,
                leading_space: bool = False) -> Tokenizer:
     """A byte-level BPE tokenizer. Merges that would make a special piece out of text are left out."""
-    merges = [merge for merge in merges if merge.replace(" ", "", 1) not in names.values()]
-    wrong = [merge for merge in merges if len(parts := merge.split(" ")) != 2 or not {"".join(parts), *parts} <=
-             vocabulary.keys()]
-    if wrong:
-        raise ValueError(f"merges that are not of this vocabulary, such as {wrong[0]!r}")
+    merges = of_text(merges, vocabulary, names.values())
     pieces = by_id(vocabulary)
     return Tokenizer("bpe", tuple(pieces), **_special(pieces, names), merges=tuple(merges), leading_space=leading_space)
+
+
+def of_text(merges: Iterable[str], vocabulary: Container[str], special: Iterable[str]) -> list[str]:
+    """The merges that make no special piece. Raises ValueError for some that are not of the vocabulary."""
+    apart = {*special}
+    merges = [merge for merge in merges if merge.replace(" ", "", 1) not in apart]
+    wrong = [merge for merge in merges if len(parts := merge.split(" ")) != 2 or not all(
+        piece in vocabulary for piece in ("".join(parts), *parts))]
+    if wrong:
+        raise ValueError(f"merges that are not of this vocabulary, such as {wrong[0]!r}")
+    return merges
 
 
 def sentence_pieces(model: bytes, names: Mapping[str, str], added: Mapping[int, str] | None = None, *,
@@ -90,7 +97,7 @@ def extended(pieces: Sequence[str], added: Mapping[int, str]) -> list[str]:
 def _special(pieces: Sequence[str], names: Mapping[str, str]) -> dict[str, Any]:
     ids = {piece: i for i, piece in enumerate(pieces)}
     end = ids[names["sep_token"]]
-    return {"pad": ids[names["pad_token"]], "start": ids[names["cls_token"]], "end": end,
+    return {"pad": ids[names["pad_token"]], "start": (ids[names["cls_token"]],), "end": (end,),
             "unknown": ids[names["unk_token"]],
             # RoBERTa and its kin, whose end is written thus, put two between the texts of a pair
             "between": (end, end) if names["sep_token"] == FAIRSEQ["sep_token"] else (end,)}

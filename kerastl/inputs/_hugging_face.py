@@ -5,18 +5,18 @@ tokenizer.json can describe tokenizers of any make. Only what this kit's do the 
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kerastl.errors import WeightsError
-from kerastl.inputs import _sentence_piece
+from kerastl.inputs import _glm, _sentence_piece
 from kerastl.inputs._build import BERT, FAIRSEQ, by_id, byte_pairs, deberta, extended, fairseq, sentence_pieces
 from kerastl.inputs._build import word_pieces as build_word_pieces
 from kerastl.inputs._sentence_piece import CONTROL, NORMAL, UNKNOWN, Piece
 from kerastl.inputs.tokenizer import MOST, Tokenizer
 
-FOLDER = "the folder of a BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa v3 model"
+FOLDER = "the folder of a BERT, DistilBERT, RoBERTa, XLM-R, DeBERTa v3, ChatGLM2, ChatGLM3 or GLM-4 model"
 FILES = "vocab.txt, vocab.json with merges.txt, sentencepiece.bpe.model, spm.model or tokenizer.json"
 
 Json = Mapping[str, Any]
@@ -29,7 +29,11 @@ def read(folder: Path) -> Tokenizer:
     """
     described = read_json(folder / "tokenizer.json")
     settings = {**read_json(folder / "special_tokens_map.json"), **read_json(folder / "tokenizer_config.json")}
-    added = _added(folder, described, settings)
+    glm = _glm.is_one(read_json(folder / "config.json"), settings)
+    added = _added(folder, described, settings, _glm.SPECIAL if glm else ())
+    if glm:
+        named = {*added.values(), *_texts(settings.get("additional_special_tokens", []))}
+        return _glm.read(folder, described, added, named)
     leading_space = settings.get("add_prefix_space", (described.get("pre_tokenizer") or {}).get("add_prefix_space"))
     if (folder / "vocab.txt").exists():
         return _word_pieces(extended(read_lines(folder / "vocab.txt"), added), settings, described)
@@ -138,10 +142,10 @@ def _names(settings: Json, default: Mapping[str, str]) -> dict[str, str]:
     return {name: value["content"] if isinstance(value, dict) else value for name, value in found.items()}
 
 
-def _added(folder: Path, described: Json, settings: Json) -> dict[int, str]:
+def _added(folder: Path, described: Json, settings: Json, more: Iterable[str] = ()) -> dict[int, str]:
     """The special tokens that were added to the vocabulary, by id. Raises WeightsError for added words, which the
-    original finds in a text before anything else."""
-    special, found = {*BERT.values(), *FAIRSEQ.values()}, {}
+    original finds in a text before anything else. more: names of special ones, for settings that do not say."""
+    special, found = {*BERT.values(), *FAIRSEQ.values(), *more}, {}
     for name, value in settings.items():
         if name.endswith(("_token", "_special_tokens")):
             special.update(_texts(value))

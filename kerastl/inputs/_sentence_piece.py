@@ -5,18 +5,20 @@ whose place is its id; 2 says how the model was trained; 3 how text is normalise
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 _UNIGRAM, _BPE = 1, 2
+_BYTE_FALLBACK = 35  # the field of how it was trained
 _NEVER = 1 << 30  # the rank of a pair that is not merged
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One entry of the vocabulary. CONTROL: never found in a text. USER_DEFINED: always kept whole."""
+    """One entry of the vocabulary. CONTROL: never found in a text. USER_DEFINED: always kept whole. BYTE: a byte of
+    a character that no piece has."""
 
     text: str
     score: float = 0.0
@@ -41,13 +43,26 @@ def with_pieces(model: bytes, changed: Iterable[Piece]) -> bytes:
     return _written(changed) + b"".join(raw for number, _, raw in _fields(model) if number != 1)
 
 
-def unigram(vocabulary: Iterable[Piece], charsmap: bytes) -> bytes:
+def has_all_bytes(model: bytes) -> bool:
+    """Whether any character is written by its bytes where no piece has it, so that nothing is unknown."""
+    trained = b"".join(value for number, value, _ in _fields(model) if number == 2)
+    asked = any(number == _BYTE_FALLBACK and value for number, value, _ in _fields(trained))
+    return asked and {piece.text for piece in pieces(model) if piece.kind == BYTE} == {*byte_pieces()}
+
+
+def byte_pieces() -> list[str]:
+    """How SentencePiece writes each byte."""
+    return [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def unigram(vocabulary: Iterable[Piece], charsmap: bytes, *, byte_fallback: bool = False) -> bytes:
     """A unigram model that takes spaces for U+2581 and drops needless ones, as the models of XLM-R do.
 
     charsmap: the precompiled rules of normalisation; empty for none.
     """
     normalizer = _bytes(2, charsmap) + _number(3, True) + _number(4, True) + _number(5, True)
-    return _written(vocabulary) + _bytes(2, _number(3, _UNIGRAM)) + _bytes(3, normalizer)
+    trained = _number(3, _UNIGRAM) + (_number(_BYTE_FALLBACK, True) if byte_fallback else b"")
+    return _written(vocabulary) + _bytes(2, trained) + _bytes(3, normalizer)
 
 
 def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterable[int], unknown: int) -> bytes:
@@ -78,18 +93,25 @@ def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterab
 
 def _completed(text: str, ranks: dict[tuple[str, ...], int]) -> int | None:
     """The rank of the merge that makes the text whole when it stands alone; None when none does."""
+    last = _last_step(text, lambda left, right: ranks.get((left, right), _NEVER))
+    return ranks[last] if last else None
+
+
+def _last_step(text: str, rank: Callable[[str, str], int]) -> tuple[str, str] | None:
+    """The two parts that are left before a text is whole, the neighbours of lowest rank merged first, the left ones of
+    several; None when it does not become whole."""
     parts = list(text)
-    found = [ranks.get(pair, _NEVER) for pair in zip(parts, parts[1:], strict=False)]
+    found = [rank(left, right) for left, right in zip(parts, parts[1:], strict=False)]
     while found and (best := min(found)) < _NEVER:
         if len(found) == 1:
-            return best
+            return parts[0], parts[1]
         at = found.index(best)
         parts[at:at + 2] = [parts[at] + parts[at + 1]]
         del found[at]
         if at:
-            found[at - 1] = ranks.get((parts[at - 1], parts[at]), _NEVER)
+            found[at - 1] = rank(parts[at - 1], parts[at])
         if at < len(found):
-            found[at] = ranks.get((parts[at], parts[at + 1]), _NEVER)
+            found[at] = rank(parts[at], parts[at + 1])
     return None
 
 
@@ -98,6 +120,27 @@ def byte_characters() -> list[str]:
     kept = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte if byte in kept else next(others)) for byte in range(256)]
+
+
+def from_characters(text: str) -> bytes:
+    """The bytes that a piece stands for. Raises KeyError when it is not written in these characters."""
+    return bytes(_BYTES[character] for character in text)
+
+
+def unmade(vocabulary: Iterable[str], merges: Iterable[str]) -> list[str]:
+    """The pieces of two bytes or more that merging their own bytes does not give."""
+    ranks: dict[tuple[str, ...], int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(tuple(merge.split(" ")), rank)
+    return [text for text in vocabulary if len(text) > 1 and _completed(text, ranks) is None]
+
+
+def merges_of(ranks: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """A vocabulary of tiktoken's, which merges the two neighbours that make the piece of lowest rank, as merges: for
+    each piece the last step of its making. Then the pieces of two bytes or more that are not made."""
+    steps = {text: _last_step(text, lambda left, right: ranks.get(left + right, _NEVER))
+             for text in sorted(ranks, key=ranks.__getitem__) if len(text) > 1}
+    return [" ".join(step) for step in steps.values() if step], [text for text, step in steps.items() if not step]
 
 
 def _bytes_to_characters() -> bytes:
@@ -169,3 +212,6 @@ def _encoded(value: int) -> bytes:
         out.append(value & 127 | 128)
         value >>= 7
     return bytes([*out, value])
+
+
+_BYTES = {character: byte for byte, character in enumerate(byte_characters())}

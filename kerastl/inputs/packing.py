@@ -1,4 +1,4 @@
-"""Token ids to what a network takes: with start and end, cut to a most length, padded to the longest of the batch."""
+"""Token ids to what a network takes: with special ones around, cut to a most length, padded to the batch's longest."""
 
 from typing import Any
 
@@ -12,8 +12,14 @@ Ids = Any  # a tf.RaggedTensor [n, None], or a tuple of two
 
 def lengths(ids: Ids, tokenizer: Tokenizer) -> tf.Tensor:
     """Tokens that each text, or pair, would take uncut, special ones included. [n] int32."""
-    parts = ids if isinstance(ids, tuple) else (ids,)
-    return tf.add_n([tf.cast(part.row_lengths(), tf.int32) for part in parts]) + _special(ids, tokenizer)
+    pair = isinstance(ids, tuple)
+    parts = ids if pair else (ids,)
+    return tf.add_n([tf.cast(part.row_lengths(), tf.int32) for part in parts]) + special(tokenizer, pair)
+
+
+def special(tokenizer: Tokenizer, pair: bool = False) -> int:
+    """How many tokens of a row are no text."""
+    return len(tokenizer.start) + (len(tokenizer.between) if pair else 0) + len(_end(tokenizer, pair))
 
 
 def pack(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str = "head") -> tuple[tf.Tensor, tf.Tensor]:
@@ -26,33 +32,36 @@ def pack(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str = "head") ->
     way first, then both alike, as Hugging Face's `longest_first` does; each keeps its head, or head and tail. Raises
     OptionError when no token of text would fit, and for chunks of pairs.
     """
-    room = max_length - _special(ids, tokenizer)
+    pair = isinstance(ids, tuple)
+    room = max_length - special(tokenizer, pair)
+    end = _end(tokenizer, pair)
     if room < 1:
         raise OptionError(f"texts of at most {max_length} tokens", f"{max_length - room + 1} or more: as many are "
                           "special", "allow longer ones")
-    if long not in ("head", "head+tail", "chunks") or (long == "chunks" and isinstance(ids, tuple)):
-        raise OptionError(f"{long} for {'pairs of texts' if isinstance(ids, tuple) else 'long texts'}",
+    if long not in ("head", "head+tail", "chunks") or (long == "chunks" and pair):
+        raise OptionError(f"{long} for {'pairs of texts' if pair else 'long texts'}",
                           "head or head+tail; for single texts chunks too", "choose one of them")
     if isinstance(ids, tuple):
         first, second = _fitted(ids[0], ids[1], room, long)
-        rows, owners = _joined([tokenizer.start], first, tokenizer.between, second, [tokenizer.end]), None
+        rows, owners = _joined(tokenizer.start, first, tokenizer.between, second, end), None
     elif long == "chunks":
         windows, owners = _windows(ids, room)
-        rows = _joined([tokenizer.start], windows, [tokenizer.end])
+        rows = _joined(tokenizer.start, windows, end)
     else:
-        rows, owners = _joined([tokenizer.start], _cut(ids, room, long), [tokenizer.end]), None
+        rows, owners = _joined(tokenizer.start, _cut(ids, room, long), end), None
     tokens = rows.to_tensor(tokenizer.pad)
     return tokens, tf.range(tf.shape(tokens)[0]) if owners is None else owners
 
 
-def _special(ids: Ids, tokenizer: Tokenizer) -> int:
-    return 2 + (len(tokenizer.between) if isinstance(ids, tuple) else 0)
+def _end(tokenizer: Tokenizer, pair: bool) -> tuple[int, ...]:
+    return tokenizer.pair_end if pair and tokenizer.pair_end is not None else tokenizer.end
 
 
 def _joined(*parts: Any) -> tf.RaggedTensor:
     """Side by side: ragged ones as they are, ids the same for every row."""
     rows = next(part for part in parts if isinstance(part, tf.RaggedTensor)).nrows()
-    return tf.concat([part if isinstance(part, tf.RaggedTensor) else tf.tile([part], [rows, 1]) for part in parts], 1)
+    return tf.concat([part if isinstance(part, tf.RaggedTensor) else tf.tile([part], [rows, 1]) for part in parts
+                      if isinstance(part, tf.RaggedTensor) or part], 1)
 
 
 def _cut(ids: tf.RaggedTensor, room: Any, long: str) -> tf.RaggedTensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.inputs import Batch, vocabulary
-from kerastl.inputs.packing import lengths, pack
+from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 
 Text = str | tuple[str, str]
@@ -93,7 +93,7 @@ class Texts:
         """[batch] or [batch, 2] string -> [pieces, length] int32, and whose pieces they are when in chunks."""
         ids = self._tokens(raw)
         if self.long == "chunks":
-            ids = ids[:, : MOST_WINDOWS * (self.max_length - 2)]
+            ids = ids[:, : MOST_WINDOWS * (self.max_length - special(self.tokenizer))]
         tokens, owners = pack(ids, self.tokenizer, self.max_length, self.long)
         if self.multiple > 1:
             more = -tf.shape(tokens)[1] % self.multiple

@@ -15,10 +15,12 @@ from typing import Any
 from kerastl.errors import ModelError, OptionError, WeightsError
 from kerastl.inputs import _hugging_face, _sentence_piece
 from kerastl.inputs._build import BERT, FAIRSEQ, byte_pairs, deberta, fairseq, sentence_pieces, word_pieces
-from kerastl.inputs._sentence_piece import CONTROL, UNKNOWN, Piece
+from kerastl.inputs._glm import CHAT_GLM, chat_glm
+from kerastl.inputs._sentence_piece import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
 from kerastl.inputs.tokenizer import Tokenizer
 
 FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what damaged files make of their readers
+IDS = {"start", "end", "between", "pair_end", "whole"}
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -59,14 +61,21 @@ def made(kind: str, size: int) -> Tokenizer:
     special = [FAIRSEQ[name] for name in ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")]
     pieces = {"wordpiece": [*BERT.values(), *letters, *(f"##{letter}" for letter in letters)],
               "bpe": [*special, *_sentence_piece.byte_characters()],
-              "sentencepiece": [*special, "▁", *letters]}.get(kind, [])
-    if not pieces or size < len(pieces):
+              "sentencepiece": [*special, "▁", *letters],
+              "glm": ["<unk>", "<s>", "</s>", *_sentence_piece.byte_pieces(), "▁", *letters]}.get(kind, [])
+    least = len(pieces) + (len(CHAT_GLM) if kind == "glm" else 0)
+    if not pieces or size < least:
         raise OptionError(f"a vocabulary of kind {kind} and at most {size} pieces",
-                          "wordpiece from 193, bpe from 261, sentencepiece from 100 pieces", "ask for one of these")
+                          "wordpiece from 193, bpe from 261, sentencepiece from 100, glm from 359 pieces",
+                          "ask for one of these")
     if kind == "wordpiece":
         return word_pieces(pieces, BERT, lowercase=True)
     if kind == "bpe":
         return byte_pairs({piece: i for i, piece in enumerate(pieces)}, (), FAIRSEQ)
+    if kind == "glm":
+        kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (1 + len(letters))]
+        model = [Piece(piece, -1.0 if one == NORMAL else 0.0, one) for piece, one in zip(pieces, kinds, strict=True)]
+        return chat_glm(_sentence_piece.unigram(model, b"", byte_fallback=True))
     kinds = [UNKNOWN if piece == FAIRSEQ["unk_token"] else CONTROL for piece in special]
     model = [Piece(piece, kind=kind) for piece, kind in zip(special, kinds, strict=True)]
     model += [Piece(piece, -1.0) for piece in pieces[len(special):]]
@@ -94,12 +103,15 @@ def load(folder: Path) -> Tokenizer:
     back = {escape: letter for letter, escape in ESCAPES.items()}
     try:
         about = json.loads((folder / "about.json").read_text())
-        size, between = about.pop("size"), tuple(about.pop("between"))
+        size = about.pop("size")
+        for name in IDS & about.keys():  # `start` and `end` were one id each once
+            ids = about[name]
+            about[name] = (ids,) if isinstance(ids, int) else None if ids is None else tuple(ids)
         lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
         pieces = tuple(re.sub(r"\\.", lambda found: back[found[0]], line) for line in lines)
         merges, model = folder / "merges.txt", folder / "model.spm"
         tokenizer = Tokenizer(
-            pieces=pieces, between=between, **about,
+            pieces=pieces, **about,
             merges=tuple(merges.read_bytes().decode().split("\n")[:-1]) if merges.exists() else (),
             model=model.read_bytes() if model.exists() else b"")
         if size != tokenizer.size or (tokenizer.kind == "sentencepiece" and pieces != tuple(
