@@ -37,8 +37,8 @@ def tensors(path: Path) -> list[Stored]:
             return [_stored(path, str(name), one, *content.storages[one.storage], starts[one.storage])
                     for name, one in found.items()]
     except Exception as error:  # a damaged zip or pickle comes as any of a dozen kinds
-        raise WeightsError(f"{path} is damaged or missing, or no file of tensors only: {error}",
-                           "a torch file (since torch 1.6) of tensors only", "fetch it again") from error
+        raise WeightsError(f"{path} is not read: {error}", "a whole torch file (since torch 1.6) of tensors only",
+                           "fetch it again from where it is published, as safetensors if they have it") from error
 
 
 def _start(file: BinaryIO, entry: ZipInfo | None, kind: str, count: int) -> int:

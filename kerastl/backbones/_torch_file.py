@@ -5,6 +5,7 @@ an ordered dictionary, tensors and storages of five types; anything else in the 
 """
 
 import pickle
+import pickletools
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,17 @@ class TensorsOnly(pickle.Unpickler):
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
+        self._file = file
         self.storages: dict[str, tuple[str, int]] = {}
+
+    def load(self) -> Any:
+        """The pickle's object. Raises one of many errors when it is damaged or names what is not a tensor."""
+        first = self._file.tell()
+        for opcode, index, place in pickletools.genops(self._file):  # which runs none of them
+            if "PUT" in opcode.name and int(index or 0) > (place or 0) - first:  # it would make room for all below
+                raise pickle.UnpicklingError("it numbers more objects than it has")
+        self._file.seek(first)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name that the pickle imports: a string, a type of C, or a function of its own each time,
@@ -80,8 +91,12 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
             numbers = {}
             for key in keys:
                 count = int(np.fromfile(file, "<i8", 1)[0])
-                numbers[key] = np.fromfile(file, TYPES[content.storages[key][0]], count)
+                dtype = TYPES[content.storages[key][0]]
+                if not 0 <= count * dtype.itemsize <= path.stat().st_size - file.tell():
+                    raise ValueError("a storage reaches outside the file")
+                numbers[key] = np.fromfile(file, dtype, count)
             return {name: one.of(numbers[one.storage]) for name, one in tensors.items()}
-    except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, IndexError, MemoryError, OverflowError,
+            TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}", "a torch file of tensors only",
                            "use the file from its package") from error
