@@ -1,4 +1,4 @@
-"""The GLM network: numbers of transformers' own, padding, what weights are kept in, streaming, and its memory's plan."""
+"""The GLM network: numbers of transformers' own, padding, what weights are kept in, streaming, and memory's plan."""
 
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
 from kerastl.runtime import KEPT
 
+SIZES = Sizes()
 KNOWN = np.load(Path(__file__).parent / "golden/glm.npz")
 LEAST_COSINE = {"bfloat16": 0.999, "int8": 0.999, "int4": 0.95}  # of a row of states, random weights, 3 blocks
 
@@ -123,7 +124,7 @@ def test_a_kept_kernel_is_within_half_a_step_of_the_true_one(kept: str) -> None:
 
 
 def test_the_most_exact_that_fits_is_chosen_and_what_fits_not_is_streamed() -> None:
-    def chosen(gib: float, precision: str = "auto", sizes: Sizes = Sizes()) -> tuple[str, bool]:
+    def chosen(gib: float, precision: str = "auto", sizes: Sizes = SIZES) -> tuple[str, bool]:
         found = room.choose(sizes, precision, int(gib * 2**30))
         return found.kept, found.streamed
 
