@@ -69,7 +69,7 @@ class TextConfig(RunConfig):
     text_column: str | None = None  # where the texts are, two for pairs: a,b; default: found by name and content
     label_column: str | None = None  # where the labels are; default: found by name and content
     weights: str | None = None  # bundled, preset, none (random, for tests) or a KerasHub or Hugging Face folder
-    pooling: str = "mean"  # how token states become features: mean, cls or pooled (BERT's trained pooler)
+    pooling: str = "mean"  # how token states become features: mean, cls, last or pooled (BERT's trained pooler)
     max_length: int | None = None  # tokens a text; default: what holds 99 in 100 texts
     long: str = "head"  # of longer texts: head, head+tail, or chunks (windows, averaged)
     unfreeze: str = "auto"  # auto (few labels: fine-tune by contrast), 0, or train the last N blocks, or all, as well

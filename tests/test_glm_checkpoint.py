@@ -180,7 +180,7 @@ def test_a_tensor_that_is_wrong_is_named(harm: Callable[[Arrays], Any], told: st
 def test_tensors_of_another_count_of_layers_are_named(tmp_path: Path) -> None:
     write_folder(tmp_path, layout="transformers")
     change(num_hidden_layers=1)(tmp_path)
-    refusal(lambda: opened(tmp_path), "has an unexpected tensor model.layers.1.input_layernorm.weight; .* and 9 more")
+    refusal(lambda: opened(tmp_path), "has an unexpected tensor model.layers.1.input_layernorm.weight; .* and 8 more")
 
 
 def cut(folder: Path) -> None:
@@ -224,8 +224,8 @@ def test_files_that_are_wrong_are_named(harm: Callable[[Path], Any], told: str, 
 def test_a_file_that_changes_under_the_reader_is_an_error(tmp_path: Path) -> None:
     names = write_folder(tmp_path)
     checkpoint = opened(tmp_path)
-    os.truncate(tmp_path / SHARD, (tmp_path / SHARD).stat().st_size - 1)
-    refusal(lambda: dict(checkpoint.tensors(names)), f"{SHARD} ends within the tensor transformer.output|{SHARD} ends")
+    os.truncate(tmp_path / SHARD, (tmp_path / SHARD).stat().st_size // 2)  # what is last is the head, which is not read
+    refusal(lambda: dict(checkpoint.tensors(names)), f"{SHARD} ends within the tensor ")
     (tmp_path / SHARD).unlink()
     refusal(lambda: dict(checkpoint.tensors(names)), f"{SHARD} cannot be read")
 
