@@ -117,7 +117,8 @@ def test_poolings_are_of_the_golden_states(family: str, tmp_path: Path) -> None:
     tokens = rows(family)
     golden, mask = GOLDEN[f"{family}_states"], mask_of(tokens, family)
     wanted = {"mean": golden.sum(axis=1) / mask.sum(axis=1, keepdims=True), "cls": golden[:, 0],
-              "none": golden * mask[..., None]}
+              "none": golden * mask[..., None],
+              "last": golden[np.arange(len(golden)), mask.sum(axis=1).astype(int) - 1]}
     if family == "bert":
         wanted["pooled"] = GOLDEN["bert_pooled"]
     for pooling in POOLINGS:
