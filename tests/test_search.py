@@ -111,7 +111,8 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
     found = (searching.Trial("shallow", 0.9, 0.0), searching.Trial("shallow:rate=0.02", 0.5, 0.0))
     monkeypatch.setattr(training, "tried", lambda *_, **__: found)
     monkeypatch.setattr(training, "splice", lambda *_: None)
-    trained = tl.train(tiny_backbone(), features, "shallow", search=2, runtime=plain_runtime(), cache_dir=tmp_path, epochs=1)
+    trained = tl.train(tiny_backbone(), features, "shallow", search=2, runtime=plain_runtime(), cache_dir=tmp_path,
+                       epochs=1)
     assert trained.fitted.name == "shallow:rate=0.02" and trained.trials == found
 
 
