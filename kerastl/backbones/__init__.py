@@ -97,7 +97,6 @@ class Large:
     word: str
 
 
-
 @dataclass(frozen=True)
 class Spec:
     """What is known of a backbone before it is built. `build` makes the network."""

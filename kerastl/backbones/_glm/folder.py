@@ -1,6 +1,5 @@
 """A GLM backbone from a folder as published, or random at its true size: in memory, or streamed from disk."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,17 @@ from numpy.typing import NDArray
 from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
 from kerastl.backbones._glm import room
 from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
-from kerastl.backbones._glm.config import read_sizes
+from kerastl.backbones._glm.config import COUNTS, read_sizes
 from kerastl.backbones._glm.names import shapes
 from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.backbones._text_network import network
-from kerastl.errors import OptionError, unknown
+from kerastl.backbones._weight_files import read_config
+from kerastl.errors import OptionError, WeightsError, unknown
 from kerastl.runtime import cpu_has_bfloat16, free_memory, has_gpu
 
 POOLINGS = ("mean", "last", NO_POOLING)
-MODEL_TYPES = ("chatglm", "glm")
 
 
 def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
@@ -115,10 +114,9 @@ def random_tensors(sizes: Sizes, seed: int = 0) -> Iterator[tuple[str, NDArray[n
 def is_published(folder: str) -> bool:
     """Whether a path is a folder of the family as published, which its config.json says."""
     try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_config(Path(folder)).get("model_type") in list(COUNTS)
+    except WeightsError:  # a preset's name, or a folder of another kind
         return False
-    return isinstance(config, dict) and config.get("model_type") in MODEL_TYPES
 
 
 def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float32", dtype: Any = None) -> GlmBackbone:

@@ -25,7 +25,7 @@ class KeptDense(layers.Layer):
     and group of inputs; two in a byte, the second half of the inputs in the upper bits). It does not train."""
 
     def __init__(self, units: int, kept: str, use_bias: bool = False, **more: Any) -> None:
-        super().__init__(trainable=False, **{key: value for key, value in more.items() if key != "trainable"})
+        super().__init__(**{**more, "trainable": False})
         self.units, self.kept, self.use_bias = units, kept, use_bias
 
     def build(self, shape: Any) -> None:
@@ -73,7 +73,7 @@ class KeptEmbedding(layers.Layer):
     """Rows of a table by token, kept in `bfloat16`, or in int8 with a scale a row, for `int8` and `int4`."""
 
     def __init__(self, input_dim: int, output_dim: int, kept: str, **more: Any) -> None:
-        super().__init__(trainable=False, **{key: value for key, value in more.items() if key != "trainable"})
+        super().__init__(**{**more, "trainable": False})
         self.input_dim, self.output_dim, self.kept = input_dim, output_dim, kept
 
     def build(self, shape: Any) -> None:

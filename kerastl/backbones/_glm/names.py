@@ -39,14 +39,18 @@ class Part:
     stop: int
 
 
-def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Every weight of a network of these sizes, by our names, [outputs, inputs] as torch has them."""
+def block_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Every weight of one block, by our names, [outputs, inputs] as torch has them."""
     dim, queries, keys = sizes.dim, sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
-    block = {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
-             "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
-             "feedforward_norm": (dim,), "gate_up": (2 * sizes.inner, dim), "down": (dim, sizes.inner)}
-    return {"token_embedding": (sizes.vocabulary, dim), "final_norm": (dim,),
-            **{f"layer_{n}/{name}": shape for n in range(sizes.layers) for name, shape in block.items()}}
+    return {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
+            "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
+            "feedforward_norm": (dim,), "gate_up": (2 * sizes.inner, dim), "down": (dim, sizes.inner)}
+
+
+def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Every weight of a network of these sizes, as `block_shapes` has them."""
+    return {"token_embedding": (sizes.vocabulary, sizes.dim), "final_norm": (sizes.dim,),
+            **{f"layer_{n}/{name}": shape for n in range(sizes.layers) for name, shape in block_shapes(sizes).items()}}
 
 
 def parts(sizes: Sizes, layout: str) -> dict[str, Part]:

@@ -111,7 +111,7 @@ def _set_kernel(layer: Any, kernel: NDArray[Any]) -> None:
         layer.scale.assign(scale[0])
     elif kept == "int4":
         inputs, units = kernel.shape
-        values, scale = rounded(kernel.reshape(-1, group_of(inputs), units), 1, 7)
+        values, scale = rounded(kernel.reshape(-1, group_of(inputs), units), 1, 7, np.float16)
         bits = (values.reshape(inputs, units) + 8).astype(np.uint8)
         layer.kernel.assign(bits[:inputs // 2] | bits[inputs // 2:] << 4)
         layer.scale.assign(scale[:, 0])
@@ -119,11 +119,11 @@ def _set_kernel(layer: Any, kernel: NDArray[Any]) -> None:
         layer.kernel.assign(kernel)
 
 
-def rounded(values: NDArray[Any], axis: int, most: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Values as whole numbers up to `most`, and the scales that turn them back, one a line along `axis`."""
+def rounded(values: NDArray[Any], axis: int, most: int, scale_type: type[np.floating[Any]] = np.float32
+            ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Values as whole numbers up to `most`, and the scales that turn them back, one a line along `axis`, as they are
+    when kept in `scale_type`."""
     values = values.astype(np.float32)
     scale = np.maximum(np.abs(values).max(axis=axis, keepdims=True) / most, 1e-8)
-    if most == 7:
-        scale = scale.astype(np.float16).astype(np.float32)  # as it is kept
-        scale = np.maximum(scale, np.float32(6e-8))
+    scale = np.maximum(scale.astype(scale_type), np.finfo(scale_type).smallest_subnormal).astype(np.float32)
     return np.clip(np.rint(values / scale), -most, most).astype(np.int8), scale

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kerastl.backbones._glm.layers import group_of
+from kerastl.backbones._glm.names import block_shapes
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.errors import OptionError
 from kerastl.runtime import KEPT
@@ -57,14 +58,14 @@ def parameters(sizes: Sizes) -> int:
 
 
 def _block_bytes(sizes: Sizes, kept: str) -> int:
-    queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
-    kernels = ((sizes.dim, queries), (sizes.dim, keys), (sizes.dim, keys), (queries, sizes.dim),
-               (sizes.dim, 2 * sizes.inner), (sizes.inner, sizes.dim))
-    more = 4 * (2 * sizes.dim + queries + 2 * keys)  # norms and biases
-    return more + sum(_kernel_bytes(*kernel, kept) for kernel in kernels)
+    return sum(_bytes(shape, kept) for shape in block_shapes(sizes).values())
 
 
-def _kernel_bytes(inputs: int, units: int, kept: str) -> int:
+def _bytes(shape: tuple[int, ...], kept: str) -> int:
+    """Of a kernel, [outputs, inputs]; norms and biases are kept in float32."""
+    if len(shape) == 1:
+        return 4 * shape[0]
+    units, inputs = shape
     if kept == "int4":
         return inputs // 2 * units + 2 * (inputs // group_of(inputs)) * units
     return {"float32": 4, "bfloat16": 2, "int8": 1}[kept] * inputs * units + (4 * units if kept == "int8" else 0)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from kerastl.backbones import NO_POOLING
 from kerastl.backbones._glm.checkpoint import Checkpoint
 from kerastl.backbones._glm.layers import GlmPlaces
-from kerastl.backbones._glm.names import shapes
+from kerastl.backbones._glm.names import block_shapes
 from kerastl.backbones._glm.network import block_of, embedding_of, norm_of, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
@@ -87,10 +87,8 @@ class Streamed:
 
     def _read_ahead(self) -> Iterator[Tensors]:
         """Each block's tensors, read while the block before is at work."""
-        names = list(shapes(self.sizes))
-
         def read(number: int) -> Tensors:
-            return list(self.checkpoint.tensors(name for name in names if name.startswith(f"layer_{number}/")))
+            return list(self.checkpoint.tensors(f"layer_{number}/{name}" for name in block_shapes(self.sizes)))
 
         with ThreadPoolExecutor(1) as pool_of_one:
             coming: Future[Tensors] = pool_of_one.submit(read, 0)
