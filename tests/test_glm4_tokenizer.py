@@ -15,6 +15,7 @@ import regex
 import tensorflow as tf
 import tokenizers
 from hypothesis import example, given, settings
+from tiny import Packed
 
 from kerastl.errors import WeightsError
 from kerastl.export import reference_tokenizer
@@ -243,16 +244,7 @@ def test_a_saved_model_gives_the_same_ids_without_tables(original: tokenizers.To
 
     tokenizer = vocabulary.read(tiktoken_file(tmp_path, ranks_of(original, *(word.encode() for word in UNMADE))))
 
-    class Module(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.ids = TokenIds(tokenizer)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def packed(self, texts: tf.Tensor) -> tf.Tensor:
-            return pack(self.ids(texts), tokenizer, 64, "chunks")[0]
-
-    module, texts = Module(), tf.constant([*TEXTS, *UNMADE])
+    module, texts = Packed(tokenizer), tf.constant([*TEXTS, *UNMADE])
     wanted = module.packed(texts)
     tf.saved_model.save(module, tmp_path / "saved")
     assert tf.reduce_all(tf.saved_model.load(tmp_path / "saved").packed(texts) == wanted)

@@ -12,6 +12,7 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 from hypothesis import given, settings
+from tiny import Packed
 
 from kerastl.errors import OptionError, WeightsError
 from kerastl.export import reference_tokenizer
@@ -198,16 +199,7 @@ def test_saved_and_read_again(glm: Tokenizer, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_saved_model_gives_the_same_ids(glm: Tokenizer, tmp_path: Path) -> None:
-    class Module(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.ids = TokenIds(glm)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def packed(self, texts: tf.Tensor) -> tf.Tensor:
-            return pack(self.ids(texts), glm, 64, "chunks")[0]
-
-    module = Module()
+    module = Packed(glm)
     wanted = module.packed(tf.constant(TEXTS))
     tf.saved_model.save(module, tmp_path)
     assert tf.reduce_all(tf.saved_model.load(tmp_path).packed(tf.constant(TEXTS)) == wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 import kerastl as tl
@@ -14,6 +15,8 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
+from kerastl.inputs.packing import pack
+from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.runtime import Runtime, choose
 
 KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
@@ -82,3 +85,16 @@ def clouds(n: int, outputs: int, dim: int, apart: float, seed: int = 0
     centres = generator.normal(size=(outputs, dim)) * apart / np.sqrt(dim)
     y = np.arange(n) % outputs
     return (centres[y] + generator.normal(size=(n, dim))).astype(np.float32), y
+
+
+class Packed(tf.Module):
+    """A tokenizer as a saved model holds it: `packed` gives texts as rows of at most 64 tokens."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.ids = TokenIds(tokenizer)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def packed(self, texts: tf.Tensor) -> tf.Tensor:
+        """[n] string -> [rows, length] int32."""
+        return pack(self.ids(texts), self.ids.tokenizer, 64, "chunks")[0]
