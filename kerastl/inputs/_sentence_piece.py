@@ -74,9 +74,7 @@ def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterab
     what would happen to that stretch alone. `special` ids and "" are no pieces of text either. The rules of
     normalisation are those that turn each byte into its character.
     """
-    ranks: dict[tuple[str, ...], int] = {}
-    for rank, merge in enumerate(merges):
-        ranks.setdefault(tuple(merge.split(" ")), rank)
+    ranks = _ranks(merges)
     made, single, apart = {"".join(pair) for pair in ranks}, set(byte_characters()), {*special}
     found = []
     for i, text in enumerate(vocabulary):
@@ -89,6 +87,14 @@ def byte_pairs(vocabulary: Sequence[str], merges: Sequence[str], special: Iterab
             found.append(Piece(text or f"no piece {i}", kind=CONTROL))
     normalizer = _bytes(2, _bytes_to_characters()) + _number(3, False) + _number(4, False) + _number(5, False)
     return _written(found) + _bytes(2, _number(3, _BPE)) + _bytes(3, normalizer)
+
+
+def _ranks(merges: Iterable[str]) -> dict[tuple[str, ...], int]:
+    """Each merge's two parts, and its place among the merges: the first, of one that stands there again."""
+    ranks: dict[tuple[str, ...], int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(tuple(merge.split(" ")), rank)
+    return ranks
 
 
 def _completed(text: str, ranks: dict[tuple[str, ...], int]) -> int | None:
@@ -129,9 +135,7 @@ def from_characters(text: str) -> bytes:
 
 def unmade(vocabulary: Iterable[str], merges: Iterable[str]) -> list[str]:
     """The pieces of two bytes or more that merging their own bytes does not give."""
-    ranks: dict[tuple[str, ...], int] = {}
-    for rank, merge in enumerate(merges):
-        ranks.setdefault(tuple(merge.split(" ")), rank)
+    ranks = _ranks(merges)
     return [text for text in vocabulary if len(text) > 1 and _completed(text, ranks) is None]
 
 

@@ -103,7 +103,6 @@ class TokenIds(tf.Module):
         splits = tf.gather(ids.row_splits, words.row_splits)
         return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False)
 
-
     def _ids(self, words: tf.Tensor) -> tf.RaggedTensor:
         """[n] -> [n, None] int32."""
         if self._whole is None:
