@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError
-from kerastl.features.compute import Features, compute_features, row_shape
+from kerastl.features.compute import Features, as_kept, compute_features, row_shape
 from kerastl.features.engine import large_engine
+from kerastl.inputs import Batch
 from kerastl.inputs.rows import FeatureRows
 from kerastl.runtime import Runtime, choose
 
@@ -67,8 +69,11 @@ def backbone_of(run: dict[str, Any]) -> Backbone:
     return found.taking(replace(found.input, **given))  # type: ignore[type-var]
 
 
-def with_features(examples: Examples, run: dict[str, Any], cache_dir: Path) -> Examples:
-    """Examples of texts as a head alone takes them: by their features, from the cache or computed."""
+def as_shipped(examples: Examples, run: dict[str, Any], cache_dir: Path) -> Examples:
+    """Examples as what a version ships takes them: as they are; for a head alone by their features, from the cache or
+    computed."""
+    if not run.get("large"):
+        return examples
     return as_rows(compute_features(examples, backbone_of(run), _runtime(), cache_dir=cache_dir))[1]
 
 
@@ -83,19 +88,12 @@ class Featurizer:
     def __init__(self, run: dict[str, Any]) -> None:
         self._backbone = backbone_of(run)
         assert self._backbone.large is not None, "only a large backbone stays apart"
-        self._engine, _ = large_engine(self._backbone.model, self._backbone.large)
+        self._engine = large_engine(self._backbone.model, self._backbone.large)
         self._shape = row_shape(self._backbone)
 
     def __call__(self, contents: Sequence[Any]) -> NDArray[np.float32]:
         """[len(contents), *shape] float32, rounded as the cache rounds what trained the head."""
-        source, rows = self._backbone.input, np.zeros((len(contents), *self._shape), np.float32)
-        texts = [tuple(part.decode("utf-8", "surrogatepass") for part in one) if isinstance(one, list)
-                 else one.decode("utf-8", "surrogatepass") for one in contents]
-        batches = list(source.batches(texts, len(texts), {}))
-        for batch, pieces in zip(batches, self._engine.through(one.values for one in batches), strict=True):
-            found = batch.merged(pieces)
-            if len(self._shape) > 1:
-                rows[batch.places, :found.shape[1]] = found.astype(np.float16)
-            else:
-                rows[batch.places] = found
-        return rows
+        tokens, owners = self._backbone.input.decode(tf.constant(list(contents)))
+        batch = Batch([*range(len(contents))], tokens.numpy(), None if owners is None else owners.numpy())
+        rows = batch.merged(self._engine.run(batch.values))
+        return as_kept(rows, self._shape).astype(np.float32)

@@ -143,6 +143,18 @@ def row_shape(backbone: Backbone) -> tuple[int, ...]:
     return (int(backbone.input.one.shape[1]), backbone.dim)
 
 
+def kept_type(shape: tuple[int, ...]) -> str:
+    """What rows of a shape are kept in: maps and token states in float16."""
+    return "float16" if len(shape) > 1 else "float32"
+
+
+def as_kept(rows: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Rows as they are kept, each of `shape`: token states of a short batch as long as all others."""
+    if len(shape) > 1:
+        rows = np.pad(rows, [(0, 0), (0, shape[0] - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
+    return rows.astype(kept_type(shape), copy=False)
+
+
 def _say_disk(backbone: Backbone, rows: int, cache_dir: Path, limit: int) -> None:
     shape = row_shape(backbone)
     needed, free = 2 * rows * math.prod(shape), shutil.disk_usage(cache_dir).free
@@ -159,7 +171,7 @@ def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
     preprocessing = f"{backbone.spec.preprocessing}, {backbone.input.version}"
     shape = row_shape(backbone)
     return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.tap,
-                                     backbone.pooling, compute, shape, "float16" if len(shape) > 1 else "float32"))
+                                     backbone.pooling, compute, shape, kept_type(shape)))
 
 
 def _compute_kind(examples: Examples, backbone: Backbone, runtime: Runtime, all_judge: bool,
@@ -214,9 +226,9 @@ class _Pass:
         refused: dict[int, str] = {}
         first = next(self.backbone.input.batches(self.examples.take(todo).items, self.batch_size, refused), None)
         if first is not None:
-            large = self.backbone.large
-            engine, self.word = (large_engine(self.backbone.model, large) if large else checked_engine(
-                self.backbone.model, first.values, POLICY[self.space.key.compute], self.xla))
+            model, large = self.backbone.model, self.backbone.large
+            engine, self.word = (large_engine(model, large), large.word) if large else checked_engine(
+                model, first.values, POLICY[self.space.key.compute], self.xla)
             if engine.compute != self.space.key.compute:  # it fell back: its rows belong elsewhere
                 self.space = _space(cache_dir, self.backbone, engine.compute)
                 todo, refused = [row for one, row in first_of.items() if one not in self.space], {}
@@ -241,7 +253,7 @@ class _Pass:
             try:
                 for batch, pieces in _answered(engine, self.backbone.input.batches(
                         items, self.batch_size, refused, bar.update)):
-                    rows = self._padded(batch.merged(pieces))
+                    rows = as_kept(batch.merged(pieces), self.space.key.shape)
                     pending.append(([self.keys[todo[place]] for place in batch.places], rows))
                     enough = sum(len(some) for some, _ in pending) >= most
                     if enough or time.monotonic() - written > SEGMENT_SECONDS:
@@ -249,13 +261,6 @@ class _Pass:
                         written = time.monotonic()
             finally:
                 flush()  # also on Ctrl-C: what is computed is kept
-
-    def _padded(self, rows: NDArray[np.float32]) -> NDArray[Any]:
-        """Rows as they are kept: token states of a short batch as long as all others."""
-        more = self.space.key.shape[0] - rows.shape[1]
-        if len(self.space.key.shape) > 1:
-            rows = np.pad(rows, [(0, 0), (0, more), *[(0, 0)] * (rows.ndim - 2)]).astype(self.space.key.dtype)
-        return rows
 
 
 def _answered(engine: Engine, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:

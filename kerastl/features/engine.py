@@ -80,11 +80,11 @@ def plain_engine(model: Any) -> Engine:
     return Engine(lambda batch: np.asarray(function(batch), np.float32), "float32", "plain")
 
 
-def large_engine(model: Any, large: Large) -> tuple[Engine, str]:
-    """Of a large network (see `backbones.Large`), which computes as its weights are kept; with a word on it."""
+def large_engine(model: Any, large: Large) -> Engine:
+    """Of a large network (see `backbones.Large`), which computes as its weights are kept."""
     if not hasattr(model, "through"):
-        return replace(plain_engine(model), compute=large.kept), large.word
-    return Engine(lambda batch: next(model.through([batch])), large.kept, "streamed", model.through), large.word
+        return replace(plain_engine(model), compute=large.kept)
+    return Engine(lambda batch: next(model.through([batch])), large.kept, "streamed", model.through)
 
 
 def _rows(answer: Any) -> Rows:

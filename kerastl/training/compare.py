@@ -137,17 +137,13 @@ def cell(taken: Taken, combination: Combination, seed: int, how: How, cells: Cel
 
 def _unfrozen(backbone: Backbone, features: Features, combination: Combination, how: How) -> Trained:
     """Train in part, and leave the backbone as it was."""
-    def trained() -> Trained:
+    original = None if combination.unfreeze == "0" else backbone.model.get_weights()
+    try:
         return train(backbone, features, combination.head, unfreeze=combination.unfreeze, runtime=how.runtime,
                      cache_dir=how.cache_dir, epochs=how.epochs, batch_size=how.batch_size)
-
-    if combination.unfreeze == "0":
-        return trained()
-    original = backbone.model.get_weights()
-    try:
-        return trained()
     finally:
-        backbone.model.set_weights(original)
+        if original is not None:
+            backbone.model.set_weights(original)
 
 
 def cost(taken: Taken, head: str, how: How, cells: Cells) -> dict[str, Any]:
@@ -171,7 +167,7 @@ def _latency(model: Any, backbone: Backbone, examples: Examples) -> float:
 
     spec = [tf.TensorSpec(model.input_shape, model.inputs[0].dtype)]
     answer = tf.function(lambda values: model(values, training=False), input_signature=spec, autograph=False)
-    engine = large_engine(backbone.model, backbone.large)[0] if backbone.large else None
+    engine = large_engine(backbone.model, backbone.large) if backbone.large else None
     items = examples.items[:1 if engine and engine.stream else TIMED]  # one that is streamed takes minutes
     values = [floats(batch.values) for batch in backbone.input.batches(items, 1, {})]
     took = []

@@ -59,10 +59,8 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
     if backbone.large and str(unfreeze) not in ("auto", "0"):
         raise OptionError(f"--unfreeze {unfreeze} on {backbone.name}, whose weights are {backbone.large.kept} and stay "
                           "apart", "--unfreeze 0", "choose a smaller backbone to fine-tune")
-    if unfreeze == "auto" and backbone.large:
-        unfreeze = "0"
     if unfreeze == "auto":
-        unfreeze = "contrast" if pooled and few_labels(features.examples) else "0"
+        unfreeze = "contrast" if pooled and not backbone.large and few_labels(features.examples) else "0"
     if str(unfreeze) == "contrast" and not pooled:
         raise OptionError(f"--unfreeze contrast with the head {head}", "a head that takes pooled features and no more",
                           "give --unfreeze 0, a number of blocks, or all")
@@ -74,9 +72,8 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
         return Trained(splice(backbone, fitted.head), fitted, tuned, trials)
     model = splice(backbone, frozen.head)
-    if backbone.large:
-        return Trained(model, frozen, None, trials)
-    frozen = _as_shipped(model, backbone, features, frozen, batch_size)
+    if not backbone.large:  # of a large one the head ships alone, and takes the rows that judged it
+        frozen = _as_shipped(model, backbone, features, frozen, batch_size)
     if str(unfreeze) == "0":
         return Trained(model, frozen, None, trials)
     fitted, tuned = fine_tune(backbone, model, frozen, features.examples, unfreeze, runtime=runtime,

@@ -23,7 +23,7 @@ class ExportConfig:
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """The same weights, head and figures; artifacts converted and compared anew."""
-    from kerastl.export.apart import with_features
+    from kerastl.export.apart import as_shipped
     from kerastl.export.bundle import check_manifest, find_version, new_version, read_json
     from kerastl.export.export import export_model
     from kerastl.export.restore import calibration_of, examples_of, keras_model
@@ -41,8 +41,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
     model, source = keras_model(folder, run["kind"]), restored(run, folder)
     home = folder.resolve().parent
     with new_version(str(home.parent), home.name) as version:
-        rows = with_features(examples, run, cache) if run.get("large") else examples
-        exported = export_model(version, model, source, rows, calibration_of(run), kinds=kinds, name=home.name)
+        exported = export_model(version, model, source, as_shipped(examples, run, cache), calibration_of(run),
+                                kinds=kinds, name=home.name)
         run.update(parity=[asdict(one) for one in exported.parity], breaches=list(exported.breaches))
         return write_report(version, run, examples, name=home.name)
 
@@ -65,7 +65,7 @@ class VerifyConfig:
 
 def verify(config: VerifyConfig) -> dict[str, Any]:
     """Raises CheckFailed when a file changed, or an artifact breaks its bound."""
-    from kerastl.export.apart import with_features
+    from kerastl.export.apart import as_shipped
     from kerastl.export.bundle import check_manifest, find_version, read_json
     from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
     from kerastl.export.restore import examples_of, keras_model
@@ -77,7 +77,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
     run = read_json(folder, "run.json")
     cache = chosen_dir(config.cache_dir)
     examples = examples_of(folder, run, data=config.data, data_dir=config.data_dir, cache_dir=cache)
-    rows = with_features(examples, run, cache) if run.get("large") else examples
+    rows = as_shipped(examples, run, cache)
     reference = Reference(keras_model(folder, run["kind"]), restored(run, folder), rows, choose_rows(rows))
     parity = [compare_saved_model(reference, folder)]
     for path in sorted((folder / "tflite").glob("model_*.tflite")):

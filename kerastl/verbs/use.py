@@ -176,7 +176,7 @@ class FeaturesConfig:
     out: str  # a .parquet or .npz
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
-    pooling: str = "mean"  # of texts: mean, cls or pooled
+    pooling: str = "mean"  # of texts: mean, cls, last or pooled
     max_length: int | None = None  # of texts, in tokens; default: what holds 99 in 100
     long: str = "head"  # of longer texts: head, head+tail or chunks
     text_column: str | None = None  # where a table's texts are; default: found by name and content

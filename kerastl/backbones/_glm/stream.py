@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from kerastl.backbones import NO_POOLING
 from kerastl.backbones._glm.checkpoint import Checkpoint
-from kerastl.backbones._glm.layers import GlmPlaces
+from kerastl.backbones._glm.layers import GlmBlock, GlmPlaces
 from kerastl.backbones._glm.names import block_shapes
 from kerastl.backbones._glm.network import block_of, embedding_of, norm_of, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
@@ -55,10 +56,7 @@ class Streamed:
         parts = [(tokens, states[start:end].reshape(*tokens.shape, self.sizes.dim))
                  for tokens, start, end in zip(group, places, places[1:], strict=False)]
         self._embed(parts)
-        block = block_of(self.sizes, self.kept, "block", self.compute)
-        block.build((None, None, self.sizes.dim))
-        run = tf.function(self._one_block(block), autograph=False, input_signature=[
-            tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, self.sizes.dim], tf.float32)])
+        block, run = self._block
         with tqdm(total=self.blocks, desc=f"{self.name}, {len(group)} batches", unit=" blocks") as bar:
             for tensors in self._read_ahead():
                 for name, tensor in tensors:
@@ -69,13 +67,19 @@ class Streamed:
                 bar.update(1)
         yield from self._features(parts)
 
-    def _one_block(self, block: Any) -> Any:
+    @cached_property
+    def _block(self) -> tuple[GlmBlock, Any]:
+        """The one block that is in memory, and its graph, of tokens and states to states."""
+        block = block_of(self.sizes, self.kept, "block", self.compute)
+        block.build((None, None, self.sizes.dim))
         places = GlmPlaces(self.sizes.rotary, self.sizes.base)
 
+        @tf.function(autograph=False, input_signature=[
+            tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, self.sizes.dim], tf.float32)])
         def run(tokens: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
             return block(states, *places(tf.cast(tf.not_equal(tokens, self.pad), tf.int32)))
 
-        return run
+        return block, run
 
     def _embed(self, parts: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> None:
         layer = embedding_of(self.sizes, self.kept)
