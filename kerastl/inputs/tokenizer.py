@@ -13,6 +13,8 @@ from functools import cached_property
 
 import tensorflow as tf
 import tensorflow_text as tf_text
+from tensorflow.saved_model.experimental import TrackableResource
+from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from kerastl.inputs import _sentence_piece
 
@@ -89,9 +91,9 @@ class TokenIds(tf.Module):
         elif tokenizer.kind == "bpe":
             model = _sentence_piece.byte_pairs(tokenizer.pieces, tokenizer.merges, tokenizer.special,
                                                tokenizer.unknown)
-            self._words, self._pieces = BYTE_WORDS[tokenizer.pattern], _sentence_pieces(model)
+            self._words, self._pieces = BYTE_WORDS[tokenizer.pattern], _SentencePieces(model)
         elif tokenizer.kind == "sentencepiece":
-            self._words, self._pieces = _one_word, _sentence_pieces(tokenizer.model)
+            self._words, self._pieces = _one_word, _SentencePieces(tokenizer.model)
         else:
             raise ValueError(f"no tokenizer of kind {tokenizer.kind}")
 
@@ -133,10 +135,35 @@ def _word_pieces(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
                                           max_bytes_per_word=4 * MOST, no_pretokenization=True)
 
 
-def _sentence_pieces(model: bytes) -> tf_text.SentencepieceTokenizer:
-    # The operation's models go by its name in the graph: two of one name in a loaded file would both be the first.
-    name = f"sentencepiece_{hashlib.blake2b(model, digest_size=16).hexdigest()}"
-    return tf_text.SentencepieceTokenizer(model, name=name)
+class _Model(TrackableResource):
+    """A SentencePiece model in TensorFlow's memory, under a name that follows from its content.
+
+    TF.Text's own class gives it none. Then it belongs to the operation that read it, and is gone when TensorFlow drops
+    that, which setting a seed does; and two in a loaded file would both be the first.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__()
+        self._model, self._name = model, f"sentencepiece_{hashlib.blake2b(model, digest_size=16).hexdigest()}"
+        _ = self.resource_handle  # asking for it makes it
+
+    def _create_resource(self) -> tf.Tensor:
+        return gen_sentencepiece_tokenizer.sentencepiece_op(model=self._model, shared_name=self._name)
+
+
+class _SentencePieces(tf.Module):
+    """Texts to ids by a SentencePiece model, without sampling."""
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__()
+        self._model = _Model(model)
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """[n] string -> [n, None] int32."""
+        values, splits = gen_sentencepiece_tokenizer.sentencepiece_tokenize_op(
+            self._model.resource_handle, texts, nbest_size=0, alpha=1.0, add_bos=False, add_eos=False, reverse=False,
+            out_type=tf.int32, return_nbest=False)
+        return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
 def _bert_words(texts: tf.Tensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
