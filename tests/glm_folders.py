@@ -3,6 +3,7 @@
 Imports neither TensorFlow nor torch: the pickles are written by hand, opcode by opcode.
 """
 
+import io
 import json
 import pickle
 import struct
@@ -23,6 +24,15 @@ GOLDEN = Sizes(layers=3, dim=64, inner=96, heads=8, head_dim=16, groups=2, vocab
                base=1e6)  # of golden/glm.npz
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "int8": "CharStorage"}
 Arrays = dict[str, NDArray[Any]]
+CORPUS = """
+今天天气很好，我们去公园散步吧。机器学习很有意思。
+敏捷的棕色狐狸跳过了懒狗，而那只狗并不在意。
+这部电影太棒了，又好笑又感人；那一部太长、太闷，不推荐。
+The quick brown fox jumps over the lazy dog, and the dog doesn't mind; it's used to that.
+Transfer learning (迁移学习) takes a network that was trained on much data and fits a small head to it.
+This film is wonderful; that one was dull, far too long and badly acted. Not recommended at all.
+ChatGLM2-6B 是 2023 年 6 月 25 日发布的，有 62 亿个参数。 [gMASK] sop eop
+""".strip().split("\n")
 
 
 def write_folder(path: Path, sizes: Sizes = TINY, *, layout: str = "original", seed: int = 0, shards: int = 2,
@@ -206,3 +216,24 @@ def numbers(values: tuple[int, ...]) -> bytes:
 
 
 ORDERED = name_of("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE  # an empty one
+
+
+def trained_vocabulary(**options: Any) -> bytes:
+    """A SentencePiece model as ChatGLM's: byte pairs with byte fallback. NFKC as published ones have, too."""
+    import sentencepiece
+
+    out = io.BytesIO()
+    options = {"model_type": "bpe", "byte_fallback": True, "split_digits": True} | options
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS * 5), model_writer=out, vocab_size=480, hard_vocab_limit=False, minloglevel=2,
+        character_coverage=0.98, **options)
+    return out.getvalue()
+
+
+def write_vocabulary(path: Path, model: bytes | None, **about: Any) -> None:
+    """What a published folder holds of its tokenizer, besides config.json. about: of tokenizer_config.json."""
+    auto = {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]}
+    (path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "ChatGLMTokenizer", "auto_map": auto, "do_lower_case": False} | about))
+    if model is not None:
+        (path / "tokenizer.model").write_bytes(model)

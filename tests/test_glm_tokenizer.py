@@ -1,6 +1,5 @@
 """The GLM family's tokenizers in the graph give the ids of the originals: of SentencePiece itself."""
 
-import io
 import json
 import re
 from dataclasses import replace
@@ -11,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 import sentencepiece
 import tensorflow as tf
+from glm_folders import CORPUS, trained_vocabulary, write_vocabulary
 from hypothesis import given, settings
 from tiny import Packed
 
@@ -22,15 +22,6 @@ from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.inputs.vocabulary import made
 
-CORPUS = """
-今天天气很好，我们去公园散步吧。机器学习很有意思。
-敏捷的棕色狐狸跳过了懒狗，而那只狗并不在意。
-这部电影太棒了，又好笑又感人；那一部太长、太闷，不推荐。
-The quick brown fox jumps over the lazy dog, and the dog doesn't mind; it's used to that.
-Transfer learning (迁移学习) takes a network that was trained on much data and fits a small head to it.
-This film is wonderful; that one was dull, far too long and badly acted. Not recommended at all.
-ChatGLM2-6B 是 2023 年 6 月 25 日发布的，有 62 亿个参数。 [gMASK] sop eop
-""".strip().split("\n")
 SPELT = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "sop eop", "</s>", "<s>", "<unk>", "<pad>", "<|user|>", "<0x41>",
          "[gMASK] sop a</s>"]
 TEXTS = [
@@ -50,27 +41,14 @@ LEFT_ALONE = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filt
 @pytest.fixture(scope="module")
 def model() -> bytes:
     """A model as ChatGLM's: byte pairs with byte fallback. NFKC as published ones have, too."""
-    return trained()
-
-
-def trained(**options: Any) -> bytes:
-    out = io.BytesIO()
-    options = {"model_type": "bpe", "byte_fallback": True, "split_digits": True} | options
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(CORPUS * 5), model_writer=out, vocab_size=480, hard_vocab_limit=False, minloglevel=2,
-        character_coverage=0.98, **options)
-    return out.getvalue()
+    return trained_vocabulary()
 
 
 def folder(path: Path, model: bytes | None, config: Any = None, **about: Any) -> Path:
     """What a published folder holds of its tokenizer."""
     path.mkdir(parents=True, exist_ok=True)
-    auto = {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]}
     (path / "config.json").write_text(json.dumps({"model_type": "chatglm"} if config is None else config))
-    (path / "tokenizer_config.json").write_text(json.dumps(
-        {"tokenizer_class": "ChatGLMTokenizer", "auto_map": auto, "do_lower_case": False} | about))
-    if model is not None:
-        (path / "tokenizer.model").write_bytes(model)
+    write_vocabulary(path, model, **about)
     return path
 
 
@@ -119,7 +97,7 @@ def test_special_pieces_have_the_ids_after_the_models(glm: Tokenizer, model: byt
 @pytest.mark.parametrize("options", [{}, {"model_type": "unigram"}, {"normalization_rule_name": "identity"},
                                      {"add_dummy_prefix": False, "remove_extra_whitespaces": False}], ids=str)
 def test_ids_are_sentencepieces(options: dict[str, Any], tmp_path: Path) -> None:
-    model = trained(**options)
+    model = trained_vocabulary(**options)
     tokenizer = vocabulary.read(folder(tmp_path, model))
     tokens, _ = pack(TokenIds(tokenizer)(tf.constant(TEXTS)), tokenizer, 10_000)
     original = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -142,7 +120,7 @@ def test_texts_that_spell_special_pieces_are_texts(ids: Any, glm: Tokenizer, ori
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_piece_of_text_may_be_spelt_like_a_special_one(kind: str, tmp_path: Path) -> None:
-    model = trained(model_type=kind)
+    model = trained_vocabulary(model_type=kind)
     pieces = _sentence_piece.pieces(model)
     best = max(piece.score for piece in pieces if piece.kind == _sentence_piece.NORMAL) + 1
     more = [piece for piece in (Piece("op", best), Piece("sop", best), Piece("eop", best))
@@ -232,7 +210,7 @@ def test_made_vocabulary() -> None:
 def test_errors_of_folders(wrong: str, said: str, model: bytes, tmp_path: Path) -> None:
     pieces = _sentence_piece.pieces(model)
     given = {"missing": None, "text": b"version https://git-lfs.github.com/spec/v1\n", "cut": model[:500], "empty": b"",
-             "no fallback": trained(byte_fallback=False),
+             "no fallback": trained_vocabulary(byte_fallback=False),
              "a byte less": _sentence_piece.with_pieces(model, [one for one in pieces if one.text != "<0x80>"]),
              "no flag": _sentence_piece.unigram(pieces, b""),
              "no end": _sentence_piece.with_pieces(model, [one for one in pieces if one.text != "</s>"]),
