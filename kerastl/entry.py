@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from kerastl.errors import KerastlError, OptionError
-from kerastl.runtime import MIXES, PRECISIONS, SCHEDULES, XLA, import_tensorflow_quietly
+from kerastl.runtime import KEPT, MIXES, PRECISIONS, SCHEDULES, XLA, import_tensorflow_quietly
 
 C = TypeVar("C")
 
@@ -68,7 +68,8 @@ class TextConfig(RunConfig):
     data: str  # a .csv/.tsv/.jsonl/.parquet, DIR/<class>/*.txt, or tfds:NAME[:split]
     text_column: str | None = None  # where the texts are, two for pairs: a,b; default: found by name and content
     label_column: str | None = None  # where the labels are; default: found by name and content
-    weights: str | None = None  # bundled, preset, none (random, for tests) or a KerasHub or Hugging Face folder
+    weights: str | None = None  # bundled, preset, none (random, for tests) or a folder, as published or saved
+    pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
     pooling: str = "mean"  # how token states become features: mean, cls, last or pooled (BERT's trained pooler)
     max_length: int | None = None  # tokens a text; default: what holds 99 in 100 texts
     long: str = "head"  # of longer texts: head, head+tail, or chunks (windows, averaged)
@@ -145,6 +146,7 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.heads._several import AUTO, parted, to_search
 
     given: dict[str, Any] = dict(vars(config))
+    precisions = precisions_of(given.get("backbone"))
     faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
         ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
         ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
@@ -156,7 +158,7 @@ def check_flags(config: RunConfig) -> None:
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
         ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
-        ("precision", f"one of {', '.join(PRECISIONS)}", lambda word: word in PRECISIONS),
+        ("precision", f"one of {', '.join(precisions)}", lambda word: word in precisions),
         ("xla", f"one of {', '.join(XLA)}", lambda word: word in XLA),
         ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
         ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
@@ -174,6 +176,15 @@ def check_flags(config: RunConfig) -> None:
         faults.append(str(error).replace("\n ", ";"))
     if faults:
         raise OptionError("\n".join(faults), "flags as said", "see the recipe's --help")
+
+
+def precisions_of(*backbones: str | None) -> tuple[str, ...]:
+    """What --precision may be: where one of the backbones is large, also what its weights may be kept in."""
+    from kerastl.backbones import specs
+
+    large = [name for name in backbones if name in specs() and specs()[name].large]
+    kept = ("auto", *KEPT)
+    return PRECISIONS if not large else kept if len(large) == len(backbones) else (*PRECISIONS, *KEPT[1:])
 
 
 def tuning(config: RunConfig) -> Any:
@@ -264,6 +275,8 @@ def summary(result: dict[str, Any]) -> str:
         lines += ["", ablation_table(result["ablation"]), ""]
     if result["distilled"]:
         lines.append(f"teacher    {result['distilled']['teacher']}\n\n{sides_table(result['distilled']['sides'])}\n")
+    if result["large"]:
+        lines.append(f"ships      {result['large']['ships']}")
     if result["left_out"]:
         lines.append(f"left out   {len(result['left_out'])} (see the report)")
     lines += ["", parity_table(result["parity"]), "", f"written    {result['path']}"]

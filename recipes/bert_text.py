@@ -32,7 +32,8 @@ def main(config: Config) -> dict[str, Any]:
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     backbone = tl.load_backbone(config.backbone, config.weights, kind="text", tap=config.tap,
-                                pooling=tl.pooling_for(config.head, config.pooling))
+                                pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
+                                pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,

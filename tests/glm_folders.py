@@ -9,6 +9,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kerastl.backbones._glm.sizes import Sizes
 TINY = Sizes(layers=2, dim=32, inner=48, heads=4, head_dim=8, groups=2, vocabulary=100, rotary=4, length=64)
 GOLDEN = Sizes(layers=3, dim=64, inner=96, heads=8, head_dim=16, groups=2, vocabulary=120, rotary=8, length=64,
                base=1e6)  # of golden/glm.npz
+SMALL = replace(TINY, layers=3, vocabulary=600)  # with room for the trained vocabulary
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "int8": "CharStorage"}
 Arrays = dict[str, NDArray[Any]]
 CORPUS = """
@@ -237,3 +239,10 @@ def write_vocabulary(path: Path, model: bytes | None, **about: Any) -> None:
         {"tokenizer_class": "ChatGLMTokenizer", "auto_map": auto, "do_lower_case": False} | about))
     if model is not None:
         (path / "tokenizer.model").write_bytes(model)
+
+
+def glm_folder(path: Path, sizes: Sizes = SMALL, **more: Any) -> Path:
+    """A whole folder as published. more: as `write_folder` takes it."""
+    write_folder(path, sizes, **more)
+    write_vocabulary(path, trained_vocabulary())
+    return path

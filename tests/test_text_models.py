@@ -12,6 +12,7 @@ import keras
 import keras_hub  # noqa: F401  its layers are in model.keras
 import numpy as np
 import pytest
+from glm_folders import glm_folder
 from text_folders import hugging_face_folder, keras_hub_folder
 
 import kerastl as tl
@@ -121,8 +122,10 @@ def test_heads_on_token_states_answer_texts_of_any_length_the_same(head: str, sh
 @pytest.mark.parametrize("recipe", [name for name in finding.recipes() if name.endswith("_text")])
 def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Shell, table: Path, tmp_path: Path
                                                           ) -> None:
-    family = "roberta" if recipe == "roberta_text" else "bert"
-    folder = hugging_face_folder(tmp_path / "w", family)
+    if recipe == "glm2_transformer_text":
+        folder = glm_folder(tmp_path / "w")
+    else:
+        folder = hugging_face_folder(tmp_path / "w", "roberta" if recipe == "roberta_text" else "bert")
     run = trained_on(shell, tmp_path, table, folder, "--tflite", "fp32", recipe=recipe)
     assert run["baseline"]["accuracy"] > 0.9 and run["baseline"]["name"].startswith("TF-IDF")
     code, out, err = shell("evaluate", tmp_path / "m", table, "--json")

@@ -79,6 +79,7 @@ class Network:
     limit: int = 0  # the most tokens it can take, where that is not the spec's size
     parts: tuple[int, ...] = ()  # of a fused network: how many of the features each part gives, in order
     large: "Large | None" = None
+    hash: str = ""  # of the weights' content, where it is not to be read off the model's numbers
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,6 @@ class Large:
     kept: str
     parameters: int
     bytes: int  # of the weights, as they are kept
-    hash: str  # of the folder's content; "" of random weights
     word: str
 
 
@@ -196,13 +196,16 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
     if weights not in (*kinds, "none") and not there and not spec.parts:  # each part looks for its own
         got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
         raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
+    if pickles and not spec.large:
+        raise OptionError(f"--pickles for {name}, whose weights are never read from pickles", "a large backbone",
+                          "leave it out")
     if precision in KEPT[1:] and not spec.large:
         raise OptionError(f"--precision {precision} for {name}, whose weights are kept in float32",
                           f"one of {', '.join(PRECISIONS)}", "leave it out for auto")
     network = spec.build(Wanted(weights, preset, pooling, tap, precision, pickles))
     model = network.model
     dim = int(model.output_shape[-1])
-    digest = network.large.hash if network.large and network.large.hash else weights_hash(model)
+    digest = network.hash or weights_hash(model)
     return Backbone(name, spec, model, _input(name, spec, network), dim, weights, digest, pooling, tap,
                     network.parts or (dim,), network.large)
 

@@ -88,7 +88,8 @@ def input_tokens(backbone: Any, tokens: NDArray[Any], tokenizer: Tokenizer, want
     if not off <= TOLERANCE:
         return Finding(TOKENS, False, f"padding (id {tokenizer.pad}) changes the features by {off:.2g} of their size: "
                                       "the mask does not know it", "mask the id that the tokenizer pads with")
-    unknown = float((tokens == tokenizer.unknown).sum() / max(1, (tokens != tokenizer.pad).sum()))
+    said = tokens != tokenizer.pad  # which in some vocabularies is what is unknown, too
+    unknown = float((said & (tokens == tokenizer.unknown)).sum() / max(1, said.sum()))
     known = "" if wanted is not None else ", its own vocabulary not at hand to compare"
     return Finding(TOKENS, True, f"ids below {rows}, padding is masked, {unknown:.1%} unknown tokens{known}")
 

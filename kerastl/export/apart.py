@@ -1,5 +1,6 @@
 """A head that ships alone: what it is exported and compared on, and the backbone that its features come from."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError
-from kerastl.features.compute import Features, as_kept, compute_features, row_shape
-from kerastl.features.engine import large_engine
+from kerastl.features.compute import BATCH, Features, as_kept, compute_features, row_shape
+from kerastl.features.engine import large_engine, plain_engine
 from kerastl.inputs import Batch
 from kerastl.inputs.rows import FeatureRows
 from kerastl.runtime import Runtime, choose
@@ -47,8 +48,12 @@ def about(backbone: Backbone) -> dict[str, Any] | None:
     """For the run record: how to have the backbone of a head that ships alone again; None where both ship."""
     if backbone.large is None:
         return None
-    return {"shape": list(row_shape(backbone)), "kept": backbone.large.kept, "parameters": backbone.large.parameters,
-            "bytes": backbone.large.bytes, "word": backbone.large.word}
+    large, shape = backbone.large, row_shape(backbone)
+    ships = (f"the head alone, which takes features {' x '.join(map(str, shape))}: {backbone.name}, its weights "
+             f"{large.kept} ({large.bytes / 2**30:.2f} GiB), stays apart in the folder it came from, for it is over "
+             "2 GB or kept in fewer than 32 bits; `kerastl predict` runs both")
+    return {"shape": list(shape), "kept": large.kept, "parameters": large.parameters, "bytes": large.bytes,
+            "word": large.word, "ships": ships}
 
 
 def backbone_of(run: dict[str, Any]) -> Backbone:
@@ -87,13 +92,23 @@ class Featurizer:
 
     def __init__(self, run: dict[str, Any]) -> None:
         self._backbone = backbone_of(run)
-        assert self._backbone.large is not None, "only a large backbone stays apart"
-        self._engine = large_engine(self._backbone.model, self._backbone.large)
+        model, large = self._backbone.model, self._backbone.large
+        self._engine = large_engine(model, large) if large else plain_engine(model)  # here it may be an ordinary one
         self._shape = row_shape(self._backbone)
+
+    @property
+    def at_once(self) -> int:
+        """How many texts to ask for at a time: of a network that is streamed, which reads all its weights each time,
+        as many as 1 GiB of their features is."""
+        return BATCH if self._engine.stream is None else max(BATCH, 2**30 // (4 * math.prod(self._shape)))
 
     def __call__(self, contents: Sequence[Any]) -> NDArray[np.float32]:
         """[len(contents), *shape] float32, rounded as the cache rounds what trained the head."""
+        batches = [self._batch(contents[start:start + BATCH]) for start in range(0, len(contents), BATCH)]
+        found = [as_kept(batch.merged(pieces), self._shape) for batch, pieces in
+                 zip(batches, self._engine.through(batch.values for batch in batches), strict=True)]
+        return np.concatenate(found).astype(np.float32)
+
+    def _batch(self, contents: Sequence[Any]) -> Batch:
         tokens, owners = self._backbone.input.decode(tf.constant(list(contents)))
-        batch = Batch([*range(len(contents))], tokens.numpy(), None if owners is None else owners.numpy())
-        rows = batch.merged(self._engine.run(batch.values))
-        return as_kept(rows, self._shape).astype(np.float32)
+        return Batch([*range(len(contents))], tokens.numpy(), None if owners is None else owners.numpy())

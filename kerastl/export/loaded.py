@@ -57,9 +57,17 @@ class Classifier:
         """Of a head that ships alone, its backbone: read when it is first asked."""
         return Featurizer(self.run)
 
-    def _sent(self, contents: Sequence[Content]) -> dict[str, tf.Tensor]:
-        values = self._featurizer(contents) if self._raw == FEATURES else list(contents)
-        return {self._raw: tf.constant(values)}
+    @property
+    def at_once(self) -> int:
+        """How many inputs it is best asked for at a time."""
+        return self._featurizer.at_once if self._raw == FEATURES else BATCH
+
+    def _served(self, contents: Sequence[Content]) -> dict[str, NDArray[Any]]:
+        """What `serving_default` answers."""
+        sent: Any = self._featurizer(contents) if self._raw == FEATURES else list(contents)
+        found = [self._serve(**{self._raw: tf.constant(sent[start:start + BATCH])})
+                 for start in range(0, len(sent), BATCH)]
+        return {name: np.concatenate([one[name].numpy() for one in found]) for name in found[0]}
 
     def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
         """Labels and scores in order: of pictures, each a path or a file's bytes; or of texts, each a str (for a model
@@ -77,9 +85,10 @@ class Classifier:
         """As `predict`, but an input that does not decode gives a Prediction with `error` set."""
         found: list[Prediction] = []
         pending: list[Content | str] = []
+        most = self.at_once
         for one in inputs:
             pending.append(_file(one) if self.kind == "image" else self._text(one))
-            if len(pending) == BATCH:
+            if len(pending) == most:
                 found += self._batch(pending)
                 pending = []
         return found + self._batch(pending)
@@ -87,7 +96,7 @@ class Classifier:
     def probabilities(self, contents: Sequence[Content]) -> NDArray[np.float32]:
         """Calibrated probabilities in the order of `classes`: [len(contents), classes] float32. contents: whole files,
         or texts in UTF-8, as bytes."""
-        return np.asarray(self._serve(**self._sent(contents))["probabilities"])
+        return self._served(contents)["probabilities"]
 
     def contents(self, items: Sequence[Any]) -> list[Content]:
         """What `probabilities` takes, of paths of pictures or of texts. Raises OSError for a lost file."""
@@ -119,8 +128,7 @@ class Classifier:
     def _answers(self, contents: list[Content]) -> list[Prediction]:
         if not contents:
             return []
-        out: dict[str, Any] = {name: value.numpy() for name, value in
-                               self._serve(**self._sent(contents)).items()}
+        out = self._served(contents)
         return [
             Prediction(label.decode(), float(score), tuple((name.decode(), float(p)) for name, p in zip(names, ps,
                                                                                                        strict=True)))

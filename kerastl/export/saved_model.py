@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerastl.inputs import Input, floats
@@ -72,7 +73,7 @@ def write_warmup(folder: Path, name: str, source: Input, contents: list[Any]) ->
 
     request = predict_pb2.PredictRequest(
         model_spec=model_pb2.ModelSpec(name=name, signature_name="serving_default"),
-        inputs={source.raw: tf.make_tensor_proto(contents, source.raw_spec.dtype)},
+        inputs={source.raw: tf.make_tensor_proto(np.array(contents), source.raw_spec.dtype)},
     )
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
     path = folder / "assets.extra" / "tf_serving_warmup_requests"

@@ -89,6 +89,7 @@ def model_card(run: dict[str, Any]) -> str:
         f"- Head: {run['head']}",
         f"- Data: {_plain(run['config']['data'])}, {run['n_train']} rows to train on",
         f"- Input: {_input(run)}",
+        *([f"- Ships: {_plain(run['large']['ships'])}."] if run.get("large") else []),
         "",
         "## Judged",
         "",
@@ -112,8 +113,9 @@ def model_card(run: dict[str, Any]) -> str:
 def _input(run: dict[str, Any]) -> str:
     if run["kind"] == "text":
         about = run["input"]
+        where = "by `kerastl predict`" if run.get("large") else "inside the model"
         return (f"{'pairs of texts' if about['pair'] else 'texts'} in UTF-8; at most {about['max_length']} tokens, of "
-                f"longer ones {about['long']}; tokenised inside the model")
+                f"longer ones {about['long']}; tokenised {where}")
     size = run["input"]["size"]
     return f"JPEG, PNG, GIF, BMP or WebP; squashed to {size} x {size} inside the model"
 

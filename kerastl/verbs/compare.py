@@ -13,11 +13,11 @@ from tyro.conf import Positional
 from kerastl.backbones import NOUN, spec_of
 from kerastl.data.examples import TEST, Examples
 from kerastl.data.split import UNFREEZE
-from kerastl.entry import Clock, table
+from kerastl.entry import Clock, precisions_of, table
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.heads import head_of
 from kerastl.heads._several import parted
-from kerastl.runtime import PRECISIONS, XLA, Runtime
+from kerastl.runtime import XLA, Runtime
 
 if TYPE_CHECKING:
     from kerastl.evaluation.paired import Verdict
@@ -41,7 +41,8 @@ class CompareConfig:
     limit: int | None = None  # use at most N rows
     epochs: int | None = None  # at most so many; default: early stopping decides
     batch_size: int = 32  # pictures or texts at a time
-    precision: str = "auto"  # auto (float32, as the export computes), float32, mixed_bfloat16 or mixed_float16
+    precision: str = "auto"  # auto: float32, as the export computes; mixed_...; large: bfloat16, int8, int4
+    pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
     xla: str = "auto"  # auto, on or off
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
@@ -119,7 +120,8 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
                ("seeds", "limit", "epochs", "batch_size", "min_per_class")
                if (value := getattr(config, name)) is not None and value < 1]
     faults += [f"--{name} {value}: one of {', '.join(known)}" for name, value, known in
-               (("precision", config.precision, PRECISIONS), ("xla", config.xla, XLA)) if value not in known]
+               (("precision", config.precision, precisions_of(*backbones)), ("xla", config.xla, XLA))
+               if value not in known]
     if faults:
         raise OptionError("\n".join(faults), "flags as said", "see kerastl compare --help")
     from kerastl.training.compare import Combination
@@ -170,9 +172,15 @@ def _take(combinations: list["Combination"], config: CompareConfig, rest: Exampl
     backbones, weights = config.backbones.split(","), (config.weights or "").split(",")
     of = dict(zip(backbones, weights if len(weights) > 1 else weights * len(backbones), strict=True))
     places = sorted({_place(one) for one in combinations}, key=lambda place: (backbones.index(place[0]), place[1]))
-    loaded = [load(name, of[name] or None, pooling=pooling) for name, pooling in places]
-    most = max((int(one) for one in config.unfreeze.split(",") if one.isdecimal()), default=0)
-    if few := [f"{one.name} has {len(blocks(one))}" for one in loaded if len(blocks(one)) < most]:
+    loaded = [load(name, of[name] or None, pooling=pooling, pickles=config.pickles and spec_of(name)[0].large,
+                   precision=config.precision if config.precision in precisions_of(name) else "auto")
+              for name, pooling in places]
+    depths = config.unfreeze.split(",")
+    if depths != ["0"] and (apart := [one.name for one in loaded if one.large]):
+        raise OptionError(f"--unfreeze {config.unfreeze} on {', '.join(apart)}, whose weights stay as they are", "0",
+                          "leave it out, or compare it in a run of its own")
+    most = max((int(one) for one in depths if one.isdecimal()), default=0)
+    if most and (few := [f"{one.name} has {len(blocks(one))}" for one in loaded if len(blocks(one)) < most]):
         raise OptionError(f"--unfreeze {most}", f"at most the blocks there are: {', '.join(few)}", "unfreeze fewer")
     taken, rest = take_features(rest, loaded, how)
     return dict(zip(places, taken, strict=True)), rest

@@ -148,7 +148,9 @@ def _drawn(patient: Patient) -> NDArray[Any]:
     generator = np.random.default_rng(0)
     if patient.source.kind == "text":
         length = min(16, patient.source.max_length)
-        return generator.integers(0, patient.source.tokenizer.size, (BATCH, length)).astype(np.int32)
+        tokenizer = patient.source.tokenizer
+        drawn = generator.integers(0, tokenizer.size - 1, (BATCH, length))
+        return (drawn + (drawn >= tokenizer.pad)).astype(np.int32)  # any but padding
     size = patient.source.size
     return generator.integers(0, 256, (BATCH, size, size, 3)).astype(np.uint8)
 
@@ -185,7 +187,8 @@ def _fingerprint(run: dict[str, Any]) -> str | None:
     from kerastl import backbones
 
     try:
-        backbone: Any = backbones.load(run["backbone"], run["weights"], tap=run["tap"], pooling=run["pooling"])
+        backbone: Any = backbones.load(run["backbone"], run["weights"], tap=run["tap"], pooling=run["pooling"],
+                                      pickles=run["config"].get("pickles", False))
     except KerastlError:
         return None  # the finding says that there was nothing to compare with
     return str(backbone.input.tokenizer.fingerprint) if backbone.weights_hash == run["weights_hash"] else None

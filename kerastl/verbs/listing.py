@@ -43,9 +43,13 @@ def show_backbones(result: dict[str, Any]) -> str:
                          f"{one['parameters'] / 1e6:.1f} M" if one["parameters"] else "by preset", weights["kind"],
                          "yes" if weights["here"] else "no", weights["licence"]))
     notes = [f"{one['name']} {w['kind']}: {w['from']}" for one in result["backbones"] for w in one["weights"]]
-    taps = [f"{one['name']} taps: {', '.join(one['taps'])}" for one in result["backbones"] if one["taps"]]
+    taps = [f"{one['name']} taps: {_listed(list(one['taps']))}" for one in result["backbones"] if one["taps"]]
     return "\n".join([table(rows), "", *notes, *taps,
                       "any: --weights none (random, for tests), or --weights FILE (texts: FOLDER)"])
+
+
+def _listed(taps: list[str]) -> str:
+    return ", ".join(taps) if len(taps) < 4 else f"{taps[0]} to {taps[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,11 +134,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             "left_out": [asdict(one) for one in kept.left_out]}
 
 
-def _probabilities(classifier: Any, examples: Examples, batch: int = 32) -> list[Any]:
+def _probabilities(classifier: Any, examples: Examples) -> list[Any]:
     """Each row's probabilities [classes], or the reason why it has none."""
     import tensorflow as tf
 
     found: list[Any] = []
+    batch = classifier.at_once
     for start in range(0, len(examples), batch):
         files = classifier.contents([examples.items[i] for i in range(start, min(start + batch, len(examples)))])
         try:
@@ -181,7 +182,8 @@ class FeaturesConfig:
     long: str = "head"  # of longer texts: head, head+tail or chunks
     text_column: str | None = None  # where a table's texts are; default: found by name and content
     batch_size: int = 32  # pictures or texts at a time
-    precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
+    precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
+    pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
     xla: str = "auto"  # auto, on or off
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
@@ -202,7 +204,8 @@ def features(config: FeaturesConfig) -> dict[str, Any]:
     kind = backbones.spec_of(config.backbone)[0].kind
     examples = read_unlabelled(kind, config.source, text_column=config.text_column, data_dir=config.data_dir,
                                cache_dir=cache)
-    backbone = backbones.load(config.backbone, config.weights, pooling=config.pooling)
+    backbone = backbones.load(config.backbone, config.weights, pooling=config.pooling, precision=config.precision,
+                              pickles=config.pickles)
     if kind == "text":
         from kerastl.features.lengths import fit_length
 

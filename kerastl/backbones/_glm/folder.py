@@ -1,6 +1,7 @@
 """A GLM backbone from a folder as published, or random at its true size: in memory, or streamed from disk."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,24 @@ def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
         vocabulary.check_size(tokenizer, sizes.vocabulary, str(path))
         checkpoint = open_checkpoint(path, sizes, layout, pickles=wanted.pickles)
     blocks = _blocks(wanted.tap, sizes)
-    chosen = room.choose(sizes, wanted.precision, free_memory(), name)
-    print(chosen.word, flush=True)
+    used = replace(sizes, layers=blocks)  # what is above a tap is neither read nor kept
+    chosen = room.choose(used, wanted.precision, free_memory(), name)
     large = None
-    if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(sizes, "float32") > room.WHOLE:
-        large = Large(chosen.kept, room.parameters(sizes), room.weight_bytes(sizes, chosen.kept),
-                      checkpoint.fingerprint() if checkpoint else "", chosen.word)
+    if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(used, "float32") > room.WHOLE:
+        large = Large(chosen.kept, room.parameters(used), room.weight_bytes(used, chosen.kept), chosen.word)
+        print(chosen.word, flush=True)
+    digest = checkpoint.fingerprint() if checkpoint else ""  # the same on a machine where they are kept otherwise
     if not chosen.streamed:
-        backbone = made(sizes, checkpoint, chosen.kept, compute_type(chosen.kept))
+        backbone = made(used, checkpoint, chosen.kept, compute_type(chosen.kept))
         model = network(backbone, pad=tokenizer.pad, separator=None, pooling=wanted.pooling, pooler=False, name=name,
                         layer="" if blocks == sizes.layers else BLOCK.format(blocks - 1))
-        return Network(model, tokenizer, sizes.length, large=large)
+        return Network(model, tokenizer, sizes.length, large=large, hash=digest)
     if checkpoint is None:
         raise OptionError(f"--weights none for {name}, which does not fit in memory", "a folder to stream from",
                           "give --precision int4, or --weights DIR")
     streamed = Streamed(sizes, checkpoint, chosen.kept, compute_type(chosen.kept), blocks=blocks, pad=tokenizer.pad,
                         pooling=wanted.pooling, name=name)
-    return Network(streamed, tokenizer, sizes.length, large=large)
+    return Network(streamed, tokenizer, sizes.length, large=large, hash=digest)
 
 
 def _blocks(tap: str, sizes: Sizes) -> int:

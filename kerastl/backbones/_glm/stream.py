@@ -24,6 +24,7 @@ from kerastl.backbones._glm.names import block_shapes
 from kerastl.backbones._glm.network import block_of, embedding_of, norm_of, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
+from kerastl.errors import OptionError
 
 MOST_STATES = 8 * 2**30  # bytes of the scratch file
 Tensors = list[tuple[str, NDArray[Any]]]
@@ -52,6 +53,7 @@ class Streamed:
     def _pass(self, group: list[NDArray[np.int32]], scratch: str) -> Iterator[NDArray[np.float32]]:
         """One read of the weights."""
         places = [0, *itertools.accumulate(tokens.size for tokens in group)]
+        self._say_disk(4 * places[-1] * self.sizes.dim, scratch)
         states = np.memmap(f"{scratch}/states", np.float32, "w+", shape=(places[-1], self.sizes.dim))
         parts = [(tokens, states[start:end].reshape(*tokens.shape, self.sizes.dim))
                  for tokens, start, end in zip(group, places, places[1:], strict=False)]
@@ -66,6 +68,16 @@ class Streamed:
                     kept[:] = run(tf.constant(tokens), tf.constant(kept)).numpy()
                 bar.update(1)
         yield from self._features(parts)
+
+    def _say_disk(self, needed: int, scratch: str) -> None:
+        """Raises OptionError before a file is written that would not fit."""
+        free = shutil.disk_usage(scratch).free
+        said = (f"states of {self.name} between blocks take {needed / 2**30:.2f} GiB in {tempfile.gettempdir()}, its "
+                f"disk has {free / 2**30:.2f} free")
+        if needed > free:
+            raise OptionError(said, "room for them", "free some, set TMPDIR to a place on another disk, or give a "
+                              "smaller --batch-size")
+        print(said, flush=True)
 
     @cached_property
     def _block(self) -> tuple[GlmBlock, Any]:

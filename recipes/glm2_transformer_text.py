@@ -1,0 +1,52 @@
+"""Texts, Chinese or English, classified by a small Transformer on frozen states of ChatGLM2-6B.
+
+python recipes/glm2_transformer_text.py --data TABLE --weights DIR --name NAME
+Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME. Weights: a folder as
+published, of ChatGLM2-6B, ChatGLM3-6B or GLM-4-9B (12.5 to 18.8 GB; `kerastl backbones` says where and their licence).
+Measured: not measured, for no published weights could be had; with random ones it was run whole.
+Time: not measured with published weights; tokens a second of random ones are in benchmarks/README.md.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import kerastl as tl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(tl.TextConfig):
+    """Flags of the recipe."""
+
+    backbone: str = "glm2_6b"  # see `kerastl backbones`
+    head: str = "transformer"  # on token states; linear, mlp and others take pooled ones: --pooling mean or last
+    tap: str = "top"  # or layer_1 to layer_27: middle blocks often serve classification better, and cost less
+    precision: str = "auto"  # what the weights are kept in: float32, bfloat16, int8, int4; auto: what fits in memory
+
+
+def main(config: Config) -> dict[str, Any]:
+    """The six steps: source, split, features, head, evaluation, export."""
+    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite, kind="text")
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
+                             min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
+                             cache_dir=cache)
+    examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
+
+    backbone = tl.load_backbone(config.backbone, config.weights, kind="text", tap=config.tap,
+                                pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
+                                pickles=config.pickles)
+    backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
+                       search=config.search)
+    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+    baseline = tl.baseline(features.examples, evaluation)
+    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
+                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tl.run(main, Config))

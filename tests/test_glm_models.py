@@ -1,0 +1,239 @@
+"""ChatGLM2-6B's kin as a backbone of the kit, from tiny folders as published: trained on, exported, asked again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from glm_folders import SMALL, glm_folder
+from test_text_models import kept, made_texts, trained_on, write_table
+
+import kerastl as tl
+from kerastl.backbones import Backbone, glm2_6b, specs
+from kerastl.backbones._glm import room
+from kerastl.backbones._glm.stream import Streamed
+from kerastl.errors import OptionError
+from kerastl.export.apart import Featurizer
+
+Shell = Callable[..., tuple[int, str, str]]
+LAYOUTS = ("original", "transformers")
+RECIPE = "glm2_transformer_text"
+ASKED = [text for text, _ in made_texts(25, seed=1)]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 20 texts, of which some are Chinese."""
+    rows = [(f"{text} 这部电影太棒了" if i % 3 else text, label) for i, (text, label) in enumerate(made_texts(20))]
+    return write_table(tmp_path_factory.mktemp("texts") / "t.csv", ("text", "label"), rows)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return glm_folder(tmp_path_factory.mktemp("glm") / "chatglm")
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as one block at a time needs in float32, and not all of them."""
+    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 100_000)
+
+
+def rows_of(backbone: Backbone, texts: list[str]) -> np.ndarray:
+    """Their features, all in one batch."""
+    tokens, _ = backbone.input.decode(tf.constant(texts))
+    found = next(backbone.model.through([tokens.numpy()])) if hasattr(backbone.model, "through") else backbone.model(
+        tokens)
+    return np.asarray(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layout", "precision"), [*zip(LAYOUTS, ("int8", "bfloat16"), strict=True),
+                                                   ("original", "int4")])
+def test_what_is_kept_in_fewer_bits_stays_apart_and_its_head_ships_alone(
+        layout: str, precision: str, shell: Shell, table: Path, tmp_path: Path) -> None:
+    weights = glm_folder(tmp_path / "w", layout=layout)
+    run = trained_on(shell, tmp_path, table, weights, "--precision", precision, "--epochs", 4, recipe=RECIPE)
+    assert run["large"]["kept"] == precision == run["features"]["compute"] and not run["random_weights"]
+    assert kept(run) == dict.fromkeys(("saved_model", "fp32", "fp16", "dynamic"), True)
+    version = tmp_path / "m/1"
+    serve = tf.saved_model.load(version).signatures["serving_default"]
+    (_, inputs), = [serve.structured_input_signature]
+    assert inputs["features"].shape.as_list() == [None, *run["large"]["shape"]]
+    for word in ("glm2_6b", "stays apart"):
+        assert word in (version / "MODEL_CARD.md").read_text() and word in (version / "report.html").read_text()
+
+    code, out, err = shell("predict", tmp_path / "m", *ASKED[:3], table, "--json")
+    assert code == 0, err
+    found = json.loads(out)["predictions"]
+    classifier = tl.load(version)
+    assert [one["score"] for one in found[:3]] == pytest.approx([one.score for one in classifier.predict(ASKED[:3])])
+    whole = Featurizer(run)(ASKED[:3])
+    answers = serve(features=tf.constant(whole))
+    assert [one["label"] for one in found[:3]] == [name.decode() for name in answers["label"].numpy()]
+    code, out, err = shell("evaluate", tmp_path / "m", table, "--json")
+    assert code == 0 and json.loads(out)["trained_on"] == 40, err
+    code, _, err = shell("verify", tmp_path / "m")
+    assert code == 0, err
+    code, out, err = shell("export", tmp_path / "m", "--tflite", "fp16", "--json")
+    assert code == 0 and kept(json.loads(out)) == {"saved_model": True, "fp16": True}, err
+    code, _, err = shell("doctor", tmp_path / "m")
+    assert code == 2 and "stays apart" in err
+
+    (weights / "config.json").rename(weights / "config.old")
+    code, _, err = shell("predict", tmp_path / "m", "a film")
+    assert code == 2 and "config.json" in err
+    glm_folder(weights, layout=layout, seed=1)
+    code, _, err = shell("predict", tmp_path / "m", "a film")
+    assert code == 2 and "holds other weights than the model was trained with" in err
+
+
+@pytest.mark.slow
+def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
+        shell: Shell, table: Path, folder: Path, little_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    passes: list[int] = []
+    original = Streamed._pass
+    monkeypatch.setattr(Streamed, "_pass", lambda self, group, scratch: passes.append(len(group)) or
+                        original(self, group, scratch))
+    asked = ("--precision", "float32", "--head", "linear", "--split", "cv")
+    run = trained_on(shell, tmp_path, table, folder, *asked, recipe=RECIPE)
+    assert "read from disk block by block" in run["large"]["word"] and run["large"]["kept"] == "float32"
+    assert kept(run)["saved_model"] and passes == [2]  # one read of the weights for 40 texts, in batches of 32
+    classifier = tl.load(tmp_path / "m")
+    streamed = classifier.probabilities(classifier.contents(ASKED))
+    assert passes == [2, 2]  # and one for 50
+
+    monkeypatch.undo()  # now with all the memory there is
+    classifier = tl.load(tmp_path / "m")
+    assert np.abs(classifier.probabilities(classifier.contents(ASKED)) - streamed).max() < 1e-5
+    code, _, err = shell("verify", tmp_path / "m")
+    assert code == 0, err
+    again = trained_on(shell, tmp_path / "whole", table, folder, *asked, recipe=RECIPE)
+    assert again["large"] is None and again["test"]["log_loss"] == pytest.approx(run["test"]["log_loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "none"])
+def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
+        pooling: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tl.load_backbone("glm2_6b", str(folder), pooling="none")
+    part = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling)
+    states = part.model.get_layer("encoder").layers
+    assert [layer.name for layer in states if layer.name.startswith("transformer_layer_")] == [
+        "transformer_layer_0", "transformer_layer_1"]
+    assert whole.model.count_params() > part.model.count_params()
+    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 100_000)
+    streamed = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling, precision="float32")
+    assert streamed.large is not None and isinstance(streamed.model, Streamed)
+    assert np.abs(rows_of(streamed, ASKED[:5]) - rows_of(part, ASKED[:5])).max() < 1e-5
+    with pytest.raises(OptionError, match="layer_2"):
+        tl.load_backbone("glm2_6b", str(folder), tap="layer_3")
+
+
+def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> None:
+    for pooling in ("mean", "last"):
+        backbone = tl.load_backbone("glm2_6b", str(folder), pooling=pooling)
+        together = rows_of(backbone, ASKED[:9] + ["好"])
+        alone = np.concatenate([rows_of(backbone, [text]) for text in ASKED[:9] + ["好"]])
+        assert np.abs(together - alone).max() < 1e-5 < np.abs(alone[0] - alone[1]).max()
+
+
+def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Path, folder: Path, tmp_path: Path
+                                                         ) -> None:
+    out = tmp_path / "f.npz"
+    code, text, err = shell("features", table, "--backbone", "glm2_6b", "--weights", folder, "--out", out, "--pooling",
+                            "last", "--precision", "int8", "--json")
+    assert code == 0 and json.loads(text)["compute"] == "int8", err
+    with np.load(out) as found:
+        assert found["features"].shape == (40, SMALL.dim)
+    asked = ("compare", table, "--backbones", "glm2_6b", "--weights", folder, "--precision", "int4", "--seeds", 1,
+             "--out", tmp_path / "c", "--min-per-class", 2)
+    code, text, err = shell(*asked, "--heads", "linear,cosine", "--json")
+    assert code == 0, err
+    row = json.loads(text)["table"][0]
+    assert row["parameters"] > room.parameters(SMALL) and row["milliseconds"] > 0
+    code, _, err = shell(*asked, "--unfreeze", "0,1")
+    assert code == 2 and "whose weights stay as they are" in err
+
+
+def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Path, tmp_path: Path) -> None:
+    weights = glm_folder(tmp_path / "w", form="pickle")
+    asked = ("features", table, "--backbone", "glm2_6b", "--weights", weights, "--out", tmp_path / "f.npz")
+    code, _, err = shell(*asked)
+    assert code == 2 and "--pickles" in err and not (tmp_path / "f.npz").exists()
+    code, _, err = shell(*asked, "--pickles")
+    assert code == 0 and "admits tensors only" in err
+    code, _, err = shell("features", table, "--backbone", "minilm", "--out", tmp_path / "g.npz", "--pickles")
+    assert code == 2 and "--pickles for minilm" in err
+
+
+def changed(**fields: Any) -> Callable[[Path], None]:
+    """Alters fields of config.json; ... takes one out."""
+    def harm(folder: Path) -> None:
+        path = folder / "config.json"
+        config = json.loads(path.read_text()) | fields
+        path.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
+    return harm
+
+
+def cut(folder: Path) -> None:
+    shard = folder / "model-00002-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(("harm", "told"), [
+    (changed(model_type="llama"), ["of the family 'llama'", "chatglm"]),
+    (changed(num_layers=...), ["no num_layers"]),
+    (changed(ffn_hidden_size=64), ["mlp.dense_h_to_4h.weight of the shape [96, 32], not [128, 32]"]),
+    (changed(padded_vocab_size=300), ["a vocabulary of 485 pieces for a network that has 300"]),
+    (cut, ["model-00002-of-00002.safetensors"]),
+    (lambda folder: (folder / "tokenizer.model").unlink(), ["tokenizer"]),
+], ids=["family", "field", "shape", "rows", "cut", "vocabulary"])
+def test_a_bad_folder_is_one_message_and_nothing_is_written(
+        harm: Callable[[Path], Any], told: list[str], shell: Shell, table: Path, tmp_path: Path) -> None:
+    weights = glm_folder(tmp_path / "w")
+    harm(weights)
+    code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path / "o", "--weights", weights)
+    assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, err
+    assert all(part in err for part in told), err
+    assert not (tmp_path / "o" / "m").exists()
+
+
+@pytest.mark.parametrize(("more", "told"), [
+    ((), ["glm2_6b without weights", "huggingface.co/THUDM/chatglm2-6b", "--weights DIR"]),
+    (("--weights", "/no/such"), ["no such weights folder: /no/such"]),
+    (("--precision", "mixed_bfloat16"), ["--precision mixed_bfloat16: one of auto, float32, bfloat16, int8, int4"]),
+    (("--backbone", "minilm", "--precision", "int8"), ["--precision int8: one of auto, float32, mixed_bfloat16"]),
+], ids=["none", "missing", "precision", "of another"])
+def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: Shell, table: Path, tmp_path: Path
+                                ) -> None:
+    code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path, *more)
+    assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, err
+    assert all(part in err for part in told), err
+
+
+def test_too_little_memory_and_too_little_disk_are_said_with_the_numbers(
+        shell: Shell, table: Path, folder: Path, little_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    asked = ("features", table, "--backbone", "glm2_6b", "--weights", folder, "--out", tmp_path / "f.npz",
+             "--precision", "float32", "--cache-dir", tmp_path / "cache")
+    usage = type("Usage", (), {"free": 100, "used": 0, "total": 100})
+    with monkeypatch.context() as patch:
+        patch.setattr("kerastl.backbones._glm.stream.shutil.disk_usage", lambda place: usage)
+        code, _, err = shell(*asked)
+        assert code == 2 and "between blocks take 0.00 GiB" in err and "TMPDIR" in err
+    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: 100)
+    code, _, err = shell(*asked)
+    assert code == 2 and "GiB a block in float32, this machine has 0.0 free" in err
+    assert not (tmp_path / "f.npz").exists()
+
+
+def test_the_list_says_what_to_download_how_large_and_under_which_licence(shell: Shell) -> None:
+    code, out, err = shell("backbones")
+    assert code == 0, err
+    for word in ("THUDM/chatglm2-6b", "12.5 GB", "THUDM/glm-4-9b", "18.8 GB", "ChatGLM2-6B License", "--weights DIR"):
+        assert word in out
+    assert specs()["glm2_6b"].parameters == room.parameters(glm2_6b.SIZES)
