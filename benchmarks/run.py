@@ -2,8 +2,9 @@
 
 python benchmarks/run.py [--write] [NAME ...]
 
-NAME is one or more of the benchmarks below; without one, all run. `--write` puts their figures into
-benchmarks/README.md, each benchmark's with the machine it came from.
+NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a
+temporary folder. `--write` puts their figures into benchmarks/README.md, each with the machine it came from. Figures
+against torch need another environment, of torch and transformers: KERASTL_TORCH=ITS_PYTHON.
 """
 
 import os
@@ -18,17 +19,32 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figure import Figure  # noqa: E402
 
 README = Path(__file__).parent / "README.md"
+HUGE = {"glm-full"}  # run only when named
 
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
-    from benchmarks import compare, few_labels, heads, maps, memory, passes, sizes, startup, texts, training
+    from benchmarks import (
+        compare,
+        few_labels,
+        glm,
+        glm_full,
+        heads,
+        maps,
+        memory,
+        passes,
+        sizes,
+        startup,
+        texts,
+        training,
+    )
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached, "maps": maps.growth}
+            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
+            "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:
@@ -63,7 +79,7 @@ def main(words: list[str]) -> int:
     """Run what is named. Returns the exit code: 2 for a name that is not known."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     known = benchmarks()
-    chosen = [word for word in words if word != "--write"] or list(known)
+    chosen = [word for word in words if word != "--write"] or [name for name in known if name not in HUGE]
     if set(chosen) - set(known):
         print(f"got {' '.join(words)}; wanted: --write, {', '.join(known)}", file=sys.stderr)
         return 2

@@ -243,6 +243,9 @@ def summary(result: dict[str, Any]) -> str:
     lines = []
     if result["random_weights"]:
         lines.append("RANDOM WEIGHTS: this backbone was never trained; the figures say nothing about transfer learning")
+    if result["random_parts"]:
+        lines.append(f"RANDOM PART: {', '.join(result['random_parts'])} was never trained; the figures say nothing of "
+                     "what two trained networks are worth together")
     lines += [
         f"{result['backbone']} + {result['head']}: {len(result['classes'])} classes, {result['n_train']} rows to train "
         f"on, {result['n_test']} held out",

@@ -88,6 +88,7 @@ def test_each_part_has_weights_of_its_own(tmp_path: Path) -> None:
     other.model.save_weights(tmp_path / "other.weights.h5")
     half = tl.load_backbone("tiny_net24+tiny_net24", f"none,{tmp_path / 'other.weights.h5'}")
     assert not half.random and half.weights_hash != twin.weights_hash
+    assert half.random_parts == ("tiny_net24",) and twin.random_parts == ()
     wanted = np.concatenate([row[:, :20], features_of(other, images)], axis=1)
     assert np.abs(features_of(half, images) - wanted).max() < 1e-5 and np.abs(wanted - row).max() > 0.01
 
@@ -146,6 +147,7 @@ def test_a_pair_runs_from_the_shell_to_tflite(shell: Shell, pictures: Path, tmp_
     assert run["test"]["accuracy"] > 0.8  # colours are easy, on random features too
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True, "fp16": True}
     version = tmp_path / "m" / "1"
+    assert run["random_weights"] and not run["random_parts"]
     answers_the_same_after_loading(version, pictures)
     interpreter = Interpreter((version / "tflite" / "model_fp32.tflite").read_bytes())
     model = keras.models.load_model(version / "model.keras", compile=False)
@@ -254,3 +256,14 @@ def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, pictures:
     assert features.parts == (24, 20)
     fitted = tl.fit(features, "averaged:width=16", runtime=plain_runtime(), epochs=3)
     assert fitted.name == "averaged:width=16" and fitted.head.get_layer("part_2").kernel.shape == (20, 16)
+
+
+@pytest.mark.slow
+def test_a_pair_of_which_one_is_random_says_so(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+    tl.load_backbone("tiny_net", "none").model.save_weights(tmp_path / "trained.weights.h5")
+    asked = ("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--backbone", PAIR,
+             "--weights", f"{tmp_path / 'trained.weights.h5'},none", "--tflite", "none")
+    code, out, err = shell(*asked)
+    assert code == 0 and out.startswith("RANDOM PART: tiny_net24 was never trained"), err
+    for page in ("report.html", "MODEL_CARD.md"):
+        assert "tiny_net24 was never trained" in (tmp_path / "m" / "1" / page).read_text()

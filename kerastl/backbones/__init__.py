@@ -142,6 +142,12 @@ class Backbone:
         """Whether all weights are random: fit for tests only."""
         return set(self.weights.split(",")) == {"none"}
 
+    @property
+    def random_parts(self) -> tuple[str, ...]:
+        """Of a fused one in part trained, the parts that are random; of any other, none."""
+        parts = zip(self.name.split("+"), self.weights.split(","), strict=False)
+        return () if self.random else tuple(name for name, weights in parts if weights == "none")
+
     def taking(self, input: Input) -> "Backbone":
         """The same network with its input read in another way, say with another length."""
         return replace(self, input=input)

@@ -31,6 +31,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "weights": backbone.weights,
         "weights_hash": backbone.weights_hash,
         "random_weights": backbone.random,
+        "random_parts": list(backbone.random_parts),
         "input": backbone.input.record(),
         "preprocessing": backbone.spec.preprocessing,
         "large": about(backbone),

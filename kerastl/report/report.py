@@ -81,6 +81,8 @@ def model_card(run: dict[str, Any]) -> str:
         f"# {_plain(run['name'])}, version {run['version']}",
         "",
         *(["**RANDOM WEIGHTS: this model is a test and must not be used.**", ""] if run["random_weights"] else []),
+        *([f"**RANDOM PART: {', '.join(run['random_parts'])} was never trained.**", ""] if run.get("random_parts") else
+          []),
         f"Classifies a {thing} as one of {len(run['classes'])} classes: "
         + ", ".join(_plain(one) for one in run["classes"]) + ".",
         "",
