@@ -1,11 +1,14 @@
 """The GLM network: numbers of transformers' own, padding, what weights are kept in, streaming, and memory's plan."""
 
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from glm_folders import GOLDEN, TINY, write_folder
 from numpy.typing import NDArray
 
@@ -14,7 +17,7 @@ from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.config import read_sizes
 from kerastl.backbones._glm.folder import backbone_from
 from kerastl.backbones._glm.layers import KeptDense
-from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, set_tensor
+from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, embedding_of, set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
@@ -129,8 +132,8 @@ def test_the_most_exact_that_fits_is_chosen_and_what_fits_not_is_streamed() -> N
         return found.kept, found.streamed
 
     assert chosen(64) == ("bfloat16", False)  # float32 would fit, but gains nothing on weights published in 16 bits
-    assert chosen(16) == ("bfloat16", False) and chosen(8) == ("int8", False) and chosen(5) == ("int4", False)
-    assert chosen(3) == ("bfloat16", True) and chosen(8, "bfloat16") == ("bfloat16", True)
+    assert chosen(16) == ("bfloat16", False) and chosen(8) == ("int8", False) and chosen(6) == ("int4", False)
+    assert chosen(4) == ("bfloat16", True) and chosen(8, "bfloat16") == ("bfloat16", True)
     assert chosen(64, "float32") == ("float32", False) and chosen(64, "int4") == ("int4", False)
     assert chosen(2, sizes=TINY) == ("float32", False)
 
@@ -183,3 +186,35 @@ def test_texts_that_would_fill_the_scratch_are_taken_in_several_passes(folder: P
     monkeypatch.setattr("kerastl.backbones._glm.stream.MOST_STATES", 4 * GOLDEN.dim * 25)
     found = list(streamed.through(batches))
     assert passes == [2, 2, 1] and all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("kept", ["int8", "int4"])
+def test_a_tensor_is_rounded_a_slice_at_a_time(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole copies of ChatGLM2-6B's table of tokens in float32 would take 1 GB each."""
+    tensor = np.random.default_rng(0).standard_normal((3000, 1024)).astype(np.float32)
+    layer, whole = KeptDense(3000, kept), KeptDense(3000, kept)
+    table = embedding_of(replace(TINY, vocabulary=3000, dim=1024), kept)
+    for one in (layer, whole, table):
+        one.build((None, 1024))
+    set_tensor(type("Block", (), {"query": whole}), "query", tensor)
+    monkeypatch.setattr("kerastl.backbones._glm.network.SLICE", 64 * 1024)
+    peaks = []
+    for target, name in ((type("Block", (), {"query": layer}), "query"), (table, "")):
+        tracemalloc.start()
+        set_tensor(target, name, tensor)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < tensor.nbytes  # what is made of it, twice, and a slice; whole copies were three times it
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(layer.weights, whole.weights, strict=True))
+
+
+def test_a_graph_unpacks_no_kernel_before_its_turn(folder: Path) -> None:
+    """Else all of them are in memory in the compute type at once: what reads a kernel waits for what it multiplies."""
+    backbone = backbone_from(str(folder), kept="int8", dtype="float32")
+    graph = tf.function(lambda tokens, mask: backbone({"token_ids": tokens, "padding_mask": mask}), autograph=False,
+                        input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2).get_concrete_function().graph
+    kernels = {id(weight.value.handle) for weight in backbone.weights if weight.name == "kernel" and weight.path !=
+               "token_embedding/kernel"}
+    held = {id(inner) for outer, inner in graph.captures if id(outer) in kernels}
+    reads = [node for node in graph.get_operations() if node.type == "ReadVariableOp" and id(node.inputs[0]) in held]
+    assert len(reads) == 6 * GOLDEN.layers and all(node.control_inputs for node in reads)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kerastl.backbones import _stored, _torch_archive
 from kerastl.backbones._glm.names import PREFIXES, UNUSED, Part, parts
 from kerastl.backbones._glm.sizes import Sizes
-from kerastl.backbones._stored import Stored
+from kerastl.backbones._stored import TYPES, Stored
 from kerastl.backbones._weight_files import PICKLES, first_file, shards
 from kerastl.errors import WeightsError
 
@@ -36,6 +36,11 @@ class Checkpoint:
     def shard_bytes(self) -> int:
         """The size of its largest file."""
         return max(path.stat().st_size for path in self.files)
+
+    @property
+    def number_bytes(self) -> int:
+        """Of a number, in the widest type there is."""
+        return max(TYPES[stored.kind].itemsize for stored, _ in self.places.values())
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The weights of these names as they are stored ([out, in]; float16, bfloat16 or float32), in the files' order.

@@ -47,7 +47,7 @@ def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
         checkpoint = open_checkpoint(path, sizes, layout, pickles=wanted.pickles)
     blocks = _blocks(wanted.tap, sizes)
     used = replace(sizes, layers=blocks)  # what is above a tap is neither read nor kept
-    chosen = room.choose(used, wanted.precision, free_memory(), name)
+    chosen = room.choose(used, wanted.precision, free_memory(), name, checkpoint.number_bytes if checkpoint else 4)
     large = None
     if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(used, "float32") > room.WHOLE:
         large = Large(chosen.kept, room.parameters(used), room.weight_bytes(used, chosen.kept), chosen.word)

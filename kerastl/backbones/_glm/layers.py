@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
 GROUP = 64  # inputs that share an int4 scale
@@ -45,7 +46,9 @@ class KeptDense(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """[..., inputs] -> [..., units], in the compute type."""
-        y = ops.matmul(x, self._kernel())
+        with tf.control_dependencies([x]):  # else a graph unpacks the kernels of all layers first
+            kernel = self._kernel()
+        y = ops.matmul(x, kernel)
         if self.kept == "int8":
             y = y * ops.cast(self.scale, y.dtype)
         return y + ops.cast(self.bias, y.dtype) if self.use_bias else y

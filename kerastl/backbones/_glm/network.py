@@ -1,5 +1,6 @@
 """A GLM network as a KerasHub backbone, and its weights, by the names that checkpoints are read in."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from kerastl.backbones._glm.layers import PACKAGE, GlmBlock, GlmPlaces, KeptEmbe
 from kerastl.backbones._glm.sizes import Sizes
 
 BLOCK = "transformer_layer_{}"  # counted from 0
+SLICE = 2**22  # numbers that are rounded at a time
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -90,33 +92,47 @@ def set_tensor(layer: Any, name: str, tensor: NDArray[Any]) -> None:
     elif isinstance(target, KeptEmbedding):
         _set_table(target, tensor)
     else:
-        _set_kernel(target, tensor.T)
+        _set_kernel(target, tensor)
 
 
 def _set_table(layer: KeptEmbedding, tensor: NDArray[Any]) -> None:
     if layer.kept == "bfloat16":
         layer.kernel.assign(tensor)
         return
-    values, scale = rounded(tensor, 1, 127)
+    values, scale = np.empty(tensor.shape, np.int8), np.empty((len(tensor), 1), np.float32)
+    for rows in _slices(tensor):
+        values[rows], scale[rows] = rounded(tensor[rows], 1, 127)
     layer.kernel.assign(values)
     layer.scale.assign(scale)
 
 
-def _set_kernel(layer: Any, kernel: NDArray[Any]) -> None:
-    """kernel: [inputs, outputs]."""
-    kept = getattr(layer, "kept", "float32")
+def _set_kernel(layer: Any, tensor: NDArray[Any]) -> None:
+    kept, (units, inputs) = getattr(layer, "kept", "float32"), tensor.shape
     if kept == "int8":
-        values, scale = rounded(kernel, 0, 127)
+        values, scale = np.empty((inputs, units), np.int8), np.empty(units, np.float32)
+        for rows in _slices(tensor):
+            some, scales = rounded(tensor[rows], 1, 127)
+            values[:, rows], scale[rows] = some.T, scales[:, 0]
         layer.kernel.assign(values)
-        layer.scale.assign(scale[0])
+        layer.scale.assign(scale)
     elif kept == "int4":
-        inputs, units = kernel.shape
-        values, scale = rounded(kernel.reshape(-1, group_of(inputs), units), 1, 7, np.float16)
-        bits = (values.reshape(inputs, units) + 8).astype(np.uint8)
-        layer.kernel.assign(bits[:inputs // 2] | bits[inputs // 2:] << 4)
-        layer.scale.assign(scale[:, 0])
+        packed, groups = np.empty((inputs // 2, units), np.uint8), inputs // group_of(inputs)
+        scale = np.empty((groups, units), np.float16)
+        for rows in _slices(tensor):
+            some, scales = rounded(tensor[rows].reshape(-1, groups, group_of(inputs)), 2, 7, np.float16)
+            bits = (some.reshape(-1, inputs) + 8).astype(np.uint8)
+            packed[:, rows] = (bits[:, :inputs // 2] | bits[:, inputs // 2:] << 4).T
+            scale[:, rows] = scales[..., 0].T
+        layer.kernel.assign(packed)
+        layer.scale.assign(scale)
     else:
-        layer.kernel.assign(kernel)
+        layer.kernel.assign(tensor.T)
+
+
+def _slices(tensor: NDArray[Any]) -> Iterator[slice]:
+    """A tensor's rows, few enough at a time that they may be copied."""
+    step = max(1, SLICE // tensor.shape[1])
+    return (slice(start, start + step) for start in range(0, len(tensor), step))
 
 
 def rounded(values: NDArray[Any], axis: int, most: int, scale_type: type[np.floating[Any]] = np.float32
