@@ -60,6 +60,9 @@ def memory() -> list[Figure]:
         shard = write_folder(folder, Sizes())
         for kept in ("bfloat16", "int8", "int4"):
             found = _pass(folder, kept, False, 8, 64, 3)
+            if found is None:
+                figures.append(Figure(f"{kept}: 3 batches of 8 x 64 tokens", "the process was killed", "<= 1", False))
+                continue
             allowed = 1.15 * found["bytes"] + shard
             features[kept] = found["features"]
             figures.append(at_most(
@@ -68,6 +71,8 @@ def memory() -> list[Figure]:
                 f"1.15 times the weights' {found['bytes'] / 1e9:.2f} GB and a shard of {shard / 1e9:.2f}; "
                 f"{found['loading']:.0f} s to load, {found['rate']:.1f} tokens/s", found["peak"] / allowed, 1.0))
         streamed = _pass(folder, "bfloat16", True, 8, 64, 8)
+        if streamed is None:
+            raise RuntimeError("streaming was killed")
         figures.append(at_most(
             f"streamed in bfloat16, 8 batches of 8 x 64 tokens: peak memory above the libraries', over 3 GB "
             f"({streamed['peak'] / 1e9:.2f} GB; {streamed['rate']:.1f} tokens/s, a read of the weights included)",
@@ -86,7 +91,10 @@ def _near(features: dict[str, Any]) -> list[Figure]:
                    f"{least_cosine(np.array(rows, np.float32), exact):.5f}") for name, rows in features.items()]
 
 
-def _pass(folder: Path, kept: str, streamed: bool, *counts: int) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-c", PASS, folder, kept, str(streamed), *map(str, counts)], check=True,
+def _pass(folder: Path, kept: str, streamed: bool, *counts: int) -> dict[str, Any] | None:
+    """None where the process was killed, as it is when memory runs out."""
+    done = subprocess.run([sys.executable, "-c", PASS, folder, kept, str(streamed), *map(str, counts)],
                           stdout=subprocess.PIPE, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    if done.returncode > 0:
+        raise RuntimeError(f"{kept} ended with {done.returncode}")
+    return dict(json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None

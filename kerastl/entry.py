@@ -146,7 +146,7 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.heads._several import AUTO, parted, to_search
 
     given: dict[str, Any] = dict(vars(config))
-    precisions = precisions_of(given.get("backbone"))
+    large, precisions = is_large(given.get("backbone")), precisions_of(given.get("backbone"))
     faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
         ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
         ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
@@ -163,6 +163,8 @@ def check_flags(config: RunConfig) -> None:
         ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
         ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
     ) if name in given and not right(given[name])]
+    if large and given["unfreeze"] not in ("auto", "0"):
+        faults.append(f"--unfreeze {given['unfreeze']} on {given['backbone']}: 0, its weights stay as they are")
     if config.search > 0 and config.split == "cv":
         faults.append("--search with --split cv: give --split holdout; validation rows choose the settings")
     try:
@@ -170,8 +172,8 @@ def check_flags(config: RunConfig) -> None:
             to_search(config.head, config.search)
         elif config.head == AUTO or len(parted(config.head)) > 1:
             faults.append(f"--head {config.head}: one head, or --search N to choose among several")
-        else:
-            head_of(config.head)
+        elif head_of(config.head).side and large:
+            faults.append(f"--head {config.head} on {given['backbone']}: a head that takes features alone")
     except OptionError as error:
         faults.append(str(error).replace("\n ", ";"))
     if faults:
@@ -180,11 +182,15 @@ def check_flags(config: RunConfig) -> None:
 
 def precisions_of(*backbones: str | None) -> tuple[str, ...]:
     """What --precision may be: where one of the backbones is large, also what its weights may be kept in."""
+    large = [is_large(name) for name in backbones]
+    return PRECISIONS if not any(large) else ("auto", *KEPT) if all(large) else (*PRECISIONS, *KEPT[1:])
+
+
+def is_large(backbone: str | None) -> bool:
+    """Whether a backbone may stay apart from its head. One that is not known is not: it is told when it is loaded."""
     from kerastl.backbones import specs
 
-    large = [name for name in backbones if name in specs() and specs()[name].large]
-    kept = ("auto", *KEPT)
-    return PRECISIONS if not large else kept if len(large) == len(backbones) else (*PRECISIONS, *KEPT[1:])
+    return backbone in specs() and specs()[backbone].large
 
 
 def tuning(config: RunConfig) -> Any:

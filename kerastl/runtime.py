@@ -137,13 +137,25 @@ def import_tensorflow_quietly() -> None:
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping; 4 GiB where the system does not say."""
+    """Bytes of memory that can be had without swapping, and within a container's limit. Where the system does not say
+    how much is free, half of what there is; 4 GiB where it does not say that."""
     info = Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                return min([int(line.split()[1]) * 1024, *container_memory()])
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return 4 * 2**30
+
+
+def container_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that a container's limit leaves, file pages that it can drop not counted; empty without a limit."""
+    limit, used, parts = group / "memory.max", group / "memory.current", group / "memory.stat"
+    if not (limit.exists() and used.exists() and parts.exists()) or limit.read_text().strip() == "max":
+        return []
+    pages = dict(line.split() for line in parts.read_text().splitlines())
+    return [max(0, int(limit.read_text()) - int(used.read_text()) + int(pages.get("inactive_file", 0)))]
 
 
 def machine() -> dict[str, str | int | bool]:

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from glm_folders import SMALL, glm_folder
+from glm_folders import SMALL, glm_folder, trained_vocabulary, write_vocabulary
 from test_text_models import kept, made_texts, trained_on, write_table
 
 import kerastl as tl
-from kerastl.backbones import Backbone, glm2_6b, specs
+from kerastl.backbones import Backbone, glm2_6b, repooled, specs, text_memory
 from kerastl.backbones._glm import room
+from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
 from kerastl.export.apart import Featurizer
+from kerastl.features.compute import fitting_batch
 
 Shell = Callable[..., tuple[int, str, str]]
 LAYOUTS = ("original", "transformers")
@@ -39,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as one block at a time needs in float32, and not all of them."""
-    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 100_000)
+    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 260_000)
 
 
 def rows_of(backbone: Backbone, texts: list[str]) -> np.ndarray:
@@ -57,7 +59,8 @@ def test_what_is_kept_in_fewer_bits_stays_apart_and_its_head_ships_alone(
         layout: str, precision: str, shell: Shell, table: Path, tmp_path: Path) -> None:
     weights = glm_folder(tmp_path / "w", layout=layout)
     run = trained_on(shell, tmp_path, table, weights, "--precision", precision, "--epochs", 4, recipe=RECIPE)
-    assert run["large"]["kept"] == precision == run["features"]["compute"] and not run["random_weights"]
+    assert run["large"]["kept"] == precision and run["features"]["compute"].startswith(precision)
+    assert Path(run["weights"]).is_absolute() and not run["random_weights"]
     assert kept(run) == dict.fromkeys(("saved_model", "fp32", "fp16", "dynamic"), True)
     version = tmp_path / "m/1"
     serve = tf.saved_model.load(version).signatures["serving_default"]
@@ -86,8 +89,21 @@ def test_what_is_kept_in_fewer_bits_stays_apart_and_its_head_ships_alone(
     (weights / "config.json").rename(weights / "config.old")
     code, _, err = shell("predict", tmp_path / "m", "a film")
     assert code == 2 and "config.json" in err
-    glm_folder(weights, layout=layout, seed=1)
+    code, _, err = shell("predict", tmp_path / "m", "a film", "--weights", table.parent)
+    assert code == 2 and "config.json" in err
+    moved = tmp_path / "moved"
+    weights.rename(moved)
     code, _, err = shell("predict", tmp_path / "m", "a film")
+    assert code == 2 and "--weights DIR" in err
+    (moved / "config.old").rename(moved / "config.json")
+    code, out, err = shell("predict", tmp_path / "m", *ASKED[:3], "--weights", moved, "--json")
+    assert code == 0 and [one["score"] for one in json.loads(out)["predictions"]] == pytest.approx(
+        [one["score"] for one in found[:3]]), err
+    write_vocabulary(moved, trained_vocabulary(split_digits=False))
+    code, _, err = shell("predict", tmp_path / "m", "a film", "--weights", moved)
+    assert code == 2 and "holds other tokens than the model was trained with" in err
+    glm_folder(moved, layout=layout, seed=1)
+    code, _, err = shell("predict", tmp_path / "m", "a film", "--weights", moved)
     assert code == 2 and "holds other weights than the model was trained with" in err
 
 
@@ -112,6 +128,8 @@ def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
     assert np.abs(classifier.probabilities(classifier.contents(ASKED)) - streamed).max() < 1e-5
     code, _, err = shell("verify", tmp_path / "m")
     assert code == 0, err
+    code, _, err = shell("verify", tmp_path / "m", "--cache-dir", tmp_path / "new")  # where nothing is kept yet
+    assert code == 0, err
     again = trained_on(shell, tmp_path / "whole", table, folder, *asked, recipe=RECIPE)
     assert again["large"] is None and again["test"]["log_loss"] == pytest.approx(run["test"]["log_loss"], abs=1e-4)
 
@@ -125,7 +143,7 @@ def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
     assert [layer.name for layer in states if layer.name.startswith("transformer_layer_")] == [
         "transformer_layer_0", "transformer_layer_1"]
     assert whole.model.count_params() > part.model.count_params()
-    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 100_000)
+    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 260_000)
     streamed = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling, precision="float32")
     assert streamed.large is not None and isinstance(streamed.model, Streamed)
     assert np.abs(rows_of(streamed, ASKED[:5]) - rows_of(part, ASKED[:5])).max() < 1e-5
@@ -141,22 +159,50 @@ def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> 
         assert np.abs(together - alone).max() < 1e-5 < np.abs(alone[0] - alone[1]).max()
 
 
+def test_a_pooling_taken_from_states_is_the_same(folder: Path, little_memory: None) -> None:
+    for precision in ("float32", "int8"):  # streamed, in memory
+        states = tl.load_backbone("glm2_6b", str(folder), pooling="none", precision=precision)
+        for pooling in ("mean", "last"):
+            asked = tl.load_backbone("glm2_6b", str(folder), pooling=pooling, precision=precision)
+            made = repooled(states, pooling)
+            assert (made.shape, made.weights_hash, made.pooling) == (asked.shape, asked.weights_hash, pooling)
+            assert np.abs(rows_of(made, ASKED[:4]) - rows_of(asked, ASKED[:4])).max() < 1e-6
+
+
+def test_a_batch_that_fits_not_is_made_smaller_and_one_text_that_fits_not_is_told(
+        folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    backbone = tl.load_backbone("glm2_6b", str(folder), precision="int8")
+    assert fitting_batch(backbone, 32) == 32
+    free = text_memory(backbone, 9)
+    monkeypatch.setattr("kerastl.features.compute.free_memory", lambda: free)
+    assert fitting_batch(backbone, 32) == 8 and "asked for were 32" in capsys.readouterr().out
+    monkeypatch.setattr("kerastl.features.compute.free_memory", lambda: 1000)
+    with pytest.raises(OptionError, match="GiB for 1 texts of 64 tokens at a time"):
+        fitting_batch(backbone, 32)
+
+
 def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Path, folder: Path, tmp_path: Path
                                                          ) -> None:
     out = tmp_path / "f.npz"
     code, text, err = shell("features", table, "--backbone", "glm2_6b", "--weights", folder, "--out", out, "--pooling",
                             "last", "--precision", "int8", "--json")
-    assert code == 0 and json.loads(text)["compute"] == "int8", err
+    assert code == 0 and json.loads(text)["compute"].startswith("int8"), err
     with np.load(out) as found:
         assert found["features"].shape == (40, SMALL.dim)
     asked = ("compare", table, "--backbones", "glm2_6b", "--weights", folder, "--precision", "int4", "--seeds", 1,
              "--out", tmp_path / "c", "--min-per-class", 2)
-    code, text, err = shell(*asked, "--heads", "linear,cosine", "--json")
-    assert code == 0, err
-    row = json.loads(text)["table"][0]
-    assert row["parameters"] > room.parameters(SMALL) and row["milliseconds"] > 0
-    code, _, err = shell(*asked, "--unfreeze", "0,1")
-    assert code == 2 and "whose weights stay as they are" in err
+    opened: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kerastl.backbones._glm.folder.open_checkpoint",
+                      lambda path, *rest, **more: opened.append(str(path)) or open_checkpoint(path, *rest, **more))
+        code, text, err = shell(*asked, "--heads", "linear,transformer:width=16", "--epochs", 2, "--json")
+    assert code == 0 and opened == [str(folder)], err  # one reading for both ways of pooling
+    found = json.loads(text)
+    assert found["kept"] == {"glm2_6b": "int4"} and len(found["table"]) == 2
+    for row in found["table"]:
+        assert row["parameters"] > room.parameters(SMALL) and row["milliseconds"] > 0
+    code, _, err = shell(*asked, "--unfreeze", "0,1", "--heads", "linear,blend")
+    assert code == 2 and "its weights stay as they are" in err and "--heads blend with glm2_6b" in err
 
 
 def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Path, tmp_path: Path) -> None:
@@ -206,8 +252,9 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
     ((), ["glm2_6b without weights", "huggingface.co/THUDM/chatglm2-6b", "--weights DIR"]),
     (("--weights", "/no/such"), ["no such weights folder: /no/such"]),
     (("--precision", "mixed_bfloat16"), ["--precision mixed_bfloat16: one of auto, float32, bfloat16, int8, int4"]),
+    (("--unfreeze", "2", "--head", "blend"), ["--unfreeze 2 on glm2_6b", "--head blend on glm2_6b"]),
     (("--backbone", "minilm", "--precision", "int8"), ["--precision int8: one of auto, float32, mixed_bfloat16"]),
-], ids=["none", "missing", "precision", "of another"])
+], ids=["none", "missing", "precision", "tuned", "of another"])
 def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: Shell, table: Path, tmp_path: Path
                                 ) -> None:
     code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path, *more)

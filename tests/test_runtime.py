@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from kerastl import runtime
 from kerastl.errors import OptionError
-from kerastl.runtime import PRECISIONS, XLA, choose, dtype_policy, quiet_stderr
+from kerastl.runtime import PRECISIONS, XLA, choose, container_memory, dtype_policy, quiet_stderr
 
 
 @pytest.mark.parametrize(("gpu", "bfloat16", "precision", "reason"), [
@@ -121,3 +122,12 @@ def test_the_machine_is_named_and_its_memory_is_plausible() -> None:
     assert set(here) == {"processor", "cores", "bfloat16", "python", "system"} and here["processor"]
     assert here["cores"] == os.cpu_count() and here["bfloat16"] == runtime.cpu_has_bfloat16()
     assert 2**20 < runtime.free_memory() < 2**45
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    assert container_memory(tmp_path) == []
+    for name, text in (("max", "max\n"), ("current", "700\n"), ("stat", "anon 5\ninactive_file 30\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert container_memory(tmp_path) == []
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert container_memory(tmp_path) == [330]

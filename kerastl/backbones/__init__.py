@@ -88,10 +88,11 @@ class Large:
 
     kept: what the weights are kept in, `float32`, `bfloat16`, `int8` or `int4`: all rows are computed by these. Where
     even so they do not fit in memory, the network is no keras.Model, but has `output_shape`, and `through`, from an
-    iterator of tokens to one of features.
+    iterator of tokens to one of features. compute: that and what is multiplied in, which decide the rows.
     """
 
     kept: str
+    compute: str
     parameters: int
     bytes: int  # of the weights, as they are kept
     word: str
@@ -194,7 +195,7 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
         fit = ", ".join(other.name for other in specs().values() if other.kind == kind)
         raise OptionError(f"backbone {name} is for {NOUN[spec.kind]}", f"one for {NOUN[kind]}: {fit}", "choose another")
     weights = weights or spec.weights[0].kind
-    kinds = [one.kind for one in spec.weights]
+    kinds = list(dict.fromkeys(one.kind for one in spec.weights))
     thing = "folder" if spec.kind == "text" else "file"
     there = Path(weights).is_dir() if spec.kind == "text" else Path(weights).is_file()
     if spec.kind == "image" and pooling not in ("mean", NO_POOLING):
@@ -212,8 +213,20 @@ def load(name: str, weights: str | None = None, *, kind: str | None = None, pool
     model = network.model
     dim = int(model.output_shape[-1])
     digest = network.hash or weights_hash(model)
+    if network.large and there:  # the version looks for it there, wherever it is asked from
+        weights = str(Path(weights).absolute())
     return Backbone(name, spec, model, _input(name, spec, network), dim, weights, digest, pooling, tap,
                     network.parts or (dim,), network.large)
+
+
+def repooled(backbone: Backbone, pooling: str) -> Backbone:
+    """The same network of texts, its weights shared, pooled. backbone: without pooling."""
+    from kerastl.backbones import _text_network
+
+    model, source = backbone.model, backbone.input
+    model = (model.repooled(pooling) if hasattr(model, "through") else
+             _text_network.repooled(model, source.tokenizer.pad, pooling))  # type: ignore[attr-defined]
+    return replace(backbone, model=model, pooling=pooling)
 
 
 def _input(name: str, spec: Spec, network: Network) -> Input:

@@ -71,6 +71,15 @@ def _segments(tokens: Any, mask: Any, separator: int, segments: int) -> Any:
     return ops.minimum(before, min(1, segments - 1)) * mask
 
 
+def repooled(model: Any, pad: int, pooling: str) -> Any:
+    """The same network, its weights shared, with its token states pooled. model: as `network` makes it for `none`."""
+    import keras
+    from keras import ops
+
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    return keras.Model(tokens, pool(model(tokens), ops.not_equal(tokens, pad), pooling), name=model.name)
+
+
 def pool(states: Any, mask: Any, pooling: str) -> Any:
     """Token states as features, as `network` says. states: [batch, length, dim] float32; mask: [batch, length], 1 where
     a token is not padding."""

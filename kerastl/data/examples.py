@@ -127,7 +127,7 @@ class Examples:
         kept = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
 
         def pick(column: Sequence[Any]) -> Any:
-            return column.take(kept) if isinstance(column, Spool | Hashes) else tuple(column[i] for i in kept)
+            return column.take(kept) if hasattr(column, "take") else tuple(column[i] for i in kept)
 
         split = self.split and replace(self.split, part=self.split.part[kept])
         ids = pick(self.ids)

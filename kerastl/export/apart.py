@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
-from kerastl.errors import ModelError
-from kerastl.features.compute import BATCH, Features, as_kept, compute_features, row_shape
+from kerastl.errors import ModelError, OptionError
+from kerastl.features.compute import BATCH, Features, as_kept, compute_features, fitting_batch, row_shape
 from kerastl.features.engine import large_engine, plain_engine
 from kerastl.inputs import Batch
 from kerastl.inputs.rows import FeatureRows
@@ -22,26 +22,32 @@ from kerastl.runtime import Runtime, choose
 
 @dataclass(frozen=True)
 class Kept(Sequence[NDArray[np.float32]]):
-    """The features of examples as a column, each read from the cache when asked for."""
+    """The features of some examples as a column, each read from the cache when asked for."""
 
     features: Features
+    places: NDArray[np.intp]
 
     def __len__(self) -> int:
-        return len(self.features.examples)
+        return len(self.places)
+
+    def take(self, rows: NDArray[np.intp]) -> "Kept":
+        """These rows only, which stay in the cache."""
+        return Kept(self.features, self.places[rows])
 
     @overload
     def __getitem__(self, place: int) -> NDArray[np.float32]: ...
     @overload
     def __getitem__(self, place: slice) -> list[NDArray[np.float32]]: ...
     def __getitem__(self, place: int | slice) -> NDArray[np.float32] | list[NDArray[np.float32]]:
-        rows = np.atleast_1d(np.arange(len(self))[place])
+        rows = np.atleast_1d(self.places[place])
         found = self.features.rows(rows)
         return list(found) if isinstance(place, slice) else found[0]
 
 
 def as_rows(features: Features) -> tuple[FeatureRows, Examples]:
     """What a head alone takes, and the examples as such: their items are their features."""
-    return FeatureRows(features.space.key.shape), replace(features.examples, items=Kept(features))
+    items = Kept(features, np.arange(len(features.examples)))
+    return FeatureRows(features.space.key.shape), replace(features.examples, items=items)
 
 
 def about(backbone: Backbone) -> dict[str, Any] | None:
@@ -52,7 +58,8 @@ def about(backbone: Backbone) -> dict[str, Any] | None:
     ships = (f"the head alone, which takes features {' x '.join(map(str, shape))}: {backbone.name}, its weights "
              f"{large.kept} ({large.bytes / 2**30:.2f} GiB), stays apart in the folder it came from, for it is over "
              "2 GB or kept in fewer than 32 bits; `kerastl predict` runs both")
-    return {"shape": list(shape), "kept": large.kept, "parameters": large.parameters, "bytes": large.bytes,
+    return {"shape": list(shape), "kept": large.kept, "tokens": backbone.input.version,
+            "parameters": large.parameters, "bytes": large.bytes,
             "word": large.word, "ships": ships}
 
 
@@ -64,14 +71,27 @@ def backbone_of(run: dict[str, Any]) -> Backbone:
     path = run["weights"]
     if path != "none" and not Path(path).is_dir():
         raise ModelError(f"the backbone's weights are gone from {path}", "the folder that the model was trained with",
-                         "put it back there, or link to it")
+                         "put it back there, or say where it is now: --weights DIR")
     found = load(run["backbone"], path, kind=run["kind"], pooling=run["pooling"], tap=run["tap"],
                  precision=run["large"]["kept"], pickles=run["config"].get("pickles", False))
-    if found.weights_hash != run["weights_hash"]:
-        raise ModelError(f"{path} holds other weights than the model was trained with", "the same folder, unchanged",
-                         "fetch it again, or train again")
+    changed = [what for what, is_same in (("weights", found.weights_hash == run["weights_hash"]),
+                                          ("tokens", found.input.version == run["large"]["tokens"])) if not is_same]
+    if changed:
+        raise ModelError(f"{path} holds other {' and '.join(changed)} than the model was trained with",
+                         "the same folder, unchanged", "fetch it again, or train again")
     given = {key: run["input"][key] for key in ("max_length", "long", "pair")}
     return found.taking(replace(found.input, **given))  # type: ignore[type-var]
+
+
+def moved(run: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """The run record with another place of its backbone's weights, where one is given. Raises OptionError for a model
+    that has its backbone inside."""
+    if weights is None:
+        return run
+    if not run.get("large"):
+        raise OptionError(f"--weights {weights} for a model that has its backbone inside",
+                          "a model whose backbone stays apart", "leave it out")
+    return {**run, "weights": str(Path(weights).absolute())}
 
 
 def as_shipped(examples: Examples, run: dict[str, Any], cache_dir: Path) -> Examples:
@@ -92,6 +112,7 @@ class Featurizer:
 
     def __init__(self, run: dict[str, Any]) -> None:
         self._backbone = backbone_of(run)
+        self._batch_size = fitting_batch(self._backbone, BATCH)
         model, large = self._backbone.model, self._backbone.large
         self._engine = large_engine(model, large) if large else plain_engine(model)  # here it may be an ordinary one
         self._shape = row_shape(self._backbone)
@@ -104,7 +125,8 @@ class Featurizer:
 
     def __call__(self, contents: Sequence[Any]) -> NDArray[np.float32]:
         """[len(contents), *shape] float32, rounded as the cache rounds what trained the head."""
-        batches = [self._batch(contents[start:start + BATCH]) for start in range(0, len(contents), BATCH)]
+        step = self._batch_size
+        batches = [self._batch(contents[start:start + step]) for start in range(0, len(contents), step)]
         found = [as_kept(batch.merged(pieces), self._shape) for batch, pieces in
                  zip(batches, self._engine.through(batch.values for batch in batches), strict=True)]
         return np.concatenate(found).astype(np.float32)

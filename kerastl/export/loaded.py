@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import DataError, ModelError
-from kerastl.export.apart import Featurizer
+from kerastl.export.apart import Featurizer, moved
 from kerastl.export.bundle import find_version, read_json
 from kerastl.inputs.images import op_reason
 from kerastl.inputs.rows import NAME as FEATURES
@@ -36,9 +36,9 @@ class Prediction:
 class Classifier:
     """A version's SavedModel with its run record. `load` makes one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weights: str | None = None) -> None:
         self.folder = folder
-        self.run = read_json(folder, "run.json")
+        self.run = moved(read_json(folder, "run.json"), weights)
         self.classes: tuple[str, ...] = tuple(self.run["classes"])
         self.kind: str = self.run["kind"]
         self._raw = FEATURES if self.run.get("large") else RAW[self.kind]
@@ -137,12 +137,13 @@ class Classifier:
         ]
 
 
-def load(model: str | Path) -> Classifier:
-    """Load `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder.
+def load(model: str | Path, weights: str | None = None) -> Classifier:
+    """Load `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder. weights: of a model
+    whose backbone stays apart, where that one's folder is now, if it moved.
 
     Raises ModelError when it is not a model of this kit.
     """
-    return Classifier(find_version(str(model)))
+    return Classifier(find_version(str(model)), weights)
 
 
 def _file(one: str | Path | bytes) -> bytes | str:

@@ -91,7 +91,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     judged = examples.split.judged if examples.split else np.arange(0)
     training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
     if backbone.spec.kind == "text":
-        _say_memory(backbone, batch_size)
+        batch_size = fitting_batch(backbone, batch_size)
     if len(backbone.shape) > 1:
         _say_disk(backbone, n, cache_dir, cache_limit)
     if runtime.xla:
@@ -99,7 +99,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     keys = backbone.input.keys(examples.ids, examples.items)
     if backbone.large:  # exported alone, its head is judged on these same rows
         training, judged = np.arange(n), np.arange(0)
-        kind, word = backbone.large.kept, f"kept in {backbone.large.kept}"
+        kind, word = backbone.large.compute, f"weights {backbone.large.compute}"
     else:
         kind, word = _compute_kind(examples, backbone, runtime, len(judged) == n, cache_dir)
     first = _Pass(examples, keys, backbone, _space(cache_dir, backbone, kind), runtime.xla, batch_size)
@@ -113,6 +113,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
                         "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
     evict(cache_dir, cache_limit)
+    first.space.refresh()  # where every row is of one kind, the second pass wrote beside it
     kept = examples
     if refused:
         kept = examples.without(refused)
@@ -124,10 +125,21 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     )
 
 
-def _say_memory(backbone: Backbone, batch_size: int) -> None:
-    needed, free = text_memory(backbone, batch_size), free_memory()
-    print(f"{backbone.name} needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} free"
-          + (": give a smaller --batch-size, or choose a smaller backbone" if needed > free else ""), flush=True)
+def fitting_batch(backbone: Backbone, batch_size: int) -> int:
+    """How many texts at a time, and it is said what they need. Of a large network, of which a batch may need gigabytes,
+    as many as there is memory for. Raises OptionError when one is too many."""
+    free, wanted = free_memory(), batch_size
+    while backbone.large and batch_size > 1 and text_memory(backbone, batch_size) > free:
+        batch_size //= 2
+    needed = text_memory(backbone, batch_size)
+    said = (f"{backbone.name} needs about {needed / 2**30:.1f} GiB for {batch_size} texts of "
+            f"{backbone.input.record()['max_length']} tokens at a time, this machine has {free / 2**30:.1f} free")
+    if needed > free and backbone.large:
+        raise OptionError(said, "memory for one text", "give a smaller --max-length, or a smaller --precision")
+    more = f" (asked for were {wanted})" if batch_size < wanted else ""
+    print(said + more + (": give a smaller --batch-size, or choose a smaller backbone" if needed > free else ""),
+          flush=True)
+    return batch_size
 
 
 def row_shape(backbone: Backbone) -> tuple[int, ...]:
@@ -150,9 +162,11 @@ def kept_type(shape: tuple[int, ...]) -> str:
 
 def as_kept(rows: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[Any]:
     """Rows as they are kept, each of `shape`: token states of a short batch as long as all others."""
-    if len(shape) > 1:
-        rows = np.pad(rows, [(0, 0), (0, shape[0] - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
-    return rows.astype(kept_type(shape), copy=False)
+    if len(shape) == 1 or rows.shape[1] == shape[0]:
+        return rows.astype(kept_type(shape), copy=False)
+    padded = np.zeros((len(rows), *shape), kept_type(shape))
+    padded[:, :rows.shape[1]] = rows
+    return padded
 
 
 def _say_disk(backbone: Backbone, rows: int, cache_dir: Path, limit: int) -> None:

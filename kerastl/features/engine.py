@@ -30,7 +30,7 @@ class Engine:
     """A graph for the pass. `run` takes pixels or tokens, [batch, ...], and gives [batch, dim] float32."""
 
     run: Callable[[Values], Rows]
-    compute: str  # float32 | bfloat16 | float16; of a large network, what its weights are kept in
+    compute: str  # float32 | bfloat16 | float16; of a large network also what its weights are kept in
     graph: str  # folded | xla | plain | streamed
     stream: Callable[[Iterable[Values]], Iterator[Rows]] | None = None
 
@@ -83,8 +83,8 @@ def plain_engine(model: Any) -> Engine:
 def large_engine(model: Any, large: Large) -> Engine:
     """Of a large network (see `backbones.Large`), which computes as its weights are kept."""
     if not hasattr(model, "through"):
-        return replace(plain_engine(model), compute=large.kept)
-    return Engine(lambda batch: next(model.through([batch])), large.kept, "streamed", model.through)
+        return replace(plain_engine(model), compute=large.compute)
+    return Engine(lambda batch: next(model.through([batch])), large.compute, "streamed", model.through)
 
 
 def _rows(answer: Any) -> Rows:

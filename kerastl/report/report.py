@@ -75,7 +75,9 @@ def thumbnail(path: str) -> str:
 def model_card(run: dict[str, Any]) -> str:
     """The model card in Markdown: what it is, what it was judged on, what it must not be used for."""
     test = run["test"]
-    licence = next((w.licence for w in spec_of(run["backbone"])[0].weights if w.kind == run["weights"]), "unknown")
+    spec = spec_of(run["backbone"])[0]
+    published = [w.licence for w in spec.weights if w.kind == "folder"]  # one of these, which the folder says
+    licence = next((w.licence for w in spec.weights if w.kind == run["weights"]), " or ".join(published) or "unknown")
     thing = {"image": "picture", "text": "text"}[run["kind"]]
     lines = [
         f"# {_plain(run['name'])}, version {run['version']}",

@@ -60,7 +60,7 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
         raise OptionError(f"--unfreeze {unfreeze} on {backbone.name}, whose weights are {backbone.large.kept} and stay "
                           "apart", "--unfreeze 0", "choose a smaller backbone to fine-tune")
     if unfreeze == "auto":
-        unfreeze = "contrast" if pooled and not backbone.large and few_labels(features.examples) else "0"
+        unfreeze = "contrast" if pooled and not backbone.spec.large and few_labels(features.examples) else "0"
     if str(unfreeze) == "contrast" and not pooled:
         raise OptionError(f"--unfreeze contrast with the head {head}", "a head that takes pooled features and no more",
                           "give --unfreeze 0, a number of blocks, or all")

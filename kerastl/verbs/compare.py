@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tyro.conf import Positional
 
-from kerastl.backbones import NOUN, spec_of
+from kerastl.backbones import NOUN, Backbone, spec_of
 from kerastl.data.examples import TEST, Examples
 from kerastl.data.split import UNFREEZE
-from kerastl.entry import Clock, precisions_of, table
+from kerastl.entry import Clock, is_large, precisions_of, table
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.heads import head_of
 from kerastl.heads._several import parted
@@ -82,6 +82,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         "table": rows, "best": _named(combinations[verdict.best]),
         "recommended": _named(combinations[verdict.chosen]), "word": _word(rows, verdict),
         **_tested(examples, combinations[verdict.chosen], taken, how, cells),
+        "kept": {one.backbone.name: one.backbone.large.kept for one in taken.values() if one.backbone.large},
         "random_weights": sorted({one.backbone.name for one in taken.values() if one.backbone.random}),
         "cells": len(combinations) * config.seeds, "resumed": resumed, "out": str(folder), "machine": runtime.machine(),
         "seconds": clock(),
@@ -106,14 +107,18 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
     if len(kinds) > 1:
         said = "; ".join(f"{spec.name} is for {NOUN[spec.kind]}" for spec in specs)
         faults.append(f"--backbones {config.backbones}: {said}: all for one")
-    for head in heads:
-        noted(head_of, head)
+    built = {head: found for head in heads if (found := noted(head_of, head))}
     for name, given in (("backbones", backbones), ("heads", heads), ("unfreeze", unfreeze)):
         if len(set(given)) < len(given):
             faults.append(f"--{name} {','.join(given)}: each once")
     words = [word for word in UNFREEZE if word != "auto"]  # what that does depends on the rows
     faults += [f"--unfreeze {one}: a number of blocks, or {', '.join(words)}" for one in unfreeze
                if not (one in words or one.isdecimal())]
+    if large := [name for name in backbones if is_large(name)]:
+        if unfreeze != ["0"]:
+            faults.append(f"--unfreeze {config.unfreeze} with {', '.join(large)}: 0, its weights stay as they are")
+        faults += [f"--heads {head} with {', '.join(large)}: heads that take features alone"
+                   for head, one in built.items() if one.side]
     if config.weights and len(config.weights.split(",")) not in (1, len(backbones)):
         faults.append(f"--weights {config.weights}: one for all, or one for each of {len(backbones)} backbones")
     faults += [f"--{name.replace('_', '-')} {value}: 1 or more" for name in
@@ -162,23 +167,32 @@ def _place(one: "Combination") -> tuple[str, str]:
     return one.backbone, pooling_for(one.head)
 
 
-def _take(combinations: list["Combination"], config: CompareConfig, rest: Examples, how: "How"
-          ) -> tuple[dict[tuple[str, str], "Taken"], Examples]:
-    """Each backbone, pooled as its heads take it, with features; all weights are there before the first pass."""
-    from kerastl.backbones import load
-    from kerastl.model import blocks
-    from kerastl.training.compare import take_features
+def _loaded(places: list[tuple[str, str]], config: CompareConfig) -> list[Backbone]:
+    """The backbones, pooled as asked. A large one is read once, and kept in one way for all its heads."""
+    from kerastl.backbones import NO_POOLING, load, repooled
 
     backbones, weights = config.backbones.split(","), (config.weights or "").split(",")
     of = dict(zip(backbones, weights if len(weights) > 1 else weights * len(backbones), strict=True))
+
+    def read(name: str, pooling: str) -> Backbone:
+        return load(name, of[name] or None, pooling=pooling, pickles=config.pickles and is_large(name),
+                    precision=config.precision if config.precision in precisions_of(name) else "auto")
+
+    whole = {name: read(name, NO_POOLING) for name in backbones if is_large(name)
+             and len([one for one, _ in places if one == name]) > 1}
+    return [read(name, pooling) if name not in whole else whole[name] if pooling == NO_POOLING else
+            repooled(whole[name], pooling) for name, pooling in places]
+
+
+def _take(combinations: list["Combination"], config: CompareConfig, rest: Examples, how: "How"
+          ) -> tuple[dict[tuple[str, str], "Taken"], Examples]:
+    """Each backbone, pooled as its heads take it, with features; all weights are there before the first pass."""
+    from kerastl.model import blocks
+    from kerastl.training.compare import take_features
+
+    backbones, depths = config.backbones.split(","), config.unfreeze.split(",")
     places = sorted({_place(one) for one in combinations}, key=lambda place: (backbones.index(place[0]), place[1]))
-    loaded = [load(name, of[name] or None, pooling=pooling, pickles=config.pickles and spec_of(name)[0].large,
-                   precision=config.precision if config.precision in precisions_of(name) else "auto")
-              for name, pooling in places]
-    depths = config.unfreeze.split(",")
-    if depths != ["0"] and (apart := [one.name for one in loaded if one.large]):
-        raise OptionError(f"--unfreeze {config.unfreeze} on {', '.join(apart)}, whose weights stay as they are", "0",
-                          "leave it out, or compare it in a run of its own")
+    loaded = _loaded(places, config)
     most = max((int(one) for one in depths if one.isdecimal()), default=0)
     if most and (few := [f"{one.name} has {len(blocks(one))}" for one in loaded if len(blocks(one)) < most]):
         raise OptionError(f"--unfreeze {most}", f"at most the blocks there are: {', '.join(few)}", "unfreeze fewer")
@@ -289,6 +303,7 @@ def show_compare(result: dict[str, Any]) -> str:
     test, lines = result["test"], []
     if result["random_weights"]:
         lines.append(f"RANDOM WEIGHTS: {', '.join(result['random_weights'])}: the figures say nothing of transfer")
+    lines += [f"{name} is kept in {kept}" for name, kept in result["kept"].items()]
     if result["resumed"]:
         lines.append(f"{result['resumed']} of {result['cells']} were done before, and taken from {result['out']}")
     return "\n".join([*lines, table(rows), "", result["word"],

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from tyro.conf import Positional
 
 from kerastl.entry import parity_table
@@ -16,6 +17,7 @@ class ExportConfig:
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all (of texts all but int8) or none
     data: str | None = None  # where the training data are now, if they moved
+    weights: str | None = None  # of a backbone that stays apart: where its folder is now, if it moved
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
     json: bool = False  # print one JSON document
@@ -23,7 +25,7 @@ class ExportConfig:
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """The same weights, head and figures; artifacts converted and compared anew."""
-    from kerastl.export.apart import as_shipped
+    from kerastl.export.apart import as_shipped, moved
     from kerastl.export.bundle import check_manifest, find_version, new_version, read_json
     from kerastl.export.export import export_model
     from kerastl.export.restore import calibration_of, examples_of, keras_model
@@ -33,7 +35,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     from kerastl.report.report import write_report
 
     folder = find_version(config.model)
-    run = read_json(folder, "run.json")
+    run = moved(read_json(folder, "run.json"), config.weights)
     kinds = parse_kinds(config.tflite, run["kind"])
     check_manifest(folder)
     cache = chosen_dir(config.cache_dir)
@@ -58,6 +60,7 @@ class VerifyConfig:
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     data: str | None = None  # where the training data are now, if they moved
+    weights: str | None = None  # of a backbone that stays apart: where its folder is now, if it moved
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
     json: bool = False  # print one JSON document
@@ -65,7 +68,7 @@ class VerifyConfig:
 
 def verify(config: VerifyConfig) -> dict[str, Any]:
     """Raises CheckFailed when a file changed, or an artifact breaks its bound."""
-    from kerastl.export.apart import as_shipped
+    from kerastl.export.apart import as_shipped, moved
     from kerastl.export.bundle import check_manifest, find_version, read_json
     from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
     from kerastl.export.restore import examples_of, keras_model
@@ -74,11 +77,12 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
 
     folder = find_version(config.model)
     files = check_manifest(folder)
-    run = read_json(folder, "run.json")
+    run = moved(read_json(folder, "run.json"), config.weights)
     cache = chosen_dir(config.cache_dir)
     examples = examples_of(folder, run, data=config.data, data_dir=config.data_dir, cache_dir=cache)
+    examples = examples.take(choose_rows(examples))  # before features are computed of any
     rows = as_shipped(examples, run, cache)
-    reference = Reference(keras_model(folder, run["kind"]), restored(run, folder), rows, choose_rows(rows))
+    reference = Reference(keras_model(folder, run["kind"]), restored(run, folder), rows, np.arange(len(rows)))
     parity = [compare_saved_model(reference, folder)]
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
         parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes()))

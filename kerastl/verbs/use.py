@@ -28,6 +28,7 @@ class PredictConfig:
     inputs: Positional[tuple[str, ...]]  # pictures or texts, folders, tables; - for one a line on standard input
     out: str | None = None  # write the answers to this .csv or .parquet
     text_column: str | None = None  # where a table's texts are; default: as in training, else found by name
+    weights: str | None = None  # of a backbone that stays apart: where its folder is now, if it moved
     json: bool = False  # print one JSON document
 
 
@@ -39,7 +40,7 @@ def predict(config: PredictConfig) -> dict[str, Any]:
         raise OptionError("nothing to predict on", "files, folders, tables, texts, or - for one a line on standard "
                           "input", "name some")
     out = _table_path(config.out)
-    classifier = load(config.model)
+    classifier = load(config.model, config.weights)
     inputs = _inputs(config, classifier)
     found = classifier.predict_each(inputs)
     if all(one.error for one in found):
@@ -102,6 +103,7 @@ class EvaluateConfig:
     source: Positional[str]  # labelled data, as for training
     text_column: str | None = None  # where a table's texts are; default: as in training, else found by name
     label_column: str | None = None  # where a table's labels are
+    weights: str | None = None  # of a backbone that stays apart: where its folder is now, if it moved
     data_dir: str | None = None  # where TFDS data sets lie
     cache_dir: str | None = None  # default: the user's cache directory
     json: bool = False  # print one JSON document
@@ -115,7 +117,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     from kerastl.export.restore import as_the_model_knows, split_of
     from kerastl.features.cache import chosen_dir
 
-    classifier = load(config.model)
+    classifier = load(config.model, config.weights)
     used = classifier.run["config"]
     examples = read_labelled(classifier.kind, config.source, text_column=config.text_column or used.get("text_column"),
                              label_column=config.label_column or used.get("label_column"), data_dir=config.data_dir,

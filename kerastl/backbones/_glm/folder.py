@@ -50,7 +50,8 @@ def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
     chosen = room.choose(used, wanted.precision, free_memory(), name, checkpoint.number_bytes if checkpoint else 4)
     large = None
     if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(used, "float32") > room.WHOLE:
-        large = Large(chosen.kept, room.parameters(used), room.weight_bytes(used, chosen.kept), chosen.word)
+        large = Large(chosen.kept, _computed(chosen.kept), room.parameters(used),
+                      room.weight_bytes(used, chosen.kept), chosen.word)
         print(chosen.word, flush=True)
     digest = checkpoint.fingerprint() if checkpoint else ""  # the same on a machine where they are kept otherwise
     if not chosen.streamed:
@@ -77,6 +78,11 @@ def _blocks(tap: str, sizes: Sizes) -> int:
 def compute_type(kept: str) -> str:
     """What a network computes in: bfloat16 where its weights are no more exact and the hardware multiplies it."""
     return "bfloat16" if kept != "float32" and (cpu_has_bfloat16() or has_gpu()) else "float32"
+
+
+def _computed(kept: str) -> str:
+    """What decides the rows, in words."""
+    return kept if kept == compute_type(kept) else f"{kept} in {compute_type(kept)}"
 
 
 def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -> GlmBackbone:

@@ -1,15 +1,18 @@
 """A network that does not fit in memory: block by block, each over all texts before the next is read from disk.
 
-The weights are read once a pass; the states between blocks lie in a scratch file. Where that would grow too large, the
-texts are taken in several passes.
+The weights are read once a pass; the states between blocks lie in a scratch file. A pass ends when that has grown to a
+gigabyte: what it computed is kept then, whatever comes after, and a read more is little beside the work it feeds.
 """
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +29,13 @@ from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
 from kerastl.errors import OptionError
 
-MOST_STATES = 8 * 2**30  # bytes of the scratch file
+MOST_STATES = 2**30  # bytes of the scratch file
 Tensors = list[tuple[str, NDArray[Any]]]
+
+
+def scratch_place() -> str | None:
+    """Where large temporary files belong: TMPDIR, else /var/tmp, which is on a disk where /tmp may be memory."""
+    return None if os.environ.get("TMPDIR") or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
 
 
 class Streamed:
@@ -40,11 +48,21 @@ class Streamed:
                  pooling: str, name: str) -> None:
         self.sizes, self.checkpoint, self.kept, self.compute = sizes, checkpoint, kept, compute
         self.blocks, self.pad, self.pooling, self.name = blocks, pad, pooling, name
-        self.output_shape = (None, None, sizes.dim) if pooling == NO_POOLING else (None, sizes.dim)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Of a batch's features."""
+        return (None, None, self.sizes.dim) if self.pooling == NO_POOLING else (None, self.sizes.dim)
+
+    def repooled(self, pooling: str) -> "Streamed":
+        """The same, pooled in another way."""
+        other = copy(self)
+        other.pooling = pooling
+        return other
 
     def through(self, batches: Iterable[NDArray[np.int32]]) -> Iterator[NDArray[np.float32]]:
         """tokens: [batch, length] of each -> features of each, in order. As many at a time as scratch has room for."""
-        with tempfile.TemporaryDirectory(prefix="kerastl-states-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="kerastl-states-", dir=scratch_place()) as scratch:
             limit = min(MOST_STATES, shutil.disk_usage(scratch).free // 2)
             rest = iter(batches)
             while group := list(_up_to(rest, limit, 4 * self.sizes.dim)):
@@ -53,8 +71,8 @@ class Streamed:
     def _pass(self, group: list[NDArray[np.int32]], scratch: str) -> Iterator[NDArray[np.float32]]:
         """One read of the weights."""
         places = [0, *itertools.accumulate(tokens.size for tokens in group)]
-        self._say_disk(4 * places[-1] * self.sizes.dim, scratch)
-        states = np.memmap(f"{scratch}/states", np.float32, "w+", shape=(places[-1], self.sizes.dim))
+        self._reserve(4 * places[-1] * self.sizes.dim, Path(scratch))
+        states = np.memmap(f"{scratch}/states", np.float32, "r+", shape=(places[-1], self.sizes.dim))
         parts = [(tokens, states[start:end].reshape(*tokens.shape, self.sizes.dim))
                  for tokens, start, end in zip(group, places, places[1:], strict=False)]
         self._embed(parts)
@@ -69,15 +87,21 @@ class Streamed:
                 bar.update(1)
         yield from self._features(parts)
 
-    def _say_disk(self, needed: int, scratch: str) -> None:
-        """Raises OptionError before a file is written that would not fit."""
+    def _reserve(self, needed: int, scratch: Path) -> None:
+        """The scratch file, with its room on the disk: a sparse one would end the process when the disk is full.
+
+        Raises OptionError when it does not fit."""
         free = shutil.disk_usage(scratch).free
-        said = (f"states of {self.name} between blocks take {needed / 2**30:.2f} GiB in {tempfile.gettempdir()}, its "
-                f"disk has {free / 2**30:.2f} free")
+        said = (f"states of {self.name} between blocks take {needed / 2**30:.2f} GiB in {scratch.parent}, its disk has "
+                f"{free / 2**30:.2f} free")
         if needed > free:
             raise OptionError(said, "room for them", "free some, set TMPDIR to a place on another disk, or give a "
                               "smaller --batch-size")
         print(said, flush=True)
+        with (scratch / "states").open("wb") as file:
+            file.truncate(needed)
+            if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+                os.posix_fallocate(file.fileno(), 0, needed)
 
     @cached_property
     def _block(self) -> tuple[GlmBlock, Any]:
