@@ -13,9 +13,9 @@ lint: setup
 type: setup
 	$(BIN)/mypy
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 test-fast: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup

@@ -38,15 +38,16 @@ backbone = tl.load_backbone("glm2_6b", folder, precision=kept)
 loading, loaded = time.perf_counter() - start, peak()
 engine = large_engine(backbone.model, backbone.large)
 tokens = [np.random.default_rng(i).integers(300, 60_000, (batch, length)).astype(np.int32) for i in range(batches)]
-took = []
+took, first = [], None
 start = time.perf_counter()
 for rows in engine.through(iter(tokens)):
+    first = rows if first is None else first
     took.append(time.perf_counter() - start)
     start = time.perf_counter()
 seconds = sum(took) if streamed else min(took)
 count = batch * length * (batches if streamed else 1)
 print(json.dumps({"bytes": backbone.large.bytes, "libraries": empty, "loaded": loaded - empty, "peak": peak() - empty,
-                  "loading": loading, "rate": count / seconds, "features": rows[:4].tolist()}))
+                  "loading": loading, "rate": count / seconds, "features": first[:4].tolist()}))
 """
 
 

@@ -126,11 +126,14 @@ def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Call
 
 
 def _of_the_system(error: Exception) -> str | None:
-    """What to say of a disk or a path that does not play along; None for any other error."""
+    """What to say of memory, a disk or a path that does not play along; None for any other error."""
     number, place = getattr(error, "errno", None), getattr(error, "filename", None)
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):  # TensorFlow and HDF5 say so
         return (f"no space left on disk ({place or 'while writing'})\n  wanted: room for the model and the feature "
                 "cache\n  do: free some, or give --out and --cache-dir on another disk")
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+        return (f"memory ran out: {' '.join(str(error).split())[:160]}\n  wanted: memory for the weights and a batch"
+                "\n  do: give a smaller --batch-size, or choose a smaller backbone")
     if number in (errno.EACCES, errno.EROFS, errno.EPERM):
         return (f"{os.strerror(number)}: {place}\n  wanted: leave to read or write it\n  do: change its permissions, "
                 "or choose another place")

@@ -46,6 +46,15 @@ def test_a_full_disk_is_told_whoever_finds_it(error: Exception, capsys: pytest.C
     assert "no space left on disk" in capsys.readouterr().err
 
 
+def test_memory_that_ran_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(config: object) -> dict[str, object]:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,4096]")
+
+    assert entry.finish(work, object, str, heavy=False) == 2
+    err = capsys.readouterr().err
+    assert "memory ran out: OOM when allocating" in err and "--batch-size" in err
+
+
 def test_the_cache_lets_a_full_disk_be_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where writing ends early, the system's error comes through, with its number; nothing half-written stays."""
     import resource
