@@ -166,7 +166,7 @@ def check_flags(config: RunConfig) -> None:
         ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
         ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
     ) if name in given and not right(given[name])]
-    if large and given["unfreeze"] not in ("auto", "0"):
+    if large and given.get("unfreeze", "0") not in ("auto", "0"):
         faults.append(f"--unfreeze {given['unfreeze']} on {given['backbone']}: 0, its weights stay as they are")
     if config.search > 0 and config.split == "cv":
         faults.append("--search with --split cv: give --split holdout; validation rows choose the settings")

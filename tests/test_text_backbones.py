@@ -256,7 +256,7 @@ KEY = "encoder.layer.1.attention.self.key.weight"
     (leave_the_folder, "outside the folder"),
     (lambda folder: (folder / "model.safetensors").unlink(), "has no weights"),
     (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "can run any code"),
-], ids=str)
+])
 def test_a_folder_that_is_wrong_is_refused_by_name(harm: Callable[[Path], Any], told: str, tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "m", "bert")
     harm(folder)
