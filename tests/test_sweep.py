@@ -16,6 +16,7 @@ from kerastl.inputs.batches import decode_file
 from kerastl.verbs import finding
 
 Shell = Callable[..., tuple[int, str, str]]
+EPOCHS = dict.fromkeys(("resnet", "transformer", "blend"), ("--epochs", 20))  # enough, where each takes long
 MODELLESS = {"few_shot_images"}  # compares, and writes no model: tests/test_few_shot.py runs it
 
 
@@ -41,7 +42,7 @@ def answers_the_same_after_loading(version: Path, pictures: Path) -> None:
 def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, pictures: Path, tmp_path: Path
                                                           ) -> None:
     code, out, err = shell("run", recipe, "--data", pictures, "--name", "m", "--out", tmp_path, "--weights", "none",
-                           "--tflite", "fp32", "--json")
+                           "--epochs", 2, "--tflite", "fp32", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert run["random_weights"] and run["n_test"] == 42
@@ -60,7 +61,7 @@ def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
 def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, pictures: Path, tmp_path: Path
                                                         ) -> None:
     code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
-                           "none", "--head", head, "--tflite", "fp32,fp16", "--json")
+                           "none", "--head", head, *EPOCHS.get(head, ()), "--tflite", "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True, "fp16": True}
