@@ -76,8 +76,10 @@ def model_card(run: dict[str, Any]) -> str:
     """The model card in Markdown: what it is, what it was judged on, what it must not be used for."""
     test = run["test"]
     spec = spec_of(run["backbone"])[0]
-    published = [w.licence for w in spec.weights if w.kind == "folder"]  # one of these, which the folder says
-    licence = next((w.licence for w in spec.weights if w.kind == run["weights"]), " or ".join(published) or "unknown")
+    known = {w.kind: w.licence for w in spec.weights}
+    published = [w.licence for w in spec.weights if w.kind == "folder"]
+    licence = known.get(run["weights"], f"of the folder's model, one of: {'; '.join(published)}" if published else
+                        "unknown")
     thing = {"image": "picture", "text": "text"}[run["kind"]]
     lines = [
         f"# {_plain(run['name'])}, version {run['version']}",
@@ -93,7 +95,7 @@ def model_card(run: dict[str, Any]) -> str:
         f"- Head: {run['head']}",
         f"- Data: {_plain(run['config']['data'])}, {run['n_train']} rows to train on",
         f"- Input: {_input(run)}",
-        *([f"- Ships: {_plain(run['large']['ships'])}."] if run.get("large") else []),
+        *([f"- Ships: {run['large']['ships']}."] if run.get("large") else []),
         "",
         "## Judged",
         "",

@@ -1,25 +1,19 @@
-"""A GLM backbone from a folder as published, or random at its true size: in memory, or streamed from disk."""
+"""A GLM backbone of the kit, from a folder as published or random at its true size: in memory, or streamed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
 from kerastl.backbones._glm import room
-from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
-from kerastl.backbones._glm.config import COUNTS, read_sizes
-from kerastl.backbones._glm.names import shapes
-from kerastl.backbones._glm.network import BLOCK, GlmBackbone, arguments, set_tensor
+from kerastl.backbones._glm.checkpoint import open_checkpoint
+from kerastl.backbones._glm.config import read_sizes
+from kerastl.backbones._glm.layers import BLOCK
+from kerastl.backbones._glm.network import compute_type, made
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.backbones._text_network import network
-from kerastl.backbones._weight_files import read_config
-from kerastl.errors import OptionError, WeightsError, unknown
-from kerastl.runtime import cpu_has_bfloat16, free_memory, has_gpu
+from kerastl.errors import OptionError, unknown
+from kerastl.runtime import free_memory
 
 POOLINGS = ("mean", "last", NO_POOLING)
 
@@ -75,62 +69,6 @@ def _blocks(tap: str, sizes: Sizes) -> int:
     return sizes.layers if tap == TOP else int(tap.removeprefix("layer_"))
 
 
-def compute_type(kept: str) -> str:
-    """What a network computes in: bfloat16 where its weights are no more exact and the hardware multiplies it."""
-    return "bfloat16" if kept != "float32" and (cpu_has_bfloat16() or has_gpu()) else "float32"
-
-
 def _computed(kept: str) -> str:
     """What decides the rows, in words."""
     return kept if kept == compute_type(kept) else f"{kept} in {compute_type(kept)}"
-
-
-def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -> GlmBackbone:
-    """The network with its weights; random ones without a checkpoint."""
-    backbone = GlmBackbone(**arguments(sizes), kept=kept, dtype=compute)
-    if checkpoint is None and kept == "float32":
-        return backbone  # Keras' own random weights
-    tensors = checkpoint.tensors(shapes(sizes)) if checkpoint else random_tensors(sizes)
-    fill(backbone, tensors)
-    return backbone
-
-
-def fill(backbone: Any, tensors: Iterator[tuple[str, NDArray[Any]]]) -> None:
-    """Set every weight, one tensor in memory at a time."""
-    for name, tensor in tensors:
-        layer, _, part = name.partition("/")
-        layer = BLOCK.format(layer.removeprefix("layer_")) if part else layer
-        set_tensor(backbone.get_layer(layer), part, tensor)
-        del tensor  # before the next one is read
-
-
-def random_tensors(sizes: Sizes, seed: int = 0) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Random weights, the same each time: kernels whose outputs have about the size of their inputs, norms of 1.
-    [outputs, inputs] each."""
-    generator = np.random.default_rng(seed)
-    for name, shape in shapes(sizes).items():
-        if name.endswith("norm"):
-            yield name, np.ones(shape, np.float32)
-        elif name.endswith("_bias"):
-            yield name, np.zeros(shape, np.float32)
-        else:
-            tensor = generator.standard_normal(shape, np.float32)
-            tensor *= np.float32(shape[-1] ** -0.5)
-            yield name, tensor
-
-
-def is_published(folder: str) -> bool:
-    """Whether a path is a folder of the family as published, which its config.json says."""
-    try:
-        return read_config(Path(folder)).get("model_type") in list(COUNTS)
-    except WeightsError:  # a preset's name, or a folder of another kind
-        return False
-
-
-def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float32", dtype: Any = None) -> GlmBackbone:
-    """A published folder's network in memory. Raises WeightsError for what is not one of the family."""
-    sizes, layout = read_sizes(Path(folder))
-    if not load_weights:
-        return GlmBackbone(**arguments(sizes), kept=kept, dtype=dtype)
-    checkpoint = open_checkpoint(Path(folder), sizes, layout)
-    return made(sizes, checkpoint, kept, dtype or compute_type(kept))

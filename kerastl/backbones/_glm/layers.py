@@ -13,6 +13,7 @@ from keras import layers, ops
 
 GROUP = 64  # inputs that share an int4 scale
 PACKAGE = "kerastl"
+BLOCK = "transformer_layer_{}"  # of a network's blocks, counted from 0
 
 
 def group_of(inputs: int) -> int:

@@ -1,19 +1,21 @@
-"""A GLM network as a KerasHub backbone, and its weights, by the names that checkpoints are read in."""
+"""A GLM network as a KerasHub backbone, empty, from a published folder or with random weights."""
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
-import numpy as np
 from keras import layers
-from numpy.typing import NDArray
 
-from kerastl.backbones._glm.layers import PACKAGE, GlmBlock, GlmPlaces, KeptEmbedding, group_of
+from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
+from kerastl.backbones._glm.config import COUNTS, read_sizes
+from kerastl.backbones._glm.layers import BLOCK, PACKAGE, GlmBlock, GlmPlaces, KeptEmbedding
+from kerastl.backbones._glm.names import shapes
+from kerastl.backbones._glm.setting import fill, random_tensors
 from kerastl.backbones._glm.sizes import Sizes
-
-BLOCK = "transformer_layer_{}"  # counted from 0
-SLICE = 2**22  # numbers that are rounded at a time
+from kerastl.backbones._weight_files import read_config
+from kerastl.errors import WeightsError
+from kerastl.runtime import cpu_has_bfloat16, has_gpu
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -46,10 +48,8 @@ class GlmBackbone(keras_hub.models.Backbone):
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **more: Any) -> Any:
         """From a folder as published, or as KerasHub's `save_to_preset` wrote it. more: `kept` and `dtype`."""
-        from kerastl.backbones._glm import folder
-
-        if folder.is_published(preset):
-            return folder.backbone_from(preset, load_weights, **more)
+        if is_published(preset):
+            return backbone_from(preset, load_weights, **more)
         return super().from_preset(preset, load_weights, **more)
 
 
@@ -78,68 +78,33 @@ def norm_of(sizes: Sizes) -> Any:
     return layers.RMSNormalization(epsilon=sizes.epsilon, dtype="float32", name="final_norm")
 
 
-def set_tensor(layer: Any, name: str, tensor: NDArray[Any]) -> None:
-    """Set one weight of a block, of the embedding or of the last norm. name: within the block, as checkpoints are read
-    (`query`, `query_bias`, `attention_norm`), or "" for the layer's own. tensor: [outputs, inputs], as torch has it."""
-    part, of_bias = name.removesuffix("_bias"), name.endswith("_bias")
-    target = getattr(layer, part) if part else layer
-    if of_bias:
-        target.bias.assign(tensor)
-    elif isinstance(target, layers.RMSNormalization):
-        target.scale.assign(tensor)
-    elif isinstance(target, layers.Embedding):
-        target.embeddings.assign(tensor)
-    elif isinstance(target, KeptEmbedding):
-        _set_table(target, tensor)
-    else:
-        _set_kernel(target, tensor)
+def is_published(folder: str) -> bool:
+    """Whether a path is a folder of the family as published, which its config.json says."""
+    try:
+        return read_config(Path(folder)).get("model_type") in list(COUNTS)
+    except WeightsError:  # a preset's name, or a folder of another kind
+        return False
 
 
-def _set_table(layer: KeptEmbedding, tensor: NDArray[Any]) -> None:
-    if layer.kept == "bfloat16":
-        layer.kernel.assign(tensor)
-        return
-    values, scale = np.empty(tensor.shape, np.int8), np.empty((len(tensor), 1), np.float32)
-    for rows in _slices(tensor):
-        values[rows], scale[rows] = rounded(tensor[rows], 1, 127)
-    layer.kernel.assign(values)
-    layer.scale.assign(scale)
+def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float32", dtype: Any = None) -> GlmBackbone:
+    """A published folder's network in memory. Raises WeightsError for what is not one of the family."""
+    sizes, layout = read_sizes(Path(folder))
+    if not load_weights:
+        return GlmBackbone(**arguments(sizes), kept=kept, dtype=dtype)
+    checkpoint = open_checkpoint(Path(folder), sizes, layout)
+    return made(sizes, checkpoint, kept, dtype or compute_type(kept))
 
 
-def _set_kernel(layer: Any, tensor: NDArray[Any]) -> None:
-    kept, (units, inputs) = getattr(layer, "kept", "float32"), tensor.shape
-    if kept == "int8":
-        values, scale = np.empty((inputs, units), np.int8), np.empty(units, np.float32)
-        for rows in _slices(tensor):
-            some, scales = rounded(tensor[rows], 1, 127)
-            values[:, rows], scale[rows] = some.T, scales[:, 0]
-        layer.kernel.assign(values)
-        layer.scale.assign(scale)
-    elif kept == "int4":
-        packed, groups = np.empty((inputs // 2, units), np.uint8), inputs // group_of(inputs)
-        scale = np.empty((groups, units), np.float16)
-        for rows in _slices(tensor):
-            some, scales = rounded(tensor[rows].reshape(-1, groups, group_of(inputs)), 2, 7, np.float16)
-            bits = (some.reshape(-1, inputs) + 8).astype(np.uint8)
-            packed[:, rows] = (bits[:, :inputs // 2] | bits[:, inputs // 2:] << 4).T
-            scale[:, rows] = scales[..., 0].T
-        layer.kernel.assign(packed)
-        layer.scale.assign(scale)
-    else:
-        layer.kernel.assign(tensor.T)
+def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -> GlmBackbone:
+    """The network with its weights; random ones without a checkpoint."""
+    backbone = GlmBackbone(**arguments(sizes), kept=kept, dtype=compute)
+    if checkpoint is None and kept == "float32":
+        return backbone  # Keras' own random weights
+    tensors = checkpoint.tensors(shapes(sizes)) if checkpoint else random_tensors(sizes)
+    fill(backbone, tensors)
+    return backbone
 
 
-def _slices(tensor: NDArray[Any]) -> Iterator[slice]:
-    """A tensor's rows, few enough at a time that they may be copied."""
-    step = max(1, SLICE // tensor.shape[1])
-    return (slice(start, start + step) for start in range(0, len(tensor), step))
-
-
-def rounded(values: NDArray[Any], axis: int, most: int, scale_type: type[np.floating[Any]] = np.float32
-            ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Values as whole numbers up to `most`, and the scales that turn them back, one a line along `axis`, as they are
-    when kept in `scale_type`."""
-    values = values.astype(np.float32)
-    scale = np.maximum(np.abs(values).max(axis=axis, keepdims=True) / most, 1e-8)
-    scale = np.maximum(scale.astype(scale_type), np.finfo(scale_type).smallest_subnormal).astype(np.float32)
-    return np.clip(np.rint(values / scale), -most, most).astype(np.int8), scale
+def compute_type(kept: str) -> str:
+    """What a network computes in: bfloat16 where its weights are no more exact and the hardware multiplies it."""
+    return "bfloat16" if kept != "float32" and (cpu_has_bfloat16() or has_gpu()) else "float32"

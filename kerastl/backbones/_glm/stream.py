@@ -24,7 +24,8 @@ from kerastl.backbones import NO_POOLING
 from kerastl.backbones._glm.checkpoint import Checkpoint
 from kerastl.backbones._glm.layers import GlmBlock, GlmPlaces
 from kerastl.backbones._glm.names import block_shapes
-from kerastl.backbones._glm.network import block_of, embedding_of, norm_of, set_tensor
+from kerastl.backbones._glm.network import block_of, embedding_of, norm_of
+from kerastl.backbones._glm.setting import set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
 from kerastl.errors import OptionError
