@@ -182,6 +182,7 @@ def test_a_batch_that_fits_not_is_made_smaller_and_one_text_that_fits_not_is_tol
         fitting_batch(backbone, 32)
 
 
+@pytest.mark.slow
 def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Path, folder: Path, tmp_path: Path
                                                          ) -> None:
     out = tmp_path / "f.npz"
