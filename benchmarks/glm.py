@@ -74,10 +74,10 @@ def whole_run() -> list[Figure]:
 
 def _engine(folder: Path, kept: str) -> Callable[[NDArray[np.int32]], NDArray[np.float32]]:
     import kerastl as tl
-    from kerastl.features.engine import large_engine, plain_engine
+    from kerastl.features.engine import large_engine
 
     backbone = tl.load_backbone("glm2_6b", str(folder), precision=kept)
-    return (large_engine(backbone.model, backbone.large) if backbone.large else plain_engine(backbone.model)).run
+    return large_engine(backbone.model, backbone.large).run
 
 
 def _against_torch(folder: Path, kept: str, tokens: NDArray[np.int32], ours: Callable[..., Any], rounds: int) -> Figure:

@@ -23,6 +23,7 @@ from glm_folders import (
     write_archive,
     write_folder,
 )
+from text_folders import change
 
 from kerastl.backbones import _stored, _torch_archive, _torch_file
 from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
@@ -38,15 +39,6 @@ JOINT = f"transformer.{BARE}"
 
 def opened(folder: Path, *, pickles: bool = False) -> Checkpoint:
     return open_checkpoint(folder, *read_sizes(folder), pickles=pickles)
-
-
-def change(**fields: Any) -> Callable[[Path], None]:
-    """Alters fields of config.json; ... takes one out."""
-    def harm(folder: Path) -> None:
-        path = folder / "config.json"
-        config = json.loads(path.read_text()) | fields
-        path.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
-    return harm
 
 
 def refusal(call: Callable[[], Any], told: str) -> WeightsError:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from glm_folders import SMALL, glm_folder, trained_vocabulary, write_vocabulary
 from test_text_models import kept, made_texts, trained_on, write_table
+from text_folders import change
 
 import kerastl as tl
 from kerastl.backbones import Backbone, glm2_6b, repooled, specs, text_memory
@@ -137,14 +138,14 @@ def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "none"])
 def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
-        pooling: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pooling: str, folder: Path, request: pytest.FixtureRequest) -> None:
     whole = tl.load_backbone("glm2_6b", str(folder), pooling="none")
     part = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling)
     states = part.model.get_layer("encoder").layers
     assert [layer.name for layer in states if layer.name.startswith("transformer_layer_")] == [
         "transformer_layer_0", "transformer_layer_1"]
     assert whole.model.count_params() > part.model.count_params()
-    monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: room.SPARE + 260_000)
+    request.getfixturevalue("little_memory")  # after what has to fit
     streamed = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling, precision="float32")
     assert streamed.large is not None and isinstance(streamed.model, Streamed)
     assert np.abs(rows_of(streamed, ASKED[:5]) - rows_of(part, ASKED[:5])).max() < 1e-5
@@ -218,25 +219,16 @@ def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Pat
     assert code == 2 and "--pickles for minilm" in err
 
 
-def changed(**fields: Any) -> Callable[[Path], None]:
-    """Alters fields of config.json; ... takes one out."""
-    def harm(folder: Path) -> None:
-        path = folder / "config.json"
-        config = json.loads(path.read_text()) | fields
-        path.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
-    return harm
-
-
 def cut(folder: Path) -> None:
     shard = folder / "model-00002-of-00002.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1000])
 
 
 @pytest.mark.parametrize(("harm", "told"), [
-    (changed(model_type="llama"), ["of the family 'llama'", "chatglm"]),
-    (changed(num_layers=...), ["no num_layers"]),
-    (changed(ffn_hidden_size=64), ["mlp.dense_h_to_4h.weight of the shape [96, 32], not [128, 32]"]),
-    (changed(padded_vocab_size=300), ["a vocabulary of 485 pieces for a network that has 300"]),
+    (change(model_type="llama"), ["of the family 'llama'", "chatglm"]),
+    (change(num_layers=...), ["no num_layers"]),
+    (change(ffn_hidden_size=64), ["mlp.dense_h_to_4h.weight of the shape [96, 32], not [128, 32]"]),
+    (change(padded_vocab_size=300), ["a vocabulary of 485 pieces for a network that has 300"]),
     (cut, ["model-00002-of-00002.safetensors"]),
     (lambda folder: (folder / "tokenizer.model").unlink(), ["tokenizer"]),
 ], ids=["family", "field", "shape", "rows", "cut", "vocabulary"])

@@ -4,7 +4,6 @@ Of DeBERTa there is no golden answer: no converter of Hugging Face folders exist
 read, and what is tested is that they come back as they were saved.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,16 @@ import pytest
 from keras_hub.src.utils.preset_utils import BUILTIN_PRESETS
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from text_folders import HUGGING_FACE, KERAS_HUB, POSITIONS, hugging_face_folder, keras_hub_folder, recipe, tensors
+from text_folders import (
+    HUGGING_FACE,
+    KERAS_HUB,
+    POSITIONS,
+    change,
+    hugging_face_folder,
+    keras_hub_folder,
+    recipe,
+    tensors,
+)
 
 from kerastl.backbones import Backbone, Network, Wanted, _hugging_face, minilm, specs
 from kerastl.backbones._text_memory import memory_needed
@@ -187,16 +195,6 @@ def test_blocks_are_the_embeddings_and_the_transformer_layers(family: str, tmp_p
     assert len(found) == 3
     inside = [id(weight) for block in found for layer in block for weight in layer.weights]
     assert sorted(inside) == sorted(map(id, model.weights))
-
-
-def change(**fields: Any) -> Callable[[Path], None]:
-    """Changes fields of config.json; ... takes one out."""
-
-    def apply(folder: Path) -> None:
-        path = folder / "config.json"
-        config = {name: value for name, value in (json.loads(path.read_text()) | fields).items() if value is not ...}
-        path.write_text(json.dumps(config))
-    return apply
 
 
 def rewrite(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:

@@ -151,3 +151,12 @@ def _varint(value: int) -> list[int]:
         parts.append(value & 127 | 128)
         value >>= 7
     return [*parts, value]
+
+
+def change(**fields: Any) -> Callable[[Path], None]:
+    """Alters fields of a folder's config.json; ... takes one out."""
+    def harm(folder: Path) -> None:
+        path = folder / "config.json"
+        config = json.loads(path.read_text()) | fields
+        path.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
+    return harm

@@ -14,7 +14,7 @@ from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError, OptionError
 from kerastl.features.compute import BATCH, Features, as_kept, compute_features, fitting_batch, row_shape
-from kerastl.features.engine import large_engine, plain_engine
+from kerastl.features.engine import large_engine
 from kerastl.inputs import Batch
 from kerastl.inputs.rows import FeatureRows
 from kerastl.runtime import Runtime, choose
@@ -113,8 +113,7 @@ class Featurizer:
     def __init__(self, run: dict[str, Any]) -> None:
         self._backbone = backbone_of(run)
         self._batch_size = fitting_batch(self._backbone, BATCH)
-        model, large = self._backbone.model, self._backbone.large
-        self._engine = large_engine(model, large) if large else plain_engine(model)  # here it may be an ordinary one
+        self._engine = large_engine(self._backbone.model, self._backbone.large)
         self._shape = row_shape(self._backbone)
 
     @property

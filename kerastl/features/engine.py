@@ -80,8 +80,11 @@ def plain_engine(model: Any) -> Engine:
     return Engine(lambda batch: np.asarray(function(batch), np.float32), "float32", "plain")
 
 
-def large_engine(model: Any, large: Large) -> Engine:
-    """Of a large network (see `backbones.Large`), which computes as its weights are kept."""
+def large_engine(model: Any, large: Large | None) -> Engine:
+    """Of a large network (see `backbones.Large`), which computes as its weights are kept; of one that is not, where
+    there is memory for it whole, the plain one."""
+    if large is None:
+        return plain_engine(model)
     if not hasattr(model, "through"):
         return replace(plain_engine(model), compute=large.compute)
     return Engine(lambda batch: next(model.through([batch])), large.compute, "streamed", model.through)

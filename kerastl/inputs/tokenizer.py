@@ -135,7 +135,7 @@ def _word_pieces(tokenizer: Tokenizer) -> tf_text.FastWordpieceTokenizer:
                                           max_bytes_per_word=4 * MOST, no_pretokenization=True)
 
 
-class _Model(TrackableResource):
+class _SentencePieces(TrackableResource):
     """A SentencePiece model in TensorFlow's memory, under a name that follows from its content.
 
     TF.Text's own class gives it none. Then it belongs to the operation that read it, and is gone when TensorFlow drops
@@ -150,18 +150,10 @@ class _Model(TrackableResource):
     def _create_resource(self) -> tf.Tensor:
         return gen_sentencepiece_tokenizer.sentencepiece_op(model=self._model, shared_name=self._name)
 
-
-class _SentencePieces(tf.Module):
-    """Texts to ids by a SentencePiece model, without sampling."""
-
-    def __init__(self, model: bytes) -> None:
-        super().__init__()
-        self._model = _Model(model)
-
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """[n] string -> [n, None] int32."""
+        """[n] string -> [n, None] int32, without sampling."""
         values, splits = gen_sentencepiece_tokenizer.sentencepiece_tokenize_op(
-            self._model.resource_handle, texts, nbest_size=0, alpha=1.0, add_bos=False, add_eos=False, reverse=False,
+            self.resource_handle, texts, nbest_size=0, alpha=1.0, add_bos=False, add_eos=False, reverse=False,
             out_type=tf.int32, return_nbest=False)
         return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
