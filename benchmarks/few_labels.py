@@ -20,8 +20,8 @@ from kerastl.data.split import folds
 from kerastl.features.compute import compute_features
 from kerastl.features.lengths import fit_length
 from kerastl.runtime import apply
-from kerastl.training import contrast
-from kerastl.training.linear import solve
+from kerastl.training.fine_tuning import contrastive as contrast
+from kerastl.training.fitters.convex import solve
 
 SNIPPETS = Path("samples/snippets.csv")
 LABELS, SEEDS, JUDGES = (8, 64), (0, 1, 2), 2000
@@ -34,12 +34,13 @@ def table() -> list[Figure]:
     examples = tl.read_texts(str(SNIPPETS), min_per_class=0)
     order = np.array(sorted(range(len(examples)), key=lambda row: hashlib.blake2b(
         examples.items[row].encode()).hexdigest()))
-    judge, pool = order[:JUDGES], order[2 * JUDGES:]
+    held_out, pool = order[:JUDGES], order[2 * JUDGES:]
     figures = []
     for labels in LABELS:
         found: dict[str, list[float]] = {"frozen": [], "tuned": [], "seconds": []}
         for seed in SEEDS:
-            for name, value in _one(examples, drawn(examples.targets[pool], labels, seed, pool), judge, seed).items():
+            train = drawn(examples.targets[pool], labels, seed, pool)
+            for name, value in _one(examples, train, held_out, seed).items():
                 found[name].append(value)
         said = {name: f"{np.mean(some):.3f} ({min(some):.3f} to {max(some):.3f})" for name, some in found.items()}
         figures.append(Figure(
@@ -56,8 +57,8 @@ def drawn(targets: NDArray[np.int64], labels: int, seed: int, pool: NDArray[np.i
     return pool[generator.permutation(np.concatenate(chosen))]
 
 
-def _one(examples: tl.Examples, train: NDArray[np.intp], judge: NDArray[np.intp], seed: int) -> dict[str, float]:
-    some = examples.take([*train.tolist(), *judge.tolist()])
+def _one(examples: tl.Examples, train: NDArray[np.intp], held_out: NDArray[np.intp], seed: int) -> dict[str, float]:
+    some = examples.take([*train.tolist(), *held_out.tolist()])
     rows, asked = np.arange(len(train)), np.arange(len(train), len(some))
     backbone = fit_length(tl.load_backbone("minilm"), some)
     frozen, _ = _judged(backbone, some, rows, asked)

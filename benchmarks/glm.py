@@ -74,7 +74,7 @@ def whole_run() -> list[Figure]:
 
 def _engine(folder: Path, kept: str) -> Callable[[NDArray[np.int32]], NDArray[np.float32]]:
     import kerastl as tl
-    from kerastl.features.engine import large_engine
+    from kerastl.features.engines.tensorflow import large_engine
 
     backbone = tl.load_backbone("glm2_6b", str(folder), precision=kept)
     return large_engine(backbone.model, backbone.large).run
@@ -116,7 +116,7 @@ def _rates(took: dict[str, float], tokens: NDArray[np.int32]) -> str:
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    from kerastl.features.engine import least_cosine
+    from kerastl.features.engines.tensorflow import least_cosine
 
     return least_cosine(a, b)
 

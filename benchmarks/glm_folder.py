@@ -26,8 +26,8 @@ def write_folder(folder: Path, sizes: Any, shard_bytes: float = 2e9) -> int:
     import sentencepiece
     from safetensors.numpy import save_file
 
+    from kerastl.backbones._glm.assign import random_tensors
     from kerastl.backbones._glm.names import parts
-    from kerastl.backbones._glm.setting import random_tensors
 
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({

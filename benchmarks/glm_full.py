@@ -20,7 +20,7 @@ folder, kept, streamed = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
 batch, length, batches = map(int, sys.argv[4:])
 import numpy as np, tensorflow as tf, keras, keras_hub
 import kerastl as tl
-from kerastl.features.engine import large_engine
+from kerastl.features.engines.tensorflow import large_engine
 from kerastl.backbones._glm import folder as build
 def peak():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
@@ -85,7 +85,7 @@ def memory() -> list[Figure]:
 def _near(features: dict[str, Any]) -> list[Figure]:
     import numpy as np
 
-    from kerastl.features.engine import least_cosine
+    from kerastl.features.engines.tensorflow import least_cosine
 
     exact = np.array(features.pop("bfloat16"), np.float32)
     return [Figure(f"least cosine of mean features to those in bfloat16, {name}",

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import kerastl as tl
 from benchmarks.figure import Figure
-from kerastl.training.linear import solve
+from kerastl.training.fitters.convex import solve
 
 SAMPLES = Path("samples/stamps")
 REPEATS, FOLDS = 5, 5

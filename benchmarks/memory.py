@@ -1,11 +1,11 @@
-"""Peak memory of a feature pass, with ten times the pictures."""
+"""Peak memory of a feature pass, with ten times the images."""
 
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import pictures
+from benchmarks import images
 from benchmarks.figure import Figure, at_most
 
 FEW, MANY = 300, 3000
@@ -23,14 +23,14 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:
 
 
 def growth() -> list[Figure]:
-    """Peak memory over the whole process, imports included, of 3,000 pictures over that of 300."""
+    """Peak memory over the whole process, imports included, of 3,000 images over that of 300."""
     peak = {}
     for count in (FEW, MANY):
         with tempfile.TemporaryDirectory() as folder:
             for part in ("a", "b"):
-                pictures.write(Path(folder) / "data" / part, count // 2, *((500, 375) if part == "a" else (375, 500)))
+                images.write(Path(folder) / "data" / part, count // 2, *((500, 375) if part == "a" else (375, 500)))
             done = subprocess.run([sys.executable, "-c", PASS, f"{folder}/data", f"{folder}/cache", str(count)],
                                   capture_output=True, text=True, check=True)
             peak[count] = float(done.stdout) / 1024
-    return [at_most(f"peak memory of the pass, {MANY} pictures over {FEW} ({peak[MANY]:.0f} MiB over "
+    return [at_most(f"peak memory of the pass, {MANY} images over {FEW} ({peak[MANY]:.0f} MiB over "
                     f"{peak[FEW]:.0f} MiB)", peak[MANY] / peak[FEW], 1.1)]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 import kerastl as tl
-from benchmarks import pictures
+from benchmarks import images
 from benchmarks.figure import Figure, at_least, at_most, interleaved
-from kerastl.features.engine import checked_engine, speed_ratio
+from kerastl.features.engines.tensorflow import checked_engine, speed_ratio
 from kerastl.inputs.batches import pixel_batches
 from kerastl.runtime import apply, cpu_has_bfloat16
 
@@ -16,7 +16,7 @@ BATCH, BATCHES = 32, 4
 
 
 def over_predict(rounds: int = 5) -> list[Figure]:
-    """Pictures per second of the pass over those of `predict`, on the same decoded batches, random weights."""
+    """Images per second of the pass over those of `predict`, on the same decoded batches, random weights."""
     figures = []
     for name in ("inception_v3", "resnet50", "efficientnet_lite0"):
         backbone = tl.load_backbone(name, "none")
@@ -36,7 +36,7 @@ def over_predict(rounds: int = 5) -> list[Figure]:
         chosen = "bfloat16" if (cpu_has_bfloat16()
                                 and speed_ratio(backbone.model, pixels[:BATCH]) >= 1) else "float32"
         rates = ", ".join(f"{kind} {value:.1f}" for kind, value in rate.items())
-        what = f"feature pass over `predict`, {name}, batch 32 (pictures/s: {rates}; `auto` takes {chosen})"
+        what = f"feature pass over `predict`, {name}, batch 32 (images/s: {rates}; `auto` takes {chosen})"
         ratio = rate[chosen] / rate["predict"]
         if name == "efficientnet_lite0":
             figures.append(Figure(what, f"{ratio:.2f}"))
@@ -54,7 +54,7 @@ def with_decoding(rounds: int = 5) -> list[Figure]:
                                              ("inception_v3", 4000, 3000, 64, None)):
         backbone = tl.load_backbone(name, "none")
         with tempfile.TemporaryDirectory() as folder:
-            paths = pictures.write(Path(folder), count, width, height)
+            paths = images.write(Path(folder), count, width, height)
             refused: dict[int, str] = {}
             decoded = [pixels for _, pixels in pixel_batches(paths, backbone.input.size, BATCH, refused)]
             engine, _ = checked_engine(backbone.model, decoded[0], "float32", runtime.xla)
@@ -69,7 +69,7 @@ def with_decoding(rounds: int = 5) -> list[Figure]:
 
             took = interleaved({"alone": alone, "both": both}, rounds)
         what = (f"decoding and pass over pass alone, {name}, JPEG {width} x {height} "
-                f"({len(paths) / took['both']:.1f} pictures/s)")
+                f"({len(paths) / took['both']:.1f} images/s)")
         ratio = took["both"] / took["alone"]
         figures.append(at_most(what, ratio, goal) if goal else Figure(what, f"{ratio:.2f}"))
     return figures

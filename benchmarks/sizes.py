@@ -7,9 +7,10 @@ import numpy as np
 
 import kerastl as tl
 from benchmarks.figure import Figure, at_most
+from kerastl.decision import Calibration
 from kerastl.export import saved_model
 from kerastl.heads import head_of
-from kerastl.model import Calibration, Parts
+from kerastl.model import Parts
 
 
 def saved_models() -> list[Figure]:

@@ -19,13 +19,13 @@ import kerastl as tl
 from benchmarks.figure import Figure, at_least, at_most, interleaved
 from benchmarks.training import halves
 from kerastl.features.compute import compute_features
-from kerastl.features.engine import checked_engine, speed_ratio
+from kerastl.features.engines.tensorflow import checked_engine, speed_ratio
 from kerastl.features.lengths import fit_length
 from kerastl.heads import head_of
 from kerastl.inputs.texts import Texts
-from kerastl.model import answers_of
+from kerastl.model import predict_logits
 from kerastl.runtime import apply, cpu_has_bfloat16
-from kerastl.training.gradient import train_by_gradient
+from kerastl.training.fitters.gradient import train_by_gradient
 
 SNIPPETS = Path("samples/snippets.csv")
 BATCH, EPOCHS = 32, 10
@@ -103,7 +103,7 @@ def _ours(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[float, fl
                                  epochs=EPOCHS, batch_size=BATCH).head
         seconds = time.perf_counter() - start
         x = compute_features(judged, backbone, runtime, cache_dir=Path(folder)).rows(np.arange(len(judged)))
-    return seconds, float((answers_of(head, x).argmax(axis=1) == judged.targets).mean())
+    return seconds, float((predict_logits(head, x).argmax(axis=1) == judged.targets).mean())
 
 
 def _through_keras(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[float, float]:
@@ -119,7 +119,7 @@ def _through_keras(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[
     start = time.perf_counter()
     model.fit(x, train.one_hot(), epochs=EPOCHS, batch_size=BATCH, verbose=0)
     seconds = time.perf_counter() - start
-    return seconds, float((answers_of(model, asked, BATCH).argmax(axis=1) == judged.targets).mean())
+    return seconds, float((predict_logits(model, asked, BATCH).argmax(axis=1) == judged.targets).mean())
 
 
 PASS = """

@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 import kerastl as tl
-from benchmarks import pictures
+from benchmarks import images
 from benchmarks.figure import Figure, at_least
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.data.split import folds
 from kerastl.heads import head_of
 from kerastl.inputs.batches import pixel_batches
-from kerastl.model import answers_of
-from kerastl.training.gradient import train_by_gradient
+from kerastl.model import predict_logits
+from kerastl.training.fitters.gradient import train_by_gradient
 
 EPOCHS, BATCH = 20, 32
 SMALL = "efficientnet_lite0"
@@ -48,7 +48,7 @@ def ours(examples: tl.Examples, seed: int, name: str = SMALL, weights: str = "bu
         if not len(judged):
             return seconds, float("nan")
         inputs = tl.compute_features(judged, backbone, runtime, cache_dir=Path(folder)).rows(np.arange(len(judged)))
-    return seconds, float((answers_of(head, inputs).argmax(axis=1) == judged.targets).mean())
+    return seconds, float((predict_logits(head, inputs).argmax(axis=1) == judged.targets).mean())
 
 
 def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMALL, weights: str = "bundled"
@@ -74,7 +74,7 @@ def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMA
     if not len(judged):
         return seconds, float("nan")
     inputs = np.concatenate([batch for _, batch in pixel_batches(judged.items, backbone.input.size, BATCH, {})])
-    return seconds, float((answers_of(model, inputs, BATCH).argmax(axis=1) == judged.targets).mean())
+    return seconds, float((predict_logits(model, inputs, BATCH).argmax(axis=1) == judged.targets).mean())
 
 
 def from_cache() -> list[Figure]:
@@ -82,13 +82,13 @@ def from_cache() -> list[Figure]:
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         for i, shape in enumerate(((500, 375), (375, 500), (480, 360), (360, 480))):
-            pictures.write(Path(folder) / str(i), 500, *shape)
+            images.write(Path(folder) / str(i), 500, *shape)
         examples = tl.read_images(folder)
         examples = replace(examples, split=Split("given", "all train", np.zeros(len(examples), np.int8)))
         for name, weights, step in ((SMALL, "bundled", 1), ("resnet50", "none", 3)):
             some = examples.take(range(0, len(examples), step))
             mine, theirs = ours(some, 0, name, weights)[0], through_keras(some, 0, 2, name, weights)[0]
-            figures.append(at_least(f"20 epochs of `mlp`, {len(some)} pictures, {name}: Keras `fit` ({theirs:.0f} s, "
+            figures.append(at_least(f"20 epochs of `mlp`, {len(some)} images, {name}: Keras `fit` ({theirs:.0f} s, "
                                     f"2 epochs measured and scaled) over ours with the feature pass ({mine:.1f} s)",
                                     theirs / mine, 15))
     return figures

@@ -1,4 +1,4 @@
-"""The quickstart: a model of pictures and one of texts, trained on samples, judged, and asked something new.
+"""The quickstart: a model of images and one of texts, trained on samples, judged, and asked something new.
 
 python docs/quickstart.py
 
@@ -20,19 +20,19 @@ SENTENCES = ("A quiet film that stays with you for days.", "Two hours of noise, 
 
 def main() -> int:
     """Run the steps. Returns the first exit code that is not 0."""
-    return samples.main() or snippets.main() or pictures() or texts()
+    return samples.main() or snippets.main() or images() or texts()
 
 
-def pictures() -> int:
-    """Train on the stamps, and ask two of the model's formats about a picture that was held out."""
+def images() -> int:
+    """Train on the stamps, and ask two of the model's formats about an image that was held out."""
     code = trained("stamps", "efficientnet_lite_images", "samples/stamps")
     if code:
         return code
     version = MODELS / "stamps" / str(versions("stamps")[-1])
-    picture = str(next(iter(sorted(Path("samples/held_out/animals").rglob("*.png")))))
-    return (step("kerastl", "predict", "saved_models/stamps", picture)
+    image = str(next(iter(sorted(Path("samples/held_out/animals").rglob("*.png")))))
+    return (step("kerastl", "predict", "saved_models/stamps", image)
             or step("python", "docs/tflite_client.py", str(version / "tflite/model_fp32.tflite"),
-                    str(version / "labels.txt"), picture))
+                    str(version / "labels.txt"), image))
 
 
 def texts() -> int:

@@ -3,8 +3,8 @@
 python docs/readme.py [--quick | --check]
 
 In README.md, `<!-- $ COMMAND -->` and `<!-- / -->` enclose what a command printed to standard output. All are run, in
-their order; the recipes' table and the report's picture (docs/report.png, by Debian's chromium) are made too. `--quick`
-leaves out what takes minutes, and the picture; `--check` does too, and writes nothing: exit code 1 when the README says
+their order; the recipes' table and the report's image (docs/report.png, by Debian's chromium) are made too. `--quick`
+leaves out what takes minutes, and the image; `--check` does too, and writes nothing: exit code 1 when the README says
 something else.
 """
 
@@ -52,7 +52,7 @@ def recipes(match: re.Match[str]) -> str:
     return "\n".join([match[1].rstrip(), *lines, match[2]])
 
 
-def picture() -> None:
+def image() -> None:
     """docs/report.png: the top of the newest report of the quickstart, half size."""
     from PIL import Image
 
@@ -80,7 +80,7 @@ def main(words: list[str]) -> int:
         return int(after != before)
     README.write_text(after, encoding="utf-8")
     if not quick:
-        picture()
+        image()
     return 0
 
 

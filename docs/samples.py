@@ -1,9 +1,9 @@
-"""Gets the sample pictures: the stamps of Debian's package tuxpaint-stamps-default, checked against its SHA-256.
+"""Gets the sample images: the stamps of Debian's package tuxpaint-stamps-default, checked against its SHA-256.
 
 python docs/samples.py
 
-Writes samples/stamps/<class>/, the categories with at least 30 pictures, and samples/held_out/<class>/, one picture of
-each that the first folder does not have, nor its mirrored twin. Pictures are GPL-2, by Bill Kendrick and others.
+Writes samples/stamps/<class>/, the categories with at least 30 images, and samples/held_out/<class>/, one image of
+each that the first folder does not have, nor its mirrored twin. Images are GPL-2, by Bill Kendrick and others.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from pathlib import Path
 PACKAGE = "tuxpaint-stamps-default"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
 LEAST = 30
-INSTEAD = ("apt-get cannot get the sample pictures here ({}). Use pictures of your own:\n"
-           "  kerastl run efficientnet_lite_images --data DIR --name NAME      (DIR/<class>/<picture>)\n"
+INSTEAD = ("apt-get cannot get the sample images here ({}). Use images of your own:\n"
+           "  kerastl run efficientnet_lite_images --data DIR --name NAME      (DIR/<class>/<image>)\n"
            "  kerastl run efficientnet_lite_images --data tfds:tf_flowers --name flowers")
 
 
@@ -62,24 +62,24 @@ def download(folder: Path) -> str:
 
 
 def arrange(source: Path, stamps: Path, held_out: Path) -> None:
-    """Copy each large category's pictures, all but one to `stamps` and that one to `held_out`."""
+    """Copy each large category's images, all but one to `stamps` and that one to `held_out`."""
     for category in sorted(path for path in source.iterdir() if path.is_dir()):
-        pictures = sorted(category.rglob("*.png"))
-        if len(pictures) < LEAST:
+        images = sorted(category.rglob("*.png"))
+        if len(images) < LEAST:
             continue
         kin: dict[str, int] = {}
-        for path in pictures:
+        for path in images:
             kin[family(path)] = kin.get(family(path), 0) + 1
-        aside = min((path for path in pictures if kin[family(path)] == 1),
+        aside = min((path for path in images if kin[family(path)] == 1),
                     key=lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in pictures:
+        for path in images:
             target = (held_out if path == aside else stamps) / category.name / path.relative_to(category)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
 
 
 def family(path: Path) -> str:
-    """What twins of a picture share: the name without its mirror, its side and its number."""
+    """What twins of an image share: the name without its mirror, its side and its number."""
     return re.sub(r"[-_]?(mirror|left|right|\d+)$", "", path.stem.lower())
 
 

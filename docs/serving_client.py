@@ -1,6 +1,6 @@
-"""Asks TF Serving's REST API about pictures, with Python's standard library alone.
+"""Asks TF Serving's REST API about images, with Python's standard library alone.
 
-python docs/serving_client.py http://localhost:8501/v1/models/stamps PICTURE...
+python docs/serving_client.py http://localhost:8501/v1/models/stamps IMAGE...
 
 Names that end in `_bytes` are sent as {"b64": ...}; the model decodes the file itself.
 """
@@ -11,9 +11,9 @@ import sys
 import urllib.request
 
 
-def classify(model: str, pictures: list[str]) -> list[tuple[str, float]]:
-    """Each picture's label and its calibrated score."""
-    instances = [{"image_bytes": {"b64": base64.b64encode(open(path, "rb").read()).decode()}} for path in pictures]
+def classify(model: str, images: list[str]) -> list[tuple[str, float]]:
+    """Each image's label and its calibrated score."""
+    instances = [{"image_bytes": {"b64": base64.b64encode(open(path, "rb").read()).decode()}} for path in images]
     body = json.dumps({"signature_name": "serving_default", "instances": instances}).encode()
     request = urllib.request.Request(f"{model}:predict", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:

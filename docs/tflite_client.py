@@ -1,8 +1,8 @@
-"""Asks a TFLite file about a picture, with LiteRT and Pillow alone: no TensorFlow, no kerastl.
+"""Asks a TFLite file about an image, with LiteRT and Pillow alone: no TensorFlow, no kerastl.
 
-python docs/tflite_client.py MODEL.tflite labels.txt PICTURE
+python docs/tflite_client.py MODEL.tflite labels.txt IMAGE
 
-The file takes the picture's pixels, squashed to its square, as uint8 RGB; scaling to the network's range is inside.
+The file takes the image's pixels, squashed to its square, as uint8 RGB; scaling to the network's range is inside.
 """
 
 import sys
@@ -12,11 +12,11 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 
-def classify(model: str, labels: str, picture: str) -> tuple[str, float]:
-    """The picture's label and its probability."""
+def classify(model: str, labels: str, image: str) -> tuple[str, float]:
+    """The image's label and its probability."""
     runner = Interpreter(model_path=model).get_signature_runner("serving_default")
     _, height, width, _ = runner.get_input_details()["images"]["shape"]
-    image = ImageOps.exif_transpose(Image.open(picture)).convert("RGBA")
+    image = ImageOps.exif_transpose(Image.open(image)).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     pixels = Image.alpha_composite(white, image).convert("RGB").resize((width, height), Image.Resampling.BOX)
     probabilities = runner(images=np.asarray(pixels)[np.newaxis])["probabilities"][0]

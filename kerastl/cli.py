@@ -49,18 +49,19 @@ def usage() -> str:
 
 
 def _verb(verb: str, argv: list[str]) -> int:
-    from kerastl import entry
+    from kerastl.shell import process
 
     home = VERBS[verb][0]
     module = importlib.import_module(f"kerastl.verbs.{home}")
     config, work, show = (getattr(module, name) for name in (f"{verb.capitalize()}Config", verb, f"show_{verb}"))
-    return entry.finish(work, lambda: entry.parse(config, argv, prog=f"kerastl {verb}"), show, heavy=home != "listing")
+    return process.finish(work, lambda: process.parse(config, argv, prog=f"kerastl {verb}"), show, 
+                          heavy=home != "listing")
 
 
 def _run(argv: list[str]) -> int:
-    from kerastl import entry
     from kerastl.errors import KerastlError
-    from kerastl.verbs.finding import load_recipe, recipes
+    from kerastl.shell import process
+    from kerastl.shell.recipes import load_recipe, recipes
 
     if not argv or argv[0].startswith("-"):
         names = "\n".join(f"  {name}" for name in recipes())
@@ -72,7 +73,7 @@ def _run(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     show = getattr(recipe, "show", None)  # a recipe whose record is of another kind says how it is printed
-    return entry.run(recipe.main, recipe.Config, argv[1:], show, prog=f"kerastl run {argv[0]}")
+    return process.run(recipe.main, recipe.Config, argv[1:], show, prog=f"kerastl run {argv[0]}")
 
 
 if __name__ == "__main__":

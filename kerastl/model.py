@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,25 +15,8 @@ from kerastl.heads._several import heads_of
 from kerastl.inputs import Batch, floats
 from kerastl.inputs.tokenizer import Tokenizer
 
-ENTRANCE = "entrance"  # the name of a spliced model's part that leads the raw input past the backbone
+RAW_BRANCH = "entrance"  # the name of a spliced model's part that leads the raw input past the backbone
 RAW_SIDE = 64  # pixels
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model said of some rows, which it was not fitted on. logits: [len(rows), classes] float32."""
-
-    rows: NDArray[np.intp]
-    logits: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How logits become answers: they are divided by `temperature`; of several labels, those hold whose probability
-    reaches their class's threshold. `thresholds` is empty where one label is given."""
-
-    temperature: float
-    thresholds: tuple[float, ...] = ()
 
 
 def pooling_for(head: str, pooling: str = "mean") -> str:
@@ -67,7 +49,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
     features = backbone.model(inputs, training=False)
-    logits = head(features if len(head.inputs) == 1 else [features, entrance_of(backbone)(inputs)])
+    logits = head(features if len(head.inputs) == 1 else [features, raw_branch_of(backbone)(inputs)])
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
 
 
@@ -79,9 +61,9 @@ def _alone(head: Any) -> Any:
     return keras.Model(inputs, head(stand_in(inputs)), name=f"{head.name}_alone")
 
 
-def entrance_of(backbone: Backbone) -> Any:
+def raw_branch_of(backbone: Backbone) -> Any:
     """What leads the raw input past the backbone to the head: a keras.Model without weights, from what the backbone
-    takes to what `heads.Raw` says. Pictures are averaged over squares of pixels until no side has more than 64, and
+    takes to what `heads.Raw` says. Images are averaged over squares of pixels until no side has more than 64, and
     rounded: whole numbers, so that a row kept in a byte is what the model computes, to the bit. Raises OptionError for
     texts in chunks, which come in several pieces, and for a large backbone, which the head ships without."""
     import keras
@@ -95,21 +77,21 @@ def entrance_of(backbone: Backbone) -> Any:
     if backbone.input.one is None:
         raise OptionError("--long chunks with a head that looks at the raw text", "head or head+tail",
                           "change one of them")
-    if backbone.spec.kind == "text":
+    if backbone.spec.modality.name == "text":
         tokens = ops.where(ops.equal(inputs, _tokenizer(backbone).pad), 0, inputs + 1)
-        return keras.Model(inputs, tokens, name=ENTRANCE)
+        return keras.Model(inputs, tokens, name=RAW_BRANCH)
     step = -(-int(taken.shape[1]) // RAW_SIDE)
     if step == 1:
-        return keras.Model(inputs, layers.Identity(name="pixels")(inputs), name=ENTRANCE)
+        return keras.Model(inputs, layers.Identity(name="pixels")(inputs), name=RAW_BRANCH)
     mean = layers.AveragePooling2D(step, padding="same", name="shrink")(inputs)
     # a mean is a multiple of 1 / step^2, so a quarter of that keeps halves and whole numbers clear of rounding errors
-    return keras.Model(inputs, ops.floor(mean + (0.5 + 0.25 / step**2)), name=ENTRANCE)
+    return keras.Model(inputs, ops.floor(mean + (0.5 + 0.25 / step**2)), name=RAW_BRANCH)
 
 
 def raw_of(backbone: Backbone) -> Raw:
-    """What a head is given of the raw input. Raises OptionError as `entrance_of` does."""
-    shape = tuple(entrance_of(backbone).output_shape[1:])
-    return Raw(shape, _tokenizer(backbone).size if backbone.spec.kind == "text" else 0)
+    """What a head is given of the raw input. Raises OptionError as `raw_branch_of` does."""
+    shape = tuple(raw_branch_of(backbone).output_shape[1:])
+    return Raw(shape, _tokenizer(backbone).size if backbone.spec.modality.name == "text" else 0)
 
 
 def _tokenizer(backbone: Backbone) -> Tokenizer:
@@ -207,12 +189,12 @@ class Parts(NamedTuple):
 def parts_of(model: Any) -> Parts:
     """The parts of a spliced model."""
     _, *parts = model.layers
-    entrance = next((part for part in parts if part.name == ENTRANCE), None)
+    entrance = next((part for part in parts if part.name == RAW_BRANCH), None)
     backbone, head = (part for part in parts if part is not entrance)
     return Parts(backbone, head, entrance)
 
 
-class Answerer:
+class Predictor:
     """A spliced model in one graph for batches of any size and length: Keras' own predict makes one for each."""
 
     def __init__(self, model: Any) -> None:
@@ -232,7 +214,7 @@ class Answerer:
         return np.asarray(self._parts.logits(features, values), np.float32)
 
 
-def answers_of(model: Any, inputs: Any, batch_size: int = 1024) -> NDArray[np.float32]:
+def predict_logits(model: Any, inputs: Any, batch_size: int = 1024) -> NDArray[np.float32]:
     """A model's outputs for many inputs, batch by batch. inputs: [n, ...], or a list of such for a head that takes
     several -> [n, outputs] float32."""
     several = inputs if isinstance(inputs, list) else [inputs]

@@ -8,6 +8,7 @@ import platform
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # what a large network's weights are kept in
 XLA = ("auto", "on", "off")
 SCHEDULES = ("auto", "cosine", "linear", "one-cycle")  # of the rate, in fine-tuning
-MIXES = ("auto", "none", "mixup", "cutmix")  # of pictures, in fine-tuning
+MIXES = ("auto", "none", "mixup", "cutmix")  # of images, in fine-tuning
 
 
 @dataclass(frozen=True)
@@ -172,3 +173,14 @@ def machine() -> dict[str, str | int | bool]:
         "python": ".".join(map(str, sys.version_info[:3])),
         "system": platform.system(),
     }
+
+
+class Stopwatch:
+    """Seconds since it was made, for a recipe's own record."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __call__(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start

@@ -23,7 +23,7 @@ class Config(tl.TextConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, config.tflite, kind="text")
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
@@ -31,19 +31,22 @@ def main(config: Config) -> dict[str, Any]:
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, kind="text", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.tap,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
+                             epochs=config.epochs, class_weights=config.class_weights,
+                             label_smoothing=config.label_smoothing)
+    head = tl.best_head(trials, config.head)
+    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
                        tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
-                       search=config.search)
-    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=asdict(config))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Data: the rows that the teacher was made from, each on the side that it had ther
 Measured: a fine-tuned MiniLM teaches its own first two blocks (--backbone minilm --tap layer_2 --epochs 1), on 3,000
 movie snippets, one seed, 299 test rows: teacher 0.819 (95% 0.772 to 0.859), student 0.773 (0.722 to 0.816); the same
 student from the labels alone 0.786 (0.736 to 0.829), so teaching did not show here. TFLite of the student: dynamic
-15.5 MB, 0.758 on 256 of these rows, a seventh of the teacher's time a row. Pictures: not measured.
+15.5 MB, 0.758 on 256 of these rows, a seventh of the teacher's time a row. Images: not measured.
 Time: not measured on a quiet machine.
 """
 
@@ -32,7 +32,7 @@ class Config(tl.RunConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split (both the teacher's), features, what is taught and learnt, evaluation, export."""
-    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     teacher = tl.load_teacher(config.teacher)
     kind = teacher.run["kind"]
     target = tl.target(config.out, config.name, config.tflite, kind=kind)
@@ -40,20 +40,23 @@ def main(config: Config) -> dict[str, Any]:
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
 
     usual, tap = STUDENTS[kind] if config.backbone is None else (config.backbone, "top")
-    backbone = tl.load_backbone(usual, config.weights, kind=kind, tap=tap if config.tap == "auto" else config.tap,
+    backbone = tl.load_backbone(usual, config.weights, modality=kind, tap=tap if config.tap == "auto" else config.tap,
                                 pooling=tl.pooling_for(config.head))
     if kind == "text":
         backbone = tl.fit_length(backbone, examples)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     features = tl.teach(teacher, features, cache)
-    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
+                             epochs=config.epochs, class_weights=config.class_weights,
+                             label_smoothing=config.label_smoothing)
+    head = tl.best_head(trials, config.head)
+    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
                        tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
-                       search=config.search)
-    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, runtime=runtime, clock=clock, teacher=teacher,
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, teacher=teacher,
                             config=asdict(config) | teacher.source(config.data, config.data_dir))
 
 

@@ -1,13 +1,13 @@
-"""Pictures, classified on the features of two backbones at once, `a+b`.
+"""Images, classified on the features of two backbones at once, `a+b`.
 
 python recipes/fusion_images.py --data DIR --name NAME
-Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
+Data: DIR/<class>/**/<image>, a table of path,label, or tfds:NAME.
 --weights, one for each: bundled,imagenet; without ResNet50's file and a network, bundled,none, whose second is random.
 --head: any takes the long row (linear: concatenation); gated and averaged bring both parts to one width first.
 Measured: only with a random ResNet50 (--weights bundled,none), which shows that fusing works, not that it helps: on 705
 stamps of 8 classes, 5-fold cross-validation, seed 0: linear 0.881 (95% 0.855 to 0.903), averaged 0.861 (0.833 to
 0.885), gated 0.850 (0.821 to 0.874); efficientnet_lite0 alone, linear, 0.877 (0.850 to 0.899). The second network's
-gain of 3 pictures is within chance. Two trained networks: not measured.
+gain of 3 images is within chance. Two trained networks: not measured.
 Time: not measured on a machine of its own.
 """
 
@@ -26,24 +26,27 @@ class Config(tl.ImageConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, config.tflite)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, kind="image", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.tap,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
+                             epochs=config.epochs, class_weights=config.class_weights,
+                             label_smoothing=config.label_smoothing)
+    head = tl.best_head(trials, config.head)
+    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
                        tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
-                       search=config.search)
-    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=asdict(config))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Pictures, classified on ResNet50's features. Its ImageNet weights are Keras' own download.
+"""Images, classified on ResNet50's features. Its ImageNet weights are Keras' own download.
 
 python recipes/resnet50_images.py --data DIR --name NAME
-Data: DIR/<class>/**/<picture>, a table of path,label, or tfds:NAME.
+Data: DIR/<class>/**/<image>, a table of path,label, or tfds:NAME.
 Measured: not measured. The weights come by Keras' own download, which could not be reached where this was written; with
 random ones the recipe runs whole in the tests.
 Time: see benchmarks/README.md for the rate of the feature pass.
@@ -22,24 +22,27 @@ class Config(tl.ImageConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Clock(), tl.cache_dir(config.cache_dir)
+    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, config.tflite)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, kind="image", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.tap,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trained = tl.train(backbone, features, config.head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
+    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
+                             epochs=config.epochs, class_weights=config.class_weights,
+                             label_smoothing=config.label_smoothing)
+    head = tl.best_head(trials, config.head)
+    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
                        tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing,
-                       search=config.search)
-    evaluation = tl.evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, runtime=runtime, clock=clock, config=asdict(config))
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=asdict(config))
 
 
 if __name__ == "__main__":

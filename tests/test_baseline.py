@@ -10,8 +10,9 @@ from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
 from kerastl.data.examples import Examples
+from kerastl.decision import Predictions
 from kerastl.evaluation.baseline import Baseline
-from kerastl.model import Answers
+from kerastl.modality import TEXT
 
 WORDS = ("good", "bad", "odd")
 
@@ -26,19 +27,19 @@ def texts(n: int, targets: np.ndarray, *, telling: bool) -> Examples:
             here = targets[row] if targets.ndim == 1 else np.flatnonzero(targets[row])
             words += [WORDS[c] for c in np.atleast_1d(here)]
         items.append(" ".join(words))
-    return replace(made_examples(targets), kind="text", items=tuple(items))
+    return replace(made_examples(targets), modality=TEXT, items=tuple(items))
 
 
 def judged(examples: Examples, right: float) -> Baseline:
     """The baseline beside a model that is right on a share of the judged rows."""
     assert examples.split is not None
-    rows = examples.split.judged
+    rows = examples.split.held_out
     truth = examples.one_hot(rows)
     wrong = np.random.default_rng(1).uniform(size=len(rows)) >= right
     logits = (np.where(wrong[:, None], 1 - truth, truth) * 8 - 4).astype(np.float32)
-    chosen = None if examples.split.mode == "cv" else Answers(examples.split.rows(1), np.zeros(
+    chosen = None if examples.split.mode == "cv" else Predictions(examples.split.rows(1), np.zeros(
         (len(examples.split.rows(1)), truth.shape[1]), np.float32))
-    return tl.baseline(examples, tl.evaluate(examples, Answers(rows, logits), chosen))
+    return tl.baseline(examples, tl.evaluate(examples, Predictions(rows, logits), chosen))
 
 
 @pytest.mark.slow
@@ -60,7 +61,7 @@ def test_what_says_nothing_is_not_learnt_and_the_pretrained_network_helps() -> N
 def test_a_hold_out_judges_its_test_rows_alone_and_they_choose_nothing() -> None:
     examples = replace(texts(400, np.arange(400) % 2, telling=True), split=held_out(400))
     assert examples.split is not None
-    rows = examples.split.judged
+    rows = examples.split.held_out
     turned = examples.targets.copy()
     turned[rows] = 1 - turned[rows]
     found = judged(examples, 1.0)
@@ -79,7 +80,7 @@ def test_texts_without_words_are_no_obstacle() -> None:
     assert judged(examples, 0.9).accuracy <= 0.6
 
 
-def test_colours_and_shapes_of_pictures_are_learnt(tmp_path: Path) -> None:
+def test_colours_and_shapes_of_images_are_learnt(tmp_path: Path) -> None:
     examples = tl.split(tl.read_images(str(draw_folder(tmp_path, 20))))
     found = judged(examples, 0.5)
     assert found.accuracy > 0.95 and found.name.startswith("colours") and found.seconds > 0

@@ -15,28 +15,28 @@ from text_folders import hugging_face_folder
 from tiny import held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
-from kerastl.entry import ablation_table
 from kerastl.errors import OptionError
-from kerastl.export.restore import keras_model
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
+from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import Raw, _blend, blend, head_of
 from kerastl.inputs.batches import decode_file
-from kerastl.model import entrance_of, raw_of
+from kerastl.model import raw_branch_of, raw_of
 from kerastl.report.ablation import ablation_section
-from kerastl.training import ablate as ablation
+from kerastl.shell.terminal import ablation_table
+from kerastl.studies import ablation as ablation
 from kerastl.training.fit import fit
-from kerastl.training.linear import log_loss
-from kerastl.training.raw import with_raw
+from kerastl.training.fitters.convex import log_loss
+from kerastl.versions.restore import keras_model
 
 Shell = Callable[..., tuple[int, str, str]]
-PICTURE, TEXT = Raw((8, 8, 3)), Raw((None,), 40)
-SIDES = {"conv": PICTURE, "words": TEXT, "gru": TEXT, "ngrams": TEXT}
+IMAGE, TEXT = Raw((8, 8, 3)), Raw((None,), 40)
+SIDES = {"conv": IMAGE, "words": TEXT, "gru": TEXT, "ngrams": TEXT}
 DIM, OUTPUTS = 6, 2
 
 
 def seen(raw: Raw, n: int, seed: int = 0) -> np.ndarray:
-    """Raw rows without meaning: pictures, or twelve tokens of which the last two are padding."""
+    """Raw rows without meaning: images, or twelve tokens of which the last two are padding."""
     generator = np.random.default_rng(seed)
     if not raw.symbols:
         return generator.integers(0, 256, (n, *raw.shape)).astype(np.uint8)
@@ -46,7 +46,7 @@ def seen(raw: Raw, n: int, seed: int = 0) -> np.ndarray:
 
 
 def telling(raw: Raw, y: np.ndarray) -> np.ndarray:
-    """The same, but that they tell the class: pictures by colour, texts by one token, at any place."""
+    """The same, but that they tell the class: images by colour, texts by one token, at any place."""
     rows = seen(raw, len(y))
     if raw.symbols:
         rows[np.arange(len(y)), np.random.default_rng(1).integers(0, 10, len(y))] = y + 1
@@ -98,11 +98,11 @@ def test_theta_1_and_lambda_0_is_the_inner_head_to_the_bit(inner: str, at: str, 
 
 def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp_path: Path) -> None:
     y = np.arange(120) % OUTPUTS
-    features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, PICTURE, seen(PICTURE, 120))
-    mixed, plain = (fit(features, head, runtime=plain_runtime(), epochs=2).judged.logits
+    features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, IMAGE, seen(IMAGE, 120))
+    mixed, plain = (fit(features, head, runtime=plain_runtime(), epochs=2).held_out.logits
                     for head in ("blend:mix=fixed,theta=1,lambda=0", "linear"))
     assert plain.std() > 0.1 and np.abs(mixed - plain).max() < 1e-4
-    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), epochs=2).judged.logits
+    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), epochs=2).held_out.logits
     assert np.abs(scratch - plain).max() > 0.1
 
 
@@ -110,8 +110,8 @@ def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp
 @pytest.mark.parametrize("inner", blend.INNER)
 def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> None:
     spoken = f"blend:inner={inner},at={at},side=conv,mix=fixed,theta=%g,lambda=1"
-    scratch, both = (drawn(head_of(spoken % theta).made((DIM,), 3, PICTURE)) for theta in (0, 1))
-    rows = seen(PICTURE, 20)
+    scratch, both = (drawn(head_of(spoken % theta).made((DIM,), 3, IMAGE)) for theta in (0, 1))
+    rows = seen(IMAGE, 20)
     first, second = (np.asarray(scratch([x, rows])) for x in (noise(20, 1), noise(20, 2)))
     assert first.std() > 0.01 and np.array_equal(first, second)
     assert not np.allclose(np.asarray(both([noise(20, 1), rows])), np.asarray(both([noise(20, 2), rows])))
@@ -121,7 +121,7 @@ def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> No
 @pytest.mark.slow
 def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
     y = np.arange(100) % OUTPUTS
-    features = beside(tmp_path, noise(100), y, PICTURE, telling(PICTURE, y))
+    features = beside(tmp_path, noise(100), y, IMAGE, telling(IMAGE, y))
     fitted = fit(features, f"blend:mix={mix},theta=0.9,lambda=0.5,rate=0.01", runtime=plain_runtime(), epochs=3)
     said = fitted.settings
     places = [f"{share}_{place}" for place in ("features", "flow") for share in ("theta", "lambda")]
@@ -143,7 +143,7 @@ def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
 
 def test_a_scheduled_lambda_ends_at_its_value() -> None:
     head = head_of("blend:mix=scheduled,lambda=0.2,at=flow")
-    model = head.made((DIM,), 2, PICTURE)
+    model = head.made((DIM,), 2, IMAGE)
     seen_at = []
     for epoch in (0, 5, 10, 40):
         head.side.at_epoch(model, epoch)
@@ -157,7 +157,7 @@ def test_where_features_are_noise_the_side_network_learns_and_its_share_grows(si
     y = np.arange(240) % OUTPUTS
     features = beside(tmp_path, noise(240), y, SIDES[side], telling(SIDES[side], y))
     fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), epochs=40)
-    judged = fitted.judged
+    judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.85
     assert fitted.settings["lambda_flow"] > 0.52  # from 0.5
 
@@ -170,7 +170,7 @@ def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_pat
     x[:, 0] += 3.0 * (2 * y - 1)
     features = beside(tmp_path, x, y, SIDES[side], seen(SIDES[side], 240))
     fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), epochs=40)
-    judged = fitted.judged
+    judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.9
     assert log_loss(judged.logits, features.examples.one_hot(judged.rows), False) < 0.4
 
@@ -231,7 +231,7 @@ def test_the_entrance_gives_whole_numbers_that_a_byte_holds(size: int, shape: in
     backbone = replace(backbone, model=keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)),
                        input=replace(backbone.input, size=size))
     pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.float32)
-    rows = np.asarray(entrance_of(backbone)(pixels))
+    rows = np.asarray(raw_branch_of(backbone)(pixels))
     assert rows.shape[1:] == raw_of(backbone).shape == (shape, shape, 3)
     assert np.array_equal(rows, rows.astype(np.uint8))
     step = -(-size // 64)
@@ -241,8 +241,8 @@ def test_the_entrance_gives_whole_numbers_that_a_byte_holds(size: int, shape: in
         assert np.array_equal(rows, np.floor(means + 0.5))
 
 
-def test_raw_rows_are_what_the_entrance_makes_and_are_kept(pictures: Path, tmp_path: Path) -> None:
-    backbone, examples = tiny_backbone(), tl.split(tl.read_images(str(pictures)), "cv")
+def test_raw_rows_are_what_the_entrance_makes_and_are_kept(images: Path, tmp_path: Path) -> None:
+    backbone, examples = tiny_backbone(), tl.split(tl.read_images(str(images)), "cv")
     features = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
     first = with_raw(features, backbone, cache_dir=tmp_path)
     assert first.computed == features.computed + 42 and first.raw_space.key.dtype == "uint8"
@@ -258,17 +258,17 @@ def test_raw_texts_are_tokens_from_1_on_padded_with_0(family: str, tmp_path: Pat
     backbone = tl.load_backbone(name, str(hugging_face_folder(tmp_path / "m", family)))
     pad = backbone.input.tokenizer.pad
     tokens = np.array([[5, 6, 7], [8, pad, pad]], np.int32)
-    assert np.asarray(entrance_of(backbone)(tokens)).tolist() == [[6, 7, 8], [9, 0, 0]]
+    assert np.asarray(raw_branch_of(backbone)(tokens)).tolist() == [[6, 7, 8], [9, 0, 0]]
     assert raw_of(backbone) == Raw((None,), backbone.input.tokenizer.size)
     with pytest.raises(OptionError, match="chunks with a head that looks at the raw text"):
-        entrance_of(backbone.taking(replace(backbone.input, long="chunks")))
+        raw_branch_of(backbone.taking(replace(backbone.input, long="chunks")))
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     for spoken, raw, said in (("blend:side=conv", TEXT, "one of ngrams, words, gru"),
-                              ("blend:side=gru", PICTURE, "one of conv"),
-                              ("blend:theta=0", PICTURE, "give mix=fixed"),
-                              ("blend:mix=channel,lambda=2", PICTURE, "below 2")):
+                              ("blend:side=gru", IMAGE, "one of conv"),
+                              ("blend:theta=0", IMAGE, "give mix=fixed"),
+                              ("blend:mix=channel,lambda=2", IMAGE, "below 2")):
         with pytest.raises(OptionError, match=said):
             head_of(spoken).made((DIM,), 2, raw)
     y = np.arange(20) % 2
@@ -284,14 +284,14 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_blend_of_pictures_ships_and_reads_again(shell: Shell, pictures: Path, tmp_path: Path) -> None:
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+def test_a_blend_of_images_ships_and_reads_again(shell: Shell, images: Path, tmp_path: Path) -> None:
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
                            "none", "--head", "blend:mix=channel", "--epochs", 4, "--tflite", "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
     assert run["head_settings"]["lambda_flow_low"] < run["head_settings"]["lambda_flow_high"]
-    paths = sorted(pictures.rglob("*.png"))[::7]
+    paths = sorted(images.rglob("*.png"))[::7]
     pixels = np.stack([decode_file(str(path), 32) for path in paths]).astype(np.float32)
     logits = np.asarray(keras_model(tmp_path / "m/1", "image")(pixels)) / run["temperature"]
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -331,10 +331,10 @@ def answered(right: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[t
         name = next(name for name, one in ablation.arms_of(head_of("blend")).items() if one == head)
         asked.append((name, runtime.seed))
         split = features.examples.split
-        rows = np.flatnonzero(split.part == fold) if split.mode == "cv" else split.judged
+        rows = np.flatnonzero(split.part == fold) if split.mode == "cv" else split.held_out
         y = features.examples.targets[rows]
         hit = np.random.default_rng((runtime.seed, len(name))).random(len(rows)) < right[name]
-        return ablation.Answers(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
+        return ablation.Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
 
     monkeypatch.setattr(ablation, "judged_answers", judged)
     monkeypatch.setattr(ablation, "with_raw", lambda features, backbone, cache_dir: features)
@@ -361,7 +361,7 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict) and first.word.startswith(said)
     assert first.gain_ci95[0] < first.gain < first.gain_ci95[1] and abs(first.gain - (both - scratch)) < 0.1
     assert (first.p < 0.01) == (verdict != "unclear")
-    assert found.n == (len(examples.split.judged) if mode == "holdout" else (examples.split.part < 3).sum())
+    assert found.n == (len(examples.split.held_out) if mode == "holdout" else (examples.split.part < 3).sum())
     assert [one for one in asked if one[0] == "both"] == [("both", seed) for seed in (0, 1, 2)]
     arms = {arm.name: arm for arm in found.arms}
     assert len(arms["from scratch"].accuracies) == 3 and arms["both"].accuracy == pytest.approx(both, abs=0.08)

@@ -14,16 +14,16 @@ from conftest import draw_folder
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
+from kerastl.decision import Predictions
 from kerastl.errors import DataError
 from kerastl.evaluation.paired import holm, paired, simplest_within_noise
 from kerastl.features.compute import Features
-from kerastl.model import Answers
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.runtime import Runtime
-from kerastl.training import compare as work
-from kerastl.training.cells import Cells
-from kerastl.training.fit import Fitted
-from kerastl.training.train import Trained
+from kerastl.studies import compare as work
+from kerastl.studies.journal import Cells
+from kerastl.training.fit import FittedHead
+from kerastl.training.train import TrainedModel
 from kerastl.verbs.compare import simplicity
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -120,10 +120,10 @@ def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
     examples = made_examples(np.arange(300) % 3)
     aside = work.set_aside(examples)
     rest = work.without_test(aside)
-    assert 10 < len(aside.split.judged) < 60 and len(rest) == 300 - len(aside.split.judged)
-    assert not {aside.ids[row] for row in aside.split.judged} & set(rest.ids)
+    assert 10 < len(aside.split.held_out) < 60 and len(rest) == 300 - len(aside.split.held_out)
+    assert not {aside.ids[row] for row in aside.split.held_out} & set(rest.ids)
     own = work.set_aside(work.replace(examples, given=("test",) * 50 + ("train",) * 250))
-    assert own.split.judged.tolist() == list(range(50))
+    assert own.split.held_out.tolist() == list(range(50))
     with pytest.raises(DataError, match="sets test rows aside"):
         work.set_aside(made_examples(np.arange(4) % 2))
 
@@ -176,23 +176,23 @@ class Stand:
     def __init__(self, **shares: float) -> None:
         self.shares, self.stop, self.fits, self.tested = shares, -1, [], []
 
-    def fit(self, features: Features, head: str, *, runtime: Runtime, **_: Any) -> Fitted:
+    def fit(self, features: Features, head: str, *, runtime: Runtime, **_: Any) -> FittedHead:
         if len(self.fits) == self.stop:
             raise KeyboardInterrupt
         examples = features.examples
-        self.fits.append((head, runtime.seed, tuple(examples.ids[row] for row in examples.split.judged)))
-        return Fitted(head, None, self.answers(features, head, examples.split.judged),
+        self.fits.append((head, runtime.seed, tuple(examples.ids[row] for row in examples.split.held_out)))
+        return FittedHead(head, None, self.answers(features, head, examples.split.held_out),
                       self.answers(features, head, examples.split.rows(VALIDATION)), {}, (), 0.5)
 
-    def answers(self, features: Features, head: str, judged: np.ndarray) -> Answers:
+    def answers(self, features: Features, head: str, judged: np.ndarray) -> Predictions:
         truth = features.examples.targets[judged]
         luck = np.array([int(content_id(features.examples.ids[row] + head)[:6], 16) / 16**6 for row in judged])
         given = np.where(luck < self.shares[head], truth, (truth + 1) % 3)
-        return Answers(judged, np.eye(3, dtype=np.float32)[given])
+        return Predictions(judged, np.eye(3, dtype=np.float32)[given])
 
-    def train(self, backbone: Any, features: Features, head: str, **more: Any) -> Trained:
+    def train(self, backbone: Any, features: Features, head: str, **more: Any) -> TrainedModel:
         self.tested.append(features.examples)
-        return Trained(None, self.fit(features, head, runtime=more["runtime"]), None)
+        return TrainedModel(None, self.fit(features, head, runtime=more["runtime"]), None)
 
 
 @pytest.fixture
@@ -237,12 +237,12 @@ def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(s
     assert folds["linear"] == folds["shallow"] == folds["mlp"] and len(folds["linear"]) == 2
     assert not set(folds["mlp"][0][1]) & set(folds["mlp"][1][1])
     (tested,) = stand.tested
-    test = {tested.ids[row] for row in tested.split.judged}
+    test = {tested.ids[row] for row in tested.split.held_out}
     assert len(test) == found["n_test"] > 5 and not test & {one for _, _, ids in stand.fits[:6] for one in ids}
     assert found["n_validation"] == len({one for _, _, ids in stand.fits[:2] for one in ids})
     assert found["test"]["accuracy"] == pytest.approx(np.mean(
-        stand.answers(Features(tested, (), "", "", 0, 0, None, None), "shallow", tested.split.judged)
-        .logits.argmax(axis=1) == tested.targets[tested.split.judged]))
+        stand.answers(Features(tested, (), "", "", 0, 0, None, None), "shallow", tested.split.held_out)
+        .logits.argmax(axis=1) == tested.targets[tested.split.held_out]))
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_table(stand: Stand, shell: Shell, many: Path, tmp_path: Path
@@ -298,7 +298,7 @@ def test_a_dot_lies_where_its_figures_say() -> None:
 @pytest.mark.parametrize(("flags", "said"), [
     (["--backbones", "tiny_nett,minilmm", "--heads", "linera", "--seeds", "0", "--unfreeze", "some"],
      ["tiny_nett", "minilmm", "linera", "--seeds 0", "--unfreeze some"]),
-    (["--backbones", "tiny_net,minilm"], ["tiny_net is for pictures; minilm is for texts"]),
+    (["--backbones", "tiny_net,minilm"], ["tiny_net is for images; minilm is for texts"]),
     (["--backbones", "tiny_net", "--unfreeze", "auto"], ["--unfreeze auto"]),
     (["--backbones", "tiny_net", "--heads", "linear,linear"], ["--heads linear,linear: each once"]),
     (["--backbones", "tiny_net", "--weights", "none,none"], ["one for all, or one for each of 1"]),

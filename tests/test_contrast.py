@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerastl.training.contrast import LIKES, TEMPERATURE, contrastive_loss, drawn
+from kerastl.training.fine_tuning.contrastive import LIKES, TEMPERATURE, contrastive_loss, drawn
 
 
 def by_hand(features: np.ndarray, labels: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from tiny import plain_runtime, tiny_backbone
 import kerastl as tl
 from kerastl.data.examples import TRAIN
 from kerastl.errors import OptionError
-from kerastl.export import teacher as teaching
+from kerastl.studies import distillation as teaching
 from kerastl.training.fit import smoothed
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -22,8 +22,8 @@ Shell = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 40 pictures."""
-    return draw_folder(tmp_path_factory.mktemp("d") / "pictures", 40)
+    """Three classes of 40 images."""
+    return draw_folder(tmp_path_factory.mktemp("d") / "images", 40)
 
 
 def taught(shell: Shell, out: Path, folder: Path, *more: Any) -> Path:
@@ -81,7 +81,7 @@ def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path
     turned = np.eye(3, dtype=np.float32)[(labels + 1) % 3]  # a teacher that is always wrong in one way
     misled = replace(features, examples=replace(features.examples, aims=turned))
     for head in ("linear", "mlp"):
-        judged = tl.fit(misled, head, runtime=plain_runtime(), epochs=30).judged
+        judged = tl.fit(misled, head, runtime=plain_runtime(), epochs=30).held_out
         assert (judged.logits.argmax(axis=1) == (labels[judged.rows] + 1) % 3).mean() > 0.6
 
 

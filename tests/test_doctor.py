@@ -17,9 +17,9 @@ from tiny import clouds, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.read import read_labelled
-from kerastl.doctor.answers import learns, shifted
-from kerastl.doctor.entrance import input_range, input_tokens
+from kerastl.doctor.inputs import input_range, input_tokens
 from kerastl.doctor.network import batch_norm, frozen, one_step, precision, steady
+from kerastl.doctor.predictions import learns, shifted
 from kerastl.heads import head_of
 from kerastl.model import splice, unfreeze
 from kerastl.verbs.doctor import Patient, examine
@@ -37,9 +37,9 @@ def real() -> Any:
 
 
 @pytest.fixture(scope="module")
-def coloured(real: Any, pictures: Path) -> Any:
-    """Noisy pictures of three colours, as the network takes them, [15, 224, 224, 3] uint8."""
-    return next(real.input.batches([str(path) for path in sorted(pictures.rglob("*.png"))[::3]], 15, {})).values
+def coloured(real: Any, images: Path) -> Any:
+    """Noisy images of three colours, as the network takes them, [15, 224, 224, 3] uint8."""
+    return next(real.input.batches([str(path) for path in sorted(images.rglob("*.png"))[::3]], 15, {})).values
 
 
 def rescaled(model: Any, scale: float, offset: float) -> Any:
@@ -52,7 +52,7 @@ def rescaled(model: Any, scale: float, offset: float) -> Any:
 
 @pytest.mark.parametrize(("scale", "offset", "word"), [
     (1 / 128, -127 / 128, ""),
-    (1 / 255 / 128, -127 / 128, "scaled twice, or given in [0, 1]"),  # pictures in [0, 1] before it scales
+    (1 / 255 / 128, -127 / 128, "scaled twice, or given in [0, 1]"),  # images in [0, 1] before it scales
     (1 / 127.5 / 128, -128 / 128, "scaled twice, or given in [0, 1]"),  # in [-1, 1]
     (1 / 128**2, -(127 / 128 + 127) / 128, "scaled twice"), (1.0, 0.0, "not scaled"), (1.0, -117.0, "not scaled")])
 def test_a_wrong_range_is_found_and_the_right_one_is_not(scale: float, offset: float, word: str, real: Any,
@@ -61,7 +61,7 @@ def test_a_wrong_range_is_found_and_the_right_one_is_not(scale: float, offset: f
     assert found.ok is (not word) and word in found.word and "stem_bn" in found.word
 
 
-def test_other_pictures_are_no_wrong_range(real: Any, coloured: Any) -> None:
+def test_other_images_are_no_wrong_range(real: Any, coloured: Any) -> None:
     low_contrast = (127 + (coloured.astype(np.float32) - 127) * 0.25).astype(np.uint8)
     for images in (coloured[..., ::-1], 255 - coloured, low_contrast, coloured[:1]):
         assert input_range(real.model, images).ok
@@ -274,8 +274,8 @@ def test_tokens_of_another_vocabulary_are_found(bert: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_sound_model_of_real_weights_passes_all(real: Any, pictures: Path, tmp_path: Path) -> None:
-    examples = tl.split(read_labelled("image", str(pictures)), "cv")
+def test_a_sound_model_of_real_weights_passes_all(real: Any, images: Path, tmp_path: Path) -> None:
+    examples = tl.split(read_labelled("image", str(images)), "cv")
     runtime = tl.apply_runtime("float32", "off", 0)
     features = tl.compute_features(examples, real, runtime, cache_dir=tmp_path)
     trained = tl.train(real, features, runtime=runtime, cache_dir=tmp_path)
@@ -284,7 +284,7 @@ def test_a_sound_model_of_real_weights_passes_all(real: Any, pictures: Path, tmp
 
 
 @pytest.mark.slow
-def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, trained: Path, pictures: Path,
+def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, trained: Path, images: Path,
                                                                tmp_path: Path) -> None:
     code, out, err = shell("doctor", trained, "--json")
     found = json.loads(out)
@@ -293,7 +293,7 @@ def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, tra
     turned = tmp_path / "turned"
     names = list(COLOURS)
     for i, name in enumerate(names):
-        shutil.copytree(pictures / name, turned / names[(i + 1) % 3])
+        shutil.copytree(images / name, turned / names[(i + 1) % 3])
     code, out, _ = shell("doctor", trained, "--data", turned)
     assert code == 1 and "labels are shifted by" in out and out.rstrip().endswith("wrong: labels")
 
@@ -314,8 +314,8 @@ def test_the_verb_finds_what_was_saved_unfrozen_and_does_without_data(shell: She
     assert set(unseen) == {"input range", "labels", "head learns"} and "no data" in unseen["labels"]
 
 
-def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path, pictures: Path) -> None:
-    code, out, err = shell("doctor", "tiny_images", "--data", pictures, "--weights", "none", "--head", "mlp", "--json")
+def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path, images: Path) -> None:
+    code, out, err = shell("doctor", "tiny_images", "--data", images, "--weights", "none", "--head", "mlp", "--json")
     found = {one["name"]: one["ok"] for one in json.loads(out)["findings"]}
     assert code == 0 and found["head learns"] and found["labels"] is None, err
     for words, why in ((("tiny_images",), "--data"), (("no_such",), "no_such"), ((trained, "--head", "mlp"), "--head"),

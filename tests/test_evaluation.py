@@ -17,17 +17,17 @@ from tiny import held_out, in_folds, made_examples
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples, Split
 from kerastl.data.split import folds
+from kerastl.decision import Predictions
 from kerastl.evaluation.metrics import (
     Evaluation,
     accuracy_interval,
     calibrate,
     ece,
+    evaluate_probabilities,
     fit_temperature,
     fit_thresholds,
-    judge,
     probabilities,
 )
-from kerastl.model import Answers
 
 KINDS = pytest.mark.parametrize("several", [False, True], ids=["single", "several labels"])
 
@@ -54,7 +54,7 @@ def exact_loss(z: np.ndarray, examples: Examples, rows: np.ndarray) -> float:
 
 def judged_in_folds(z: np.ndarray, targets: np.ndarray, **more: object) -> tuple[Examples, Evaluation]:
     examples = in_folds(made_examples(targets, classes=[f"class {c}" for c in range(z.shape[1])]))
-    return examples, tl.evaluate(examples, Answers(np.arange(len(z)), z), **more)
+    return examples, tl.evaluate(examples, Predictions(np.arange(len(z)), z), **more)
 
 
 # Against scikit-learn
@@ -91,8 +91,8 @@ def test_only_judged_rows_count() -> None:
     z, targets = drawn(200, 3, False)
     examples = made_examples(targets, split=held_out(200))
     test = examples.split.rows(TEST)
-    chosen = Answers(examples.split.rows(VALIDATION), z[examples.split.rows(VALIDATION)])
-    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    chosen = Predictions(examples.split.rows(VALIDATION), z[examples.split.rows(VALIDATION)])
+    found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
     assert found.n == len(test) == sum(one.support for one in found.classes) == np.sum(found.confusion) == 40
     assert found.accuracy == pytest.approx((z[test].argmax(axis=1) == targets[test]).mean())
     assert {one.row for one in found.mistakes} <= set(test.tolist())
@@ -172,7 +172,7 @@ def test_each_fold_is_scaled_by_a_temperature_of_the_others() -> None:
     z, targets = drawn(250, 3, False, 2.0)
     examples = in_folds(made_examples(targets))
     z[examples.split.part == 2] *= 5  # so that it matters whether a fold's own rows took part
-    found = tl.evaluate(examples, Answers(np.arange(250), z))
+    found = tl.evaluate(examples, Predictions(np.arange(250), z))
     scaled = z.astype(np.float64)
     own = scaled.copy()
     for fold in range(5):
@@ -189,11 +189,11 @@ def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
     z, targets = drawn(500, 3, False, 4.0)
     examples = made_examples(targets, split=held_out(500, validation=0.4, test=0.4))
     validation, test = examples.split.rows(VALIDATION), examples.split.rows(TEST)
-    chosen = Answers(validation, z[validation])
-    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    chosen = Predictions(validation, z[validation])
+    found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
     temperature = found.calibration.temperature
     assert temperature == fit_temperature(z[validation], examples.one_hot(validation), False)
-    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).calibration.temperature == temperature
+    assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration.temperature == temperature
     assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / temperature, examples, test), rel=1e-6)
     assert found.log_loss_calibrated < found.log_loss
 
@@ -202,7 +202,7 @@ def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
 def test_probabilities_of_an_exported_model_are_judged_as_they_are(several: bool) -> None:
     z, targets = drawn(300, 4, several, 1.5)
     examples = made_examples(targets)
-    found = judge(examples, probabilities(z.astype(np.float64), several).astype(np.float32))
+    found = evaluate_probabilities(examples, probabilities(z.astype(np.float64), several).astype(np.float32))
     _, wanted = judged_in_folds(z, targets)
     assert found.calibration.temperature == 1 and found.log_loss == found.log_loss_calibrated
     assert found.confusion == wanted.confusion
@@ -211,7 +211,7 @@ def test_probabilities_of_an_exported_model_are_judged_as_they_are(several: bool
     assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
     assert found.log_loss == pytest.approx(wanted.log_loss, rel=1e-4)
     assert found.ece == pytest.approx(wanted.ece, abs=1e-4)
-    sure = judge(examples, np.eye(4, dtype=np.float32)[np.arange(300) % 4])  # zeros and ones
+    sure = evaluate_probabilities(examples, np.eye(4, dtype=np.float32)[np.arange(300) % 4])  # zeros and ones
     assert math.isfinite(sure.log_loss) and sure.log_loss > 5
 
 
@@ -245,10 +245,10 @@ def test_thresholds_come_from_validation_rows_alone() -> None:
     z, targets = drawn(400, 3, True)
     examples = made_examples(targets, split=held_out(400))
     test, validation = examples.split.rows(TEST), examples.split.rows(VALIDATION)
-    chosen = Answers(validation, z[validation])
-    found = tl.evaluate(examples, Answers(test, z[test]), chosen)
+    chosen = Predictions(validation, z[validation])
+    found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
     assert found.calibration == calibrate(z[validation], targets[validation], True)
-    assert tl.evaluate(examples, Answers(test, -z[test]), chosen).calibration == found.calibration
+    assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration == found.calibration
 
 
 # Intervals
@@ -309,7 +309,7 @@ def test_worst_mistakes_come_first_and_are_mistakes() -> None:
 def test_mistakes_with_several_labels_name_whole_sets() -> None:
     z = np.array([[9, 9], [-9, -9], [9, -9], [1, -1]], np.float32)
     examples = replace(made_examples(np.array([[1, 1], [1, 1], [0, 0], [0, 1]]), classes="ab"))
-    found = judge(examples, probabilities(z.astype(np.float64), True).astype(np.float32))
+    found = evaluate_probabilities(examples, probabilities(z.astype(np.float64), True).astype(np.float32))
     assert found.accuracy == 0.25
     assert {(one.row, one.true, one.given) for one in found.mistakes} == {
         (1, "a|b", "(none)"), (2, "(none)", "a"), (3, "b", "a")}
@@ -345,7 +345,7 @@ def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
     groups = data.draw(st.none() | st.lists(st.sampled_from("abcdef"), min_size=n, max_size=n))
     examples = made_examples(targets, groups=groups, classes=[f"c{i}" for i in range(classes)])
     examples = replace(examples, split=Split("cv", "a test's own", folds(examples, 5))) if cv else examples
-    answers = Answers(np.arange(n), z)
+    answers = Predictions(np.arange(n), z)
     found = tl.evaluate(examples, answers, None if cv else answers)
     for value in (found.accuracy, found.macro_f1, found.ece, found.ece_calibrated, *found.accuracy_ci95,
                   *(x for one in found.classes for x in (one.precision, one.recall, one.f1)),

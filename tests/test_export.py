@@ -15,9 +15,9 @@ import tensorflow as tf
 import kerastl as tl
 from kerastl.errors import CheckFailed, ModelError, OptionError
 from kerastl.export import parity
-from kerastl.export.bundle import check_manifest, find_version, new_version, versions
 from kerastl.export.tflite import Interpreter, parse_kinds
 from kerastl.inputs.batches import decode_file
+from kerastl.versions.folder import check_manifest, find_version, new_version, versions
 
 Shell = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parent.parent
@@ -26,10 +26,10 @@ PLAIN = """
 import json, sys
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
-folder, picture = sys.argv[1:]
+folder, image = sys.argv[1:]
 model = tf.saved_model.load(folder)
 serve = model.signatures["serving_default"]
-content = open(picture, "rb").read()
+content = open(image, "rb").read()
 answer = serve(image_bytes=tf.constant([content, content]))
 names = set()
 from tensorflow.core.protobuf import saved_model_pb2
@@ -62,9 +62,9 @@ def test_the_version_folder_holds_what_it_should_and_nothing_half_written(traine
 
 
 @pytest.mark.slow
-def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, pictures: Path) -> None:
-    picture = next((pictures / "red").glob("*.png"))
-    code = [sys.executable, "-c", PLAIN, str(trained), str(picture)]
+def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, images: Path) -> None:
+    image = next((images / "red").glob("*.png"))
+    code = [sys.executable, "-c", PLAIN, str(trained), str(image)]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["signatures"] == ["features", "serving_default", "tensor"]
@@ -97,11 +97,11 @@ def test_the_warm_up_record_is_a_request_that_the_model_answers(trained: Path) -
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16"])
 def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilities(kind: str, trained: Path,
-                                                                                   pictures: Path) -> None:
+                                                                                   images: Path) -> None:
     run = json.loads((trained / "run.json").read_text())
     interpreter = Interpreter((trained / "tflite" / f"model_{kind}.tflite").read_bytes())
     classifier = tl.load(trained)
-    for path in sorted(pictures.rglob("*.png"))[::9]:
+    for path in sorted(images.rglob("*.png"))[::9]:
         found = interpreter(decode_file(str(path), 32)[np.newaxis])
         scaled = np.exp(found["logits"] / run["temperature"])
         assert np.abs(found["probabilities"] - scaled / scaled.sum()).max() < 1e-5
@@ -121,9 +121,9 @@ def test_run_json_has_the_figures_that_others_read(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1(
-        shell: Shell, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shell: Shell, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parity.RELATIVE, "fp16", 1e-12)
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
                            "none", "--tflite", "fp32,fp16")
     assert code == 1 and "fp16" in err and "BROKEN" in out
     files = [path.name for path in (tmp_path / "m" / "1" / "tflite").iterdir()]
@@ -131,10 +131,10 @@ def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1
 
 
 @pytest.mark.slow
-def test_a_savedmodel_that_breaks_its_bound_leaves_no_version(shell: Shell, pictures: Path, tmp_path: Path,
+def test_a_savedmodel_that_breaks_its_bound_leaves_no_version(shell: Shell, images: Path, tmp_path: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parity.LOGITS, "saved_model", -1.0)
-    code, _, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path / "out",
+    code, _, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path / "out",
                          "--weights", "none", "--tflite", "none")
     assert code == 1 and "SavedModel differs" in err
     assert not (tmp_path / "out").exists()
@@ -206,14 +206,14 @@ def test_tflite_kinds_are_parsed_and_unknown_ones_refused() -> None:
         parse_kinds("fp32,int4")
 
 
-def test_predict_names_the_bad_input_and_predict_each_goes_on(trained: Path, pictures: Path) -> None:
-    model, good = tl.load(trained.parent), sorted(pictures.rglob("*.png"))[0]
-    found = model.predict_each([good, b"not a picture", str(good), trained / "nowhere.png"])
+def test_predict_names_the_bad_input_and_predict_each_goes_on(trained: Path, images: Path) -> None:
+    model, good = tl.load(trained.parent), sorted(images.rglob("*.png"))[0]
+    found = model.predict_each([good, b"not an image", str(good), trained / "nowhere.png"])
     assert [one.error == "" for one in found] == [True, False, True, False]
-    assert "not a picture of a known kind" in found[1].error and "No such file" in found[3].error
+    assert "not an image of a known kind" in found[1].error and "No such file" in found[3].error
     assert found[0] == found[2] and found[0].top[0] == (found[0].label, found[0].score)
     with pytest.raises(tl.KerastlError, match="input 1"):
-        model.predict([good, b"not a picture"])
+        model.predict([good, b"not an image"])
     assert model.predict([]) == []
 
 
@@ -250,16 +250,16 @@ def serving(trained: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_the_serving_client_of_the_docs_gets_the_same_answers(serving: str, trained: Path, pictures: Path) -> None:
-    paths = [str(path) for path in sorted(pictures.rglob("*.png"))[::13]]
+def test_the_serving_client_of_the_docs_gets_the_same_answers(serving: str, trained: Path, images: Path) -> None:
+    paths = [str(path) for path in sorted(images.rglob("*.png"))[::13]]
     done = subprocess.run([sys.executable, str(ROOT / "docs/serving_client.py"), serving, *paths], capture_output=True,
                           text=True, check=True)
     wanted = [f"{one.label} {one.score:.3f}" for one in tl.load(trained).predict(paths)]
     assert done.stdout.splitlines() == wanted
 
 
-def test_the_tflite_client_of_the_docs_gets_the_same_label(trained: Path, pictures: Path) -> None:
-    for path in sorted(pictures.rglob("*.png"))[::20]:
+def test_the_tflite_client_of_the_docs_gets_the_same_label(trained: Path, images: Path) -> None:
+    for path in sorted(images.rglob("*.png"))[::20]:
         done = subprocess.run([sys.executable, str(ROOT / "docs/tflite_client.py"),
                                str(trained / "tflite/model_fp32.tflite"), str(trained / "labels.txt"), str(path)],
                               capture_output=True, text=True, check=True)

@@ -21,9 +21,10 @@ from tiny import plain_runtime, tiny_backbone
 import kerastl as tl
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.errors import DataError
-from kerastl.features import compute, engine
+from kerastl.features import compute
 from kerastl.features.cache import Space, usage
 from kerastl.features.compute import Features
+from kerastl.features.engines import tensorflow as engine
 from kerastl.inputs.batches import decode_file
 from kerastl.runtime import Runtime, choose
 
@@ -42,7 +43,7 @@ def run(folder: Path, backbone: Backbone, cache: Path, runtime: Runtime | None =
 
 
 def direct(found: Features, backbone: Backbone) -> np.ndarray:
-    """The plain model on every picture: what the rows should be."""
+    """The plain model on every image: what the rows should be."""
     pixels = np.stack([decode_file(path, backbone.input.size) for path in found.examples.items])
     return backbone.model.predict(pixels.astype(np.float32), verbose=0)
 
@@ -53,8 +54,8 @@ def everything(found: Features) -> np.ndarray:
     if split.mode == "cv":
         return found.rows(np.arange(len(found.examples)))
     rows = np.zeros((len(found.examples), found.shape[0]), np.float32)
-    training = np.setdiff1d(np.arange(len(rows)), split.judged)
-    rows[training], rows[split.judged] = found.rows(training), found.judged_rows(split.judged)
+    training = np.setdiff1d(np.arange(len(rows)), split.held_out)
+    rows[training], rows[split.held_out] = found.rows(training), found.held_out_rows(split.held_out)
     return rows
 
 
@@ -65,18 +66,18 @@ def by_origin(found: Features) -> dict[str, bytes]:
 # What is computed
 
 
-def test_rows_are_the_plain_models_and_lie_by_their_picture(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
-    found = run(pictures, backbone, tmp_path, batch_size=5)
+def test_rows_are_the_plain_models_and_lie_by_their_image(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    found = run(images, backbone, tmp_path, batch_size=5)
     wanted = direct(found, backbone)
     assert (found.shape[0], found.computed, found.compute) == (24, 42, "float32")
-    assert np.abs(wanted - wanted.mean(axis=0)).max() > 0.01  # pictures differ, so places matter
+    assert np.abs(wanted - wanted.mean(axis=0)).max() > 0.01  # images differ, so places matter
     assert np.abs(everything(found) - wanted).max() < 1e-5
     some = np.array([30, 2, 2, 17])
     assert np.array_equal(found.rows(some), everything(found)[some])
-    assert np.array_equal(found.judged_rows(some), found.rows(some))
+    assert np.array_equal(found.held_out_rows(some), found.rows(some))
 
 
-def test_ten_new_pictures_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
+def test_ten_new_images_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
     folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
     first = run(folder, backbone, cache)
     assert first.computed == 24 and "folded" in first.word
@@ -110,53 +111,53 @@ def test_duplicates_are_computed_once(backbone: Backbone, tmp_path: Path) -> Non
     assert len(set(rows.values())) == 18
 
 
-def test_other_weights_are_other_rows(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
-    run(pictures, backbone, tmp_path)
+def test_other_weights_are_other_rows(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    run(images, backbone, tmp_path)
     other = tiny_backbone()
     other.model.layers[2].kernel.assign(other.model.layers[2].kernel * 1.5)
     other = replace(other, weights_hash=weights_hash(other.model))
-    found = run(pictures, other, tmp_path)
+    found = run(images, other, tmp_path)
     assert found.computed == 42 and np.abs(everything(found) - direct(found, other)).max() < 1e-5
-    assert run(pictures, backbone, tmp_path).computed == 0
+    assert run(images, backbone, tmp_path).computed == 0
 
 
-def test_a_cap_frees_room_but_not_under_a_run(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
-    found = run(pictures, backbone, tmp_path, cache_limit=0)
+def test_a_cap_frees_room_but_not_under_a_run(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    found = run(images, backbone, tmp_path, cache_limit=0)
     assert [one.rows for one in usage(tmp_path)] == [0]
     assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
-    assert run(pictures, backbone, tmp_path).computed == 42
+    assert run(images, backbone, tmp_path).computed == 42
 
 
-# Pictures that do not decode
+# Images that do not decode
 
 
 @pytest.mark.parametrize("split", ["cv", "holdout"])
-def test_undecodable_pictures_are_left_out_with_reasons_and_training_goes_on(split: str, backbone: Backbone,
+def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split: str, backbone: Backbone,
                                                                              tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 30)
     bad = {}
     for i in range(12):  # enough to lie on every side of a hold-out
         bad[f"red/cut{i}.png"] = (folder / f"red/{i}.png").read_bytes()[:-1200 - i]
-    bad |= {"green/notes.txt": b"no picture", "blue/empty.png": b""}
+    bad |= {"green/notes.txt": b"no image", "blue/empty.png": b""}
     for name, content in bad.items():
         (folder / name).write_bytes(content)
     for expected in (90, 0):  # a run over a full cache leaves out the same
         found = run(folder, backbone, tmp_path / "cache", split=split)
-        reasons = {one.origin: one.reason for one in found.examples.left_out}
+        reasons = {one.origin: one.reason for one in found.examples.skipped}
         assert set(reasons) == set(bad) and all(reasons.values())
-        assert "not a picture" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
+        assert "not an image" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
         assert found.computed == expected and len(found.examples) == 90
         assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
     fitted = tl.fit(found, runtime=plain_runtime())
-    assert tl.evaluate(found.examples, fitted.judged, fitted.validation).accuracy > 0.8
+    assert tl.evaluate(found.examples, fitted.held_out, fitted.validation).accuracy > 0.8
 
 
-def test_a_picture_that_vanishes_and_a_class_that_becomes_too_small(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_image_that_vanishes_and_a_class_that_becomes_too_small(backbone: Backbone, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 10)
     examples = tl.split(tl.read_images(str(folder)), "cv")
     (folder / "blue/3.png").unlink()
     found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path / "cache")
-    assert {one.origin: one.reason for one in found.examples.left_out} == {
+    assert {one.origin: one.reason for one in found.examples.skipped} == {
         "blue/3.png": "No such file or directory", "blue": "class of 9 rows, fewer than 10 (--min-per-class)"}
     assert found.examples.classes == ("green", "red") and everything(found).shape == (20, 24)
 
@@ -166,7 +167,7 @@ def test_nothing_that_decodes_is_one_error(backbone: Backbone, tmp_path: Path) -
         (tmp_path / name).mkdir()
         for i in range(5):
             (tmp_path / name / f"{i}.png").write_bytes(f"{name}{i}".encode())
-    with pytest.raises(DataError, match="no picture of .* decodes"):
+    with pytest.raises(DataError, match="no image of .* decodes"):
         run(tmp_path, backbone, tmp_path / "cache")
 
 
@@ -200,32 +201,32 @@ def not_finite(folded: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def spread(model: Any) -> Any:
-    """The model less its mean answer, so that the cosine between different pictures is low."""
+    """The model less its mean answer, so that the cosine between different images is low."""
     centre = model.predict(noise(model, 64).astype(np.float32), verbose=0).mean(axis=0)
     return keras.Model(model.input, keras.layers.Lambda(lambda x: x - centre)(model.output))
 
 
 @pytest.mark.parametrize("fault", [off_by_a_row, not_finite])
-def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backbone: Backbone, pictures: Path,
+def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backbone: Backbone, images: Path,
                                                                tmp_path: Path, monkeypatch) -> None:
     real = engine.convert_variables_to_constants_v2
     monkeypatch.setattr(engine, "convert_variables_to_constants_v2", lambda function: fault(real(function)))
     wrong = replace(backbone, model=spread(backbone.model), weights_hash="spread")
-    found = run(pictures, wrong, tmp_path)
+    found = run(images, wrong, tmp_path)
     assert re.search(r"plain Keras model.*folded graph in float32 was off \(cosine -?\d.*is not used", found.word)
     assert np.abs(everything(found) - direct(found, wrong)).max() < 1e-6
     made, _ = engine.checked_engine(wrong.model, noise(wrong.model), "float32", False)
     assert (made.graph, made.compute) == ("plain", "float32")
 
 
-def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone: Backbone, pictures: Path,
+def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone: Backbone, images: Path,
                                                                        tmp_path: Path) -> None:
     """Nothing is put in anything's place here: numbers above 65504 are infinite in float16."""
     images = keras.Input((32, 32, 3))
     large = keras.layers.Dense(24, kernel_initializer=keras.initializers.Constant(1e5))(backbone.model(images))
     model = keras.Model(images, keras.layers.Activation("linear")(large))
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
-    found = run(pictures, loud, tmp_path, plain_runtime(precision="mixed_float16"))
+    found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
     assert found.compute == "float32" and "in float16 was off (cosine 0.0" in found.word
     assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
@@ -239,12 +240,12 @@ def test_least_cosine_by_hand(a: list[list[float]], b: list[list[float]], least:
     assert engine.least_cosine(np.array(a, np.float32), np.array(b, np.float32)) == pytest.approx(least)
 
 
-def test_xla_on_and_off_give_the_same_features(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
-    found = {xla: run(pictures, backbone, tmp_path / xla, plain_runtime(xla=xla)) for xla in ("on", "off")}
+def test_xla_on_and_off_give_the_same_features(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    found = {xla: run(images, backbone, tmp_path / xla, plain_runtime(xla=xla)) for xla in ("on", "off")}
     assert "xla graph" in found["on"].word and "folded graph" in found["off"].word
     assert found["on"].computed == found["off"].computed == 42
     assert np.abs(everything(found["on"]) - everything(found["off"])).max() < 1e-4
-    assert run(pictures, backbone, tmp_path / "on", plain_runtime(xla="off")).computed == 0  # XLA decides no number
+    assert run(images, backbone, tmp_path / "on", plain_runtime(xla="off")).computed == 0  # XLA decides no number
 
 
 # Kinds of numbers
@@ -253,27 +254,27 @@ def test_xla_on_and_off_give_the_same_features(backbone: Backbone, pictures: Pat
 def test_short_rows_go_to_a_space_of_their_own_and_float32_rows_judge(backbone: Backbone, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 25)
     found = run(folder, backbone, tmp_path, plain_runtime(precision="mixed_bfloat16"), "holdout")
-    judged = found.examples.split.judged
-    assert found.compute == "bfloat16" and found.space.folder != found.judged_space.folder
+    judged = found.examples.split.held_out
+    assert found.compute == "bfloat16" and found.space.folder != found.held_out_space.folder
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"bfloat16": 75 - len(judged), "float32": len(judged)}
     assert found.computed == 75 and 0 < len(judged) < 25
     wanted = direct(found, backbone)
-    assert np.abs(found.judged_rows(judged) - wanted[judged]).max() < 1e-5
+    assert np.abs(found.held_out_rows(judged) - wanted[judged]).max() < 1e-5
     training = np.setdiff1d(np.arange(75), judged)
     assert engine.least_cosine(found.rows(training), wanted[training]) >= engine.LEAST_COSINE
     with pytest.raises(KeyError):
-        found.judged_rows(training)  # a row that trains has no float32 twin to be judged by mistake
+        found.held_out_rows(training)  # a row that trains has no float32 twin to be judged by mistake
 
 
-def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Backbone, pictures: Path, tmp_path: Path
+def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Backbone, images: Path, tmp_path: Path
                                                                    ) -> None:
     chosen = choose("auto", "off", gpu=False, bfloat16_cpu=True)
     assert chosen.precision == "mixed_bfloat16"
-    found = run(pictures, backbone, tmp_path / "auto", chosen)
+    found = run(images, backbone, tmp_path / "auto", chosen)
     assert (found.compute, found.computed) == ("float32", 42) and "every row judges" in found.word
-    found = run(pictures, backbone, tmp_path / "asked", plain_runtime(precision="mixed_bfloat16"))
+    found = run(images, backbone, tmp_path / "asked", plain_runtime(precision="mixed_bfloat16"))
     assert (found.compute, found.computed) == ("bfloat16", 84) and "asked for" in found.word
-    assert np.abs(found.judged_rows(np.arange(42)) - direct(found, backbone)).max() < 1e-5
+    assert np.abs(found.held_out_rows(np.arange(42)) - direct(found, backbone)).max() < 1e-5
 
 
 def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_path: Path) -> None:
@@ -362,9 +363,9 @@ def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(stored: boo
     goes_on(folder, backbone, cache)
 
 
-def test_colours_are_told_apart_by_these_features(backbone: Backbone, pictures: Path, tmp_path: Path) -> None:
+def test_colours_are_told_apart_by_these_features(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     """The tests above would pass on rows that are all the same, but for this."""
-    found = run(pictures, backbone, tmp_path)
+    found = run(images, backbone, tmp_path)
     rows, y = everything(found), found.examples.targets
     centres = np.stack([rows[y == c].mean(axis=0) for c in range(len(COLOURS))])
     nearest = ((rows[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)

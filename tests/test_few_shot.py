@@ -14,8 +14,9 @@ from tiny import made_examples, made_features
 
 from kerastl.cli import main
 from kerastl.errors import DataError, OptionError
-from kerastl.training import few_shot, meta
-from kerastl.training.episodes import Pool, Task, by_folder, divide_classes, few_shot_task, interval, sample
+from kerastl.studies.few_shot import comparison as few_shot
+from kerastl.studies.few_shot import methods as meta
+from kerastl.studies.few_shot.episodes import Pool, Task, by_folder, divide_classes, few_shot_task, interval, sample
 
 TASK = Task(4, (1, 5), 5)
 DIM = 24
@@ -261,7 +262,7 @@ def test_the_simplest_method_within_the_noise_is_named() -> None:
     assert few_shot.simplest_of_best([figure("ahead", ahead), figure("plain", plain)]) == {1: "ahead"}
 
 
-def test_a_picture_s_class_may_be_its_deepest_folder() -> None:
+def test_a_image_s_class_may_be_its_deepest_folder() -> None:
     examples = replace(made_examples(np.array([0, 0, 1])), origins=("a/b/1.png", "a/2.png", "c/b/3.png"))
     deep = by_folder(examples)
     assert [deep.label_of(row) for row in range(3)] == ["a/b", "a", "c/b"]

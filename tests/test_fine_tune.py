@@ -15,18 +15,18 @@ from tiny import plain_runtime, tiny_backbone
 import kerastl as tl
 from kerastl.data.examples import VALIDATION
 from kerastl.inputs.batches import decode_file
-from kerastl.training import fine_tune as tuning
-from kerastl.training import linear
-from kerastl.training.keep import LATEST, Keep
-from kerastl.training.schedule import Tuning
-from kerastl.training.trainee import _augmentation
+from kerastl.training.fine_tuning import fine_tune as tuning
+from kerastl.training.fine_tuning.checkpoints import LATEST, Checkpoints
+from kerastl.training.fine_tuning.plan import TuningOptions
+from kerastl.training.fine_tuning.trainee import _augmentation
+from kerastl.training.fitters import convex as linear
 
 HERE = Path(__file__).parent
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}  # so that there is room to improve
 
 
 class Made:
-    """The steps of a recipe up to unfreezing, on pictures whose classes lie close; and the weights on the way."""
+    """The steps of a recipe up to unfreezing, on images whose classes lie close; and the weights on the way."""
 
     def __init__(self, folder: Path, cache: Path, several: bool = False, **choices: Any) -> None:
         examples = tl.read_images(str(folder))
@@ -40,9 +40,9 @@ class Made:
         self.model = tl.splice(self.backbone, self.frozen.head)
         self.before, self.loss_before = self.model.get_weights(), self.loss()
 
-    def tune(self, epochs: int = 2, blocks: int = 1, **asked: Any) -> tuning.Tuned:
+    def tune(self, epochs: int = 2, blocks: int = 1, **asked: Any) -> tuning.FineTuneResult:
         self.fitted, tuned = tl.fine_tune(self.backbone, self.model, self.frozen, self.examples, blocks, epochs=epochs,
-                                          runtime=self.runtime, cache_dir=self.cache, tuning=Tuning(**asked))
+                                          runtime=self.runtime, cache_dir=self.cache, tuning=TuningOptions(**asked))
         return tuned
 
     def moved(self) -> dict[str, bool]:
@@ -79,10 +79,10 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
     assert tuned.loss_before == pytest.approx(made.loss_before, rel=1e-4)
     if precision == "float32":
         assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.history), rel=1e-4)
-    for answers in (made.fitted.judged, made.fitted.validation):  # those of what ships
+    for answers in (made.fitted.held_out, made.fitted.validation):  # those of what ships
         pixels = np.stack([decode_file(made.examples.items[row], 32) for row in answers.rows])
         assert np.abs(made.model.predict(pixels, verbose=0) - answers.logits).max() < 1e-4
-    assert not np.array_equal(made.fitted.judged.logits, made.frozen.judged.logits)
+    assert not np.array_equal(made.fitted.held_out.logits, made.frozen.held_out.logits)
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_each_augmentation_acts_in_training_and_only_then() -> None:
 # Runs that were stopped
 
 
-class Watched(Keep):
+class Watched(Checkpoints):
     """Notes each epoch begun, with the optimizer's steps by then; stops at the beginning of one, as Ctrl-C does."""
 
     stop: int | None = None
@@ -133,7 +133,7 @@ def states(cache: Path) -> list[Path]:
     return list((cache / "fine_tune").iterdir())
 
 
-def test_what_is_trained_sees_pictures_augmented_in_training_only(close: Path, tmp_path: Path, watched: type[Watched],
+def test_what_is_trained_sees_images_augmented_in_training_only(close: Path, tmp_path: Path, watched: type[Watched],
                                                                   monkeypatch) -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
     apart = {}

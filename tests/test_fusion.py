@@ -19,7 +19,7 @@ from kerastl.errors import OptionError
 from kerastl.export.tflite import Interpreter, convert
 from kerastl.heads import head_of
 from kerastl.model import blocks, unfreeze
-from kerastl.training import linear
+from kerastl.training.fitters import convex as linear
 
 Shell = Callable[..., tuple[int, str, str]]
 PAIR = "tiny_net+tiny_net24"
@@ -39,7 +39,7 @@ def features_of(backbone: Backbone, images: np.ndarray) -> np.ndarray:
     return np.asarray(backbone.model(images, training=False))
 
 
-def test_a_pair_gives_what_its_parts_give_of_the_same_picture(pair: Backbone) -> None:
+def test_a_pair_gives_what_its_parts_give_of_the_same_image(pair: Backbone) -> None:
     assert (pair.dim, pair.parts, pair.input.size, pair.shape) == (44, (24, 20), 32, (44,))
     assert tl.load_backbone("tiny_net", "none").parts == (24,)
     images = noise(32)
@@ -52,19 +52,19 @@ def test_a_pair_gives_what_its_parts_give_of_the_same_picture(pair: Backbone) ->
     assert np.abs(features_of(turned, images) - np.roll(wanted, 20, axis=1)).max() < 1e-5
 
 
-def test_a_much_larger_picture_is_shrunk_so_that_every_pixel_counts() -> None:
+def test_a_much_larger_image_is_shrunk_so_that_every_pixel_counts() -> None:
     from kerastl.backbones._fusion import _shrunk
 
     images = keras.Input((50, 50, 3))
     model = keras.Model(images, _shrunk(images, 16, 1))
     assert model.output_shape == (None, 16, 16, 3)
-    picture = tf.Variable(noise(50, 1))
+    image = tf.Variable(noise(50, 1))
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(model(picture))
-    assert np.asarray(tape.gradient(total, picture)).min() > 0
+        total = tf.reduce_sum(model(image))
+    assert np.asarray(tape.gradient(total, image)).min() > 0
     flat = np.full((1, 50, 50, 3), 77.0, np.float32)
     assert np.abs(np.asarray(model(flat)) - 77).max() < 1e-3
-    assert np.abs(np.asarray(model(picture)) - tf.image.resize(picture, [16, 16], "area").numpy()).mean() < 15
+    assert np.abs(np.asarray(model(image)) - tf.image.resize(image, [16, 16], "area").numpy()).mean() < 15
 
 
 def test_what_is_known_of_a_pair(pair: Backbone) -> None:
@@ -106,7 +106,7 @@ def test_each_part_has_weights_of_its_own(tmp_path: Path) -> None:
 ])
 def test_what_cannot_be_fused_is_said_in_one_message(name: str, weights: str | None, said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        tl.load_backbone(name, weights, kind="image")
+        tl.load_backbone(name, weights, modality="image")
 
 
 def test_maps_and_taps_of_a_pair_are_refused_and_so_is_a_pair_for_texts() -> None:
@@ -114,8 +114,8 @@ def test_maps_and_taps_of_a_pair_are_refused_and_so_is_a_pair_for_texts() -> Non
         tl.load_backbone(PAIR, "none", pooling=NO_POOLING)
     with pytest.raises(OptionError, match="unknown tap 'block1'"):
         tl.load_backbone(PAIR, "none", tap="block1")
-    with pytest.raises(OptionError, match="is for pictures"):
-        tl.load_backbone(PAIR, "none", kind="text")
+    with pytest.raises(OptionError, match="is for images"):
+        tl.load_backbone(PAIR, "none", modality="text")
 
 
 def test_the_last_blocks_of_both_are_unfrozen_together() -> None:
@@ -138,8 +138,8 @@ def test_the_last_blocks_of_both_are_unfrozen_together() -> None:
 
 
 @pytest.mark.slow
-def test_a_pair_runs_from_the_shell_to_tflite(shell: Shell, pictures: Path, tmp_path: Path) -> None:
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--backbone",
+def test_a_pair_runs_from_the_shell_to_tflite(shell: Shell, images: Path, tmp_path: Path) -> None:
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--backbone",
                            PAIR, "--weights", "none", "--tflite", "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
@@ -148,7 +148,7 @@ def test_a_pair_runs_from_the_shell_to_tflite(shell: Shell, pictures: Path, tmp_
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True, "fp16": True}
     version = tmp_path / "m" / "1"
     assert run["random_weights"] and not run["random_parts"]
-    answers_the_same_after_loading(version, pictures)
+    answers_the_same_after_loading(version, images)
     interpreter = Interpreter((version / "tflite" / "model_fp32.tflite").read_bytes())
     model = keras.models.load_model(version / "model.keras", compile=False)
     pixels = np.round(noise(32, 1))
@@ -167,8 +167,9 @@ def test_a_pair_unfrozen_from_the_shell(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
+    from kerastl.decision import Calibration
     from kerastl.export import saved_model
-    from kerastl.model import Calibration, parts_of
+    from kerastl.model import parts_of
 
     head = head_of("gated:width=16").on(pair.parts).made(pair.shape, 3)
     saved_model.save(tmp_path, parts_of(tl.splice(pair, head)), pair.input, ["a", "b", "c"], Calibration(1.0))
@@ -221,7 +222,7 @@ def test_the_gate_learns_which_part_counts(tmp_path: Path) -> None:
     accuracy = {}
     for head in ("linear", "gated:width=16"):
         fitted = tl.fit(features, head, runtime=runtime, epochs=30)
-        judged = fitted.judged
+        judged = fitted.held_out
         accuracy[head.partition(":")[0]] = (judged.logits.argmax(axis=1) == y[judged.rows]).mean()
     gate = keras.Model(fitted.head.input, fitted.head.get_layer("shares").output)
     shares = np.asarray(gate(x[judged.rows]))
@@ -249,8 +250,8 @@ def test_a_part_of_a_small_scale_is_not_lost_beside_a_loud_one() -> None:
     assert np.array_equal(linear.scale_of(np.zeros(4), (2, 2)), np.ones(4))
 
 
-def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, pictures: Path, tmp_path: Path) -> None:
-    examples = tl.read_images(str(pictures))
+def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: Path, tmp_path: Path) -> None:
+    examples = tl.read_images(str(images))
     examples = replace(examples, split=held_out(len(examples)))
     features = tl.compute_features(examples, pair, plain_runtime(), cache_dir=tmp_path)
     assert features.parts == (24, 20)
@@ -259,9 +260,9 @@ def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, pictures:
 
 
 @pytest.mark.slow
-def test_a_pair_of_which_one_is_random_says_so(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+def test_a_pair_of_which_one_is_random_says_so(shell: Shell, images: Path, tmp_path: Path) -> None:
     tl.load_backbone("tiny_net", "none").model.save_weights(tmp_path / "trained.weights.h5")
-    asked = ("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--backbone", PAIR,
+    asked = ("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--backbone", PAIR,
              "--weights", f"{tmp_path / 'trained.weights.h5'},none", "--tflite", "none")
     code, out, err = shell(*asked)
     assert code == 0 and out.startswith("RANDOM PART: tiny_net24 was never trained"), err

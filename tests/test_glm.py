@@ -12,12 +12,12 @@ import tensorflow as tf
 from glm_folders import GOLDEN, TINY, write_folder
 from numpy.typing import NDArray
 
-from kerastl.backbones._glm import room
+from kerastl.backbones._glm import memory_plan as room
+from kerastl.backbones._glm.assign import set_tensor
 from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.config import read_sizes
 from kerastl.backbones._glm.layers import BLOCK, KeptDense
 from kerastl.backbones._glm.network import GlmBackbone, arguments, backbone_from, embedding_of
-from kerastl.backbones._glm.setting import set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
@@ -197,7 +197,7 @@ def test_a_tensor_is_rounded_a_slice_at_a_time(kept: str, monkeypatch: pytest.Mo
     for one in (layer, whole, table):
         one.build((None, 1024))
     set_tensor(type("Block", (), {"query": whole}), "query", tensor)
-    monkeypatch.setattr("kerastl.backbones._glm.setting.SLICE", 64 * 1024)
+    monkeypatch.setattr("kerastl.backbones._glm.assign.SLICE", 64 * 1024)
     peaks = []
     for target, name in ((type("Block", (), {"query": layer}), "query"), (table, "")):
         tracemalloc.start()

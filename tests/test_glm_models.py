@@ -14,12 +14,12 @@ from text_folders import change
 
 import kerastl as tl
 from kerastl.backbones import Backbone, glm2_6b, repooled, specs, text_memory
-from kerastl.backbones._glm import room
+from kerastl.backbones._glm import memory_plan as room
 from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
-from kerastl.export.apart import Featurizer
 from kerastl.features.compute import fitting_batch
+from kerastl.versions.large import Featurizer
 
 Shell = Callable[..., tuple[int, str, str]]
 LAYOUTS = ("original", "transformers")

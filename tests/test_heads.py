@@ -17,15 +17,15 @@ from kerastl.errors import OptionError
 from kerastl.features.cache import Space
 from kerastl.features.compute import Features
 from kerastl.heads import ROW, head_of, heads, prototype
-from kerastl.model import entrance_of, raw_of
-from kerastl.training.fit import Fitted
+from kerastl.model import raw_branch_of, raw_of
+from kerastl.training.fit import FittedHead
 
 SIDE, LENGTH, DIM = 5, 9, 8
 TRANSFORMER = "transformer:width=32,rate=0.003,dropout=0.1"
 
 
-def accuracy(fitted: Fitted, features: Features) -> float:
-    return float((fitted.judged.logits.argmax(axis=1) == features.examples.targets[fitted.judged.rows]).mean())
+def accuracy(fitted: FittedHead, features: Features) -> float:
+    return float((fitted.held_out.logits.argmax(axis=1) == features.examples.targets[fitted.held_out.rows]).mean())
 
 
 def placed_features(folder: Path, x: NDArray[Any], y: NDArray[Any]) -> Features:
@@ -127,7 +127,7 @@ def test_blocks_and_layers_are_as_many_as_asked_for() -> None:
 
 
 def test_features_and_settings_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"maps of pictures[\s\S]*transformer or attention"):
+    with pytest.raises(OptionError, match=r"maps of images[\s\S]*transformer or attention"):
         head_of("resnet").made((None, DIM), 2)
     with pytest.raises(OptionError, match="a multiple of 16"):
         head_of("resnet:width=20").made((SIDE, SIDE, DIM), 2)
@@ -143,7 +143,7 @@ def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     head = head_of(name).made(backbone.shape, 3, raw)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     features = backbone.model(images, training=False)
-    given = [features, entrance_of(backbone)(images)] if raw else features
+    given = [features, raw_branch_of(backbone)(images)] if raw else features
     wanted = np.asarray(head(given, training=False))
     whole = tl.splice(backbone, head)
     assert not whole.trainable_weights or all("logits" not in w.path for w in backbone.model.trainable_weights)
@@ -190,9 +190,9 @@ def test_class_means_answer_as_distances_do(mode: str, tmp_path: Path, monkeypat
     split = features.examples.split
     assert split is not None
     train = split.part != 0 if mode == "cv" else np.isin(np.arange(len(x)), split.rows(0))
-    rows = np.flatnonzero(split.part == 0) if mode == "cv" else split.judged
+    rows = np.flatnonzero(split.part == 0) if mode == "cv" else split.held_out
     wanted = nearest(x[train], y[train], x[rows], 4)
-    given = fitted.judged.logits[np.isin(fitted.judged.rows, rows)]
+    given = fitted.held_out.logits[np.isin(fitted.held_out.rows, rows)]
     temperature = ((wanted - wanted.mean(axis=1, keepdims=True)) / (given - given.mean(axis=1, keepdims=True)))
     assert temperature.std() < 0.01 * temperature.mean() and 0.1 < temperature.mean() < 10
     assert accuracy(fitted, features) > 0.6 and fitted.settings["solver"] == "class means"
@@ -211,7 +211,7 @@ def test_the_temperature_is_the_best_on_rows_held_out_and_test_rows_move_nothing
 
     assert loss(1.0) < min(loss(0.5), loss(2.0))
     assert examples.split is not None
-    x[examples.split.judged] += 100
+    x[examples.split.held_out] += 100
     other = tl.fit(made_features(tmp_path / "b", x, examples), "prototype", runtime=plain_runtime())
     assert all(np.array_equal(a, b) for a, b in zip(fitted.head.get_weights(), other.head.get_weights(), strict=True))
 
@@ -220,7 +220,7 @@ def test_class_means_of_several_labels_are_with_against_without(tmp_path: Path) 
     x, y = clouds(400, 4, 12, 4.0)
     several = np.stack([y > 1, y % 2], axis=1).astype(np.int64)
     features = made_features(tmp_path, x, made_examples(several, split=held_out(len(y))))
-    judged = tl.fit(features, "prototype", runtime=plain_runtime()).judged
+    judged = tl.fit(features, "prototype", runtime=plain_runtime()).held_out
     assert ((judged.logits > 0) == several[judged.rows]).mean() > 0.9
 
 
@@ -230,14 +230,14 @@ def test_a_class_that_no_training_row_has_is_never_said(tmp_path: Path) -> None:
     split.part[y == 2] = np.where(np.arange((y == 2).sum()) % 2, 2, 1)  # validation and test only
     features = made_features(tmp_path, x, made_examples(y, split=split))
     fitted = tl.fit(features, "prototype", runtime=plain_runtime())
-    assert np.isfinite(fitted.judged.logits).all() and set(fitted.judged.logits.argmax(axis=1)) == {0, 1}
+    assert np.isfinite(fitted.held_out.logits).all() and set(fitted.held_out.logits.argmax(axis=1)) == {0, 1}
 
 
 def test_far_classes_do_not_make_large_logits(tmp_path: Path) -> None:
     x, y = clouds(300, 3, 12, 300.0)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(len(y))))
     fitted = tl.fit(features, "prototype", runtime=plain_runtime())
-    assert accuracy(fitted, features) == 1 and np.abs(fitted.judged.logits).max() < 30
+    assert accuracy(fitted, features) == 1 and np.abs(fitted.held_out.logits).max() < 30
 
 
 def test_class_means_know_no_weights_and_no_smoothing(tmp_path: Path) -> None:

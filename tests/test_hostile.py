@@ -12,8 +12,8 @@ import tensorflow as tf
 from conftest import draw_folder
 from tiny import KEY, content_id
 
-from kerastl import entry
 from kerastl.features.cache import Space
+from kerastl.shell import process
 
 Shell = Callable[..., tuple[int, str, str]]
 RUN = ("run", "tiny_images", "--weights", "none", "--tflite", "none")
@@ -42,7 +42,7 @@ def test_a_full_disk_is_told_whoever_finds_it(error: Exception, capsys: pytest.C
     def work(config: object) -> dict[str, object]:
         raise error
 
-    assert entry.finish(work, object, str, heavy=False) == 2
+    assert process.finish(work, object, str, heavy=False) == 2
     assert "no space left on disk" in capsys.readouterr().err
 
 
@@ -50,7 +50,7 @@ def test_memory_that_ran_out_is_told(capsys: pytest.CaptureFixture[str]) -> None
     def work(config: object) -> dict[str, object]:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,4096]")
 
-    assert entry.finish(work, object, str, heavy=False) == 2
+    assert process.finish(work, object, str, heavy=False) == 2
     err = capsys.readouterr().err
     assert "memory ran out: OOM when allocating" in err and "--batch-size" in err
 
@@ -74,8 +74,8 @@ def test_the_cache_lets_a_full_disk_be_known(tmp_path: Path, monkeypatch: pytest
     assert not [path for path in space.folder.iterdir() if path.name != "space.json"]
 
 
-def test_a_path_that_is_too_long_is_told(shell: Shell, pictures: Path, tmp_path: Path) -> None:
-    for words in (("--data", "x" * 300, "--name", "m"), ("--data", pictures, "--name", "x" * 300)):
+def test_a_path_that_is_too_long_is_told(shell: Shell, images: Path, tmp_path: Path) -> None:
+    for words in (("--data", "x" * 300, "--name", "m"), ("--data", images, "--name", "x" * 300)):
         code, _, err = shell(*RUN, *words, "--out", tmp_path)
         assert code == 2 and err.count("error: ") == 1 and "do: " in err, err
 

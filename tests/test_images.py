@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from pictures import (
+from image_files import (
     SIDE,
     after_segments,
     chunk,
@@ -24,6 +23,7 @@ from pictures import (
     scene,
     webp_canvas,
 )
+from numpy.typing import NDArray
 from PIL import Image
 
 from kerastl.inputs import images
@@ -66,13 +66,13 @@ def squashed(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return square.round().clip(0, 255).astype(np.uint8)
 
 
-# Pictures that are read
+# Images that are read
 
 
 @pytest.mark.parametrize("name", FLAT)
 def test_pixels_are_those_of_pillow(name: str) -> None:
     expected = reference(FLAT[name])
-    assert np.ptp(expected) > 100  # a picture, not one colour
+    assert np.ptp(expected) > 100  # an image, not one colour
     assert difference(decoded(FLAT[name]), expected) <= (JPEG if name.startswith("jpeg") else OTHER)
 
 
@@ -92,8 +92,8 @@ def test_grey_png_of_few_bits(depth: int, with_hole: bool) -> None:
 @pytest.mark.parametrize("big_endian", [False, True], ids=["little endian", "big endian"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_stands_upright(orientation: int, big_endian: bool) -> None:
-    picture = Image.fromarray(scene(48, 80))
-    plain, data = jpeg(picture), jpeg(picture, exif=exif(orientation, big_endian))
+    image = Image.fromarray(scene(48, 80))
+    plain, data = jpeg(image), jpeg(image, exif=exif(orientation, big_endian))
     expected = squashed(reference(data), SIDE)
     if orientation > 1:
         assert difference(expected, decoded(plain)) > 60  # unturned, it would be seen
@@ -145,12 +145,12 @@ def test_any_size_is_squashed_by_area_or_bilinearly(height: int, width: int) -> 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1), (3, 65_000), (SIDE, 1), (1, SIDE)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_wild_sizes(height: int, width: int, kind: str) -> None:
-    picture = Image.fromarray(scene(height, width))
-    data = save(picture, kind)
+    image = Image.fromarray(scene(height, width))
+    data = save(image, kind)
     assert difference(decoded(data), squashed(reference(data), SIDE)) <= JPEG
 
 
-# Pictures that are not
+# Images that are not
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -254,7 +254,7 @@ MAGIC = [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1\x00\x40Exif\0\0", b"\x89PNG\r\
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A picture with bytes changed, cut off, taken out, or another's end in place of its own."""
+    """An image with bytes changed, cut off, taken out, or another's end in place of its own."""
     data = bytearray(SEEDS[draw(st.sampled_from(sorted(SEEDS)))])
     place = st.integers(0, len(data) - 1) | st.integers(0, min(63, len(data) - 1))  # headers tell the most
     for at, byte in draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=4)):
@@ -273,7 +273,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @pytest.mark.parametrize(("bytes_of", "kinds"), [
     (damaged(), {np.ndarray, str}),
     (st.builds(bytes.__add__, st.sampled_from(MAGIC), st.binary(max_size=300)), {str}),
-], ids=["damaged pictures", "noise"])
+], ids=["damaged images", "noise"])
 def test_wild_bytes_give_pixels_or_a_reason(bytes_of: st.SearchStrategy[bytes], kinds: set[type]) -> None:
     seen = set()
 

@@ -10,8 +10,16 @@ from tiny import tiny_backbone
 
 from kerastl.errors import OptionError
 from kerastl.model import blocks, unfreeze
-from kerastl.training.optimizer import LayerwiseAdamW, heights, optimizer_for
-from kerastl.training.schedule import SCHEDULES, OneCycle, Plan, Tuning, WarmUp, plan_for, schedule_for
+from kerastl.training.fine_tuning.optimizer import LayerwiseAdamW, heights, optimizer_for
+from kerastl.training.fine_tuning.plan import (
+    SCHEDULES,
+    OneCycle,
+    Plan,
+    TuningOptions,
+    WarmUp,
+    plan_for,
+    schedule_for,
+)
 
 
 def course(schedule: Any, steps: int) -> np.ndarray:
@@ -25,26 +33,31 @@ def test_the_number_of_rows_decides_how_long_to_train() -> None:
     assert [plan_for("image", rows).mix for rows in (19_999, 20_000)] == ["none", "mixup"]
     assert plan_for("text", 10**6).mix == "none"
     assert plan_for("text", 100).schedule == "linear" and plan_for("image", 100).schedule == "cosine"
-    assert plan_for("text", 100, Tuning(lora=4)).rate == pytest.approx(10 * plan_for("text", 100).rate)
+    assert plan_for("text", 100, TuningOptions(lora=4)).rate == pytest.approx(10 * plan_for("text", 100).rate)
 
 
 def test_what_is_asked_for_goes_before_the_rule() -> None:
-    asked = Tuning("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
+    asked = TuningOptions("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
     plan = plan_for("image", 10**6, asked, epochs=5, accumulate=2)
     assert plan == Plan(5, 0.5, "one-cycle", 0.1, 0.25, 4e-3, 2, False, True, 0, "cutmix", 3)
-    assert plan_for("image", 10**6, Tuning(mix="none")).mix == "none"
-    assert plan_for("text", 90, Tuning(find=True)).find and plan_for("text", 90, Tuning(lora=2)).lora == 2
+    assert plan_for("image", 10**6, TuningOptions(mix="none")).mix == "none"
+    assert plan_for("text", 90, TuningOptions(find=True)).find and plan_for("text", 90, TuningOptions(lora=2)).lora == 2
 
 
 @pytest.mark.parametrize(("kind", "asked", "words"), [
-    ("image", Tuning(lora=4), ["lora for pictures", "texts"]), ("text", Tuning(mix="mixup"), ["for texts", "pictures"]),
-    ("text", Tuning(mix="cutmix"), ["for texts"]), ("image", Tuning(schedule="step"), [*SCHEDULES, "step"]),
-    ("image", Tuning(mix="blend"), ["blend", "cutmix"]), ("image", Tuning(rate=0.0), ["rate 0.0", "(0, 1]"]),
-    ("image", Tuning(rate=0.1, find=True), ["finding", "one of the two"]), ("text", Tuning(lora=-1), ["lora -1"]),
-    ("image", Tuning(layer_decay=1.5), ["layer_decay 1.5"]), ("image", Tuning(average=0), ["average 0", "1 to 8"]),
-    ("text", Tuning(average=5, schedule="step"), ["average 5 of 4 epochs", "step", "1 to 4"]),  # all at once
+    ("image", TuningOptions(lora=4), ["lora for images", "texts"]),
+    ("text", TuningOptions(mix="mixup"), ["for texts", "images"]),
+    ("text", TuningOptions(mix="cutmix"), ["for texts"]),
+    ("image", TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
+    ("image", TuningOptions(mix="blend"), ["blend", "cutmix"]),
+    ("image", TuningOptions(rate=0.0), ["rate 0.0", "(0, 1]"]),
+    ("image", TuningOptions(rate=0.1, find=True), ["finding", "one of the two"]),
+    ("text", TuningOptions(lora=-1), ["lora -1"]),
+    ("image", TuningOptions(layer_decay=1.5), ["layer_decay 1.5"]),
+    ("image", TuningOptions(average=0), ["average 0", "1 to 8"]),
+    ("text", TuningOptions(average=5, schedule="step"), ["average 5 of 4 epochs", "step", "1 to 4"]),  # all at once
 ])
-def test_what_does_not_fit_is_refused(kind: str, asked: Tuning, words: list[str]) -> None:
+def test_what_does_not_fit_is_refused(kind: str, asked: TuningOptions, words: list[str]) -> None:
     with pytest.raises(OptionError) as refused:
         plan_for(kind, 100, asked)
     assert all(word in str(refused.value) for word in words), refused.value
@@ -74,7 +87,7 @@ def test_one_cycle_rises_as_long_as_it_falls_then_vanishes() -> None:
 def test_a_rate_of_few_steps_is_never_negative_or_over_the_highest() -> None:
     for name in SCHEDULES[1:]:
         for steps in range(1, 6):
-            schedule = schedule_for(plan_for("text", 9, Tuning(name, 1.0)), steps)
+            schedule = schedule_for(plan_for("text", 9, TuningOptions(name, 1.0)), steps)
             assert all(0 < rate <= 1 for rate in course(schedule, steps)), name
 
 
@@ -105,7 +118,8 @@ def test_weights_decay_by_their_own_rate() -> None:
 
 def test_what_waits_does_not_move_by_a_bit_and_then_begins_no_faster_than_the_rest() -> None:
     some = variables("head", "last", "before")
-    optimizer = optimizer_for(plan_for("text", 90, Tuning(gradual=True, layer_decay=1.0)), 0.01, [0, 1, 2], batches=3)
+    plan = plan_for("text", 90, TuningOptions(gradual=True, layer_decay=1.0))
+    optimizer = optimizer_for(plan, 0.01, [0, 1, 2], batches=3)
     optimizer.build(some)
     moved = [apply(optimizer, some) for _ in range(5)]
     assert [one[2] == 0 for one in moved] == [True, True, True, False, False]
@@ -121,7 +135,7 @@ def test_rates_fall_from_block_to_block_towards_the_input() -> None:
     model = keras.Sequential([backbone.model, head])
     high = heights(found, model.trainable_variables)
     assert high == [2, 2, 1, 1, 0, 0]  # variables come from input to output: a kernel and a bias each
-    optimizer = optimizer_for(plan_for("image", 90, Tuning(layer_decay=0.5)), 0.1, high, 7)
+    optimizer = optimizer_for(plan_for("image", 90, TuningOptions(layer_decay=0.5)), 0.1, high, 7)
     assert optimizer.multipliers == [0.25, 0.25, 0.5, 0.5, 1, 1] and set(optimizer.starts) == {0}
 
 

@@ -11,15 +11,15 @@ from tiny import clouds, held_out, made_examples, made_features, plain_runtime, 
 
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION
+from kerastl.decision import Predictions
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import head_of, heads
 from kerastl.heads._several import heads_of, parted
-from kerastl.model import Answers
-from kerastl.training import search as searching
-from kerastl.training.fit import Fitted
-from kerastl.training.linear import log_loss
-from kerastl.training.search import best, search, without_judges
+from kerastl.studies import search as searching
+from kerastl.studies.search import best, best_head, search, search_heads, without_judges
+from kerastl.training.fit import FittedHead
+from kerastl.training.fitters.convex import log_loss
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -36,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Features]:
     it is given, and keeps what it was given."""
     given: list[Features] = []
 
-    def fit(features: Features, head: str, **how: Any) -> Fitted:
+    def fit(features: Features, head: str, **how: Any) -> FittedHead:
         given.append(features)
         x, examples = features.rows(np.arange(len(features.examples))), features.examples
         means = np.stack([x[examples.targets == c].mean(axis=0) for c in range(len(examples.classes))])
@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Features]:
         one = head_of(head)
         sure = 0.01 if one.convex else one.value("rate")
         logits = -((x[validation][:, None] - means) ** 2).sum(axis=2) * sure
-        return Fitted(head, None, None, Answers(validation, logits), {}, (), 0.0)
+        return FittedHead(head, None, None, Predictions(validation, logits), {}, (), 0.0)
 
     monkeypatch.setattr(searching, "fit", fit)
     return given
@@ -87,10 +87,10 @@ def test_rows_that_judge_are_not_there(features: Features, quick: list, tmp_path
 
 def test_what_judges_is_computed_apart_and_not_asked_for(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 6, 3.0)
-    made = made_features(tmp_path, x, made_examples(y, split=held_out(60)), judged=x + 5)
+    made = made_features(tmp_path, x, made_examples(y, split=held_out(60)), held_out=x + 5)
     seen = without_judges(made)
-    rows = seen.examples.split.judged
-    assert np.array_equal(seen.judged_rows(rows), seen.rows(rows))
+    rows = seen.examples.split.held_out
+    assert np.array_equal(seen.held_out_rows(rows), seen.rows(rows))
     assert np.array_equal(rows, np.arange(len(rows)) + len(seen.examples) - len(rows))
     kept = np.flatnonzero(made.examples.split.part != TEST)
     assert set(seen.examples.ids) == {made.examples.ids[row] for row in kept}
@@ -109,11 +109,13 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
     from kerastl.training import train as training
 
     found = (searching.Trial("shallow", 0.9, 0.0), searching.Trial("shallow:rate=0.02", 0.5, 0.0))
-    monkeypatch.setattr(training, "tried", lambda *_, **__: found)
+    monkeypatch.setattr(searching, "search", lambda *_, **__: found)
     monkeypatch.setattr(training, "splice", lambda *_: None)
-    trained = tl.train(tiny_backbone(), features, "shallow", search=2, runtime=plain_runtime(), cache_dir=tmp_path,
-                       epochs=1)
-    assert trained.fitted.name == "shallow:rate=0.02" and trained.trials == found
+    trials = search_heads(tiny_backbone(), features, "shallow", 2, runtime=plain_runtime(), cache_dir=tmp_path)
+    assert trials == found
+    trained = tl.train(tiny_backbone(), features, best_head(trials, "shallow"), runtime=plain_runtime(),
+                       cache_dir=tmp_path, epochs=1)
+    assert trained.fitted.name == "shallow:rate=0.02" and best_head((), "shallow") == "shallow"
 
 
 def test_heads_with_commas_between_keep_their_settings() -> None:
@@ -150,14 +152,14 @@ def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], sa
 
 
 @pytest.mark.slow
-def test_a_recipe_records_its_trials(shell: Shell, pictures: Path, tmp_path: Path) -> None:
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+def test_a_recipe_records_its_trials(shell: Shell, images: Path, tmp_path: Path) -> None:
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
                            "none", "--head", "linear,shallow", "--search", "3", "--split", "holdout", "--epochs", "1",
                            "--tflite", "none", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert [one["head"] for one in run["search"]][:2] == ["linear", "shallow"] and len(run["search"]) == 3
     assert run["head"] == min(run["search"], key=lambda one: one["log_loss"])["head"]
-    from kerastl.entry import summary
+    from kerastl.shell.terminal import summary
 
     assert "searched   3 settings" in summary(run)

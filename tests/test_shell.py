@@ -35,23 +35,23 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 # Verbs
 
 
-def test_json_is_one_document_alone_on_standard_output(shell: Shell, pictures: Path, tmp_path: Path) -> None:
-    code, out, _ = shell(*RUN, "--data", pictures, "--name", "m", "--out", tmp_path, "--json")
+def test_json_is_one_document_alone_on_standard_output(shell: Shell, images: Path, tmp_path: Path) -> None:
+    code, out, _ = shell(*RUN, "--data", images, "--name", "m", "--out", tmp_path, "--json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "m" / "1" / "run.json").read_text())
 
 
 @pytest.mark.slow
-def test_json_stays_alone_when_native_code_prints(trained: Path, pictures: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "kerastl.cli", "predict", str(trained), str(pictures), "--json"],
+def test_json_stays_alone_when_native_code_prints(trained: Path, images: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "kerastl.cli", "predict", str(trained), str(images), "--json"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["predictions"]) == 42
 
 
 @pytest.mark.slow
-def test_a_recipe_run_as_a_script_is_the_same_call(pictures: Path, tmp_path: Path, dropped_in: Path) -> None:
-    words = ["--data", str(pictures), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
+def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path, dropped_in: Path) -> None:
+    words = ["--data", str(images), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
              "--limit", "36", "--json"]
     script = dropped_in / "efficientnet_lite_images.py"
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
@@ -59,15 +59,15 @@ def test_a_recipe_run_as_a_script_is_the_same_call(pictures: Path, tmp_path: Pat
     assert json.loads(done.stdout)["n_test"] == 36
 
 
-def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: Shell, trained: Path, pictures: Path,
+def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: Shell, trained: Path, images: Path,
                                                                         tmp_path: Path, monkeypatch) -> None:
     import io
 
-    listed = sorted((pictures / "red").glob("*.png"))[:3]
+    listed = sorted((images / "red").glob("*.png"))[:3]
     table = tmp_path / "list.csv"
     table.write_text("path\n" + "".join(f"{path}\n" for path in listed))
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{listed[0]}\n\n"))
-    code, out, _ = shell("predict", trained, listed[0], pictures / "green", table, "-", "--json")
+    code, out, _ = shell("predict", trained, listed[0], images / "green", table, "-", "--json")
     answers = json.loads(out)["predictions"]
     assert code == 0 and len(answers) == 1 + 14 + 3 + 1
     assert answers[0] == answers[15] == answers[-1] and answers[0]["label"] == "red"
@@ -75,21 +75,21 @@ def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: S
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: str, shell: Shell, trained: Path,
-                                                                      pictures: Path, tmp_path: Path) -> None:
+                                                                      images: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
-    good, out = next((pictures / "blue").glob("*.png")), tmp_path / f"answers.{ending}"
+    bad.write_bytes(b"no image")
+    good, out = next((images / "blue").glob("*.png")), tmp_path / f"answers.{ending}"
     code, text, _ = shell("predict", trained, good, bad, "--out", out)
     assert code == 0 and "1 of them errors" in text
     if ending == "csv":
         rows = list(csv.DictReader(out.read_text().splitlines()))
     else:
         rows = pyarrow.parquet.read_table(out).to_pylist()
-    assert [row["label"] for row in rows] == ["blue", ""] and "not a picture" in rows[1]["error"]
+    assert [row["label"] for row in rows] == ["blue", ""] and "not an image" in rows[1]["error"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
 
 
-def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, trained: Path, pictures: Path,
+def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, trained: Path, images: Path,
                                                                  tmp_path: Path) -> None:
     new = draw_folder(tmp_path / "new", 6, seed=777)
     draw(new / "purple" / "1.png", (160, 40, 160), 5)
@@ -101,7 +101,7 @@ def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, t
     direct = [one.label for one in tl.load(trained).predict(sorted((new / "red").glob("?.png")))]
     recall = next(one["recall"] for one in found["test"]["classes"] if one["name"] == "red")
     assert recall == pytest.approx(direct.count("red") / 6)
-    code, out, _ = shell("evaluate", trained, pictures)
+    code, out, _ = shell("evaluate", trained, images)
     assert code == 0 and "NOT HELD OUT: 42" in out
 
 
@@ -127,7 +127,7 @@ def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:
     root = tmp_path / "planted"
     for side, seed in (("train", 0), ("test", 50_000)):
         draw_folder(root / side, 12, seed=seed)
-    (root / "train/red/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of a picture")
+    (root / "train/red/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of an image")
     (root / "train/red/twin.png").write_bytes((root / "train/red/3.png").read_bytes())
     (root / "train/blue/liar.png").write_bytes((root / "train/green/5.png").read_bytes())
     (root / "test/red/leak.png").write_bytes((root / "train/red/7.png").read_bytes())
@@ -186,9 +186,9 @@ def test_verify_says_when_the_data_are_gone_and_finds_them_elsewhere(shell: Shel
     assert code == 0
 
 
-def test_the_cache_is_shown_limited_and_cleared(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+def test_the_cache_is_shown_limited_and_cleared(shell: Shell, images: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    code, _, _ = shell("features", pictures, "--backbone", "tiny_net", "--weights", "none", "--out",
+    code, _, _ = shell("features", images, "--backbone", "tiny_net", "--weights", "none", "--out",
                        tmp_path / "f.npz", "--cache-dir", cache)
     (cache / "mine.txt").write_text("not kerastl's")
     code, out, _ = shell("cache", "--cache-dir", cache, "--json")
@@ -210,7 +210,7 @@ def test_a_path_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_classes_and_one_of_one_class(shell: Shell, tmp_path: Path) -> None:
-    refused(shell(*RUN, "--data", tmp_path, "--name", "m", "--out", tmp_path / "out"), "no labelled pictures")
+    refused(shell(*RUN, "--data", tmp_path, "--name", "m", "--out", tmp_path / "out"), "no labelled images")
     draw_folder(tmp_path / "one", 12, {"lonely": (1, 2, 3)})
     refused(shell(*RUN, "--data", tmp_path / "one", "--name", "m", "--out", tmp_path / "out"), "lonely")
 
@@ -260,7 +260,7 @@ def test_slashes_in_class_names_of_a_table_are_only_names(shell: Shell, tmp_path
 
 
 @pytest.mark.slow
-def test_several_labels_a_picture_train_export_and_answer(shell: Shell, tmp_path: Path) -> None:
+def test_several_labels_a_image_train_export_and_answer(shell: Shell, tmp_path: Path) -> None:
     lines = []
     for i in range(60):
         warm, dark = i % 2, (i // 2) % 2
@@ -332,7 +332,7 @@ def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Pat
 
 def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
-    refused(shell("predict", trained, tmp_path / "a.png"), "not a picture")
+    refused(shell("predict", trained, tmp_path / "a.png"), "not an image")
     refused(shell("predict", trained, tmp_path / "b.png"), "no such file")
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "x.txt"), ".csv")
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "no" / "x.csv"), "no folder")
@@ -340,7 +340,7 @@ def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, shell: Shell, pictures: Path,
+def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, shell: Shell, images: Path,
                                                                   tmp_path: Path, monkeypatch) -> None:
     from kerastl.export import export
 
@@ -348,7 +348,7 @@ def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, s
         raise OSError(number, os.strerror(number), "labels.txt")
 
     monkeypatch.setattr(export, "_write_split", full)
-    refused(shell(*RUN, "--data", pictures, "--name", "m", "--out", tmp_path / "out"))
+    refused(shell(*RUN, "--data", images, "--name", "m", "--out", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

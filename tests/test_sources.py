@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import draw, draw_folder
-from pictures import broken_tables, write_table
+from image_files import broken_tables, write_table
 
 from kerastl.data.examples import Examples
 from kerastl.data.sources import read_any, read_images, read_unlabelled
@@ -28,7 +28,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reasons(examples: Examples) -> dict[str, str]:
     """What was left out, by its origin."""
-    return {one.origin: one.reason for one in examples.left_out}
+    return {one.origin: one.reason for one in examples.skipped}
 
 
 def labelled(examples: Examples) -> dict[str, str]:
@@ -39,36 +39,36 @@ def labelled(examples: Examples) -> dict[str, str]:
 # Folders
 
 
-def test_a_folder_of_class_folders_becomes_rows_with_content_hashes(pictures: Path) -> None:
-    found = read_images(str(pictures))
-    assert found.kind == "image" and found.classes == ("blue", "green", "red") and not found.left_out
+def test_a_folder_of_class_folders_becomes_rows_with_content_hashes(images: Path) -> None:
+    found = read_images(str(images))
+    assert found.modality.name == "image" and found.classes == ("blue", "green", "red") and not found.skipped
     assert found.counts() == {"blue": 14, "green": 14, "red": 14} and not any(found.given)
     assert all(label == origin.split("/")[0] for origin, label in labelled(found).items())
     for origin, item, one in zip(found.origins, found.items, found.ids, strict=True):
-        assert Path(item) == pictures / origin
+        assert Path(item) == images / origin
         assert one == hashlib.blake2b(Path(item).read_bytes(), digest_size=16).hexdigest()
     assert found.groups == found.ids
 
 
-def test_the_order_is_that_of_the_names_however_the_files_were_written(pictures: Path, tmp_path: Path) -> None:
-    first = read_images(str(pictures))
-    files = sorted(pictures.rglob("*.png"), key=lambda path: path.read_bytes())
+def test_the_order_is_that_of_the_names_however_the_files_were_written(images: Path, tmp_path: Path) -> None:
+    first = read_images(str(images))
+    files = sorted(images.rglob("*.png"), key=lambda path: path.read_bytes())
     for path in files:
-        copy = tmp_path / path.relative_to(pictures)
+        copy = tmp_path / path.relative_to(images)
         copy.parent.mkdir(exist_ok=True)
         shutil.copy(path, copy)
     again = read_images(str(tmp_path))
     assert again.origins == first.origins == tuple(sorted(first.origins)) and again.ids == first.ids
 
 
-def test_pictures_may_lie_deeper_and_hidden_files_are_not_seen(tmp_path: Path) -> None:
+def test_images_may_lie_deeper_and_hidden_files_are_not_seen(tmp_path: Path) -> None:
     draw_folder(tmp_path, 10, TWO)
     draw(tmp_path / "red" / "2024" / "may" / "deep.png", TWO["red"], 777)
     for hidden in (".DS_Store", "red/.thumb.png", "red/.cache/x.png", ".git/config"):
         (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / hidden).write_bytes(b"hidden")
     found = read_images(str(tmp_path))
-    assert found.counts() == {"blue": 10, "red": 11} and not found.left_out
+    assert found.counts() == {"blue": 10, "red": 11} and not found.skipped
     assert labelled(found)["red/2024/may/deep.png"] == "red"
 
 
@@ -129,7 +129,7 @@ def test_a_class_called_test_is_a_class_where_there_is_no_train(tmp_path: Path) 
 
 
 def numbered(folder: Path, n: int, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
-    """n pictures, `pic/<i>.png`, in two classes by turns, with columns made of i."""
+    """n images, `pic/<i>.png`, in two classes by turns, with columns made of i."""
     for i in range(n):
         draw(folder / "pic" / f"{i}.png", (90, 90, 90), i, size=8)
     label = columns.pop("label", lambda i: ("red", "blue")[i % 2])
@@ -139,7 +139,7 @@ def numbered(folder: Path, n: int, **columns: Callable[[int], Any]) -> list[dict
 
 @pytest.fixture(params=["csv", "tsv", "jsonl", "parquet"])
 def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where to write a table, once for each kind; ten pictures of a class lie beside it."""
+    """Where to write a table, once for each kind; ten images of a class lie beside it."""
     return tmp_path / f"table.{request.param}"
 
 
@@ -148,7 +148,7 @@ def test_a_table_has_paths_relative_to_itself_groups_and_sides(table: Path) -> N
                        split=lambda i: ("train", "Validation ", "TEST", "")[i % 4])
     records[0]["path"] = str(table.parent / "pic" / "0.png")  # absolute paths are as good
     found = read_images(write_table(table, records))
-    assert found.origins == tuple(record["path"] for record in records) and not found.left_out
+    assert found.origins == tuple(record["path"] for record in records) and not found.skipped
     assert found.given == ("train", "validation", "test", "") * 6
     assert found.groups == found.ids[:4] + tuple(f"g{i // 4}" for i in range(4, 24))
     assert found.counts() == {"blue": 12, "red": 12} and labelled(found)["pic/3.png"] == "blue"
@@ -196,7 +196,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(ending: str, tmp
     text = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text)
     again = read_images(str(path))
-    assert again.classes == ("né", "日本") and again.ids == before.ids and not again.left_out
+    assert again.classes == ("né", "日本") and again.ids == before.ids and not again.skipped
 
 
 @pytest.mark.parametrize("several", [lambda names: "|".join(names), lambda names: " | ".join(names) + "|", list])
@@ -246,8 +246,8 @@ def test_a_broken_line_is_left_out_and_no_other(kind: str, reason: str, tmp_path
     path = tmp_path / f"t.{kind.split()[0]}"
     path.write_bytes(broken_tables()[kind])
     found = read_images(str(path), min_per_class=0)
-    assert found.origins == ("pic/1.png",) and found.left_out[0].reason.startswith(reason)
-    assert len(found.left_out) == 1001 and found.left_out[-1].origin.endswith(" more")
+    assert found.origins == ("pic/1.png",) and found.skipped[0].reason.startswith(reason)
+    assert len(found.skipped) == 1001 and found.skipped[-1].origin.endswith(" more")
 
 
 def test_a_table_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_small_classes_are_left_out_by_name_with_their_counts(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("counts", "words"), [
     ({"red": 12}, ("too few classes", "'red': 12 rows")), ({"red": 9, "blue": 3}, ("too few rows", "blue: 3, red: 9")),
-    ({"red": 40, "blue": 3}, ("too few rows", "blue: 3, red: 40")), ({}, ("no labelled pictures",)),
+    ({"red": 40, "blue": 3}, ("too few rows", "blue: 3, red: 40")), ({}, ("no labelled images",)),
 ])
 def test_fewer_than_two_classes_is_an_error_with_the_counts(counts: dict[str, int], words: tuple[str, ...],
                                                             tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_exact_duplicates_stay_with_their_labels_and_share_a_group(tmp_path: Pat
     assert len(set(found.ids)) == 20
 
 
-# Pictures without labels
+# Images without labels
 
 
 def test_unlabelled_inputs_are_files_folders_and_tables_in_their_order(table: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 from conftest import draw, draw_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import write_table
+from image_files import write_table
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.sources import read_images
 from kerastl.data.split import carve, folds, split
 from kerastl.errors import DataError, OptionError
+from kerastl.modality import IMAGE
 
 quick = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 Rows = Sequence[tuple[str, str]]  # group and label of each row
@@ -32,7 +33,7 @@ def examples(rows: Rows, given: Sequence[str] = (), several: bool = False) -> Ex
     names = tuple(f"row {i}" for i in range(len(rows)))
     groups = tuple(group for group, _ in rows)
     sides = tuple(given) or ("",) * len(rows)
-    return Examples("image", "made up", names, names, ids=groups, groups=groups, given=sides, classes=classes,
+    return Examples(IMAGE, "made up", names, names, ids=groups, groups=groups, given=sides, classes=classes,
                     targets=hot if several else hot.argmax(axis=1))
 
 
@@ -109,7 +110,7 @@ def test_groups_that_share_a_content_are_one(backwards: bool, tmp_path: Path) ->
     names = ["c", "c", "b", "b", "a", "", "", ""]
     for i in range(8):
         draw(tmp_path / f"{i}.png", (90, 90, 90), i, size=8)
-    for to, of in {2: 0, 4: 3, 6: 1}.items():  # b has a picture of c, a one of b, and one of c has no group
+    for to, of in {2: 0, 4: 3, 6: 1}.items():  # b has an image of c, a one of b, and one of c has no group
         shutil.copy(tmp_path / f"{of}.png", tmp_path / f"{to}.png")
     records = [{"path": f"{i}.png", "label": "xy"[i % 2], "group": names[i]} for i in range(8)]
     found = read_images(write_table(tmp_path / "t.csv", records[::-1] if backwards else records), min_per_class=1)
@@ -129,7 +130,7 @@ def test_folds_are_stratified_and_every_row_is_held_out_once(counts: list[int], 
     made = split(examples(rows, several=several), "cv")
     assert made.split is not None and made.split.mode == "cv"
     assert made.split.folds == list(range(min(5, len(rows))))
-    assert made.split.judged.tolist() == list(range(len(rows)))
+    assert made.split.held_out.tolist() == list(range(len(rows)))
     held_out = [row for fold in made.split.folds for row in made.split.rows(fold)]
     assert sorted(held_out) == list(range(len(rows)))
     for label in {label for _, label in rows}:
@@ -202,7 +203,7 @@ def test_a_hold_out_is_80_10_10() -> None:
     assert made is not None and made.folds == []
     shares = [len(made.rows(side)) / 20_000 for side in (TRAIN, VALIDATION, TEST)]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)  # 4 to 5 standard deviations
-    assert made.judged.tolist() == made.rows(TEST).tolist()
+    assert made.held_out.tolist() == made.rows(TEST).tolist()
 
 
 # The user's own split
@@ -214,7 +215,7 @@ def test_the_users_split_is_honoured_whatever_the_size_and_the_backbone() -> Non
         made = split(examples(lone(60), sides), unfreeze=unfreeze).split
         assert made is not None and (made.mode, made.reason) == ("given", "the source's own split")
         assert made.part.tolist() == [TRAIN, TRAIN, VALIDATION, TEST] * 15
-        assert made.judged.tolist() == list(range(3, 60, 4))
+        assert made.held_out.tolist() == list(range(3, 60, 4))
 
 
 @pytest.mark.parametrize(("there", "missing"), [("train", ("test", "validation")), ("validation", ("test",)),
@@ -300,7 +301,7 @@ def test_rows_that_go_take_their_part_with_them() -> None:
     rest = made.without({3: "does not decode", 7: "does not decode"})
     stay = [row for row in range(60) if row not in (3, 7)]
     assert part(rest) == [part(made)[row] for row in stay] and rest.ids == tuple(made.ids[row] for row in stay)
-    assert [(one.origin, one.reason) for one in rest.left_out] == [("row 3", "does not decode"),
+    assert [(one.origin, one.reason) for one in rest.skipped] == [("row 3", "does not decode"),
                                                                   ("row 7", "does not decode")]
 
 
@@ -308,7 +309,7 @@ def test_a_class_that_becomes_too_small_goes_too() -> None:
     made = replace(examples(lone(33, classes=3)), min_per_class=11)
     rest = made.without({1: "does not decode"})  # of b
     assert rest.classes == ("a", "c") and rest.counts() == {"a": 11, "c": 11}
-    assert [one.origin for one in rest.left_out] == ["row 1", "b"]
+    assert [one.origin for one in rest.skipped] == ["row 1", "b"]
 
 
 @quick

@@ -14,24 +14,32 @@ import kerastl
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
-    ("kerastl.runtime",),
-    ("kerastl.data", "kerastl.inputs"),
-    ("kerastl.backbones", "kerastl.heads"),
-    ("kerastl.features", "kerastl.model"),
+    ("kerastl.files", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
+    ("kerastl.tasks", "kerastl.modality"),
+    ("kerastl.inputs",),
+    ("kerastl.heads", "kerastl.data"),
+    ("kerastl.backbones",),
+    ("kerastl.model",),
+    ("kerastl.features",),
     ("kerastl.training", "kerastl.evaluation"),
-    ("kerastl.export", "kerastl.doctor"),
-    ("kerastl.entry", "kerastl.report"),
+    ("kerastl.versions",),
+    ("kerastl.export",),
+    ("kerastl.serving",),
+    ("kerastl.studies", "kerastl.audit", "kerastl.doctor"),
+    ("kerastl.report",),
+    ("kerastl.pipelines", "kerastl.shell"),
     ("recipes",),
+    ("kerastl.rerun",),
     ("kerastl.verbs",),
     ("kerastl.cli",),
 )
 PUBLIC = {
-    "Classifier", "Clock", "Examples", "ImageConfig", "KerastlError", "Prediction", "RunConfig", "TextConfig",
+    "Classifier", "Examples", "ImageConfig", "KerastlError", "Prediction", "RunConfig", "Stopwatch", "TextConfig",
     "__version__", "ablate", "apply_runtime", "baseline", "by_folder", "cache_dir", "compute_features",
     "divide_classes", "evaluate", "few_shot_summary", "few_shot_task", "fine_tune", "fit", "fit_length",
-    "judge_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",
-    "read_images", "read_texts", "run", "splice", "split", "target", "teach", "train", "tuning", "write_few_shot",
-    "write_version",
+    "evaluate_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",
+    "read_images", "read_texts", "run", "search_heads", "best_head", "splice", "split", "target",
+    "teach", "train", "tuning", "write_few_shot", "write_version",
 }
 
 

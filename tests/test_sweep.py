@@ -13,17 +13,17 @@ import pytest
 import kerastl as tl
 from kerastl.heads import heads
 from kerastl.inputs.batches import decode_file
-from kerastl.verbs import finding
+from kerastl.shell import recipes as finding
 
 Shell = Callable[..., tuple[int, str, str]]
 EPOCHS = dict.fromkeys(("resnet", "transformer", "blend"), ("--epochs", 20))  # enough, where each takes long
 MODELLESS = {"few_shot_images"}  # compares, and writes no model: tests/test_few_shot.py runs it
 
 
-def answers_the_same_after_loading(version: Path, pictures: Path) -> None:
+def answers_the_same_after_loading(version: Path, images: Path) -> None:
     """The SavedModel, loaded again, gives the calibrated probabilities of the Keras model that was saved beside it."""
     run = json.loads((version / "run.json").read_text())
-    paths = sorted(pictures.rglob("*.png"))[::7]
+    paths = sorted(images.rglob("*.png"))[::7]
     model = keras.models.load_model(version / "model.keras", compile=False)
     pixels = np.stack([decode_file(str(path), run["input"]["size"]) for path in paths]).astype(np.float32)
     logits = model.predict(pixels, verbose=0) / run["temperature"]
@@ -39,15 +39,15 @@ def answers_the_same_after_loading(version: Path, pictures: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [name for name in finding.recipes()
                                     if name.endswith("_images") and name not in MODELLESS])
-def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, pictures: Path, tmp_path: Path
+def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, images: Path, tmp_path: Path
                                                           ) -> None:
-    code, out, err = shell("run", recipe, "--data", pictures, "--name", "m", "--out", tmp_path, "--weights", "none",
+    code, out, err = shell("run", recipe, "--data", images, "--name", "m", "--out", tmp_path, "--weights", "none",
                            "--epochs", 2, "--tflite", "fp32", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert run["random_weights"] and run["n_test"] == 42
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True}
-    answers_the_same_after_loading(tmp_path / "m" / "1", pictures)
+    answers_the_same_after_loading(tmp_path / "m" / "1", images)
 
 
 def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
@@ -58,15 +58,15 @@ def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
 @pytest.mark.parametrize("head", [  # what gradient descent fits once a fold takes half a minute
     pytest.param(name, marks=[] if head.convex or head.computed else pytest.mark.slow)
     for name, head in heads().items()])
-def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, pictures: Path, tmp_path: Path
+def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, images: Path, tmp_path: Path
                                                         ) -> None:
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--weights",
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
                            "none", "--head", head, *EPOCHS.get(head, ()), "--tflite", "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True, "fp16": True}
     assert run["head"] == head and run["test"]["accuracy"] > 0.8  # colours are easy, on random features too
-    answers_the_same_after_loading(tmp_path / "m" / "1", pictures)
+    answers_the_same_after_loading(tmp_path / "m" / "1", images)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Shell, pictures: Path, tmp_path: Path
+def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Shell, images: Path, tmp_path: Path
                                                          ) -> None:
     backbone = tl.load_backbone(f"hub:{preset}")
     assert (backbone.input.size, backbone.dim) == (32, 64)
@@ -94,19 +94,19 @@ def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Sh
     scaled = pixels * np.array([0.02, 0.01, 0.01], np.float32) + np.array([-2, -1, -1], np.float32)
     wanted = original.predict(scaled, verbose=0).mean(axis=(1, 2))
     assert np.abs(backbone.model.predict(pixels, verbose=0) - wanted).max() < 1e-4
-    code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", "m", "--out", tmp_path, "--backbone",
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--backbone",
                            f"hub:{preset}", "--tflite", "fp32", "--json")
     assert code == 0, err
     assert not json.loads(out)["random_weights"]
-    answers_the_same_after_loading(tmp_path / "m" / "1", pictures)
+    answers_the_same_after_loading(tmp_path / "m" / "1", images)
 
 
 @pytest.mark.slow
-def test_switches_of_precision_and_xla_end_at_the_same_accuracy(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+def test_switches_of_precision_and_xla_end_at_the_same_accuracy(shell: Shell, images: Path, tmp_path: Path) -> None:
     found = {}
     for name, switches in {"short": ("on", "mixed_bfloat16"), "long": ("off", "float32")}.items():
         for head in ("linear", "mlp"):
-            code, out, err = shell("run", "tiny_images", "--data", pictures, "--name", f"{name}_{head}", "--out",
+            code, out, err = shell("run", "tiny_images", "--data", images, "--name", f"{name}_{head}", "--out",
                                    tmp_path, "--weights", "none", "--head", head, "--xla", switches[0], "--precision",
                                    switches[1], "--tflite", "none", "--json")
             assert code == 0, err

@@ -18,8 +18,8 @@ from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import row_shape
 from kerastl.heads import PLACES, ROW, head_of, heads
 
-PICTURES = [spec for spec in specs().values() if spec.kind == "image" and spec.taps]
-FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64 else []) for spec in PICTURES]
+IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.taps]
+FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64 else []) for spec in IMAGES]
 
 
 @pytest.mark.parametrize("spec", FEW)
@@ -67,16 +67,16 @@ def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -
 def test_unknown_taps_and_poolings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"unknown tap 'mixed6'[\s\S]*did you mean 'mixed7'"):
         tl.load_backbone("inception_v3", "none", tap="mixed6")
-    with pytest.raises(OptionError, match="pooling cls for pictures"):
+    with pytest.raises(OptionError, match="pooling cls for images"):
         tl.load_backbone("tiny_net", "none", pooling="cls")
     folder = str(hugging_face_folder(tmp_path / "m", "bert"))
     with pytest.raises(OptionError, match="'pooled' of a tap"):
         tl.load_backbone("bert_base", folder, pooling="pooled", tap="layer_1")
 
 
-def test_maps_are_kept_in_float16_and_read_back_in_order(pictures: Path, tmp_path: Path) -> None:
+def test_maps_are_kept_in_float16_and_read_back_in_order(images: Path, tmp_path: Path) -> None:
     backbone = tl.load_backbone("tiny_net", "none", tap="block1", pooling=NO_POOLING)
-    examples = split(tl.read_images(str(pictures)), "cv")
+    examples = split(tl.read_images(str(images)), "cv")
     found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
     assert found.shape == (16, 16, 16) and found.space.key.dtype == "float16"
     rows = np.array([5, 1, 30])
@@ -98,14 +98,14 @@ def test_token_states_are_padded_to_the_most_length_and_cannot_come_in_chunks(tm
         row_shape(backbone.taking(replace(backbone.input, long="chunks")))
 
 
-def test_what_the_disk_cannot_hold_is_said_before_any_work(pictures: Path, tmp_path: Path,
+def test_what_the_disk_cannot_hold_is_said_before_any_work(images: Path, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     from kerastl.features import compute
 
     monkeypatch.setattr(compute.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 10_000}))
     backbone = tl.load_backbone("tiny_net", "none", pooling=NO_POOLING)
     with pytest.raises(OptionError, match=r"8 x 8 x 24 features of tiny_net take 0.00 GiB[\s\S]*--cache-dir"):
-        tl.compute_features(split(tl.read_images(str(pictures)), "cv"), backbone, plain_runtime(), cache_dir=tmp_path)
+        tl.compute_features(split(tl.read_images(str(images)), "cv"), backbone, plain_runtime(), cache_dir=tmp_path)
     assert not list(tmp_path.rglob("*.npy"))
 
 
@@ -143,7 +143,7 @@ def test_padding_does_not_move_what_a_head_on_places_says(name: str) -> None:
     assert np.abs(np.asarray(model(states)) - np.asarray(model(states[:, :4]))).max() > 1e-3  # a token counts
 
 
-def test_heads_say_what_they_take_and_the_backbone_follows(pictures: Path) -> None:
+def test_heads_say_what_they_take_and_the_backbone_follows(images: Path) -> None:
     assert {tl.pooling_for(name) for name, head in heads().items() if head.takes == ROW} == {"mean"}
     assert tl.pooling_for("attention", "cls") == NO_POOLING and tl.pooling_for("mlp", "cls") == "cls"
     with pytest.raises(OptionError, match="--pooling none with the head linear"):

@@ -36,7 +36,7 @@ from kerastl.model import blocks, leaves
 GOLDEN = np.load(Path(__file__).parent / "golden/text_networks.npz")
 BACKBONE = {"bert": "bert_base", "roberta": "roberta_base", "xlm-roberta": "xlm_roberta_base",
             "distilbert": "distil_bert", "deberta-v2": "deberta_v3_base"}
-TEXTS = [spec for spec in specs().values() if spec.kind == "text"]
+TEXTS = [spec for spec in specs().values() if spec.modality.name == "text"]
 
 
 def made(folder: Path, family: str, pooling: str = "mean") -> Network:

@@ -17,8 +17,8 @@ from text_folders import hugging_face_folder, keras_hub_folder
 
 import kerastl as tl
 from kerastl.inputs import restored
-from kerastl.model import Answerer
-from kerastl.verbs import finding
+from kerastl.model import Predictor
+from kerastl.shell import recipes as finding
 
 Shell = Callable[..., tuple[int, str, str]]
 FAMILIES = {"bert": "bert_base", "roberta": "roberta_base", "xlm-roberta": "xlm_roberta_base",
@@ -74,7 +74,7 @@ def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
     model = keras.models.load_model(version / "model.keras", compile=False)
     source = restored(run, version)
     classifier = tl.load(version)
-    answer = Answerer(model)
+    answer = Predictor(model)
     logits = np.concatenate([answer(batch) for batch in source.batches(list(texts), 4, {}, in_order=True)])
     logits /= run["temperature"]
     wanted = 1 / (1 + np.exp(-logits)) if run["multi_label"] else np.exp(logits - np.logaddexp.reduce(
@@ -206,12 +206,12 @@ def test_few_labels_are_tuned_by_contrast_and_the_folds_never_see_their_rows(she
 
 
 @pytest.mark.slow
-def test_a_model_of_texts_says_so_to_pictures_and_a_model_of_pictures_to_texts(
-        shell: Shell, bert: Path, table: Path, trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_model_of_texts_says_so_to_images_and_a_model_of_images_to_texts(
+        shell: Shell, bert: Path, table: Path, trained: Path, images: Path, tmp_path: Path) -> None:
     trained_on(shell, tmp_path, table, bert, "--tflite", "none")
-    for words in (("predict", tmp_path / "m", next(pictures.rglob("*.png"))), ("evaluate", tmp_path / "m", pictures),
+    for words in (("predict", tmp_path / "m", next(images.rglob("*.png"))), ("evaluate", tmp_path / "m", images),
                   ("evaluate", trained, table), ("predict", trained, "a good film"),
-                  ("run", "bert_text", "--data", pictures, "--name", "x", "--out", tmp_path, "--weights", bert),
+                  ("run", "bert_text", "--data", images, "--name", "x", "--out", tmp_path, "--weights", bert),
                   ("run", "tiny_images", "--data", table, "--name", "x", "--out", tmp_path, "--weights", "none"),
                   ("run", "bert_text", "--backbone", "resnet50", "--data", table, "--name", "x", "--out", tmp_path)):
         code, out, err = shell(*words)

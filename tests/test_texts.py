@@ -18,7 +18,7 @@ import pytest
 from conftest import draw_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import write_table
+from image_files import write_table
 
 from kerastl.data import columns, delimited, examples, lines
 from kerastl.data.examples import Examples
@@ -42,7 +42,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reasons(found: Examples) -> dict[str, str]:
     """What was left out, by its origin."""
-    return {one.origin: one.reason for one in found.left_out}
+    return {one.origin: one.reason for one in found.skipped}
 
 
 def labels(found: Examples) -> list[str]:
@@ -80,8 +80,8 @@ def test_every_kind_of_table_gives_the_same_rows(name: str, read: Read) -> None:
     else:
         found = read(records, name)
         assert found.notes == ("text from column 'Text' (by name), label from column 'label' (by name); not read: id",)
-    assert found.kind == "text" and found.classes == ("neg", "pos") and labels(found) == ["neg", "pos"] * 10
-    assert list(found.items) == [f"film {i}, it's \"good\"" for i in range(20)] and not found.left_out
+    assert found.modality.name == "text" and found.classes == ("neg", "pos") and labels(found) == ["neg", "pos"] * 10
+    assert list(found.items) == [f"film {i}, it's \"good\"" for i in range(20)] and not found.skipped
     assert list(found.origins) == [f"row {i}" for i in range(1, 21)] and found.given == ("",) * 20
     assert found.ids[3] == hashlib.blake2b(found.items[3].encode(), digest_size=16).hexdigest()
     assert found.groups is found.ids
@@ -187,7 +187,7 @@ def test_another_delimiter_is_found_and_said(mark: str, usual: str, words: str, 
     text = "".join(f"so, so; {i}{mark}{('neg', 'pos')[i % 2]}\n" for i in range(20)).replace(
         "so, so; ", "so so " if mark in ",;" else "so, so; ")
     found = read(f"text{mark}label\n{text}", usual)
-    assert found.counts() == {"neg": 10, "pos": 10} and words in found.notes[0] and not found.left_out
+    assert found.counts() == {"neg": 10, "pos": 10} and words in found.notes[0] and not found.skipped
 
 
 # Encodings
@@ -207,14 +207,14 @@ MORE = "café naïve,pos\nCœur “quoted”,neg\n"
 def test_encodings_are_found_and_said(codec: str, mark: bytes, note: str, end: str, read: Read) -> None:
     content = ("text,label\n" + GOOD + MORE).replace("\n", end)
     found = read(mark + content.encode(codec))
-    assert list(found.items[-2:]) == ["café naïve", "Cœur “quoted”"] and len(found) == 22 and not found.left_out
+    assert list(found.items[-2:]) == ["café naïve", "Cœur “quoted”"] and len(found) == 22 and not found.skipped
     assert found.notes[-1] == PLAIN and found.notes[0].startswith(note) and len(found.notes) == 1 + bool(note)
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "latin-1"])
 def test_lines_may_end_as_on_an_old_mac(codec: str, read: Read) -> None:
     found = read(f"text,label\n{GOOD}café,pos\n".replace("\n", "\r").encode(codec))
-    assert len(found) == 21 and found.items[20] == "café" and not found.left_out
+    assert len(found) == 21 and found.items[20] == "café" and not found.skipped
 
 
 def test_latin_1_is_said_with_the_first_byte_that_is_not_utf_8(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_quotes_in_tsv_that_do_not_fit_are_characters(read: Read) -> None:
     odd = ['"open\tpos', "next\tneg", 'done"\tpos', '"x" y\tneg', '"proper ""quotes"""\tpos', '"two\nlines"\tneg']
     found = read("text\tlabel\n" + GOOD.replace(",", "\t") + "\n".join(odd), "t.tsv")
     assert list(found.items[20:]) == ['"open', "next", 'done"', '"x" y', 'proper "quotes"', "two\nlines"]
-    assert not found.left_out
+    assert not found.skipped
 
 
 def test_a_cell_over_the_limit_is_left_out_alone(read: Read) -> None:
@@ -313,7 +313,7 @@ def test_a_line_too_long_to_be_read_is_passed_over(name: str, read: Read, monkey
 
 def test_nul_bytes_are_kept_and_said(read: Read) -> None:
     found = read(f"text,label\n{GOOD}nul \0 byte,pos\nand \0\0 more,neg\n")
-    assert found.items[20] == "nul \0 byte" and not found.left_out
+    assert found.items[20] == "nul \0 byte" and not found.skipped
     assert found.notes[-1] == "NUL bytes in 2 texts: each is read as a space"
 
 
@@ -343,8 +343,8 @@ def test_a_pair_with_an_empty_half_is_left_out(read: Read) -> None:
 
 def test_of_very_many_bad_rows_the_first_are_listed_and_the_rest_counted(read: Read) -> None:
     found = read(f"text,label\n{GOOD}" + ",pos\nalone\n" * 1500)
-    assert len(found.left_out) == examples.LISTED + 2
-    assert [(one.origin, one.reason) for one in found.left_out[-2:]] == [
+    assert len(found.skipped) == examples.LISTED + 2
+    assert [(one.origin, one.reason) for one in found.skipped[-2:]] == [
         ("1,000 more", "empty text"), ("1,000 more", "wrong number of cells")]
     assert found.notes[-1] == "left out 3,000 of 3,020: empty text (1,500), wrong number of cells (1,500)"
 
@@ -365,8 +365,8 @@ def test_five_thousand_classes_work_or_are_refused_in_a_few_lines(read: Read) ->
         read(rows(1), min_per_class=10)
     assert len(str(raised.value)) < 1000
     mostly = read(rows(1) + GOOD, min_per_class=10)
-    assert mostly.classes == ("neg", "pos") and len(mostly.left_out) == examples.LISTED + 1
-    assert mostly.left_out[-1].origin == "4,000 more"
+    assert mostly.classes == ("neg", "pos") and len(mostly.skipped) == examples.LISTED + 1
+    assert mostly.skipped[-1].origin == "4,000 more"
 
 
 def test_texts_with_different_labels_are_counted(read: Read) -> None:
@@ -409,7 +409,7 @@ def test_a_folder_of_class_folders_of_files(tmp_path: Path) -> None:
     (root / "void").mkdir()
     os.mkfifo(root / "pos" / "pipe.txt")
     found = read_texts(str(root), cache_dir=tmp_path)
-    assert found.kind == "text" and found.counts() == {"neg": 12, "pos": 11}
+    assert found.modality.name == "text" and found.counts() == {"neg": 12, "pos": 11}
     texts = dict(zip(found.origins, found.items, strict=True))
     assert texts["neg/03.txt"] == "d neg text 3" and texts["neg/deep/er/x.TXT"] == "café"
     assert texts["neg/bom.txt"] == "marked" and texts["pos/wide.txt"] == "wide"
@@ -437,13 +437,13 @@ def test_folders_named_as_sides_are_the_users_split(tmp_path: Path) -> None:
 def test_the_kind_of_a_source_is_told(tmp_path: Path) -> None:
     texts = [{"text": f"t {i}", "label": i % 2} for i in range(20)]
     files = [{"path": f"{i}.png", "label": i % 2} for i in range(20)]
-    caption = [{"picture": f"{i}.png", "description": f"it is {i}", "label": i % 2} for i in range(20)]
+    caption = [{"image": f"{i}.png", "description": f"it is {i}", "label": i % 2} for i in range(20)]
     for name in ("t.csv", "t.jsonl", "t.parquet"):
         for records, kind in ((texts, "text"), (files, "image"), (caption, "text"),
                               ([{"image_path": one["path"], "label": one["label"]} for one in files], "image")):
             assert kind_of(write_table(tmp_path / name, records)) == kind
     assert kind_of(str(write_files(tmp_path / "texts"))) == "text"
-    assert kind_of(str(draw_folder(tmp_path / "pictures", 1))) == "image"
+    assert kind_of(str(draw_folder(tmp_path / "images", 1))) == "image"
     (tmp_path / "void").mkdir()
     assert kind_of(str(tmp_path / "void")) == "image"
     with pytest.raises(DataError, match="no such path"):
@@ -451,19 +451,19 @@ def test_the_kind_of_a_source_is_told(tmp_path: Path) -> None:
 
 
 def test_a_reader_says_when_it_is_given_the_other_kind(tmp_path: Path) -> None:
-    texts, pictures = str(write_files(tmp_path / "texts")), str(draw_folder(tmp_path / "pictures", 2))
+    texts, images = str(write_files(tmp_path / "texts")), str(draw_folder(tmp_path / "images", 2))
     table = write_table(tmp_path / "t.csv", [{"text": f"t {i}", "label": i % 2} for i in range(20)])
     paths = write_table(tmp_path / "p.csv", [{"path": f"{i}.png", "label": i % 2} for i in range(20)])
     for source in (texts, table):
         for reader in (read_images, read_any, lambda one: read_unlabelled_images([one])):
-            with pytest.raises(DataError, match="holds texts, not pictures"):
+            with pytest.raises(DataError, match="holds texts, not images"):
                 reader(source)
-    for source in (pictures, paths):
+    for source in (images, paths):
         for reader in (read_texts, read_any_texts, lambda one: read_unlabelled_texts([one])):
-            with pytest.raises(DataError, match="holds pictures, not texts"):
+            with pytest.raises(DataError, match="holds images, not texts"):
                 reader(source)
-    with pytest.raises(DataError, match="is a picture, and this is a text model"):
-        read_unlabelled_texts([f"{pictures}/red/0.png"])
+    with pytest.raises(DataError, match="is an image, and this is a text model"):
+        read_unlabelled_texts([f"{images}/red/0.png"])
 
 
 # Texts without labels
@@ -554,7 +554,7 @@ def test_whatever_was_written_comes_back(texts: list[str], name: str, chance: ra
     with tempfile.TemporaryDirectory() as folder:
         records = [{"text": text, "label": f"l{i % 2}"} for i, text in enumerate(texts)]
         found = read_texts(write_table(Path(folder) / name, records), min_per_class=1, cache_dir=Path(folder))
-        assert list(found.items) == texts and not found.left_out
+        assert list(found.items) == texts and not found.skipped
         rows = chance.sample(range(len(texts)), len(texts))
         assert list(found.take(rows).items) == [texts[row] for row in rows]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import prepare_tfds
+from image_files import prepare_tfds
 
 from kerastl.data.examples import Examples
 from kerastl.data.kinds import kind_of
@@ -63,7 +63,7 @@ def test_a_tfds_source_that_cannot_be_is_told(source: str, kind: type[Exception]
 def test_a_tfds_data_set_that_is_only_known_is_prepared(tmp_path: Path) -> None:
     import tensorflow_datasets as tfds
 
-    class KnownPictures(tfds.core.GeneratorBasedBuilder):  # known by its name from here on
+    class KnownImages(tfds.core.GeneratorBasedBuilder):  # known by its name from here on
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self) -> Any:
@@ -77,7 +77,7 @@ def test_a_tfds_data_set_that_is_only_known_is_prepared(tmp_path: Path) -> None:
             for i in range(20):
                 yield i, {"image": np.full((8, 8, 3), 10 * i, np.uint8), "label": i % 2}
 
-    found = read_images("tfds:known_pictures", data_dir=str(tmp_path / "data"), cache_dir=tmp_path / "cache")
+    found = read_images("tfds:known_images", data_dir=str(tmp_path / "data"), cache_dir=tmp_path / "cache")
     assert found.counts() == {"blue": 10, "red": 10} and len(set(found.ids)) == 20
 
 
@@ -118,7 +118,7 @@ def test_a_tfds_data_set_of_texts_is_read_straight(tmp_path: Path) -> None:
     found = read_texts(source, data_dir=data_dir, cache_dir=tmp_path / "cache")
     assert list(found.items) == [f"train {i} é" for i in range(20)] and found.classes == ("neg", "pos")
     assert found.given == ("train",) * 20 and found.origins[3] == "train/3" and found.label_of(3) == "pos"
-    assert {one.origin: one.reason.partition(":")[0] for one in found.left_out} == {
+    assert {one.origin: one.reason.partition(":")[0] for one in found.skipped} == {
         "train/20": "not UTF-8", "test/0": "no label", "test/1": "no label", "test/2": "no label"}
     assert list((tmp_path / "cache").iterdir()) == []
     part = read_texts(f"{source}:train[:8]", min_per_class=1, data_dir=data_dir)
@@ -145,9 +145,9 @@ def test_a_tfds_data_set_of_pairs_with_several_labels(tmp_path: Path) -> None:
     assert [found.label_of(row) for row in range(3)] == ["x", "x|y", ""] and not any(found.given)
 
 
-def test_pictures_given_to_the_reader_of_texts_are_told(tmp_path: Path) -> None:
-    prepare_tfds(tmp_path / "data", "tiny_pictures", {"train": 4})
-    source, data_dir = "tfds:tiny_pictures", str(tmp_path / "data")
+def test_images_given_to_the_reader_of_texts_are_told(tmp_path: Path) -> None:
+    prepare_tfds(tmp_path / "data", "tiny_images", {"train": 4})
+    source, data_dir = "tfds:tiny_images", str(tmp_path / "data")
     assert kind_of(source, data_dir=data_dir) == "image"
-    with pytest.raises(DataError, match="holds pictures, not texts"):
+    with pytest.raises(DataError, match="holds images, not texts"):
         read_texts(source, data_dir=data_dir)

@@ -20,17 +20,18 @@ from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import PLACES, heads
 from kerastl.training import fit as fitting
-from kerastl.training import gradient, linear
-from kerastl.training.fit import Fitted
+from kerastl.training.fit import FittedHead
+from kerastl.training.fitters import convex as linear
+from kerastl.training.fitters import gradient
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 
 
-def accuracy(fitted: Fitted, features: Features) -> float:
-    return float((fitted.judged.logits.argmax(axis=1) == features.examples.targets[fitted.judged.rows]).mean())
+def accuracy(fitted: FittedHead, features: Features) -> float:
+    return float((fitted.held_out.logits.argmax(axis=1) == features.examples.targets[fitted.held_out.rows]).mean())
 
 
-def weights_of(fitted: Fitted) -> list[np.ndarray]:
+def weights_of(fitted: FittedHead) -> list[np.ndarray]:
     return fitted.head.get_weights()
 
 
@@ -162,8 +163,8 @@ def test_out_of_fold_answers_do_not_know_their_own_labels(head: str, tmp_path: P
         here = examples.split.part == fold
         turned = replace(examples, targets=np.where(here, (y + 1) % 3, y))
         after = tl.fit(made_features(tmp_path / f"b{fold}", x, turned), head, **more)
-        assert np.array_equal(after.judged.logits[here], before.judged.logits[here])
-        assert not np.array_equal(after.judged.logits[~here], before.judged.logits[~here])
+        assert np.array_equal(after.held_out.logits[here], before.held_out.logits[here])
+        assert not np.array_equal(after.held_out.logits[~here], before.held_out.logits[~here])
         assert not all(same(weights_of(before), weights_of(after)))
 
 
@@ -187,7 +188,7 @@ def test_test_rows_never_influence_the_fit(head: str, tmp_path: Path) -> None:
     x, y = clouds(150, 3, 20, 3.0)
     x = x.reshape(150, 2, 2, 5) if heads()[head].takes == PLACES else x
     examples = made_examples(y, split=held_out(150))
-    test = examples.split.judged
+    test = examples.split.held_out
     more = {"runtime": plain_runtime(), "epochs": 1}
     before = tl.fit(made_features(tmp_path / "a", x, examples), head, **more)
     changed_x, changed_y = x.copy(), y.copy()
@@ -196,7 +197,7 @@ def test_test_rows_never_influence_the_fit(head: str, tmp_path: Path) -> None:
     after = tl.fit(features, head, **more)
     assert all(same(weights_of(before), weights_of(after))) and before.curve == after.curve
     assert np.array_equal(before.validation.logits, after.validation.logits)
-    assert not np.array_equal(before.judged.logits, after.judged.logits)
+    assert not np.array_equal(before.held_out.logits, after.held_out.logits)
 
 
 def test_training_and_validation_rows_do_influence_the_fit(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_training_and_validation_rows_do_influence_the_fit(tmp_path: Path) -> No
 
 def test_answers_that_judge_come_from_float32_rows(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 8, 3.0)
-    features = made_features(tmp_path, x, in_folds(made_examples(y)), judged=-x)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)), held_out=-x)
     plain = tl.fit(made_features(tmp_path / "plain", x, features.examples), runtime=plain_runtime())
     turned = tl.fit(features, runtime=plain_runtime())
     assert all(same(weights_of(plain), weights_of(turned)))
@@ -234,8 +235,8 @@ def test_class_weights_help_the_rare_class_and_are_used_when_it_is_rare(head: st
     for choice in ("none", "auto", "balanced"):
         fitted = tl.fit(features, head, runtime=plain_runtime(), class_weights=choice, epochs=6)
         assert fitted.settings["class_weights"] == ("none" if choice == "none" else "balanced")
-        rare = y[fitted.judged.rows] == 1
-        recall[choice] = (fitted.judged.logits.argmax(axis=1)[rare] == 1).mean()
+        rare = y[fitted.held_out.rows] == 1
+        recall[choice] = (fitted.held_out.logits.argmax(axis=1)[rare] == 1).mean()
     assert recall["auto"] == recall["balanced"] > recall["none"] + 0.3
 
 
@@ -260,10 +261,10 @@ def test_label_smoothing_makes_a_head_less_sure_and_no_worse(head: str, several:
     for share in (0.0, 0.3):
         fitted = tl.fit(features, head, runtime=plain_runtime(), label_smoothing=share, epochs=15)
         assert fitted.settings["label_smoothing"] == share
-        z = fitted.judged.logits
+        z = fitted.held_out.logits
         p = scipy.special.expit(z) if several else scipy.special.softmax(z, axis=1)
         sure.append(p.max(axis=1).mean())
-        right.append((z.argmax(axis=1) == y[fitted.judged.rows]).mean())
+        right.append((z.argmax(axis=1) == y[fitted.held_out.rows]).mean())
     assert sure[0] > sure[1] + 0.03 and min(right) > 0.9
     assert sure[1] == pytest.approx(0.85 if several else 0.8, abs=0.08)  # what the smoothed targets say
 
@@ -275,7 +276,7 @@ def test_several_labels_are_learned_each(mode: str, tmp_path: Path) -> None:
     examples = made_examples(targets)
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(200))
     fitted = tl.fit(made_features(tmp_path, x, examples), runtime=plain_runtime())
-    right = ((fitted.judged.logits > 0) == targets[fitted.judged.rows]).mean(axis=0)
+    right = ((fitted.held_out.logits > 0) == targets[fitted.held_out.rows]).mean(axis=0)
     assert right.shape == (3,) and (right > 0.85).all()
 
 

@@ -1,4 +1,4 @@
-"""What fine-tuning may be asked for: blocks thawed one by one, LoRA, mixed pictures, averaged weights, a rate found."""
+"""What fine-tuning may be asked for: blocks thawed one by one, LoRA, mixed images, averaged weights, a rate found."""
 
 import json
 import math
@@ -23,15 +23,15 @@ from kerastl.data.examples import TRAIN
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.inputs import floats
 from kerastl.model import blocks, parts_of
-from kerastl.report.rate_chart import rate_chart
-from kerastl.training import fine_tune as fine_tuning
-from kerastl.training import rates
-from kerastl.training.feed import training_data
-from kerastl.training.frozen import prove_frozen
-from kerastl.training.keep import Keep
-from kerastl.training.mixing import mixer
-from kerastl.training.schedule import Tuning, plan_for
-from kerastl.training.trainee import make_trainee, weights_of
+from kerastl.report.learning_rate_chart import learning_rate_chart
+from kerastl.training.fine_tuning import fine_tune as fine_tuning
+from kerastl.training.fine_tuning import learning_rate_finder as rates
+from kerastl.training.fine_tuning.batches import training_data
+from kerastl.training.fine_tuning.checkpoints import Checkpoints
+from kerastl.training.fine_tuning.frozen import prove_frozen
+from kerastl.training.fine_tuning.mixing import mixer
+from kerastl.training.fine_tuning.plan import TuningOptions, plan_for
+from kerastl.training.fine_tuning.trainee import make_trainee, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ class Texts(Made):
 
     def __init__(self, folder: Path, cache: Path, **choices: Any) -> None:
         self.cache, self.runtime = cache, plain_runtime(**choices)
-        self.backbone = tl.load_backbone("bert_base", str(folder / "bert"), kind="text")
+        self.backbone = tl.load_backbone("bert_base", str(folder / "bert"), modality="text")
         examples = tl.split(tl.read_texts(str(folder / "t.csv")), unfreeze="all")
         self.features = tl.compute_features(examples, self.backbone, self.runtime, cache_dir=cache)
         self.examples = self.features.examples
@@ -61,7 +61,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Seen(Keep):
+class Seen(Checkpoints):
     """Notes at each epoch's end the weights, in the model's layout; stops where told, as Ctrl-C does."""
 
     weights: list[list[Any]]
@@ -139,7 +139,7 @@ def test_a_batch_norm_that_trains_fails_the_check(precision: str, broken: str, c
         monkeypatch.setattr(norm, "call", live(norm.call))
         monkeypatch.setattr(norm, "trainable", property(lambda self: True, lambda self, value: None))
     else:
-        monkeypatch.setattr("kerastl.training.trainee.unfreeze_last", thaw_all)
+        monkeypatch.setattr("kerastl.training.fine_tuning.trainee.unfreeze_last", thaw_all)
     with pytest.raises(CheckFailed, match="block2_bn"):
         made.tune(epochs=1)
     assert not list(tmp_path.glob("fine_tune/*/after-*"))  # nothing to go on from
@@ -179,7 +179,7 @@ def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str,
 
 def test_merged_weights_answer_as_lora_does(texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path)
-    plan = plan_for("text", 90, Tuning(lora=3))
+    plan = plan_for("text", 90, TuningOptions(lora=3))
     trainee = make_trainee(made.model, made.backbone, 2, plan, made.runtime)
     assert len(trainee.adapted) == 4 and trainee.network is not made.model
     generator = np.random.default_rng(0)
@@ -218,14 +218,14 @@ def test_a_twin_of_texts_trains_the_last_block_alone(texts: Path, tmp_path: Path
 
 
 def test_lora_needs_attention_among_what_is_unfrozen() -> None:
-    from kerastl.training.lora import adapt
+    from kerastl.training.fine_tuning.lora import adapt
 
     with pytest.raises(OptionError, match="query and value"):
         adapt([[keras.layers.Dense(3)]], 4)
 
 
 def test_what_does_not_fit_is_refused_before_any_work(close: Path, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="lora for pictures"):
+    with pytest.raises(OptionError, match="lora for images"):
         Made(close, tmp_path).tune(lora=4)
     with pytest.raises(OptionError, match="mixup for texts"):
         Texts(texts, tmp_path).tune(mix="mixup")
@@ -236,18 +236,18 @@ def test_what_does_not_fit_is_refused_before_any_work(close: Path, texts: Path, 
 
 
 def flat(n: int = 32, size: int = 64) -> tuple[Any, Any, Any]:
-    """Pictures of one number each, n different ones; a class each; two weights."""
+    """Images of one number each, n different ones; a class each; two weights."""
     level = np.arange(1, n + 1, dtype=np.float32)
     return (tf.constant(np.broadcast_to(level[:, None, None, None], (n, size, size, 3)).copy()),
             tf.constant(np.eye(n, dtype=np.float32)), tf.constant(np.where(level % 2, 1.0, 3.0).astype(np.float32)))
 
 
 def shares(mix: str) -> tuple[Any, Any, Any, Any]:
-    """By a map of tf.data: of each mixed picture the share of every picture, its targets and its weight; weights."""
-    pictures, targets, weights = flat()
-    data = tf.data.Dataset.from_tensors((pictures, targets, weights)).map(mixer(mix, 0))
+    """By a map of tf.data: of each mixed image the share of every image, its targets and its weight; weights."""
+    images, targets, weights = flat()
+    data = tf.data.Dataset.from_tensors((images, targets, weights)).map(mixer(mix, 0))
     mixed, y, w = (np.asarray(one) for one in next(iter(data)))
-    assert mixed.shape == pictures.shape
+    assert mixed.shape == images.shape
     return mixed, y, w, np.asarray(weights)
 
 
@@ -256,7 +256,7 @@ def loss_shares(y: Any, w: Any, weights: Any) -> Any:
     return y * w[:, None] / weights[None, :]
 
 
-def test_mixup_mixes_pictures_targets_and_weights_by_one_share() -> None:
+def test_mixup_mixes_images_targets_and_weights_by_one_share() -> None:
     mixed, y, w, weights = shares("mixup")
     share = loss_shares(y, w, weights)
     assert np.allclose(y.sum(axis=1), 1, atol=1e-5) and np.allclose(share.sum(axis=1), 1, atol=1e-5)
@@ -288,7 +288,7 @@ def test_the_loss_of_a_mixed_row_is_that_of_both_by_share_and_weight() -> None:
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 @pytest.mark.slow
-def test_pictures_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: Path) -> None:
+def test_images_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path)
     _, y, w = next(iter(training_data(made.backbone.input, made.examples, 32, made.frozen.settings, mix, 0)))
     assert ((np.asarray(y) > 0.02) & (np.asarray(y) < 0.98)).any() and np.allclose(w, 1, atol=1e-5)
@@ -349,7 +349,7 @@ def test_whichever_of_mean_and_best_epoch_validates_better_is_taken(better: bool
     """In turn one of them is spoilt."""
     made = Made(close, tmp_path)
     worse = [*made.before[:-1], made.before[-1] + np.float32([3, 0, 0])]
-    monkeypatch.setattr(fine_tuning.Keep, "best" if better else "average", lambda self: worse)
+    monkeypatch.setattr(fine_tuning.Checkpoints, "best" if better else "average", lambda self: worse)
     tuned = made.tune(epochs=2, average=2)
     assert tuned.kept and tuned.averaged == ((1, 2) if better else ())
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
@@ -408,9 +408,9 @@ def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Pa
                                                        ) -> None:
     looked = []
 
-    def ramp(trainee: Any, *more: Any) -> rates.RateCurve:
+    def ramp(trainee: Any, *more: Any) -> rates.LearningRateCurve:
         looked.append(trainee)
-        return rates.RateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
+        return rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
 
     monkeypatch.setattr(fine_tuning, "ramp", ramp)
     seen.stop = 0
@@ -419,7 +419,7 @@ def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Pa
     seen.stop = None
     tuned = Made(close, tmp_path).tune(epochs=2, find=True)
     assert len(looked) == 1 and len(tuned.history) == 2
-    assert tuned.plan["rate"] == 7e-5 and tuned.rates == rates.RateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
+    assert tuned.plan["rate"] == 7e-5 and tuned.rates == rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
 
 
 @pytest.mark.slow
@@ -441,7 +441,7 @@ def test_xla_trains_with_all_of_it(texts: Path, tmp_path: Path) -> None:
 def test_the_chart_shows_the_curve_and_the_rate() -> None:
     tried = rates.rates_tried()
     curve = {"rates": tried, "losses": [1 + i / 50 for i in range(len(tried))], "suggested": 1e-4}
-    root = ElementTree.fromstring(rate_chart(curve))
+    root = ElementTree.fromstring(learning_rate_chart(curve))
     points = next(node for node in root.iter() if node.tag == "polyline").get("points").split()
     assert len(points) == len(tried)
     xs, ys = ([float(point.split(",")[axis]) for point in points] for axis in (0, 1))
@@ -449,8 +449,9 @@ def test_the_chart_shows_the_curve_and_the_rate() -> None:
     upright = next(node for node in root.iter("line") if node.get("class") == "ideal")
     assert float(upright.get("x1")) == pytest.approx((min(xs) + max(xs)) / 2, abs=0.2)  # the middle of 1e-6 to 1e-2
     assert "1e-04" in "".join(root.itertext())
-    assert 'class="ideal"' not in rate_chart({**curve, "suggested": None})
-    assert rate_chart(None) == "" and rate_chart({"rates": [1.0], "losses": [1.0], "suggested": None}) == ""
+    assert 'class="ideal"' not in learning_rate_chart({**curve, "suggested": None})
+    assert learning_rate_chart(None) == ""
+    assert learning_rate_chart({"rates": [1.0], "losses": [1.0], "suggested": None}) == ""
 
 
 def test_heads_batch_norm_keeps_its_statistics_too(close: Path, tmp_path: Path) -> None:

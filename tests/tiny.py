@@ -17,6 +17,7 @@ from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.inputs.packing import pack
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
+from kerastl.modality import IMAGE
 from kerastl.runtime import Runtime, choose
 
 KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
@@ -34,7 +35,7 @@ def known_rows(ids: Sequence[str], dim: int = KEY.shape[0]) -> NDArray[np.float3
 
 
 def tiny_backbone() -> Backbone:
-    """The backbone dropped in by conftest: random weights, the same each time, 32 x 32 pictures, 24 features."""
+    """The backbone dropped in by conftest: random weights, the same each time, 32 x 32 images, 24 features."""
     return tl.load_backbone("tiny_net", "none")
 
 
@@ -50,7 +51,7 @@ def made_examples(targets: NDArray[Any], *, groups: Sequence[str] | None = None,
     outputs = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
     ids = tuple(content_id(i) for i in range(n))
     names = tuple(classes or (f"class {c}" for c in range(outputs)))
-    return Examples("image", "made up", items=("",) * n, origins=tuple(f"row {i}" for i in range(n)), ids=ids,
+    return Examples(IMAGE, "made up", items=("",) * n, origins=tuple(f"row {i}" for i in range(n)), ids=ids,
                     groups=tuple(groups or ids), given=("",) * n, classes=names, targets=targets.astype(np.int64),
                     split=split)
 

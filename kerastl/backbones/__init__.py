@@ -19,12 +19,12 @@ import numpy as np
 
 from kerastl.errors import OptionError, WeightsError, unknown
 from kerastl.inputs import Input
+from kerastl.modality import IMAGE, MODALITIES, Modality
 from kerastl.runtime import KEPT, PRECISIONS
 
 WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the tap that is the network's own output
 NO_POOLING = "none"  # features stay a map, or token states
-NOUN = {"image": "pictures", "text": "texts"}
 
 
 Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
@@ -69,7 +69,7 @@ class Network:
     """What a spec's `build` makes, with its weights.
 
     model: a keras.Model that gives features, [batch, dim] float32; without pooling, maps [batch, height, width,
-    channels] or token states [batch, length, dim], which are zero where a token is padding. For pictures it takes
+    channels] or token states [batch, length, dim], which are zero where a token is padding. For images it takes
     images: [batch, size, size, 3] float32 in [0, 255], and scales them itself to the range it was trained with. For
     texts it takes tokens: [batch, length] int32, the ids of `tokenizer`.
     """
@@ -104,14 +104,14 @@ class Spec:
 
     name: str  # ends with ":" for a family whose presets are named after it
     summary: str
-    size: int  # the side of the picture, or the most tokens; 0: the preset says
+    size: int  # the side of the image, or the most tokens; 0: the preset says
     dim: int
     parameters: int
     weights: tuple[Weights, ...]
     build: Callable[[Wanted], Network]
     blocks: str  # pattern of how a block's layer names begin, for unfreezing from the top
     preprocessing: str  # in words, and in the cache's key
-    kind: str = "image"  # image | text
+    modality: Modality = IMAGE
     taps: tuple[Tap, ...] = ()  # from input to output
     large: bool = False  # whether its weights may be kept in fewer bits, and its head ships alone (see `Large`)
     parts: tuple["Spec", ...] = ()  # of a fused backbone, `a+b`, in order; `blocks` is then told by each part's own
@@ -176,30 +176,31 @@ def spec_of(name: str) -> tuple[Spec, str]:
     return specs()[family + colon], preset
 
 
-def load(name: str, weights: str | None = None, *, kind: str | None = None, pooling: str = "mean", tap: str = TOP,
+def load(name: str, weights: str | None = None, *, modality: str | None = None, pooling: str = "mean", tap: str = TOP,
          precision: str = "auto", pickles: bool = False) -> Backbone:
     """Build a backbone with weights: `bundled`, `imagenet`, `preset`, `none` (random), or a file (for texts, a folder).
-    Default: the spec's first kind. `a+b` is two picture backbones as one; weights: `none`, or one each, `bundled,none`.
+    Default: the spec's first kind. `a+b` is two image backbones as one; weights: `none`, or one each, `bundled,none`.
 
-    kind: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or token
-    states; of texts also `cls`, `pooled` or `last`. tap: where in the network the features are taken (`Spec.taps`).
-    precision: what the weights of a large network are kept in (`runtime.KEPT`); auto: what its memory allows. Of others
+    modality: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or
+    token states; of texts also `cls`, `pooled` or `last`. tap: where in the network the features are taken
+    (`Spec.taps`). precision: what the weights of a large network are kept in (`runtime.KEPT`); auto: what its memory allows. Of others
     that is float32. pickles: also read weights that come as pickles, admitting tensors only.
-    Raises OptionError for an unknown name, kind or tap, WeightsError when the weights cannot be had.
+    Raises OptionError for an unknown name, modality or tap, WeightsError when the weights cannot be had.
     """
     spec, preset = spec_of(name)
     if tap not in (TOP, *(one.name for one in spec.taps)) and spec.name[-1] != ":" and not spec.large:
         # a preset's, or a large folder's, are known when built
         raise unknown("tap", tap, [TOP, *(one.name for one in spec.taps)], "kerastl backbones")
-    if kind and spec.kind != kind:
-        fit = ", ".join(other.name for other in specs().values() if other.kind == kind)
-        raise OptionError(f"backbone {name} is for {NOUN[spec.kind]}", f"one for {NOUN[kind]}: {fit}", "choose another")
+    if modality and spec.modality.name != modality:
+        fit = ", ".join(other.name for other in specs().values() if other.modality.name == modality)
+        raise OptionError(f"backbone {name} is for {spec.modality.nouns}",
+                          f"one for {MODALITIES[modality].nouns}: {fit}", "choose another")
     weights = weights or spec.weights[0].kind
     kinds = list(dict.fromkeys(one.kind for one in spec.weights))
-    thing = "folder" if spec.kind == "text" else "file"
-    there = Path(weights).is_dir() if spec.kind == "text" else Path(weights).is_file()
-    if spec.kind == "image" and pooling not in ("mean", NO_POOLING):
-        raise OptionError(f"--pooling {pooling} for pictures", "mean", "leave it out")
+    thing = "folder" if spec.modality.name == "text" else "file"
+    there = Path(weights).is_dir() if spec.modality.name == "text" else Path(weights).is_file()
+    if spec.modality.name == "image" and pooling not in ("mean", NO_POOLING):
+        raise OptionError(f"--pooling {pooling} for images", "mean", "leave it out")
     if weights not in (*kinds, "none") and not there and not spec.parts:  # each part looks for its own
         got = f"{name} has no {weights} weights" if weights in WEIGHTS else f"no such weights {thing}: {weights}"
         raise OptionError(f"--weights {weights}: {got}", f"{', '.join(kinds)}, none, or a weights {thing}", "check it")
@@ -230,7 +231,7 @@ def repooled(backbone: Backbone, pooling: str) -> Backbone:
 
 
 def _input(name: str, spec: Spec, network: Network) -> Input:
-    if spec.kind == "text":
+    if spec.modality.name == "text":
         from kerastl.inputs.texts import Texts
 
         return Texts(network.tokenizer, min(spec.size, network.limit or spec.size))
@@ -238,7 +239,7 @@ def _input(name: str, spec: Spec, network: Network) -> Input:
 
     _, height, width, _ = network.model.input_shape
     if height != width or height is None:
-        raise OptionError(f"backbone {name} takes {height} x {width} pictures", "a square of fixed size",
+        raise OptionError(f"backbone {name} takes {height} x {width} images", "a square of fixed size",
                           "choose another")
     return Pixels(height)
 

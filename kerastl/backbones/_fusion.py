@@ -1,6 +1,6 @@
-"""Several picture backbones as one, `a+b`: they look at the same picture, and their pooled features stand in one row.
+"""Several image backbones as one, `a+b`: they look at the same image, and their pooled features stand in one row.
 
-The picture comes at the largest of their sizes. For a smaller network it is shrunk inside the graph, so alike in
+The image comes at the largest of their sizes. For a smaller network it is shrunk inside the graph, so alike in
 training, Keras, SavedModel and TFLite: bilinear where the sides differ by less than 2 times; else bilinear to the
 next multiple below and then the mean of whole squares of pixels, so that every pixel counts. TensorFlow's `area` and
 antialiased resizing have no TFLite operation. Nor are they better here, where the decoder has averaged already: of 59
@@ -12,7 +12,7 @@ import itertools
 from functools import partial
 from typing import Any
 
-from kerastl.backbones import NO_POOLING, NOUN, Network, Spec, Wanted, Weights, load, spec_of
+from kerastl.backbones import NO_POOLING, Network, Spec, Wanted, Weights, load, spec_of
 from kerastl.errors import OptionError
 
 SHRUNK = "from the largest of their sizes shrunk bilinear, then mean of squares"
@@ -22,7 +22,7 @@ NONE = Weights("none", "random", "", lambda: None)
 def spec_for(name: str) -> Spec:
     """The spec of backbones joined by +; a preset's name may hold a + itself, so a preset comes last.
 
-    Raises OptionError for a name that is missing, not known, or not a picture backbone's.
+    Raises OptionError for a name that is missing, not known, or not an image backbone's.
     """
     names = _names(name)
     if "" in names:
@@ -30,8 +30,8 @@ def spec_for(name: str) -> Spec:
                           "name the other, say efficientnet_lite0+resnet50")
     parts = tuple(spec_of(one)[0] for one in names)
     for part in parts:
-        if part.kind != "image":
-            raise OptionError(f"backbone {name}: {part.name} is for {NOUN[part.kind]}", "backbones for pictures only",
+        if part.modality.name != "image":
+            raise OptionError(f"backbone {name}: {part.name} is for {part.modality.nouns}", "backbones for images only",
                               "texts cannot be fused: choose one backbone for them")
     sizes, dims, counts = ([getattr(part, what) for part in parts] for what in ("size", "dim", "parameters"))
     known = all(sizes)  # a preset's are known when it is built

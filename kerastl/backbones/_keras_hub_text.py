@@ -13,6 +13,7 @@ from kerastl.backbones import TOP, Network, Spec, Tap, Wanted, Weights, _hugging
 from kerastl.backbones._text_network import longest, network
 from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError, unknown
+from kerastl.modality import TEXT
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def text_spec(name: str, summary: str, family: str, sizes: Sizes, parameters: in
     return Spec(
         name=name, summary=summary, size=size, dim=sizes.dim, parameters=parameters, weights=tuple(weights),
         build=partial(build, name=name, family=family, sizes=sizes, preset=preset, folder=folder),
-        blocks=FAMILIES[family].layer.format(r"\d+"), preprocessing=PREPROCESSING[FAMILIES[family].tokens], kind="text",
+        blocks=FAMILIES[family].layer.format(r"\d+"), preprocessing=PREPROCESSING[FAMILIES[family].tokens],
+        modality=TEXT,
         taps=tuple(Tap(f"layer_{number + 1}", FAMILIES[family].layer.format(number), (None, sizes.dim))
                    for number in range(sizes.layers - 1)),
     )

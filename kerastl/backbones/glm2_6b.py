@@ -7,6 +7,7 @@ weights are over 2 GB, or kept in fewer than 32 bits.
 from kerastl.backbones import Network, Spec, Tap, Wanted, Weights
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.errors import WeightsError
+from kerastl.modality import TEXT
 
 SIZES = Sizes()
 FREE = "free for research, for commerce after registration"
@@ -35,7 +36,7 @@ SPEC = Spec(
              _published("THUDM/chatglm3-6b", 12.5, "tokenizer.model, and weights in shards", "ChatGLM3-6B License"),
              _published("THUDM/glm-4-9b", 18.8, "tokenizer.model or tokenizer.json, and weights in shards; also its "
                         "twin glm-4-9b-hf", "glm-4-9b License")),
-    build=build, blocks=r"transformer_layer_\d+", preprocessing="sentencepieces after [gMASK] sop", kind="text",
+    build=build, blocks=r"transformer_layer_\d+", preprocessing="sentencepieces after [gMASK] sop", modality=TEXT,
     large=True, taps=tuple(Tap(f"layer_{number + 1}", f"transformer_layer_{number}", (None, SIZES.dim))
                            for number in range(SIZES.layers - 1)),
 )

@@ -45,7 +45,7 @@ def build(wanted: Wanted) -> Network:
         fill(network, wanted.weights, f"a Keras weights file of {preset}'s backbone")
     size = converter.image_size
     if not size or size[0] != size[1]:
-        raise OptionError(f"preset {preset} takes pictures of {size}", "a square of fixed size", "choose another")
+        raise OptionError(f"preset {preset} takes images of {size}", "a square of fixed size", "choose another")
     images = keras.Input((size[0], size[0], 3), name="images")
     scale, offset = (1.0 if converter.scale is None else converter.scale), (converter.offset or 0.0)
     maps = _tap(network, wanted.tap)(keras.layers.Rescaling(scale, offset, name="scale")(images))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.spool import Hashes, Spool
 from kerastl.errors import DataError
+from kerastl.modality import Modality
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 LISTED = 1000  # rows left out that are listed one by one; the rest is counted by reason
@@ -17,18 +18,18 @@ SHOWN = 20  # classes that a message counts
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Skipped:
     """One thing of the source that takes no part, and why."""
 
     origin: str
     reason: str  # what is told of this one alone comes after a colon
 
 
-class LeftOuts:
+class SkippedRows:
     """What takes no part: the first are listed, the rest counted by reason, so that memory stays flat."""
 
-    def __init__(self, first: Iterable[LeftOut] = ()) -> None:
-        self._listed: list[LeftOut] = []
+    def __init__(self, first: Iterable[Skipped] = ()) -> None:
+        self._listed: list[Skipped] = []
         self._more: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()  # all of them, by reason
         for one in first:
@@ -39,13 +40,13 @@ class LeftOuts:
         kind = reason.partition(":")[0]
         self.counts[kind] += 1
         if len(self._listed) < LISTED:
-            self._listed.append(LeftOut(origin, reason))
+            self._listed.append(Skipped(origin, reason))
         else:
             self._more[kind] += 1
 
-    def listed(self) -> tuple[LeftOut, ...]:
+    def listed(self) -> tuple[Skipped, ...]:
         """The first of them, then a line for each reason that more have."""
-        return (*self._listed, *(LeftOut(f"{n:,} more", kind) for kind, n in self._more.items()))
+        return (*self._listed, *(Skipped(f"{n:,} more", kind) for kind, n in self._more.items()))
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Split:
         return sorted(set(self.part.tolist())) if self.mode == "cv" else []
 
     @property
-    def judged(self) -> NDArray[np.intp]:
-        """Rows whose answers the reported figures come from: every row when cross-validated, else the test rows."""
+    def held_out(self) -> NDArray[np.intp]:
+        """The rows that the reported figures come from: every row when cross-validated, else the test rows."""
         return np.arange(len(self.part)) if self.mode == "cv" else self.rows(TEST)
 
 
@@ -76,16 +77,16 @@ class Split:
 class Examples:
     """Rows of a source. Columns are tuples; those of texts, which may be many, hold less in memory (see spool.py)."""
 
-    kind: str  # image | text
+    modality: Modality
     source: str  # as the user named it
-    items: Sequence[Any]  # of pictures the path of the file, of texts the text or a pair of them
+    items: Sequence[Any]  # of images the path of the file, of texts the text or a pair of them
     origins: tuple[str, ...] | Spool[str]  # what the user calls the row: a path inside the source, or its number
     ids: tuple[str, ...] | Hashes  # hash of the content: 32 hexadecimal digits
     groups: tuple[str, ...] | Hashes  # rows of one group share a side; by default the id, so exact duplicates do
     given: tuple[str, ...]  # the user's own split: "train", "validation", "test", or "" where none was given
     classes: tuple[str, ...]
     targets: NDArray[np.int64]  # [rows] class numbers, or [rows, classes] of 0 and 1 when multi-label
-    left_out: tuple[LeftOut, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     min_per_class: int = 10
     split: Split | None = field(default=None)
     aims: NDArray[np.float32] | None = None  # [rows, classes] that training aims at instead, as a teacher has it
@@ -143,9 +144,9 @@ class Examples:
 
         Raises DataError when fewer than two classes are left.
         """
-        gone = LeftOuts(LeftOut(self.origins[row], reason) for row, reason in sorted(refused.items()))
+        gone = SkippedRows(Skipped(self.origins[row], reason) for row, reason in sorted(refused.items()))
         rest = self.take(row for row in range(len(self)) if row not in refused)
-        return enough(replace(rest, left_out=self.left_out + gone.listed()))
+        return enough(replace(rest, skipped=self.skipped + gone.listed()))
 
     def limited(self, limit: int) -> "Examples":
         """At most `limit` rows, evenly over the classes and the same ones each time (lowest content hash first)."""
@@ -170,8 +171,8 @@ def enough(examples: Examples) -> Examples:
     if not small:
         return _at_least_two(examples)
     keep = [i for i, name in enumerate(examples.classes) if name not in small]
-    named = LeftOuts(
-        LeftOut(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} (--min-per-class)")
+    named = SkippedRows(
+        Skipped(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} (--min-per-class)")
         for name, n in small.items()
     ).listed()
     if len(keep) < 2:
@@ -183,7 +184,7 @@ def enough(examples: Examples) -> Examples:
             "add examples, or lower --min-per-class",
         )
     smaller = _only_classes(examples, keep)
-    return _at_least_two(replace(smaller, left_out=examples.left_out + named))
+    return _at_least_two(replace(smaller, skipped=examples.skipped + named))
 
 
 def _only_classes(examples: Examples, keep: list[int]) -> Examples:

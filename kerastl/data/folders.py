@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerastl.data.examples import LeftOuts
+from kerastl.data.examples import SkippedRows
 from kerastl.data.rows import SIDES, Row
 from kerastl.data.tables import TABLES
 from kerastl.errors import DataError
@@ -17,33 +17,33 @@ def walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
 
 
-def folder_rows(root: Path, left_out: LeftOuts) -> list[Row]:
+def folder_rows(root: Path, skipped: SkippedRows) -> list[Row]:
     """A row for each file of `<class>/**/<file>`, or of `train/ validation/ test/` of such. What lies elsewhere and
     class folders without files are left out."""
     below = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if "train" in below and all(name in SIDES for name in below):
-        _beside(root, root, left_out)
-        return [row for name in below for row in _class_folders(root / name, root, SIDES[name], left_out)]
-    return _class_folders(root, root, "", left_out)
+        _beside(root, root, skipped)
+        return [row for name in below for row in _class_folders(root / name, root, SIDES[name], skipped)]
+    return _class_folders(root, root, "", skipped)
 
 
-def _class_folders(folder: Path, root: Path, side: str, left_out: LeftOuts) -> list[Row]:
+def _class_folders(folder: Path, root: Path, side: str, skipped: SkippedRows) -> list[Row]:
     rows: list[Row] = []
-    _beside(folder, root, left_out)
+    _beside(folder, root, skipped)
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
         files = list(walk(entry))
         if not files:
-            left_out.add(str(entry.relative_to(root)), "class folder without files")
+            skipped.add(str(entry.relative_to(root)), "class folder without files")
         rows += [Row(str(path.relative_to(root)), str(path), (entry.name,), side=side) for path in files]
     return rows
 
 
-def _beside(folder: Path, root: Path, left_out: LeftOuts) -> None:
+def _beside(folder: Path, root: Path, skipped: SkippedRows) -> None:
     for entry in sorted(folder.iterdir()):
         if not entry.name.startswith(".") and not entry.is_dir():
-            left_out.add(str(entry.relative_to(root)), "lies beside the class folders, not in one")
+            skipped.add(str(entry.relative_to(root)), "lies beside the class folders, not in one")
 
 
 def no_source(source: str) -> DataError:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples, LeftOuts
+from kerastl.data.examples import Examples, SkippedRows
 from kerastl.data.spool import Hashes, Spool, Text
 from kerastl.errors import DataError
+from kerastl.modality import Modality
 
 SIDES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
          "dev": "validation", "test": "test"}
@@ -24,18 +25,18 @@ class Row:
     """One row as the source has it."""
 
     origin: str
-    item: Text  # a picture's path, or a text
+    item: Text  # an image's path, or a text
     labels: tuple[str, ...]  # as `labels_in` gives them, or UNLABELLED
     group: str = ""
     side: str = ""
 
 
-def examples_of(kind: str, source: str, rows: Iterable[tuple[Row, bytes]], left_out: LeftOuts, min_per_class: int,
-                notes: Sequence[str] = (), items: Spool[Text] | None = None, origins: Spool[str] | None = None
-                ) -> Examples:
+def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes]], skipped: SkippedRows,
+                min_per_class: int, notes: Sequence[str] = (), items: Spool[Text] | None = None,
+                origins: Spool[str] | None = None) -> Examples:
     """Rows, each with the 16 bytes of its content's hash, as columns; classes are the labels in alphabetical order.
 
-    `rows` may come in a stream that adds to `left_out` and `notes`. items, origins: empty columns for what had better
+    `rows` may come in a stream that adds to `skipped` and `notes`. items, origins: empty columns for what had better
     not be held in memory. Small classes are still in what is returned: see `enough`.
     """
     known: dict[tuple[str, ...], int] = {}
@@ -57,7 +58,7 @@ def examples_of(kind: str, source: str, rows: Iterable[tuple[Row, bytes]], left_
     ids = tuple(compact) if items is None else compact
     classes, targets = _targets(list(known), code)
     made = Examples(
-        kind=kind, source=source, items=tuple(held_items) if items is None else items,
+        modality=modality, source=source, items=tuple(held_items) if items is None else items,
         origins=tuple(held_origins) if origins is None else origins,
         ids=ids, groups=_groups(groups, ids), given=tuple(given) or ("",) * len(ids), classes=classes, targets=targets,
         min_per_class=min_per_class,
@@ -65,9 +66,9 @@ def examples_of(kind: str, source: str, rows: Iterable[tuple[Row, bytes]], left_
     nothing = np.flatnonzero(code == known.get(("",), -1))
     if len(nothing) and not made.multi_label:  # then an empty list is no label, not the empty set
         for place in nothing:
-            left_out.add(made.origins[place], "no label")
+            skipped.add(made.origins[place], "no label")
         made = made.take(np.setdiff1d(np.arange(len(made)), nothing))
-    return replace(made, left_out=left_out.listed(), notes=tuple(notes))
+    return replace(made, skipped=skipped.listed(), notes=tuple(notes))
 
 
 def _targets(known: list[tuple[str, ...]], code: NDArray[np.int32]) -> tuple[tuple[str, ...], NDArray[np.int64]]:

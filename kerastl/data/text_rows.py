@@ -8,7 +8,7 @@ from pathlib import Path
 from kerastl.data.columns import Columns
 from kerastl.data.delimited import Record
 from kerastl.data.encoding import Encoding, decoded
-from kerastl.data.examples import LeftOuts
+from kerastl.data.examples import SkippedRows
 from kerastl.data.folders import folder_rows, walk
 from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, side_in
@@ -18,19 +18,19 @@ from kerastl.data.tables import Table
 _SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # controls become spaces before a text is tokenised
 
 
-def table_texts(table: Table, columns: Columns, left_out: LeftOuts) -> Iterator[Row]:
+def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterator[Row]:
     """The rows of a table whose text can be used and who have a label, if `columns` has one.
 
     Raises DataError for a side of the split that there is not.
     """
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
-            left_out.add(origin, record)
+            skipped.add(origin, record)
             continue
         text, why = text_in(record, columns)
         labels = labels_in(record.get(columns.label)) if columns.label else UNLABELLED
         if (why := why or _unusable(text)) or labels is None:
-            left_out.add(origin, why or "no label")
+            skipped.add(origin, why or "no label")
         else:
             group, side = cell(record.get("group")), side_in(table.where, origin, record.get("split"))
             yield Row(origin, text, labels, group, side)
@@ -52,23 +52,23 @@ def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
     return (parts[0] if len(parts) == 1 else (parts[0], parts[1])), why
 
 
-def folder_texts(root: Path, labelled: bool, left_out: LeftOuts, notes: list[str]) -> Iterator[Row]:
+def folder_texts(root: Path, labelled: bool, skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
     """The .txt files of class folders, or of any folder when not `labelled`. Says which are not plain UTF-8."""
     if labelled:
-        rows = folder_rows(root, left_out)
+        rows = folder_rows(root, skipped)
     else:
         rows = [Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root)]
     told: dict[str, tuple[int, str]] = {}
     for row in rows:
         if not str(row.item).lower().endswith(".txt"):
-            left_out.add(row.origin, "not a .txt file")
+            skipped.add(row.origin, "not a .txt file")
             continue
         text, encoding, why = text_file(str(row.item))
         if encoding and encoding.why:
             count, first = told.get(encoding.name, (0, f"{row.origin} ({encoding.why})"))
             told[encoding.name] = count + 1, first
         if why := why or _unusable(text):
-            left_out.add(row.origin, why)
+            skipped.add(row.origin, why)
         else:
             yield Row(row.origin, text, row.labels, side=row.side)
     notes += [f"{name}: {count:,} file{'' if count == 1 else 's'}, the first {first}"

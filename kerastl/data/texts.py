@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.columns import Columns, choose
-from kerastl.data.examples import Examples, LeftOuts, enough
+from kerastl.data.examples import Examples, SkippedRows, enough
 from kerastl.data.folders import no_source, walk
-from kerastl.data.kinds import check_kind, kind_of_features, kind_of_folder, kind_of_table, looks_like_picture
+from kerastl.data.kinds import check_kind, kind_of_features, kind_of_folder, kind_of_table, looks_like_image
 from kerastl.data.rows import Row, examples_of
 from kerastl.data.spool import Hashes, Spool, Text, digest
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.text_rows import folder_texts, table_texts, text_file, text_in
 from kerastl.data.tfds import feature_names, tfds_table
 from kerastl.errors import DataError
+from kerastl.modality import TEXT
 
 
 def read_texts(source: str, *, text_column: str | None = None, label_column: str | None = None,
@@ -53,7 +54,7 @@ def read_unlabelled_texts(inputs: Iterable[str], *, text_column: str | None = No
     """Texts to predict on: a .txt file is one, a folder gives all its .txt files, a table its column or two of texts,
     and what is no path is itself a text. Empty texts are kept.
 
-    Raises DataError for what looks like a path and is not there, a picture or a file of another kind, a table of which
+    Raises DataError for what looks like a path and is not there, an image or a file of another kind, a table of which
     a row is broken, and a file that is not text.
     """
     found: list[Text] = []
@@ -74,9 +75,9 @@ def read_unlabelled_texts(inputs: Iterable[str], *, text_column: str | None = No
             found.append(_must(name))
         elif path.suffix.lower() in TABLES:
             found += _column(open_table(path), text_column)
-        elif looks_like_picture(name):
-            raise DataError(f"{name} is a picture, and this is a text model", "texts, .txt files, folders of them or "
-                            "tables", "use a model for pictures")
+        elif looks_like_image(name):
+            raise DataError(f"{name} is an image, and this is a text model", "texts, .txt files, folders of them or "
+                            "tables", "use a model for images")
         else:
             raise DataError(f"{name} is a file of another kind", f"a .txt file, a folder of them, a table "
                             f"({', '.join(TABLES)}), or a text", "save it as .txt")
@@ -112,7 +113,7 @@ def _column(table: Table, text_column: str | None) -> list[Text]:
 
 def _read(source: str, asked: tuple[str | None, str | None], labelled: bool, min_per_class: int, data_dir: str | None,
           cache_dir: Path | None) -> Examples:
-    left_out, notes = LeftOuts(), list[str]()
+    skipped, notes = SkippedRows(), list[str]()
     path, pairs = Path(source), False
     if source.startswith("tfds:") or (path.is_file() and path.suffix.lower() in TABLES):
         if source.startswith("tfds:"):
@@ -120,22 +121,22 @@ def _read(source: str, asked: tuple[str | None, str | None], labelled: bool, min
         table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_table(path, cache_dir)
         columns = _chosen(table, asked, labelled)
         notes += [*table.notes, columns.note]
-        rows, pairs = table_texts(table, columns, left_out), len(columns.texts) == 2
+        rows, pairs = table_texts(table, columns, skipped), len(columns.texts) == 2
     elif path.is_dir():
         if asked != (None, None):
             raise DataError(f"{source} is a folder", "a table, for --text-column and --label-column",
                             "leave them out: a folder's classes are its folders")
         check_kind(source, kind_of_folder(path), "text")
-        rows = folder_texts(path, labelled, left_out, notes)
+        rows = folder_texts(path, labelled, skipped, notes)
     else:
         raise no_source(source)
-    made = examples_of("text", source, _hashed(rows, notes), left_out, min_per_class, notes,
+    made = examples_of(TEXT, source, _hashed(rows, notes), skipped, min_per_class, notes,
                        Spool[Text](cache_dir, pairs), Spool[str](cache_dir))
     if not len(made):
-        first = next(iter(made.left_out), None)
+        first = next(iter(made.skipped), None)
         raise DataError(f"no texts in {source} that can be used" + (f" ({first.origin}: {first.reason})" if first else
                                                                     ""), "rows of a text and a label", "check the file")
-    return _told(made, left_out)
+    return _told(made, skipped)
 
 
 def _chosen(table: Table, asked: tuple[str | None, str | None], labelled: bool) -> Columns:
@@ -153,12 +154,12 @@ def _hashed(rows: Iterable[Row], notes: list[str]) -> Iterator[tuple[Row, bytes]
         notes.append(f"NUL bytes in {nul:,} text{'' if nul == 1 else 's'}: each is read as a space")
 
 
-def _told(made: Examples, left_out: LeftOuts) -> Examples:
+def _told(made: Examples, skipped: SkippedRows) -> Examples:
     """With what there is to say of the rows as a whole."""
     notes = list(made.notes)
-    if left_out.counts:
-        reasons = ", ".join(f"{kind} ({n:,})" for kind, n in left_out.counts.most_common())
-        notes.append(f"left out {left_out.counts.total():,} of {len(made) + left_out.counts.total():,}: {reasons}")
+    if skipped.counts:
+        reasons = ", ".join(f"{kind} ({n:,})" for kind, n in skipped.counts.most_common())
+        notes.append(f"left out {skipped.counts.total():,} of {len(made) + skipped.counts.total():,}: {reasons}")
     if texts := _conflicts(made):
         notes.append(f"{texts:,} text{' comes' if texts == 1 else 's come'} with different labels: see kerastl check")
     return replace(made, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""TFDS data sets. Pictures: the encoded bytes are unpacked once into the cache, then read like any folder. Texts: read
+"""TFDS data sets. Images: the encoded bytes are unpacked once into the cache, then read like any folder. Texts: read
 straight, as a table."""
 
 import json
@@ -114,7 +114,7 @@ def _examples(builder: Any, part: str, names: Sequence[str], **how: Any) -> Iter
 
 
 def _unpack(builder: Any, part: str, index: Path) -> None:
-    """Write a split's pictures as files, and last the index that says they are all there."""
+    """Write a split's images as files, and last the index that says they are all there."""
     import tensorflow_datasets as tfds
 
     folder = index.with_suffix("")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """What one check found. ok: None where it cannot tell; `word` says why. do: what helps, "" where nothing is wrong.
     """
 
@@ -17,9 +17,9 @@ class Finding:
     do: str = ""
 
 
-def not_looked_at(name: str, why: str) -> Finding:
+def not_looked_at(name: str, why: str) -> Diagnosis:
     """The finding of a check that lacks what it needs."""
-    return Finding(name, None, f"not looked at: {why}")
+    return Diagnosis(name, None, f"not looked at: {why}")
 
 
 def some(names: list[str], most: int = 3) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.doctor import Finding, some
+from kerastl.doctor import Diagnosis, some
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.inputs import floats
 from kerastl.model import parts_of
@@ -70,30 +70,31 @@ def apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
         optimizer.apply([gradients[i] for i in having], [variables[i] for i in having])
 
 
-def batch_norm(backbone: Any, step: Step) -> Finding:
+def batch_norm(backbone: Any, step: Step) -> Diagnosis:
     """Whether BatchNorm keeps the statistics it learnt: no such layer is trainable, and a step moved none of them."""
     norms, statistics = _norms(backbone), _statistics(backbone)
     live = {layer.name for layer in norms if layer.trainable}
     live |= {statistics[path] for path in step.moved if path in statistics}
     if live:
-        return Finding(BATCH_NORM, False, f"{len(live)} layers would learn new statistics: {some(sorted(live))}",
+        return Diagnosis(BATCH_NORM, False, f"{len(live)} layers would learn new statistics: {some(sorted(live))}",
                        "freeze them: kerastl.splice does, or layer.trainable = False")
     word = f"{len(norms)} layers, all in inference mode" if norms else "the backbone has none"
-    return Finding(BATCH_NORM, True, word)
+    return Diagnosis(BATCH_NORM, True, word)
 
 
-def frozen(backbone: Any, step: Step) -> Finding:
+def frozen(backbone: Any, step: Step) -> Diagnosis:
     """Whether the backbone stays as it is when the head trains: no weight is trainable, and a step moved none. Those
     of BatchNorm are `batch_norm`'s."""
     others = {weight.path for layer in _norms(backbone) for weight in layer.weights} | set(_statistics(backbone))
     free = [weight.path for weight in backbone.trainable_weights if weight.path not in others]
     moved = [path for path in step.moved if path not in others]
     if free or moved:
-        return Finding(FROZEN, False, f"{len(free)} weights of the backbone are trainable, a step moved {len(moved)}: "
+        return Diagnosis(FROZEN, False, f"{len(free)} weights of the backbone are trainable, a step moved "
+                         f"{len(moved)}: "
                                       f"{some(free or moved)}", "freeze the backbone: model.trainable = False")
     if not step.head_moved:
-        return Finding(FROZEN, None, "none is trainable, but the step moved no weight of the head either")
-    return Finding(FROZEN, True, f"{len(backbone.weights)} weights, none moved by a bit in a training step")
+        return Diagnosis(FROZEN, None, "none is trainable, but the step moved no weight of the head either")
+    return Diagnosis(FROZEN, True, f"{len(backbone.weights)} weights, none moved by a bit in a training step")
 
 
 def _norms(backbone: Any) -> list[Any]:
@@ -105,7 +106,7 @@ def _statistics(backbone: Any) -> dict[str, str]:
     return {weight.path: layer.name for layer in layers_of(backbone) for weight in layer._non_trainable_variables}
 
 
-def steady(model: Any, values: NDArray[Any]) -> Finding:
+def steady(model: Any, values: NDArray[Any]) -> Diagnosis:
     """Whether nothing acts at random outside training: one input, twice in a batch, gives the same each time.
     values: [n, ...], the first is taken. Keras 3 tells every layer that it is no training, also those built with
     training=True, so what acts does not heed that."""
@@ -129,9 +130,9 @@ def steady(model: Any, values: NDArray[Any]) -> Finding:
             runs.append({})
             answers += list(np.asarray(model(twice, training=False), np.float32))
     if _alike(answers):
-        return Finding(INFERENCE, True, "the same input gives the same answer")
+        return Diagnosis(INFERENCE, True, "the same input gives the same answer")
     off = max(float(np.abs(one - answers[0]).max()) for one in answers)
-    return Finding(INFERENCE, False, f"the same input gives answers up to {off:.2g} apart: {_layer(first)} acts at "
+    return Diagnosis(INFERENCE, False, f"the same input gives answers up to {off:.2g} apart: {_layer(first)} acts at "
                                      "random outside training", "let it act only where training is True")
 
 
@@ -144,7 +145,7 @@ def _alike(arrays: list[NDArray[np.float32]]) -> bool:
     return all(float(np.abs(one - arrays[0]).max(initial=0.0)) <= SAME * size for one in arrays[1:])
 
 
-def precision(model: Any) -> Finding:
+def precision(model: Any) -> Diagnosis:
     """Whether the answers are computed in float32: the model's output, the head's last layer with weights, and every
     softmax, sigmoid, exp or log in the head."""
     head = parts_of(model).head
@@ -152,9 +153,9 @@ def precision(model: Any) -> Finding:
     if model.output.dtype in HALF:
         half.append(f"the model's output in {model.output.dtype}")
     if half:
-        return Finding(PRECISION, False, some(half), 'give the last layers dtype="float32": half precision rounds '
+        return Diagnosis(PRECISION, False, some(half), 'give the last layers dtype="float32": half precision rounds '
                                                      "probabilities to 3 digits, and overflows")
-    return Finding(PRECISION, True, "logits and what follows them are in float32")
+    return Diagnosis(PRECISION, True, "logits and what follows them are in float32")
 
 
 def _last(head: Any) -> Iterator[tuple[str, str]]:

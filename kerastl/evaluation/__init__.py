@@ -1,1 +1,1 @@
-"""Judging answers on held-out rows."""
+"""Metrics on held-out rows, calibration, and the baseline without transfer."""

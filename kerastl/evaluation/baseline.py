@@ -1,6 +1,6 @@
 """What is reached without transfer: plain features and logistic regression, on the same rows and the same split.
 
-Texts: TF-IDF of words and pairs of words. Pictures: histograms of colours and of gradients' directions. The pretrained
+Texts: TF-IDF of words and pairs of words. Images: histograms of colours and of gradients' directions. The pretrained
 network has to beat them, and the report says whether it did.
 """
 
@@ -51,8 +51,8 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     """
     start = time.perf_counter()
     assert examples.split is not None, "split the examples first"
-    plain = _Words(examples) if examples.kind == "text" else _Pictures(examples)
-    split, judged = examples.split, examples.split.judged
+    plain = _Words(examples) if examples.modality.name == "text" else _Images(examples)
+    split, judged = examples.split, examples.split.held_out
     right, most = np.zeros(len(judged), bool), 0
     if split.mode == "cv":
         for fold in split.folds:
@@ -97,7 +97,7 @@ class _Words:
         return [one if isinstance(one, str) else " ".join(one) for one in found]
 
 
-class _Pictures:
+class _Images:
     """Rows as histograms, [rows, 16 x 9 + 64], scaled by the deviation of the rows that are fitted on."""
 
     def __init__(self, examples: Examples) -> None:
@@ -165,8 +165,8 @@ def _compared(examples: Examples, right: NDArray[np.bool_], model: NDArray[np.bo
     reach = Z95 * float(difference.std()) / np.sqrt(len(difference))
     low, high = gain - reach, gain + reach
     verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
-    return Baseline(NAMES[examples.kind], len(judged), float(right.mean()), interval, gain, (low, high), verdict,
-                    _word(verdict, float(right.mean()), gain, (low, high)), trained_on, seconds)
+    return Baseline(NAMES[examples.modality.name], len(judged), float(right.mean()), interval, gain, (low, high),
+                    verdict, _word(verdict, float(right.mean()), gain, (low, high)), trained_on, seconds)
 
 
 def _word(verdict: str, accuracy: float, gain: float, interval: Sequence[float]) -> str:

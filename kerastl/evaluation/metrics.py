@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from kerastl.data.examples import Examples
-from kerastl.model import Answers, Calibration
+from kerastl.decision import Calibration, Predictions
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
 Z95 = 1.959963984540054
@@ -73,7 +73,8 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
     return found
 
 
-def evaluate(examples: Examples, judged: Answers, chosen: Answers | None = None, *, worst: int = 24) -> Evaluation:
+def evaluate(examples: Examples, judged: Predictions, chosen: Predictions | None = None, *, worst: int = 24
+             ) -> Evaluation:
     """Judge answers on held-out rows.
 
     chosen: answers on the validation rows, which fit the temperature; without them the judged rows are
@@ -87,19 +88,19 @@ def evaluate(examples: Examples, judged: Answers, chosen: Answers | None = None,
     return _figures(examples, judged, calibration, each, worst)
 
 
-def judge(examples: Examples, probabilities: NDArray[np.float32], thresholds: Sequence[float] = (), *, worst: int = 24
-          ) -> Evaluation:
+def evaluate_probabilities(examples: Examples, probabilities: NDArray[np.float32], thresholds: Sequence[float] = (), *,
+                           worst: int = 24) -> Evaluation:
     """Judge probabilities that are calibrated already, [rows, classes]: of an exported model on new data. thresholds:
     of each class, where a row may have several labels; default: 0.5."""
     p = np.clip(probabilities, 1e-7, 1)
     logits = scipy.special.logit(np.clip(p, 1e-7, 1 - 1e-7)) if examples.multi_label else np.log(p)
-    answers = Answers(np.arange(len(examples)), logits.astype(np.float32))
+    answers = Predictions(np.arange(len(examples)), logits.astype(np.float32))
     half = [0.5] * len(examples.classes) if examples.multi_label else []
     calibration = Calibration(1.0, tuple(thresholds or half))
     return _figures(examples, answers, calibration, [calibration] * len(examples), worst)
 
 
-def _crossfitted(examples: Examples, judged: Answers, calibration: Calibration) -> list[Calibration]:
+def _crossfitted(examples: Examples, judged: Predictions, calibration: Calibration) -> list[Calibration]:
     """Each row's calibration, fitted on the rows of the other folds."""
     assert examples.split is not None
     part = examples.split.part[judged.rows]
@@ -111,7 +112,7 @@ def _crossfitted(examples: Examples, judged: Answers, calibration: Calibration) 
     return [of_fold[fold] for fold in part.tolist()]
 
 
-def _figures(examples: Examples, judged: Answers, calibration: Calibration, each: Sequence[Calibration], worst: int
+def _figures(examples: Examples, judged: Predictions, calibration: Calibration, each: Sequence[Calibration], worst: int
              ) -> Evaluation:
     logits, truth = judged.logits.astype(np.float64), examples.one_hot(judged.rows)
     several = examples.multi_label

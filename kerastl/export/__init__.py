@@ -1,1 +1,1 @@
-"""What is shipped: SavedModel, TFLite, the gate that proves them equal, and the version folder."""
+"""Writing SavedModel and TFLite files, and proving that they give the same predictions as Keras."""

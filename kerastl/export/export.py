@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kerastl.data.examples import TEST, Examples
+from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
 from kerastl.export import reference_tokenizer, saved_model, tflite
-from kerastl.export.bundle import Version, fingerprint
-from kerastl.export.parity import Parity, Reference, choose_rows, compare_saved_model, compare_tflite
+from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.inputs import Input
-from kerastl.model import Calibration, parts_of
+from kerastl.model import parts_of
+from kerastl.versions.folder import Version, fingerprint
+from kerastl.versions.sections import Parity
 
 
 @dataclass(frozen=True)

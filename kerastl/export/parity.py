@@ -6,7 +6,6 @@ A bound is stated for each; what breaks its bound is not shipped.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from kerastl.data.examples import Examples
 from kerastl.errors import DataError
 from kerastl.export.tflite import Interpreter
 from kerastl.inputs import Batch, Input
-from kerastl.model import Answerer
+from kerastl.model import Predictor
+from kerastl.versions.sections import Parity
 
 ROWS = 256  # compared, or all there are
 LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
@@ -29,24 +29,9 @@ AGREEMENT = {"dynamic": 0.98, "int8": 0.97}  # least share of equal top labels
 ACCURACY = 0.01  # largest change, for the kinds judged by agreement
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How one artifact compares with Keras on `rows` rows. Differences are of logits; latency is per row."""
-
-    kind: str  # saved_model | fp32 | fp16 | dynamic | int8
-    rows: int
-    max_difference: float
-    agreement: float
-    accuracy_change: float
-    bytes: int
-    milliseconds: float
-    bound: str
-    kept: bool
-
-
 def choose_rows(examples: Examples) -> NDArray[np.intp]:
     """The rows to compare on: held-out ones, at most 256, always the same of the same data."""
-    judged = examples.split.judged if examples.split else np.arange(len(examples))
+    judged = examples.split.held_out if examples.split else np.arange(len(examples))
     return np.array(sorted(judged, key=lambda row: examples.ids[row])[:ROWS], dtype=np.intp)
 
 
@@ -58,7 +43,7 @@ class Reference:
         self.items = examples.take(rows).items
         self.truth = examples.one_hot(rows)
         refused: dict[int, str] = {}
-        answer = Answerer(model)
+        answer = Predictor(model)
         parts = [answer(batch) for batch in source.batches(self.items, 32, refused, in_order=True)]
         if refused or not parts:
             reason = next(iter(refused.values()), "there are none")

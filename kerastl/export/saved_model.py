@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerastl.decision import Calibration
 from kerastl.inputs import Input, floats
-from kerastl.model import Calibration, Parts
+from kerastl.model import Parts
 
 TOP = 5
 

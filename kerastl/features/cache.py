@@ -209,7 +209,7 @@ def _stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
 
 
 def clear(cache_dir: Path) -> int:
-    """Remove what kerastl keeps there (features, unpacked TFDS pictures, unfinished fine-tuning). Returns bytes freed.
+    """Remove what kerastl keeps there (features, unpacked TFDS images, unfinished fine-tuning). Returns bytes freed.
 
     Nothing else in the folder is touched."""
     freed = 0

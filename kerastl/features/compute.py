@@ -15,11 +15,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.backbones import NOUN, Backbone, Shape, text_memory
+from kerastl.backbones import Backbone, Shape, text_memory
 from kerastl.data.examples import Examples
 from kerastl.errors import DataError, OptionError
 from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
-from kerastl.features.engine import COMPUTE, Engine, checked_engine, large_engine, speed_ratio
+from kerastl.features.engines.tensorflow import COMPUTE, Engine, checked_engine, large_engine, speed_ratio
 from kerastl.heads import Raw
 from kerastl.inputs import Batch
 from kerastl.runtime import Runtime, free_memory, machine
@@ -42,10 +42,10 @@ class Features:
     computed: int  # rows that were not in the cache
     seconds: float
     space: Space
-    judged_space: Space  # float32 rows, for judging what will be exported
+    held_out_space: Space  # float32 rows, for judging what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
     parts: tuple[int, ...] = ()  # as of the backbone
-    raw: Raw | None = None  # what `raw_rows` gives, once `training.raw.with_raw` has put it beside
+    raw: Raw | None = None  # what `raw_rows` gives, once `features.raw_inputs.with_raw` has put it beside
     raw_space: Space | None = None
 
     @property
@@ -57,19 +57,19 @@ class Features:
         """Rows to train on. indices: [n] -> [n, *shape] float32."""
         return self.space.gather(self._keys(indices))
 
-    def judged_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+    def held_out_rows(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """The same in float32, as the export computes. indices: judged rows, [n] -> [n, *shape] float32."""
-        return self.judged_space.gather(self._keys(indices))
+        return self.held_out_space.gather(self._keys(indices))
 
     def raw_rows(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """What the raw inputs come to (see `heads.Raw`). indices: [n] -> [n, *raw.shape] uint8 or int32."""
-        assert self.raw_space is not None, "put the raw rows beside the features first: training.raw.with_raw"
+        assert self.raw_space is not None, "put the raw rows beside the features first: features.raw_inputs.with_raw"
         return self.raw_space.gather(self._keys(indices))
 
-    def inputs(self, indices: NDArray[np.intp], *, raw: bool = False, judged: bool = False) -> Any:
-        """What a head takes: rows; with `raw`, a list of these and the raw rows. judged: rows as the export computes
-        them."""
-        rows = self.judged_rows(indices) if judged else self.rows(indices)
+    def inputs(self, indices: NDArray[np.intp], *, raw: bool = False, held_out: bool = False) -> Any:
+        """What a head takes: rows; with `raw`, a list of these and the raw rows. held_out: rows as the exported
+        model computes them."""
+        rows = self.held_out_rows(indices) if held_out else self.rows(indices)
         return [rows, self.raw_rows(indices)] if raw else rows
 
     def _keys(self, indices: NDArray[np.intp]) -> list[str]:
@@ -88,9 +88,9 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     """
     start = time.perf_counter()
     n = len(examples)
-    judged = examples.split.judged if examples.split else np.arange(0)
+    judged = examples.split.held_out if examples.split else np.arange(0)
     training = np.arange(n) if len(judged) == n else np.setdiff1d(np.arange(n), judged)
-    if backbone.spec.kind == "text":
+    if backbone.spec.modality.name == "text":
         batch_size = fitting_batch(backbone, batch_size)
     if len(backbone.shape) > 1:
         _say_disk(backbone, n, cache_dir, cache_limit)
@@ -110,8 +110,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         passes[-1].fill(judged, cache_dir)
     refused = {row: why for one in passes for row, why in one.refused.items()}
     if len(refused) == n:
-        raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
-                        "JPEG, PNG, GIF, BMP or WebP pictures", "look at what is left out: kerastl check")
+        raise DataError(f"no image of {examples.source} decodes ({next(iter(refused.values()))})",
+                        "JPEG, PNG, GIF, BMP or WebP images", "look at what is left out: kerastl check")
     evict(cache_dir, cache_limit)
     first.space.refresh()  # where every row is of one kind, the second pass wrote beside it
     kept = examples
@@ -262,7 +262,7 @@ class _Pass:
                 pending.clear()
 
         items = self.examples.take(todo).items
-        unit = f" {NOUN[self.backbone.spec.kind]}"
+        unit = f" {self.backbone.spec.modality.nouns}"
         with tqdm(total=len(todo), desc=f"features ({self.backbone.name})", unit=unit) as bar:
             try:
                 for batch, pieces in _answered(engine, self.backbone.input.batches(

@@ -35,7 +35,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a head that also looks at the raw input is given of an example. shape: of pictures (side, side, 3), whole
+    """What a head that also looks at the raw input is given of an example. shape: of images (side, side, 3), whole
     numbers in [0, 255]; of texts (None,), numbers of tokens from 1 to `symbols`, 0 where there is padding."""
 
     shape: Shape

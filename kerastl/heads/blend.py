@@ -6,7 +6,7 @@
 f_pre are the backbone's features, standardised; f_H is the side network's row, led to the width of its place by one
 Dense layer. An inner linear head is solved first and stays, so the blend starts as that and learns what the side adds.
 theta=1,lambda=0 is the inner head alone, theta=0,lambda=1 the side network alone. The side network sees
-what the model's entrance gives it: a picture of at most 64 x 64, or tokens; of texts that are cut, what is left.
+what the model's entrance gives it: an image of at most 64 x 64, or tokens; of texts that are cut, what is left.
 Trained from random weights instead, a blend was worse than the solved head, by 1.4 points on stamps and 1.8 on movie
 snippets (3 seeds); from the solved head on it is 0.2 worse (-1.3 to +0.8) and 1.4 better (+0.1 to +2.8).
 """
@@ -17,7 +17,7 @@ from typing import Any
 from kerastl.errors import OptionError
 from kerastl.heads import Head, Raw, Setting, Shape, Side, linear, mlp
 
-PICTURES, TEXTS = ("conv",), ("ngrams", "words", "gru")  # the first is what `auto` takes
+IMAGES, TEXTS = ("conv",), ("ngrams", "words", "gru")  # the first is what `auto` takes
 INNER = {"linear": (linear.build, "logits"), "mlp": (mlp.build, "hidden")}  # and the layer whose output is its flow
 WORDS = 2**15  # embeddings at most; larger vocabularies share them
 WIDTH, NGRAMS_WIDTH = 64, 16  # of f_H
@@ -65,7 +65,7 @@ def build(shape: Shape, outputs: int, raw: Raw, side: str = "auto", at: str = "b
 
 
 def _side(name: str, raw: Raw) -> Callable[[Any, Raw], Any]:
-    fitting, thing = (TEXTS, "texts") if raw.symbols else (PICTURES, "pictures")
+    fitting, thing = (TEXTS, "texts") if raw.symbols else (IMAGES, "images")
     if name not in ("auto", *fitting):
         raise OptionError(f"--head blend:side={name} for {thing}", f"one of {', '.join(fitting)}", "leave it out")
     return {"conv": _conv, "words": _words, "gru": _gru, "ngrams": _ngrams}[fitting[0] if name == "auto" else name]
@@ -161,7 +161,7 @@ def found(model: Any) -> dict[str, float]:
 
 HEAD = Head("blend", "features mixed with those of a small network on the raw input, in shares it learns", build,
             side=Side(solved, prepare, at_epoch, found), settings={
-                "side": Setting("auto", choices=("auto", *PICTURES, *TEXTS)),
+                "side": Setting("auto", choices=("auto", *IMAGES, *TEXTS)),
                 "at": Setting("both", choices=("features", "flow", "both")),
                 "mix": Setting("learned", choices=("fixed", "learned", "channel", "scheduled")),
                 "theta": Setting(1.0, 0.0, 2.0), "lambda": Setting(LAMBDA, 0.0, 2.0),

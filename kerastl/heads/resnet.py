@@ -25,7 +25,7 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, 
     from keras import layers
 
     if len(shape) != 3:
-        raise OptionError(f"--head resnet on features {shape}", "maps of pictures, (height, width, channels)",
+        raise OptionError(f"--head resnet on features {shape}", "maps of images, (height, width, channels)",
                           "choose --head transformer or attention, which take token states too")
     if width % GROUPS:
         raise OptionError(f"--head resnet:width={width}", f"a multiple of {GROUPS}", "change it")
@@ -44,6 +44,6 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, 
     return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(row), name="resnet")
 
 
-HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on a map of a picture", build, takes=PLACES,
+HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on a map of an image", build, takes=PLACES,
             settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
                       "dropout": Setting(DROPOUT, 0.0, 0.9), "rate": Setting(1e-3, 1e-6, 1.0, log=True)})

@@ -1,6 +1,6 @@
-"""What a client sends (a picture's bytes, a text), and how it becomes what a network takes: the same in every place.
+"""What a client sends (an image's bytes, a text), and how it becomes what a network takes: the same in every place.
 
-`Input` is that way for one backbone: `inputs.pixels.Pixels` for pictures, `inputs.texts.Texts` for texts.
+`Input` is that way for one backbone: `inputs.pixels.Pixels` for images, `inputs.texts.Texts` for texts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +98,7 @@ class Input(Protocol):
         """What the run record says of it; with `save`, enough to make it again."""
 
     def save(self, folder: Path) -> None:
-        """Write what an exported version needs to read texts again (nothing for pictures)."""
+        """Write what an exported version needs to read texts again (nothing for images)."""
 
 
 def floats(values: Any) -> Any:
@@ -111,7 +111,7 @@ def floats(values: Any) -> Any:
 def restored(run: dict[str, Any], folder: Path) -> Input:
     """The input of an exported version, from its run record and folder."""
     if run.get("large"):
-        from kerastl.inputs.rows import FeatureRows
+        from kerastl.inputs.features import FeatureRows
 
         return FeatureRows(tuple(run["large"]["shape"]))
     if run["kind"] == "image":

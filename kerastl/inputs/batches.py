@@ -1,4 +1,4 @@
-"""Pictures of examples as batches of pixels, read and decoded ahead in threads. Memory stays a few batches."""
+"""Images of examples as batches of pixels, read and decoded ahead in threads. Memory stays a few batches."""
 
 import os
 from collections import deque

@@ -1,8 +1,8 @@
-"""The one picture decoder: bytes to [size, size, 3] uint8, in TensorFlow core ops.
+"""The one image decoder: bytes to [size, size, 3] uint8, in TensorFlow core ops.
 
 Training, `predict`, the SavedModel and what TFLite is fed all start from the array made here. Orientation from a JPEG's
 EXIF is applied; alpha of PNG and WebP is laid on white; grey, CMYK and 16-bit become 8-bit RGB; of a GIF the first
-frame is taken. The picture is then squashed to the square: `area` along what shrinks, bilinear along what grows.
+frame is taken. The image is then squashed to the square: `area` along what shrinks, bilinear along what grows.
 """
 
 import re
@@ -21,7 +21,7 @@ _NONE, _JPEG, _PNG, _GIF, _BMP, _WEBP = range(6)
 
 
 def decode(data: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode one picture in the graph. data: scalar string -> [size, size, 3] uint8.
+    """Decode one image in the graph. data: scalar string -> [size, size, 3] uint8.
 
     Raises tf.errors.InvalidArgumentError for what is refused or does not decode.
     """
@@ -50,7 +50,7 @@ def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def decode_batch(data: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode many. data: [batch] string -> [batch, size, size, 3] uint8; one bad picture fails the call."""
+    """Decode many. data: [batch] string -> [batch, size, size, 3] uint8; one bad image fails the call."""
     spec = tf.TensorSpec([size, size, 3], tf.uint8)
     return tf.map_fn(lambda one: decode(one, size), data, fn_output_signature=spec)
 
@@ -86,7 +86,7 @@ def refusal(data: tf.Tensor) -> tf.Tensor:
         (tf.reduce_any(tf.equal(start, [b"II*\x00", b"MM\x00*"])), "TIFF is not supported: save it as PNG or JPEG"),
         (tf.strings.regex_full_match(wordy, r"(?s)[\s\x{FEFF}]*<(\?xml|svg|!doctype svg).*"),
          "SVG is not supported: save it as PNG"),
-        (tf.equal(kind, _NONE), "not a picture of a known kind (JPEG, PNG, GIF, BMP, WebP)"),
+        (tf.equal(kind, _NONE), "not an image of a known kind (JPEG, PNG, GIF, BMP, WebP)"),
         ((kind == _BMP) & ((_little(head, 14, 4) < 40) | ((_little(head, 28, 2) != 24) & (_little(head, 28, 2) != 32))),
          "BMP with a palette is not supported: save it as PNG"),
         ((kind == _WEBP) & _webp_is(head, b"VP8X") & (head[20] & 2 != 0),
@@ -183,7 +183,7 @@ def _png_opaque(data: tf.Tensor) -> tf.Tensor:
 
 
 def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
-    """[height, width, 4] uint8 -> [height, width, 3] uint8, the see-through parts white. A picture whose alpha is
+    """[height, width, 4] uint8 -> [height, width, 3] uint8, the see-through parts white. An image whose alpha is
     `opaque` everywhere has none."""
 
     def blend() -> tf.Tensor:
@@ -252,7 +252,7 @@ class Decoder:
         ).get_concrete_function()
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
-        """One picture's [size, size, 3] uint8, or the reason why it is left out."""
+        """One image's [size, size, 3] uint8, or the reason why it is left out."""
         try:
             reason, pixels = self._decode(tf.constant(data))
         except tf.errors.OpError as error:

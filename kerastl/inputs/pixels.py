@@ -1,4 +1,4 @@
-"""Pictures as a network's input: files decoded by the one decoder, read ahead in threads."""
+"""Images as a network's input: files decoded by the one decoder, read ahead in threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from kerastl.inputs.images import VERSION, decode_batch
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pictures of `size` x `size`. Values: [batch, size, size, 3] uint8. An item is the path of its file."""
+    """Images of `size` x `size`. Values: [batch, size, size, 3] uint8. An item is the path of its file."""
 
     size: int
     kind: str = "image"
@@ -51,7 +51,7 @@ class Pixels:
         return [Path(path).read_bytes() for path in items]
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, None]:
-        """[batch] string -> [batch, size, size, 3] uint8; one bad picture fails the call."""
+        """[batch] string -> [batch, size, size, 3] uint8; one bad image fails the call."""
         return decode_batch(raw, self.size), None
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
@@ -69,11 +69,11 @@ class Pixels:
         return self
 
     def shuffled(self, items: Sequence[str], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """Any random order: all pictures cost the same."""
+        """Any random order: all images cost the same."""
         return generator.permutation(len(items))
 
     def keys(self, ids: Sequence[str], items: Sequence[str]) -> Sequence[str]:
-        """The ids: nothing of a picture is cut."""
+        """The ids: nothing of an image is cut."""
         return ids
 
     def fixed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ SHADE = {"helped": "good", "hurt": "bad", "unclear": ""}
 
 
 def ablation_section(ablation: dict[str, Any] | None) -> Markup:
-    """A section of the page; nothing where a run has none. ablation: as `training.ablate.Ablation` is recorded."""
+    """A section of the page; nothing where a run has none. ablation: as `studies.ablation.Ablation` is recorded."""
     if ablation is None:
         return Markup("")
     words = Markup("").join(

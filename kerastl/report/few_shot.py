@@ -11,8 +11,8 @@ from kerastl.features.cache import write_whole
 from kerastl.features.compute import Features
 from kerastl.report.version import Target
 from kerastl.runtime import machine
-from kerastl.training.episodes import Division, Task
-from kerastl.training.few_shot import Chosen, Figure, simplest_of_best
+from kerastl.studies.few_shot.comparison import Chosen, Figure, simplest_of_best
+from kerastl.studies.few_shot.episodes import Division, Task
 
 SHOWN = 12  # classes that a line names
 
@@ -27,7 +27,7 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
     examples, home = features.examples, Path(to.out) / to.name
     split = "; the source's own split is of rows, and not used: whole classes judge" if any(examples.given) else ""
     run: dict[str, Any] = {
-        "kind": examples.kind, "backbone": backbone.name, "weights": backbone.weights,
+        "kind": examples.modality.name, "backbone": backbone.name, "weights": backbone.weights,
         "weights_hash": backbone.weights_hash, "random_weights": backbone.random, **asdict(task),
         "base_classes": list(division.base.classes), "novel_classes": list(division.novel.classes),
         "n_base": len(division.base.x), "n_novel": len(division.novel.x), "episodes": len(figures[0].right),
@@ -38,7 +38,7 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
         "results": [{"method": one.method, "shot": one.shot, "accuracy": one.accuracy,
                      "accuracy_ci95": list(one.accuracy_ci95), "setting": one.setting} for one in figures],
         "simplest_of_best": {str(shot): name for shot, name in simplest_of_best(figures).items()},
-        "small_classes": list(division.left_out), "left_out": [asdict(one) for one in examples.left_out],
+        "small_classes": list(division.skipped), "left_out": [asdict(one) for one in examples.skipped],
         "compute": features.compute, "notes": list(examples.notes), "machine": machine(), "config": config,
         "path": str(home / "few_shot.json"),
     }

@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 from kerastl.backbones import spec_of
 from kerastl.data.examples import Examples
-from kerastl.export.bundle import Version, write_json
 from kerastl.inputs.batches import decode_file
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
-from kerastl.report.rate_chart import rate_chart
+from kerastl.report.learning_rate_chart import learning_rate_chart
+from kerastl.versions.folder import Version, write_json
 
 THUMBNAIL = 132  # pixels
 EXCERPT = 400  # characters of a text
@@ -48,7 +48,7 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
     return environment.get_template("report.html").render(
         name=run["name"], run=run, mistakes=mistakes, made=datetime.now(UTC).strftime("%d %B %Y"),
         reliability=Markup(reliability_chart(test["reliability"])), curve=Markup(curve_chart(run["curve"])),
-        rates=Markup(rate_chart((run["unfrozen"] or {}).get("rates"))),
+        rates=Markup(learning_rate_chart((run["unfrozen"] or {}).get("rates"))),
         tuning=Markup(curve_chart(run["unfrozen"]["history"])) if run["unfrozen"] else "",
         ablation=ablation_section(run.get("ablation")),
         confusion=confusion_cells(test["confusion"]) if readable else [],
@@ -56,16 +56,16 @@ def report_html(run: dict[str, Any], examples: Examples) -> str:
 
 
 def _shown(examples: Examples, row: int | None) -> dict[str, Any]:
-    """How a row looks in the report: a picture's thumbnail, or what a text says."""
+    """How a row looks in the report: an image's thumbnail, or what a text says."""
     item = "" if row is None else examples.items[row]
-    if examples.kind == "image":
+    if examples.modality.name == "image":
         return {"thumbnail": thumbnail(item), "text": ""}
     text = item if isinstance(item, str) else " ⟷ ".join(item)
     return {"thumbnail": "", "text": text if len(text) <= EXCERPT else text[:EXCERPT] + " …"}
 
 
 def thumbnail(path: str) -> str:
-    """A picture as the model sees it, as a data address; empty when the file is gone."""
+    """An image as the model sees it, as a data address; empty when the file is gone."""
     pixels = decode_file(path, THUMBNAIL)
     if isinstance(pixels, str):
         return ""
@@ -80,7 +80,7 @@ def model_card(run: dict[str, Any]) -> str:
     published = [w.licence for w in spec.weights if w.kind == "folder"]
     licence = known.get(run["weights"], f"of the folder's model, one of: {'; '.join(published)}" if published else
                         "unknown")
-    thing = {"image": "picture", "text": "text"}[run["kind"]]
+    thing = {"image": "image", "text": "text"}[run["kind"]]
     lines = [
         f"# {_plain(run['name'])}, version {run['version']}",
         "",

@@ -1,23 +1,23 @@
 """The last step of a recipe: everything that the steps before it made, as one version of a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.metrics import Evaluation
-from kerastl.export.apart import as_rows
-from kerastl.export.bundle import home_of, new_version
 from kerastl.export.export import export_model
-from kerastl.export.record import run_record
-from kerastl.export.teacher import Teacher, compare_sides
 from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.report.report import write_report
 from kerastl.runtime import Runtime
-from kerastl.training.ablate import Ablation
-from kerastl.training.train import Trained
+from kerastl.studies.distillation import Teacher, compare_forms
+from kerastl.training.train import TrainedModel
+from kerastl.versions.folder import home_of, new_version
+from kerastl.versions.large import as_rows
+from kerastl.versions.record import run_record
+from kerastl.versions.sections import Ablation, Trial
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> 
     return Target(out, name, parse_kinds(tflite, kind))
 
 
-def write_version(to: Target, trained: Trained, *, backbone: Backbone, features: Features, evaluation: Evaluation,
+def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, features: Features, evaluation: Evaluation,
                   runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
-                  baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None
-                  ) -> dict[str, Any]:
+                  baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
+                  trials: Sequence[Trial] = ()) -> dict[str, Any]:
     """Export a trained model with its record, report and card as a version; returns the run record.
 
     baseline: what is reached without transfer. ablation: what the parts of a blend are worth. teacher: whom the model
@@ -56,10 +56,10 @@ def write_version(to: Target, trained: Trained, *, backbone: Backbone, features:
         exported = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds,
                                 name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
-                         tuned=trained.tuned, evaluation=evaluation, exported=exported, runtime=runtime,
-                         baseline=baseline, ablation=ablation, trials=trained.trials,
+                         tuned=trained.tuned, evaluation=evaluation, parity=exported.parity, runtime=runtime,
+                         baseline=baseline, ablation=ablation, trials=trials,
                          seconds={"export": clock() - begun, "total": clock()})
         if teacher:
-            run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_sides(
+            run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_forms(
                 teacher, trained.model, backbone.input, version.folder, features.examples)]}
         return write_report(version, run, features.examples, name=to.name)

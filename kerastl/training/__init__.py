@@ -1,1 +1,1 @@
-"""Fitting heads on cached features, and unfreezing the backbone under them."""
+"""Training: a head on cached features, and fine-tuning of the backbone under it."""

@@ -10,26 +10,28 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, folds
+from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import CLASS_WEIGHTS, Head, head_of
-from kerastl.model import Answers, answers_of
+from kerastl.model import predict_logits
 from kerastl.runtime import Runtime, free_memory
-from kerastl.training.gradient import train_by_gradient
-from kerastl.training.linear import Linear, solve
+from kerastl.training.fitters.convex import Linear, solve
+from kerastl.training.fitters.gradient import train_by_gradient
 
 MOST = 20_000  # rows that a head is solved on where not all fit into memory
 UNBALANCED = 10.0  # the largest class over the smallest, from which classes are weighted by `auto`
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A head and what is known of it. `judged` are answers on rows that it, or its fold's twin, never saw."""
+class FittedHead:
+    """A head and what is known of it. `held_out`: its predictions for rows that it, or its fold's
+    counterpart, was not fitted on."""
 
     name: str
     head: Any  # keras.Model: features [batch, *shape] float32 -> logits [batch, outputs] float32
-    judged: Answers
-    validation: Answers | None  # answers on the rows that chose settings; None when cross-validated
+    held_out: Predictions
+    validation: Predictions | None  # answers on the rows that chose settings; None when cross-validated
     settings: dict[str, float | str | int]
     curve: tuple[dict[str, float], ...]  # training curve (epoch, loss, val_loss), or strengths tried (l2, log_loss)
     seconds: float
@@ -47,7 +49,7 @@ class _How:
 
 def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: int | None = None, batch_size: int = 64,
         class_weights: str = "auto", label_smoothing: float = 0.0,
-        of_fold: Callable[[int], Features] | None = None) -> Fitted:
+        of_fold: Callable[[int], Features] | None = None) -> FittedHead:
     """Fit a head on the training rows; for cross-validated data one a fold, then the one that ships on all rows.
 
     Whatever is chosen (L2 strength, epoch) is chosen inside the training rows, or on the validation rows.
@@ -65,7 +67,7 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     asked = head_of(head).on(features.parts)
     if asked.side and features.raw is None:
         raise OptionError(f"the head {head} on features alone", "features with the raw inputs beside them",
-                          "features = kerastl.training.raw.with_raw(features, backbone, cache_dir=...)")
+                          "features = kerastl.features.raw_inputs.with_raw(features, backbone, cache_dir=...)")
     if asked.computed and (class_weights == "balanced" or label_smoothing):
         raise OptionError(f"--class-weights {class_weights} --label-smoothing {label_smoothing} with {head}",
                           "neither, for it is computed without a loss", "leave them out")
@@ -78,13 +80,13 @@ def fit(features: Features, head: str = "linear", *, runtime: Runtime, epochs: i
     else:
         rows, validation = split.rows(TRAIN), split.rows(VALIDATION)
         model, settings, curve = _fit_rows(features, rows, validation, how)
-        fitted = Fitted(head, model, _answer(model, features, split.judged),
-                        _answer(model, features, validation, judged=False), settings, curve, 0.0)
-    return Fitted(fitted.name, fitted.head, fitted.judged, fitted.validation, fitted.settings, fitted.curve,
+        fitted = FittedHead(head, model, _answer(model, features, split.held_out),
+                        _answer(model, features, validation, held_out=False), settings, curve, 0.0)
+    return FittedHead(fitted.name, fitted.head, fitted.held_out, fitted.validation, fitted.settings, fitted.curve,
                   time.perf_counter() - start)
 
 
-def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Features]) -> Fitted:
+def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Features]) -> FittedHead:
     split = features.examples.split
     assert split is not None
     logits = np.zeros((len(features.examples), len(features.examples.classes)), np.float32)
@@ -100,11 +102,11 @@ def _cross_validate(features: Features, how: _How, of_fold: Callable[[int], Feat
         model, settings, curve = _fit_rows(features, everything, None, how)
     else:  # no row is left to stop on: train for as long as the folds did in the middle
         model, settings, curve = _descend(features, everything, None, how, max(1, int(np.median(epochs))))
-    return Fitted(how.head.asked, model, Answers(everything, logits), None, settings, curve, 0.0)
+    return FittedHead(how.head.asked, model, Predictions(everything, logits), None, settings, curve, 0.0)
 
 
-def judged_answers(features: Features, head: str, fold: int, *, runtime: Runtime, epochs: int | None = None,
-                   class_weights: str = "auto", label_smoothing: float = 0.0, batch_size: int = 64) -> Answers:
+def held_out_predictions(features: Features, head: str, fold: int, *, runtime: Runtime, epochs: int | None = None,
+                   class_weights: str = "auto", label_smoothing: float = 0.0, batch_size: int = 64) -> Predictions:
     """A head's answers on the rows that judge, without the head that would ship. Of cross-validated rows on those of
     one fold, by a head of the others."""
     how = _How(head_of(head).on(features.parts), runtime, epochs, batch_size, class_weights, label_smoothing)
@@ -114,16 +116,16 @@ def judged_answers(features: Features, head: str, fold: int, *, runtime: Runtime
         model, _, _ = _fit_rows(features, np.flatnonzero(split.part != fold), None, how)
         return _answer(model, features, np.flatnonzero(split.part == fold))
     model, _, _ = _fit_rows(features, split.rows(TRAIN), split.rows(VALIDATION), how)
-    return _answer(model, features, split.judged)
+    return _answer(model, features, split.held_out)
 
 
-def _answer(model: Any, features: Features, rows: NDArray[np.intp], judged: bool = True) -> Answers:
+def _answer(model: Any, features: Features, rows: NDArray[np.intp], held_out: bool = True) -> Predictions:
     """Answers on rows, by default as the export computes their features."""
     raw = len(model.inputs) > 1
     step = 4096 if len(features.shape) == 1 else 64  # of maps, what a network makes of many at once fills the memory
-    blocks = [answers_of(model, features.inputs(rows[i:i + step], raw=raw, judged=judged))
+    blocks = [predict_logits(model, features.inputs(rows[i:i + step], raw=raw, held_out=held_out))
               for i in range(0, len(rows), step)]
-    return Answers(rows, np.concatenate(blocks))
+    return Predictions(rows, np.concatenate(blocks))
 
 
 def _fit_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None, how: _How

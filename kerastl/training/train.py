@@ -13,42 +13,38 @@ from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features, compute_features
+from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW
 from kerastl.heads._several import heads_of
 from kerastl.model import splice
 from kerastl.runtime import Runtime
-from kerastl.training import contrast
-from kerastl.training.feed import answers_on
-from kerastl.training.fine_tune import Tuned, fine_tune
-from kerastl.training.fit import Fitted, fit
-from kerastl.training.raw import with_raw
-from kerastl.training.schedule import Tuning
-from kerastl.training.search import Trial, best
-from kerastl.training.search import search as tried
+from kerastl.training.fine_tuning import contrastive as contrast
+from kerastl.training.fine_tuning.batches import predictions_on
+from kerastl.training.fine_tuning.fine_tune import FineTuneResult, fine_tune
+from kerastl.training.fine_tuning.plan import TuningOptions
+from kerastl.training.fit import FittedHead, fit
 
 FEW = (8, 256)  # rows a class; with more it pays too, but takes minutes, so it has to be asked for
 
 
 @dataclass(frozen=True)
-class Trained:
-    """model: backbone and head, spliced. tuned: None where the backbone stayed frozen. trials: of a search."""
+class TrainedModel:
+    """model: backbone and head, spliced. tuned: None where the backbone stayed frozen."""
 
     model: Any
-    fitted: Fitted
-    tuned: Tuned | None
-    trials: tuple[Trial, ...] = ()
+    fitted: FittedHead
+    tuned: FineTuneResult | None
 
 
 def train(backbone: Backbone, features: Features, head: str = "linear", *, unfreeze: int | str = 0, runtime: Runtime,
           cache_dir: Path, epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto",
-          label_smoothing: float = 0.0, search: int = 0, tuning: Tuning | None = None) -> Trained:
+          label_smoothing: float = 0.0, tuning: TuningOptions | None = None) -> TrainedModel:
     """Fit a head on frozen features and splice it with the backbone.
 
     unfreeze: `contrast` tunes the backbone for few labels (see `contrast`) and fits the head on what it then gives;
     `auto` does so where the rows of a class are few (see `few_labels`), and else keeps it frozen; a number of blocks,
     or `all`, fine-tunes them after the head is fitted, and keeps that if validation improves.
     tuning: of fine-tuning, what its rule is not to decide.
-    search: try so many settings of the heads asked for on the frozen features (see `search`), and fit the best.
     Raises OptionError for a head, class weights or blocks that there are not, and for contrast with a head that takes
     more than pooled features.
     """
@@ -66,28 +62,28 @@ def train(backbone: Backbone, features: Features, head: str = "linear", *, unfre
                           "give --unfreeze 0, a number of blocks, or all")
     if any(one.side for one in asked):
         features = with_raw(features, backbone, cache_dir=cache_dir)
-    trials = tried(features, head, search, **how) if search else ()
-    frozen = fit(features, best(trials).head if trials else head, **how)
+    frozen = fit(features, head, **how)
     if str(unfreeze) == "contrast":
         fitted, tuned = _by_contrast(backbone, features, frozen, how, cache_dir)
-        return Trained(splice(backbone, fitted.head), fitted, tuned, trials)
+        return TrainedModel(splice(backbone, fitted.head), fitted, tuned)
     model = splice(backbone, frozen.head)
     if not backbone.large:  # of a large one the head ships alone, and takes the rows that judged it
         frozen = _as_shipped(model, backbone, features, frozen, batch_size)
     if str(unfreeze) == "0":
-        return Trained(model, frozen, None, trials)
+        return TrainedModel(model, frozen, None)
     fitted, tuned = fine_tune(backbone, model, frozen, features.examples, unfreeze, runtime=runtime,
                               cache_dir=cache_dir, epochs=epochs, batch_size=batch_size, tuning=tuning)
-    return Trained(model, fitted, tuned, trials)
+    return TrainedModel(model, fitted, tuned)
 
 
-def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: Fitted, batch_size: int) -> Fitted:
+def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: FittedHead, batch_size: int) -> FittedHead:
     """The head's answers on rows that judge by the whole model in float32, where the cache keeps maps in float16. The
     heads of folds do not ship: their answers stay those on the maps that are kept."""
     split = features.examples.split
-    if features.judged_space.key.dtype == "float32" or split is None or split.mode == "cv":
+    if features.held_out_space.key.dtype == "float32" or split is None or split.mode == "cv":
         return fitted
-    return replace(fitted, judged=answers_on(model, backbone.input, features.examples, split.judged, batch_size))
+    examples = features.examples
+    return replace(fitted, held_out=predictions_on(model, backbone.input, examples, split.held_out, batch_size))
 
 
 def few_labels(examples: Examples) -> bool:
@@ -104,8 +100,8 @@ def few_labels(examples: Examples) -> bool:
     return FEW[0] <= a_class <= FEW[1]
 
 
-def _by_contrast(backbone: Backbone, features: Features, frozen: Fitted, how: dict[str, Any], cache_dir: Path
-                 ) -> tuple[Fitted, Tuned]:
+def _by_contrast(backbone: Backbone, features: Features, frozen: FittedHead, how: dict[str, Any], cache_dir: Path
+                 ) -> tuple[FittedHead, FineTuneResult]:
     """Tune on the training rows, and fit the head on what the backbone then gives. For cross-validated rows that is
     done once a fold, without the fold's rows, then on all of them."""
     start = time.perf_counter()
@@ -131,7 +127,7 @@ def _by_contrast(backbone: Backbone, features: Features, frozen: Fitted, how: di
         everything = np.arange(len(examples)) if split.mode == "cv" else split.rows(TRAIN)
         own, found = tuned_on(everything)
         fitted = fit(own, frozen.name, of_fold=of_fold, **how)
-    tuned = Tuned(True, found.blocks, (), 0.0, 0.0, tuple({"epoch": float(i + 1), "loss": loss} for i, loss in
+    tuned = FineTuneResult(True, found.blocks, (), 0.0, 0.0, tuple({"epoch": float(i + 1), "loss": loss} for i, loss in
                                                           enumerate(found.losses)),
                   time.perf_counter() - start, "contrast", _accuracy(examples, frozen))
     return fitted, tuned
@@ -144,7 +140,7 @@ def _features(backbone: Backbone, examples: Examples, runtime: Runtime, folder: 
     return compute_features(examples, now, plain, cache_dir=folder)
 
 
-def _accuracy(examples: Examples, fitted: Fitted) -> float:
+def _accuracy(examples: Examples, fitted: FittedHead) -> float:
     """Of the frozen backbone on the judged rows, to be shown beside; it chooses nothing."""
-    judged = fitted.judged
+    judged = fitted.held_out
     return float((judged.logits.argmax(axis=1) == examples.targets[judged.rows]).mean())

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tyro.conf import Positional
 
-from kerastl.backbones import NOUN, Backbone, spec_of
+from kerastl.backbones import Backbone, spec_of
 from kerastl.data.examples import TEST, Examples
 from kerastl.data.split import UNFREEZE
-from kerastl.entry import Clock, is_large, precisions_of, table
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.heads import head_of
 from kerastl.heads._several import parted
-from kerastl.runtime import XLA, Runtime
+from kerastl.runtime import XLA, Runtime, Stopwatch
+from kerastl.shell.checks import is_large, precisions_of
+from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
     from kerastl.evaluation.paired import Verdict
-    from kerastl.training.compare import Combination, How, Taken
+    from kerastl.studies.compare import Combination, How, Taken
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CompareConfig:
     """Compares backbones, heads and unfreezing on the same rows, and recommends the simplest within noise."""
 
     source: Positional[str]  # labelled data, as for training
-    backbones: str  # some of `kerastl backbones`, with commas between; all for pictures, or all for texts
+    backbones: str  # some of `kerastl backbones`, with commas between; all for images, or all for texts
     heads: str = "linear"  # some of `kerastl heads`, with commas between; settings: linear,mlp:hidden=64,dropout=0.2
     unfreeze: str = "0"  # numbers of blocks, all or contrast, with commas between
     seeds: int = 3  # each holds out another fold and starts training elsewhere
@@ -40,7 +41,7 @@ class CompareConfig:
     min_per_class: int = 10  # smaller classes are left out
     limit: int | None = None  # use at most N rows
     epochs: int | None = None  # at most so many; default: early stopping decides
-    batch_size: int = 32  # pictures or texts at a time
+    batch_size: int = 32  # images or texts at a time
     precision: str = "auto"  # auto: float32, as the export computes; mixed_...; large: bfloat16, int8, int4
     pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
     xla: str = "auto"  # auto, on or off
@@ -51,14 +52,14 @@ class CompareConfig:
 
 def compare(config: CompareConfig) -> dict[str, Any]:
     """The table, the paired tests, and the test accuracy of the one that is recommended."""
-    clock = Clock()
+    clock = Stopwatch()
     combinations, kind = asked(config)
     from kerastl import runtime
     from kerastl.evaluation.paired import LEVEL
     from kerastl.features.cache import chosen_dir
     from kerastl.report.comparison import write_comparison
-    from kerastl.training import compare as work
-    from kerastl.training.cells import Cells
+    from kerastl.studies import compare as work
+    from kerastl.studies.journal import Cells
 
     folder = _folder(config.out)
     chosen = runtime.apply(config.precision, config.xla)
@@ -92,7 +93,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
 
 
 def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
-    """Every combination, and whether they are for pictures or texts. Raises one OptionError that lists all faults."""
+    """Every combination, and whether they are for images or texts. Raises one OptionError that lists all faults."""
     faults: list[str] = []
 
     def noted(check: Callable[[str], Any], one: str) -> Any:
@@ -103,9 +104,9 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
 
     backbones, heads, unfreeze = config.backbones.split(","), parted(config.heads), config.unfreeze.split(",")
     specs = [spec for spec in (noted(lambda one: spec_of(one)[0], one) for one in backbones) if spec]
-    kinds = {spec.kind for spec in specs}
+    kinds = {spec.modality.name for spec in specs}
     if len(kinds) > 1:
-        said = "; ".join(f"{spec.name} is for {NOUN[spec.kind]}" for spec in specs)
+        said = "; ".join(f"{spec.name} is for {spec.modality.nouns}" for spec in specs)
         faults.append(f"--backbones {config.backbones}: {said}: all for one")
     built = {head: found for head in heads if (found := noted(head_of, head))}
     for name, given in (("backbones", backbones), ("heads", heads), ("unfreeze", unfreeze)):
@@ -129,7 +130,7 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
                if value not in known]
     if faults:
         raise OptionError("\n".join(faults), "flags as said", "see kerastl compare --help")
-    from kerastl.training.compare import Combination
+    from kerastl.studies.compare import Combination
 
     return [Combination(*one) for one in product(backbones, heads, unfreeze)], kinds.pop()
 
@@ -188,7 +189,7 @@ def _take(combinations: list["Combination"], config: CompareConfig, rest: Exampl
           ) -> tuple[dict[tuple[str, str], "Taken"], Examples]:
     """Each backbone, pooled as its heads take it, with features; all weights are there before the first pass."""
     from kerastl.model import blocks
-    from kerastl.training.compare import take_features
+    from kerastl.studies.compare import take_features
 
     backbones, depths = config.backbones.split(","), config.unfreeze.split(",")
     places = sorted({_place(one) for one in combinations}, key=lambda place: (backbones.index(place[0]), place[1]))
@@ -203,22 +204,22 @@ def _take(combinations: list["Combination"], config: CompareConfig, rest: Exampl
 def _right(examples: Examples, fitted: Any) -> Any:
     from kerastl.evaluation.metrics import evaluate
 
-    return np.array(evaluate(examples, fitted.judged, fitted.validation).right)
+    return np.array(evaluate(examples, fitted.held_out, fitted.validation).right)
 
 
 def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[dict[str, Any]]
              ) -> tuple["Verdict", int]:
     """The paired tests on the rows that were judged, and how many these are."""
     from kerastl.evaluation.paired import simplest_within_noise
-    from kerastl.training.compare import held_out
+    from kerastl.studies.compare import held_out
 
     times, right = np.zeros(len(rest)), np.zeros((len(records), len(rest)))
     for seed in range(len(records[0])):
         split = held_out(rest, seed).split
         assert split is not None
-        times[split.judged] += 1
+        times[split.held_out] += 1
         for place, some in enumerate(records):
-            right[place, split.judged] += np.array(list(some[seed]["right"]), dtype=float)
+            right[place, split.held_out] += np.array(list(some[seed]["right"]), dtype=float)
     judged = np.flatnonzero(times)
     simple = [simplicity(max(one["blocks"] for one in some), cost) for some, cost in zip(records, costs, strict=True)]
     return simplest_within_noise(list(right[:, judged] / times[judged]), simple,
@@ -227,7 +228,7 @@ def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[di
 
 def simplicity(blocks: int, cost: dict[str, Any]) -> tuple[float, ...]:
     """Less is simpler: blocks unfrozen, then parameters, where 1% is no difference; then a head that is solved, and
-    so has one answer; then milliseconds. cost: as `training.compare.cost` tells."""
+    so has one answer; then milliseconds. cost: as `studies.compare.cost` tells."""
     from kerastl.heads import head_of
 
     size = round(math.log(max(1, cost["parameters"])) / 0.01)
@@ -273,7 +274,7 @@ def _tested(examples: Examples, one: "Combination", taken: dict[tuple[str, str],
             ) -> dict[str, Any]:
     """The recommended one's figures on the test rows, trained anew on all others."""
     from kerastl.evaluation.metrics import evaluate
-    from kerastl.training.compare import final, final_key
+    from kerastl.studies.compare import final, final_key
 
     key = final_key(examples, taken[_place(one)], one, how)
     record = cells.get(key)
@@ -284,7 +285,7 @@ def _tested(examples: Examples, one: "Combination", taken: dict[tuple[str, str],
         assert split is not None
         if not len(split.rows(TEST)):
             raise DataError("no test row could be read", "test rows", "look at what is left out: kerastl check")
-        found = evaluate(features.examples, trained.fitted.judged, trained.fitted.validation)
+        found = evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
         record = cells.add(key, {**_named(one), "test": {
             "n": found.n, "accuracy": found.accuracy, "accuracy_ci95": list(found.accuracy_ci95),
             "interval": found.interval, "macro_f1": found.macro_f1, "log_loss": found.log_loss_calibrated}})

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from tyro.conf import Positional
 
 from kerastl.data.examples import Examples
-from kerastl.doctor import Finding, not_looked_at
-from kerastl.entry import table
+from kerastl.doctor import Diagnosis, not_looked_at
 from kerastl.errors import DataError, KerastlError, OptionError
-from kerastl.verbs.finding import load_recipe, recipes
+from kerastl.shell.recipes import load_recipe, recipes
+from kerastl.shell.terminal import table
 
 ROWS, BATCH = 200, 32
 VERDICT = {True: "ok", False: "WRONG", None: "cannot tell"}
@@ -81,10 +81,11 @@ def show_doctor(result: dict[str, Any]) -> str:
     return f"{table(rows)}\n\n{result['patient']}: {verdict}"
 
 
-def examine(patient: Patient) -> list[Finding]:
+def examine(patient: Patient) -> list[Diagnosis]:
     """All checks of one patient, in the order of the data's way through it."""
-    from kerastl.doctor import answers, network
-    from kerastl.doctor.entrance import RANGE, TOKENS, input_range, input_tokens
+    from kerastl.doctor import network
+    from kerastl.doctor import predictions as answers
+    from kerastl.doctor.inputs import RANGE, TOKENS, input_range, input_tokens
     from kerastl.model import parts_of
 
     backbone, head, _ = parts_of(patient.model)
@@ -127,8 +128,8 @@ def _rows(patient: Patient) -> _Rows:
             raw[batch.places, :beside.shape[1]] = beside
     kept = [row for row in range(len(examples)) if row not in refused]
     if not kept:
-        raise DataError(f"no picture of {examples.source} decodes ({next(iter(refused.values()))})",
-                        "JPEG, PNG, GIF, BMP or WebP pictures", "see kerastl check")
+        raise DataError(f"no image of {examples.source} decodes ({next(iter(refused.values()))})",
+                        "JPEG, PNG, GIF, BMP or WebP images", "see kerastl check")
     whole = examples.take(kept)
     first = next(patient.source.single().batches(whole.take(range(min(BATCH, len(kept)))).items, BATCH, {},
                                                  in_order=True)).values
@@ -156,9 +157,9 @@ def _drawn(patient: Patient) -> NDArray[Any]:
 
 
 def _of_model(config: DoctorConfig) -> Patient:
-    from kerastl.export.bundle import find_version, read_json
-    from kerastl.export.restore import as_the_model_knows, keras_model
     from kerastl.inputs import restored
+    from kerastl.versions.folder import find_version, read_json
+    from kerastl.versions.restore import as_the_model_knows, keras_model
 
     for name in ("backbone", "weights", "head"):
         if getattr(config, name) is not None:
@@ -214,7 +215,7 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     if backbone.large:
         raise OptionError(f"{backbone.name}, which stays apart from its head", "a backbone that is exported whole",
                           "choose a smaller one: --backbone")
-    kind = backbone.spec.kind
+    kind = backbone.spec.modality.name
     examples = _few(_read(config, kind, config.data, own))
     if kind == "text":
         backbone = fit_length(backbone, examples, own.get("max_length"), own.get("long", "head"))

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerastl.entry import table
 from kerastl.features import cache as feature_cache
-from kerastl.verbs import finding
+from kerastl.shell import recipes as finding
+from kerastl.shell.terminal import table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ def backbones(config: BackbonesConfig) -> dict[str, Any]:
     from kerastl.backbones import specs
 
     return {"backbones": [
-        {"name": spec.name, "kind": spec.kind, "summary": spec.summary, "input": spec.size or None,
+        {"name": spec.name, "kind": spec.modality.name, "summary": spec.summary, "input": spec.size or None,
          "features": spec.dim or None, "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
          "taps": {tap.name: list(tap.shape) for tap in spec.taps},
          "weights": [{"kind": one.kind, "from": one.origin, "licence": one.licence, "here": one.find() is not None}

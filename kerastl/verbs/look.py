@@ -10,11 +10,10 @@ import numpy as np
 from tyro.conf import Positional
 
 from kerastl.data.examples import Examples
-from kerastl.entry import table
 from kerastl.errors import DataError
+from kerastl.shell.terminal import table
 
 MOST = 20  # findings of a kind that are shown
-USUAL = {"image": "efficientnet_lite0", "text": "minilm"}  # backbones whose weights come with a package
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
     twins = _same_content(whole)
     return {
         "source": config.source, "kind": kind, "notes": list(examples.notes), "rows": len(examples), "classes": counts,
-        "left_out": [asdict(one) for one in whole.left_out],
+        "left_out": [asdict(one) for one in whole.skipped],
         "duplicates": [[whole.origins[row] for row in rows] for rows in twins],
         "conflicts": [[f"{whole.origins[row]} ({whole.label_of(row)})" for row in rows] for rows in twins
                       if len({whole.label_of(row) for row in rows}) > 1],
@@ -66,7 +65,7 @@ def _refused(examples: Examples) -> dict[int, str]:
     from kerastl.inputs.batches import pixel_batches
 
     refused: dict[int, str] = {}
-    with tqdm(total=len(examples), desc="decoding", unit=" pictures") as bar:
+    with tqdm(total=len(examples), desc="decoding", unit=" images") as bar:
         for _ in pixel_batches(examples.items, 32, 32, refused, bar.update):
             pass
     return refused
@@ -113,14 +112,15 @@ def _looks_like_another(examples: Examples, config: CheckConfig, cache: Path) ->
 
     rest = split(enough(replace(examples, min_per_class=5)), "cv")
     chosen = runtime.apply()
-    backbone = backbones.load(config.backbone or USUAL[examples.kind], config.weights, kind=examples.kind)
-    if examples.kind == "text":
+    modality = examples.modality
+    backbone = backbones.load(config.backbone or modality.bundled_backbone, config.weights, modality=modality.name)
+    if examples.modality.name == "text":
         from kerastl.features.lengths import fit_length
 
         backbone = fit_length(backbone, rest)
     found = compute_features(rest, backbone, chosen, cache_dir=cache)
     rest = found.examples
-    p = probabilities(fit(found, runtime=chosen).judged.logits.astype(np.float64), False)
+    p = probabilities(fit(found, runtime=chosen).held_out.logits.astype(np.float64), False)
     usual = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
     sure = np.where(p >= usual, p, 0.0)
     given = sure.argmax(axis=1)

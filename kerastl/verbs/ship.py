@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from kerastl.entry import parity_table
 from kerastl.errors import CheckFailed
+from kerastl.shell.terminal import parity_table
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class ExportConfig:
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """The same weights, head and figures; artifacts converted and compared anew."""
-    from kerastl.export.apart import as_shipped, moved
-    from kerastl.export.bundle import check_manifest, find_version, new_version, read_json
     from kerastl.export.export import export_model
-    from kerastl.export.restore import calibration_of, examples_of, keras_model
     from kerastl.export.tflite import parse_kinds
     from kerastl.features.cache import chosen_dir
     from kerastl.inputs import restored
     from kerastl.report.report import write_report
+    from kerastl.versions.folder import check_manifest, find_version, new_version, read_json
+    from kerastl.versions.large import as_shipped, moved
+    from kerastl.versions.restore import calibration_of, examples_of, keras_model
 
     folder = find_version(config.model)
     run = moved(read_json(folder, "run.json"), config.weights)
@@ -68,12 +68,12 @@ class VerifyConfig:
 
 def verify(config: VerifyConfig) -> dict[str, Any]:
     """Raises CheckFailed when a file changed, or an artifact breaks its bound."""
-    from kerastl.export.apart import as_shipped, moved
-    from kerastl.export.bundle import check_manifest, find_version, read_json
     from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
-    from kerastl.export.restore import examples_of, keras_model
     from kerastl.features.cache import chosen_dir
     from kerastl.inputs import restored
+    from kerastl.versions.folder import check_manifest, find_version, read_json
+    from kerastl.versions.large import as_shipped, moved
+    from kerastl.versions.restore import examples_of, keras_model
 
     folder = find_version(config.model)
     files = check_manifest(folder)

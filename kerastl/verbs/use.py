@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from kerastl.data.examples import Examples, LeftOut
+from kerastl.data.examples import Examples, Skipped
 from kerastl.data.rows import printable
-from kerastl.entry import check_path, table
 from kerastl.errors import DataError, OptionError
+from kerastl.shell.process import check_path
+from kerastl.shell.terminal import table
 
 TABLES_OUT = (".csv", ".parquet")
 
@@ -25,7 +26,7 @@ class PredictConfig:
     """Answers for files, folders, tables and texts with an exported model."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    inputs: Positional[tuple[str, ...]]  # pictures or texts, folders, tables; - for one a line on standard input
+    inputs: Positional[tuple[str, ...]]  # images or texts, folders, tables; - for one a line on standard input
     out: str | None = None  # write the answers to this .csv or .parquet
     text_column: str | None = None  # where a table's texts are; default: as in training, else found by name
     weights: str | None = None  # of a backbone that stays apart: where its folder is now, if it moved
@@ -34,7 +35,7 @@ class PredictConfig:
 
 def predict(config: PredictConfig) -> dict[str, Any]:
     """Answers in input order. An input that does not decode has an `error` and no label."""
-    from kerastl.export.loaded import load
+    from kerastl.serving.classifier import load
 
     if not config.inputs:
         raise OptionError("nothing to predict on", "files, folders, tables, texts, or - for one a line on standard "
@@ -44,7 +45,7 @@ def predict(config: PredictConfig) -> dict[str, Any]:
     inputs = _inputs(config, classifier)
     found = classifier.predict_each(inputs)
     if all(one.error for one in found):
-        wanted = "JPEG, PNG, GIF, BMP or WebP pictures" if classifier.kind == "image" else "texts"
+        wanted = "JPEG, PNG, GIF, BMP or WebP images" if classifier.kind == "image" else "texts"
         raise DataError(f"none of {len(found)} inputs decodes ({found[0].error})" if found else "no inputs there",
                         wanted, "check the files")
     answers = [{"input": _shown(given), "label": one.label, "score": None if one.error else one.score,
@@ -69,7 +70,7 @@ def show_predict(result: dict[str, Any]) -> str:
 
 
 def _inputs(config: PredictConfig, classifier: Any) -> Sequence[Any]:
-    """What to answer for: paths of pictures, or texts. A line on standard input is a path, or is the text itself."""
+    """What to answer for: paths of images, or texts. A line on standard input is a path, or is the text itself."""
     from kerastl.data.sources import read_unlabelled
     from kerastl.data.texts import read_unlabelled_texts
 
@@ -112,10 +113,10 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """The model's own SavedModel on the raw rows; says how many of them it was trained on."""
     from kerastl.data.read import read_labelled
-    from kerastl.evaluation.metrics import judge, record
-    from kerastl.export.loaded import load
-    from kerastl.export.restore import as_the_model_knows, split_of
+    from kerastl.evaluation.metrics import evaluate_probabilities, record
     from kerastl.features.cache import chosen_dir
+    from kerastl.serving.classifier import load
+    from kerastl.versions.restore import as_the_model_knows, split_of
 
     classifier = load(config.model, config.weights)
     used = classifier.run["config"]
@@ -126,14 +127,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     found = _probabilities(classifier, examples)
     good = [row for row, one in enumerate(found) if not isinstance(one, str)]
     if not good:
-        raise DataError(f"no picture of {config.source} decodes ({found[0]})", "pictures", "see kerastl check")
-    bad = tuple(LeftOut(examples.origins[row], one) for row, one in enumerate(found) if isinstance(one, str))
-    kept = replace(examples.take(good), left_out=examples.left_out + bad)
+        raise DataError(f"no image of {config.source} decodes ({found[0]})", "images", "see kerastl check")
+    bad = tuple(Skipped(examples.origins[row], one) for row, one in enumerate(found) if isinstance(one, str))
+    kept = replace(examples.take(good), skipped=examples.skipped + bad)
     seen = split_of(classifier.folder)
     trained_on = sum(seen.get(one, "test") != "test" for one in kept.ids)
-    evaluation = judge(kept, np.stack([found[row] for row in good]), classifier.run["thresholds"])
+    evaluation = evaluate_probabilities(kept, np.stack([found[row] for row in good]), classifier.run["thresholds"])
     return {"model": str(classifier.folder), "trained_on": trained_on, "test": record(evaluation),
-            "left_out": [asdict(one) for one in kept.left_out]}
+            "left_out": [asdict(one) for one in kept.skipped]}
 
 
 def _probabilities(classifier: Any, examples: Examples) -> list[Any]:
@@ -175,7 +176,7 @@ def show_evaluate(result: dict[str, Any]) -> str:
 class FeaturesConfig:
     """Writes a backbone's features of a source, in input order."""
 
-    source: Positional[str]  # a folder of pictures or texts (labelled or not), a table, or tfds:NAME
+    source: Positional[str]  # a folder of images or texts (labelled or not), a table, or tfds:NAME
     out: str  # a .parquet or .npz
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
@@ -183,7 +184,7 @@ class FeaturesConfig:
     max_length: int | None = None  # of texts, in tokens; default: what holds 99 in 100
     long: str = "head"  # of longer texts: head, head+tail or chunks
     text_column: str | None = None  # where a table's texts are; default: found by name and content
-    batch_size: int = 32  # pictures or texts at a time
+    batch_size: int = 32  # images or texts at a time
     precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
     pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
     xla: str = "auto"  # auto, on or off
@@ -203,7 +204,7 @@ def features(config: FeaturesConfig) -> dict[str, Any]:
     if out.suffix not in (".parquet", ".npz"):
         raise OptionError(f"--out {config.out}", "a .parquet or .npz", "change its ending")
     cache = chosen_dir(config.cache_dir)
-    kind = backbones.spec_of(config.backbone)[0].kind
+    kind = backbones.spec_of(config.backbone)[0].modality.name
     examples = read_unlabelled(kind, config.source, text_column=config.text_column, data_dir=config.data_dir,
                                cache_dir=cache)
     backbone = backbones.load(config.backbone, config.weights, pooling=config.pooling, precision=config.precision,
@@ -218,7 +219,7 @@ def features(config: FeaturesConfig) -> dict[str, Any]:
         (_write_npz if out.suffix == ".npz" else _write_parquet)(partial, found)
     return {"out": config.out, "rows": len(found.examples), "dim": found.dim, "backbone": backbone.name,
             "random_weights": backbone.random, "compute": found.compute, "word": found.word, "computed": found.computed,
-            "left_out": [asdict(one) for one in found.examples.left_out]}
+            "left_out": [asdict(one) for one in found.examples.skipped]}
 
 
 def show_features(result: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
-from kerastl.backbones._glm import room
+from kerastl.backbones._glm import memory_plan as room
 from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.config import read_sizes
 from kerastl.backbones._glm.layers import BLOCK

@@ -7,11 +7,11 @@ import keras
 import keras_hub
 from keras import layers
 
+from kerastl.backbones._glm.assign import fill, random_tensors
 from kerastl.backbones._glm.checkpoint import Checkpoint, open_checkpoint
 from kerastl.backbones._glm.config import COUNTS, read_sizes
 from kerastl.backbones._glm.layers import BLOCK, PACKAGE, GlmBlock, GlmPlaces, KeptEmbedding
 from kerastl.backbones._glm.names import shapes
-from kerastl.backbones._glm.setting import fill, random_tensors
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kerastl.backbones import NO_POOLING
+from kerastl.backbones._glm.assign import set_tensor
 from kerastl.backbones._glm.checkpoint import Checkpoint
 from kerastl.backbones._glm.layers import GlmBlock, GlmPlaces
 from kerastl.backbones._glm.names import block_shapes
 from kerastl.backbones._glm.network import block_of, embedding_of, norm_of
-from kerastl.backbones._glm.setting import set_tensor
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
 from kerastl.errors import OptionError

@@ -1,4 +1,4 @@
-"""A backbone that is dropped in as one file: two blocks, random weights, 32 x 32 pictures."""
+"""A backbone that is dropped in as one file: two blocks, random weights, 32 x 32 images."""
 
 from kerastl.backbones import Network, Spec, Tap, Wanted, maps_of, pooled
 

@@ -1,4 +1,4 @@
-"""A second backbone that is dropped in as one file, of another size and depth: three blocks, 24 x 24 pictures."""
+"""A second backbone that is dropped in as one file, of another size and depth: three blocks, 24 x 24 images."""
 
 from kerastl.backbones import Network, Spec, Wanted, fill, pooled
 

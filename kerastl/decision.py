@@ -1,0 +1,65 @@
+"""From logits to an answer: calibrated probabilities, the predicted labels, and their scores.
+
+There is one formula. It is applied with NumPy to held-out rows, and with TensorFlow inside the SavedModel and the
+TFLite files: what differs is only the `Backend` that computes a softmax and a sigmoid.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's logits for rows that it was not fitted on. rows: [n] row numbers; logits: [n, classes] float32."""
+
+    rows: NDArray[np.intp]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become an answer. Logits are divided by `temperature`. With several labels a row, the labels whose
+    probability reaches their class's threshold are predicted; `thresholds` is empty for single labels."""
+
+    temperature: float
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The two activations, for arrays of one library. Each takes and returns [n, classes]."""
+
+    softmax: Callable[[Any], Any]
+    sigmoid: Callable[[Any], Any]
+
+
+Activation = Callable[[Any, Backend], Any]  # logits, backend -> probabilities; a task names its own
+
+
+def numpy_backend() -> Backend:
+    """SciPy's softmax over the last axis, and its sigmoid."""
+    from scipy.special import expit, softmax
+
+    return Backend(lambda logits: softmax(logits, axis=-1), expit)
+
+
+def tensorflow_backend() -> Backend:
+    """TensorFlow's, for use in a graph."""
+    import tensorflow as tf
+
+    return Backend(tf.nn.softmax, tf.sigmoid)
+
+
+def probabilities(logits: Any, temperature: Any, activation: Activation, backend: Backend) -> Any:
+    """Calibrated probabilities: the activation of logits / temperature. logits: [n, classes]; temperature: a number, or
+    [n, 1] where rows are scaled by their own -> [n, classes] in [0, 1]."""
+    return activation(logits / temperature, backend)
+
+
+def held(probabilities: Any, thresholds: Sequence[float] | Any) -> Any:
+    """Which labels are predicted where a row may have several: [n, classes] -> [n, classes] of booleans."""
+    return probabilities >= thresholds

@@ -1,0 +1,1 @@
+"""Engines: the graph that runs the feature pass."""

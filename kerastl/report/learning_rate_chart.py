@@ -1,0 +1,27 @@
+"""The chart of a search for a rate, as inline SVG."""
+
+from collections.abc import Mapping
+from math import ceil, floor, log10
+from typing import Any
+
+from kerastl.report.charts import Frame, _svg
+
+
+def learning_rate_chart(curve: Mapping[str, Any] | None) -> str:
+    """Smoothed loss of training rows by rate, and the rate suggested as an upright line.
+
+    curve: the record of a `LearningRateCurve`: rates, losses, suggested. Without one, or with under two rates: nothing.
+    """
+    if not curve or len(curve["rates"]) < 2:
+        return ""
+    rates, losses, suggested = curve["rates"], curve["losses"], curve["suggested"]
+    frame = Frame((min(rates), max(rates)), (0.0, max(losses) * 1.05), log_x=True)
+    points = " ".join(f"{x},{y}" for x, y in (frame.at(*point) for point in zip(rates, losses, strict=True)))
+    parts = [f'<polyline class="line first" points="{points}"/>']
+    if suggested and frame.x[0] <= suggested <= frame.x[1]:
+        (x, low), (_, high) = frame.at(suggested, frame.y[0]), frame.at(suggested, frame.y[1])
+        parts.append(f'<line class="ideal" x1="{x}" y1="{low}" x2="{x}" y2="{high}"><title>suggested: {suggested:.1e}'
+                     "</title></line>")
+    powers = range(ceil(log10(min(rates)) - 1e-9), floor(log10(max(rates)) + 1e-9) + 1)
+    return _svg("Rates tried", frame, parts, [10.0 ** power for power in powers],
+                [frame.y[1] * i / 4 for i in range(5)], "rate", "training loss, smoothed")

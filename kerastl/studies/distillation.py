@@ -1,0 +1,133 @@
+"""Distilling: an exported model teaches a smaller one, which learns the teacher's probabilities with the labels.
+
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The teacher's temperature is the one that was fitted on its own
+validation rows, so what it teaches is as sure as it is right.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.backbones import weights_hash
+from kerastl.data.examples import TRAIN, Examples
+from kerastl.errors import OptionError
+from kerastl.evaluation.metrics import probabilities
+from kerastl.export.parity import Reference, choose_rows, compare_tflite
+from kerastl.features.cache import Space, SpaceKey
+from kerastl.features.compute import Features
+from kerastl.inputs import Input, restored
+from kerastl.model import Predictor
+from kerastl.versions.folder import find_version, read_json
+from kerastl.versions.restore import calibration_of, examples_of, keras_model
+from kerastl.versions.sections import DistilledForm
+
+SHARE = 0.5  # of the teacher in what is aimed at; the rest is the label
+BATCH = 32
+TIMED = 30  # single rows that a latency is the middle of
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """An exported model, loaded to teach. `weights` names the numbers in it."""
+
+    folder: Path
+    run: dict[str, Any]
+    model: Any  # keras.Model: values -> logits
+    input: Input
+    weights: str
+
+    def source(self, data: str | None, data_dir: str | None) -> dict[str, Any]:
+        """How its data are read, where they are now or were; for the student's record."""
+        used = self.run["config"]
+        return {"data": data or used["data"], "data_dir": data_dir or used.get("data_dir"),
+                "text_column": used.get("text_column"), "label_column": used.get("label_column")}
+
+
+def load_teacher(model: str) -> Teacher:
+    """The teacher in `saved_models/NAME` or a version's folder. Raises ModelError when there is none.
+
+    Raises OptionError for one that was cross-validated: it has been fitted on every row, also on those that would judge
+    its student.
+    """
+    folder = find_version(model)
+    run = read_json(folder, "run.json")
+    if run["split"] == "cv":
+        raise OptionError(f"--teacher {model} was fitted on every row, for its figures came from cross-validation",
+                          "a teacher that has not seen the rows that judge its student",
+                          "train it with --split holdout")
+    if run.get("large"):
+        raise OptionError(f"--teacher {model}, whose backbone ({run['backbone']}) stays apart",
+                          "a teacher that was exported whole", "choose one with a smaller backbone")
+    loaded = keras_model(folder, run["kind"])
+    return Teacher(folder, run, loaded, restored(run, folder), weights_hash(loaded))
+
+
+def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None, cache_dir: Path | None = None
+           ) -> Examples:
+    """The rows that the teacher was made from, each on the side that it had, so that no row judges which the teacher
+    was fitted on. data: where they are now, if not where they were. Raises DataError when they are gone."""
+    return examples_of(teacher.folder, teacher.run, data=data, data_dir=data_dir, cache_dir=cache_dir)
+
+
+def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
+    """The same features, whose examples aim at the teacher's probabilities and the labels, half and half. The teacher's
+    logits on the training rows are computed once and kept in the cache."""
+    examples, split = features.examples, features.examples.split
+    assert split is not None, "split the examples before teaching"
+    rows = split.rows(TRAIN)
+    logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
+    p = probabilities(logits / calibration_of(teacher.run).temperature, examples.multi_label)
+    aims = examples.one_hot()
+    aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
+    return replace(features, examples=replace(examples, aims=aims))
+
+
+def compare_forms(teacher: Teacher, student: Any, source: Input, folder: Path, examples: Examples
+                  ) -> list[DistilledForm]:
+    """Accuracy, size and latency of both, in Keras and in each TFLite file that there is, on the same held-out rows, at
+    most 256. student: the spliced model, exported to `folder`; source: its input."""
+    rows = choose_rows(examples)
+    return [*_forms("teacher", teacher.model, teacher.input, teacher.folder, examples, rows),
+            *_forms("student", student, source, folder, examples, rows)]
+
+
+def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples, rows: NDArray[np.intp]
+           ) -> Iterator[DistilledForm]:
+    reference = Reference(model, source, examples, rows)
+    accuracy = reference.accuracy(reference.logits)
+    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    yield DistilledForm(who, "keras", len(rows), accuracy, size, _latency(model, source, reference.items))
+    for path in sorted((folder / "tflite").glob("model_*.tflite")):
+        found = compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes())
+        yield DistilledForm(who, found.kind, len(rows), accuracy + found.accuracy_change, found.bytes,
+                            found.milliseconds)
+
+
+def _latency(model: Any, source: Input, items: Any) -> float:
+    answer, took = Predictor(model), []
+    for batch in source.batches(items[:TIMED + 1], 1, {}, in_order=True):
+        start = time.perf_counter()
+        answer(batch)
+        took.append(1000 * (time.perf_counter() - start))
+    return float(np.median(took[1:] or took))  # the first one makes the graph
+
+
+def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: Path) -> NDArray[np.float32]:
+    """[len(rows), classes], from the cache where they are there."""
+    source = teacher.input.single()
+    space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",
+                                      "float32", (len(examples.classes),)))
+    ids = [examples.ids[row] for row in rows]
+    todo = [row for row, one in zip(rows.tolist(), ids, strict=True) if one not in space]
+    answer = Predictor(teacher.model)
+    for start in range(0, len(todo), 64 * BATCH):
+        some = todo[start:start + 64 * BATCH]
+        found = [([examples.ids[some[place]] for place in batch.places], answer(batch))
+                 for batch in source.batches(examples.take(some).items, BATCH, {})]
+        space.append([one for ids_, _ in found for one in ids_], np.concatenate([rows_ for _, rows_ in found]))
+    return space.gather(ids)

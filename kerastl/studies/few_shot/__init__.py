@@ -1,0 +1,1 @@
+"""Few-shot learning: methods for new classes with a few labelled examples each, compared on episodes."""

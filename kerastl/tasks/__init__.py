@@ -1,0 +1,89 @@
+"""Tasks: what an answer is. One file here is one task; it defines `TASK`.
+
+A task knows its targets, loss, activation, calibration, metrics and outputs. Everything else asks the task: no module
+compares a task's name, so adding a task is adding a file. Functions here are pure and use NumPy; the two that make
+Keras or TensorFlow objects import those inside.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.decision import Activation, Calibration
+from kerastl.errors import unknown
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is known of a kind of answer. n: rows; targets: as `Examples.targets` holds them; truth: targets as [n,
+    classes] float32 of 0 and 1; p: probabilities [n, classes] in [0, 1].
+
+    exclusive: whether a row has exactly one class, so that classes can be drawn evenly and weighted.
+    record: the task's entries in the run record, by which `task_of_record` finds it again.
+    """
+
+    name: str
+    noun: str  # of a row's labels: "one label per row"
+    exclusive: bool
+    record: dict[str, Any]
+    owns: Callable[[Array], bool]  # targets -> whether they are of this task
+    # Targets
+    fewest_classes: int
+    one_hot: Callable[[Array, int], NDArray[np.float32]]  # targets, classes -> truth
+    classes_of: Callable[[Any], list[int]]  # one row's target -> its class numbers
+    targets_of: Callable[[Sequence[Sequence[int]], int], NDArray[np.int64]]  # class numbers of each row, classes
+    # Training
+    even: Callable[[int], float]  # classes -> what label smoothing spreads to each class
+    log_loss: Callable[[Array, Array], Array]  # logits, truth (or soft targets) -> the loss of each row in nats, [n]
+    keras_loss: Callable[[float], Any]  # label smoothing -> a Keras loss from logits
+    # Answers
+    activation: Activation
+    calibrate: Callable[[Array, Array], Calibration]  # logits, truth
+    half: Callable[[int], Calibration]  # classes -> the calibration of probabilities that are calibrated already
+    predict: Callable[[Array, Array], Array]  # p, thresholds [classes], [n, classes] or () -> predicted targets
+    correct: Callable[[Array, Array], NDArray[np.bool_]]  # predicted, true targets -> [n]
+    claims: Callable[[Array, Array], tuple[Array, Array]]  # p, truth -> confidences and whether each claim is correct
+    surprise: Callable[[Array, Array], Array]  # p, truth -> how far a wrong answer is off, [n]
+    confusion: Callable[[Array, Array, int], Array]  # true, predicted targets, classes -> [true, predicted]; or empty
+    label: Callable[[Any, Sequence[str]], str]  # one row's target, class names -> its label as text
+    served_label: Callable[[Any, Any, Any, Calibration], Any]  # in the graph: p, names, labels by score, calibration
+    estimator: Callable[[Any], Any]  # a scikit-learn classifier -> one for targets of this task
+
+
+@cache
+def tasks() -> dict[str, Task]:
+    """Every task here, by name."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    loaded = (importlib.import_module(f"{__name__}.{name}").TASK for name in modules)
+    return {task.name: task for task in loaded}
+
+
+def task_named(name: str) -> Task:
+    """The task of a name. Raises OptionError, with the closest name, for one that is not known."""
+    if name not in tasks():
+        raise unknown("task", name, tasks())
+    return tasks()[name]
+
+
+def task_of_targets(targets: Array) -> Task:
+    """The task that targets of this shape and type are of. Raises ValueError where none owns them."""
+    for task in tasks().values():
+        if task.owns(targets):
+            return task
+    raise ValueError(f"no task has targets of shape {targets.shape} and type {targets.dtype}")
+
+
+def task_of_record(run: dict[str, Any]) -> Task:
+    """The task of a run record. Records of version 0.1 have no name of a task, but `multi_label`."""
+    if "task" in run:
+        return task_named(run["task"])
+    return next(task for task in tasks().values()
+                if all(run.get(key) == value for key, value in task.record.items()))

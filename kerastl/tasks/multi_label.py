@@ -1,0 +1,100 @@
+"""Several labels per row: a sigmoid for each class, binary cross-entropy summed over classes, and a threshold for each.
+
+Targets are [n, classes] int64 of 0 and 1. A row is predicted correctly if its whole set of labels is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.decision import Backend, Calibration, held
+from kerastl.tasks import Array, Task
+from kerastl.tasks._temperature import fit_temperature
+
+FEWEST_POSITIVES = 10  # rows of a class from which its threshold is chosen
+
+
+def _targets_of(rows: Sequence[Sequence[int]], classes: int) -> NDArray[np.int64]:
+    targets = np.zeros((len(rows), classes), dtype=np.int64)
+    for number, row in enumerate(rows):
+        targets[number, list(row)] = 1
+    return targets
+
+
+def _log_loss(logits: Array, truth: Array) -> Array:
+    return np.asarray((np.logaddexp(0, logits) - truth * logits).sum(axis=1))
+
+
+def _keras_loss(label_smoothing: float) -> Any:
+    import keras
+
+    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+
+def _activation(logits: Any, backend: Backend) -> Any:
+    return backend.sigmoid(logits)
+
+
+def _calibrate(logits: Array, truth: Array) -> Calibration:
+    from scipy.special import expit
+
+    temperature = fit_temperature(logits, truth, _log_loss)
+    return Calibration(temperature, fit_thresholds(expit(logits.astype(np.float64) / temperature), truth))
+
+
+def fit_thresholds(p: NDArray[np.float64], truth: Array) -> tuple[float, ...]:
+    """For each class the threshold with the best F1, halfway between two of its probabilities; 0.5 for a class with
+    fewer than 10 rows, whose best threshold would be chance. p, truth: [n, classes]."""
+    thresholds = []
+    for c in range(p.shape[1]):
+        positive = truth[:, c] > 0
+        if positive.sum() < FEWEST_POSITIVES:
+            thresholds.append(0.5)
+            continue
+        order = np.argsort(-p[:, c], kind="stable")
+        ranked, hits = p[order, c], np.cumsum(positive[order])
+        f1 = 2 * hits / (np.arange(1, len(p) + 1) + positive.sum())
+        f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold separates equal probabilities
+        last = int(f1.argmax())
+        below = ranked[last + 1] if last + 1 < len(p) else 0.0
+        thresholds.append(float((ranked[last] + below) / 2))
+    return tuple(thresholds)
+
+
+def _predict(p: Array, thresholds: Array) -> Array:
+    return np.asarray(held(p, thresholds)).astype(np.int64)
+
+
+def _claims(p: Array, truth: Array) -> tuple[Array, Array]:
+    """Every label of every row: [n * classes] each."""
+    return p.ravel(), truth.ravel().astype(np.float64)
+
+
+def _served_label(p: Any, names: Any, by_score: Any, calibration: Calibration) -> Any:
+    import tensorflow as tf
+
+    labels = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(p)), held(p, calibration.thresholds))
+    return tf.strings.reduce_join(labels, axis=1, separator="|")
+
+
+def _estimator(model: Any) -> Any:
+    from sklearn.multiclass import OneVsRestClassifier
+
+    return OneVsRestClassifier(model)
+
+
+TASK = Task(
+    name="multi_label", noun="several labels per row", exclusive=False, record={"multi_label": True},
+    owns=lambda targets: targets.ndim == 2 and targets.dtype.kind in "iu",
+    fewest_classes=1, one_hot=lambda targets, classes: targets.astype(np.float32),
+    classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,
+    even=lambda classes: 0.5, log_loss=_log_loss, keras_loss=_keras_loss,
+    activation=_activation, calibrate=_calibrate, half=lambda classes: Calibration(1.0, (0.5,) * classes),
+    predict=_predict, correct=lambda predicted, true: (predicted == true).all(axis=1), claims=_claims,
+    surprise=lambda p, truth: np.abs(p - truth).max(axis=1),
+    confusion=lambda true, predicted, classes: np.zeros((0, 0), int),
+    label=lambda target, classes: "|".join(classes[i] for i in np.flatnonzero(target).tolist()),
+    served_label=_served_label, estimator=_estimator,
+)

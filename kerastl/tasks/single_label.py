@@ -1,0 +1,69 @@
+"""One label per row: softmax over the classes, cross-entropy, the class of the highest probability.
+
+Targets are class numbers, [n] int64.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.decision import Backend, Calibration
+from kerastl.tasks import Array, Task
+from kerastl.tasks._temperature import fit_temperature
+
+
+def _one_hot(targets: Array, classes: int) -> NDArray[np.float32]:
+    return np.eye(classes, dtype=np.float32)[targets]
+
+
+def _targets_of(rows: Sequence[Sequence[int]], classes: int) -> NDArray[np.int64]:
+    return np.array([row[0] if row else 0 for row in rows], dtype=np.int64)
+
+
+def _log_loss(logits: Array, truth: Array) -> Array:
+    from scipy.special import logsumexp
+
+    return np.asarray((truth * (logsumexp(logits, axis=1, keepdims=True) - logits)).sum(axis=1))
+
+
+def _keras_loss(label_smoothing: float) -> Any:
+    import keras
+
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+
+def _activation(logits: Any, backend: Backend) -> Any:
+    return backend.softmax(logits)
+
+
+def _calibrate(logits: Array, truth: Array) -> Calibration:
+    return Calibration(fit_temperature(logits, truth, _log_loss))
+
+
+def _claims(p: Array, truth: Array) -> tuple[Array, Array]:
+    """The top class of each row: [n] each."""
+    return p.max(axis=1), (p.argmax(axis=1) == truth.argmax(axis=1)).astype(np.float64)
+
+
+def _confusion(true: Array, predicted: Array, classes: int) -> Array:
+    from sklearn.metrics import confusion_matrix
+
+    return np.asarray(confusion_matrix(true, predicted, labels=list(range(classes))))
+
+
+def _served_label(p: Any, names: Any, by_score: Any, calibration: Calibration) -> Any:
+    return by_score[:, 0]
+
+
+TASK = Task(
+    name="single_label", noun="one label per row", exclusive=True, record={"multi_label": False},
+    owns=lambda targets: targets.ndim == 1 and targets.dtype.kind in "iu",
+    fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
+    even=lambda classes: 1 / classes, log_loss=_log_loss, keras_loss=_keras_loss,
+    activation=_activation, calibrate=_calibrate, half=lambda classes: Calibration(1.0),
+    predict=lambda p, thresholds: p.argmax(axis=1), correct=lambda predicted, true: predicted == true,
+    claims=_claims, surprise=lambda p, truth: p.max(axis=1), confusion=_confusion,
+    label=lambda target, classes: classes[target], served_label=_served_label, estimator=lambda model: model,
+)
