@@ -183,8 +183,8 @@ def load(name: str, weights: str | None = None, *, modality: str | None = None, 
 
     modality: `image` or `text`, what the backbone must be for. pooling: `mean`, or `none` for heads that take maps or
     token states; of texts also `cls`, `pooled` or `last`. tap: where in the network the features are taken
-    (`Spec.taps`). precision: what the weights of a large network are kept in (`runtime.KEPT`); auto: what its memory allows. Of others
-    that is float32. pickles: also read weights that come as pickles, admitting tensors only.
+    (`Spec.taps`). precision: what the weights of a large network are kept in (`runtime.KEPT`); auto: what its memory
+    allows. Of others that is float32. pickles: also read weights that come as pickles, admitting tensors only.
     Raises OptionError for an unknown name, modality or tap, WeightsError when the weights cannot be had.
     """
     spec, preset = spec_of(name)
