@@ -336,7 +336,7 @@ def answered(right: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[t
         hit = np.random.default_rng((runtime.seed, len(name))).random(len(rows)) < right[name]
         return ablation.Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
 
-    monkeypatch.setattr(ablation, "judged_answers", judged)
+    monkeypatch.setattr(ablation, "held_out_predictions", judged)
     monkeypatch.setattr(ablation, "with_raw", lambda features, backbone, cache_dir: features)
     return asked
 

@@ -222,9 +222,9 @@ def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backb
 def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone: Backbone, images: Path,
                                                                        tmp_path: Path) -> None:
     """Nothing is put in anything's place here: numbers above 65504 are infinite in float16."""
-    images = keras.Input((32, 32, 3))
-    large = keras.layers.Dense(24, kernel_initializer=keras.initializers.Constant(1e5))(backbone.model(images))
-    model = keras.Model(images, keras.layers.Activation("linear")(large))
+    pixels = keras.Input((32, 32, 3))
+    large = keras.layers.Dense(24, kernel_initializer=keras.initializers.Constant(1e5))(backbone.model(pixels))
+    model = keras.Model(pixels, keras.layers.Activation("linear")(large))
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
     found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
     assert found.compute == "float32" and "in float16 was off (cosine 0.0" in found.word

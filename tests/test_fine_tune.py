@@ -124,7 +124,7 @@ class Watched(Checkpoints):
 
 @pytest.fixture
 def watched(monkeypatch) -> type[Watched]:
-    monkeypatch.setattr(tuning, "Keep", Watched)
+    monkeypatch.setattr(tuning, "Checkpoints", Watched)
     Watched.begun, Watched.ended, Watched.stop = [], [], None
     return Watched
 

@@ -19,7 +19,7 @@ from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
 from kerastl.features.compute import fitting_batch
-from kerastl.versions.large import Featurizer
+from kerastl.serving.featurizer import Featurizer
 
 Shell = Callable[..., tuple[int, str, str]]
 LAYOUTS = ("original", "transformers")

@@ -76,7 +76,7 @@ class Seen(Checkpoints):
 
 @pytest.fixture
 def seen(monkeypatch) -> type[Seen]:
-    monkeypatch.setattr(fine_tuning, "Keep", Seen)
+    monkeypatch.setattr(fine_tuning, "Checkpoints", Seen)
     Seen.weights, Seen.stop = [], None
     return Seen
 

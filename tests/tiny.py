@@ -68,11 +68,11 @@ def held_out(n: int, *, validation: float = 0.2, test: float = 0.2, seed: int = 
     return Split("holdout", "a test's own", part.astype(np.int8))
 
 
-def made_features(folder: Path, x: NDArray[Any], examples: Examples, judged: NDArray[Any] | None = None) -> Features:
-    """Features of given numbers, x: [n, *shape], kept in a real cache. judged: the float32 rows, where they differ."""
+def made_features(folder: Path, x: NDArray[Any], examples: Examples, held_out: NDArray[Any] | None = None) -> Features:
+    """Features of given numbers, x: [n, *shape], kept in a real cache. held_out: float32 rows, where they differ."""
     shape = x.shape[1:]
     spaces = []
-    for kind, rows in (("bfloat16", x), ("float32", judged)) if judged is not None else (("float32", x),):
+    for kind, rows in (("bfloat16", x), ("float32", held_out)) if held_out is not None else (("float32", x),):
         space = Space(folder, replace(KEY, compute=kind, shape=shape))
         space.append(examples.ids, rows.astype(np.float32))
         spaces.append(space)
