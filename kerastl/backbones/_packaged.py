@@ -137,8 +137,9 @@ def _download(package: Package, folder: Path) -> Path:
 def _reason(stderr: str) -> str:
     """pip's last error, and before it why a connection failed, where pip tried again."""
     errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
-    failed = re.findall(r"after connection broken by '(\w+)\((.*)\)':", stderr)
-    causes = [f"{kind}: {re.sub(r'<[^>]*>: ', '', text).strip(chr(39))}" for kind, text in failed]
+    # pip prints the exception: NewConnectionError('<... object at 0x7f...>: Failed to establish ...')
+    failed = re.findall(r"""after connection broken by '(\w+)\(["']?(?:<[^>]*>: )?(.*?)["']?\)':""", stderr)
+    causes = [f"{kind}: {text}" for kind, text in failed]
     return "; ".join(causes[-1:] + errors[-1:]) or stderr.strip().rpartition("\n")[2]
 
 
