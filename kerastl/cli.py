@@ -8,7 +8,7 @@ VERBS = {  # verb: its module in kerastl.verbs, and a line of help
     "predict": ("use", "answer for files, folders and tables with an exported model"),
     "evaluate": ("use", "judge an exported model on new labelled data"),
     "check": ("look", "look a source over: corrupt files, duplicates, leaks, imbalance, odd labels"),
-    "features": ("use", "write a backbone's features of a source to a file"),
+    "features": ("features", "write a backbone's features of a source to a file"),
     "compare": ("compare", "compare backbones, heads and unfreezing on the same rows; recommends the simplest"),
     "export": ("ship", "write a new version of a model with other TFLite files"),
     "verify": ("ship", "prove an exported model whole, and its formats equal, again"),
