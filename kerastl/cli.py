@@ -5,13 +5,13 @@ import sys
 
 VERBS = {  # verb: its module in kerastl.verbs, and a line of help
     "run": ("", "run a recipe: train, judge and export a model"),
-    "predict": ("use", "answer for files, folders and tables with an exported model"),
-    "evaluate": ("use", "judge an exported model on new labelled data"),
+    "predict": ("predict", "answer for files, folders and tables with an exported model"),
+    "evaluate": ("evaluate", "judge an exported model on new labelled data"),
     "check": ("look", "look a source over: corrupt files, duplicates, leaks, imbalance, odd labels"),
     "features": ("features", "write a backbone's features of a source to a file"),
     "compare": ("compare", "compare backbones, heads and unfreezing on the same rows; recommends the simplest"),
-    "export": ("ship", "write a new version of a model with other TFLite files"),
-    "verify": ("ship", "prove an exported model whole, and its formats equal, again"),
+    "export": ("export", "write a new version of a model with other TFLite files"),
+    "verify": ("verify", "prove an exported model whole, and its formats equal, again"),
     "doctor": ("doctor", "find and name what is commonly wrong in a model, or in what a recipe builds"),
     "backbones": ("listing", "list the backbones: size, input, licence, where weights come from"),
     "heads": ("listing", "list the heads"),
@@ -53,7 +53,9 @@ def _verb(verb: str, argv: list[str]) -> int:
 
     home = VERBS[verb][0]
     module = importlib.import_module(f"kerastl.verbs.{home}")
-    config, work, show = (getattr(module, name) for name in (f"{verb.capitalize()}Config", verb, f"show_{verb}"))
+    names = ("Config", "run", "show") if hasattr(module, "Config") else (f"{verb.capitalize()}Config", verb,
+                                                                         f"show_{verb}")
+    config, work, show = (getattr(module, name) for name in names)
     return process.finish(work, lambda: process.parse(config, argv, prog=f"kerastl {verb}"), show, 
                           heavy=home != "listing")
 

@@ -14,7 +14,7 @@ class Modality:
     """What is known of a kind of input.
 
     reader: the module with `read_labelled`, `read_unlabelled` and `read_inputs`. input_module: the module with
-    `input_of_backbone` and `restore_input`. Both are imported when first used.
+    `input_of_backbone`, `restore_input`, `describe_input` and `client_content`. Both are imported when first used.
     """
 
     name: str  # as run.json and `Examples.modality` have it
@@ -31,6 +31,9 @@ class Modality:
     reader: str
     input_module: str
     has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
+    preview: str = "text"  # how the report shows an input: thumbnail or text
+    serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
+    layer_modules: tuple[str, ...] = ()  # imported before model.keras loads: they register its layers
     augments: bool = False  # whether training on raw inputs flips, rotates and mixes them
 
     def load(self, module: str, name: str) -> Callable[..., Any]:
@@ -43,11 +46,13 @@ TFLITE_KINDS = ("fp32", "fp16", "dynamic", "int8")
 
 IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
-    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels", augments=True)
+    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels", augments=True,
+    preview="thumbnail")
 # Full int8 keeps too little of BERT and its relatives: MiniLM's features then have a cosine of 0.3 to the float ones.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
-    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts", has_length=True)
+    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts", has_length=True,
+    serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}
 

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kerastl.features.cache import write_whole
-from kerastl.report.charts import Frame, _svg
+from kerastl.files import atomic_file, open_file, write_atomically
+from kerastl.report.charts import Frame, svg
 
 COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy_max", "head_seconds", "parameters",
            "megabytes", "milliseconds", "behind_best", "p", "within_noise", "recommended")
@@ -19,11 +19,11 @@ COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy
 
 def write_comparison(folder: Path, result: dict[str, Any]) -> None:
     """Write both files into a folder that is there, in place of older ones. result: as `kerastl compare` prints it."""
-    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(folder / "rows.csv") as partial, open_file(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(result["table"])
-    write_whole(folder / "report.html", comparison_html(result).encode())
+    write_atomically(folder / "report.html", comparison_html(result))
 
 
 def comparison_html(result: dict[str, Any]) -> str:
@@ -52,5 +52,5 @@ def latency_chart(table: Sequence[dict[str, Any]]) -> str:
         parts.append(f'<circle class="point {style}" cx="{x}" cy="{y}" r="5"><title>{said}</title></circle>')
     y_ticks = [frame.y[0] + (frame.y[1] - frame.y[0]) * i / 4 for i in range(5)]
     middle = (frame.x[0] * frame.x[1]) ** 0.5
-    return _svg("Accuracy against latency", frame, parts, [frame.x[0], middle, frame.x[1]], y_ticks,
+    return svg("Accuracy against latency", frame, parts, [frame.x[0], middle, frame.x[1]], y_ticks,
                 "milliseconds a row, on a logarithmic scale", "accuracy, validation rows")

@@ -16,15 +16,15 @@ from kerastl.errors import KerastlError, OptionError
 from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import RunConfig
-from kerastl.shell.terminal import summary
+from kerastl.shell.summary import run_summary
 
 C = TypeVar("C")
 
 
-def run(main: Callable[[C], dict[str, Any]], config: type[C], argv: list[str] | None = None,
-        show: Callable[[dict[str, Any]], str] | None = None, prog: str | None = None) -> int:
+def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None,
+        show: Callable[[Any], str] | None = None, prog: str | None = None) -> int:
     """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
-    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or summary)
+    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or run_summary)
 
 
 def parse(config: type[C], argv: list[str] | None, module: str = "", prog: str | None = None) -> C:
@@ -36,8 +36,7 @@ def parse(config: type[C], argv: list[str] | None, module: str = "", prog: str |
     return tyro.cli(config, args=argv, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Callable[[dict[str, Any]], str],
-           heavy: bool = True) -> int:
+def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any], str], heavy: bool = True) -> int:
     """Call `main` with what `get` gives; messages and exit codes as the module says. `heavy` work uses TensorFlow."""
     try:
         config = get()
@@ -48,12 +47,13 @@ def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Call
             if heavy:
                 import_tensorflow_quietly()
             result = main(config)
-            print(json.dumps(result, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
-        breaches = result.get("breaches") or []
+            document = result if isinstance(result, dict) else result.to_dict()
+            print(json.dumps(document, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
+        breaches = document.get("breaches") or []
         if breaches:
             print(f"error: {', '.join(breaches)} broke the bound of the parity gate and was not written",
                   file=sys.stderr)
-        return 1 if breaches or result.get("wrong") else 0
+        return 1 if breaches or document.get("wrong") or getattr(result, "failed", False) else 0
     except KerastlError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

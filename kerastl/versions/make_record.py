@@ -1,0 +1,130 @@
+"""From what the steps of a recipe returned to the run record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kerastl.backbones import Backbone
+from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
+from kerastl.errors import OptionError
+from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.metrics import Evaluation, Mistake
+from kerastl.features.compute import Features
+from kerastl.runtime import Runtime, machine
+from kerastl.tasks import task_of_targets
+from kerastl.training.fine_tuning.fine_tune import FineTuneResult
+from kerastl.training.fit import FittedHead
+from kerastl.training.train import TrainedModel
+from kerastl.versions.fields import to_json
+from kerastl.versions.folder import Version
+from kerastl.versions.large import separate_backbone
+from kerastl.versions.record import FORMAT, RunRecord
+from kerastl.versions.sections import (
+    Ablation,
+    BaselineFigures,
+    ClassScores,
+    ConfidentMistake,
+    Distillation,
+    FeaturePass,
+    Figures,
+    FineTuning,
+    HeldOutFigures,
+    Parity,
+    ReliabilityBin,
+    SkippedItem,
+    Trial,
+)
+
+
+def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, features: Features,
+                evaluation: Evaluation, parity: Sequence[Parity], runtime: Runtime, baseline: Baseline | None = None,
+                ablation: Ablation | None = None, distilled: Distillation | None = None, trials: Sequence[Trial] = (),
+                seconds: Mapping[str, float], config: Mapping[str, Any] | None = None) -> RunRecord:
+    """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
+    they do not name the data, the source of the examples is added."""
+    examples, fitted, tuned = features.examples, trained.fitted, trained.tuned
+    calibration = evaluation.calibration
+    return RunRecord(
+        format=FORMAT, modality_name=examples.modality.name, task_name=task_of_targets(examples.targets).name,
+        backbone=backbone.name, weights=backbone.weights, weights_hash=backbone.weights_hash,
+        random_weights=backbone.random, random_parts=backbone.random_parts, input=to_json(backbone.input.record()),
+        preprocessing=backbone.spec.preprocessing, large=separate_backbone(backbone), feature_layer=backbone.tap,
+        pooling=backbone.pooling, head=fitted.name, head_settings=to_json(fitted.settings), search=tuple(trials),
+        training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
+        notes=examples.notes, skipped=skipped_items(examples), test=_held_out(evaluation, fitted),
+        temperature=calibration.temperature, thresholds=calibration.thresholds,
+        baseline=_baseline(baseline) if baseline else None, distilled=distilled, ablation=ablation,
+        fine_tuning=_fine_tuning(tuned) if tuned else None, features=_feature_pass(features),
+        precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
+        xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
+        seconds={"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
+                 "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
+                 **seconds},
+        machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
+        version=version.number, path=str(version.path))
+
+
+def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
+    """What took no part, as the record has it."""
+    return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
+
+
+def figures(evaluation: Evaluation) -> Figures:
+    """An evaluation without its rows one by one."""
+    return Figures(**_figures(evaluation))
+
+
+def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
+    calibrated_by = ("cross-fitted temperature" if fitted.validation is None else
+                     "temperature fitted on the validation rows")
+    return HeldOutFigures(**_figures(evaluation), calibrated_by=calibrated_by)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "n": evaluation.n, "accuracy": evaluation.accuracy, "accuracy_ci95": evaluation.accuracy_ci95,
+        "interval": evaluation.interval, "macro_f1": evaluation.macro_f1, "log_loss": evaluation.log_loss,
+        "log_loss_calibrated": evaluation.log_loss_calibrated, "ece": evaluation.ece,
+        "ece_calibrated": evaluation.ece_calibrated, "calibration": evaluation.calibration,
+        "classes": tuple(ClassScores(row.name, row.precision, row.recall, row.f1, row.support)
+                         for row in evaluation.classes),
+        "confusion": evaluation.confusion,
+        "reliability": tuple(ReliabilityBin.from_dict(part) for part in evaluation.reliability),
+        "mistakes": tuple(map(_mistake, evaluation.mistakes)),
+    }
+
+
+def _mistake(mistake: Mistake) -> ConfidentMistake:
+    return ConfidentMistake(mistake.row, mistake.origin, mistake.true, mistake.given, mistake.probability)
+
+
+def _baseline(baseline: Baseline) -> BaselineFigures:
+    return BaselineFigures(baseline.name, baseline.n, baseline.accuracy, baseline.accuracy_ci95, baseline.gain,
+                           baseline.gain_ci95, baseline.verdict, baseline.word, baseline.trained_on, baseline.seconds)
+
+
+def _fine_tuning(tuned: FineTuneResult) -> FineTuning:
+    return FineTuning(
+        tuned.kept, tuned.blocks, tuned.layers, tuned.loss_before, tuned.loss_after, tuned.history, tuned.seconds,
+        method=tuned.how, frozen_accuracy=tuned.frozen_accuracy, plan=to_json(tuned.plan),
+        learning_rates=asdict(tuned.rates) if tuned.rates else None, averaged_loss=tuned.average_loss,
+        averaged_epochs=tuned.averaged)
+
+
+def _feature_pass(features: Features) -> FeaturePass:
+    rate = features.computed / features.seconds if features.computed else None
+    return FeaturePass(features.compute, features.word, features.computed, rate)
+
+
+def _split(examples: Examples) -> dict[str, Any]:
+    """Rows of each part. Where rows are cross-validated, all of them train the exported head, and each is held out once
+    from another one. Raises OptionError for examples that were not split."""
+    split = examples.split
+    if split is None:
+        raise OptionError("these examples are not split", "examples that `kerastl.split` returned",
+                          "split them before features are computed")
+    about = {"split": split.mode, "split_reason": split.reason}
+    if split.mode == "cv":
+        return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}
+    return {"n_train": len(split.rows(TRAIN)), "n_validation": len(split.rows(VALIDATION)),
+            "n_test": len(split.rows(TEST)), **about}
