@@ -105,7 +105,7 @@ def _labels(patient: Patient, head: Any, rows: Rows | str) -> list[Diagnosis]:
     """The checks of predictions against labels."""
     if isinstance(rows, str):
         return [skipped(predictions.LABELS, rows), skipped(predictions.LEARNS, rows)]
-    labels = (predictions.shifted(rows.logits, rows.targets, rows.classes, patient.task) if patient.trained else
+    labels = (predictions.shifted(rows.logits, rows.targets, rows.classes) if patient.trained else
               skipped(predictions.LABELS, "a recipe has no trained model; run doctor on the exported model instead"))
     return [labels, predictions.learns(head, rows.features, rows.truth, task=patient.task, raw=rows.raw)]
 

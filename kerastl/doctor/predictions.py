@@ -13,7 +13,7 @@ from kerastl.doctor import Diagnosis, first_few, skipped
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.heads import TRAINING
-from kerastl.tasks import Task
+from kerastl.tasks import Task, task_of_targets
 from kerastl.tasks.single_label import TASK as SINGLE_LABEL
 from kerastl.training.fitters.convex import scale_of
 
@@ -24,8 +24,8 @@ CHANCE = 1e-3  # how often noise may be taken for a shift
 ROWS, STEPS, EVERY = 32, 1000, 20  # examples; steps at most, evaluated after each so many
 
 
-def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tuple[str, ...],
-            task: Task = SINGLE_LABEL) -> Diagnosis:
+def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tuple[str, ...]
+            ) -> Diagnosis:
     """Whether predictions fit the labels better under another assignment of outputs to classes (Kuhn 1955, the
     Hungarian method). logits: [n, classes]; targets: [n] class numbers.
 
@@ -36,8 +36,8 @@ def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tu
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import binomtest
 
-    if not task.exclusive:
-        return skipped(LABELS, f"the model predicts {task.noun}")
+    if not task_of_targets(targets).exclusive:
+        return skipped(LABELS, "a row may have several labels")
     if len(targets) < LEAST_ROWS:
         return Diagnosis(LABELS, None, f"{len(targets)} rows are too few; {LEAST_ROWS} are needed")
     predicted = logits.argmax(axis=1)

@@ -9,13 +9,13 @@ def model_card(record: RunRecord) -> str:
     """The model card of a run record, in Markdown. Text from data is escaped."""
     test, (low, high), noun = record.test, record.test.accuracy_ci95, record.modality.noun
     tuned, note = record.fine_tuning, calibration_note(record.test)
-    answer = "one" if record.task.exclusive else "any number"
+    task = f"Classifies {_article(noun)} as one of" if record.task.exclusive else \
+        f"Predicts for {_article(noun)} any number of labels out of"
     lines = [
         f"# {_plain(record.name)}, version {record.version}",
         "",
         *(line for warning in warnings(record) for line in (f"**{warning}**", "")),
-        f"Classifies {_article(noun)} as {answer} of {len(record.classes)} classes: "
-        + ", ".join(map(_plain, record.classes)) + ".",
+        f"{task} {len(record.classes)} classes: " + ", ".join(map(_plain, record.classes)) + ".",
         "",
         f"- Backbone: {record.backbone}, {record.weights} weights (licence: {_licence(record)}), "
         + ("fine-tuned" if tuned and tuned.kept else "frozen"),

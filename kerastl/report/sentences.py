@@ -38,13 +38,12 @@ def protocol(record: RunRecord) -> str:
 
 def calibration_note(test: Figures) -> str:
     """A sentence where temperature scaling made a figure worse, as it can on few rows; empty where it did not."""
-    worse = [f"{name} from {before:.3f} to {after:.3f}" for name, before, after in (
+    worse = [f"{name} worse ({before:.3f} to {after:.3f})" for name, before, after in (
         ("the log loss", test.log_loss, test.log_loss_calibrated), ("the ECE", test.ece, test.ece_calibrated))
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return (f"Calibration increased {' and '.join(worse)} on these rows: it was fitted on other rows, and with "
-            f"{test.n} rows such differences are within noise.")
+    return f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can happen by chance."
 
 
 def fine_tuned(record: RunRecord) -> str:
