@@ -321,7 +321,8 @@ def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path,
     code, out, err = shell("doctor", "tiny_images", "--data", images, "--weights", "none", "--head", "mlp", "--json")
     found = {one["name"]: one["ok"] for one in json.loads(out)["findings"]}
     assert code == 0 and found["head learns"] and found["labels"] is None, err
-    for words, why in ((("tiny_images",), "is a recipe"), (("no_such",), "no_such"), ((trained, "--head", "mlp"), "is a model"),
+    for words, why in ((("tiny_images",), "is a recipe"), (("no_such",), "no_such"),
+                       ((trained, "--head", "mlp"), "is a model"),
                        ((trained, "--data", "nowhere"), "nowhere")):
         code, _, err = shell("doctor", *words)
         assert code == 2 and why in err, err

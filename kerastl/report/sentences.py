@@ -43,7 +43,8 @@ def calibration_note(test: Figures) -> str:
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can happen by chance."
+    return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can happen by "
+            "chance.")
 
 
 def fine_tuned(record: RunRecord) -> str:
