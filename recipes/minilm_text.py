@@ -10,7 +10,7 @@ Time: 58 s on 2 cores of an AMD EPYC with avx512_bf16: features 24, head 2, TF-I
 files and the rest 31.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import kerastl as tl
@@ -33,7 +33,7 @@ def main(config: Config) -> dict[str, Any]:
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.layer,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
@@ -48,7 +48,7 @@ def main(config: Config) -> dict[str, Any]:
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=asdict(config))
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
 
 
 if __name__ == "__main__":

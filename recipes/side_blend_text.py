@@ -8,7 +8,7 @@ head by 1.4 points (95% +0.1 to +2.8; McNemar p 0.04) and scratch by 4.3 (+2.1 t
 Time: not measured on a quiet machine. The ablation fits 6 heads by gradient, the recipe 6 more.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import kerastl as tl
@@ -34,7 +34,7 @@ def main(config: Config) -> dict[str, Any]:
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.layer,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
@@ -53,7 +53,7 @@ def main(config: Config) -> dict[str, Any]:
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
                             baseline=baseline, trials=trials, ablation=ablation, runtime=runtime, clock=clock,
-                            config=asdict(config))
+                            config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def test_too_few_classes_are_one_error(tmp_path: Path, classes: int, task: Task,
     features, _ = many_classes(tmp_path, classes)
     with pytest.raises(DataError, match=got) as error:
         divide_classes(features, task)
-    assert f"{task.way} that judge" in error.value.wanted and "--way" in error.value.do
+    assert f"{task.way} that judge" in error.value.expected and "--way" in error.value.hint
 
 
 def test_rows_with_several_labels_are_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def set_aside(examples: Examples) -> Examples:
     try:
         found = split(examples, "auto" if any(examples.given) else "holdout")
     except DataError as error:
-        raise DataError(error.got, error.wanted, "add data: a comparison sets test rows aside") from error
+        raise DataError(error.got, error.expected, "add data: a comparison sets test rows aside") from error
     return replace(found, min_per_class=0)  # else one row that does not decode could take a class away
 
 

@@ -1,4 +1,4 @@
-"""`kerastl compare`: backbones, heads and depths of unfreezing on the same rows, in one honest table."""
+"""Compare backbones, heads and unfreezing on the same rows, and recommend the simplest good one."""
 
 import math
 from collections.abc import Callable
@@ -311,3 +311,6 @@ def show_compare(result: dict[str, Any]) -> str:
                       f"test accuracy of {_said(result['recommended'])}: {test['accuracy']:.3f}  (95% "
                       f"{test['accuracy_ci95'][0]:.3f} to {test['accuracy_ci95'][1]:.3f}; {test['interval']})",
                       f"written    {result['out']}/rows.csv, report.html"])
+
+
+Config, run, show = CompareConfig, compare, show_compare

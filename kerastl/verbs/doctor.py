@@ -1,4 +1,4 @@
-"""`kerastl doctor`: what is commonly wrong in a transfer-learning model, found and named."""
+"""Diagnose common mistakes in a model, or in what a recipe builds."""
 
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -239,3 +239,6 @@ def _few(examples: Examples) -> Examples:
     """At most 200 rows, drawn at random, the same each time."""
     rows = np.random.default_rng(0).permutation(len(examples))[:ROWS]
     return examples.take(rows.tolist())
+
+
+Config, run, show = DoctorConfig, doctor, show_doctor
