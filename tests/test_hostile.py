@@ -101,7 +101,7 @@ def test_check_tells_what_it_can_of_few_rows(shell: Shell, tmp_path: Path) -> No
     code, out, err = shell("check", tmp_path / "d", "--backbone", "tiny_net", "--weights", "none", "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["rows"] == 10 and len(found["conflicts"]) == 1 and "not looked for" in found["odd_labels_word"]
+    assert found["rows"] == 10 and len(found["conflicts"]) == 1 and "not checked: " in found["odd_labels_word"]
 
 
 def test_verify_names_a_file_that_was_added(shell: Shell, trained: Path, tmp_path: Path) -> None:
