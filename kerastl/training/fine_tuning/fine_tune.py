@@ -17,6 +17,7 @@ from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
+from kerastl.files import write_atomically
 from kerastl.model import blocks as blocks_of
 from kerastl.model import freeze
 from kerastl.model import unfreeze as unfreeze_last
@@ -164,9 +165,7 @@ def _rates(path: Path, find: Callable[[], LearningRateCurve]) -> LearningRateCur
         known = json.loads(path.read_text())
         return LearningRateCurve(tuple(known["rates"]), tuple(known["losses"]), known["suggested"])
     curve = find()
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(curve)))
-    partial.rename(path)
+    write_atomically(path, json.dumps(asdict(curve)))
     print(f"a rate of {curve.suggested:.1e} is suggested by {len(curve.rates)} rates tried" if curve.suggested else
           "the loss fell at none of the rates tried: the rule's rate is used", flush=True)
     return curve
