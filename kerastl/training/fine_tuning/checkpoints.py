@@ -56,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
         """Put the training back to where the last epoch left it; nothing where there was none."""
         if self.folder:
             training = self.trainee.training
-            training.fine_tuning.optimizer.build(training.trainable_variables)  # else it has no state yet
+            training.optimizer.build(training.trainable_variables)  # else it has no state yet
             for variable, value in zip(self._variables(), stored(self.folder / LATEST), strict=True):
                 variable.assign(value)
 
