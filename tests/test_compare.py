@@ -9,72 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 from conftest import draw_folder
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
 from kerastl.decision import Predictions
 from kerastl.errors import DataError
-from kerastl.evaluation.paired import holm, paired, simplest_within_noise
 from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.runtime import Runtime
 from kerastl.studies import compare as work
 from kerastl.studies.journal import Cells
+from kerastl.studies.verdict import simplest_within_noise
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.verbs.compare import simplicity
 
 Shell = Callable[..., tuple[int, str, str]]
 
-# The paired test
+# The verdict
 
 
 def rows(n: int, right: int) -> np.ndarray:
     return (np.arange(n) < right).astype(float)
-
-
-def test_of_rows_judged_once_it_is_mcnemars_exact_test() -> None:
-    generator = np.random.default_rng(0)
-    one, other = (generator.random(300) < share for share in (0.85, 0.75))
-    found = paired(one, other, [str(i) for i in range(300)])
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    assert found.p == pytest.approx(scipy.stats.binomtest(only_one, only_one + only_other).pvalue)
-    assert found.gain == pytest.approx((only_one - only_other) / 300) and found.n == 300
-    assert found.gain_ci95[0] < found.gain < found.gain_ci95[1]
-
-
-def test_flipping_at_random_comes_to_the_same_where_both_can_be_done() -> None:
-    difference = np.repeat([1.0, -1.0, 0.0], [30, 14, 100])
-    exact = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
-    difference[0] = 0.5  # no longer of one size
-    drawn = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
-    assert 0.01 < exact < 0.05 and drawn == pytest.approx(exact, abs=0.015) and drawn != exact
-
-
-def test_rows_of_one_group_count_as_one() -> None:
-    one, other = rows(40, 40), rows(40, 28)
-    alone = paired(one, other, [str(i) for i in range(40)])
-    together = paired(one, other, [str(min(i, 28)) for i in range(40)])  # all that differ are copies of one row
-    assert alone.p < 0.001 and together.p == 1.0 and together.gain == alone.gain
-    assert together.gain_ci95[0] < 0 < alone.gain_ci95[0]
-
-
-def test_equal_answers_are_not_told_apart() -> None:
-    assert paired(rows(50, 30), rows(50, 30), [str(i) for i in range(50)]).p == 1.0
-
-
-def test_of_heads_equal_but_for_chance_one_in_twenty_is_told_apart() -> None:
-    generator = np.random.default_rng(1)
-    names = [str(i) for i in range(200)]
-    told = [paired(*(generator.random((2, 200)) < 0.8), names).p < 0.05 for _ in range(400)]
-    assert 0.01 < np.mean(told) < 0.08
-
-
-def test_holm_corrects_in_steps() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
 
 
 @pytest.mark.parametrize(("right", "chosen"), [

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kerastl.features.cache import write_whole
+from kerastl.files import atomic_file, open_file, write_atomically
 from kerastl.report.charts import Frame, _svg
 
 COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy_max", "head_seconds", "parameters",
@@ -19,11 +19,11 @@ COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy
 
 def write_comparison(folder: Path, result: dict[str, Any]) -> None:
     """Write both files into a folder that is there, in place of older ones. result: as `kerastl compare` prints it."""
-    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(folder / "rows.csv") as partial, open_file(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(result["table"])
-    write_whole(folder / "report.html", comparison_html(result).encode())
+    write_atomically(folder / "report.html", comparison_html(result))
 
 
 def comparison_html(result: dict[str, Any]) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.backbones import Backbone
-from kerastl.features.cache import write_whole
 from kerastl.features.compute import Features
+from kerastl.files import write_atomically
 from kerastl.report.version import Target
 from kerastl.runtime import machine
 from kerastl.studies.few_shot.comparison import Chosen, Figure, simplest_of_best
@@ -44,8 +44,8 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
     }
     run["seconds"] = {"features": features.seconds, "methods": sum(one.seconds for one in methods), "total": clock()}
     home.mkdir(parents=True, exist_ok=True)
-    write_whole(home / "few_shot.md", (few_shot_summary(run) + "\n").encode())
-    write_whole(home / "few_shot.json", json.dumps(run, ensure_ascii=False, indent=1).encode())
+    write_atomically(home / "few_shot.md", few_shot_summary(run) + "\n")
+    write_atomically(home / "few_shot.json", json.dumps(run, ensure_ascii=False, indent=1))
     return run
 
 

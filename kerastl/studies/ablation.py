@@ -3,7 +3,6 @@
 The rows that judge choose nothing here: the ablation is reported, and the head that was asked for ships.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl import stats
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
@@ -21,10 +21,10 @@ from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import Head, head_of
 from kerastl.runtime import Runtime
+from kerastl.stats import paired_difference
 from kerastl.training.fit import held_out_predictions
 from kerastl.versions.sections import Ablation, Arm, Contrast
 
-Z95 = 1.959964
 SOLVED = "linear"
 TRANSFER, SCRATCH, BOTH = "pure transfer", "from scratch", "both"
 ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lambda": 0.0},
@@ -65,7 +65,8 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
     rows = f"the rows of {min(seeds, len(folds))} of {len(folds)} folds, one a seed" if split.mode == "cv" else \
         "the test rows"
     judged = ~np.isnan(right[BOTH]).all(axis=0)
-    found = tuple(contrast(name, over, part, *(right[one][:, judged] for one in (name, over)))
+    groups = [features.examples.groups[row] for row in np.flatnonzero(judged)]
+    found = tuple(contrast(name, over, part, right[name][:, judged], right[over][:, judged], groups)
                   for name, over, part in CONTRASTS)
     return Ablation(rows, int(judged.sum()), seeds, tuple(arms), found, time.perf_counter() - start)
 
@@ -87,25 +88,16 @@ def _hits(examples: Examples, answers: Predictions) -> NDArray[np.bool_]:
     return np.asarray(answers.logits.argmax(axis=1) == truth)
 
 
-def contrast(what: str, over: str, part: str, right: NDArray[np.float64], other: NDArray[np.float64]) -> Contrast:
-    """Compare two arms. right, other: [seeds, rows] of 1 and 0, NaN where a seed was not judged on a row. part: what
-    the gain is due to, in words."""
-    difference = np.nanmean(right, axis=0) - np.nanmean(other, axis=0)
-    gain, reach = float(difference.mean()), Z95 * float(difference.std()) / math.sqrt(len(difference))
-    low, high = gain - reach, gain + reach
-    verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+def contrast(what: str, over: str, part: str, right: NDArray[np.float64], other: NDArray[np.float64],
+             groups: Sequence[str]) -> Contrast:
+    """Compare two arms. right, other: [seeds, rows] of 1 and 0, NaN where a row was not held out for a seed. part: what
+    the gain is due to, in words. groups: of the rows."""
+    averaged = paired_difference(np.nanmean(right, axis=0), np.nanmean(other, axis=0), groups)
+    gain, (low, high), verdict = averaged.gain, averaged.gain_ci95, stats.verdict(averaged.gain_ci95)
     first = np.argmin(np.isnan(right), axis=0), np.arange(right.shape[1])
-    p = mcnemar(right[first] == 1, other[first] == 1)
+    p = paired_difference(right[first], other[first], groups).p
     by = f"{100 * gain:+.1f} points over {over}, 95% {100 * low:+.1f} to {100 * high:+.1f}"
     said = {"helped": f"The {part} helped ({by}).", "unclear": f"Whether the {part} helped cannot be told ({by}).",
             "hurt": f"The {part} did NOT help: without it the accuracy is better"
                     + (", which is negative transfer" if over == SCRATCH else "") + f" ({by})."}[verdict]
     return Contrast(what, over, gain, (low, high), p, verdict, said)
-
-
-def mcnemar(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_]) -> float:
-    """Two-sided exact p of equal accuracy, from the rows that only one of two answers rightly (McNemar 1947)."""
-    from scipy.stats import binomtest
-
-    only_a, only_b = int((np.asarray(a) & ~np.asarray(b)).sum()), int((~np.asarray(a) & np.asarray(b)).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

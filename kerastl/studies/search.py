@@ -19,8 +19,8 @@ from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import Head, Setting
 from kerastl.heads._several import free, to_search
 from kerastl.runtime import Runtime
+from kerastl.stats import log_loss
 from kerastl.training.fit import fit
-from kerastl.training.fitters.convex import log_loss
 from kerastl.versions.sections import Trial
 
 
@@ -100,7 +100,7 @@ def _tried(features: Features, head: str, runtime: Runtime, how: dict[str, Any])
     answers = fit(features, head, runtime=runtime, **how).validation
     assert answers is not None, "a hold-out has validation rows"
     examples = features.examples
-    loss = log_loss(answers.logits, examples.one_hot(answers.rows), examples.multi_label)
+    loss = log_loss(answers.logits, examples.one_hot(answers.rows), examples.task)
     print(f"tried {head}: log loss {loss:.4f} on {len(answers.rows)} validation rows", flush=True)
     return Trial(head, loss if math.isfinite(loss) else None, time.perf_counter() - start)
 

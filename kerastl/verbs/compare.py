@@ -21,8 +21,8 @@ from kerastl.shell.checks import is_large, precisions_of
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
-    from kerastl.evaluation.paired import Verdict
     from kerastl.studies.compare import Combination, How, Taken
+    from kerastl.studies.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     clock = Stopwatch()
     combinations, kind = asked(config)
     from kerastl import runtime
-    from kerastl.evaluation.paired import LEVEL
     from kerastl.features.cache import chosen_dir
     from kerastl.report.comparison import write_comparison
+    from kerastl.stats import LEVEL
     from kerastl.studies import compare as work
     from kerastl.studies.journal import Cells
 
@@ -210,8 +210,8 @@ def _right(examples: Examples, fitted: Any) -> Any:
 def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[dict[str, Any]]
              ) -> tuple["Verdict", int]:
     """The paired tests on the rows that were judged, and how many these are."""
-    from kerastl.evaluation.paired import simplest_within_noise
     from kerastl.studies.compare import held_out
+    from kerastl.studies.verdict import simplest_within_noise
 
     times, right = np.zeros(len(rest)), np.zeros((len(records), len(rest)))
     for seed in range(len(records[0])):
@@ -236,7 +236,7 @@ def simplicity(blocks: int, cost: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _row(one: "Combination", cells: list[dict[str, Any]], cost: dict[str, Any], test: Any) -> dict[str, Any]:
-    from kerastl.evaluation.paired import LEVEL
+    from kerastl.stats import LEVEL
 
     accuracies, seconds = [cell["accuracy"] for cell in cells], [cell["seconds"] for cell in cells]
     return {**_named(one), "accuracy": float(np.mean(accuracies)), "accuracy_min": min(accuracies),

@@ -4,8 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import CheckFailed, ModelError, OptionError
+from kerastl.files import atomic_folder, remove_leftovers
 
 FORMAT = 1
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
@@ -54,24 +53,20 @@ def new_version(out: str, name: str) -> Iterator[Version]:
     except OSError as error:
         raise OptionError(f"--out {out}: {error.strerror}", "a folder that can be written to",
                           "choose another") from error
-    partial = home / f".{uuid.uuid4().hex[:8]}.part"  # not a number: TF Serving does not look at it
-    version = Version(partial, max(versions(home), default=0) + 1, {})
+    remove_leftovers(home)
+    number = max(versions(home), default=0) + 1
     try:
-        partial.mkdir()
-        yield version
-        _write_manifest(version)
-        for path in [*partial.rglob("*"), partial]:
-            _sync(path)
-        if (home / str(version.number)).exists():
-            raise ModelError(f"{home}/{version.number} appeared while it was being made", "one run at a time of a name",
-                             "run again, it will be the next version")
-        partial.rename(home / str(version.number))
-        _sync(home)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic_folder(home / str(number)) as partial:
+            version = Version(partial, number, {})
+            yield version
+            _write_manifest(version)
+    except BaseException as error:
         for folder in made:  # as we found it
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
+        if isinstance(error, FileExistsError) and error.filename == str(home / str(number)):
+            raise ModelError(f"{home}/{number} was written by another run meanwhile", "one run at a time for a name",
+                             "run again to write the next version") from error
         raise
 
 
@@ -148,11 +143,3 @@ def _write_manifest(version: Version) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

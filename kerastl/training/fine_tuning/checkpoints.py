@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.files import atomic_folder, remove_leftovers, write_atomically
 from kerastl.training.fine_tuning.frozen import prove_frozen
 from kerastl.training.fine_tuning.plan import Plan
 from kerastl.training.fine_tuning.trainee import Trainee, weights_of
@@ -33,19 +34,19 @@ class Checkpoints(keras.callbacks.Callback):
         values = weights_of(self.trainee)
         prove_frozen([weight.path for weight in self.trainee.weights], self.original, values,
                      [start is not None and start <= epoch for start in self.trainee.starts])
-        last, partial = self.folder, self.state / "unfinished"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        if one["val_loss"] < min([self.before, *(past["val_loss"] for past in self.record)]):
-            np.savez(partial / BEST, *values)
-        elif last and (last / BEST).exists():
-            shutil.copy(last / BEST, partial)
-        if epoch + 1 in averaged(self.plan):
-            np.savez(partial / SUM, *_added(values, last))
-        self.record.append(one)
-        (partial / LOSSES).write_text(json.dumps(self.record))
-        np.savez(partial / LATEST, *(np.asarray(variable) for variable in self._variables()))
-        self.folder = partial.rename(self.state / f"after-{epoch + 1:06d}")
+        last, folder = self.folder, self.state / f"after-{epoch + 1:06d}"
+        remove_leftovers(self.state, older_than=0)  # no other process writes here
+        with atomic_folder(folder) as partial:
+            if one["val_loss"] < min([self.before, *(past["val_loss"] for past in self.record)]):
+                np.savez(partial / BEST, *values)
+            elif last and (last / BEST).exists():
+                shutil.copy(last / BEST, partial)
+            if epoch + 1 in averaged(self.plan):
+                np.savez(partial / SUM, *_added(values, last))
+            self.record.append(one)
+            write_atomically(partial / LOSSES, json.dumps(self.record))
+            np.savez(partial / LATEST, *(np.asarray(variable) for variable in self._variables()))
+        self.folder = folder
         if last:
             shutil.rmtree(last)
         print(f"epoch {epoch + 1}: training loss {one['loss']:.4f}, validation loss {one['val_loss']:.4f} "
@@ -55,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
         """Put the training back to where the last epoch left it; nothing where there was none."""
         if self.folder:
             training = self.trainee.training
-            training.fine_tuning.optimizer.build(training.trainable_variables)  # else it has no state yet
+            training.optimizer.build(training.trainable_variables)  # else it has no state yet
             for variable, value in zip(self._variables(), stored(self.folder / LATEST), strict=True):
                 variable.assign(value)
 

@@ -17,17 +17,18 @@ from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
+from kerastl.files import write_atomically
 from kerastl.model import blocks as blocks_of
 from kerastl.model import freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
+from kerastl.stats import log_loss
 from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
 from kerastl.training.fine_tuning.checkpoints import Checkpoints, averaged
 from kerastl.training.fine_tuning.learning_rate_finder import LearningRateCurve, ramp
 from kerastl.training.fine_tuning.plan import Plan, TuningOptions, plan_for, schedule_for
 from kerastl.training.fine_tuning.trainee import compile_for, make_trainee
 from kerastl.training.fit import FittedHead
-from kerastl.training.fitters.convex import log_loss
 
 CURVE = "rates.json"
 
@@ -77,7 +78,7 @@ def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Exam
 
     def validated() -> tuple[Predictions, float]:  # in float32, as the export computes, whatever trains
         answers = predictions_on(model, backbone.input, examples, rows, batch_size)
-        return answers, log_loss(answers.logits, examples.one_hot(rows), examples.multi_label)
+        return answers, log_loss(answers.logits, examples.one_hot(rows), examples.task)
 
     _, before = validated()
     original = model.get_weights()
@@ -164,9 +165,7 @@ def _rates(path: Path, find: Callable[[], LearningRateCurve]) -> LearningRateCur
         known = json.loads(path.read_text())
         return LearningRateCurve(tuple(known["rates"]), tuple(known["losses"]), known["suggested"])
     curve = find()
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(curve)))
-    partial.rename(path)
+    write_atomically(path, json.dumps(asdict(curve)))
     print(f"a rate of {curve.suggested:.1e} is suggested by {len(curve.rates)} rates tried" if curve.suggested else
           "the loss fell at none of the rates tried: the rule's rate is used", flush=True)
     return curve
