@@ -111,7 +111,7 @@ def test_features_are_written_in_input_order_with_ids(shell: Shell, tmp_path: Pa
     for ending in ("npz", "parquet"):
         out = tmp_path / f"f.{ending}"
         code, text, err = shell("features", folder / "one", "--backbone", "tiny_net", "--weights", "none", "--out", out)
-        assert code == 0 and "3 rows of 24 features" in text and "RANDOM" in text, err
+        assert code == 0 and "3 rows of 24 features" in text and "id, name, features" in text and "RANDOM" in text, err
         if ending == "npz":
             with np.load(out) as file:
                 found[ending] = (file["names"].tolist(), file["ids"].tolist(), file["features"])
@@ -121,6 +121,21 @@ def test_features_are_written_in_input_order_with_ids(shell: Shell, tmp_path: Pa
             found[ending] = (names, ids, np.array([row["features"] for row in rows]))
     assert found["npz"][0] == found["parquet"][0] == ["0.png", "1.png", "2.png"]
     assert found["npz"][1] == found["parquet"][1] and np.array_equal(found["npz"][2], found["parquet"][2])
+
+
+def test_features_of_labelled_rows_come_with_their_labels(shell: Shell, images: Path, tmp_path: Path) -> None:
+    words = ("--backbone", "tiny_net", "--weights", "none", "--json")
+    code, out, err = shell("features", images, *words, "--out", tmp_path / "f.parquet")
+    assert code == 0 and json.loads(out)["columns"] == ["id", "name", "label", "features"], err
+    rows = pyarrow.parquet.read_table(tmp_path / "f.parquet").to_pylist()
+    assert len(rows) == 42 and all(row["name"].split("/")[0] == row["label"] for row in rows)
+    lines = [f"{path},{path.parent.name}" for path in sorted(images.rglob("*.png"))[::7]]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *lines]))
+    code, out, err = shell("features", tmp_path / "table.csv", *words, "--out", tmp_path / "f.npz")
+    assert code == 0, err
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["labels"].tolist() == [line.split(",")[1] for line in lines]
+        assert np.array_equal(file["features"][0], np.array(rows[0]["features"], np.float32))
 
 
 def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:

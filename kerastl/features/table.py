@@ -84,8 +84,10 @@ def _labels(examples: Examples, label_column: str | None, text_column: str | Non
         if label_column is not None:
             raise
         return None  # whether a source has labels is known by reading it
-    known = {(labelled.origins[row], labelled.ids[row]): row for row in range(len(labelled))}
-    rows = [known.get(key) for key in zip(examples.origins, examples.ids, strict=True)]
+    files = examples.modality.items == "files"  # their paths are unique; what a row is called may differ
+    keys, known_keys = ((rows.items if files else rows.origins) for rows in (examples, labelled))
+    known = {(str(key), content): row for row, (key, content) in enumerate(zip(known_keys, labelled.ids, strict=True))}
+    rows = [known.get((str(key), content)) for key, content in zip(keys, examples.ids, strict=True)]
     if all(row is None for row in rows):
         return None
     return ["" if row is None else labelled.label_of(row) for row in rows]
@@ -114,5 +116,5 @@ def _write_parquet(path: Path, features: Features, text: dict[str, Sequence[str]
         for start in range(0, len(features.examples), BLOCK):
             rows = np.arange(start, min(start + BLOCK, len(features.examples)))
             values = pa.FixedSizeListArray.from_arrays(pa.array(features.rows(rows).ravel()), features.dim)
-            columns = [pa.array([column[row] for row in rows]) for column in text.values()]
+            columns = [pa.array([column[row] for row in rows.tolist()]) for column in text.values()]
             writer.write_batch(pa.record_batch([*columns, values], schema=schema))

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
-from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from kerastl.shell.flags import GROUPS, OLD_NAMES
 
@@ -79,11 +79,15 @@ def _argument(item: "Field[Any]", hint: Any, comment: str | None) -> Any:
     first."""
     import tyro
 
-    if item.default is not None:
-        names: dict[str, Any] = {}
-    else:
-        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    kind, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = [choice for choice in get_args(kind) if choice is not type(None)]
+    names: dict[str, Any] = {}
+    if item.default is None:
         names = {"help_behavior_hint": "", "metavar": kinds[0].__name__.upper()}
+    if _is_positional(hint) and kind is str:
+        names = {"metavar": item.name.upper()}
+    if any(getattr(extra, "metavar", None) for extra in extras):
+        del names["metavar"]
     if item.name in OLD_NAMES:
         names |= {"name": OLD_NAMES[item.name], "aliases": (f"--{item.name.replace('_', '-')}",)}
     return tyro.conf.arg(help=comment, **names)
