@@ -12,7 +12,8 @@ the shell prints the flag, --max-length.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 
 class KerastlError(Exception):
@@ -70,3 +71,23 @@ def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> Opti
     hint = f"did you mean {close[0]!r}?" if close else f"list them: {where or f'kerastl {what}s'}"
     listed = ", ".join(known) if len(known) <= 20 else f"{len(known)} names, among them {', '.join(known[:5])}"
     return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)
+
+
+Rule = tuple[str, str, Callable[[Any], bool]]  # an argument, what it must be, and whether a value is that
+
+
+def one_of(name: str, choices: Iterable[str]) -> Rule:
+    """The rule that an argument is one of these names."""
+    names = tuple(choices)
+    return name, f"one of {', '.join(names)}", lambda value: value in names
+
+
+def at_least(number: int, *names: str) -> tuple[Rule, ...]:
+    """The rules that arguments are None or not below a number."""
+    return tuple((name, f"{number} or more", lambda value: value is None or value >= number) for name in names)
+
+
+def broken(rules: Iterable[Rule], values: Mapping[str, Any]) -> list[KerastlError]:
+    """An error for each rule that a value breaks. An argument without a value is not checked."""
+    return [OptionError(f"`{name}` must be {what} (got {values[name]})") for name, what, holds in rules
+            if name in values and not holds(values[name])]

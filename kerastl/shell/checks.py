@@ -3,19 +3,17 @@
 Nothing here imports TensorFlow, so a typing error is reported at once.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kerastl.errors import KerastlError, OptionError, all_of
-from kerastl.runtime import KEPT, MIXES, PRECISIONS, SCHEDULES, XLA
+from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
+from kerastl.runtime import MIXES, SCHEDULES, XLA
 from kerastl.shell.flags import RunConfig
-
-Rule = tuple[str, str, Callable[[Any], bool]]  # argument, what it must be, whether a value is that
 
 
 def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be used."""
+    from kerastl.backbones import is_large, precisions_of
     from kerastl.data.split import MODES, UNFREEZE
     from kerastl.heads import CLASS_WEIGHTS, head_of
     from kerastl.heads._several import AUTO, parted, to_search
@@ -24,14 +22,13 @@ def check_flags(config: RunConfig) -> None:
     backbone, head = values.get("backbone"), config.head
     large = is_large(backbone)
     rules: tuple[Rule, ...] = (
-        *((name, "1 or more", lambda n: n is None or n >= 1) for name in (
-            "limit", "epochs", "batch_size", "min_per_class", "average_epochs")),
-        *((name, "0 or more", lambda n: n >= 0) for name in ("search", "lora")),
+        *at_least(1, "limit", "epochs", "batch_size", "min_per_class", "average_epochs"),
+        *at_least(0, "search", "lora"),
         ("learning_rate", "above 0 and below 1", lambda x: x is None or 0 < x < 1),
         ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
-        ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
+        ("unfreeze", f"a number of blocks, {' or '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXES), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("precision", precisions_of(backbone)), ("split", MODES))),
@@ -55,30 +52,6 @@ def check_flags(config: RunConfig) -> None:
         faults.append(error)
     if faults:
         raise all_of(faults)
-
-
-def one_of(name: str, names: tuple[str, ...]) -> Rule:
-    """The rule that an argument is one of these names."""
-    return name, f"one of {', '.join(names)}", lambda value: value in names
-
-
-def broken(rules: tuple[Rule, ...], values: dict[str, Any]) -> list[KerastlError]:
-    """An error for each rule that a value breaks. Arguments without a value are not checked."""
-    return [OptionError(f"`{name}` must be {what} (got {values[name]})") for name, what, holds in rules
-            if name in values and not holds(values[name])]
-
-
-def precisions_of(*backbones: str | None) -> tuple[str, ...]:
-    """What `precision` may be; where one of the backbones is large, also what its weights may be kept in."""
-    large = [is_large(name) for name in backbones]
-    return PRECISIONS if not any(large) else ("auto", *KEPT) if all(large) else (*PRECISIONS, *KEPT[1:])
-
-
-def is_large(backbone: str | None) -> bool:
-    """Whether a backbone may be exported without its head. An unknown name is not large: loading it reports that."""
-    from kerastl.backbones import specs
-
-    return backbone in specs() and specs()[backbone].large
 
 
 def check_paths(config: Any) -> None:
