@@ -3,15 +3,16 @@
 from typing import Any
 
 from kerastl.errors import OptionError
-from kerastl.runtime import KEPT, MIXES, PRECISIONS, SCHEDULES, XLA
+from kerastl.runtime import KEPT, PRECISIONS, XLA
 from kerastl.shell.flags import RunConfig
 
 
 def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be, before any work is done."""
     from kerastl.data.split import MODES, UNFREEZE
-    from kerastl.heads import CLASS_WEIGHTS, head_of
-    from kerastl.heads._several import AUTO, parted, to_search
+    from kerastl.heads import AUTO, parted, resolve_head, to_search
+    from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
+    from kerastl.training.options import CLASS_WEIGHTS
 
     given: dict[str, Any] = dict(vars(config))
     large, precisions = is_large(given.get("backbone")), precisions_of(given.get("backbone"))
@@ -22,7 +23,7 @@ def check_flags(config: RunConfig) -> None:
         ("rate", "above 0", lambda x: x is None or 0 < x < 1), ("lora", "0 or more", lambda n: n >= 0),
         ("layer_decay", "above 0, at most 1", lambda x: x is None or 0 < x <= 1),
         ("schedule", f"one of {', '.join(SCHEDULES)}", lambda word: word in SCHEDULES),
-        ("mix", f"one of {', '.join(MIXES)}", lambda word: word in MIXES),
+        ("mix", f"one of {', '.join(MIXING)}", lambda word: word in MIXING),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
         ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
@@ -40,7 +41,7 @@ def check_flags(config: RunConfig) -> None:
             to_search(config.head, config.search)
         elif config.head == AUTO or len(parted(config.head)) > 1:
             faults.append(f"--head {config.head}: one head, or --search N to choose among several")
-        elif head_of(config.head).side and large:
+        elif resolve_head(config.head).spec.takes_raw and large:
             faults.append(f"--head {config.head} on {given['backbone']}: a head that takes features alone")
     except OptionError as error:
         faults.append(str(error).replace("\n ", ";"))

@@ -62,9 +62,11 @@ class TextConfig(RunConfig):
     batch_size: int = 32  # texts at a time
 
 
-def tuning(config: RunConfig) -> Any:
-    """What the flags say of fine-tuning, as `train` takes it: a `training.fine_tuning.plan.TuningOptions`."""
+def training_options(config: Any) -> Any:
+    """What the flags say of training, as `train` takes it: a `training.options.TrainingOptions`."""
     from kerastl.training.fine_tuning.plan import TuningOptions
+    from kerastl.training.options import TrainingOptions
 
-    return TuningOptions(config.schedule, config.rate, config.find_rate, config.gradual, config.layer_decay,
-                  getattr(config, "lora", 0), getattr(config, "mix", "auto"), config.average)
+    tuning = TuningOptions(config.schedule, config.rate, config.find_rate, config.gradual, config.layer_decay,
+                           getattr(config, "lora", 0), getattr(config, "mix", "auto"), config.average)
+    return TrainingOptions(config.epochs, config.batch_size, config.class_weights, config.label_smoothing, tuning)

@@ -4,11 +4,9 @@ Of the other rows, seed s holds out fold s of 5; a part of the remaining four ch
 seed differs in rows and in the start of training, and every combination meets the same folds.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,12 @@ from kerastl.features.compute import Features, compute_features
 from kerastl.features.engines.tensorflow import large_engine
 from kerastl.features.lengths import fit_length
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import head_of
-from kerastl.inputs import floats
-from kerastl.model import raw_of, splice
+from kerastl.heads import resolve_head
+from kerastl.model import raw_of, single_row_latency, splice
 from kerastl.runtime import Runtime
 from kerastl.studies.journal import Cells, fingerprint
 from kerastl.training.fit import FittedHead, fit
+from kerastl.training.options import TrainingOptions
 from kerastl.training.train import TrainedModel, train
 
 TIMED = 20  # rows, one at a time
@@ -122,13 +120,15 @@ def cell(taken: Taken, combination: Combination, seed: int, how: How, cells: Cel
     print(f"{combination.backbone} + {combination.head}, unfreeze {combination.unfreeze}, seed {seed}", flush=True)
     features, runtime = replace(taken.features, examples=examples), replace(how.runtime, seed=seed)
     if combination.unfreeze == "0":  # without the backbone, which need not be spliced for this
-        if head_of(combination.head).side:
+        if resolve_head(combination.head).spec.takes_raw:
             features = with_raw(features, taken.backbone, cache_dir=how.cache_dir)
-        fitted, blocks, seconds = fit(features, combination.head, runtime=runtime, epochs=how.epochs), 0, 0.0
+        fitted = fit(features, combination.head, options=TrainingOptions(how.epochs), runtime=runtime)
+        blocks, seconds = 0, 0.0
     else:
         trained = _unfrozen(taken.backbone, features, combination, replace(how, runtime=runtime))
-        assert trained.tuned is not None, "something was unfrozen"
-        fitted, blocks, seconds = trained.fitted, trained.tuned.blocks, trained.tuned.seconds
+        tuned = trained.fine_tuning
+        assert tuned is not None, "something was unfrozen"
+        fitted, blocks, seconds = trained.fitted, tuned.blocks, tuned.seconds
     right = judge(examples, fitted)
     return cells.add(key, {**asdict(combination), "seed": seed, "accuracy": float(right.mean()),
                            "seconds": fitted.seconds + seconds, "blocks": blocks, "settings": fitted.settings,
@@ -140,7 +140,7 @@ def _unfrozen(backbone: Backbone, features: Features, combination: Combination, 
     original = None if combination.unfreeze == "0" else backbone.model.get_weights()
     try:
         return train(backbone, features, combination.head, unfreeze=combination.unfreeze, runtime=how.runtime,
-                     cache_dir=how.cache_dir, epochs=how.epochs, batch_size=how.batch_size)
+                     options=TrainingOptions(how.epochs, how.batch_size), cache_dir=how.cache_dir)
     finally:
         if original is not None:
             backbone.model.set_weights(original)
@@ -154,28 +154,21 @@ def cost(taken: Taken, head: str, how: How, cells: Cells) -> dict[str, Any]:
     if known:
         return known
     examples, backbone = taken.features.examples, taken.backbone
-    wanted = head_of(head).on(backbone.parts)
-    raw = raw_of(backbone) if wanted.side else None
-    model = splice(backbone, wanted.made(backbone.shape, len(examples.classes), raw))
+    wanted = resolve_head(head, backbone.parts)
+    raw = raw_of(backbone) if wanted.spec.takes_raw else None
+    model = splice(backbone, wanted.build(backbone.shape, len(examples.classes), raw))
     apart = backbone.large.parameters if backbone.large else 0
     return cells.add(key, {"backbone": backbone.name, "head": head, "parameters": int(model.count_params()) + apart,
                            "milliseconds": _latency(model, backbone, examples)})
 
 
 def _latency(model: Any, backbone: Backbone, examples: Examples) -> float:
-    import tensorflow as tf
-
-    spec = [tf.TensorSpec(model.input_shape, model.inputs[0].dtype)]
-    answer = tf.function(lambda values: model(values, training=False), input_signature=spec, autograph=False)
-    engine = large_engine(backbone.model, backbone.large) if backbone.large else None
-    items = examples.items[:1 if engine and engine.stream else TIMED]  # one that is streamed takes minutes
-    values = [floats(batch.values) for batch in backbone.input.batches(items, 1, {})]
-    took = []
-    for one in values if engine and engine.stream else [*values[:3], *values]:  # the first are not counted
-        start = time.perf_counter()
-        answer(engine.run(one) if engine else one)
-        took.append(1000 * (time.perf_counter() - start))
-    return median(took[-len(values):])
+    if not backbone.large:
+        return single_row_latency(model, backbone.input, examples.items[:TIMED])
+    engine = large_engine(backbone.model, backbone.large)
+    if engine.stream:  # a row takes minutes
+        return single_row_latency(model, backbone.input, examples.items[:1], features_of=engine.run, warm_up=0)
+    return single_row_latency(model, backbone.input, examples.items[:TIMED], features_of=engine.run)
 
 
 def final(examples: Examples, taken: Taken, combination: Combination, how: How) -> tuple[Features, TrainedModel]:
@@ -202,6 +195,7 @@ def _about(taken: Taken) -> list[Any]:
 
 def _key(taken: Taken, examples: Examples, combination: Combination, seed: int, how: How) -> str:
     assert examples.split is not None
-    about = [*_about(taken), asdict(combination), asdict(replace(how.runtime, seed=seed)), how.epochs, how.batch_size,
+    about = [*_about(taken), asdict(combination), resolve_head(combination.head).spec.sha256,
+             asdict(replace(how.runtime, seed=seed)), how.epochs, how.batch_size,
              list(examples.ids), list(examples.groups), list(examples.classes)]
     return fingerprint(about, examples.targets, examples.split.part)

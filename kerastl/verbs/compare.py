@@ -14,8 +14,7 @@ from kerastl.backbones import Backbone, spec_of
 from kerastl.data.examples import TEST, Examples
 from kerastl.data.split import UNFREEZE
 from kerastl.errors import DataError, KerastlError, OptionError
-from kerastl.heads import head_of
-from kerastl.heads._several import parted
+from kerastl.heads import parted, resolve_head
 from kerastl.runtime import XLA, Runtime, Stopwatch
 from kerastl.shell.checks import is_large, precisions_of
 from kerastl.shell.terminal import table
@@ -108,7 +107,7 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
     if len(kinds) > 1:
         said = "; ".join(f"{spec.name} is for {spec.modality.nouns}" for spec in specs)
         faults.append(f"--backbones {config.backbones}: {said}: all for one")
-    built = {head: found for head in heads if (found := noted(head_of, head))}
+    built = {head: found for head in heads if (found := noted(resolve_head, head))}
     for name, given in (("backbones", backbones), ("heads", heads), ("unfreeze", unfreeze)):
         if len(set(given)) < len(given):
             faults.append(f"--{name} {','.join(given)}: each once")
@@ -119,7 +118,7 @@ def asked(config: CompareConfig) -> tuple[list["Combination"], str]:
         if unfreeze != ["0"]:
             faults.append(f"--unfreeze {config.unfreeze} with {', '.join(large)}: 0, its weights stay as they are")
         faults += [f"--heads {head} with {', '.join(large)}: heads that take features alone"
-                   for head, one in built.items() if one.side]
+                   for head, one in built.items() if one.spec.takes_raw]
     if config.weights and len(config.weights.split(",")) not in (1, len(backbones)):
         faults.append(f"--weights {config.weights}: one for all, or one for each of {len(backbones)} backbones")
     faults += [f"--{name.replace('_', '-')} {value}: 1 or more" for name in
@@ -229,10 +228,8 @@ def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[di
 def simplicity(blocks: int, cost: dict[str, Any]) -> tuple[float, ...]:
     """Less is simpler: blocks unfrozen, then parameters, where 1% is no difference; then a head that is solved, and
     so has one answer; then milliseconds. cost: as `studies.compare.cost` tells."""
-    from kerastl.heads import head_of
-
     size = round(math.log(max(1, cost["parameters"])) / 0.01)
-    return blocks, size, not head_of(cost["head"]).convex, cost["milliseconds"]
+    return blocks, size, not resolve_head(cost["head"]).spec.convex, cost["milliseconds"]
 
 
 def _row(one: "Combination", cells: list[dict[str, Any]], cost: dict[str, Any], test: Any) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def heads(config: HeadsConfig) -> dict[str, Any]:
     from kerastl.heads import heads as all_heads
 
     return {"heads": [{"name": head.name, "summary": head.summary, "convex": head.convex, "takes": head.takes,
-                       "settings": {name: asdict(setting) for name, setting in head.known().items()}}
+                       "settings": {name: asdict(setting) for name, setting in head.known.items()}}
                       for head in all_heads().values()]}
 
 
