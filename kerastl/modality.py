@@ -10,6 +10,20 @@ from kerastl.errors import unknown
 
 
 @dataclass(frozen=True)
+class FineTuningRule:
+    """How a backbone is fine-tuned by default; see `training/fine_tuning/plan.py` for the sources. rows_seen: training
+    rows that a run sees, in 2 to `most_epochs` epochs. learning_rate: the peak. layer_decay: from block to block
+    towards the input."""
+
+    rows_seen: int
+    most_epochs: int
+    schedule: str
+    learning_rate: float
+    layer_decay: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
 class Modality:
     """What is known of a kind of input.
 
@@ -30,6 +44,7 @@ class Modality:
     tflite_kinds: tuple[str, ...]  # what `tflite="all"` stands for
     reader: str
     input_module: str
+    fine_tuning: FineTuningRule
     has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
     augments: bool = False  # whether training on raw inputs flips, rotates and mixes them
 
@@ -43,11 +58,13 @@ TFLITE_KINDS = ("fp32", "fp16", "dynamic", "int8")
 
 IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
-    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels", augments=True)
+    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
+    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), augments=True)
 # Full int8 keeps too little of BERT and its relatives: MiniLM's features then have a cosine of 0.3 to the float ones.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
-    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts", has_length=True)
+    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
+    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), has_length=True)
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}
 

@@ -40,15 +40,12 @@ def main(config: Config) -> dict[str, Any]:
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     ablation = tl.ablate(backbone, features, config.head, runtime=runtime, cache_dir=cache, seeds=config.seeds,
-                         epochs=config.epochs, class_weights=config.class_weights,
-                         label_smoothing=config.label_smoothing)
+                         options=tl.training_options(config))
     trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             epochs=config.epochs, class_weights=config.class_weights,
-                             label_smoothing=config.label_smoothing)
+                             options=tl.training_options(config))
     head = tl.best_head(trials, config.head)
     trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+                       options=tl.training_options(config))
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,

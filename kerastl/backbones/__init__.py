@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.errors import OptionError, WeightsError, unknown
+from kerastl.heads import Shape
 from kerastl.inputs import Input
 from kerastl.modality import IMAGE, MODALITIES, Modality
 from kerastl.runtime import KEPT, PRECISIONS
@@ -25,9 +26,6 @@ from kerastl.runtime import KEPT, PRECISIONS
 WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the tap that is the network's own output
 NO_POOLING = "none"  # features stay a map, or token states
-
-
-Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 
 
 @dataclass(frozen=True)

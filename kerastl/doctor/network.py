@@ -41,7 +41,7 @@ def one_step(model: Any, values: NDArray[Any], targets: NDArray[np.float32]) -> 
     with tf.GradientTape() as tape:
         taken = floats(tf.constant(values))
         features = backbone(taken, training=True)
-        given = features if parts.entrance is None else [features, parts.entrance(taken, training=False)]
+        given = features if parts.raw_branch is None else [features, parts.raw_branch(taken, training=False)]
         logits = fresh(given, training=True)
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32)))
     variables = backbone.trainable_variables + fresh.trainable_variables

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from kerastl.doctor import Diagnosis, not_looked_at, some
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
-from kerastl.heads import TRAINING
-from kerastl.training.fitters.convex import scale_of
+from kerastl.heads import GRADIENT_SETTINGS
+from kerastl.training.scaling import scale_of
 
 LABELS, LEARNS = "labels", "head learns"
 CONSTANT = "all rows have the same label"
@@ -70,7 +70,7 @@ class _State:
 
 
 def learns(head: Any, features: NDArray[np.float32], targets: NDArray[np.float32], *, several: bool = False,
-           rate: float = float(TRAINING["rate"].default), raw: NDArray[Any] | None = None) -> Diagnosis:
+           rate: float = float(GRADIENT_SETTINGS["rate"].default), raw: NDArray[Any] | None = None) -> Diagnosis:
     """Whether a fresh copy of a head learns 32 examples by heart: in 1,000 steps its loss falls to half and it puts
     more rows right. features: [n, dim]; targets: [n, outputs] of 0 and 1; several: labels a row. rate: of AdamW.
     raw: what the head is given of the raw inputs, where it looks at them.

@@ -56,7 +56,7 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
         exported = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds,
                                 name=to.name)
         run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
-                         tuned=trained.tuned, evaluation=evaluation, parity=exported.parity, runtime=runtime,
+                         tuned=trained.fine_tuning, evaluation=evaluation, parity=exported.parity, runtime=runtime,
                          baseline=baseline, ablation=ablation, trials=trials,
                          seconds={"export": clock() - begun, "total": clock()})
         if teacher:

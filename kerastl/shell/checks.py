@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
-from kerastl.runtime import MIXES, SCHEDULES, XLA
+from kerastl.runtime import XLA
 from kerastl.shell.flags import RunConfig
 
 
@@ -15,8 +15,9 @@ def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be used."""
     from kerastl.backbones import is_large, precisions_of
     from kerastl.data.split import MODES, UNFREEZE
-    from kerastl.heads import CLASS_WEIGHTS, head_of
-    from kerastl.heads._several import AUTO, parted, to_search
+    from kerastl.heads import AUTO, parted, resolve_head, to_search
+    from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
+    from kerastl.training.options import CLASS_WEIGHTS
 
     values: dict[str, Any] = dict(vars(config))
     backbone, head = values.get("backbone"), config.head
@@ -30,7 +31,7 @@ def check_flags(config: RunConfig) -> None:
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
         ("unfreeze", f"a number of blocks, {' or '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
         *(one_of(name, names) for name, names in (
-            ("schedule", SCHEDULES), ("mixing", MIXES), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
+            ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("precision", precisions_of(backbone)), ("split", MODES))),
     )
     faults: list[KerastlError] = broken(rules, values)
@@ -45,7 +46,7 @@ def check_flags(config: RunConfig) -> None:
         elif head == AUTO or len(parted(head)) > 1:
             faults.append(OptionError(f"`head={head}` names several heads, of which one is to be chosen", "",
                                       "choose among them with `search`, or name one head"))
-        elif head_of(head).side and large:
+        elif resolve_head(head).spec.takes_raw and large:
             faults.append(OptionError(f"`head={head}` also looks at the raw input, and {backbone} is not exported with "
                                       "its head", "a head that takes features alone"))
     except OptionError as error:

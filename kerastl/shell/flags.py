@@ -50,12 +50,18 @@ class RunConfig:
         """The flags as run.json records them."""
         return {OLD_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
-    def fine_tuning(self) -> Any:
-        """The fine-tuning flags, as a `training.fine_tuning.plan.TuningOptions`."""
+    def training_options(self) -> Any:
+        """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
         from kerastl.training.fine_tuning.plan import TuningOptions
+        from kerastl.training.options import TrainingOptions
 
-        return TuningOptions(self.schedule, self.learning_rate, self.find_learning_rate, self.gradual, self.layer_decay,
-                             getattr(self, "lora", 0), getattr(self, "mixing", "auto"), self.average_epochs)
+        fine_tuning = TuningOptions(
+            schedule=self.schedule, learning_rate=self.learning_rate, find_learning_rate=self.find_learning_rate,
+            gradual=self.gradual, layer_decay=self.layer_decay, lora=getattr(self, "lora", 0),
+            mixing=getattr(self, "mixing", "auto"), average_epochs=self.average_epochs)
+        return TrainingOptions(epochs=self.epochs, batch_size=getattr(self, "batch_size", 32),
+                               class_weights=self.class_weights, label_smoothing=self.label_smoothing,
+                               fine_tuning=fine_tuning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,6 @@ class TextConfig(RunConfig):
     batch_size: int = 32  # texts per batch
 
 
-def tuning(config: RunConfig) -> Any:
-    """The fine-tuning flags, as `train` takes them."""
-    return config.fine_tuning()
+def training_options(config: RunConfig) -> Any:
+    """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
+    return config.training_options()

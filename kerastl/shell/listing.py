@@ -113,7 +113,7 @@ def list_heads() -> tuple[HeadInfo, ...]:
     """Every head, with its settings."""
     return tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
                           {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
-                           for name, setting in head.known().items()}) for head in heads().values())
+                           for name, setting in head.known.items()}) for head in heads().values())
 
 
 def list_recipes() -> tuple[RecipeInfo, ...]:

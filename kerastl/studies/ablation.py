@@ -19,10 +19,11 @@ from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import Head, head_of
+from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
 from kerastl.runtime import Runtime
 from kerastl.stats import paired_difference
 from kerastl.training.fit import held_out_predictions
+from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Ablation, Arm, Contrast
 
 SOLVED = "linear"
@@ -32,16 +33,16 @@ ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lam
 CONTRASTS = ((BOTH, SCRATCH, "pretrained network"), (BOTH, TRANSFER, "side network"))
 
 
-def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtime, cache_dir: Path, seeds: int = 3,
-           epochs: int | None = None, class_weights: str = "auto", label_smoothing: float = 0.0) -> Ablation:
+def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = 3,
+           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
     """Fit a blend head with each part alone and with both, `seeds` times each.
 
     Of cross-validated rows each seed is judged on a fold of its own, so that 3 seeds take 3 fits and not 15. The
     backbone stays frozen. Raises OptionError for a head that does not mix, or fewer than 3 seeds.
     """
     start = time.perf_counter()
-    asked = head_of(head)
-    if asked.side is None:
+    asked = resolve_head(head)
+    if asked.spec.fitter != "blend":
         raise OptionError(f"an ablation of the head {head}", "one that mixes in the raw input: blend", "choose that")
     if seeds < 3:
         raise OptionError(f"--seeds {seeds}", "3 or more: one draw tells little", "raise it")
@@ -49,16 +50,15 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
     split = features.examples.split
     assert split is not None, "split the examples first"
     folds = split.folds if split.mode == "cv" else [0]
-    how: dict[str, Any] = {"epochs": epochs, "class_weights": class_weights, "label_smoothing": label_smoothing}
     arms, right = [], {}
     for name, spoken in arms_of(asked).items():
         right[name] = np.full((seeds, len(features.examples)), np.nan)
         for i, row in enumerate(right[name]):
-            if i and head_of(spoken).convex and split.mode != "cv":
+            if i and resolve_head(spoken).spec.convex and split.mode != "cv":
                 row[:] = right[name][0]  # solved: the same for every seed
                 continue
-            answers = held_out_predictions(features, spoken, folds[i % len(folds)],
-                                     runtime=replace(runtime, seed=runtime.seed + i), **how)
+            answers = held_out_predictions(features, spoken, folds[i % len(folds)], options=options,
+                                           runtime=replace(runtime, seed=runtime.seed + i))
             row[answers.rows] = _hits(features.examples, answers)
             print(f"{name}, seed {runtime.seed + i}: {np.nanmean(row):.3f} of {len(answers.rows)} rows", flush=True)
         arms.append(Arm(name, spoken, tuple(np.nanmean(right[name], axis=1).tolist())))
@@ -71,13 +71,11 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
     return Ablation(rows, int(judged.sum()), seeds, tuple(arms), found, time.perf_counter() - start)
 
 
-def arms_of(head: Head) -> dict[str, str]:
-    """The heads that are compared, as `head_of` reads them, by name. A blend that starts at the solved linear head and
-    has no side is that head, so it is solved and not trained."""
-    assert head.side is not None
-    found = {name: replace(head, given=tuple({**dict(head.given), **fixed}.items())).asked
-             for name, fixed in ARMS.items()}
-    return {**found, TRANSFER: SOLVED} if head.side.solved(head) else found
+def arms_of(head: ConfiguredHead) -> dict[str, str]:
+    """The heads that are compared, as `resolve_head` reads them, by name. A blend that starts from the solved linear
+    head and has no side network is that head, so it is solved and not trained."""
+    found = {name: head.with_settings(fixed).text for name, fixed in ARMS.items()}
+    return {**found, TRANSFER: SOLVED} if blend.starts_solved(head) else found
 
 
 def _hits(examples: Examples, answers: Predictions) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from kerastl.heads._several import parted
+from kerastl.heads import parted
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:

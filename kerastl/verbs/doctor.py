@@ -119,12 +119,12 @@ def _rows(patient: Patient) -> _Rows:
     refused: dict[int, str] = {}
     n, most = len(examples), getattr(patient.source, "max_length", 0)
     features = np.zeros((n, *_row_shape(backbone, most)), np.float32)
-    raw = None if parts.entrance is None else np.zeros((n, *_row_shape(parts.entrance, most)), np.int32)
+    raw = None if parts.raw_branch is None else np.zeros((n, *_row_shape(parts.raw_branch, most)), np.int32)
     for batch in patient.source.batches(examples.items, BATCH, refused):
         rows = batch.merged(np.asarray(backbone(floats(batch.values), training=False), np.float32))
         features[batch.places, :rows.shape[1]] = rows  # token states of a short batch are fewer
         if raw is not None:
-            beside = np.asarray(parts.entrance(floats(batch.values), training=False))
+            beside = np.asarray(parts.raw_branch(floats(batch.values), training=False))
             raw[batch.places, :beside.shape[1]] = beside
     kept = [row for row in range(len(examples)) if row not in refused]
     if not kept:
@@ -199,7 +199,7 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     """Of what a recipe builds: its backbone, frozen, and a new head."""
     from kerastl import backbones
     from kerastl.features.lengths import fit_length
-    from kerastl.heads import head_of
+    from kerastl.heads import resolve_head
     from kerastl.model import pooling_for, raw_of, splice
 
     if config.data is None:
@@ -219,8 +219,8 @@ def _of_recipe(config: DoctorConfig) -> Patient:
     examples = _few(_read(config, kind, config.data, own))
     if kind == "text":
         backbone = fit_length(backbone, examples, own.get("max_length"), own.get("long", "head"))
-    wanted = head_of(asked).on(backbone.parts)
-    head = wanted.made(backbone.shape, len(examples.classes), raw_of(backbone) if wanted.side else None)
+    wanted = resolve_head(asked, backbone.parts)
+    head = wanted.build(backbone.shape, len(examples.classes), raw_of(backbone) if wanted.spec.takes_raw else None)
     tokenizer = getattr(backbone.input, "tokenizer", None)
     return Patient(splice(backbone, head), backbone.input, examples, examples.multi_label, False,
                     tokenizer.fingerprint if tokenizer else None)

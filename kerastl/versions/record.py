@@ -52,7 +52,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "baseline": asdict(baseline) if baseline else None,
         "distilled": None,
         "ablation": asdict(ablation) if ablation else None,
-        "unfrozen": asdict(tuned) if tuned else None,
+        "unfrozen": tuned.to_dict() if tuned else None,
         "engine": "tensorflow",
         "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
                      "rate": features.computed / features.seconds if features.computed else None},

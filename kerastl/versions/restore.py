@@ -23,8 +23,9 @@ def keras_model(folder: Path, kind: str) -> Any:
     """The spliced model, from model.keras. kind: `image` or `text`. Raises ModelError when it does not load."""
     import keras
 
-    from kerastl.heads import _blend  # noqa: F401  registers its layers
+    from kerastl.heads import register_layers
 
+    register_layers()
     if kind == "text":
         import keras_hub  # noqa: F401  registers the layers of its networks
 

@@ -11,7 +11,7 @@ from kerastl.data.examples import Examples
 from kerastl.evaluation.metrics import evaluate
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.folds import hold_out
 from kerastl.studies.compare.preparation import Prepared, Setup
@@ -46,8 +46,8 @@ def measure(prepared: Prepared, combination: Combination, seed: int, setup: Setu
             fitted, blocks, seconds = _fit(prepared.backbone, features, combination.head, seeded), 0, 0.0
         else:
             trained = train_and_restore(prepared.backbone, features, combination, seeded)
-            assert trained.tuned is not None, "something was unfrozen"
-            fitted, blocks, seconds = trained.fitted, trained.tuned.blocks, trained.tuned.seconds
+            assert trained.fine_tuning is not None, "something was unfrozen"
+            fitted, blocks, seconds = trained.fitted, trained.fine_tuning.blocks, trained.fine_tuning.seconds
         correct = np.array(evaluate(examples, fitted.held_out, fitted.validation).right)
         return {**combination.to_dict(), "seed": seed, "accuracy": float(correct.mean()),
                 "seconds": fitted.seconds + seconds, "blocks": blocks, "settings": fitted.settings,
@@ -58,17 +58,17 @@ def measure(prepared: Prepared, combination: Combination, seed: int, setup: Setu
 
 
 def _fit(backbone: Backbone, features: Features, head: str, setup: Setup) -> FittedHead:
-    if head_of(head).side:
+    if resolve_head(head).spec.takes_raw:
         features = with_raw(features, backbone, cache_dir=setup.cache_dir)
-    return fit(features, head, runtime=setup.runtime, epochs=setup.options.epochs)
+    return fit(features, head, options=setup.options, runtime=setup.runtime)
 
 
 def train_and_restore(backbone: Backbone, features: Features, combination: Combination, setup: Setup) -> TrainedModel:
     """Train a combination, and set the backbone's weights to what they were."""
     original = None if combination.unfreeze == "0" else backbone.model.get_weights()
     try:
-        return train(backbone, features, combination.head, unfreeze=combination.unfreeze, runtime=setup.runtime,
-                     cache_dir=setup.cache_dir, epochs=setup.options.epochs, batch_size=setup.options.batch_size)
+        return train(backbone, features, combination.head, unfreeze=combination.unfreeze,
+                     options=setup.options, runtime=setup.runtime, cache_dir=setup.cache_dir)
     finally:
         if original is not None:
             backbone.model.set_weights(original)
@@ -77,6 +77,7 @@ def train_and_restore(backbone: Backbone, features: Features, combination: Combi
 def cell_key(prepared: Prepared, examples: Examples, combination: Combination, seed: int, setup: Setup) -> str:
     """The journal's key of a combination with a seed. examples: split."""
     assert examples.split is not None
-    about = [*prepared.key, combination.to_dict(), asdict(replace(setup.runtime, seed=seed)), asdict(setup.options),
+    head_file, runtime = resolve_head(combination.head).spec.sha256, replace(setup.runtime, seed=seed)
+    about = [*prepared.key, combination.to_dict(), head_file, asdict(runtime), asdict(setup.options),
              list(examples.ids), list(examples.groups), list(examples.classes)]
     return work_key(about, examples.targets, examples.split.part)

@@ -8,7 +8,7 @@ from typing import Any
 from kerastl.backbones import Spec, is_large, precisions_of, spec_of
 from kerastl.data.split import UNFREEZE
 from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken, one_of
-from kerastl.heads import Head, head_of
+from kerastl.heads import ConfiguredHead, resolve_head
 from kerastl.modality import Modality
 from kerastl.runtime import XLA
 
@@ -71,13 +71,13 @@ def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Se
 
 def _head_faults(heads: Sequence[str], large: Sequence[str]) -> list[KerastlError]:
     faults: list[KerastlError] = []
-    known: list[tuple[str, Head]] = []
+    known: list[ConfiguredHead] = []
     for text in heads:
         try:
-            known.append((text, head_of(text)))
+            known.append(resolve_head(text))
         except KerastlError as error:
             faults.append(error)
     if large:
-        faults += [OptionError(f"`heads` must take features alone with {', '.join(large)} (got {text})")
-                   for text, head in known if head.side]
+        faults += [OptionError(f"`heads` must take features alone with {', '.join(large)} (got {head.text})")
+                   for head in known if head.spec.takes_raw]
     return faults

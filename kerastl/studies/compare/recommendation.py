@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.data.examples import Examples
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.stats import LEVEL
 from kerastl.studies.compare.cells import Cell
 from kerastl.studies.compare.combinations import Combination
@@ -76,7 +76,7 @@ def simplicity(blocks: int, head: str, cost: Cost) -> tuple[float, ...]:
     """Smaller is simpler: first the number of unfrozen blocks, then parameters (differences of 1% do not count), then
     whether the head is convex, so that its solution is unique, then latency."""
     size = round(math.log(max(1, cost.parameters)) / 0.01)
-    return blocks, size, not head_of(head).convex, cost.milliseconds
+    return blocks, size, not resolve_head(head).spec.convex, cost.milliseconds
 
 
 def _row(combination: Combination, cells: Sequence[Cell], cost: Cost, test: Any, *, recommended: bool) -> ComparisonRow:
