@@ -10,6 +10,20 @@ from kerastl.errors import unknown
 
 
 @dataclass(frozen=True)
+class FineTuningRule:
+    """How a backbone is fine-tuned by default; see `training/fine_tuning/plan.py` for the sources. rows_seen: training
+    rows that a run sees, in 2 to `most_epochs` epochs. learning_rate: the peak. layer_decay: from block to block
+    towards the input."""
+
+    rows_seen: int
+    most_epochs: int
+    schedule: str
+    learning_rate: float
+    layer_decay: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
 class Modality:
     """What is known of a kind of input.
 
@@ -30,6 +44,7 @@ class Modality:
     tflite_kinds: tuple[str, ...]  # what `tflite="all"` stands for
     reader: str
     input_module: str
+    fine_tuning: FineTuningRule
     has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
     preview: str = "text"  # how the report shows an input: thumbnail or text
     serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
@@ -46,12 +61,13 @@ TFLITE_KINDS = ("fp32", "fp16", "dynamic", "int8")
 
 IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
-    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels", augments=True,
-    preview="thumbnail")
+    "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
+    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), augments=True, preview="thumbnail")
 # Full int8 keeps too little of BERT and its relatives: MiniLM's features then have a cosine of 0.3 to the float ones.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
-    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts", has_length=True,
+    "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
+    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), has_length=True,
     serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}

@@ -375,10 +375,16 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     assert solved == (3 if mode == "cv" else 1)  # every seed has a fold of its own, or solves the same
 
 
-def test_mcnemars_test_is_the_binomial_one() -> None:
-    a, b = [True] * 9 + [False] + [True] * 50, [False] * 9 + [True] + [True] * 50
-    assert ablation.mcnemar(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert ablation.mcnemar(b, b) == 1.0
+def test_the_gain_of_an_arm_respects_groups() -> None:
+    right = np.random.default_rng(0).random((3, 60)) < 0.8
+    other = np.random.default_rng(1).random((3, 60)) < 0.6
+    alone, doubled, apart = (
+        ablation.contrast("both", "from scratch", "network", np.repeat(right, n, axis=1).astype(float),
+                          np.repeat(other, n, axis=1).astype(float), groups)
+        for n, groups in ((1, [str(i) for i in range(60)]), (2, [str(i // 2) for i in range(120)]),
+                          (2, [str(i) for i in range(120)])))
+    assert doubled.gain_ci95 == pytest.approx(alone.gain_ci95) and doubled.p == pytest.approx(alone.p)
+    assert apart.gain_ci95[1] - apart.gain_ci95[0] < 0.8 * (alone.gain_ci95[1] - alone.gain_ci95[0])
 
 
 def test_the_report_shows_the_ablation_and_escapes_it() -> None:

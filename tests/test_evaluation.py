@@ -20,7 +20,6 @@ from kerastl.data.split import folds
 from kerastl.decision import Predictions
 from kerastl.evaluation.metrics import (
     Evaluation,
-    accuracy_interval,
     calibrate,
     ece,
     evaluate_probabilities,
@@ -249,44 +248,6 @@ def test_thresholds_come_from_validation_rows_alone() -> None:
     found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
     assert found.calibration == calibrate(z[validation], targets[validation], True)
     assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration == found.calibration
-
-
-# Intervals
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (7, 20), (493, 500), (1, 5000)])
-def test_the_interval_of_single_rows_is_wilsons(k: int, n: int) -> None:
-    (low, high), word = accuracy_interval(np.arange(n) < k, [str(i) for i in range(n)])
-    wanted = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
-    assert word == f"Wilson, {n} rows"
-
-
-def test_the_interval_of_groups_that_are_right_or_wrong_together_is_that_of_the_groups() -> None:
-    right = np.repeat(np.arange(30) < 24, 4)
-    single, _ = accuracy_interval(np.arange(30) < 24, [str(i) for i in range(30)])
-    whole, word = accuracy_interval(right, [str(i // 4) for i in range(120)])
-    apart, _ = accuracy_interval(right, [str(i) for i in range(120)])
-    assert whole == pytest.approx(single, abs=0.005) and "30 groups" in word and "120 rows" in word
-    assert apart[1] - apart[0] < 0.6 * (whole[1] - whole[0])
-
-
-SIZES = {"single rows": [1] * 100, "one pair": [2] + [1] * 98, "pairs": [2] * 50, "uneven": [1, 2, 3, 4, 5] * 8}
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("truth", [0.6, 0.97])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(sizes: str, truth: float) -> None:
-    """A 95% interval of so few rows holds it in 0.90 to 0.99 of cases; near 1, one of resampled groups in 0.6 or so."""
-    generator = np.random.default_rng(0)
-    groups = np.repeat(np.arange(len(SIZES[sizes])), SIZES[sizes])
-    inside = []
-    for _ in range(600):
-        together = generator.uniform(size=len(SIZES[sizes])) < truth
-        (low, high), _ = accuracy_interval(together[groups], groups.astype(str).tolist())
-        assert 0 <= low < high <= 1
-        inside.append(low <= truth <= high)
-    assert 0.90 <= np.mean(inside) <= 0.99
 
 
 # Mistakes and extremes

@@ -14,12 +14,10 @@ from kerastl.data.examples import TEST, VALIDATION
 from kerastl.decision import Predictions
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
-from kerastl.heads import head_of, heads
-from kerastl.heads._several import heads_of, parted
+from kerastl.heads import heads, heads_of, parted, resolve_head
 from kerastl.studies import search as searching
 from kerastl.studies.search import best, best_head, search, search_heads, without_judges
 from kerastl.training.fit import FittedHead
-from kerastl.training.fitters.convex import log_loss
 
 Shell = Callable[..., tuple[int, str, str]]
 

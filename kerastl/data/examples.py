@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kerastl.data.spool import Hashes, Spool
 from kerastl.errors import DataError
 from kerastl.modality import Modality
+from kerastl.tasks import Task, task_of_targets
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 LISTED = 1000  # rows left out that are listed one by one; the rest is counted by reason
@@ -94,6 +95,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def task(self) -> Task:
+        """What a row's answer is."""
+        return task_of_targets(self.targets)
 
     @property
     def multi_label(self) -> bool:

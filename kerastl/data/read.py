@@ -11,15 +11,16 @@ from kerastl.data.texts import read_any_texts, read_texts, read_unlabelled_texts
 
 
 def read_labelled(kind: str, source: str, *, text_column: str | None = None, label_column: str | None = None,
-                  data_dir: str | None = None, cache_dir: Path | None = None) -> Examples:
-    """All labelled rows of a source, however few there are of a class. kind: `image` or `text`.
+                  min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
+                  cache_dir: Path | None = None) -> Examples:
+    """The labelled rows of a source; by default all, however few there are of a class. kind: `image` or `text`.
 
     Raises DataError when it is no such source.
     """
     if kind == "text":
-        return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=0,
-                          data_dir=data_dir, cache_dir=cache_dir)
-    return read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
+        return read_texts(source, text_column=text_column, label_column=label_column,
+                          min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache_dir)
+    return read_images(source, min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def read_unlabelled(kind: str, source: str, *, text_column: str | None = None, data_dir: str | None = None,

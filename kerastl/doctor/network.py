@@ -41,8 +41,8 @@ def one_step(model: Any, values: NDArray[Any], targets: NDArray[np.float32]) -> 
     with tf.GradientTape() as tape:
         inputs = floats(tf.constant(values))
         features = backbone(inputs, training=True)
-        logits = fresh(features if parts.entrance is None else
-                       [features, parts.entrance(inputs, training=False)], training=True)
+        logits = fresh(features if parts.raw_branch is None else
+                       [features, parts.raw_branch(inputs, training=False)], training=True)
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32)))
     variables = backbone.trainable_variables + fresh.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])

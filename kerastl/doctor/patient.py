@@ -55,12 +55,12 @@ def rows_of(patient: Patient, examples: Examples) -> Rows:
     refused: dict[int, str] = {}
     n, length = len(examples), getattr(patient.input, "max_length", 0)
     features = np.zeros((n, *_row_shape(parts.backbone, length)), np.float32)
-    raw = None if parts.entrance is None else np.zeros((n, *_row_shape(parts.entrance, length)), np.int32)
+    raw = None if parts.raw_branch is None else np.zeros((n, *_row_shape(parts.raw_branch, length)), np.int32)
     for batch in patient.input.batches(examples.items, BATCH, refused):
         rows = batch.merged(np.asarray(parts.backbone(floats(batch.values), training=False), np.float32))
         features[batch.places, :rows.shape[1]] = rows  # a batch of short texts has fewer token states
         if raw is not None:
-            raw_rows = np.asarray(parts.entrance(floats(batch.values), training=False))
+            raw_rows = np.asarray(parts.raw_branch(floats(batch.values), training=False))
             raw[batch.places, :raw_rows.shape[1]] = raw_rows
     readable = [row for row in range(n) if row not in refused]
     if not readable:

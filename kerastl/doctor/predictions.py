@@ -12,10 +12,10 @@ from kerastl.decision import numpy_backend
 from kerastl.doctor import Diagnosis, first_few, skipped
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
-from kerastl.heads import TRAINING
+from kerastl.heads import GRADIENT_SETTINGS
 from kerastl.tasks import Task, task_of_targets
 from kerastl.tasks.single_label import TASK as SINGLE_LABEL
-from kerastl.training.fitters.convex import scale_of
+from kerastl.training.scaling import scale_of
 
 LABELS, LEARNS = "labels", "head learns"
 CONSTANT = "all rows have the same label"
@@ -75,7 +75,7 @@ class _State:
 
 
 def learns(head: Any, features: NDArray[np.float32], truth: NDArray[np.float32], *, task: Task = SINGLE_LABEL,
-           rate: float = float(TRAINING["rate"].default), raw: NDArray[Any] | None = None) -> Diagnosis:
+           rate: float = float(GRADIENT_SETTINGS["rate"].default), raw: NDArray[Any] | None = None) -> Diagnosis:
     """Whether a fresh copy of a head can memorise 32 examples: within 1,000 steps its loss halves and more rows are
     predicted correctly. features: [n, dim]; truth: [n, outputs] of 0 and 1. rate: AdamW's learning rate. raw: what the
     head takes of the raw inputs, if anything.

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve
-from kerastl.evaluation.metrics import Z95, Evaluation, accuracy_interval
+from kerastl.evaluation.metrics import Evaluation
 from kerastl.inputs.batches import pixel_batches
+from kerastl.stats import paired_difference, verdict, wilson_interval
 
 MOST = 20_000  # rows that it is trained on
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best accuracy on rows held out inside
@@ -159,14 +160,12 @@ def _hits(examples: Examples, model: Any, x: Any, rows: NDArray[np.intp]) -> NDA
 
 def _compared(examples: Examples, right: NDArray[np.bool_], model: NDArray[np.bool_], judged: NDArray[np.intp],
               trained_on: int, seconds: float) -> Baseline:
-    interval, _ = accuracy_interval(right, [examples.groups[row] for row in judged])
-    difference = model.astype(float) - right
-    gain = float(difference.mean())
-    reach = Z95 * float(difference.std()) / np.sqrt(len(difference))
-    low, high = gain - reach, gain + reach
-    verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
-    return Baseline(NAMES[examples.modality.name], len(judged), float(right.mean()), interval, gain, (low, high),
-                    verdict, _word(verdict, float(right.mean()), gain, (low, high)), trained_on, seconds)
+    groups = [examples.groups[row] for row in judged]
+    difference = paired_difference(model, right, groups)
+    gain, interval, shown = difference.gain, difference.gain_ci95, verdict(difference.gain_ci95)
+    return Baseline(NAMES[examples.modality.name], len(judged), float(right.mean()),
+                    wilson_interval(right, groups).ends, gain, interval, shown,
+                    _word(shown, float(right.mean()), gain, interval), trained_on, seconds)
 
 
 def _word(verdict: str, accuracy: float, gain: float, interval: Sequence[float]) -> str:

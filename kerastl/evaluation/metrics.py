@@ -12,9 +12,9 @@ from sklearn import metrics
 
 from kerastl.data.examples import Examples
 from kerastl.decision import Calibration, Predictions
+from kerastl.stats import wilson_interval
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
-Z95 = 1.959963984540054
 FEWEST = 10  # rows of a class, from which its threshold is chosen
 PRIOR = 0.5  # deviation of the temperature's logarithm, before any row was seen
 
@@ -127,9 +127,9 @@ def _figures(examples: Examples, judged: Predictions, calibration: Calibration, 
     numbers: Any = {"labels": list(range(len(examples.classes))), "zero_division": 0}
     precision, recall, f1, support = metrics.precision_recall_fscore_support(true, given, **numbers)
     matrix = () if several else metrics.confusion_matrix(true, given, labels=numbers["labels"])
-    interval, how = accuracy_interval(right, [examples.groups[row] for row in judged.rows])
+    interval = wilson_interval(right, [examples.groups[row] for row in judged.rows])
     return Evaluation(
-        n=len(right), accuracy=float(right.mean()), accuracy_ci95=interval, interval=how,
+        n=len(right), accuracy=float(right.mean()), accuracy_ci95=interval.ends, interval=interval.method,
         macro_f1=float(f1[support > 0].mean()) if support.any() else 0.0, log_loss=_loss(plain, truth, several),
         log_loss_calibrated=_loss(calibrated, truth, several), ece=ece(*_claims(plain, truth, several)),
         ece_calibrated=ece(*_claims(calibrated, truth, several)), calibration=calibration,
@@ -189,23 +189,6 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[Any], multi_label: bool
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
-
-
-def accuracy_interval(right: NDArray[np.bool_], groups: Sequence[str]) -> tuple[tuple[float, float], str]:
-    """A 95% interval of the accuracy: Wilson's. Where rows share groups, it counts as many rows as would vary as much
-    if they were independent (the effective sample size of Korn and Graubard 1998), between one a group, weighted by
-    size, and all. Resampling the groups instead gives no width at all when every row is right."""
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    n, p = len(right), float(right.mean())
-    hits, sizes = np.bincount(member, weights=right), np.bincount(member)
-    variance = float(((hits - p * sizes) ** 2).sum()) / n**2 * len(names) / max(1, len(names) - 1)
-    fewest = n**2 / float((sizes**2).sum())
-    rows = min(max(p * (1 - p) / variance, fewest), n) if variance > 0 else fewest
-    z2 = Z95**2 / rows
-    middle = (p + z2 / 2) / (1 + z2)
-    reach = np.sqrt(z2 * p * (1 - p) + z2**2 / 4) / (1 + z2)
-    word = f"Wilson, {n} rows" + (f" in {len(names)} groups" if len(names) < n else "")
-    return (max(0.0, min(p, float(middle - reach))), min(1.0, max(p, float(middle + reach)))), word
 
 
 def ece(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> float:

@@ -4,7 +4,6 @@ Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The teacher's temperature 
 validation rows, so what it teaches is as sure as it is right.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.inputs import Input
-from kerastl.model import Predictor
+from kerastl.model import Predictor, single_row_latency
 from kerastl.versions.folder import find_version
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
@@ -102,20 +101,12 @@ def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples
     reference = Reference(model, source, examples, rows)
     accuracy = reference.accuracy(reference.logits)
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
-    yield DistilledForm(who, "keras", len(rows), accuracy, size, _latency(model, source, reference.items))
+    yield DistilledForm(who, "keras", len(rows), accuracy, size,
+                        single_row_latency(model, source, reference.items[:TIMED]))
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
         found = compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes())
         yield DistilledForm(who, found.kind, len(rows), accuracy + found.accuracy_change, found.bytes,
                             found.milliseconds)
-
-
-def _latency(model: Any, source: Input, items: Any) -> float:
-    answer, took = Predictor(model), []
-    for batch in source.batches(items[:TIMED + 1], 1, {}, in_order=True):
-        start = time.perf_counter()
-        answer(batch)
-        took.append(1000 * (time.perf_counter() - start))
-    return float(np.median(took[1:] or took))  # the first one makes the graph
 
 
 def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: Path) -> NDArray[np.float32]:

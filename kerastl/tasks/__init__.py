@@ -44,6 +44,7 @@ class Task:
     even: Callable[[int], float]  # classes -> what label smoothing spreads to each class
     log_loss: Callable[[Array, Array], Array]  # logits, truth (or soft targets) -> the loss of each row in nats, [n]
     keras_loss: Callable[[float], Any]  # label smoothing -> a Keras loss from logits
+    summed_loss: Callable[[], Any]  # a Keras loss from logits whose mean over rows is that of `log_loss`
     # Answers
     activation: Activation
     calibrate: Callable[[Array, Array], Calibration]  # logits, truth

@@ -33,6 +33,12 @@ def _keras_loss(label_smoothing: float) -> Any:
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
+def _summed_loss(truth: Any, logits: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(truth, logits.dtype), logits), axis=-1)
+
+
 def _activation(logits: Any, backend: Backend) -> Any:
     return backend.sigmoid(logits)
 
@@ -91,6 +97,7 @@ TASK = Task(
     fewest_classes=1, one_hot=lambda targets, classes: targets.astype(np.float32),
     classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,
     even=lambda classes: 0.5, log_loss=_log_loss, keras_loss=_keras_loss,
+    summed_loss=lambda: _summed_loss,
     activation=_activation, calibrate=_calibrate, half=lambda classes: Calibration(1.0, (0.5,) * classes),
     predict=_predict, correct=lambda predicted, true: (predicted == true).all(axis=1), claims=_claims,
     surprise=lambda p, truth: np.abs(p - truth).max(axis=1),

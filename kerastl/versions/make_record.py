@@ -1,7 +1,6 @@
 """From what the steps of a recipe returned to the run record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from kerastl.backbones import Backbone
@@ -12,7 +11,6 @@ from kerastl.evaluation.metrics import Evaluation, Mistake
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
 from kerastl.tasks import task_of_targets
-from kerastl.training.fine_tuning.fine_tune import FineTuneResult
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.fields import to_json
@@ -42,7 +40,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
                 seconds: Mapping[str, float], config: Mapping[str, Any] | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added."""
-    examples, fitted, tuned = features.examples, trained.fitted, trained.tuned
+    examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
     calibration = evaluation.calibration
     return RunRecord(
         format=FORMAT, modality_name=examples.modality.name, task_name=task_of_targets(examples.targets).name,
@@ -54,7 +52,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
         notes=examples.notes, skipped=skipped_items(examples), test=_held_out(evaluation, fitted),
         temperature=calibration.temperature, thresholds=calibration.thresholds,
         baseline=_baseline(baseline) if baseline else None, distilled=distilled, ablation=ablation,
-        fine_tuning=_fine_tuning(tuned) if tuned else None, features=_feature_pass(features),
+        fine_tuning=FineTuning.from_dict(tuned.to_dict()) if tuned else None, features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
         seconds={"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
@@ -101,14 +99,6 @@ def _mistake(mistake: Mistake) -> ConfidentMistake:
 def _baseline(baseline: Baseline) -> BaselineFigures:
     return BaselineFigures(baseline.name, baseline.n, baseline.accuracy, baseline.accuracy_ci95, baseline.gain,
                            baseline.gain_ci95, baseline.verdict, baseline.word, baseline.trained_on, baseline.seconds)
-
-
-def _fine_tuning(tuned: FineTuneResult) -> FineTuning:
-    return FineTuning(
-        tuned.kept, tuned.blocks, tuned.layers, tuned.loss_before, tuned.loss_after, tuned.history, tuned.seconds,
-        method=tuned.how, frozen_accuracy=tuned.frozen_accuracy, plan=to_json(tuned.plan),
-        learning_rates=asdict(tuned.rates) if tuned.rates else None, averaged_loss=tuned.average_loss,
-        averaged_epochs=tuned.averaged)
 
 
 def _feature_pass(features: Features) -> FeaturePass:

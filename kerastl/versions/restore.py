@@ -25,8 +25,9 @@ def restore_model(folder: Path, record: RunRecord) -> Any:
     """The model of backbone and head, a keras.Model, from model.keras. Raises ModelError when it does not load."""
     import keras
 
-    from kerastl.heads import _blend  # noqa: F401  registers its layers
+    from kerastl.heads import register_layers
 
+    register_layers()
     for module in record.modality.layer_modules:
         importlib.import_module(module)
     try:
