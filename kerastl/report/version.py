@@ -6,7 +6,7 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation
+from kerastl.evaluation.result import Evaluation
 from kerastl.export.export import export_model
 from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features

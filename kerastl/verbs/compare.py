@@ -204,7 +204,7 @@ def _take(combinations: list["Combination"], config: CompareConfig, rest: Exampl
 def _right(examples: Examples, fitted: Any) -> Any:
     from kerastl.evaluation.metrics import evaluate
 
-    return np.array(evaluate(examples, fitted.held_out, fitted.validation).right)
+    return np.array(evaluate(examples, fitted.held_out, fitted.validation).correct)
 
 
 def _verdict(rest: Examples, records: list[list[dict[str, Any]]], costs: list[dict[str, Any]]

@@ -106,7 +106,6 @@ def _looks_like_another(examples: Examples, config: CheckConfig, cache: Path) ->
     from kerastl import backbones, runtime
     from kerastl.data.examples import enough
     from kerastl.data.split import split
-    from kerastl.evaluation.metrics import probabilities
     from kerastl.features.compute import compute_features
     from kerastl.training.fit import fit
 
@@ -120,7 +119,7 @@ def _looks_like_another(examples: Examples, config: CheckConfig, cache: Path) ->
         backbone = fit_length(backbone, rest)
     found = compute_features(rest, backbone, chosen, cache_dir=cache)
     rest = found.examples
-    p = probabilities(fit(found, runtime=chosen).held_out.logits.astype(np.float64), False)
+    p = rest.task.probabilities(fit(found, runtime=chosen).held_out.logits)
     usual = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
     sure = np.where(p >= usual, p, 0.0)
     given = sure.argmax(axis=1)

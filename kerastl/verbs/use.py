@@ -113,7 +113,7 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """The model's own SavedModel on the raw rows; says how many of them it was trained on."""
     from kerastl.data.read import read_labelled
-    from kerastl.evaluation.metrics import evaluate_probabilities, record
+    from kerastl.evaluation.metrics import evaluate_probabilities
     from kerastl.features.cache import chosen_dir
     from kerastl.serving.classifier import load
     from kerastl.versions.restore import as_the_model_knows, split_of
@@ -133,7 +133,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     seen = split_of(classifier.folder)
     trained_on = sum(seen.get(one, "test") != "test" for one in kept.ids)
     evaluation = evaluate_probabilities(kept, np.stack([found[row] for row in good]), classifier.run["thresholds"])
-    return {"model": str(classifier.folder), "trained_on": trained_on, "test": record(evaluation),
+    return {"model": str(classifier.folder), "trained_on": trained_on, "test": evaluation.to_dict(),
             "left_out": [asdict(one) for one in kept.skipped]}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation, record
+from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
 from kerastl.training.fine_tuning.fine_tune import FineTuneResult
@@ -45,11 +45,11 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         **_sizes(examples),
         "notes": list(examples.notes),
         "left_out": [asdict(one) for one in examples.skipped],
-        "test": {**record(evaluation), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
+        "test": {**evaluation.to_dict(), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
                  else "temperature fitted on the validation rows"},
         "temperature": evaluation.calibration.temperature,
         "thresholds": list(evaluation.calibration.thresholds),
-        "baseline": asdict(baseline) if baseline else None,
+        "baseline": baseline.to_dict() if baseline else None,
         "distilled": None,
         "ablation": asdict(ablation) if ablation else None,
         "unfrozen": asdict(tuned) if tuned else None,
