@@ -10,10 +10,9 @@ from kerastl.doctor.patient import Patient, sample
 from kerastl.errors import OptionError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.lengths import fit_length
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.model import pooling_for, raw_of, splice
 from kerastl.shell.recipes import load_recipe, recipes
-from kerastl.tasks import task_of_targets
 
 
 def diagnose(patient: str, *, data: str | None = None, backbone: str | None = None, weights: str | None = None,
@@ -61,10 +60,10 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
         cache_dir=chosen_dir(cache_dir)))
     if modality.has_length:
         network = fit_length(network, examples, defaults.get("max_length"), defaults.get("long", "head"))
-    configured = head_of(asked).on(network.parts)
-    model = splice(network, configured.made(network.shape, len(examples.classes),
-                                            raw_of(network) if configured.side else None))
+    configured = resolve_head(asked, network.parts)
+    model = splice(network, configured.build(network.shape, len(examples.classes),
+                                             raw_of(network) if configured.spec.takes_raw else None))
     tokenizer = getattr(network.input, "tokenizer", None)
-    patient = Patient(model, network.input, examples, task_of_targets(examples.targets), False,
+    patient = Patient(model, network.input, examples, examples.task, False,
                       tokenizer.fingerprint if tokenizer else None)
     return Examination(recipe, "recipe", len(examples), tuple(examine(patient)))

@@ -294,9 +294,9 @@ def test_an_evaluation_of_another_head_is_refused(tmp_path: Path) -> None:
     first = tl.fit(features, runtime=plain_runtime())
     second = tl.fit(made_features(tmp_path / "b", np.tanh(x), features.examples), runtime=plain_runtime())
     evaluation = tl.evaluate(features.examples, first.held_out)
-    check_evaluation(features, first, evaluation)
+    check_evaluation(first, evaluation)
     with pytest.raises(OptionError, match="belongs to another model"):
-        check_evaluation(features, second, evaluation)
+        check_evaluation(second, evaluation)
 
 
 @pytest.mark.slow

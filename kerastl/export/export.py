@@ -18,7 +18,7 @@ from kerastl.export.parity import Reference, choose_rows, compare_saved_model, c
 from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
-from kerastl.tasks import Task, task_of_targets
+from kerastl.tasks import Task
 from kerastl.versions.folder import Version, fingerprint
 from kerastl.versions.restore import split_parts, write_split
 from kerastl.versions.sections import Parity
@@ -31,7 +31,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     model: backbone and head in one, with logits as output. A TFLite file that breaks its bound is not written.
     Raises CheckFailed when the SavedModel does: then no version is left behind.
     """
-    folder, task = version.folder, task_of_targets(examples.targets)
+    folder, task = version.folder, examples.task
     saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration)
     reference = Reference(model, source, examples, choose_rows(examples))
     first = compare_saved_model(reference, folder)

@@ -5,12 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kerastl.backbones import Backbone
 from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation, evaluate
+from kerastl.evaluation.result import Evaluation
 from kerastl.export.export import export_model
 from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
@@ -60,7 +58,7 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
     completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed when the
     SavedModel differs from Keras.
     """
-    check_evaluation(features, trained.fitted, evaluation)
+    check_evaluation(trained.fitted, evaluation)
     start = time.perf_counter()
     clock = clock or (lambda: time.perf_counter() - start)
     with new_version(to.out, to.name) as version:
@@ -77,13 +75,9 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
     return record
 
 
-def check_evaluation(features: Features, fitted: FittedHead, evaluation: Evaluation) -> None:
+def check_evaluation(fitted: FittedHead, evaluation: Evaluation) -> None:
     """Raises OptionError when an evaluation was not computed from the head's own held-out predictions."""
-    own = evaluate(features.examples, fitted.held_out, fitted.validation)
-    figures = [(of.n, of.accuracy, of.log_loss, of.calibration.temperature) for of in (own, evaluation)]
-    if own.right != evaluation.right or not np.allclose(figures[0], figures[1]):
+    if evaluation.predictions_id != fitted.held_out.id:
         raise OptionError(f"`evaluation` (accuracy {evaluation.accuracy:.3f} on {evaluation.n} rows) belongs to "
-                          f"another model than `trained` (accuracy {own.accuracy:.3f} on {own.n} rows)",
-                          "the evaluation of the head that is exported",
-                          "evaluation = kerastl.evaluate(features.examples, trained.fitted.held_out, "
-                          "trained.fitted.validation)")
+                          "another model than `trained`", "the evaluation of the head that is exported",
+                          "evaluation = kerastl.evaluate(features.examples, trained.fitted)")

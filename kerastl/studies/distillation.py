@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.errors import OptionError
-from kerastl.evaluation.metrics import probabilities
 from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
@@ -81,7 +80,7 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     assert split is not None, "split the examples before teaching"
     rows = split.rows(TRAIN)
     logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
-    p = probabilities(logits / teacher.record.calibration.temperature, examples.multi_label)
+    p = examples.task.probabilities(logits, teacher.record.temperature)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
     return replace(features, examples=replace(examples, aims=aims))

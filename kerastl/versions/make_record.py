@@ -7,10 +7,9 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation, Mistake
+from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.runtime import Runtime, machine
-from kerastl.tasks import task_of_targets
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.fields import to_json
@@ -20,15 +19,12 @@ from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.sections import (
     Ablation,
     BaselineFigures,
-    ClassScores,
-    ConfidentMistake,
     Distillation,
     FeaturePass,
     Figures,
     FineTuning,
     HeldOutFigures,
     Parity,
-    ReliabilityBin,
     SkippedItem,
     Trial,
 )
@@ -43,7 +39,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
     calibration = evaluation.calibration
     return RunRecord(
-        format=FORMAT, modality_name=examples.modality.name, task_name=task_of_targets(examples.targets).name,
+        format=FORMAT, modality_name=examples.modality.name, task_name=examples.task.name,
         backbone=backbone.name, weights=backbone.weights, weights_hash=backbone.weights_hash,
         random_weights=backbone.random, random_parts=backbone.random_parts, input=to_json(backbone.input.record()),
         preprocessing=backbone.spec.preprocessing, large=separate_backbone(backbone), feature_layer=backbone.tap,
@@ -51,7 +47,8 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
         training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
         notes=examples.notes, skipped=skipped_items(examples), test=_held_out(evaluation, fitted),
         temperature=calibration.temperature, thresholds=calibration.thresholds,
-        baseline=_baseline(baseline) if baseline else None, distilled=distilled, ablation=ablation,
+        baseline=BaselineFigures.from_dict(baseline.to_dict()) if baseline else None, distilled=distilled,
+        ablation=ablation,
         fine_tuning=FineTuning.from_dict(tuned.to_dict()) if tuned else None, features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
@@ -69,36 +66,13 @@ def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
 
 def figures(evaluation: Evaluation) -> Figures:
     """An evaluation without its rows one by one."""
-    return Figures(**_figures(evaluation))
+    return Figures.from_dict(evaluation.to_dict())
 
 
 def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
     calibrated_by = ("cross-fitted temperature" if fitted.validation is None else
                      "temperature fitted on the validation rows")
-    return HeldOutFigures(**_figures(evaluation), calibrated_by=calibrated_by)
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "n": evaluation.n, "accuracy": evaluation.accuracy, "accuracy_ci95": evaluation.accuracy_ci95,
-        "interval": evaluation.interval, "macro_f1": evaluation.macro_f1, "log_loss": evaluation.log_loss,
-        "log_loss_calibrated": evaluation.log_loss_calibrated, "ece": evaluation.ece,
-        "ece_calibrated": evaluation.ece_calibrated, "calibration": evaluation.calibration,
-        "classes": tuple(ClassScores(row.name, row.precision, row.recall, row.f1, row.support)
-                         for row in evaluation.classes),
-        "confusion": evaluation.confusion,
-        "reliability": tuple(ReliabilityBin.from_dict(part) for part in evaluation.reliability),
-        "mistakes": tuple(map(_mistake, evaluation.mistakes)),
-    }
-
-
-def _mistake(mistake: Mistake) -> ConfidentMistake:
-    return ConfidentMistake(mistake.row, mistake.origin, mistake.true, mistake.given, mistake.probability)
-
-
-def _baseline(baseline: Baseline) -> BaselineFigures:
-    return BaselineFigures(baseline.name, baseline.n, baseline.accuracy, baseline.accuracy_ci95, baseline.gain,
-                           baseline.gain_ci95, baseline.verdict, baseline.word, baseline.trained_on, baseline.seconds)
+    return HeldOutFigures.from_dict({**evaluation.to_dict(), "calibrated_by": calibrated_by})
 
 
 def _feature_pass(features: Features) -> FeaturePass:

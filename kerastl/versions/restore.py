@@ -14,7 +14,6 @@ from kerastl.data.rows import printable
 from kerastl.errors import DataError, ModelError
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
-from kerastl.tasks import task_of_targets
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
@@ -81,7 +80,7 @@ def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:
 
     Raises DataError when no row is left, or when the rows are labelled for another task.
     """
-    task, theirs = record.task, task_of_targets(examples.targets)
+    task, theirs = record.task, examples.task
     if theirs is not task:
         raise DataError(f"{examples.source} has {theirs.noun}", task.noun, "use data labelled like the training data")
     unknown = tuple(Skipped(name, "the model has no such class") for name in examples.classes
