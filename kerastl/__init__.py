@@ -48,7 +48,7 @@ _HOME = {  # public name: (module, name there)
     "target": ("kerastl.report.version", "target"),
     "teach": ("kerastl.studies.distillation", "teach"),
     "train": ("kerastl.training.train", "train"),
-    "tuning": ("kerastl.shell.flags", "tuning"),
+    "training_options": ("kerastl.shell.flags", "training_options"),
     "write_few_shot": ("kerastl.report.few_shot", "write_few_shot"),
     "write_version": ("kerastl.report.version", "write_version"),
 }

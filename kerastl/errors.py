@@ -1,26 +1,36 @@
-"""Every error a user can cause, as one tree. The shell prints the message and exits with `exit_code`.
+"""Every error that a user can cause, as one tree. The shell prints the message and exits with `exit_code`.
 
-    KerastlError                2   bad use or bad input
-    ├── DataError                   the source: no such path, one class, nothing decodes, too few rows
-    ├── WeightsError                the backbone's weights: unknown name, no download possible, wrong file
-    ├── ModelError                  a model folder: not ours, damaged, another kind of input
-    ├── OptionError                 a flag's value, a head that does not fit, names close to a known one
-    └── CheckFailed             1   the work was done and failed its own test: parity, verify
+    KerastlError                2   bad usage or bad input
+    ├── DataError                   the source: no such path, one class, nothing can be decoded, too few rows
+    ├── WeightsError                the backbone's weights: unknown name, failed download, wrong file
+    ├── ModelError                  a model folder: not written by kerastl, damaged, another kind of input
+    ├── OptionError                 the value of an argument, a head that does not fit, an unknown name
+    └── CheckFailed             1   the work was done and failed a check of its own: parity, verify, doctor
+
+A message names arguments in backquotes: "`max_length` must be at least 8 (got 3)". In Python it is printed as it is;
+the shell prints the flag, --max-length.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 
 class KerastlError(Exception):
-    """One clear message in three parts: what came, what was wanted, what to do."""
+    """One message in up to three parts: what was received, what was expected, and how to fix it."""
 
     exit_code = 2
 
-    def __init__(self, got: str, wanted: str = "", do: str = "") -> None:
-        self.got, self.wanted, self.do = got, wanted, do
-        lines = [got] + [f"  {name}: {text}" for name, text in (("wanted", wanted), ("do", do)) if text]
-        super().__init__("\n".join(lines))
+    def __init__(self, got: str, expected: str = "", hint: str = "") -> None:
+        self.got, self.expected, self.hint = got, expected, hint
+        parts = (("expected", expected), ("to fix", hint))
+        super().__init__("\n".join([got, *(f"  {name}: {text}" for name, text in parts if text)]))
+
+    @property
+    def line(self) -> str:
+        """The message in one line, for a list of several."""
+        more = [f"expected {self.expected}"] * bool(self.expected) + [self.hint] * bool(self.hint)
+        return "; ".join([self.got, *more])
 
 
 class DataError(KerastlError):
@@ -28,15 +38,15 @@ class DataError(KerastlError):
 
 
 class WeightsError(KerastlError):
-    """The backbone's weights are not here, or not what they should be."""
+    """The backbone's weights are missing, or are not what they should be."""
 
 
 class ModelError(KerastlError):
-    """A folder is not a model of this kit, or is damaged."""
+    """A folder is not a model that kerastl wrote, or is damaged."""
 
 
 class OptionError(KerastlError):
-    """An option's value is unknown or does not fit the others."""
+    """The value of an argument is unknown or does not fit the others."""
 
 
 class CheckFailed(KerastlError):
@@ -45,11 +55,39 @@ class CheckFailed(KerastlError):
     exit_code = 1
 
 
+def all_of(faults: Sequence[KerastlError]) -> OptionError:
+    """One error for everything that is wrong with the arguments: a line for each fault. faults: one or more."""
+    if len(faults) == 1:
+        fault = faults[0]
+        return OptionError(fault.got, fault.expected, fault.hint)
+    return OptionError("\n".join([f"{len(faults)} options cannot be used", *(f"  - {fault.line}" for fault in faults)]))
+
+
 def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> OptionError:
-    """The error for a name that is not among the known ones, with the closest of them. where: the command that lists
-    them, by default the one named after them."""
+    """The error for an unknown name, with the closest known one. where: the command that lists the known ones; default:
+    the verb named after them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose one of them: {where or f'kerastl {what}s'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"list them: {where or f'kerastl {what}s'}"
     listed = ", ".join(known) if len(known) <= 20 else f"{len(known)} names, among them {', '.join(known[:5])}"
     return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)
+
+
+Rule = tuple[str, str, Callable[[Any], bool]]  # an argument, what it must be, and whether a value is that
+
+
+def one_of(name: str, choices: Iterable[str]) -> Rule:
+    """The rule that an argument is one of these names."""
+    names = tuple(choices)
+    return name, f"one of {', '.join(names)}", lambda value: value in names
+
+
+def at_least(number: int, *names: str) -> tuple[Rule, ...]:
+    """The rules that arguments are None or not below a number."""
+    return tuple((name, f"{number} or more", lambda value: value is None or value >= number) for name in names)
+
+
+def broken(rules: Iterable[Rule], values: Mapping[str, Any]) -> list[KerastlError]:
+    """An error for each rule that a value breaks. An argument without a value is not checked."""
+    return [OptionError(f"`{name}` must be {what} (got {values[name]})") for name, what, holds in rules
+            if name in values and not holds(values[name])]

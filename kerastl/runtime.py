@@ -20,8 +20,6 @@ from kerastl.errors import OptionError
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # what a large network's weights are kept in
 XLA = ("auto", "on", "off")
-SCHEDULES = ("auto", "cosine", "linear", "one-cycle")  # of the rate, in fine-tuning
-MIXES = ("auto", "none", "mixup", "cutmix")  # of images, in fine-tuning
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ student from the labels alone 0.786 (0.736 to 0.829), so teaching did not show h
 Time: not measured on a quiet machine.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import kerastl as tl
@@ -25,7 +25,7 @@ class Config(tl.RunConfig):
     data: str | None = None  # where the teacher's data are now; default: where they were
     backbone: str | None = None  # of the student; default: efficientnet_lite0, or the first two blocks of minilm
     weights: str | None = None  # bundled, imagenet, preset, none (random, for tests) or a file or folder
-    tap: str = "auto"  # where in the backbone the features are taken; auto: top, of the default for texts layer_2
+    layer: str = "auto"  # feature layer of the backbone; auto: top, of the default for texts layer_2
     unfreeze: str = "all"  # train the last N blocks of the student's backbone, or all; 0: its head alone
     batch_size: int = 32  # rows at a time
 
@@ -34,30 +34,29 @@ def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split (both the teacher's), features, what is taught and learnt, evaluation, export."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     teacher = tl.load_teacher(config.teacher)
-    kind = teacher.run["kind"]
-    target = tl.target(config.out, config.name, config.tflite, kind=kind)
+    kind = teacher.record.modality_name
+    target = tl.target(config.out, config.name, config.tflite, modality=kind)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
 
     usual, tap = STUDENTS[kind] if config.backbone is None else (config.backbone, "top")
-    backbone = tl.load_backbone(usual, config.weights, modality=kind, tap=tap if config.tap == "auto" else config.tap,
+    layer = tap if config.layer == "auto" else config.layer
+    backbone = tl.load_backbone(usual, config.weights, modality=kind, tap=layer,
                                 pooling=tl.pooling_for(config.head))
     if kind == "text":
         backbone = tl.fit_length(backbone, examples)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     features = tl.teach(teacher, features, cache)
     trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             epochs=config.epochs, class_weights=config.class_weights,
-                             label_smoothing=config.label_smoothing)
+                             options=tl.training_options(config))
     head = tl.best_head(trials, config.head)
     trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+                       options=tl.training_options(config))
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
                             baseline=baseline, trials=trials, runtime=runtime, clock=clock, teacher=teacher,
-                            config=asdict(config) | teacher.source(config.data, config.data_dir))
+                            config=config.to_dict() | teacher.source(config.data, config.data_dir))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ random ones the recipe runs whole in the tests.
 Time: see benchmarks/README.md for the rate of the feature pass.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import kerastl as tl
@@ -29,20 +29,18 @@ def main(config: Config) -> dict[str, Any]:
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.layer,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             epochs=config.epochs, class_weights=config.class_weights,
-                             label_smoothing=config.label_smoothing)
+                             options=tl.training_options(config))
     head = tl.best_head(trials, config.head)
     trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+                       options=tl.training_options(config))
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=asdict(config))
+                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ head by 1.4 points (95% +0.1 to +2.8; McNemar p 0.04) and scratch by 4.3 (+2.1 t
 Time: not measured on a quiet machine. The ablation fits 6 heads by gradient, the recipe 6 more.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import kerastl as tl
@@ -27,33 +27,30 @@ class Config(tl.TextConfig):
 def main(config: Config) -> dict[str, Any]:
     """The six steps, and the ablation beside: what each part of the blend is worth."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, kind="text")
+    target = tl.target(config.out, config.name, config.tflite, modality="text")
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
                              min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.layer,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     ablation = tl.ablate(backbone, features, config.head, runtime=runtime, cache_dir=cache, seeds=config.seeds,
-                         epochs=config.epochs, class_weights=config.class_weights,
-                         label_smoothing=config.label_smoothing)
+                         options=tl.training_options(config))
     trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             epochs=config.epochs, class_weights=config.class_weights,
-                             label_smoothing=config.label_smoothing)
+                             options=tl.training_options(config))
     head = tl.best_head(trials, config.head)
     trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       tuning=tl.tuning(config), epochs=config.epochs, batch_size=config.batch_size,
-                       class_weights=config.class_weights, label_smoothing=config.label_smoothing)
+                       options=tl.training_options(config))
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
                             baseline=baseline, trials=trials, ablation=ablation, runtime=runtime, clock=clock,
-                            config=asdict(config))
+                            config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -4,77 +4,41 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 from conftest import draw_folder
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
 from kerastl.decision import Predictions
 from kerastl.errors import DataError
-from kerastl.evaluation.paired import holm, paired, simplest_within_noise
 from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.runtime import Runtime
-from kerastl.studies import compare as work
-from kerastl.studies.journal import Cells
+from kerastl.studies.compare import cells as cells_module
+from kerastl.studies.compare.cells import cell_key
+from kerastl.studies.compare.combinations import Combination
+from kerastl.studies.compare.cost import Cost
+from kerastl.studies.compare.folds import hold_out, set_aside, without_test
+from kerastl.studies.compare.preparation import Prepared, Setup
+from kerastl.studies.compare.recommendation import simplicity
+from kerastl.studies.journal import Journal
+from kerastl.studies.verdict import simplest_within_noise
 from kerastl.training.fit import FittedHead
+from kerastl.training.options import TrainingOptions
 from kerastl.training.train import TrainedModel
-from kerastl.verbs.compare import simplicity
 
 Shell = Callable[..., tuple[int, str, str]]
 
-# The paired test
+# The verdict
 
 
 def rows(n: int, right: int) -> np.ndarray:
     return (np.arange(n) < right).astype(float)
-
-
-def test_of_rows_judged_once_it_is_mcnemars_exact_test() -> None:
-    generator = np.random.default_rng(0)
-    one, other = (generator.random(300) < share for share in (0.85, 0.75))
-    found = paired(one, other, [str(i) for i in range(300)])
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    assert found.p == pytest.approx(scipy.stats.binomtest(only_one, only_one + only_other).pvalue)
-    assert found.gain == pytest.approx((only_one - only_other) / 300) and found.n == 300
-    assert found.gain_ci95[0] < found.gain < found.gain_ci95[1]
-
-
-def test_flipping_at_random_comes_to_the_same_where_both_can_be_done() -> None:
-    difference = np.repeat([1.0, -1.0, 0.0], [30, 14, 100])
-    exact = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
-    difference[0] = 0.5  # no longer of one size
-    drawn = paired(np.maximum(difference, 0), np.maximum(-difference, 0), [str(i) for i in range(144)]).p
-    assert 0.01 < exact < 0.05 and drawn == pytest.approx(exact, abs=0.015) and drawn != exact
-
-
-def test_rows_of_one_group_count_as_one() -> None:
-    one, other = rows(40, 40), rows(40, 28)
-    alone = paired(one, other, [str(i) for i in range(40)])
-    together = paired(one, other, [str(min(i, 28)) for i in range(40)])  # all that differ are copies of one row
-    assert alone.p < 0.001 and together.p == 1.0 and together.gain == alone.gain
-    assert together.gain_ci95[0] < 0 < alone.gain_ci95[0]
-
-
-def test_equal_answers_are_not_told_apart() -> None:
-    assert paired(rows(50, 30), rows(50, 30), [str(i) for i in range(50)]).p == 1.0
-
-
-def test_of_heads_equal_but_for_chance_one_in_twenty_is_told_apart() -> None:
-    generator = np.random.default_rng(1)
-    names = [str(i) for i in range(200)]
-    told = [paired(*(generator.random((2, 200)) < 0.8), names).p < 0.05 for _ in range(400)]
-    assert 0.01 < np.mean(told) < 0.08
-
-
-def test_holm_corrects_in_steps() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
 
 
 @pytest.mark.parametrize(("right", "chosen"), [
@@ -92,12 +56,11 @@ def test_the_simplest_that_is_not_told_from_the_best(right: tuple[int, ...], cho
 
 
 def test_simpler_is_fewer_blocks_then_a_smaller_model_then_a_head_that_is_solved() -> None:
-    def cost(head: str, parameters: int, milliseconds: float = 1.0) -> dict[str, Any]:
-        return {"head": head, "parameters": parameters, "milliseconds": milliseconds}
+    def simple(blocks: int, head: str, parameters: int, milliseconds: float = 1.0) -> tuple[float, ...]:
+        return simplicity(blocks, head, Cost(parameters, 4 * parameters, milliseconds))
 
-    falling = [simplicity(2, cost("linear", 1)), simplicity(0, cost("mlp", 4_000_000)),
-               simplicity(0, cost("cosine", 3_400_000, 2.0)), simplicity(0, cost("cosine", 3_400_000)),
-               simplicity(0, cost("linear", 3_400_020, 9.0))]  # a few biases more are no difference
+    falling = [simple(2, "linear", 1), simple(0, "mlp", 4_000_000), simple(0, "cosine", 3_400_000, 2.0),
+               simple(0, "cosine", 3_400_000), simple(0, "linear", 3_400_020, 9.0)]  # a few biases more do not count
     assert falling == sorted(falling, reverse=True)
 
 
@@ -106,11 +69,11 @@ def test_simpler_is_fewer_blocks_then_a_smaller_model_then_a_head_that_is_solved
 
 def test_seeds_hold_out_each_row_once_in_five_and_then_are_dealt_anew() -> None:
     examples = made_examples(np.arange(120) % 3, groups=[content_id(i // 2) for i in range(120)])
-    splits = [work.held_out(examples, seed).split for seed in range(10)]
+    splits = [hold_out(examples, seed).split for seed in range(10)]
     for some in (splits[:5], splits[5:]):
         assert np.array_equal(sum((one.part == TEST).astype(int) for one in some), np.ones(120))
     assert not np.array_equal(splits[0].part, splits[5].part)
-    assert np.array_equal(splits[3].part, work.held_out(examples, 3).split.part)
+    assert np.array_equal(splits[3].part, hold_out(examples, 3).split.part)
     for one in splits:
         assert all(len(set(one.part[i:i + 2])) == 1 for i in range(0, 120, 2))  # groups stay whole
         assert all(set(examples.targets[one.part == side]) == {0, 1, 2} for side in (TRAIN, VALIDATION, TEST))
@@ -118,28 +81,28 @@ def test_seeds_hold_out_each_row_once_in_five_and_then_are_dealt_anew() -> None:
 
 def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
     examples = made_examples(np.arange(300) % 3)
-    aside = work.set_aside(examples)
-    rest = work.without_test(aside)
+    aside = set_aside(examples)
+    rest = without_test(aside)
     assert 10 < len(aside.split.held_out) < 60 and len(rest) == 300 - len(aside.split.held_out)
     assert not {aside.ids[row] for row in aside.split.held_out} & set(rest.ids)
-    own = work.set_aside(work.replace(examples, given=("test",) * 50 + ("train",) * 250))
+    own = set_aside(replace(examples, given=("test",) * 50 + ("train",) * 250))
     assert own.split.held_out.tolist() == list(range(50))
     with pytest.raises(DataError, match="sets test rows aside"):
-        work.set_aside(made_examples(np.arange(4) % 2))
+        set_aside(made_examples(np.arange(4) % 2))
 
 
 # Cells
 
 
 def test_a_torn_line_is_not_there_and_spoils_no_other(tmp_path: Path) -> None:
-    cells = Cells(tmp_path / "rows.jsonl")
-    cells.add("a", {"accuracy": 0.5})
-    with cells.path.open("a") as file:
+    journal = Journal(tmp_path / "rows.jsonl")
+    journal.add("a", {"accuracy": 0.5})
+    with journal.path.open("a") as file:
         file.write('{"key": "b", "accu')  # killed in the middle
-    again = Cells(cells.path)
-    assert again.get("a") == {"key": "a", "accuracy": 0.5} and again.get("b") is None and again.found == 1
+    again = Journal(journal.path)
+    assert again.get("a") == {"key": "a", "accuracy": 0.5} and again.get("b") is None and again.resumed == 1
     again.add("c", {"accuracy": 0.25})
-    third = Cells(cells.path)
+    third = Journal(journal.path)
     assert third.get("a") and third.get("c") == {"key": "c", "accuracy": 0.25} and third.get("b") is None
 
 
@@ -151,11 +114,12 @@ def test_a_cell_is_known_only_for_the_same_work(changed: str, tmp_path: Path) ->
         y = np.arange(60) % 3
         y[0] = other.get("label", 0)
         examples = made_examples(y, split=held_out(60, seed=other.get("rows", 0)))
-        backbone = work.replace(load("tiny_net", "none"), weights_hash=other.get("weights", "0"))
-        taken = work.Taken(backbone, made_features(tmp_path, np.zeros((60, 4)), examples))
-        how = work.How(plain_runtime(precision=other.get("precision", "float32")), tmp_path, other.get("epochs"), 32)
-        return work._key(taken, examples, work.Combination("tiny_net", other.get("head", "linear"), "0"),
-                         other.get("seed", 0), how)
+        backbone = replace(load("tiny_net", "none"), weights_hash=other.get("weights", "0"))
+        prepared = Prepared(backbone, made_features(tmp_path, np.zeros((60, 4)), examples))
+        setup = Setup(plain_runtime(precision=other.get("precision", "float32")), tmp_path,
+                      TrainingOptions(other.get("epochs")))
+        return cell_key(prepared, examples, Combination("tiny_net", other.get("head", "linear"), "0"),
+                        other.get("seed", 0), setup)
 
     other = {"seed": {"seed": 1}, "head": {"head": "mlp"}, "labels": {"label": 1}, "rows": {"rows": 1},
              "epochs": {"epochs": 3}, "precision": {"precision": "mixed_bfloat16"}, "weights": {"weights": "1"}}
@@ -198,8 +162,8 @@ class Stand:
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     stand = Stand(linear=0.6, shallow=0.93, mlp=0.99)
-    monkeypatch.setattr(work, "fit", stand.fit)
-    monkeypatch.setattr(work, "train", stand.train)
+    monkeypatch.setattr(cells_module, "fit", stand.fit)
+    monkeypatch.setattr(cells_module, "train", stand.train)
     return stand
 
 
@@ -221,7 +185,8 @@ def test_the_better_head_is_recommended_and_of_two_alike_the_smaller(stand: Stan
     assert table["linear"]["accuracy"] < 0.75 and not table["linear"]["within_noise"]
     assert table["shallow"]["within_noise"] and table["mlp"]["within_noise"]
     assert found["recommended"]["head"] == "shallow" and found["best"]["head"] == "mlp"
-    assert "mlp answered best" in found["word"] and "shallow is simpler and not told from it" in found["word"]
+    assert "mlp has the highest accuracy" in found["word"]
+    assert "shallow is simpler and not significantly worse" in found["word"]
     assert [one["recommended"] for one in found["table"]] == [False, True, False]
     for one in found["table"]:
         assert one["accuracy_min"] <= one["accuracy"] <= one["accuracy_max"] and one["milliseconds"] > 0
@@ -268,7 +233,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_table(stand: Stand, shell: 
     assert again["table"] == resumed["table"] and again["test"] == resumed["test"]
     code, out, err = shell("compare", many, "--backbones", "tiny_net", "--heads", "linear,shallow,mlp", "--weights",
                            "none", "--out", tmp_path / "killed")
-    assert "9 of 9 were done before" in out and "RANDOM WEIGHTS" in out and resumed["word"] in out
+    assert "9 of 9 results were read from" in out and "RANDOM WEIGHTS" in out and resumed["word"] in out
 
 
 def test_the_files_hold_the_table_and_what_is_in_them_is_escaped(stand: Stand, shell: Shell, many: Path, tmp_path: Path
@@ -297,12 +262,12 @@ def test_a_dot_lies_where_its_figures_say() -> None:
 
 @pytest.mark.parametrize(("flags", "said"), [
     (["--backbones", "tiny_nett,minilmm", "--heads", "linera", "--seeds", "0", "--unfreeze", "some"],
-     ["tiny_nett", "minilmm", "linera", "--seeds 0", "--unfreeze some"]),
-    (["--backbones", "tiny_net,minilm"], ["tiny_net is for images; minilm is for texts"]),
-    (["--backbones", "tiny_net", "--unfreeze", "auto"], ["--unfreeze auto"]),
-    (["--backbones", "tiny_net", "--heads", "linear,linear"], ["--heads linear,linear: each once"]),
-    (["--backbones", "tiny_net", "--weights", "none,none"], ["one for all, or one for each of 1"]),
-    (["--backbones", "tiny_net", "--precision", "float8"], ["--precision float8"]),
+     ["tiny_nett", "minilmm", "linera", "--seeds must be", "--unfreeze must be", "(got some)"]),
+    (["--backbones", "tiny_net,minilm"], ["tiny_net is for images, minilm is for texts"]),
+    (["--backbones", "tiny_net", "--unfreeze", "auto"], ["--unfreeze must be a number of blocks, all or contrast"]),
+    (["--backbones", "tiny_net", "--heads", "linear,linear"], ["--heads must not repeat a value (got linear,linear)"]),
+    (["--backbones", "tiny_net", "--weights", "none,none"], ["--weights must be one for all, or one for each of 1"]),
+    (["--backbones", "tiny_net", "--precision", "float8"], ["--precision must be one of", "(got float8)"]),
 ])
 def test_all_faults_are_told_at_once_before_any_work(flags: list[str], said: list[str], shell: Shell, tmp_path: Path
                                                      ) -> None:

@@ -45,7 +45,7 @@ def refusal(call: Callable[[], Any], told: str) -> WeightsError:
     """The error, which says what came, what was wanted and what to do."""
     with pytest.raises(WeightsError, match=told) as caught:
         call()
-    assert caught.value.got and caught.value.wanted and caught.value.do
+    assert caught.value.got and caught.value.expected and caught.value.hint
     return caught.value
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_changes_under_the_reader_is_an_error(tmp_path: Path) -> Non
 def test_pickles_are_read_with_leave_only(shards: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path, form="pickle", shards=shards)
     told = refusal(lambda: opened(tmp_path), r"as a pickle only \(pytorch_model.bin")
-    assert "--pickles" in told.do and capsys.readouterr().out == ""
+    assert "--pickles" in told.hint and capsys.readouterr().out == ""
     opened(tmp_path, pickles=True)
     line = "pytorch_model.bin is a pickle: read with an unpickler that admits tensors only\n"
     assert capsys.readouterr().out == line

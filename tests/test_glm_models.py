@@ -76,7 +76,7 @@ def test_what_is_kept_in_fewer_bits_stays_apart_and_its_head_ships_alone(
     found = json.loads(out)["predictions"]
     classifier = tl.load(version)
     assert [one["score"] for one in found[:3]] == pytest.approx([one.score for one in classifier.predict(ASKED[:3])])
-    whole = Featurizer(run)(ASKED[:3])
+    whole = Featurizer(classifier.record)(ASKED[:3])
     answers = serve(features=tf.constant(whole))
     assert [one["label"] for one in found[:3]] == [name.decode() for name in answers["label"].numpy()]
     code, out, err = shell("evaluate", tmp_path / "m", table, "--json")
@@ -237,7 +237,7 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
     weights = glm_folder(tmp_path / "w")
     harm(weights)
     code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path / "o", "--weights", weights)
-    assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, err
+    assert code == 2 and out == "" and err.count("error: ") == 1 and "to fix: " in err, err
     assert all(part in err for part in told), err
     assert not (tmp_path / "o" / "m").exists()
 
@@ -252,7 +252,7 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
 def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: Shell, table: Path, tmp_path: Path
                                 ) -> None:
     code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path, *more)
-    assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, err
+    assert code == 2 and out == "" and err.count("error: ") == 1 and "to fix: " in err, err
     assert all(part in err for part in told), err
 
 

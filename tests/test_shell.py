@@ -23,11 +23,11 @@ RUN = ("run", "tiny_images", "--weights", "none", "--tflite", "none")
 
 
 def refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2, one message on standard error with its three parts, no traceback, nothing on standard output."""
+    """Exit code 2, one message on standard error that says what to change, no traceback, an empty standard output."""
     code, out, err = result
     assert code == 2 and out == ""
     assert err.count("error: ") == 1 and "Traceback" not in err
-    assert "wanted: " in err and "do: " in err
+    assert "expected: " in err or "to fix: " in err or "must be" in err
     for word in words:
         assert word in err, err
 
@@ -111,7 +111,7 @@ def test_features_are_written_in_input_order_with_ids(shell: Shell, tmp_path: Pa
     for ending in ("npz", "parquet"):
         out = tmp_path / f"f.{ending}"
         code, text, err = shell("features", folder / "one", "--backbone", "tiny_net", "--weights", "none", "--out", out)
-        assert code == 0 and "3 rows of 24 features" in text and "RANDOM" in text, err
+        assert code == 0 and "3 rows of 24 features" in text and "id, name, features" in text and "RANDOM" in text, err
         if ending == "npz":
             with np.load(out) as file:
                 found[ending] = (file["names"].tolist(), file["ids"].tolist(), file["features"])
@@ -121,6 +121,21 @@ def test_features_are_written_in_input_order_with_ids(shell: Shell, tmp_path: Pa
             found[ending] = (names, ids, np.array([row["features"] for row in rows]))
     assert found["npz"][0] == found["parquet"][0] == ["0.png", "1.png", "2.png"]
     assert found["npz"][1] == found["parquet"][1] and np.array_equal(found["npz"][2], found["parquet"][2])
+
+
+def test_features_of_labelled_rows_come_with_their_labels(shell: Shell, images: Path, tmp_path: Path) -> None:
+    words = ("--backbone", "tiny_net", "--weights", "none", "--json")
+    code, out, err = shell("features", images, *words, "--out", tmp_path / "f.parquet")
+    assert code == 0 and json.loads(out)["columns"] == ["id", "name", "label", "features"], err
+    rows = pyarrow.parquet.read_table(tmp_path / "f.parquet").to_pylist()
+    assert len(rows) == 42 and all(row["name"].split("/")[0] == row["label"] for row in rows)
+    lines = [f"{path},{path.parent.name}" for path in sorted(images.rglob("*.png"))[::7]]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *lines]))
+    code, out, err = shell("features", tmp_path / "table.csv", *words, "--out", tmp_path / "f.npz")
+    assert code == 0, err
+    with np.load(tmp_path / "f.npz") as file:
+        assert file["labels"].tolist() == [line.split(",")[1] for line in lines]
+        assert np.array_equal(file["features"][0], np.array(rows[0]["features"], np.float32))
 
 
 def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:
@@ -141,7 +156,7 @@ def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:
     assert [one[0].split(" ")[0] for one in found["leaks"]] == ["test/red/leak.png"]
     assert "train/green/odd.png" in [one["origin"] for one in found["odd_labels"]]
     code, out, _ = shell("check", root, "--backbone", "none")
-    assert code == 0 and "same content, different labels: 1" in out
+    assert code == 0 and "duplicates with different labels: 1" in out and "possible label errors: not requested" in out
 
 
 @pytest.mark.slow
@@ -367,6 +382,6 @@ def test_ctrl_c_ends_with_130_and_keeps_the_features_computed(tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "stopped" in err and "Traceback" not in err and out == ""
+    assert "stopped;" in err and "Traceback" not in err and out == ""
     assert not (tmp_path / "out").exists()
     assert not list(cache.rglob("*.part"))

@@ -224,8 +224,8 @@ def test_a_column_of_a_close_name_is_suggested(column: str, right: str, table: P
                for record in numbered(table.parent, 2)]
     with pytest.raises(DataError) as raised:
         read_images(write_table(table, records))
-    assert column in raised.value.got and right in raised.value.wanted
-    assert raised.value.do == f"rename {column!r} to {right!r}"
+    assert column in raised.value.got and right in raised.value.expected
+    assert raised.value.hint == f"rename {column!r} to {right!r}"
 
 
 @pytest.mark.parametrize("kind", broken_tables())
@@ -234,7 +234,7 @@ def test_a_broken_table_is_one_clear_message(kind: str, tmp_path: Path) -> None:
     path.write_bytes(broken_tables()[kind])
     with pytest.raises(DataError, match=path.name) as raised:
         read_images(str(path))
-    assert raised.value.wanted and raised.value.do
+    assert raised.value.expected and raised.value.hint
 
 
 @pytest.mark.parametrize(("kind", "reason"), [
@@ -262,7 +262,7 @@ def test_an_unknown_side_is_named_with_its_row(table: Path) -> None:
     records = numbered(table.parent, 4, split=lambda i: "holdout" if i == 2 else "train")
     with pytest.raises(DataError, match="row 3: split 'holdout'") as raised:
         read_images(write_table(table, records))
-    assert "validation" in raised.value.wanted
+    assert "validation" in raised.value.expected
 
 
 # Too little, and the same content twice
@@ -290,7 +290,7 @@ def test_fewer_than_two_classes_is_an_error_with_the_counts(counts: dict[str, in
     with pytest.raises(DataError) as raised:
         read_images(str(tmp_path))
     assert str(tmp_path) in raised.value.got and all(word in raised.value.got for word in words)
-    assert raised.value.wanted and raised.value.do
+    assert raised.value.expected and raised.value.hint
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -298,7 +298,7 @@ def test_fewer_than_two_classes_is_an_error_with_the_counts(counts: dict[str, in
 ])
 def test_what_is_no_source_is_told(name: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=f"{words}(.|\n)*wanted: .*a table"):
+    with pytest.raises(DataError, match=f"{words}(.|\n)*expected: .*a table"):
         read_images(str(tmp_path / name))
 
 
@@ -306,7 +306,7 @@ def test_a_table_none_of_whose_files_is_there_shows_the_first(tmp_path: Path) ->
     records = [{"path": "a.png", "label": "red"}, {"path": "b.png", "label": "blue"}]
     with pytest.raises(DataError, match=r"a\.png: No such file") as raised:
         read_images(write_table(tmp_path / "t.csv", records))
-    assert "relative to the table's folder" in raised.value.do
+    assert "relative to the table's folder" in raised.value.hint
 
 
 def test_exact_duplicates_stay_with_their_labels_and_share_a_group(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_classes_without_a_training_row_are_named(several: bool) -> None:
 def test_a_side_without_rows_is_an_error_with_the_sizes(sides: list[str], trouble: str) -> None:
     with pytest.raises(DataError, match=trouble) as raised:
         split(examples(lone(2), sides))
-    assert "--split cv" in raised.value.do
+    assert "--split cv" in raised.value.hint
 
 
 def test_a_hold_out_of_too_few_rows_is_an_error() -> None:

@@ -12,7 +12,7 @@ import kerastl
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
-    ("kerastl.files", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
+    ("kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision", "kerastl.user_code"),
     ("kerastl.tasks", "kerastl.modality"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),
@@ -38,7 +38,7 @@ PUBLIC = {
     "divide_classes", "evaluate", "few_shot_summary", "few_shot_task", "fine_tune", "fit", "fit_length",
     "evaluate_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",
     "read_images", "read_texts", "run", "search_heads", "best_head", "splice", "split", "target",
-    "teach", "train", "tuning", "write_few_shot", "write_version",
+    "teach", "train", "training_options", "write_few_shot", "write_version",
 }
 
 

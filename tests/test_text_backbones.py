@@ -275,7 +275,7 @@ def test_the_way_out_of_a_pickle_is_a_command(tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(WeightsError) as told:
         made(folder, "roberta")
-    command = told.value.do.partition("python -c ")[2]
+    command = told.value.hint.partition("python -c ")[2]
     assert command.endswith(f'" {folder} OUT') and "save_pretrained" in command
     compile(command.split('"')[1], "command", "exec")
 

@@ -215,7 +215,7 @@ def test_a_model_of_texts_says_so_to_images_and_a_model_of_images_to_texts(
                   ("run", "tiny_images", "--data", table, "--name", "x", "--out", tmp_path, "--weights", "none"),
                   ("run", "bert_text", "--backbone", "resnet50", "--data", table, "--name", "x", "--out", tmp_path)):
         code, out, err = shell(*words)
-        assert code == 2 and out == "" and err.count("error: ") == 1 and "do: " in err, (words, err)
+        assert code == 2 and out == "" and err.count("error: ") == 1 and "to fix: " in err, (words, err)
     assert not (tmp_path / "x").exists()
 
 

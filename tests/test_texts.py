@@ -159,7 +159,7 @@ def test_a_wrong_column_lists_those_there_are_and_the_closest(options: dict[str,
 def test_a_source_that_cannot_be_is_one_clear_message(name: str, content: str, words: str, read: Read) -> None:
     with pytest.raises(DataError) as raised:
         read(content, name)
-    assert words in str(raised.value) and raised.value.wanted and raised.value.do
+    assert words in str(raised.value) and raised.value.expected and raised.value.hint
 
 
 def test_splits_and_groups_are_honoured(read: Read) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.errors import OptionError, WeightsError, unknown
+from kerastl.heads import Shape
 from kerastl.inputs import Input
 from kerastl.modality import IMAGE, MODALITIES, Modality
 from kerastl.runtime import KEPT, PRECISIONS
@@ -25,9 +26,6 @@ from kerastl.runtime import KEPT, PRECISIONS
 WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the tap that is the network's own output
 NO_POOLING = "none"  # features stay a map, or token states
-
-
-Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 
 
 @dataclass(frozen=True)
@@ -336,3 +334,14 @@ def in_keras_cache(file: str) -> Path | None:
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = home / "models" / file
     return path if path.exists() else None
+
+
+def is_large(name: str | None) -> bool:
+    """Whether a backbone is exported without its head, by its name. An unknown name is not: `load` reports that."""
+    return name in specs() and specs()[name].large
+
+
+def precisions_of(*names: str | None) -> tuple[str, ...]:
+    """What `precision` may be for all of these backbones. The weights of large ones can be kept in fewer bits."""
+    large = [is_large(name) for name in names]
+    return PRECISIONS if not any(large) else ("auto", *KEPT) if all(large) else (*PRECISIONS, *KEPT[1:])

@@ -2,7 +2,6 @@
 straight, as a table."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.rows import SIDES, Row
 from kerastl.data.tables import Table
 from kerastl.errors import DataError, OptionError
+from kerastl.files import write_atomically
 
 
 def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list[Row]:
@@ -125,9 +125,7 @@ def _unpack(builder: Any, part: str, index: Path) -> None:
         path = folder / f"{number:08d}"
         path.write_bytes(example["image"])
         entries.append((str(path.relative_to(index.parent)), label_name(int(example["label"]))))
-    partial = index.with_suffix(f".{os.getpid()}.part")
-    partial.write_text(json.dumps(entries))
-    partial.replace(index)
+    write_atomically(index, json.dumps(entries))
 
 
 def _readable(feature: Any) -> bool:

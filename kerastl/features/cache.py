@@ -25,10 +25,10 @@ import platformdirs
 from numpy.typing import NDArray
 
 from kerastl.errors import CheckFailed, OptionError
+from kerastl.files import STALE_SECONDS, atomic_file, open_file, remove_leftovers, write_atomically
 
 DEFAULT_LIMIT = 10 * 2**30  # bytes
 LARGE_ROW = 4096  # bytes, a page: of such rows what was read is let go, else a head's training would fill the memory
-STALE = 24 * 3600  # seconds after which a file that was never finished is taken for a dead run's
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Space:
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder / "space.json"
         if not about.exists():
-            write_whole(about, json.dumps(asdict(key), indent=1).encode())
+            write_atomically(about, json.dumps(asdict(key), indent=1))
         self._where: dict[bytes, tuple[int, int]] = {}
         self._segments: list[NDArray[Any]] = []
         self._seen: set[str] = set()
@@ -144,16 +144,9 @@ class Space:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    partial = path.with_suffix(".part")
-    try:
-        with partial.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-            file.write(array.data.cast("B"))  # np.save would hide why a disk refused it
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as partial, open_file(partial, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data.cast("B"))  # np.save would hide why a disk refused it
 
 
 def _let_go(rows: NDArray[Any]) -> None:
@@ -161,16 +154,6 @@ def _let_go(rows: NDArray[Any]) -> None:
     mapped = getattr(rows, "_mmap", None)  # NumPy has no public name for it
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that a reader sees the old content or the new, never a part."""
-    partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-    try:
-        partial.write_bytes(content)
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -230,12 +213,14 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     """
     folder = cache_dir / "features"
     now = time.time()
-    files = _stats(folder.glob("*/*"))
+    for space in folder.glob("*"):
+        remove_leftovers(space)
+    files = {path: stat for path, stat in _stats(folder.glob("*/*")).items() if path.suffix == ".npy"}
     segments = []
     for path, stat in files.items():
         ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
-        if path.suffix == ".part" or (path != ids and ids not in files):
-            if now - stat.st_mtime > STALE:  # unfinished by a run that was killed
+        if path != ids and ids not in files:
+            if now - stat.st_mtime > STALE_SECONDS:  # the run that wrote these rows was killed before it wrote the ids
                 path.unlink(missing_ok=True)
         elif path != ids:
             segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))

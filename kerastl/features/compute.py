@@ -15,12 +15,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.backbones import Backbone, Shape, text_memory
+from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import Examples
 from kerastl.errors import DataError, OptionError
-from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict, write_whole
+from kerastl.features.cache import DEFAULT_LIMIT, Space, SpaceKey, evict
 from kerastl.features.engines.tensorflow import COMPUTE, Engine, checked_engine, large_engine, speed_ratio
-from kerastl.heads import Raw
+from kerastl.files import write_atomically
+from kerastl.heads import Raw, Shape
 from kerastl.inputs import Batch
 from kerastl.runtime import Runtime, free_memory, machine
 
@@ -215,7 +216,7 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
         if first is None:
             return 0.0
         known[name] = speed_ratio(backbone.model, first.values)
-        write_whole(path, json.dumps(known, indent=1).encode())
+        write_atomically(path, json.dumps(known, indent=1))
     return known[name]
 
 

@@ -1,9 +1,9 @@
-"""The parts of a fused backbone, each normalised and projected to one width, then averaged. Of a single backbone it is
-one such projection."""
+"""The parts of a fused backbone are normalised, projected to one width and averaged. A single backbone has one part."""
 
 from typing import Any
 
-from kerastl.heads import Head, Setting, Shape, _parts
+from kerastl.heads import Head, Setting, Shape
+from kerastl.heads.layers.parts import projected_parts
 
 WIDTH = 256
 DROPOUT = 0.3
@@ -15,9 +15,9 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, dropout: float = DROPO
     from keras import layers, ops
 
     features = keras.Input(shape, name="features")
-    row = ops.mean(_parts.alike(features, parts, width, dropout), axis=1)
+    row = ops.mean(projected_parts(features, parts, width, dropout), axis=1)
     return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(row), name="averaged")
 
 
-HEAD = Head("averaged", "for a+b: the parts projected to one width, and averaged", build, wants_parts=True,
+HEAD = Head("averaged", "for a+b: the parts are projected to one width and averaged", build, takes_parts=True,
             settings={"width": Setting(WIDTH, 16, 2048, log=True), "dropout": Setting(DROPOUT, 0.0, 0.9)})

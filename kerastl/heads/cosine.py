@@ -1,13 +1,14 @@
-"""Cosines between a row and a vector of each class, times a learned scale (Gidaris and Komodakis 2018, "Dynamic
-Few-Shot Visual Learning without Forgetting", https://arxiv.org/abs/1804.09458): how long a row is says nothing.
+"""The cosine similarity between a row and a learned vector for each class, times a learned scale (Gidaris and Komodakis
+2018, "Dynamic Few-Shot Visual Learning without Forgetting", https://arxiv.org/abs/1804.09458). The norm of a row has no
+influence.
 
-Made of Keras' own layers, so that a saved model loads without kerastl: the vectors are a kernel held to length 1."""
+Made of Keras' own layers, so that a saved model loads without kerastl: the vectors are a kernel of unit columns."""
 
 from typing import Any
 
-from kerastl.heads import Head, Setting, Shape
+from kerastl.heads import GRADIENT_SETTINGS, Head, Setting, Shape
 
-SCALE = 30.0  # to begin with; from the paper's 10, validation loss on the stamps stopped at 0.74 nats, from 30 at 0.43
+SCALE = 30.0  # at the start; from the paper's 10, validation loss on the stamps stopped at 0.74 nats, from 30 at 0.43
 
 
 def build(shape: Shape, outputs: int, scale: float = SCALE) -> Any:
@@ -24,9 +25,10 @@ def build(shape: Shape, outputs: int, scale: float = SCALE) -> Any:
                      name="scale")(x)
     model = keras.Model(features, layers.Reshape((outputs,), name="logits")(x), name="cosine")
     kernel = model.get_layer("cosines").kernel
-    kernel.assign(kernel / keras.ops.norm(kernel, axis=0))  # the constraint holds from the first step on only
+    kernel.assign(kernel / keras.ops.norm(kernel, axis=0))  # Keras applies the constraint only after a step
     return model
 
 
-HEAD = Head("cosine", "cosines to a learned vector of each class; for rows whose length says nothing", build,
-            settings={"scale": Setting(SCALE, 1.0, 100.0, log=True), "rate": Setting(3e-3, 1e-6, 1.0, log=True)})
+HEAD = Head("cosine", "cosine similarity to a learned vector per class; ignores the norm of the features", build,
+            settings={"scale": Setting(SCALE, 1.0, 100.0, log=True)},
+            training={**GRADIENT_SETTINGS, "rate": Setting(3e-3, 1e-6, 1.0, log=True)})

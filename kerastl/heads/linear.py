@@ -1,4 +1,4 @@
-"""One Dense layer: multinomial logistic regression, or one logistic regression a label."""
+"""One Dense layer: multinomial logistic regression, or one logistic regression per label."""
 
 from typing import Any
 
@@ -15,4 +15,5 @@ def build(shape: Shape, outputs: int) -> Any:
     )
 
 
-HEAD = Head("linear", "logistic regression; solved, so it takes seconds and has one answer", build, convex=True)
+HEAD = Head("linear", "logistic regression; solved, so it takes seconds and has one answer", build, fitter="convex",
+            training={})

@@ -1,8 +1,9 @@
-"""A multilayer perceptron with one hidden layer, on features normalised row by row; of a fused one, part by part."""
+"""A multilayer perceptron with one hidden layer, on normalised features; those of a fused backbone, part by part."""
 
 from typing import Any
 
-from kerastl.heads import Head, Setting, Shape, _parts
+from kerastl.heads import Head, Setting, Shape
+from kerastl.heads.layers.parts import normalised_parts
 
 HIDDEN = 512
 DROPOUT = 0.5
@@ -15,7 +16,7 @@ def build(shape: Shape, outputs: int, hidden: int = HIDDEN, dropout: float = DRO
     from keras import layers
 
     features = keras.Input(shape, name="features")
-    rows = _parts.normalised(features, parts)
+    rows = normalised_parts(features, parts)
     x = layers.Concatenate(name="normal")(rows) if len(rows) > 1 else rows[0]
     x = layers.Dropout(dropout, name="dropout_features")(x)
     x = layers.Dense(hidden, activation="relu", name="hidden")(x)
@@ -23,6 +24,6 @@ def build(shape: Shape, outputs: int, hidden: int = HIDDEN, dropout: float = DRO
     return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(x), name="mlp")
 
 
-HEAD = Head("mlp", f"one hidden layer of {HIDDEN}, dropout {DROPOUT}; trained with early stopping", build,
-            wants_parts=True,
+HEAD = Head("mlp", f"one hidden layer of {HIDDEN} units, dropout {DROPOUT}; trained with early stopping", build,
+            takes_parts=True,
             settings={"hidden": Setting(HIDDEN, 16, 4096, log=True), "dropout": Setting(DROPOUT, 0.0, 0.9)})

@@ -1,8 +1,8 @@
-"""Residual blocks on a map: the inference module of a ResNet (He et al. 2016, "Identity Mappings in Deep Residual
-Networks", https://arxiv.org/abs/1603.05027: pre-activation blocks), after a 1x1 convolution to a width of its own.
+"""Residual blocks on a feature map: pre-activation blocks (He et al. 2016, "Identity Mappings in Deep Residual
+Networks", https://arxiv.org/abs/1603.05027) after a 1x1 convolution to the head's own width.
 
-Normalised over groups of channels (Wu and He 2018, https://arxiv.org/abs/1803.08494) and not over the batch: a map's
-numbers then do not depend on the maps beside it, so training on few rows, judging and the export compute the same.
+Normalised over groups of channels (Wu and He 2018, https://arxiv.org/abs/1803.08494) and not over the batch, so that
+the output for a map does not depend on the other maps of the batch: training, evaluation and export compute the same.
 """
 
 from typing import Any
@@ -19,16 +19,16 @@ GROUPS = 16
 def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, dropout: float = DROPOUT) -> Any:
     """features: [batch, height, width, channels] float32 -> logits: [batch, outputs] float32.
 
-    Raises OptionError for token states, and for a width that is no multiple of the groups.
+    Raises OptionError for token states, and for a width that is not a multiple of the number of groups.
     """
     import keras
     from keras import layers
 
     if len(shape) != 3:
-        raise OptionError(f"--head resnet on features {shape}", "maps of images, (height, width, channels)",
-                          "choose --head transformer or attention, which take token states too")
+        raise OptionError(f"`head` is 'resnet', but the features have shape {shape}", "feature maps of images, "
+                          "(height, width, channels)", "choose transformer or attention, which take token states too")
     if width % GROUPS:
-        raise OptionError(f"--head resnet:width={width}", f"a multiple of {GROUPS}", "change it")
+        raise OptionError(f"`head` is 'resnet:width={width}'", f"a multiple of {GROUPS}", "change the width")
 
     def active(x: Any, name: str) -> Any:
         return layers.ReLU(name=f"{name}_relu")(layers.GroupNormalization(GROUPS, name=f"{name}_normal")(x))
@@ -44,6 +44,6 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, 
     return keras.Model(features, layers.Dense(outputs, dtype="float32", name="logits")(row), name="resnet")
 
 
-HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on a map of an image", build, takes=PLACES,
-            settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
-                      "dropout": Setting(DROPOUT, 0.0, 0.9), "rate": Setting(1e-3, 1e-6, 1.0, log=True)})
+HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on the feature map of an image", build,
+            takes=PLACES, settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
+                      "dropout": Setting(DROPOUT, 0.0, 0.9)})

@@ -1,14 +1,15 @@
 """A small transformer encoder on the places of a map, or on token states: pre-norm blocks (Xiong et al. 2020,
 https://arxiv.org/abs/2002.04745), then the mean over places.
 
-A map's places get learned positions, for they have none. Token states get none: the backbone's own have gone into them,
-and a text may be of any length.
+The places of a map get learned positions. Token states get none: they already contain the backbone's positions, and a
+text may have any length.
 """
 
 from typing import Any
 
 from kerastl.errors import OptionError
-from kerastl.heads import PLACES, Head, Setting, Shape, _places
+from kerastl.heads import GRADIENT_SETTINGS, PLACES, Head, Setting, Shape
+from kerastl.heads.layers.places import as_sequence
 
 LAYERS = 1
 WIDTH = 128
@@ -20,26 +21,26 @@ def build(shape: Shape, outputs: int, layers: int = LAYERS, width: int = WIDTH, 
           dropout: float = DROPOUT) -> Any:
     """features: [batch, height, width, dim] or [batch, length, dim] float32 -> logits: [batch, outputs] float32.
 
-    Raises OptionError for a width that the heads do not divide.
+    Raises OptionError for a width that is not a multiple of the number of attention heads.
     """
     import keras
     from keras import layers as parts
     from keras import ops
 
     if width % heads:
-        raise OptionError(f"--head transformer:width={width},heads={heads}", "a width that is a multiple of the heads",
-                          "change one of them")
+        raise OptionError(f"`head` is 'transformer:width={width},heads={heads}'", "a width that is a multiple of the "
+                          "number of attention heads", "change one of them")
     features = keras.Input(shape, name="features")
-    x, hidden = _places.in_a_row(features)  # [batch, places, dim]
+    x, hidden = as_sequence(features)  # [batch, places, dim]
     x = parts.LayerNormalization(name="normal")(x)
     tokens = len(shape) == 2
     if tokens:
         x = parts.Dense(width, name="narrow")(x)
-    else:  # a bias for each place is its position
+    else:  # the bias of a place is its position
         x = parts.EinsumDense("bpd,dw->bpw", (x.shape[1], width), bias_axes="pw", name="narrow",
                               bias_initializer=keras.initializers.RandomNormal(stddev=0.02))(x)
-    there = hidden < 1.0 if tokens else None  # [batch, places, 1]
-    mask = ops.swapaxes(there, 1, 2) if tokens else None  # [batch, 1, places], the same for each query
+    present = hidden < 1.0 if tokens else None  # [batch, places, 1]
+    mask = ops.swapaxes(present, 1, 2) if tokens else None  # [batch, 1, places], the same for each query
     for i in range(1, layers + 1):
         y = parts.LayerNormalization(name=f"block{i}_normal1")(x)
         y = parts.MultiHeadAttention(heads, width // heads, dropout=dropout, name=f"block{i}_attention")(
@@ -51,7 +52,7 @@ def build(shape: Shape, outputs: int, layers: int = LAYERS, width: int = WIDTH, 
         x = x + parts.Dropout(dropout, name=f"block{i}_dropout2")(y)
     x = ops.cast(parts.LayerNormalization(name="last_normal")(x), "float32")
     if tokens:
-        counted = ops.cast(there, "float32")
+        counted = ops.cast(present, "float32")
         row = ops.sum(x * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
     else:
         row = ops.mean(x, axis=1)
@@ -61,5 +62,5 @@ def build(shape: Shape, outputs: int, layers: int = LAYERS, width: int = WIDTH, 
 
 HEAD = Head("transformer", "a small transformer encoder on the places of a map, or on the tokens", build, takes=PLACES,
             settings={"layers": Setting(LAYERS, 1, 4), "width": Setting(WIDTH, 16, 1024, log=True),
-                      "heads": Setting(HEADS, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9),
-                      "rate": Setting(3e-4, 1e-6, 1.0, log=True)})
+                      "heads": Setting(HEADS, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9)},
+            training={**GRADIENT_SETTINGS, "rate": Setting(3e-4, 1e-6, 1.0, log=True)})

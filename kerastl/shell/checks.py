@@ -1,61 +1,80 @@
-"""Checks of a recipe's flags before any work is done: all faults at once, in one error."""
+"""Checks before any work is done: every fault of a recipe's flags in one error, and whether the paths exist.
 
+Nothing here imports TensorFlow, so a typing error is reported at once.
+"""
+
+from pathlib import Path
 from typing import Any
 
-from kerastl.errors import OptionError
-from kerastl.runtime import KEPT, MIXES, PRECISIONS, SCHEDULES, XLA
+from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
+from kerastl.runtime import XLA
 from kerastl.shell.flags import RunConfig
 
 
 def check_flags(config: RunConfig) -> None:
-    """Raises one OptionError that lists every flag whose value cannot be, before any work is done."""
+    """Raises one OptionError that lists every flag whose value cannot be used."""
+    from kerastl.backbones import is_large, precisions_of
     from kerastl.data.split import MODES, UNFREEZE
-    from kerastl.heads import CLASS_WEIGHTS, head_of
-    from kerastl.heads._several import AUTO, parted, to_search
+    from kerastl.heads import AUTO, parted, resolve_head, to_search
+    from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
+    from kerastl.training.options import CLASS_WEIGHTS
 
-    given: dict[str, Any] = dict(vars(config))
-    large, precisions = is_large(given.get("backbone")), precisions_of(given.get("backbone"))
-    faults = [f"--{name.replace('_', '-')} {given[name]}: {what}" for name, what, right in (
-        ("limit", "1 or more", lambda n: n is None or n >= 1), ("epochs", "1 or more", lambda n: n is None or n >= 1),
-        ("batch_size", "1 or more", lambda n: n >= 1), ("min_per_class", "1 or more", lambda n: n >= 1),
-        ("search", "0 or more", lambda n: n >= 0), ("average", "1 or more", lambda n: n >= 1),
-        ("rate", "above 0", lambda x: x is None or 0 < x < 1), ("lora", "0 or more", lambda n: n >= 0),
-        ("layer_decay", "above 0, at most 1", lambda x: x is None or 0 < x <= 1),
-        ("schedule", f"one of {', '.join(SCHEDULES)}", lambda word: word in SCHEDULES),
-        ("mix", f"one of {', '.join(MIXES)}", lambda word: word in MIXES),
+    values: dict[str, Any] = dict(vars(config))
+    backbone, head = values.get("backbone"), config.head
+    large = is_large(backbone)
+    rules: tuple[Rule, ...] = (
+        *at_least(1, "limit", "epochs", "batch_size", "min_per_class", "average_epochs"),
+        *at_least(0, "search", "lora"),
+        ("learning_rate", "above 0 and below 1", lambda x: x is None or 0 < x < 1),
+        ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
-        ("label_smoothing", "a share in [0, 1)", lambda x: 0 <= x < 1),
-        ("class_weights", f"one of {', '.join(CLASS_WEIGHTS)}", lambda word: word in CLASS_WEIGHTS),
-        ("precision", f"one of {', '.join(precisions)}", lambda word: word in precisions),
-        ("xla", f"one of {', '.join(XLA)}", lambda word: word in XLA),
-        ("split", f"one of {', '.join(MODES)}", lambda word: word in MODES),
-        ("unfreeze", f"a number of blocks, or {', '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
-    ) if name in given and not right(given[name])]
-    if large and given.get("unfreeze", "0") not in ("auto", "0"):
-        faults.append(f"--unfreeze {given['unfreeze']} on {given['backbone']}: 0, its weights stay as they are")
+        ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
+        ("unfreeze", f"a number of blocks, {' or '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
+        *(one_of(name, names) for name, names in (
+            ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
+            ("precision", precisions_of(backbone)), ("split", MODES))),
+    )
+    faults: list[KerastlError] = broken(rules, values)
+    if large and values.get("unfreeze", "0") not in ("auto", "0"):
+        faults.append(OptionError(f"`unfreeze` must be 0 for {backbone}, whose weights stay frozen"))
     if config.search > 0 and config.split == "cv":
-        faults.append("--search with --split cv: give --split holdout; validation rows choose the settings")
+        faults.append(OptionError("`search` needs validation rows, which `split=cv` does not have", "",
+                                  "use `split=holdout`"))
     try:
         if config.search > 0:
-            to_search(config.head, config.search)
-        elif config.head == AUTO or len(parted(config.head)) > 1:
-            faults.append(f"--head {config.head}: one head, or --search N to choose among several")
-        elif head_of(config.head).side and large:
-            faults.append(f"--head {config.head} on {given['backbone']}: a head that takes features alone")
+            to_search(head, config.search)
+        elif head == AUTO or len(parted(head)) > 1:
+            faults.append(OptionError(f"`head={head}` names several heads, of which one is to be chosen", "",
+                                      "choose among them with `search`, or name one head"))
+        elif resolve_head(head).spec.takes_raw and large:
+            faults.append(OptionError(f"`head={head}` also looks at the raw input, and {backbone} is not exported with "
+                                      "its head", "a head that takes features alone"))
     except OptionError as error:
-        faults.append(str(error).replace("\n ", ";"))
+        faults.append(error)
     if faults:
-        raise OptionError("\n".join(faults), "flags as said", "see the recipe's --help")
+        raise all_of(faults)
 
 
-def precisions_of(*backbones: str | None) -> tuple[str, ...]:
-    """What --precision may be: where one of the backbones is large, also what its weights may be kept in."""
-    large = [is_large(name) for name in backbones]
-    return PRECISIONS if not any(large) else ("auto", *KEPT) if all(large) else (*PRECISIONS, *KEPT[1:])
+def check_paths(config: Any) -> None:
+    """Raises DataError or ModelError for a source or a model that does not exist, by the names that flags have."""
+    from kerastl.data.folders import no_source
+    from kerastl.shell.recipes import recipes
+    from kerastl.versions.folder import find_version
+
+    for name in ("data", "source"):
+        source = getattr(config, name, None)
+        if source is not None and not source.startswith("tfds:") and not Path(source).exists():
+            raise no_source(source)
+    for name in ("model", "teacher", "patient"):
+        model = getattr(config, name, None)
+        if model is not None and not (name == "patient" and (model in recipes() or model.endswith(".py"))):
+            find_version(model)
 
 
-def is_large(backbone: str | None) -> bool:
-    """Whether a backbone may stay apart from its head. One that is not known is not: it is told when it is loaded."""
-    from kerastl.backbones import specs
-
-    return backbone in specs() and specs()[backbone].large
+def check_path(path: str, option: str) -> Path:
+    """A path to write a file to. Raises OptionError where its folder does not exist."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise OptionError(f"{option} {path}: there is no folder {target.parent}", "a path in a folder that exists",
+                          "create the folder first")
+    return target

@@ -1,48 +1,78 @@
 """The flags of recipes: frozen dataclasses whose line comments are the `--help` text."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+# Flags that a plain --help leaves out. --help-all shows each group under its own heading.
+GROUPS = {
+    "dataset": ("split", "min_per_class", "limit", "data_dir", "cache_dir"),
+    "feature": ("layer", "pooling", "max_length", "long", "pickles", "precision", "xla"),
+    "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
+    "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
+                    "average_epochs"),
+}
+OLD_NAMES = {  # of fields that were renamed: their flags keep working, and run.json keeps the names
+    "layer": "tap", "learning_rate": "rate", "find_learning_rate": "find_rate", "average_epochs": "average",
+    "mixing": "mix",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """The flags that every recipe has."""
 
-    name: str  # the model's name: it is written to OUT/NAME/VERSION
-    out: str = "saved_models"  # where models are written to
+    name: str  # name of the model; each run writes a new version to OUT/NAME/VERSION
+    out: str = "saved_models"  # folder where models are written
     head: str = "linear"  # see `kerastl heads`; with settings: mlp:hidden=256,dropout=0.3
-    search: int = 0  # try N settings on validation rows, of the head, of some (linear,mlp), or of all: --head auto
-    tap: str = "top"  # where in the backbone the features are taken; see `kerastl backbones`
-    split: str = "auto"  # auto, cv or holdout; a split that the data bring is honoured
-    min_per_class: int = 10  # smaller classes are left out
-    epochs: int | None = None  # at most so many; default: early stopping decides
-    schedule: str = "auto"  # of the rate when fine-tuning: cosine, linear or one-cycle; auto: by kind and rows
-    rate: float | None = None  # the highest when fine-tuning; default: by kind
-    find_rate: bool = False  # look for that rate by a ramp on training rows
-    gradual: bool = False  # when fine-tuning, one more block from the top each epoch
-    layer_decay: float | None = None  # when fine-tuning, the rate of a block over that of the block above it
-    average: int = 1  # when fine-tuning, average the weights of the last N epochs, and keep that if it is better
-    class_weights: str = "auto"  # auto (when the largest class has 10 times the smallest), balanced or none
+    search: int = 0  # tune head hyperparameters with N trials; --head linear,mlp or auto to search over several heads
+    layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
+    split: str = "auto"  # auto, cv or holdout; a split defined by the data takes precedence over auto
+    min_per_class: int = 10  # skip classes with fewer examples
+    epochs: int | None = None  # maximum number of epochs (default: early stopping decides)
+    schedule: str = "auto"  # learning-rate schedule: cosine, linear or one-cycle (auto: linear for texts, else cosine)
+    learning_rate: float | None = None  # peak learning rate (default depends on images or texts)
+    find_learning_rate: bool = False  # run a learning-rate range test on the training rows
+    gradual: bool = False  # gradual unfreezing: one more block each epoch, starting from the top
+    layer_decay: float | None = None  # layer-wise learning-rate decay factor (default: 0.9 for texts, 1 for images)
+    average_epochs: int = 1  # average the weights of the last N epochs, if that improves validation loss
+    class_weights: str = "auto"  # auto (if the largest class is 10 times the smallest), balanced or none
     label_smoothing: float = 0.0  # in [0, 1)
-    seed: int = 0  # of training; never moves a row to another side
+    seed: int = 0  # training seed; does not affect the data split
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
-    xla: str = "auto"  # auto, on or off
-    tflite: str = "all"  # some of fp32,fp16,dynamic,int8; all (of texts all but int8) or none
-    limit: int | None = None  # use at most N rows
-    cache_dir: str | None = None  # default: the user's cache directory
-    data_dir: str | None = None  # where TFDS data sets lie
-    json: bool = False  # print one JSON document on standard output, and nothing else there
+    xla: str = "auto"  # compile with XLA: auto, on or off
+    tflite: str = "all"  # TFLite files to write: fp32,fp16,dynamic,int8, all (texts: all but int8) or none
+    limit: int | None = None  # use at most N rows (default: all)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    json: bool = False  # print the results as one JSON document
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flags as run.json records them."""
+        return {OLD_NAMES.get(name, name): value for name, value in asdict(self).items()}
+
+    def training_options(self) -> Any:
+        """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
+        from kerastl.training.fine_tuning.plan import TuningOptions
+        from kerastl.training.options import TrainingOptions
+
+        fine_tuning = TuningOptions(
+            schedule=self.schedule, learning_rate=self.learning_rate, find_learning_rate=self.find_learning_rate,
+            gradual=self.gradual, layer_decay=self.layer_decay, lora=getattr(self, "lora", 0),
+            mixing=getattr(self, "mixing", "auto"), average_epochs=self.average_epochs)
+        return TrainingOptions(epochs=self.epochs, batch_size=getattr(self, "batch_size", 32),
+                               class_weights=self.class_weights, label_smoothing=self.label_smoothing,
+                               fine_tuning=fine_tuning)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig(RunConfig):
     """The flags that every recipe for images has."""
 
-    data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
-    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
-    unfreeze: str = "0"  # train the last N blocks of the backbone too (or all), and keep that if validation improves
-    mix: str = "auto"  # when fine-tuning: mixup, cutmix or none; auto: mixup from 20,000 images on
-    batch_size: int = 32  # images at a time
+    data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet with path,label, or tfds:NAME[:split]
+    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file (default: the first it has)
+    unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
+    mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
+    batch_size: int = 32  # images per batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +80,18 @@ class TextConfig(RunConfig):
     """The flags that every recipe for texts has."""
 
     data: str  # a .csv/.tsv/.jsonl/.parquet, DIR/<class>/*.txt, or tfds:NAME[:split]
-    text_column: str | None = None  # where the texts are, two for pairs: a,b; default: found by name and content
-    label_column: str | None = None  # where the labels are; default: found by name and content
-    weights: str | None = None  # bundled, preset, none (random, for tests) or a folder, as published or saved
-    pickles: bool = False  # of a large backbone, also read weights that are pickles, admitting tensors only
-    pooling: str = "mean"  # how token states become features: mean, cls, last or pooled (BERT's trained pooler)
-    max_length: int | None = None  # tokens a text; default: what holds 99 in 100 texts
-    long: str = "head"  # of longer texts: head, head+tail, or chunks (windows, averaged)
-    unfreeze: str = "auto"  # auto (few labels: fine-tune by contrast), 0, or train the last N blocks, or all, as well
-    lora: int = 0  # when fine-tuning, train a low-rank change of the attention's kernels, of this rank
-    batch_size: int = 32  # texts at a time
+    text_column: str | None = None  # column of the texts; for pairs two: a,b (default: detected)
+    label_column: str | None = None  # column of the labels (default: detected)
+    weights: str | None = None  # bundled, preset, none (random, for tests) or a folder (default: the first it has)
+    pickles: bool = False  # large backbones: also read pickled weights (tensors only)
+    pooling: str = "mean"  # of token states: mean, cls, last or pooled (BERT's trained pooler)
+    max_length: int | None = None  # maximum tokens per text (default: the 99th percentile of token counts)
+    long: str = "head"  # longer texts: head or head+tail (truncate), or chunks (average over windows)
+    unfreeze: str = "auto"  # auto (contrastive fine-tuning for few labels), 0, the last N blocks, or all
+    lora: int = 0  # fine-tune a low-rank update (LoRA) of this rank in the attention layers only
+    batch_size: int = 32  # texts per batch
 
 
-def tuning(config: RunConfig) -> Any:
-    """What the flags say of fine-tuning, as `train` takes it: a `training.fine_tuning.plan.TuningOptions`."""
-    from kerastl.training.fine_tuning.plan import TuningOptions
-
-    return TuningOptions(config.schedule, config.rate, config.find_rate, config.gradual, config.layer_decay,
-                  getattr(config, "lora", 0), getattr(config, "mix", "auto"), config.average)
+def training_options(config: RunConfig) -> Any:
+    """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
+    return config.training_options()

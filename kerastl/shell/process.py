@@ -1,88 +1,88 @@
-"""Runs a function from the shell: flags, messages, exit codes and `--json`. Nothing heavy is imported before the work.
+"""Runs a function from the shell: messages, exit codes and `--json`. Nothing heavy is imported before the work.
 
-Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 130, 143 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and
+SIGHUP.
 """
 
-import errno
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from kerastl.errors import KerastlError, OptionError
+from kerastl.errors import KerastlError
 from kerastl.runtime import import_tensorflow_quietly
-from kerastl.shell.checks import check_flags
+from kerastl.shell.checks import check_flags, check_path, check_paths
 from kerastl.shell.flags import RunConfig
-from kerastl.shell.terminal import summary
+from kerastl.shell.parsing import parse, with_flags
+from kerastl.shell.summary import run_summary
+from kerastl.shell.system_errors import system_error
+
+__all__ = ["check_path", "finish", "parse", "run"]
 
 C = TypeVar("C")
 
+STOPPING = ("SIGTERM", "SIGHUP")  # signals that end the work as Ctrl-C does; Windows has no SIGHUP
 
-def run(main: Callable[[C], dict[str, Any]], config: type[C], argv: list[str] | None = None,
-        show: Callable[[dict[str, Any]], str] | None = None, prog: str | None = None) -> int:
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to end. It is raised where the work is, so that unfinished files are removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None,
+        show: Callable[[Any], str] | None = None, prog: str | None = None) -> int:
     """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
-    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or summary)
+    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or run_summary)
 
 
-def parse(config: type[C], argv: list[str] | None, module: str = "", prog: str | None = None) -> C:
-    """Flags to a `config`; its line comments are the help. Exits with 2 on bad use, with 0 after help."""
-    import tyro
+def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any], str], heavy: bool = True,
+           check: Callable[[C], None] | None = None) -> int:
+    """Call `main` with what `get` returns, print its result, and return the exit code.
 
-    text = (sys.modules[module].__doc__ or "") if module in sys.modules else config.__doc__ or ""
-    description = text.partition("\n")[0]
-    return tyro.cli(config, args=argv, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
-
-
-def finish(main: Callable[[C], dict[str, Any]], get: Callable[[], C], show: Callable[[dict[str, Any]], str],
-           heavy: bool = True) -> int:
-    """Call `main` with what `get` gives; messages and exit codes as the module says. `heavy` work uses TensorFlow."""
+    A result is a dict, or has `to_dict()`; it may have `failed`, whether a check failed. heavy: whether TensorFlow is
+    needed; it is imported after flags and paths were checked. check: raises an error for flags that cannot be used.
+    """
+    config: Any = None
     try:
-        config = get()
-        if isinstance(config, RunConfig):
-            check_flags(config)
-        as_json = bool(getattr(config, "json", False))
-        with stdout_to_stderr() as stdout:
-            if heavy:
-                import_tensorflow_quietly()
-            result = main(config)
-            print(json.dumps(result, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
-        breaches = result.get("breaches") or []
+        with stopped_by_signals():
+            config = get()
+            if isinstance(config, RunConfig):
+                check_flags(config)
+            if check is not None:
+                check(config)
+            check_paths(config)
+            with stdout_to_stderr() as stdout:
+                if heavy:
+                    import_tensorflow_quietly()
+                result = main(config)
+                document = result if isinstance(result, dict) else result.to_dict()
+                as_json = bool(getattr(config, "json", False))
+                print(json.dumps(document, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
+        breaches = document.get("breaches") or []
         if breaches:
-            print(f"error: {', '.join(breaches)} broke the bound of the parity gate and was not written",
-                  file=sys.stderr)
-        return 1 if breaches or result.get("wrong") else 0
+            _fail(f"not written, because the predictions differ too much from Keras: {', '.join(breaches)}", 1)
+        return 1 if breaches or getattr(result, "failed", bool(document.get("wrong"))) else 0
     except KerastlError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("stopped; what was computed is kept in the cache, no model was written", 130)
+        return _fail(with_flags(str(error), config), error.exit_code)
+    except KeyboardInterrupt as error:
+        by = f" by {error}" if isinstance(error, Stopped) else ""
+        return _fail(f"stopped{by}; features computed so far are cached, no model was written",
+                     getattr(error, "exit_code", 130))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the program that read our output has ended
         return 0
     except Exception as error:
-        said = _of_the_system(error)
-        if said is None:
+        message = system_error(error)
+        if message is None:
             raise
-        return _fail(said, 2)
-
-
-def _of_the_system(error: Exception) -> str | None:
-    """What to say of memory, a disk or a path that does not play along; None for any other error."""
-    number, place = getattr(error, "errno", None), getattr(error, "filename", None)
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):  # TensorFlow and HDF5 say so
-        return (f"no space left on disk ({place or 'while writing'})\n  wanted: room for the model and the feature "
-                "cache\n  do: free some, or give --out and --cache-dir on another disk")
-    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
-        return (f"memory ran out: {' '.join(str(error).split())[:160]}\n  wanted: memory for the weights and a batch"
-                "\n  do: give a smaller --batch-size, or choose a smaller backbone")
-    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return (f"{os.strerror(number)}: {place}\n  wanted: leave to read or write it\n  do: change its permissions, "
-                "or choose another place")
-    if number == errno.ENAMETOOLONG:
-        return f"a name is too long: {str(place)[:60]}...\n  wanted: a path that the disk can hold\n  do: shorten it"
-    return None
+        return _fail(with_flags(message, config), 2)
 
 
 def _fail(message: str, code: int) -> int:
@@ -91,12 +91,31 @@ def _fail(message: str, code: int) -> int:
 
 
 @contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP raise Stopped, except where they are ignored, as under nohup."""
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    before = {number: signal.getsignal(number) for number in numbers if in_main}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def stdout_to_stderr() -> Iterator[TextIO]:
     """Within, whatever prints to standard output (libraries do) goes to standard error; yields the real one."""
     sys.stdout.flush()
     try:
         number = sys.stdout.fileno()
-    except (OSError, ValueError, AttributeError):  # captured, as in tests: there is no file to turn
+    except (OSError, ValueError, AttributeError):  # captured, as in tests: there is no file to redirect
         real, sys.stdout = sys.stdout, sys.stderr
         try:
             yield real
@@ -112,12 +131,3 @@ def stdout_to_stderr() -> Iterator[TextIO]:
         finally:
             sys.stdout.flush()
             os.dup2(kept, number)
-
-
-def check_path(path: str, option: str) -> Path:
-    """A path whose folder exists, to write a file to. Raises OptionError where it does not."""
-    found = Path(path)
-    if not found.parent.is_dir():
-        raise OptionError(f"{option} {path}: there is no folder {found.parent}", "a path in a folder that exists",
-                          "make the folder first")
-    return found

@@ -1,32 +1,31 @@
-"""Recipes, found by name: in a checkout beside the package, in an installation inside it."""
+"""Recipes by name. In a checkout they are beside the package, in an installation inside it."""
 
 import importlib.util
 import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import kerastl
 from kerastl.errors import OptionError, unknown
 
 
 def recipes_folder() -> Path:
-    """Where the recipes lie: beside the package in a checkout, inside it when installed."""
+    """The folder of the recipes: beside the package in a checkout, inside it when installed."""
     here = Path(kerastl.__file__).parent
     inside = here / "recipes"
     return inside if inside.is_dir() else here.parent / "recipes"
 
 
 def recipes() -> dict[str, Path]:
-    """Every recipe's file by name."""
+    """The file of every recipe by its name."""
     return {path.stem: path for path in sorted(recipes_folder().glob("*.py")) if not path.stem.startswith("_")}
 
 
 def load_recipe(name: str) -> ModuleType:
-    """The module of a recipe: one of ours by name, or a file of the user's by its path.
+    """The module of a recipe: a bundled one by its name, or the user's own by the path of its file.
 
-    Raises OptionError for a name that is not known, or a file that defines no `Config` and `main`.
+    Raises OptionError for an unknown name, or a file that does not define `Config` and `main`.
     """
     path = Path(name) if name.endswith(".py") else recipes().get(name)
     if path is None or not path.is_file():
@@ -38,16 +37,17 @@ def load_recipe(name: str) -> ModuleType:
     spec.loader.exec_module(module)
     if not hasattr(module, "Config") or not hasattr(module, "main"):
         raise OptionError(f"{path} is not a recipe", "a file that defines Config and main(config)",
-                          "start from one: kerastl recipes --copy NAME")
+                          "start from a copy: kerastl recipes --copy NAME")
     return module
 
 
-def copy_recipe(name: str, folder: Path) -> dict[str, Any]:
-    """Copy a recipe into a folder, to be changed there. Raises OptionError when it would overwrite a file."""
+def copy_recipe(name: str, folder: Path) -> Path:
+    """Copy a recipe into a folder, to change it there. Returns the copy. Raises OptionError for an unknown recipe, or
+    where it would overwrite a file."""
     if name not in recipes():
         raise unknown("recipe", name, recipes())
     target = folder / f"{name}.py"
     if target.exists():
-        raise OptionError(f"{target} exists", "a place that is free", "move it away first")
+        raise OptionError(f"{target} already exists", "", "move or delete it first")
     shutil.copyfile(recipes()[name], target)
-    return {"copied": str(target)}
+    return target

@@ -3,7 +3,6 @@
 The rows that judge choose nothing here: the ablation is reported, and the head that was asked for ships.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,18 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl import stats
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import Head, head_of
+from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
 from kerastl.runtime import Runtime
+from kerastl.stats import paired_difference
 from kerastl.training.fit import held_out_predictions
+from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Ablation, Arm, Contrast
 
-Z95 = 1.959964
 SOLVED = "linear"
 TRANSFER, SCRATCH, BOTH = "pure transfer", "from scratch", "both"
 ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lambda": 0.0},
@@ -32,16 +33,16 @@ ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lam
 CONTRASTS = ((BOTH, SCRATCH, "pretrained network"), (BOTH, TRANSFER, "side network"))
 
 
-def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtime, cache_dir: Path, seeds: int = 3,
-           epochs: int | None = None, class_weights: str = "auto", label_smoothing: float = 0.0) -> Ablation:
+def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = 3,
+           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
     """Fit a blend head with each part alone and with both, `seeds` times each.
 
     Of cross-validated rows each seed is judged on a fold of its own, so that 3 seeds take 3 fits and not 15. The
     backbone stays frozen. Raises OptionError for a head that does not mix, or fewer than 3 seeds.
     """
     start = time.perf_counter()
-    asked = head_of(head)
-    if asked.side is None:
+    asked = resolve_head(head)
+    if asked.spec.fitter != "blend":
         raise OptionError(f"an ablation of the head {head}", "one that mixes in the raw input: blend", "choose that")
     if seeds < 3:
         raise OptionError(f"--seeds {seeds}", "3 or more: one draw tells little", "raise it")
@@ -49,34 +50,32 @@ def ablate(backbone: Backbone, features: Features, head: str, *, runtime: Runtim
     split = features.examples.split
     assert split is not None, "split the examples first"
     folds = split.folds if split.mode == "cv" else [0]
-    how: dict[str, Any] = {"epochs": epochs, "class_weights": class_weights, "label_smoothing": label_smoothing}
     arms, right = [], {}
     for name, spoken in arms_of(asked).items():
         right[name] = np.full((seeds, len(features.examples)), np.nan)
         for i, row in enumerate(right[name]):
-            if i and head_of(spoken).convex and split.mode != "cv":
+            if i and resolve_head(spoken).spec.convex and split.mode != "cv":
                 row[:] = right[name][0]  # solved: the same for every seed
                 continue
-            answers = held_out_predictions(features, spoken, folds[i % len(folds)],
-                                     runtime=replace(runtime, seed=runtime.seed + i), **how)
+            answers = held_out_predictions(features, spoken, folds[i % len(folds)], options=options,
+                                           runtime=replace(runtime, seed=runtime.seed + i))
             row[answers.rows] = _hits(features.examples, answers)
             print(f"{name}, seed {runtime.seed + i}: {np.nanmean(row):.3f} of {len(answers.rows)} rows", flush=True)
         arms.append(Arm(name, spoken, tuple(np.nanmean(right[name], axis=1).tolist())))
     rows = f"the rows of {min(seeds, len(folds))} of {len(folds)} folds, one a seed" if split.mode == "cv" else \
         "the test rows"
     judged = ~np.isnan(right[BOTH]).all(axis=0)
-    found = tuple(contrast(name, over, part, *(right[one][:, judged] for one in (name, over)))
+    groups = [features.examples.groups[row] for row in np.flatnonzero(judged)]
+    found = tuple(contrast(name, over, part, right[name][:, judged], right[over][:, judged], groups)
                   for name, over, part in CONTRASTS)
     return Ablation(rows, int(judged.sum()), seeds, tuple(arms), found, time.perf_counter() - start)
 
 
-def arms_of(head: Head) -> dict[str, str]:
-    """The heads that are compared, as `head_of` reads them, by name. A blend that starts at the solved linear head and
-    has no side is that head, so it is solved and not trained."""
-    assert head.side is not None
-    found = {name: replace(head, given=tuple({**dict(head.given), **fixed}.items())).asked
-             for name, fixed in ARMS.items()}
-    return {**found, TRANSFER: SOLVED} if head.side.solved(head) else found
+def arms_of(head: ConfiguredHead) -> dict[str, str]:
+    """The heads that are compared, as `resolve_head` reads them, by name. A blend that starts from the solved linear
+    head and has no side network is that head, so it is solved and not trained."""
+    found = {name: head.with_settings(fixed).text for name, fixed in ARMS.items()}
+    return {**found, TRANSFER: SOLVED} if blend.starts_solved(head) else found
 
 
 def _hits(examples: Examples, answers: Predictions) -> NDArray[np.bool_]:
@@ -87,25 +86,16 @@ def _hits(examples: Examples, answers: Predictions) -> NDArray[np.bool_]:
     return np.asarray(answers.logits.argmax(axis=1) == truth)
 
 
-def contrast(what: str, over: str, part: str, right: NDArray[np.float64], other: NDArray[np.float64]) -> Contrast:
-    """Compare two arms. right, other: [seeds, rows] of 1 and 0, NaN where a seed was not judged on a row. part: what
-    the gain is due to, in words."""
-    difference = np.nanmean(right, axis=0) - np.nanmean(other, axis=0)
-    gain, reach = float(difference.mean()), Z95 * float(difference.std()) / math.sqrt(len(difference))
-    low, high = gain - reach, gain + reach
-    verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+def contrast(what: str, over: str, part: str, right: NDArray[np.float64], other: NDArray[np.float64],
+             groups: Sequence[str]) -> Contrast:
+    """Compare two arms. right, other: [seeds, rows] of 1 and 0, NaN where a row was not held out for a seed. part: what
+    the gain is due to, in words. groups: of the rows."""
+    averaged = paired_difference(np.nanmean(right, axis=0), np.nanmean(other, axis=0), groups)
+    gain, (low, high), verdict = averaged.gain, averaged.gain_ci95, stats.verdict(averaged.gain_ci95)
     first = np.argmin(np.isnan(right), axis=0), np.arange(right.shape[1])
-    p = mcnemar(right[first] == 1, other[first] == 1)
+    p = paired_difference(right[first], other[first], groups).p
     by = f"{100 * gain:+.1f} points over {over}, 95% {100 * low:+.1f} to {100 * high:+.1f}"
     said = {"helped": f"The {part} helped ({by}).", "unclear": f"Whether the {part} helped cannot be told ({by}).",
             "hurt": f"The {part} did NOT help: without it the accuracy is better"
                     + (", which is negative transfer" if over == SCRATCH else "") + f" ({by})."}[verdict]
     return Contrast(what, over, gain, (low, high), p, verdict, said)
-
-
-def mcnemar(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_]) -> float:
-    """Two-sided exact p of equal accuracy, from the rows that only one of two answers rightly (McNemar 1947)."""
-    from scipy.stats import binomtest
-
-    only_a, only_b = int((np.asarray(a) & ~np.asarray(b)).sum()), int((~np.asarray(a) & np.asarray(b)).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

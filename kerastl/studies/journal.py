@@ -1,48 +1,54 @@
-"""Finished pieces of a long comparison, a line each in a file, so that a killed run goes on where it was."""
+"""The finished parts of a long study, each written to a file at once, so that a killed study resumes where it was."""
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.files import open_file
 
-class Cells:
-    """Records by key, in a file of JSON lines. A line that was torn by a kill counts as not there."""
+
+class Journal:
+    """Records by key, in a file of JSON lines. A line that a kill left incomplete is ignored.
+
+    resumed: how many of the records that were asked for had been written by an earlier run.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.found = 0  # of those asked for, how many were there
+        self.path, self.resumed = path, 0
         self._records: dict[str, dict[str, Any]] = {}
-        self._torn = False
+        self._incomplete = False
         if path.exists():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            self._torn = bool(text) and not text.endswith("\n")
-            for line in text.splitlines():
-                record = _parsed(line)
-                if record:
-                    self._records[record["key"]] = record
+            with open_file(path, "r", errors="replace") as file:
+                text = file.read()
+            self._incomplete = bool(text) and not text.endswith("\n")
+            self._records = {record["key"]: record for line in text.splitlines() if (record := _parsed(line))}
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The record of a key, or None."""
         record = self._records.get(key)
-        self.found += record is not None
+        self.resumed += record is not None
         return record
 
     def add(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Write a record down at once, and give it back as it will be read."""
+        """Write a record to the disk, and return it as it will be read."""
         line = json.dumps({"key": key, **record}, ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if self._torn else "") + line + "\n")
+        with open_file(self.path, "a") as file:
+            file.write(("\n" if self._incomplete else "") + line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._torn = False
+        self._incomplete = False
         self._records[key] = json.loads(line)
         return self._records[key]
+
+    def once(self, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The record of a key; the work is done where there is none yet."""
+        return self.get(key) or self.add(key, work())
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
@@ -53,8 +59,8 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and "key" in record else None
 
 
-def fingerprint(about: Sequence[Any], *arrays: NDArray[Any]) -> str:
-    """A key that is the same only for the same work: 32 hexadecimal digits. about: what JSON can hold."""
+def work_key(about: Sequence[Any], *arrays: NDArray[Any]) -> str:
+    """A key that is equal only for the same work: 32 hexadecimal digits. about: values that JSON can hold."""
     digest = hashlib.blake2b(json.dumps(list(about), sort_keys=True).encode(), digest_size=16)
     for array in arrays:
         digest.update(str((array.shape, array.dtype)).encode())

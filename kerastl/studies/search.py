@@ -16,30 +16,29 @@ from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.errors import CheckFailed
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import Head, Setting
-from kerastl.heads._several import free, to_search
+from kerastl.heads import ConfiguredHead, HeadLike, Setting, free, to_search
 from kerastl.runtime import Runtime
+from kerastl.stats import log_loss
 from kerastl.training.fit import fit
-from kerastl.training.fitters.convex import log_loss
+from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Trial
 
 
-def search_heads(backbone: Backbone, features: Features, head: str, trials: int, *, runtime: Runtime, cache_dir: Path,
-                 epochs: int | None = None, class_weights: str = "auto", label_smoothing: float = 0.0
-                 ) -> tuple[Trial, ...]:
+def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials: int, *,
+                 options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> tuple[Trial, ...]:
     """The step before training: try `trials` settings of the heads asked for, see `search`. Without trials, nothing is
     searched. Raw inputs are added where a head looks at them."""
     if not trials:
         return ()
-    if any(candidate.side for candidate in to_search(head, trials)):
+    if any(candidate.spec.takes_raw for candidate in to_search(head, trials)):
         features = with_raw(features, backbone, cache_dir=cache_dir)
-    return search(features, head, trials, runtime=runtime, epochs=epochs, class_weights=class_weights,
-                  label_smoothing=label_smoothing)
+    return search(features, head, trials, options=options, runtime=runtime)
 
 
-def search(features: Features, heads: str, trials: int, *, runtime: Runtime, **how: Any) -> tuple[Trial, ...]:
+def search(features: Features, heads: HeadLike, trials: int, *, options: TrainingOptions = DEFAULTS, runtime: Runtime
+           ) -> tuple[Trial, ...]:
     """Try `trials` settings of the heads asked for (see `heads_of`), first each head with its defaults. A setting that
-    the user gave is kept. The same seed gives the same trials. how: as `fit` takes it.
+    the user gave is kept. The same seed gives the same trials.
 
     Test rows are not available to the search. Raises OptionError when there is nothing to search.
     """
@@ -54,21 +53,21 @@ def search(features: Features, heads: str, trials: int, *, runtime: Runtime, **h
     for number in range(trials if open_to_search else len(asked)):
         first = number < len(asked)
         if first and number not in open_to_search:  # it has one answer, which the sampler need not know
-            found.append(_tried(seen, asked[number].asked, runtime, how))
+            found.append(_tried(seen, asked[number].text, options, runtime))
             continue
         if first:
-            study.enqueue_trial({"head": number, **{_key(number, name): asked[number].value(name)
+            study.enqueue_trial({"head": number, **{_key(number, name): asked[number].setting(name)
                                                     for name in free(asked[number])}})
         trial = study.ask()
         place = trial.suggest_categorical("head", open_to_search)
         setting = _suggested(trial, place, asked[place])
-        found.append(_tried(seen, asked[place].asked if first else setting, runtime, how))
+        found.append(_tried(seen, asked[place].text if first else setting, options, runtime))
         loss = found[-1].log_loss
         study.tell(trial, math.inf if loss is None else loss)
     return tuple(found)
 
 
-def best_head(trials: tuple[Trial, ...], head: str) -> str:
+def best_head(trials: tuple[Trial, ...], head: HeadLike) -> HeadLike:
     """The head of the best trial; `head` where nothing was searched."""
     return best(trials).head if trials else head
 
@@ -95,12 +94,12 @@ def without_judges(features: Features) -> Features:
     return replace(features, examples=examples, keys=[keys[row] for row in kept], held_out_space=features.space)
 
 
-def _tried(features: Features, head: str, runtime: Runtime, how: dict[str, Any]) -> Trial:
+def _tried(features: Features, head: str, options: TrainingOptions, runtime: Runtime) -> Trial:
     start = time.perf_counter()
-    answers = fit(features, head, runtime=runtime, **how).validation
+    answers = fit(features, head, options=options, runtime=runtime).validation
     assert answers is not None, "a hold-out has validation rows"
     examples = features.examples
-    loss = log_loss(answers.logits, examples.one_hot(answers.rows), examples.multi_label)
+    loss = log_loss(answers.logits, examples.one_hot(answers.rows), examples.task)
     print(f"tried {head}: log loss {loss:.4f} on {len(answers.rows)} validation rows", flush=True)
     return Trial(head, loss if math.isfinite(loss) else None, time.perf_counter() - start)
 
@@ -109,10 +108,10 @@ def _key(place: int, name: str) -> str:
     return f"{place}.{name}"  # a head may be asked for twice, with other settings given
 
 
-def _suggested(trial: Any, place: int, head: Head) -> str:
-    """The head with what the sampler proposes for its free settings, as `head_of` reads it."""
-    more = tuple((name, _value(trial, _key(place, name), head.known()[name])) for name in free(head))
-    return replace(head, given=(*head.given, *more)).asked
+def _suggested(trial: Any, place: int, head: ConfiguredHead) -> str:
+    """The head with what the sampler proposes for its free settings, as `resolve_head` reads it."""
+    proposed = {name: _value(trial, _key(place, name), head.spec.known[name]) for name in free(head)}
+    return head.with_settings(proposed).text
 
 
 def _value(trial: Any, key: str, setting: Setting) -> float | int | str:

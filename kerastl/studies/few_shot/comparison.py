@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.studies.few_shot.episodes import Z95, Episodes, Pool, Task, interval, sample
+from kerastl.stats import mean_interval, verdict
+from kerastl.studies.few_shot.episodes import Episodes, Pool, Task, sample
 from kerastl.studies.few_shot.methods import APPROACHES, Approach, Learned, Method
 
 FOLDS = 3  # of base classes, at most: what learns on the others is tried on each in turn
@@ -84,8 +85,9 @@ def evaluate_few_shot(novel: Pool, methods: list[Chosen], task: Task, episodes: 
         drawn = sample(novel, episodes, way=task.way, shot=shot, queries=task.queries, seed=(JUDGING_SEED, shot))
         for one in methods:
             right = accuracies(one.by_shot[shot].method, novel, drawn)
-            mean, low, high = interval(right)
-            figures.append(Figure(one.name, shot, one.by_shot[shot].setting, mean, (low, high), right))
+            # of the mean over episodes of these classes; that other classes might be harder is not in it
+            interval = mean_interval(right, np.arange(len(right)))
+            figures.append(Figure(one.name, shot, one.by_shot[shot].setting, float(right.mean()), interval.ends, right))
     return figures
 
 
@@ -96,10 +98,10 @@ def simplest_of_best(figures: list[Figure]) -> dict[int, str]:
     for shot in sorted({one.shot for one in figures}):
         here = [one for one in figures if one.shot == shot]
         best = max(here, key=lambda one: one.accuracy)
-        found[shot] = next(one.method for one in here if one is best or _no_clear_gain(best.right - one.right))
+        found[shot] = next(one.method for one in here if one is best or not _clearly_better(best, one))
     return found
 
 
-def _no_clear_gain(difference: NDArray[np.float64]) -> bool:
-    error = float(difference.std(ddof=1)) / len(difference) ** 0.5
-    return float(difference.mean()) - Z95 * error <= 0
+def _clearly_better(best: Figure, other: Figure) -> bool:
+    interval = mean_interval(best.right - other.right, np.arange(len(best.right)), bounds=(-1.0, 1.0))
+    return verdict(interval.ends) == "helped"

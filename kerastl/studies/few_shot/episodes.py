@@ -19,7 +19,6 @@ from kerastl.features.compute import Features
 FEWEST_EPISODES = 200  # with fewer, the interval is wider than what the methods differ by
 FEWEST_BASE = 4  # classes to learn from: some must be kept aside to choose by, and a task needs two
 TRIES = 100  # draws of an episode whose groups do not fit
-Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -180,12 +179,3 @@ def _draw(pool: Pool, classes: Iterable[int], shot: int, into: NDArray[np.intp],
         sides[0].update(mine[0])
         sides[1].update(mine[1])
     return True
-
-
-def interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Mean, and the ends of its 95% interval: 1.96 standard errors to either side, within [0, 1]. values: [n >= 2].
-
-    It is of the mean over episodes from these classes; that other classes might be harder is not in it.
-    """
-    mean, half = float(values.mean()), Z95 * float(values.std(ddof=1)) / len(values) ** 0.5
-    return mean, max(0.0, mean - half), min(1.0, mean + half)

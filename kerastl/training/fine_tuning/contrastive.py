@@ -1,8 +1,8 @@
-"""Few labels: the backbone is tuned so that rows of one class come to lie together, then a head is fitted on what it
-gives.
+"""Contrastive fine-tuning, for few labels: the features of rows of one class are pulled together, then a head is fitted
+on the features that result.
 
 The loss is that of supervised contrastive learning (Khosla et al. 2020, https://arxiv.org/abs/2004.11362) over all
-pairs of a batch, which makes 32 rows into about a thousand examples; SetFit (Tunstall et al. 2022) lives on that too.
+pairs of a batch, so that 32 rows give about a thousand examples; SetFit (Tunstall et al. 2022) gains from the same.
 """
 
 from collections.abc import Sequence
@@ -17,33 +17,34 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.inputs import floats
 from kerastl.model import blocks, freeze, unfreeze
-from kerastl.training.fine_tuning.plan import WarmUp
+from kerastl.training.fine_tuning.schedules import WarmUp
 
-# Chosen on movie snippets that judged nothing: rates of 5e-5 and 1e-4 and twice the steps made no difference that 3
-# seeds could tell; all blocks were better than the upper half, and this loss better than SetFit's and cross-entropy.
-BATCH, RATE, WARMUP, TEMPERATURE = 32, 1e-4, 0.1, 0.1
+# Chosen on movie snippets that were used for no reported figure: learning rates of 5e-5 and 1e-4, and twice the steps,
+# made no difference that 3 seeds could show; all blocks were better than the upper half, and this loss was better than
+# SetFit's and than cross-entropy.
+BATCH, LEARNING_RATE, WARMUP, TEMPERATURE = 32, 1e-4, 0.1, 0.1
 STEPS = ((128, 30), (256, 40), (512, 60))  # up to so many rows, so many steps
 MOST_STEPS = 100
-LIKES = 4  # rows of a class in a batch, at least
+ROWS_PER_CLASS = 4  # in a batch, at least
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """How one tuning went: the blocks that trained, and the loss of each step, in nats."""
+    """How one run went: the number of blocks trained, and the loss of each step, in nats."""
 
     blocks: int
     losses: tuple[float, ...]
 
 
 def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: int = 0) -> Contrast:
-    """Tune all of the backbone's blocks but the embeddings, the first, in place and on these rows alone. One label a
-    row."""
+    """Fine-tune all blocks of the backbone except the first, the embeddings, in place and on these rows only. The
+    examples have one label per row."""
     keras.utils.set_random_seed(seed)
     steps = next((steps for most, steps in STEPS if len(rows) <= most), MOST_STEPS)
     upper = max(1, len(blocks(backbone)) - 1)
     unfreeze(backbone, upper)
     variables = backbone.model.trainable_variables
-    optimizer = keras.optimizers.AdamW(WarmUp(RATE, round(WARMUP * steps), steps), weight_decay=0.01)
+    optimizer = keras.optimizers.AdamW(WarmUp(LEARNING_RATE, round(WARMUP * steps), steps), weight_decay=0.01)
     optimizer.build(variables)
     source = backbone.input.single()
     values = tf.TensorSpec(source.spec.shape, source.spec.dtype)
@@ -58,31 +59,32 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
 
     losses = []
     items = examples.take(rows.tolist()).items
-    for chosen in drawn(examples.targets[rows], steps, BATCH, seed):
-        batch = next(source.batches([items[i] for i in chosen.tolist()], BATCH, {}, in_order=True))
-        labels = examples.targets[rows][chosen][batch.places]
+    for drawn in draw_batches(examples.targets[rows], steps, BATCH, seed):
+        batch = next(source.batches([items[i] for i in drawn.tolist()], BATCH, {}, in_order=True))
+        labels = examples.targets[rows][drawn][batch.places]
         losses.append(float(step(tf.constant(batch.values), tf.constant(labels.astype(np.int32)))))
     freeze(backbone.model)
     return Contrast(upper, tuple(losses))
 
 
 def contrastive_loss(features: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean over rows of how far their likes are from being their nearest. features: [batch, dim], labels: [batch].
+    """The mean over rows of minus the log-probability that a row of the same class is the nearest. features: [batch,
+    dim], labels: [batch].
 
-    A row without another of its class in the batch counts for nothing.
+    A row without another of its class in the batch does not count.
     """
     unit = tf.math.l2_normalize(tf.cast(features, tf.float32), axis=1)
     itself = tf.eye(tf.shape(unit)[0])
     scores = tf.matmul(unit, unit, transpose_b=True) / TEMPERATURE - 1e9 * itself
     alike = tf.cast(labels[:, None] == labels[None, :], tf.float32) - itself
-    each = tf.reduce_sum(alike, axis=1)
-    nearness = tf.reduce_sum(alike * tf.nn.log_softmax(scores), axis=1) / tf.maximum(each, 1.0)
-    return -tf.reduce_sum(nearness) / tf.maximum(tf.reduce_sum(tf.cast(each > 0, tf.float32)), 1.0)
+    counts = tf.reduce_sum(alike, axis=1)
+    nearness = tf.reduce_sum(alike * tf.nn.log_softmax(scores), axis=1) / tf.maximum(counts, 1.0)
+    return -tf.reduce_sum(nearness) / tf.maximum(tf.reduce_sum(tf.cast(counts > 0, tf.float32)), 1.0)
 
 
-def drawn(targets: NDArray[np.int64], steps: int, size: int, seed: int) -> Sequence[NDArray[np.intp]]:
-    """Batches of places: random, with every class about equally often, and at least 4 rows of each class that is in a
-    batch, so that each row finds its likes."""
+def draw_batches(targets: NDArray[np.int64], steps: int, size: int, seed: int) -> Sequence[NDArray[np.intp]]:
+    """Random batches of places, in which every class comes about equally often, and each class of a batch with at least
+    4 rows, so that each row has another of its class."""
     generator = np.random.default_rng(seed)
     decks: dict[int, list[int]] = {c: [] for c in np.unique(targets).tolist()}
     classes: list[int] = []
@@ -92,11 +94,11 @@ def drawn(targets: NDArray[np.int64], steps: int, size: int, seed: int) -> Seque
             decks[c] = generator.permutation(np.flatnonzero(targets == c)).tolist()
         return decks[c].pop()
 
-    found = []
+    batches = []
     for _ in range(steps):
-        together = min(len(decks), max(2, size // LIKES))
+        together = min(len(decks), max(2, size // ROWS_PER_CLASS))
         if len(classes) < together:
             classes = [*classes, *(c for c in generator.permutation(list(decks)).tolist() if c not in classes)]
         here, classes = classes[:together], classes[together:]
-        found.append(np.array([deal(here[i % together]) for i in range(min(size, len(targets)))], dtype=np.intp))
-    return found
+        batches.append(np.array([deal(here[i % together]) for i in range(min(size, len(targets)))], dtype=np.intp))
+    return batches

@@ -1,8 +1,10 @@
-"""Unfreezing: the last blocks of the backbone train with the head, at a low rate, from the fitted model on.
+"""Fine-tuning: the last blocks of the backbone are trained with the head, at a low learning rate, from the fitted model
+on.
 
-It is kept only if the validation loss improves. A killed run goes on from its last epoch.
+The result is kept only if the validation loss improves. A killed run resumes from its last epoch.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -17,29 +19,33 @@ from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
-from kerastl.model import blocks as blocks_of
-from kerastl.model import freeze
+from kerastl.files import write_atomically
+from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
+from kerastl.stats import log_loss
 from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
-from kerastl.training.fine_tuning.checkpoints import Checkpoints, averaged
-from kerastl.training.fine_tuning.learning_rate_finder import LearningRateCurve, ramp
-from kerastl.training.fine_tuning.plan import Plan, TuningOptions, plan_for, schedule_for
+from kerastl.training.fine_tuning.checkpoints import Checkpoints
+from kerastl.training.fine_tuning.learning_rate_finder import LearningRateCurve, range_test
+from kerastl.training.fine_tuning.plan import Plan, plan_for
+from kerastl.training.fine_tuning.schedules import schedule_for
 from kerastl.training.fine_tuning.trainee import compile_for, make_trainee
-from kerastl.training.fit import FittedHead
-from kerastl.training.fitters.convex import log_loss
+from kerastl.training.fit import FittedHead, as_history
+from kerastl.training.options import DEFAULTS, TrainingOptions
+from kerastl.training.rows import split_of
 
 CURVE = "rates.json"
 
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """How unfreezing went. Losses are on the validation rows, in nats.
+    """How fine-tuning went. Losses are on the validation rows, in nats.
 
-    how: `blocks`, kept if the validation loss fell; or `contrast`, which the number of rows decided for: then there are
-    no such losses, and `frozen_accuracy` is what the frozen backbone reached on the rows that judge.
-    plan: the `Plan` it trained by. rates: where a rate was looked for. average_loss: of the mean of the last epochs'
-    weights, where one was made; averaged: those epochs, if that mean is what is kept.
+    method: `blocks`, which is kept if the validation loss improves; or `contrast`, which is chosen by the number of
+    rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone on the
+    held-out rows. epochs: an epoch each: epoch, loss, val_loss; of `contrast` a step each, without val_loss. curve: of
+    the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if they were
+    averaged; averaged_epochs: those epochs, if their mean is what is kept.
     """
 
     kept: bool
@@ -47,141 +53,154 @@ class FineTuneResult:
     layers: tuple[str, ...]
     loss_before: float
     loss_after: float
-    history: tuple[dict[str, float], ...]
+    epochs: tuple[dict[str, float], ...]
     seconds: float
-    how: str = "blocks"
+    method: str = "blocks"
     frozen_accuracy: float | None = None
-    plan: dict[str, Any] | None = None
-    rates: LearningRateCurve | None = None
+    plan: Plan | None = None
+    curve: LearningRateCurve | None = None
     average_loss: float | None = None
-    averaged: tuple[int, ...] = ()
+    averaged_epochs: tuple[int, ...] = ()
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The epochs as Keras' `History.history` has them."""
+        return as_history(self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result under the keys of run.json."""
+        return {"kept": self.kept, "blocks": self.blocks, "layers": list(self.layers),
+                "loss_before": self.loss_before, "loss_after": self.loss_after, "history": list(self.epochs),
+                "seconds": self.seconds, "how": self.method, "frozen_accuracy": self.frozen_accuracy,
+                "plan": self.plan.to_dict() if self.plan else None,
+                "rates": self.curve.to_dict() if self.curve else None, "average_loss": self.average_loss,
+                "averaged": list(self.averaged_epochs)}
 
 
 def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
-              runtime: Runtime, cache_dir: Path, epochs: int | None = None, batch_size: int = 32,
-              tuning: TuningOptions | None = None) -> tuple[FittedHead, FineTuneResult]:
+              options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path
+              ) -> tuple[FittedHead, FineTuneResult]:
     """Train the last blocks of the backbone, `unfreeze` of them or `all`, and the head, in place.
 
-    model: spliced from `backbone` and `fitted.head`. BatchNorm stays in inference mode. tuning: what the rule of
-    `plan_for` is not to decide. Returns what was fitted, with the answers of the model that was kept, and how it went.
-    Raises OptionError when the backbone has fewer blocks or what is asked for does not fit, CheckFailed when a frozen
-    weight moved.
+    model: `backbone` and `fitted.head`, spliced. BatchNorm stays in inference mode. Returns the fitted head, with the
+    predictions of the model that is kept, and how it went. Raises OptionError when the backbone has fewer blocks or the
+    options do not fit, CheckFailed when a frozen weight changed.
     """
     start = time.perf_counter()
-    assert examples.split is not None and fitted.validation is not None, "unfreezing needs a hold-out"
-    plan = plan_for(examples.modality.name, len(examples.split.rows(TRAIN)), tuning, epochs=epochs)
-    blocks = len(blocks_of(backbone)) if unfreeze == "all" else int(unfreeze)
+    split = split_of(examples)
+    if fitted.validation is None:
+        raise OptionError(f"`unfreeze` is {unfreeze!r} on cross-validated rows", "a hold-out: the backbone is trained "
+                          "only once", "examples = kerastl.split(examples, unfreeze=...)")
+    plan = plan_for(examples.modality, len(split.rows(TRAIN)), options.fine_tuning, epochs=options.epochs)
+    blocks = block_count(backbone, unfreeze)
     layers = unfreeze_last(backbone, blocks)
-    plan = replace(plan, accumulate=_accumulate(backbone, batch_size))
-    rows = examples.split.rows(VALIDATION)
+    plan = replace(plan, accumulate=_accumulate(backbone, options.batch_size))
+    rows = split.rows(VALIDATION)
 
-    def validated() -> tuple[Predictions, float]:  # in float32, as the export computes, whatever trains
-        answers = predictions_on(model, backbone.input, examples, rows, batch_size)
-        return answers, log_loss(answers.logits, examples.one_hot(rows), examples.multi_label)
+    def validate() -> tuple[Predictions, float]:  # in float32, as the export computes, whatever trains
+        predictions = predictions_on(model, backbone.input, examples, rows, options.batch_size)
+        return predictions, log_loss(predictions.logits, examples.one_hot(rows), examples.task)
 
-    _, before = validated()
+    _, before = validate()
     original = model.get_weights()
-    state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, plan, batch_size, runtime, original)
-    keep, rates = _train(model, backbone, examples, blocks, plan, batch_size, runtime, state, before, fitted.settings)
-    found: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
+    state = cache_dir / "fine_tune" / _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted,
+                                                  original)
+    checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
+                                fitted.settings)
+    candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
     average_loss = None
-    for weights, epochs_in in ((keep.best(), ()), (keep.average(), averaged(plan))):
+    for weights, averaged in ((checkpoints.best(), ()), (checkpoints.average(), plan.averaged_epochs)):
         if weights is not None:
             model.set_weights(weights)
-            answers, loss = validated()
-            found.append((loss, weights, answers, epochs_in))
-            average_loss = loss if epochs_in else average_loss
-    after, weights, validation, epochs_in = min(found, key=lambda one: one[0])
+            predictions, loss = validate()
+            candidates.append((loss, weights, predictions, averaged))
+            average_loss = loss if averaged else average_loss
+    after, weights, validation, averaged = min(candidates, key=lambda candidate: candidate[0])
     model.set_weights(weights)
     freeze(model)
     kept = after < before
     if kept:
-        judged = predictions_on(model, backbone.input, examples, examples.split.held_out, batch_size)
-        fitted = replace(fitted, held_out=judged, validation=validation)
+        held_out = predictions_on(model, backbone.input, examples, split.held_out, options.batch_size)
+        fitted = replace(fitted, held_out=held_out, validation=validation)
     else:
-        after = min(epoch["val_loss"] for epoch in keep.record)
+        after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
     shutil.rmtree(state)
-    return fitted, FineTuneResult(kept, blocks, tuple(layers), before, after, tuple(keep.record),
-                                  time.perf_counter() - start, plan=asdict(keep.plan), rates=rates,
-                                  average_loss=average_loss, averaged=epochs_in)
+    return fitted, FineTuneResult(kept, blocks, tuple(layers), before, after, tuple(checkpoints.epochs),
+                                  time.perf_counter() - start, plan=checkpoints.plan, curve=curve,
+                                  average_loss=average_loss, averaged_epochs=averaged)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:
-    """How many parts a batch is trained in, so that it fits into memory. Says what is needed and what there is.
+    """In how many parts a batch is trained, so that it fits into memory. Prints what is needed and what is free.
 
     Raises OptionError when not even one row at a time fits.
     """
-    if backbone.spec.modality.name != "text":
+    if not backbone.spec.modality.has_length:
         return 1
     free, parts = free_memory(), 1
     while (needed := text_memory(backbone, -(-batch_size // parts), training=True)) > free and parts < batch_size:
         parts *= 2
-    said = f"fine-tuning needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} free"
+    message = f"fine-tuning needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} GiB free"
     if needed > free:
-        raise OptionError(f"{said}, with one text at a time", "enough memory",
-                          "unfreeze fewer blocks, give a shorter --max-length, or choose a smaller backbone")
-    print(said + (f": each batch of {batch_size} is trained in {parts} parts" if parts > 1 else ""), flush=True)
+        raise OptionError(f"{message}, with one text at a time", "enough memory",
+                          "unfreeze fewer blocks, give a smaller `max_length`, or choose a smaller backbone")
+    print(message + (f": each batch of {batch_size} is trained in {parts} parts" if parts > 1 else ""), flush=True)
     return parts
 
 
 def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int,
            runtime: Runtime, state: Path, before: float, settings: dict[str, float | str | int]
            ) -> tuple[Checkpoints, LearningRateCurve | None]:
-    """Train; after each epoch the state folder holds all that going on needs. Returns what is known of the epochs, and
-    the curve that the rate comes from, if it was looked for."""
-    assert examples.split is not None
-    validation, original = examples.split.rows(VALIDATION), model.get_weights()
+    """Train; after each epoch the state folder holds all that resuming needs. Returns the checkpoints, and the curve
+    that the learning rate comes from, if a range test was run."""
+    split = split_of(examples)
+    validation, original = split.rows(VALIDATION), model.get_weights()
     state.mkdir(parents=True, exist_ok=True)
     source = backbone.input.single()
     source = source.stepped() if runtime.xla else source
     batch_size = -(-batch_size // plan.accumulate)
-    steps = -(-len(examples.split.rows(TRAIN)) // batch_size)
+    steps = -(-len(split.rows(TRAIN)) // batch_size)
     trainee = make_trainee(model, backbone, blocks, plan, runtime)
 
     def data(first: int = 0) -> Any:
-        return training_data(source, examples, batch_size, settings, plan.mix, runtime.seed, first)
+        return training_data(source, examples, batch_size, settings, plan.mixing, runtime.seed, first)
 
-    rates = _rates(state / CURVE, lambda: ramp(trainee, plan, data(), examples.multi_label, runtime.xla)
-                   ) if plan.find else None
-    if rates and rates.suggested:
-        plan = replace(plan, rate=rates.suggested)
+    curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
+                   ) if plan.find_learning_rate else None
+    if curve and curve.suggested:
+        plan = replace(plan, learning_rate=curve.suggested)
     schedule = schedule_for(plan, -(-plan.epochs * steps // plan.accumulate))
-    compile_for(trainee, plan, schedule, steps, examples.multi_label, runtime.xla)
-    keep = Checkpoints(state, trainee, plan, before, original)
-    keep.go_on()
-    if len(keep.record) < plan.epochs:
+    compile_for(trainee, plan, schedule, steps, examples.task, runtime.xla)
+    checkpoints = Checkpoints(state, trainee, plan, before, original)
+    checkpoints.resume()
+    if len(checkpoints.epochs) < plan.epochs:
         trainee.training.fit(
-            data(len(keep.record)), epochs=plan.epochs, initial_epoch=len(keep.record), steps_per_epoch=steps,
-            shuffle=False, verbose=0, callbacks=[keep],
+            data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
+            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints],
             validation_data=dataset(source, examples, validation, batch_size),
             validation_steps=-(-len(validation) // batch_size))
-    return keep, rates
+    return checkpoints, curve
 
 
-def _rates(path: Path, find: Callable[[], LearningRateCurve]) -> LearningRateCurve:
-    """The curve found before the run was stopped, else a new one, which is kept: a second would not be the same."""
+def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRateCurve:
+    """The curve of the run that was killed, else a new one, which is kept: a second test would not give the same."""
     if path.exists():
-        known = json.loads(path.read_text())
-        return LearningRateCurve(tuple(known["rates"]), tuple(known["losses"]), known["suggested"])
-    curve = find()
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(curve)))
-    partial.rename(path)
-    print(f"a rate of {curve.suggested:.1e} is suggested by {len(curve.rates)} rates tried" if curve.suggested else
-          "the loss fell at none of the rates tried: the rule's rate is used", flush=True)
+        return LearningRateCurve.from_dict(json.loads(path.read_text()))
+    curve = run_test()
+    write_atomically(path, json.dumps(curve.to_dict()))
+    print(f"the range test of {len(curve.learning_rates)} learning rates suggests {curve.suggested:.1e}"
+          if curve.suggested else "the loss fell at none of the learning rates tried: the default is used", flush=True)
     return curve
 
 
-def _name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int, runtime: Runtime,
-          weights: list[Any]) -> str:
+def _state_name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int, runtime: Runtime,
+                fitted: FittedHead, weights: list[Any]) -> str:
     """A folder's name that is the same only for the same work."""
-    import hashlib
-
-    assert examples.split is not None
     digest = hashlib.blake2b(digest_size=16)
-    about = [backbone.weights_hash, backbone.pooling, backbone.input.version, backbone.input.record(),
-             list(examples.ids), examples.classes, blocks, asdict(plan), batch_size, asdict(runtime)]
-    digest.update(json.dumps(about).encode())
-    for array in (examples.targets, examples.split.part, *weights[-2:]):
+    work = [backbone.weights_hash, backbone.pooling, backbone.input.version, backbone.input.record(),
+            list(examples.ids), examples.classes, blocks, asdict(plan), batch_size, asdict(runtime), fitted.name,
+            fitted.settings.get("head_sha256", "")]
+    digest.update(json.dumps(work).encode())
+    for array in (examples.targets, split_of(examples).part, *weights[-2:]):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

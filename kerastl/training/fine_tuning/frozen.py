@@ -1,4 +1,4 @@
-"""The proof that what is frozen did not move."""
+"""The proof that frozen weights did not change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from kerastl.errors import CheckFailed
 
 
 def prove_frozen(paths: Sequence[str], before: Sequence[NDArray[Any]], after: Sequence[NDArray[Any]],
-                 may_move: Sequence[bool]) -> None:
-    """Compare weights exactly, but for those that may move; all in one order, `paths` are theirs in the model.
+                 may_change: Sequence[bool]) -> None:
+    """Compare weights bit by bit, except those that may change; all in the order of `paths`, their names in the model.
 
-    Raises CheckFailed naming the layers of weights that moved though they are frozen.
+    Raises CheckFailed naming the layers of frozen weights that changed.
     """
-    moved = [path for path, old, new, free in zip(paths, before, after, may_move, strict=True)
-             if not free and not np.array_equal(old, new)]
-    if moved:
-        layers = list(dict.fromkeys(path.rpartition("/")[0] for path in moved))
-        raise CheckFailed(f"{len(moved)} frozen weights moved while others trained, in {', '.join(layers[:5])}"
-                          + (f" and {len(layers) - 5} layers more" if len(layers) > 5 else ""),
-                          "frozen weights, and BatchNorm's everywhere, equal to the last bit",
+    changed = [path for path, old, new, free in zip(paths, before, after, may_change, strict=True)
+               if not free and not np.array_equal(old, new)]
+    if changed:
+        layers = list(dict.fromkeys(path.rpartition("/")[0] for path in changed))
+        raise CheckFailed(f"{len(changed)} frozen weights changed during training, in {', '.join(layers[:5])}"
+                          + (f" and {len(layers) - 5} more layers" if len(layers) > 5 else ""),
+                          "frozen weights, and those of every BatchNorm, equal bit by bit",
                           "the layer updates itself: leave its block frozen, and report it")

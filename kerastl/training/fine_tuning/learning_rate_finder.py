@@ -1,4 +1,4 @@
-"""Which rate to train at, found on the training rows (Smith 2017, https://arxiv.org/abs/1506.01186)."""
+"""The learning-rate range test, on training rows (Smith 2017, https://arxiv.org/abs/1506.01186)."""
 
 import math
 from collections.abc import Sequence
@@ -10,93 +10,102 @@ import numpy as np
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN, Examples
-from kerastl.model import blocks as blocks_of
-from kerastl.model import freeze
+from kerastl.model import block_count, freeze
 from kerastl.runtime import Runtime
+from kerastl.tasks import Task
 from kerastl.training.fine_tuning.batches import training_data
-from kerastl.training.fine_tuning.plan import Plan, TuningOptions, plan_for
+from kerastl.training.fine_tuning.plan import DEFAULTS, Plan, TuningOptions, plan_for
 from kerastl.training.fine_tuning.trainee import Trainee, compile_for, make_trainee
 from kerastl.training.fit import FittedHead
+from kerastl.training.rows import split_of
 
 LOWEST, HIGHEST, UPDATES = 1e-6, 1e-2, 48
 SMOOTHING = 0.8  # share of the past in the smoothed loss
-DIVERGED = 1.0  # nats over the lowest loss, and twice it, from which on the ramp ends
+DIVERGED = 1.0  # the test ends when the loss exceeds the lowest by so many nats, and is twice as high
 
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """rates: rising. losses: of each the smoothed loss of the training rows it was tried on, in nats. suggested: a
-    tenth of the rate of the lowest loss; None where the loss did not fall, as of a head that fits its rows already."""
+    """learning_rates: those tried, rising. losses: for each the smoothed loss of the training rows it was tried on, in
+    nats. suggested: a tenth of the learning rate of the lowest loss; None where the loss did not fall, as with a head
+    that fits its rows already."""
 
-    rates: tuple[float, ...]
+    learning_rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggested: float | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The curve under the keys of run.json."""
+        return {"rates": list(self.learning_rates), "losses": list(self.losses), "suggested": self.suggested}
 
-def find_rate(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
-              runtime: Runtime, tuning: TuningOptions | None = None, batch_size: int = 32) -> LearningRateCurve:
-    """Train the last blocks and the head on training rows while the rate rises, then put every weight back.
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "LearningRateCurve":
+        """The curve that `to_dict` wrote."""
+        return cls(tuple(record["rates"]), tuple(record["losses"]), record["suggested"])
 
-    model: spliced from `backbone` and `fitted.head`; it is frozen afterwards. Raises OptionError as `fine_tune` does.
+
+def find_learning_rate(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
+                       options: TuningOptions = DEFAULTS, runtime: Runtime, batch_size: int = 32) -> LearningRateCurve:
+    """Train the last blocks and the head on training rows while the learning rate rises, then restore every weight.
+
+    model: `backbone` and `fitted.head`, spliced; it is frozen afterwards. Raises OptionError as `fine_tune` does.
     """
-    assert examples.split is not None
-    blocks = len(blocks_of(backbone)) if unfreeze == "all" else int(unfreeze)
-    plan = plan_for(examples.modality.name, len(examples.split.rows(TRAIN)), tuning)
-    trainee = make_trainee(model, backbone, blocks, plan, runtime)
+    plan = plan_for(examples.modality, len(split_of(examples).rows(TRAIN)), options)
+    trainee = make_trainee(model, backbone, block_count(backbone, unfreeze), plan, runtime)
     source = backbone.input.single()
-    data = training_data(source.stepped() if runtime.xla else source, examples, batch_size, fitted.settings, plan.mix,
-                         runtime.seed)
-    curve = ramp(trainee, plan, data, examples.multi_label, runtime.xla)
+    data = training_data(source.stepped() if runtime.xla else source, examples, batch_size, fitted.settings,
+                         plan.mixing, runtime.seed)
+    curve = range_test(trainee, plan, data, examples.task, runtime.xla)
     freeze(model)
     return curve
 
 
-def ramp(trainee: Trainee, plan: Plan, data: Any, multi_label: bool, xla: bool) -> LearningRateCurve:
-    """The curve of a trainee, all of whose blocks train; its weights are as before afterwards."""
+def range_test(trainee: Trainee, plan: Plan, data: Any, task: Task, xla: bool) -> LearningRateCurve:
+    """The curve of a trainee with all its blocks training; its weights are restored afterwards."""
     weights = trainee.training.weights
     before = [np.array(weight) for weight in weights]
-    compile_for(trainee, plan, Ramp(), 0, multi_label, xla)
-    tried = _Losses(plan.accumulate)
+    compile_for(trainee, plan, Ramp(), 0, task, xla)
+    recorded = _Losses(plan.accumulate)
     try:
         trainee.training.fit(data, epochs=1, steps_per_epoch=UPDATES * plan.accumulate, shuffle=False, verbose=0,
-                             callbacks=[tried])
+                             callbacks=[recorded])
     finally:
         for weight, value in zip(weights, before, strict=True):
             weight.assign(value)
-    losses = smooth([float(np.mean(tried.losses[i:i + plan.accumulate]))
-                     for i in range(0, len(tried.losses), plan.accumulate)])
+    losses = smooth([float(np.mean(recorded.losses[i:i + plan.accumulate]))
+                     for i in range(0, len(recorded.losses), plan.accumulate)])
     losses = losses[:next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))]
     rates = rates_tried()[:len(losses)]
     return LearningRateCurve(tuple(rates), tuple(losses), suggest(rates, losses))
 
 
 def rates_tried() -> list[float]:
-    """As many as there are updates, from the lowest to the highest by one factor."""
+    """One learning rate for each update, from the lowest to the highest by a constant factor."""
     return np.geomspace(LOWEST, HIGHEST, UPDATES).tolist()
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
-    """The running mean of losses that forgets, without the pull of its beginning towards 0."""
-    mean, found = 0.0, []
+    """The exponential moving average of losses, corrected for its start at 0."""
+    mean, smoothed = 0.0, []
     for i, loss in enumerate(losses, 1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        found.append(mean / (1 - SMOOTHING ** i))
-    return found
+        smoothed.append(mean / (1 - SMOOTHING ** i))
+    return smoothed
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """A tenth of the rate of the lowest loss, which is on the way down and not where it ends; None where the lowest is
-    among the first tenth of the ramp, so that there is no way down."""
+    """A tenth of the learning rate of the lowest loss, where the loss still falls; None where the lowest is in the
+    first tenth of the test, so that there was no fall."""
     if len(losses) < 2 or (lowest := int(np.argmin(losses))) < UPDATES // 10:
         return None
     return rates[lowest] / 10
 
 
 class Ramp(keras.optimizers.schedules.LearningRateSchedule):
-    """Rates that rise by one factor from update to update."""
+    """Learning rates that rise by a constant factor from update to update."""
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step."""
+        """The learning rate of a step."""
         return LOWEST * (HIGHEST / LOWEST) ** (keras.ops.cast(step, "float32") / (UPDATES - 1))
 
     def get_config(self) -> dict[str, Any]:
@@ -105,7 +114,7 @@ class Ramp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Losses(keras.callbacks.Callback):
-    """The loss of each batch by itself, before its update; it ends the ramp where the loss diverges."""
+    """Records the loss of each batch by itself, before its update; ends the test where the loss diverges."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
@@ -113,7 +122,7 @@ class _Losses(keras.callbacks.Callback):
         self.batches = batches
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Called by Keras, whose losses are means of an epoch so far."""
+        """Called by Keras, whose losses are means over the epoch so far."""
         self.model.reset_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

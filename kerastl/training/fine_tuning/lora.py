@@ -1,4 +1,5 @@
-"""LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685): of a kernel only a change of low rank trains, A times B."""
+"""LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685): of a kernel only an update of low rank is trained, A times
+B."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,27 +13,28 @@ TARGETS = ("query", "value", "query_dense", "value_dense")  # as KerasHub's `bac
 
 
 def adapt(blocks: Sequence[Sequence[Any]], rank: int) -> list[Any]:
-    """Of these blocks, which are unfrozen, let only a change of the given rank to each query and value kernel train.
-    Returns the layers that have one.
+    """In these unfrozen blocks, train only an update of this rank to each query and value kernel. Returns the layers
+    that have one.
 
-    KerasHub's own `enable_lora` does so for all blocks, and trains the biases of these layers, too; here they rest.
-    Raises OptionError when there is no attention in the blocks.
+    KerasHub's own `enable_lora` does so in all blocks, and also trains the biases of these layers; here they stay
+    frozen. Raises OptionError when there is no attention in the blocks.
     """
     layers = [layer for block in blocks for layer in block]
-    parts = [part for layer in layers for part in layer._flatten_layers()  # also within KerasHub's composite layers
-             if part.name in TARGETS and hasattr(part, "enable_lora")]
-    if not parts:
-        raise OptionError(f"lora {rank}", "attention with query and value kernels in the blocks that are unfrozen",
-                          "unfreeze more blocks, or leave it out")
+    projections = [part for layer in layers for part in layer._flatten_layers()  # also in KerasHub's composite layers
+                   if part.name in TARGETS and hasattr(part, "enable_lora")]
+    if not projections:
+        raise OptionError(f"`lora` is {rank}, but the unfrozen blocks have no attention", "attention with query and "
+                          "value kernels in the unfrozen blocks", "unfreeze more blocks, or leave `lora` out")
     for layer in layers:
         for weight in layer.weights:
             weight.trainable = False
-    for part in parts:
-        part.enable_lora(rank)
-    return parts
+    for projection in projections:
+        projection.enable_lora(rank)
+    return projections
 
 
-def merged(part: Any) -> NDArray[np.float32]:
-    """The kernel with its change, in float32; Keras' `kernel` is rounded to what the layer computes in."""
-    kernel, a, b = (np.asarray(one, np.float32) for one in (part._kernel, part.lora_kernel_a, part.lora_kernel_b))
-    return kernel + np.float32(part.lora_alpha / part.lora_rank) * (a @ b)
+def merged(projection: Any) -> NDArray[np.float32]:
+    """The kernel with its update, in float32; Keras' own `kernel` is rounded to the type the layer computes in."""
+    kernel, a, b = (np.asarray(array, np.float32)
+                    for array in (projection._kernel, projection.lora_kernel_a, projection.lora_kernel_b))
+    return kernel + np.float32(projection.lora_alpha / projection.lora_rank) * (a @ b)

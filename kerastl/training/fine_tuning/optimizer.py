@@ -1,11 +1,12 @@
-"""AdamW with a rate of each block's own, from an epoch of its own."""
+"""AdamW with a learning rate for each block, from an epoch of its own."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from kerastl.training.fine_tuning.plan import EachUpdate, Plan
+from kerastl.training.fine_tuning.plan import Plan
+from kerastl.training.fine_tuning.schedules import EachUpdate
 
 
 def heights(blocks: Sequence[Sequence[Any]], variables: Sequence[Any]) -> list[int]:
@@ -18,22 +19,23 @@ def heights(blocks: Sequence[Sequence[Any]], variables: Sequence[Any]) -> list[i
     return [height.get(id(variable), 0) for variable in variables]
 
 
-def optimizer_for(plan: Plan, rate: Any, heights: Sequence[int], batches: int) -> Any:
-    """AdamW for the variables whose heights these are. rate: a schedule, by updates. batches: of one epoch."""
+def optimizer_for(plan: Plan, learning_rate: Any, heights: Sequence[int], batches: int) -> Any:
+    """AdamW for the variables of these heights. learning_rate: a schedule, by updates. batches: in one epoch."""
     multipliers = [plan.layer_decay ** height for height in heights]
     starts = [max(0, height - 1) * batches if plan.gradual else 0 for height in heights]
     if plan.accumulate == 1:
-        return LayerwiseAdamW(multipliers, starts, plan.weight_decay, rate)
-    return LayerwiseAdamW(multipliers, starts, plan.weight_decay, EachUpdate(rate, plan.accumulate),
+        return LayerwiseAdamW(multipliers, starts, plan.weight_decay, learning_rate)
+    return LayerwiseAdamW(multipliers, starts, plan.weight_decay, EachUpdate(learning_rate, plan.accumulate),
                           gradient_accumulation_steps=plan.accumulate)
 
 
 class LayerwiseAdamW(keras.optimizers.Adam):
-    """AdamW (Loshchilov and Hutter 2019) whose rate is multiplied by a number of each variable's own, and is 0 before
-    a batch of its own. Decay is by the same rate, so that a rate of 0 leaves a variable as it is.
+    """AdamW (Loshchilov and Hutter 2019) whose learning rate has a multiplier for each variable, and is 0 for a
+    variable before its start, counted in batches. Weight decay uses the same rate, so that a rate of 0 leaves a
+    variable as it is.
 
-    What waits still gathers its gradients' moments. They cost time, but were they empty when it begins, Adam, whose
-    correction goes by the steps of all, would begin with steps of three times the rate.
+    A variable that waits still collects the moments of its gradients. That costs time; but were they empty when it
+    starts, Adam, whose bias correction counts the steps of all, would start with steps of three times the rate.
     """
 
     def __init__(self, multipliers: Sequence[float], starts: Sequence[int], decay: float, learning_rate: Any,

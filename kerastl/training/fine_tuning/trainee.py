@@ -1,4 +1,5 @@
-"""What trains: the model, or a twin of it in another policy or with LoRA, behind augmentation; and what may move."""
+"""What is trained: the model, or a copy of it in another policy or with LoRA, behind augmentation; and which weights
+may change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
@@ -15,6 +15,7 @@ from kerastl.model import blocks as blocks_of
 from kerastl.model import parts_of
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime
+from kerastl.tasks import Task
 from kerastl.training.fine_tuning.lora import adapt, merged
 from kerastl.training.fine_tuning.optimizer import heights, optimizer_for
 from kerastl.training.fine_tuning.plan import Plan
@@ -22,9 +23,10 @@ from kerastl.training.fine_tuning.plan import Plan
 
 @dataclass(frozen=True)
 class Trainee:
-    """network: the model or its twin. training: the network behind augmentation; what is fitted. weights: the network's
-    in the model's order and layout, as they were before LoRA. adapted: of those that LoRA changes, by id, the layer.
-    starts: of each, the epoch from which it may move; None where it may not. heights: of what trains (`heights`)."""
+    """network: the model or its copy. training: the network behind augmentation, which is fitted. weights: the
+    network's, in the model's order and layout before LoRA. adapted: the layers that LoRA updates, by the id of their
+    kernel. starts: for each weight the epoch from which it may change; None where it may not. heights: of the trainable
+    variables (see `optimizer.heights`)."""
 
     network: Any
     training: Any
@@ -35,38 +37,40 @@ class Trainee:
 
 
 def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtime: Runtime) -> Trainee:
-    """Let the last blocks and the head train. The model itself does where that leaves its layout and policy alone."""
+    """Unfreeze the last blocks and the head: in the model itself, where neither its layout nor its policy changes."""
     keras.utils.set_random_seed(runtime.seed)
     policy = runtime.precision if runtime.explicit_precision else "float32"
     network = model if policy == "float32" and not plan.lora else in_policy(model, policy)
     own = replace(backbone, model=parts_of(network)[0])
-    for layer in network._flatten_layers():  # Keras passes on only a change, and a twin's composite layers are made
+    for layer in network._flatten_layers():  # Keras passes on only changes, and a copy's composite layers are made
         layer.trainable = True               # frozen with parts that are not
     unfreeze_last(own, blocks)
     head = parts_of(network)[1]
     head.trainable = True
     for norm in batch_norms(head):
         norm.trainable = False
-    weights, found = tuple(network.weights), blocks_of(own)
-    adapted = adapt(found[len(found) - blocks:], plan.lora) if plan.lora else []
-    augmentation = _augmentation(runtime.seed) if backbone.spec.modality.name == "image" else []
-    entrance = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-    training = keras.Sequential([entrance, *augmentation, network])
-    kernels = {id(part._kernel): part for part in adapted}
+    weights, all_blocks = tuple(network.weights), blocks_of(own)
+    adapted = adapt(all_blocks[len(all_blocks) - blocks:], plan.lora) if plan.lora else []
+    augmentation = _augmentation(runtime.seed) if backbone.spec.modality.augments else []
+    inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+    training = keras.Sequential([inputs, *augmentation, network])
+    kernels = {id(projection._kernel): projection for projection in adapted}
     free = {id(variable) for variable in training.trainable_variables} | set(kernels)
     free -= {id(weight) for norm in batch_norms(network) for weight in norm.weights}
     starts = tuple((max(0, height - 1) if plan.gradual else 0) if id(weight) in free and height <= blocks else None
-                   for weight, height in zip(weights, heights(found, weights), strict=True))
-    return Trainee(network, training, weights, kernels, starts, tuple(heights(found, training.trainable_variables)))
+                   for weight, height in zip(weights, heights(all_blocks, weights), strict=True))
+    return Trainee(network, training, weights, kernels, starts,
+                   tuple(heights(all_blocks, training.trainable_variables)))
 
 
-def compile_for(trainee: Trainee, plan: Plan, rate: Any, batches: int, multi_label: bool, xla: bool) -> None:
-    """Make it ready to train. rate: a schedule, by updates. batches: of an epoch."""
-    trainee.training.compile(optimizer_for(plan, rate, trainee.heights, batches), _loss(multi_label), jit_compile=xla)
+def compile_for(trainee: Trainee, plan: Plan, learning_rate: Any, batches: int, task: Task, xla: bool) -> None:
+    """Compile it for training. learning_rate: a schedule, by updates. batches: in one epoch."""
+    trainee.training.compile(optimizer_for(plan, learning_rate, trainee.heights, batches), task.summed_loss(),
+                             jit_compile=xla)
 
 
 def weights_of(trainee: Trainee) -> list[NDArray[Any]]:
-    """The weights as they are now, in the model's order and layout: LoRA's changes are merged into their kernels."""
+    """The weights as they are now, in the model's order and layout: LoRA's updates are merged into their kernels."""
     return [merged(trainee.adapted[id(weight)]) if id(weight) in trainee.adapted else np.array(weight)
             for weight in trainee.weights]
 
@@ -77,12 +81,6 @@ def batch_norms(model: Any) -> Iterator[Any]:
 
 
 def _augmentation(seed: int) -> list[Any]:
-    """Layers that act in training only: mirrored, turned by up to 18 degrees, shifted and zoomed by up to a tenth."""
+    """Layers that act in training only: flip, rotation by up to 18 degrees, shift and zoom by up to a tenth."""
     return [keras.layers.RandomFlip("horizontal", seed=seed), keras.layers.RandomRotation(0.05, seed=seed),
             keras.layers.RandomTranslation(0.1, 0.1, seed=seed), keras.layers.RandomZoom(0.1, seed=seed)]
-
-
-def _loss(multi_label: bool) -> Any:
-    if multi_label:  # summed over labels, as the frozen model's loss is
-        return lambda y, z: tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(y, z.dtype), z), axis=-1)
-    return keras.losses.CategoricalCrossentropy(from_logits=True)

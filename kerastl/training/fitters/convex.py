@@ -1,132 +1,46 @@
-"""The convex head, solved: L-BFGS on the regularised log loss, its L2 strength chosen on rows it was not fitted on."""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+"""For a head of one Dense layer: its convex problem is solved. Where the rows do not fit into memory, the layer is
+trained by gradient descent on scaled features instead."""
 
 import numpy as np
-import scipy.optimize
-import scipy.special
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-Array = NDArray[np.float32]
-
-SMALL = 200_000_000  # multiplications in one pass over the rows
-
-# Strength of the penalty on scaled features, per row of loss; from strong to weak, each starting at the last.
-STRENGTHS = tuple(float(x) for x in np.logspace(0.5, -4, 10))
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A solution. kernel: [dim, outputs], bias: [outputs], for features as they are (the scaling is folded in)."""
-
-    kernel: Array
-    bias: Array
-    l2: float
-    path: tuple[tuple[float, float], ...]  # strength and log loss on the rows that chose it
+from kerastl.features.compute import Features
+from kerastl.heads import ConfiguredHead
+from kerastl.runtime import Runtime, free_memory
+from kerastl.training.fitters import Fitter, RowsFit
+from kerastl.training.fitters.gradient import descend
+from kerastl.training.fitters.solver import Linear, solve
+from kerastl.training.options import TrainingOptions
+from kerastl.training.rows import inner_folds
+from kerastl.training.targets import loss_settings, row_weights, smoothed_targets
 
 
-def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], *, multi_label: bool,
-          validation: tuple[Array, Array] | None = None, parts: Sequence[int] = ()) -> Linear:
-    """Fit a linear head. x: [n, dim], y: [n, outputs] in [0, 1], weight: [n].
-
-    The strength is the one with the least log loss: on `validation` where given, else over `held_out`, masks [n] that
-    are each left out in turn. The returned head is fitted on all n rows. parts: as `scale_of` takes them.
-    """
-    # NumPy and SciPy bring a BLAS each, whose idle threads spin: on small problems that costs far more than it gains.
-    with threadpool_limits(1 if x.size * y.shape[1] < SMALL else None, "blas"):
-        return _solve(x, y, weight, held_out, multi_label, validation, parts)
-
-
-def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], multi_label: bool,
-           validation: tuple[Array, Array] | None, parts: Sequence[int]) -> Linear:
-    mean, scale = x.mean(axis=0), scale_of(x.var(axis=0), parts)
-    z = (x - mean) / scale
-    rotation = _rotation(z)
-    z = z @ rotation if rotation is not None else z
-    problems: list[tuple[Callable[[float, Array], Array], Array, Array]] = []
-    if validation is not None:
-        other = (validation[0] - mean) / scale
-        problems.append((_solver(z, y, weight, multi_label), other @ rotation if rotation is not None else other,
-                         validation[1]))
-    else:
-        for mask in held_out:
-            problems.append((_solver(z[~mask], y[~mask], weight[~mask], multi_label), z[mask], y[mask]))
-    path, at = [], [np.zeros((z.shape[1] + 1, y.shape[1]), np.float32) for _ in problems]
-    for strength in STRENGTHS:
-        at = [solver(strength, start) for (solver, _, _), start in zip(problems, at, strict=True)]
-        losses = [log_loss(_logits(other, w), truth, multi_label) * len(truth)
-                  for (_, other, truth), w in zip(problems, at, strict=True)]
-        path.append((strength, sum(losses) / sum(len(truth) for _, _, truth in problems)))
-        if len(path) > 2 and path[-1][1] > path[-2][1] > path[-3][1]:
-            break  # past the minimum: weaker strengths only overfit more
-    best = min(path, key=lambda point: point[1])[0]
-    solver = problems[0][0] if validation is not None else _solver(z, y, weight, multi_label)
-    w = np.zeros((z.shape[1] + 1, y.shape[1]), np.float32)
-    for strength in (s for s in STRENGTHS if s >= best):
-        w = solver(strength, w)
-    kernel = rotation @ w[:-1] if rotation is not None else w[:-1]
-    kernel = kernel / scale[:, None]
-    return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), best, tuple(path))
+def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+    """See `Fitter`."""
+    if not fits_in_memory(features, rows):
+        return descend(head, features, rows, validation, options, runtime, epochs=epochs, scaled=True)
+    solution = solve_rows(features, rows, validation, options)
+    model = head.build(features.shape, len(features.examples.classes))
+    model.set_weights([solution.kernel, solution.bias])
+    settings = loss_settings(features.examples, rows, options.class_weights, options.label_smoothing)
+    return RowsFit(model, {"solver": "L-BFGS", "l2": solution.l2, **settings},
+                   tuple({"l2": l2, "log_loss": loss} for l2, loss in solution.path))
 
 
-def scale_of(variance: NDArray[Any], parts: Sequence[int] = ()) -> Array:
-    """What each feature is divided by: its deviation and that of all features, together. [dim] -> [dim] float32.
-
-    By its own alone, a feature that hardly moved in training would be blown up, and new images that move it with it.
-    parts: how many features each part of a fused backbone gives. `All` are then those of the part: by all of both, the
-    part of the smaller scale would be next to nothing under the penalty.
-    """
-    some = np.split(variance, np.cumsum(parts, dtype=int)[:-1])
-    typical = np.concatenate([np.full(len(part), part.mean()) for part in some])
-    return np.where(typical > 0, np.sqrt(variance + typical), 1.0).astype(np.float32)
+def solve_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+               options: TrainingOptions) -> Linear:
+    """The linear head of these rows, its L2 strength chosen on the validation rows, or by cross-validation."""
+    examples = features.examples
+    return solve(features.rows(rows), smoothed_targets(examples, rows, options.label_smoothing),
+                 row_weights(examples, rows, options.class_weights),
+                 inner_folds(examples, rows) if validation is None else [], task=examples.task, parts=features.parts,
+                 validation=None if validation is None else (features.rows(validation), examples.one_hot(validation)))
 
 
-def log_loss(logits: Array, y: Array, multi_label: bool) -> float:
-    """Mean log loss in nats. logits, y: [n, outputs]; with several labels the outputs' losses are added."""
-    return float(-_log_likelihood(logits.astype(np.float64), y, multi_label).mean())
+def fits_in_memory(features: Features, rows: NDArray[np.intp]) -> bool:
+    """Whether the solver's copies of these rows fit into half of the free memory."""
+    return len(rows) * features.dim * 4 * 4 < free_memory() / 2
 
 
-def _log_likelihood(logits: NDArray[np.floating], y: Array, multi_label: bool) -> NDArray[np.floating]:
-    if multi_label:
-        return (y * logits - np.logaddexp(0, logits)).sum(axis=1)
-    return (y * (logits - scipy.special.logsumexp(logits, axis=1, keepdims=True))).sum(axis=1)
-
-
-def _logits(x: Array, w: Array) -> Array:
-    return x @ w[:-1] + w[-1]
-
-
-def _rotation(z: Array) -> Array | None:
-    """With fewer rows than features: an orthonormal basis [dim, rank] of the rows' span. The regularised solution lies
-    in it, so solving there is exact and cheaper. None where it would not be cheaper."""
-    n, dim = z.shape
-    if n >= dim:
-        return None
-    _, singular, basis = np.linalg.svd(z, full_matrices=False)
-    return np.ascontiguousarray(basis[singular > singular[0] * 1e-6].T)
-
-
-def _solver(x: Array, y: Array, weight: Array, multi_label: bool) -> Callable[[float, Array], Array]:
-    """A function from strength and start to the solution, [dim + 1, outputs], the bias last."""
-    total = float(weight.sum())
-
-    def solution(strength: float, start: Array) -> Array:
-        shape = start.shape
-
-        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            w = flat.reshape(shape).astype(np.float32)
-            logits = _logits(x, w)
-            p = scipy.special.expit(logits) if multi_label else scipy.special.softmax(logits, axis=1)
-            error = (p - y) * (weight[:, None] / total)
-            loss = -float(weight @ _log_likelihood(logits, y, multi_label)) / total
-            gradient = np.vstack([x.T @ error + strength * w[:-1], error.sum(axis=0)])
-            return loss + strength / 2 * float((w[:-1] ** 2).sum()), gradient.astype(np.float64).ravel()
-
-        found = scipy.optimize.minimize(objective, start.ravel().astype(np.float64), jac=True, method="L-BFGS-B",
-                                        options={"maxiter": 300, "gtol": 1e-4, "ftol": 1e-8, "maxcor": 20})
-        return found.x.reshape(shape).astype(np.float32)
-
-    return solution
+FITTER = Fitter(fit_rows)

@@ -1,122 +1,136 @@
-"""Heads trained by gradient descent on cached features: tf.data and Keras, rows read from disk batch by batch."""
+"""For any head: gradient descent on cached features, read from disk batch by batch, with early stopping."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.split import carve
 from kerastl.features.compute import Features
-from kerastl.heads import Head, Raw, Shape
+from kerastl.heads import GRADIENT_SETTINGS, ConfiguredHead
 from kerastl.model import freeze
 from kerastl.runtime import Runtime, dtype_policy
-from kerastl.training.fitters.convex import scale_of
+from kerastl.training.fitters import Fitter, RowsFit
+from kerastl.training.options import TrainingOptions
+from kerastl.training.scaling import mean_and_scale
+from kerastl.training.targets import loss_settings, row_weights
 
 MAX_EPOCHS = 100
 PATIENCE = 10
 
-
-@dataclass(frozen=True)
-class GradientFit:
-    """A head with its weights, in float32, and how it got there."""
-
-    head: Any  # keras.Model: [batch, *shape] -> [batch, outputs]
-    epochs: int  # how many the kept weights had
-    history: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, and val_loss where there were validation rows
+Moments = tuple[NDArray[np.float32], NDArray[np.float32]]  # mean and scale, [dim] each
 
 
-def train_by_gradient(head: Head, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-                      weight: NDArray[np.float32], runtime: Runtime, *, epochs: int | None = None, batch_size: int = 64,
-                      label_smoothing: float = 0.0, start: tuple[Any, Any] | None = None) -> GradientFit:
-    """Train a head on cached rows. weight: [len(rows)], the loss weight of each. start: see `heads.Side`.
+def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+    """See `Fitter`."""
+    return descend(head, features, rows, validation, options, runtime, epochs=epochs)
 
-    With validation rows, training stops when their loss has not improved for 10 epochs and the best weights are kept;
-    without, it runs for `epochs` and keeps the last.
+
+def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+            options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None, scaled: bool = False,
+            prepare: Callable[[Any, NDArray[np.intp], NDArray[np.intp] | None], None] | None = None,
+            on_epoch_begin: Callable[[Any, int], None] | None = None) -> RowsFit:
+    """Train a head with AdamW until the validation loss has not improved for 10 epochs, and keep the best weights.
+
+    Without validation rows, a part of `rows` validates. With `epochs`, it trains for exactly so many and keeps the
+    last weights. scaled: train on features scaled as in the solver, and fold the scaling into the one Dense layer.
+    prepare(model, rows, validation): called with the new model and the rows that train and validate.
+    on_epoch_begin(model, epoch): called with epochs from 0.
     """
     import keras
 
+    if validation is None and epochs is None:
+        mask = carve(features.examples, rows)
+        rows, validation = rows[~mask], rows[mask]
     examples = features.examples
-    outputs, raw = len(examples.classes), features.raw if head.side else None
     keras.utils.set_random_seed(runtime.seed)
     with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
-        model = head.made(features.shape, outputs, raw)
-    side = head.side
-    if side:
-        side.prepare(model, _moments(features, rows),
-                     lambda: (features.raw_rows(rows[i:i + 4096]) for i in range(0, len(rows), 4096)), start)
-    loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    if examples.multi_label:
-        loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    optimizer = keras.optimizers.AdamW(head.value("rate"), weight_decay=head.value("weight_decay"))
-    model.compile(optimizer, loss, jit_compile=runtime.xla)
-    moments = _moments(features, rows) if head.convex else None
-    callbacks: list[Any] = []
-    if side:
-        callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: side.at_epoch(model, epoch))]
-    train = _dataset(features, rows, weight, batch_size, moments, seed=runtime.seed, raw=raw)
-    steps = -(-len(rows) // batch_size)
-    data, val_steps = None, None
-    if validation is not None:
-        data = _dataset(features, validation, np.ones(len(validation), np.float32), batch_size, moments, raw=raw)
-        val_steps = -(-len(validation) // batch_size)
-        callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE,
-                                                       restore_best_weights=True))
-    record = model.fit(train, epochs=epochs or MAX_EPOCHS, steps_per_epoch=steps, validation_data=data,
-                       validation_steps=val_steps, callbacks=callbacks, shuffle=False, verbose=0).history
-    history = tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
-                    for i in range(len(record["loss"])))
-    best = int(np.argmin(record["val_loss"])) + 1 if validation is not None else len(history)
-    if moments:  # as in the solver, the scaling is folded into the one layer
+        model = _new(head, features)
+    if prepare:
+        prepare(model, rows, validation)
+    optimizer = keras.optimizers.AdamW(_setting(head, "rate"), weight_decay=_setting(head, "weight_decay"))
+    model.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
+    moments = mean_and_scale(features, rows) if scaled else None
+    weights = row_weights(examples, rows, options.class_weights)
+    history = _train(model, head, features, rows, validation, weights, moments, options.head_batch_size, runtime.seed,
+                     epochs or options.epochs or MAX_EPOCHS, on_epoch_begin)
+    if moments:
         kernel, bias = model.get_weights()
         kernel = kernel / moments[1][:, None]
         model.set_weights([kernel, bias - moments[0] @ kernel])
-    return GradientFit(_in_float32(head, model, features.shape, outputs, raw), best, history)
+    kept = len(history) if validation is None else int(np.argmin([epoch["val_loss"] for epoch in history])) + 1
+    settings = loss_settings(examples, rows, options.class_weights, options.label_smoothing)
+    return RowsFit(_in_float32(head, features, model), {"solver": "AdamW", "epochs": kept, **settings}, history, kept)
 
 
-def _moments(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the solver takes off each feature and divides it by, [dim] each, a block of rows at a time. Without, one
-    Dense layer learns features of a small scale so slowly that it stops long before the solution."""
-    first, total, squares = features.rows(rows[:1]), np.zeros(features.dim), np.zeros(features.dim)
-    for start in range(0, len(rows), 4096):
-        block = (features.rows(rows[start:start + 4096]) - first).astype(np.float64)
-        total, squares = total + block.sum(axis=0), squares + (block**2).sum(axis=0)
-    mean = total / len(rows)
-    variance = (squares / len(rows) - mean**2).clip(0)
-    return (first[0] + mean).astype(np.float32), scale_of(variance, features.parts)
+def _setting(head: ConfiguredHead, name: str) -> float:
+    """A setting of AdamW; a head that is usually solved has none of its own."""
+    return float(dict(head.settings).get(name, {**GRADIENT_SETTINGS, **head.spec.training}[name].default))
 
 
-def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.float32], batch_size: int,
-             moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None, seed: int | None = None,
-             raw: Raw | None = None) -> Any:
-    """(features, targets, weights) batches without end, reshuffled each time through when seeded. With `raw`, the first
-    is a pair, of features and raw rows."""
-    examples = features.examples
-    centre, scale = moments or (0.0, 1.0)
+def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[np.intp],
+           validation: NDArray[np.intp] | None, weights: NDArray[np.float32], moments: Moments | None, batch_size: int,
+           seed: int, epochs: int, on_epoch_begin: Callable[[Any, int], None] | None) -> tuple[dict[str, float], ...]:
+    """Keras' own training loop. Returns its history, an epoch each: epoch, loss, and val_loss with validation rows."""
+    import keras
+
+    callbacks: list[Any] = []
+    if on_epoch_begin:
+        callbacks.append(keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: on_epoch_begin(model, epoch)))
+    validating: dict[str, Any] = {}
+    if validation is not None:
+        ones = np.ones(len(validation), np.float32)
+        validating = {"validation_data": _batches(head, features, validation, ones, batch_size, moments),
+                      "validation_steps": -(-len(validation) // batch_size)}
+        callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE,
+                                                       restore_best_weights=True))
+    record = model.fit(_batches(head, features, rows, weights, batch_size, moments, seed), epochs=epochs,
+                       steps_per_epoch=-(-len(rows) // batch_size), callbacks=callbacks, shuffle=False, verbose=0,
+                       **validating).history
+    return tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
+                 for i in range(len(record["loss"])))
+
+
+def _batches(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], weights: NDArray[np.float32],
+             batch_size: int, moments: Moments | None, seed: int | None = None) -> Any:
+    """(features, targets, weights) batches without end, reshuffled each time through when seeded. For a head that
+    takes the raw input, the first is a pair, of features and raw rows."""
+    examples, raw = features.examples, features.raw if head.spec.takes_raw else None
+    mean, scale = moments or (0.0, 1.0)
 
     def batches() -> Iterator[tuple[Any, Any, Any]]:
         generator = np.random.default_rng(seed)
         while True:
             order = generator.permutation(len(rows)) if seed is not None else np.arange(len(rows))
             for start in range(0, len(order), batch_size):
-                chosen = order[start:start + batch_size]
-                x: Any = (features.rows(rows[chosen]) - centre) / scale
+                batch = order[start:start + batch_size]
+                x: Any = (features.rows(rows[batch]) - mean) / scale
                 if raw:
-                    x = (x, features.raw_rows(rows[chosen]))
-                yield x, examples.aimed(rows[chosen]), weight[chosen]
+                    x = (x, features.raw_rows(rows[batch]))
+                yield x, examples.aimed(rows[batch]), weights[batch]
 
-    outputs = len(examples.classes)
     spec: Any = tf.TensorSpec([None, *features.shape], tf.float32)
     if raw:
         spec = (spec, tf.TensorSpec([None, *raw.shape], features.raw_rows(rows[:1]).dtype))
-    signature = (spec, tf.TensorSpec([None, outputs], tf.float32), tf.TensorSpec([None], tf.float32))
+    signature = (spec, tf.TensorSpec([None, len(examples.classes)], tf.float32), tf.TensorSpec([None], tf.float32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
 
 
-def _in_float32(head: Head, model: Any, shape: Shape, outputs: int, raw: Raw | None) -> Any:
+def _new(head: ConfiguredHead, features: Features) -> Any:
+    return head.build(features.shape, len(features.examples.classes), features.raw if head.spec.takes_raw else None)
+
+
+def _in_float32(head: ConfiguredHead, features: Features, model: Any) -> Any:
+    """The same head in float32, as it is exported; it does not train any more."""
     with dtype_policy("float32"):
-        twin = head.made(shape, outputs, raw)
-    twin.set_weights(model.get_weights())
-    freeze(twin)
-    return twin
+        copy = _new(head, features)
+    copy.set_weights(model.get_weights())
+    freeze(copy)
+    return copy
+
+
+FITTER = Fitter(fit_rows)

@@ -1,4 +1,4 @@
-"""Layers of the `blend` head. Importing this registers them, so that Keras can load a model that has them."""
+"""The layers of the `blend` head. Importing this registers them, so that Keras can load a saved model that has them."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from keras import ops
 from numpy.typing import NDArray
 
 LEARNED = ("learned", "channel")
-BUCKETS = 2**16  # that token numbers and pairs of them are hashed to
-FIRST, SECOND = 7919, 5939  # primes; with 250,000 tokens, as the largest vocabularies have, products stay below 2^31
-LENGTH = 10.0  # of a text's row of weights: about that of standardised features, which it is added to
+BUCKETS = 2**16  # token numbers and pairs of them are hashed to so many
+FIRST, SECOND = 7919, 5939  # primes; with 250,000 tokens, as in the largest vocabularies, products stay below 2^31
+NORM = 10.0  # of a text's row of weights: about the norm of the standardised features that it is added to
 
 
 @keras.saving.register_keras_serializable("kerastl")
 class Standard(keras.layers.Layer):
-    """Features less the training rows' mean, over their scale; until these are set, the features as they are, to the
-    bit. [batch, dim] -> [batch, dim]."""
+    """(features - mean) / scale, both of the training rows; until these are set, the features exactly as they are.
+    [batch, dim] -> [batch, dim]."""
 
     def build(self, shape: Any) -> None:
         """Called by Keras."""
@@ -30,8 +30,8 @@ class Standard(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerastl")
 class Mix(keras.layers.Layer):
-    """theta * flow + lambda * side, both [batch, dim]. how: `fixed` and `scheduled` numbers; `learned`, twice a sigmoid
-    of a weight, so in (0, 2); `channel`, one such a channel."""
+    """theta * flow + lambda * side, both [batch, dim]. how: `fixed` and `scheduled` are numbers; `learned` is twice the
+    sigmoid of a weight, so in (0, 2); `channel` is one such weight per channel."""
 
     def __init__(self, how: str, theta: float, side: float, **more: Any) -> None:
         super().__init__(**more)
@@ -41,10 +41,10 @@ class Mix(keras.layers.Layer):
         """Called by Keras."""
         shape = tuple(shapes[0][-1:]) if self.how == "channel" else ()
         learned = self.how in LEARNED
-        first = [float(np.log(value / (2 - value))) if learned else value for value in self.start]
+        initial = [float(np.log(value / (2 - value))) if learned else value for value in self.start]
         self.theta, self.side = (
             self.add_weight(name=name, shape=shape, initializer=keras.initializers.Constant(value), trainable=learned)
-            for name, value in zip(("theta", "lambda"), first, strict=True))
+            for name, value in zip(("theta", "lambda"), initial, strict=True))
 
     def shares(self) -> tuple[Any, Any]:
         """theta and lambda: numbers, or [dim]."""
@@ -52,9 +52,9 @@ class Mix(keras.layers.Layer):
             return 2 * ops.sigmoid(self.theta), 2 * ops.sigmoid(self.side)
         return ops.convert_to_tensor(self.theta), ops.convert_to_tensor(self.side)
 
-    def call(self, given: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Called by Keras."""
-        flow, side = given
+        flow, side = inputs
         theta, share = self.shares()
         return theta * flow + share * side
 
@@ -65,11 +65,11 @@ class Mix(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerastl")
 class Ngrams(keras.layers.Layer):
-    """Tokens and pairs of neighbours, hashed, each with its inverse document frequency, the row divided by its length:
-    a linear map of hashed TF-IDF. tokens: [batch, length] int32, 0 where there is padding -> [batch, width].
+    """A linear map of hashed TF-IDF: tokens and pairs of neighbouring tokens are hashed, weighted by their inverse
+    document frequency, and divided by the norm of the row. tokens: [batch, length] int32, 0 where there is padding ->
+    [batch, width].
 
-    What the training rows never had weighs nothing. A row's length is taken over occurrences, which holds down those
-    that are repeated."""
+    What no training row had has weight 0. The norm is over occurrences, which damps repeated tokens."""
 
     def __init__(self, width: int, **more: Any) -> None:
         super().__init__(**more)
@@ -81,32 +81,32 @@ class Ngrams(keras.layers.Layer):
         self.table = self.add_weight(name="table", shape=(BUCKETS, self.width), initializer="zeros")
 
     def numbers(self, tokens: Any) -> tuple[Any, Any]:
-        """Each occurrence's bucket, and whether it is one and not padding: [batch, 2 x length] each."""
+        """The bucket of each occurrence, and whether it is an occurrence and not padding: [batch, 2 x length] each."""
         tokens = ops.cast(tokens, "int32")
         following = ops.concatenate([tokens[:, 1:], ops.zeros_like(tokens[:, :1])], axis=1)
-        alone = tokens * FIRST % BUCKETS
-        pairs = (alone + following * SECOND % BUCKETS) % BUCKETS
-        there = ops.not_equal(tokens, 0)
-        both = ops.logical_and(there, ops.not_equal(following, 0))
-        return ops.concatenate([alone, pairs], axis=1), ops.concatenate([there, both], axis=1)
+        single = tokens * FIRST % BUCKETS
+        pairs = (single + following * SECOND % BUCKETS) % BUCKETS
+        present = ops.not_equal(tokens, 0)
+        both = ops.logical_and(present, ops.not_equal(following, 0))
+        return ops.concatenate([single, pairs], axis=1), ops.concatenate([present, both], axis=1)
 
     def count(self, blocks: Any) -> None:
-        """Take the document frequencies of these rows, blocks of [n, length] int32."""
+        """Set the inverse document frequencies from these rows, blocks of [n, length] int32."""
         rows, frequency = 0, np.zeros(BUCKETS)
         for block in blocks:
-            buckets, there = (np.asarray(part) for part in self.numbers(block))
-            found = np.sort(np.where(there, buckets, BUCKETS), axis=1)
-            first = np.concatenate([np.ones((len(found), 1), bool), np.diff(found, axis=1) > 0], axis=1)
-            frequency += np.bincount(found[first], minlength=BUCKETS + 1)[:BUCKETS]
+            buckets, present = (np.asarray(array) for array in self.numbers(block))
+            ordered = np.sort(np.where(present, buckets, BUCKETS), axis=1)
+            first = np.concatenate([np.ones((len(ordered), 1), bool), np.diff(ordered, axis=1) > 0], axis=1)
+            frequency += np.bincount(ordered[first], minlength=BUCKETS + 1)[:BUCKETS]
             rows += len(block)
         self.idf.assign(np.where(frequency > 0, np.log((1 + rows) / (1 + frequency)) + 1, 0))
 
     def call(self, tokens: Any) -> Any:
         """Called by Keras."""
-        buckets, there = self.numbers(tokens)
-        weights = ops.take(self.idf, buckets) * ops.cast(there, self.idf.dtype)
-        length = ops.sqrt(ops.sum(weights**2, axis=1, keepdims=True)) + 1e-6
-        return ops.einsum("bn,bnw->bw", weights * (LENGTH / length), ops.take(self.table, buckets, axis=0))
+        buckets, present = self.numbers(tokens)
+        weights = ops.take(self.idf, buckets) * ops.cast(present, self.idf.dtype)
+        norm = ops.sqrt(ops.sum(weights**2, axis=1, keepdims=True)) + 1e-6
+        return ops.einsum("bn,bnw->bw", weights * (NORM / norm), ops.take(self.table, buckets, axis=0))
 
     def get_config(self) -> dict[str, Any]:
         """For Keras."""
@@ -114,7 +114,7 @@ class Ngrams(keras.layers.Layer):
 
 
 def shares_of(model: Any) -> dict[str, NDArray[np.float32]]:
-    """theta and lambda of each place where a head mixes: `theta_features`, `lambda_flow`, ..."""
+    """theta and lambda at each place where the head mixes: `theta_features`, `lambda_flow`, ..."""
     places = {layer.name.removeprefix("mix_"): layer for layer in model.layers if isinstance(layer, Mix)}
     return {f"{name}_{place}": np.asarray(value) for place, layer in places.items()
             for name, value in zip(("theta", "lambda"), layer.shares(), strict=True)}

@@ -1,0 +1,1 @@
+"""Questions about data: what is corrupt, duplicated, leaking from training to test rows, or probably mislabelled."""

@@ -1,0 +1,30 @@
+"""Rows with the same content, and what is wrong with them: different labels, or a place in both train and test."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from kerastl.data.examples import Examples
+
+Rows = list[int]  # numbers of rows that belong together, two or more
+
+
+def same_content(examples: Examples) -> list[Rows]:
+    """Rows whose files or texts are equal."""
+    return _together(examples.ids)
+
+
+def conflicting_labels(examples: Examples) -> list[Rows]:
+    """Rows with the same content and different labels."""
+    return [rows for rows in same_content(examples) if len({examples.label_of(row) for row in rows}) > 1]
+
+
+def leaks(examples: Examples) -> list[Rows]:
+    """Duplicates, or rows of one group, that the source's own split puts into test and into training or validation."""
+    return [rows for rows in _together(examples.groups) if len({examples.given[row] == "test" for row in rows}) > 1]
+
+
+def _together(keys: Iterable[str]) -> list[Rows]:
+    places: dict[str, Rows] = defaultdict(list)
+    for row, key in enumerate(keys):
+        places[key].append(row)
+    return [rows for rows in places.values() if len(rows) > 1]

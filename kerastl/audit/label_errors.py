@@ -1,0 +1,67 @@
+"""Likely label errors: rows that a head which was not trained on them confidently assigns to another class.
+
+Confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kerastl import backbones
+from kerastl.data.examples import Examples, enough
+from kerastl.data.split import split
+from kerastl.decision import numpy_backend, probabilities
+from kerastl.features.compute import compute_features
+from kerastl.features.lengths import fit_length
+from kerastl.runtime import Runtime, apply
+from kerastl.tasks import task_of_targets
+from kerastl.training.fit import fit
+
+FEWEST = 5  # rows of a class, so that each fold has one
+
+
+@dataclass(frozen=True)
+class LabelError:
+    """A row whose given label is probably wrong. probability: that of the predicted label, in [0, 1]."""
+
+    origin: str
+    label: str
+    predicted: str
+    probability: float
+
+    def to_dict(self) -> dict[str, str | float]:
+        """As `kerastl check --json` prints it."""
+        return {"origin": self.origin, "label": self.label, "looks_like": self.predicted,
+                "probability": self.probability}
+
+
+def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | None = None, weights: str | None = None,
+                      runtime: Runtime | None = None) -> tuple[LabelError, ...]:
+    """The rows of an exclusive task whose given label is probably wrong, the least likely label first.
+
+    A linear head on frozen features is cross-validated. A row is reported if its most likely class, among those that
+    are at least as likely as they are on average for their own rows, is not the given label. backbone: default, the
+    bundled one of the modality. Raises DataError where fewer than two classes have 5 rows, ValueError where rows may
+    have several labels.
+    """
+    task = task_of_targets(examples.targets)
+    if not task.exclusive:
+        raise ValueError(f"label errors are defined for one label per row, not for {task.noun}")
+    runtime = runtime or apply()
+    rest = split(enough(replace(examples, min_per_class=FEWEST)), "cv")
+    modality = examples.modality
+    network = backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
+    if modality.has_length:
+        network = fit_length(network, rest)
+    features = compute_features(rest, network, runtime, cache_dir=cache_dir)
+    rest = features.examples
+    logits = fit(features, runtime=runtime).held_out.logits.astype(np.float64)
+    p = probabilities(logits, 1.0, task.activation, numpy_backend())
+    average = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
+    confident = np.where(p >= average, p, 0.0)
+    predicted = confident.argmax(axis=1)
+    rows = np.flatnonzero((confident.max(axis=1) > 0) & (predicted != rest.targets))
+    own = p[rows, rest.targets[rows]]
+    return tuple(LabelError(rest.origins[row], rest.label_of(int(row)), rest.classes[predicted[row]],
+                            float(p[row, predicted[row]])) for row in rows[np.argsort(own, kind="stable")])

@@ -1,0 +1,120 @@
+"""The features of a source as a file: Parquet or NumPy's .npz, a row for each example, in input order."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastl import backbones
+from kerastl.data.examples import Examples, Skipped
+from kerastl.data.read import read_labelled, read_unlabelled
+from kerastl.errors import DataError, OptionError
+from kerastl.features.cache import chosen_dir
+from kerastl.features.compute import Features, compute_features
+from kerastl.features.lengths import fit_length
+from kerastl.files import atomic_file
+from kerastl.runtime import apply
+
+ENDINGS = (".parquet", ".npz")
+BLOCK = 4096  # rows in memory at a time
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """What was written. columns: names, in the order of the file. compute, reason: the type that the rows were computed
+    in, and why. computed: rows that were not in the cache."""
+
+    path: str
+    rows: int
+    dim: int
+    columns: tuple[str, ...]
+    backbone: str
+    random_weights: bool
+    compute: str
+    reason: str
+    computed: int
+    skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `kerastl features --json` prints."""
+        return {"out": self.path, "rows": self.rows, "dim": self.dim, "columns": list(self.columns),
+                "backbone": self.backbone, "random_weights": self.random_weights, "compute": self.compute,
+                "word": self.reason, "computed": self.computed, "left_out": [asdict(item) for item in self.skipped]}
+
+
+def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0", weights: str | None = None,
+                   pooling: str = "mean", layer: str = "top", max_length: int | None = None, long: str = "head",
+                   text_column: str | None = None, label_column: str | None = None, batch_size: int = 32,
+                   precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
+                   cache_dir: str | None = None) -> FeatureTable:
+    """Compute the features of a source, labelled or not, and write them to a .parquet or .npz file.
+
+    Columns: id (hash of the content), name, label where the source has labels (several are joined by `|`, a row without
+    one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
+    in training. Raises OptionError for another file type or a missing folder, DataError where there is no such source.
+    """
+    target = Path(out)
+    if target.suffix not in ENDINGS:
+        raise OptionError(f"`out` must end in {' or '.join(ENDINGS)} (got {out})")
+    if not target.parent.is_dir():
+        raise OptionError(f"`out` is {out}, but there is no folder {target.parent}", "", "create the folder first")
+    cache = chosen_dir(cache_dir)
+    modality = backbones.spec_of(backbone)[0].modality
+    examples = read_unlabelled(modality.name, source, text_column=text_column, data_dir=data_dir, cache_dir=cache)
+    network = backbones.load(backbone, weights, pooling=pooling, tap=layer, precision=precision, pickles=pickles)
+    if modality.has_length:
+        network = fit_length(network, examples, max_length, long)
+    features = compute_features(examples, network, apply(precision, xla), cache_dir=cache, batch_size=batch_size)
+    labels = _labels(features.examples, label_column, text_column, data_dir, cache)
+    _write(target, features, labels)
+    columns = ("id", "name", *(["label"] * (labels is not None)), "features")
+    return FeatureTable(out, len(features.examples), features.dim, columns, network.name, network.random,
+                        features.compute, features.word, features.computed, features.examples.skipped)
+
+
+def _labels(examples: Examples, label_column: str | None, text_column: str | None, data_dir: str | None, cache: Path
+            ) -> list[str] | None:
+    """The label of each row as text; None where the source has no labels, unless a column of them was named."""
+    try:
+        labelled = read_labelled(examples.modality.name, examples.source, text_column=text_column,
+                                 label_column=label_column, data_dir=data_dir, cache_dir=cache)
+    except DataError:
+        if label_column is not None:
+            raise
+        return None  # whether a source has labels is known by reading it
+    files = examples.modality.items == "files"  # their paths are unique; what a row is called may differ
+    keys, known_keys = ((rows.items if files else rows.origins) for rows in (examples, labelled))
+    known = {(str(key), content): row for row, (key, content) in enumerate(zip(known_keys, labelled.ids, strict=True))}
+    rows = [known.get((str(key), content)) for key, content in zip(keys, examples.ids, strict=True)]
+    if all(row is None for row in rows):
+        return None
+    return ["" if row is None else labelled.label_of(row) for row in rows]
+
+
+def _write(path: Path, features: Features, labels: Sequence[str] | None) -> None:
+    text = {"id": features.examples.ids, "name": features.examples.origins, **({"label": labels} if labels else {})}
+    with atomic_file(path) as partial:
+        (_write_npz if path.suffix == ".npz" else _write_parquet)(partial, features, text)
+
+
+def _write_npz(path: Path, features: Features, text: dict[str, Sequence[str]]) -> None:
+    names = {"id": "ids", "name": "names", "label": "labels"}  # of the arrays
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, features=features.rows(np.arange(len(features.examples))),
+                 **{names[name]: np.array(list(column)) for name, column in text.items()})
+
+
+def _write_parquet(path: Path, features: Features, text: dict[str, Sequence[str]]) -> None:
+    """Block by block, so that memory does not grow with the rows."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = pa.schema([*((name, pa.string()) for name in text), ("features", pa.list_(pa.float32(), features.dim))])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(features.examples), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(features.examples)))
+            values = pa.FixedSizeListArray.from_arrays(pa.array(features.rows(rows).ravel()), features.dim)
+            columns = [pa.array([column[row] for row in rows.tolist()]) for column in text.values()]
+            writer.write_batch(pa.record_batch([*columns, values], schema=schema))

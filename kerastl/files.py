@@ -1,0 +1,111 @@
+"""The one door to the disk: opening a file, and writing a file or a folder so that a reader sees the old or the new.
+
+Whatever is written appears by a rename: the content is first written beside its place, under a name that starts with a
+dot and ends in `.part`, and synced. When the writing fails, that partial file is removed; when the process is killed,
+it stays, is never read, and goes with `remove_leftovers`.
+"""
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".part"
+STALE_SECONDS = 24 * 3600.0  # after which a partial file is taken for that of a killed process
+
+
+def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
+    """Open a file as `open` does; text is UTF-8 unless `options` say otherwise. Raises OSError as `open` does."""
+    if "b" not in mode:
+        options = {"encoding": "utf-8", **options}
+    return open(path, mode, **options)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file that is small enough to be in memory; a string is written as UTF-8, its line ends as they are.
+    A reader sees the old content or the new."""
+    with atomic_file(path) as partial, open_file(partial, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when the block ends, and is removed when the block fails.
+    The folder of `path` has to exist."""
+    partial = _beside(path)
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder to write into, which becomes `path` when the block ends, and is removed when the block fails.
+
+    The parent of `path` has to exist. Raises FileExistsError where `path` exists when the block ends.
+    """
+    partial = _beside(path)
+    try:
+        partial.mkdir()
+        yield partial
+        for inner in [*partial.rglob("*"), partial]:
+            sync(inner)
+        _rename_folder(partial, path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
+    """Remove the partial files and folders that killed processes left in a folder, not in those below it, once nothing
+    in them has changed for `older_than` seconds. Returns the bytes freed."""
+    freed = 0
+    for path in folder.glob(f"*{PARTIAL}"):
+        inner = [path, *path.rglob("*")] if path.is_dir() else [path]
+        size, last_change = 0, 0.0
+        for file in inner:
+            with suppress(FileNotFoundError):  # its writer is alive, and has just finished
+                stat = file.stat()
+                size, last_change = size + stat.st_size, max(last_change, stat.st_mtime)
+        if time.time() - last_change < older_than:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        freed += size
+    return freed
+
+
+def _beside(path: Path) -> Path:
+    # A long name would no longer be one with something added to it; and TF Serving ignores what is not a number.
+    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+
+
+def _rename_folder(partial: Path, path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "appeared while it was being written", str(path))
+    try:
+        partial.rename(path)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        raise FileExistsError(errno.EEXIST, "appeared while it was being written", str(path)) from error

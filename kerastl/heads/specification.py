@@ -1,0 +1,109 @@
+"""What is known of a head (`Head`), and a head with the settings it was given (`ConfiguredHead`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+ROW, PLACES = "row", "places"  # pooled features; maps or token states
+
+Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number or word that a head can be given. A number is in [low, high], and searched on a log scale if `log`."""
+
+    default: Value
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[str, ...] = ()  # of a word
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The raw input of an example as a head takes it. shape: of images (side, side, 3), whole numbers in [0, 255]; of
+    texts (None,), token numbers from 1 to `symbols`, 0 where there is padding."""
+
+    shape: Shape
+    symbols: int = 0
+
+
+# AdamW's learning rate and weight decay
+GRADIENT_SETTINGS = {"rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of a head, whatever it is asked to do.
+
+    build: `build(shape, outputs, **settings)` makes a keras.Model: features [batch, *shape] float32 in, logits [batch,
+    outputs] float32 out. fitter: how it gets its weights, a name of `kerastl.training.fitters`; `convex` and
+    `class_means` are for one Dense layer. takes: `row`, pooled features, or `places`, maps or token states, where the
+    zeros of a token state are padding. settings: what `build` can be given by name. training: what the fitter can be
+    given. takes_parts: `build` also takes `parts`, the number of features of each part of a fused backbone, () where
+    all are one part. takes_raw: the head looks at the raw input too; it is built by `build(shape, outputs, raw,
+    **settings)`, `raw` being a `Raw`, and takes [features, raw rows].
+
+    custom: the user's own, which is checked before training. sha256: of the file or the model that it comes from.
+    """
+
+    name: str
+    summary: str
+    build: Callable[..., Any]
+    fitter: str = "gradient"
+    takes: str = ROW
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    training: Mapping[str, Setting] = field(default_factory=lambda: GRADIENT_SETTINGS)
+    takes_parts: bool = False
+    takes_raw: bool = False
+    custom: bool = False
+    sha256: str = ""
+
+    @property
+    def convex(self) -> bool:
+        """Whether it is solved, so that it has one answer whatever the seed."""
+        return self.fitter == "convex"
+
+    @property
+    def known(self) -> dict[str, Setting]:
+        """All that it can be given, by name."""
+        return {**self.training, **self.settings}
+
+
+@dataclass(frozen=True)
+class ConfiguredHead:
+    """A head with the settings it was given, in their order. parts: see `Head.takes_parts`."""
+
+    spec: Head
+    settings: tuple[tuple[str, Value], ...] = ()
+    parts: tuple[int, ...] = ()
+
+    def build(self, shape: Shape, outputs: int, raw: Raw | None = None) -> Any:
+        """A keras.Model with new weights. raw: the raw input, for a head that looks at it."""
+        if (raw is not None) != self.spec.takes_raw:
+            verb = "needs" if self.spec.takes_raw else "does not take"
+            raise ValueError(f"the head {self.text} {verb} the raw input")
+        arguments: dict[str, Any] = {name: value for name, value in self.settings if name in self.spec.settings}
+        if self.spec.takes_parts:
+            arguments["parts"] = self.parts
+        return self.spec.build(shape, outputs, *(() if raw is None else (raw,)), **arguments)
+
+    def setting(self, name: str) -> Any:
+        """A setting as it was given, or its default."""
+        return dict(self.settings).get(name, self.spec.known[name].default)
+
+    def with_settings(self, more: Mapping[str, Value]) -> "ConfiguredHead":
+        """The same head with these settings too; they replace those of the same name."""
+        return replace(self, settings=tuple({**dict(self.settings), **more}.items()))
+
+    @property
+    def text(self) -> str:
+        """The name with the settings, as `resolve_head` reads it: `mlp:hidden=256,dropout=0.3`."""
+        settings = ",".join(f"{name}={value}" for name, value in self.settings)
+        return f"{self.spec.name}:{settings}" if settings else self.spec.name
+
+
+# A name with or without settings, a file of the user's, a keras.Model, or a callable (shape, outputs) -> keras.Model
+HeadLike = str | Head | ConfiguredHead | Callable[[Shape, int], Any] | Any

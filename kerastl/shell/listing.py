@@ -1,0 +1,143 @@
+"""What there is on this machine: backbones, heads, recipes, and what is cached. Nothing here imports TensorFlow."""
+
+import ast
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from kerastl.backbones import specs
+from kerastl.features import cache
+from kerastl.heads import heads
+from kerastl.shell.recipes import recipes
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Weights of a backbone. path: the file or folder on this machine; None where they are not here."""
+
+    kind: str
+    origin: str
+    licence: str
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone. size: side of the image in pixels, or most tokens. size, dim (of the features) and parameters are
+    None where the preset or the model folder defines them. layers: the shape of each feature layer."""
+
+    name: str
+    modality: str
+    summary: str
+    size: int | None
+    dim: int | None
+    parameters: int | None
+    preprocessing: str
+    layers: dict[str, tuple[int | None, ...]]
+    weights: tuple[WeightsInfo, ...]
+
+    @property
+    def offline(self) -> bool:
+        """Whether it can be used without a network: some of its pretrained weights are on this machine."""
+        return any(weights.path for weights in self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl backbones --json` prints it."""
+        return {"name": self.name, "kind": self.modality, "summary": self.summary, "input": self.size,
+                "features": self.dim, "parameters": self.parameters, "preprocessing": self.preprocessing,
+                "taps": {name: list(shape) for name, shape in self.layers.items()}, "offline": self.offline,
+                "weights": [{"kind": weights.kind, "from": weights.origin, "licence": weights.licence,
+                             "here": weights.path is not None} for weights in self.weights]}
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """A head. takes: `row`, pooled features, or `places`, maps or token states. settings: default and range of each."""
+
+    name: str
+    summary: str
+    convex: bool
+    takes: str
+    settings: dict[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl heads --json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """A recipe, with what was measured with it and the time that took, as its docstring says."""
+
+    name: str
+    summary: str
+    measured: str
+    time: str
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl recipes --json` prints it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """The feature cache. freed: bytes that were removed."""
+
+    folder: Path
+    freed: int
+    spaces: tuple[cache.SpaceUse, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What the features take on disk."""
+        return sum(space.bytes for space in self.spaces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl cache --json` prints it."""
+        return {"folder": str(self.folder), "freed_bytes": self.freed, "bytes": self.bytes,
+                "spaces": [asdict(space) for space in self.spaces]}
+
+
+def list_backbones() -> tuple[BackboneInfo, ...]:
+    """Every backbone, with where its weights come from and whether they are on this machine."""
+    return tuple(BackboneInfo(
+        spec.name, spec.modality.name, spec.summary, spec.size or None, spec.dim or None, spec.parameters or None,
+        spec.preprocessing, {layer.name: layer.shape for layer in spec.taps},
+        tuple(WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()) for weights in spec.weights))
+        for spec in specs().values())
+
+
+def list_heads() -> tuple[HeadInfo, ...]:
+    """Every head, with its settings."""
+    return tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
+                          {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
+                           for name, setting in head.known.items()}) for head in heads().values())
+
+
+def list_recipes() -> tuple[RecipeInfo, ...]:
+    """Every recipe, as its docstring describes it."""
+    infos = []
+    for name, path in recipes().items():
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        summary = text.partition("\n")[0]
+        infos.append(RecipeInfo(name, summary, _section(text, "Measured"), _section(text, "Time"), path))
+    return tuple(infos)
+
+
+def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
+    """What the cache holds. clear: first remove all that kerastl keeps there. limit_gb: first remove the features that
+    were not used for longest, until the rest takes at most so many gigabytes. Nothing else in the folder is touched."""
+    folder, freed = cache.chosen_dir(cache_dir), 0
+    if clear:
+        freed = cache.clear(folder)
+    elif limit_gb is not None:
+        freed = cache.evict(folder, int(limit_gb * 1e9))
+    return CacheInfo(folder, freed, tuple(cache.usage(folder)))
+
+
+def _section(docstring: str, name: str) -> str:
+    """What follows `name:` in a recipe's docstring, up to the next section, as one line."""
+    match = re.search(rf"^{name}:(.*?)(?=^[A-Z]\w*:|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    return " ".join(match[1].split()) if match else ""

@@ -1,0 +1,26 @@
+"""Errors of the operating system that a user can do something about, as one message each."""
+
+import errno
+import os
+
+
+def system_error(error: Exception) -> str | None:
+    """The message for an error of memory, of a disk or of a path; None for any other error."""
+    number, path = getattr(error, "errno", None), getattr(error, "filename", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):  # as TensorFlow and HDF5 say
+        return _message(f"no space left on disk ({path or 'while writing'})", "space for the model and the cache",
+                        "free some, or put `out` and `cache_dir` on another disk")
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+        return _message(f"out of memory: {' '.join(str(error).split())[:160]}", "memory for the weights and a batch",
+                        "use a smaller `batch_size` or a smaller backbone")
+    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return _message(f"{os.strerror(number)}: {path}", "permission to read or write it",
+                        "change its permissions, or choose another path")
+    if number == errno.ENAMETOOLONG:
+        return _message(f"file name too long: {str(path)[:60]}...", "a path that the file system supports",
+                        "shorten it")
+    return None
+
+
+def _message(got: str, expected: str, hint: str) -> str:
+    return f"{got}\n  expected: {expected}\n  to fix: {hint}"

@@ -1,0 +1,159 @@
+"""Intervals, paired tests and the mean log loss: each is implemented here, and nowhere else.
+
+Rows of one group (near-duplicates, or what the user grouped) vary together, so they are not independent observations.
+Every function that returns an interval takes the group of each row; where rows are independent, each is a group of its
+own. No interval narrows when every row is repeated within its group.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054  # of the normal distribution: 2.5% lie above it
+LEVEL = 0.05  # below which a p value is significant
+FLIPS = 10_000  # draws of the randomisation test
+Groups = Sequence[Any] | NDArray[Any]  # [n], the name or the number of each row's group
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95% confidence interval. method: how it was computed, in words."""
+
+    low: float
+    high: float
+    method: str
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lower end and the upper one."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two models on the same `n` rows. gain: the mean of the first less that of the second. p: two-sided, of the
+    hypothesis that which model is which does not matter, in [0, 1]."""
+
+    n: int
+    gain: float
+    gain_ci95: tuple[float, float]
+    p: float
+
+
+class HasLogLoss(Protocol):
+    """What `log_loss` needs of a task."""
+
+    @property
+    def log_loss(self) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
+        """Logits and truth, [n, classes] each -> the loss of each row in nats, [n]."""
+
+
+def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
+    """Wilson's interval of an accuracy. correct: [n] of booleans.
+
+    Where rows share groups, it is that of as many independent rows as would vary as much (the effective sample size of
+    Korn and Graubard 1998). Resampling the groups instead gives an interval without width when every row is correct.
+    """
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    n, p = len(correct), float(np.mean(correct))
+    hits, sizes = np.bincount(member, weights=correct), np.bincount(member)
+    variance = _variance_of_mean(hits, sizes)
+    fewest = n**2 / float((sizes**2).sum())  # if the rows of each group were all alike
+    # At most the rows there are. If each row is there k times, the most cannot be told from n / k rows.
+    most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
+    rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
+    z2 = Z95**2 / rows
+    centre = (p + z2 / 2) / (1 + z2)
+    half = float(np.sqrt(z2 * p * (1 - p) + z2**2 / 4)) / (1 + z2)
+    method = f"Wilson, {n} rows" + (f" in {len(names)} groups" if len(names) < n else "")
+    return Interval(max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), method)
+
+
+def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """The interval of a mean: 1.96 standard errors to either side, within the bounds that values have. values: [n].
+
+    One group alone does not tell how groups vary: the interval is then all that the bounds allow.
+    """
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) == 1:
+        return Interval(*bounds, "one group, whose variation is unknown")
+    sums, sizes = np.bincount(member, weights=values), np.bincount(member)
+    mean, half = float(np.mean(values)), Z95 * _variance_of_mean(sums, sizes) ** 0.5
+    low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
+    return Interval(low, high, f"mean +- 1.96 standard errors, {len(names)} groups")
+
+
+def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> PairedDifference:
+    """Compare two models on the same rows. a, b: [n], how often each row was predicted correctly, in [0, 1].
+
+    p is that of Fisher's randomisation test (1935), which exchanges the models' results for all rows of a group
+    together. Where all differences are of one size, that is McNemar's exact test. What training with other rows would
+    have changed is not in it (Dietterich 1998, https://doi.org/10.1162/089976698300017197).
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    interval = mean_interval(difference, groups, (-1.0, 1.0))
+    p = randomisation_test(np.bincount(member, weights=difference))
+    return PairedDifference(len(difference), float(difference.mean()), interval.ends, p)
+
+
+def randomisation_test(differences: NDArray[Any]) -> float:
+    """The two-sided p value of a sum, when the sign of each difference might as well be the other one. differences:
+    [m], independent. Exact where they are of one size; else the signs are drawn 10,000 times."""
+    differences = differences[np.abs(differences) > 1e-12]
+    if not len(differences):
+        return 1.0
+    size = np.abs(differences)
+    if np.allclose(size, size[0]):
+        return _sign_test(int((differences > 0).sum()), len(differences), "two-sided")
+    generator, extreme, block = np.random.default_rng(0), 0, max(1, 10_000_000 // len(differences))
+    for start in range(0, FLIPS, block):
+        signs = generator.integers(0, 2, (min(block, FLIPS - start), len(differences)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).sum())
+    return (1 + extreme) / (1 + FLIPS)
+
+
+def mcnemar(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_],
+            alternative: str = "two-sided") -> float:
+    """The exact p value of equal accuracy, from the rows that only one of two models predicts correctly (McNemar 1947).
+    a, b: [n], independent. alternative: `two-sided`, or `greater`, where only a better first model counts."""
+    only_a, only_b = int((np.asarray(a) & ~np.asarray(b)).sum()), int((~np.asarray(a) & np.asarray(b)).sum())
+    return _sign_test(only_a, only_a + only_b, alternative)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values corrected for how many there are, in the same order (Holm 1979)."""
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = least
+    return corrected
+
+
+def verdict(interval: tuple[float, float]) -> str:
+    """What an interval of a gain shows: `helped` where all of it is above 0, `hurt` below, else `unclear`."""
+    low, high = interval
+    return "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+
+
+def log_loss(logits: NDArray[Any], truth: NDArray[Any], task: HasLogLoss) -> float:
+    """The mean log loss in nats. logits, truth: [n, classes]; truth may be soft. It is computed from logits, since
+    clipped probabilities would hide the most confident mistakes."""
+    return float(task.log_loss(np.asarray(logits, np.float64), truth).mean())
+
+
+def _variance_of_mean(sums: NDArray[Any], sizes: NDArray[np.intp]) -> float:
+    """Of a mean of rows in groups, by linearisation. sums, sizes: of each group the sum of its rows, and their number.
+    Each row in a group of its own: the sample variance over n. One group alone: 0."""
+    n = sizes.sum()
+    residuals = sums - sums.sum() / n * sizes
+    return float((residuals**2).sum()) / float(n) ** 2 * len(sizes) / max(1, len(sizes) - 1)
+
+
+def _sign_test(successes: int, trials: int, alternative: str) -> float:
+    from scipy.stats import binomtest
+
+    return float(binomtest(successes, trials, alternative=alternative).pvalue) if trials else 1.0

@@ -1,0 +1,93 @@
+"""The backbones of a comparison with their features: computed once, and used by every combination and seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerastl import __version__
+from kerastl.backbones import NO_POOLING, Backbone, is_large, load, precisions_of, repooled
+from kerastl.data.examples import Examples
+from kerastl.errors import OptionError
+from kerastl.features.compute import Features, compute_features
+from kerastl.features.lengths import fit_length
+from kerastl.model import blocks, pooling_for
+from kerastl.runtime import Runtime
+from kerastl.studies.compare.combinations import Combination
+from kerastl.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A backbone with its features of all rows that are not test rows."""
+
+    backbone: Backbone
+    features: Features
+
+    @property
+    def key(self) -> list[Any]:
+        """What decides the features, beside the rows."""
+        backbone = self.backbone
+        return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.tap,
+                backbone.input.version, backbone.input.record(), self.features.compute]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all combinations of a comparison share."""
+
+    runtime: Runtime
+    cache_dir: Path
+    options: TrainingOptions
+
+
+Pooled = dict[tuple[str, str], Prepared]  # by the name of a backbone and how it is pooled
+
+
+def network_key(combination: Combination) -> tuple[str, str]:
+    """A combination's backbone, and how it is pooled: combinations that share these share features."""
+    return combination.backbone, pooling_for(combination.head)
+
+
+def prepare(combinations: Sequence[Combination], weights: dict[str, str | None], rest: Examples, setup: Setup,
+            precision: str, pickles: bool) -> tuple[Pooled, Examples]:
+    """Each backbone, pooled as its heads need it, with its features. All weights are loaded before the first pass."""
+    names = list(weights)
+    keys = sorted({network_key(combination) for combination in combinations},
+                    key=lambda key: (names.index(key[0]), key[1]))
+    backbones = _loaded(keys, weights, precision, pickles)
+    most = max((int(item.unfreeze) for item in combinations if item.unfreeze.isdecimal()), default=0)
+    few = [f"{backbone.name} has {len(blocks(backbone))}" for backbone in backbones
+           if most and len(blocks(backbone)) < most]
+    if few:
+        raise OptionError(f"`unfreeze` must not exceed the number of blocks: {', '.join(few)} (got {most})")
+    prepared, rest = _features(rest, backbones, setup)
+    return dict(zip(keys, prepared, strict=True)), rest
+
+
+def _loaded(keys: Sequence[tuple[str, str]], weights: dict[str, str | None], precision: str, pickles: bool
+            ) -> list[Backbone]:
+    """The backbones. A large one is loaded once, for all ways of pooling it."""
+    def read(name: str, pooling: str) -> Backbone:
+        return load(name, weights[name], pooling=pooling, pickles=pickles and is_large(name),
+                    precision=precision if precision in precisions_of(name) else "auto")
+
+    counts = [name for name, _ in keys]
+    shared = {name: read(name, NO_POOLING) for name in weights if is_large(name) and counts.count(name) > 1}
+    return [read(name, pooling) if name not in shared else shared[name] if pooling == NO_POOLING else
+            repooled(shared[name], pooling) for name, pooling in keys]
+
+
+def _features(rest: Examples, backbones: Sequence[Backbone], setup: Setup) -> tuple[list[Prepared], Examples]:
+    """The features of these rows from each backbone, in float32, and the rows that every backbone could read."""
+    prepared: list[Prepared] = []
+    for backbone in backbones:
+        if rest.modality.has_length:
+            backbone = fit_length(backbone, rest)
+        features = compute_features(rest, backbone, setup.runtime, cache_dir=setup.cache_dir,
+                                    batch_size=setup.options.batch_size)
+        prepared.append(Prepared(backbone, features))
+        rest = features.examples
+    return [item if len(item.features.examples) == len(rest) else  # its rows are all in the cache
+            Prepared(item.backbone, compute_features(rest, item.backbone, setup.runtime, cache_dir=setup.cache_dir))
+            for item in prepared], rest

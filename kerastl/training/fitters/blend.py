@@ -1,0 +1,40 @@
+"""For the `blend` head: an inner linear head is solved first and stays fixed; then the shares and the side network are
+trained by gradient descent."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.features.compute import Features
+from kerastl.heads import ConfiguredHead, blend
+from kerastl.runtime import Runtime
+from kerastl.training.fitters import Fitter, RowsFit
+from kerastl.training.fitters.convex import fits_in_memory, solve_rows
+from kerastl.training.fitters.gradient import descend
+from kerastl.training.options import TrainingOptions
+from kerastl.training.scaling import BLOCK, mean_and_scale
+
+MOST = 20_000  # rows that the inner head is solved on where not all fit into memory
+
+
+def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+    """See `Fitter`."""
+
+    def prepare(model: Any, training: NDArray[np.intp], choosing: NDArray[np.intp] | None) -> None:
+        solved = None
+        if blend.starts_solved(head):
+            sample = training if fits_in_memory(features, training) else \
+                np.sort(np.random.default_rng(0).permutation(training)[:MOST])
+            solution = solve_rows(features, sample, choosing, options)
+            solved = (solution.kernel, solution.bias)
+        raw_blocks = (features.raw_rows(training[i:i + BLOCK]) for i in range(0, len(training), BLOCK))
+        blend.prepare(model, *mean_and_scale(features, training), raw_blocks, solved)
+
+    fitted = descend(head, features, rows, validation, options, runtime, epochs=epochs, prepare=prepare,
+                     on_epoch_begin=blend.schedule_shares)
+    return RowsFit(fitted.model, {**fitted.settings, **blend.learned_shares(fitted.model)}, fitted.curve, fitted.epochs)
+
+
+FITTER = Fitter(fit_rows)

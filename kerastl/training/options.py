@@ -1,0 +1,61 @@
+"""What can be asked of training, and the one place where it is checked."""
+
+from dataclasses import dataclass
+
+from kerastl.errors import OptionError
+from kerastl.heads import ConfiguredHead
+from kerastl.tasks import Task
+from kerastl.training.fine_tuning.plan import TuningOptions
+
+CLASS_WEIGHTS = ("auto", "none", "balanced")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a head is fitted and, with `fine_tuning`, how the backbone is trained with it.
+
+    epochs: at most so many; None: early stopping decides, and in fine-tuning the number of rows. batch_size: of
+    fine-tuning; head_batch_size: of heads trained by gradient descent on features. class_weights: `balanced` weights
+    the loss of a row by the rarity of its class, `auto` does so when the largest class has at least 10 times the rows
+    of the smallest. label_smoothing: the share of a target that is spread evenly over the classes, in [0, 1).
+    """
+
+    epochs: int | None = None
+    batch_size: int = 32
+    class_weights: str = "auto"
+    label_smoothing: float = 0.0
+    fine_tuning: TuningOptions = TuningOptions()
+    head_batch_size: int = 64
+
+
+DEFAULTS = TrainingOptions()
+
+
+def option_faults(options: TrainingOptions, task: Task | None = None) -> list[str]:
+    """What is wrong with these options, a sentence each; empty if nothing is. task: where it is known already."""
+    faults = [
+        (options.epochs is not None and options.epochs < 1, f"`epochs` is {options.epochs}; it must be at least 1"),
+        (options.batch_size < 1, f"`batch_size` is {options.batch_size}; it must be at least 1"),
+        (options.head_batch_size < 1, f"`head_batch_size` is {options.head_batch_size}; it must be at least 1"),
+        (options.class_weights not in CLASS_WEIGHTS,
+         f"`class_weights` is {options.class_weights!r}; it must be one of {', '.join(CLASS_WEIGHTS)}"),
+        (not 0 <= options.label_smoothing < 1,
+         f"`label_smoothing` is {options.label_smoothing}; it must be in [0, 1)"),
+        (options.class_weights == "balanced" and task is not None and not task.exclusive,
+         "`class_weights` is 'balanced', which needs one label per row; with several labels per row each class has a "
+         "threshold of its own"),
+    ]
+    return [message for wrong, message in faults if wrong]
+
+
+def check_options(options: TrainingOptions, head: ConfiguredHead, task: Task, *, minimises_loss: bool = True) -> None:
+    """Raises one OptionError that lists all that is wrong. minimises_loss: whether the head's fitter does."""
+    faults = option_faults(options, task)
+    if not minimises_loss:
+        reason = f"but the head {head.text} is computed without a loss; leave it out"
+        if options.class_weights == "balanced":
+            faults.append(f"`class_weights` is 'balanced', {reason}")
+        if options.label_smoothing:
+            faults.append(f"`label_smoothing` is {options.label_smoothing}, {reason}")
+    if faults:
+        raise OptionError("\n".join(faults))

@@ -1,0 +1,56 @@
+"""List the backbones: size, input, licence, and which work offline."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kerastl.modality import modality_named
+from kerastl.shell.listing import BackboneInfo, list_backbones
+from kerastl.shell.terminal import table
+
+LIGHT = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """List the backbones: size, input, licence, and which work offline."""
+
+    json: bool = False  # print the results as one JSON document
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """All backbones."""
+
+    backbones: tuple[BackboneInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that --json prints."""
+        return {"backbones": [backbone.to_dict() for backbone in self.backbones]}
+
+
+def run(config: Config) -> Backbones:
+    """List the backbones."""
+    return Backbones(list_backbones())
+
+
+def show(result: Backbones) -> str:
+    """A table, and below it where weights come from."""
+    rows = [("backbone", "input", "features", "parameters", "weights", "offline", "licence")]
+    notes, layers = [], []
+    for backbone in result.backbones:
+        unit = modality_named(backbone.modality).unit
+        size = f"{backbone.size} {unit}" if backbone.size else "by preset"
+        parameters = f"{backbone.parameters / 1e6:.1f} M" if backbone.parameters else "by preset"
+        for weights in backbone.weights:
+            rows.append((backbone.name, size, str(backbone.dim or "by preset"), parameters, weights.kind,
+                         "yes" if weights.path else "no", weights.licence))
+            notes.append(f"{backbone.name} {weights.kind}: {weights.origin}")
+        names = list(backbone.layers)
+        if names:
+            shown = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
+            layers.append(f"{backbone.name} feature layers: {shown}")
+    return "\n".join([
+        table(rows), "", *notes, *layers, "",
+        "offline: yes if the weights are on this machine.",
+        "Any backbone takes --weights none (random, for tests), or --weights FILE (texts: FOLDER).",
+        "hub: takes the name of a KerasHub image preset, for example hub:resnet_18_imagenet."])

@@ -1,0 +1,35 @@
+"""Show or clear what is cached on disk."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kerastl.shell.listing import CacheInfo, cache_info
+from kerastl.shell.terminal import table
+
+LIGHT = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Show or clear what is cached on disk."""
+
+    clear: bool = False  # remove everything that kerastl cached
+    limit: float | None = None  # remove the least recently used features until the rest takes at most N GB
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
+
+
+def run(config: Config) -> CacheInfo:
+    """What the cache holds, after removing what was asked for."""
+    return cache_info(config.cache_dir, clear=config.clear, limit_gb=config.limit)
+
+
+def show(result: CacheInfo) -> str:
+    """A table."""
+    lines = [f"{result.folder}: {result.bytes / 1e6:.1f} MB of features"]
+    if result.freed:
+        lines.append(f"freed {result.freed / 1e6:.1f} MB")
+    rows = [("backbone", "compute", "rows", "size", "last used")]
+    rows += [(space.backbone, space.compute, str(space.rows), f"{space.bytes / 1e6:.1f} MB",
+              datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M")) for space in result.spaces]
+    return "\n".join(lines + ([table(rows)] if len(rows) > 1 else []))

@@ -1,0 +1,49 @@
+"""Write the features that a backbone computes for a source to a file."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from kerastl.features.table import FeatureTable
+
+
+@dataclass(frozen=True)
+class Config:
+    """Write the features of a source to a file, in input order, with content hashes, names and labels."""
+
+    source: Positional[str]  # a folder of images or texts (labelled or not), a table, or tfds:NAME
+    out: str  # a .parquet or .npz file
+    backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
+    weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
+    layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
+    pooling: str = "mean"  # texts: pooling of token states: mean, cls, last or pooled
+    max_length: int | None = None  # texts: maximum tokens per text (default: the 99th percentile of token counts)
+    long: str = "head"  # texts: longer ones are truncated to head or head+tail, or split into chunks
+    text_column: str | None = None  # column of the texts (default: detected)
+    label_column: str | None = None  # column of the labels (default: detected)
+    batch_size: int = 32  # images or texts per batch
+    precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
+    pickles: bool = False  # large backbones: also read pickled weights (tensors only)
+    xla: str = "auto"  # compile with XLA: auto, on or off
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
+
+
+def run(config: Config) -> "FeatureTable":
+    """Compute the features and write them."""
+    from kerastl.features.table import write_features
+
+    arguments = {name: value for name, value in vars(config).items() if name != "json"}
+    return write_features(**arguments)
+
+
+def show(result: "FeatureTable") -> str:
+    """What was written, and what was skipped."""
+    lines = [f"{result.rows} rows of {result.dim} features written to {result.path}, with the columns "
+             f"{', '.join(result.columns)} ({result.reason})"]
+    if result.random_weights:
+        lines.append("RANDOM WEIGHTS: these features come from a network that was not trained")
+    return "\n".join([*lines, *(f"skipped: {item.origin}: {item.reason}" for item in result.skipped)])

@@ -1,0 +1,143 @@
+"""Flags: grouped help, older names, argument names in messages, paths checked first, and how a signal ends the work."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kerastl.cli import verbs
+from kerastl.errors import DataError, OptionError, all_of
+from kerastl.shell import process
+from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
+from kerastl.shell.parsing import parse, with_flags
+from kerastl.shell.recipes import recipes
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def flags_in(text: str) -> set[str]:
+    return set(re.findall(r"^[│ ]+(--[a-z][\w-]+)", text, re.MULTILINE)) - {"--help"}
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_plain_help_of_a_recipe_lists_at_most_a_dozen_flags(recipe: str, shell: Shell) -> None:
+    code, brief, _ = shell("run", recipe, "--help")
+    assert code == 0 and 5 < len(flags_in(brief)) <= 12 and "--help-all" in brief
+    code, everything, _ = shell("run", recipe, "--help-all")
+    assert code == 0 and flags_in(brief) < flags_in(everything)
+    if "--learning-rate" in everything:
+        assert "fine-tuning options" in everything
+        assert "fine-tuning options" not in brief and "--learning-rate" not in brief
+
+
+def test_every_flag_of_a_recipe_has_help(shell: Shell) -> None:
+    for recipe in ("minilm_text", "resnet50_images"):
+        _, text, _ = shell("run", recipe, "--help-all")
+        lines = [line.strip("│ \n") for line in text.splitlines()]
+        for number, line in enumerate(lines):
+            if re.match("--[a-z]", line):
+                words = re.sub(r"--[\w-]+( (STR|INT|FLOAT))?,?", "", line).strip() or lines[number + 1]
+                assert words and not words.startswith("--"), line
+
+
+def test_groups_name_flags_that_there_are() -> None:
+    known = set(ImageConfig.__dataclass_fields__) | set(TextConfig.__dataclass_fields__)
+    assert {name for names in GROUPS.values() for name in names} <= known
+
+
+@pytest.mark.parametrize(("old", "new", "field", "value"), [
+    ("--tap", "--layer", "layer", "block1"), ("--rate", "--learning-rate", "learning_rate", 0.5),
+    ("--average", "--average-epochs", "average_epochs", 3), ("--mix", "--mixing", "mixing", "cutmix"),
+    ("--find-rate", "--find-learning-rate", "find_learning_rate", True)])
+def test_older_flags_keep_working_and_the_record_keeps_their_names(old: str, new: str, field: str, value: object
+                                                                   ) -> None:
+    for flag in (old, new):
+        words = ["--name", "m", "--data", "d", flag, *([] if value is True else [str(value)])]
+        config = parse(ImageConfig, words)
+        assert getattr(config, field) == value
+        assert config.to_dict()[old[2:].replace("-", "_")] == value and field not in config.to_dict()
+
+
+def test_arguments_in_a_message_become_the_flags_that_the_command_has() -> None:
+    config = parse(TextConfig, ["--name", "m", "--data", "d"])
+    text = "`max_length` with `long=chunks`, `head=\"mlp\"`, `no_such` and `kerastl run`"
+    assert with_flags(text, config) == "--max-length with --long chunks, --head mlp, no_such and `kerastl run`"
+    assert with_flags("`head`", None) == "head"
+
+
+def test_one_fault_is_itself_and_several_are_a_list() -> None:
+    one = OptionError("`a` is wrong", "a right one", "change it")
+    assert str(all_of([one])) == str(one) == "`a` is wrong\n  expected: a right one\n  to fix: change it"
+    assert str(all_of([one, OptionError("`b` too")])) == (
+        "2 options cannot be used\n  - `a` is wrong; expected a right one; change it\n  - `b` too")
+
+
+@pytest.mark.parametrize("words", [
+    ("run", "minilm_text", "--data", "no-such.csv", "--name", "m"), ("predict", "saved_models/no-such", "x.png"),
+    ("evaluate", "no-such", "no-such"), ("export", "no-such"), ("verify", "no-such"), ("doctor", "no-such"),
+    ("run", "distil_to_tflite", "--teacher", "no-such", "--name", "m"), ("check", "no-such"),
+    ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz")])
+def test_a_path_that_does_not_exist_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
+    code = ("import sys; from kerastl.cli import main; code = main(sys.argv[1:])\n"
+            "print('LOADED', code, sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "LOADED 2 []\n", done.stdout + done.stderr
+    assert done.stderr.count("error: ") == 1 and "no-such" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No flags."""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_the_work_with_its_code_and_runs_what_cleans_up(name: str, code: int, tmp_path: Path,
+                                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work(config: object) -> dict[str, object]:
+        try:
+            signal.raise_signal(getattr(signal, name))
+            return {}
+        finally:
+            (tmp_path / "cleaned up").touch()
+
+    assert process.finish(work, Nothing, str, heavy=False) == code
+    assert (tmp_path / "cleaned up").exists() and signal.getsignal(signal.SIGTERM) is before
+    err = capsys.readouterr().err
+    assert err.startswith("error: stopped") and (name in err) == (name != "SIGINT")
+
+
+def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Result:
+        failed: bool
+
+        def to_dict(self) -> dict[str, bool]:
+            return {"no": self.failed}
+
+    @dataclass(frozen=True)
+    class Json:
+        json: bool = True
+
+    assert process.finish(lambda _: Result(False), Nothing, lambda result: f"shown {result.failed}", heavy=False) == 0
+    assert process.finish(lambda _: Result(True), Json, repr, heavy=False) == 1
+    assert capsys.readouterr().out == 'shown False\n{"no": true}\n'
+
+    def fails(config: object) -> Result:
+        raise DataError("nothing there", "something", "look")
+
+    assert process.finish(fails, Nothing, repr, heavy=False) == 2
+
+
+def test_each_verb_is_a_file_with_a_line_of_help(shell: Shell) -> None:
+    _, out, _ = shell("--help")
+    for name, path in verbs().items():
+        line = next(line for line in out.splitlines() if line.split()[:1] == [name])
+        assert len(line.split()) > 2 and path.name == f"{name}.py"
