@@ -19,14 +19,15 @@ from kerastl.errors import OptionError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import Raw, _blend, blend, head_of
+from kerastl.heads import Raw, blend, resolve_head
+from kerastl.heads.layers import blending
 from kerastl.inputs.batches import decode_file
 from kerastl.model import raw_branch_of, raw_of
 from kerastl.report.ablation import ablation_section
 from kerastl.shell.terminal import ablation_table
 from kerastl.studies import ablation as ablation
 from kerastl.training.fit import fit
-from kerastl.training.fitters.convex import log_loss
+from kerastl.training.options import TrainingOptions
 from kerastl.versions.restore import keras_model
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -71,7 +72,7 @@ def drawn(model: Any, seed: int = 0) -> Any:
     """The model with every weight that trains, but the shares, drawn anew: no zeros that hide a mistake."""
     generator = np.random.default_rng(seed)
     for layer in model.layers:
-        if not isinstance(layer, _blend.Mix):
+        if not isinstance(layer, blending.Mix):
             for weight in layer.trainable_weights:
                 weight.assign(generator.normal(size=weight.shape) * 0.3)
     return model
@@ -85,32 +86,33 @@ def drawn(model: Any, seed: int = 0) -> Any:
 @pytest.mark.parametrize("side", ["conv", "ngrams"])
 def test_theta_1_and_lambda_0_is_the_inner_head_to_the_bit(inner: str, at: str, side: str) -> None:
     raw = SIDES[side]
-    mixed = drawn(head_of(f"blend:inner={inner},at={at},side={side},mix=fixed,theta=1,lambda=0").made((DIM,), 3, raw))
-    plain = head_of(inner).made((DIM,), 3)
+    fixed = f"blend:inner={inner},at={at},side={side},mix=fixed,theta=1,lambda="
+    mixed = drawn(resolve_head(fixed + "0").build((DIM,), 3, raw))
+    plain = resolve_head(inner).build((DIM,), 3)
     for layer in plain.layers:
         layer.set_weights(mixed.get_layer(layer.name).get_weights())
     x = noise(50)
     wanted = np.asarray(plain(x))
     assert wanted.std() > 0.1 and np.array_equal(np.asarray(mixed([x, seen(raw, 50)])), wanted)
-    other = drawn(head_of(f"blend:inner={inner},at={at},side={side},mix=fixed,theta=1,lambda=1").made((DIM,), 3, raw))
+    other = drawn(resolve_head(fixed + "1").build((DIM,), 3, raw))
     assert not np.array_equal(np.asarray(other([x, seen(raw, 50)])), wanted)
 
 
 def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp_path: Path) -> None:
     y = np.arange(120) % OUTPUTS
     features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, IMAGE, seen(IMAGE, 120))
-    mixed, plain = (fit(features, head, runtime=plain_runtime(), epochs=2).held_out.logits
+    mixed, plain = (fit(features, head, runtime=plain_runtime(), options=TrainingOptions(2)).held_out.logits
                     for head in ("blend:mix=fixed,theta=1,lambda=0", "linear"))
     assert plain.std() > 0.1 and np.abs(mixed - plain).max() < 1e-4
-    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), epochs=2).held_out.logits
-    assert np.abs(scratch - plain).max() > 0.1
+    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), options=TrainingOptions(2))
+    assert np.abs(scratch.held_out.logits - plain).max() > 0.1
 
 
 @pytest.mark.parametrize("at", ["features", "flow", "both"])
 @pytest.mark.parametrize("inner", blend.INNER)
 def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> None:
     spoken = f"blend:inner={inner},at={at},side=conv,mix=fixed,theta=%g,lambda=1"
-    scratch, both = (drawn(head_of(spoken % theta).made((DIM,), 3, IMAGE)) for theta in (0, 1))
+    scratch, both = (drawn(resolve_head(spoken % theta).build((DIM,), 3, IMAGE)) for theta in (0, 1))
     rows = seen(IMAGE, 20)
     first, second = (np.asarray(scratch([x, rows])) for x in (noise(20, 1), noise(20, 2)))
     assert first.std() > 0.01 and np.array_equal(first, second)
@@ -122,12 +124,13 @@ def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> No
 def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
     y = np.arange(100) % OUTPUTS
     features = beside(tmp_path, noise(100), y, IMAGE, telling(IMAGE, y))
-    fitted = fit(features, f"blend:mix={mix},theta=0.9,lambda=0.5,rate=0.01", runtime=plain_runtime(), epochs=3)
+    fitted = fit(features, f"blend:mix={mix},theta=0.9,lambda=0.5,rate=0.01", runtime=plain_runtime(),
+                 options=TrainingOptions(3))
     said = fitted.settings
     places = [f"{share}_{place}" for place in ("features", "flow") for share in ("theta", "lambda")]
     ranges = [f"{name}_{end}" for name in places for end in ("low", "high")]
     assert {name for name in said if name.startswith(("theta", "lambda"))} == {*places, *ranges * (mix == "channel")}
-    shares = _blend.shares_of(fitted.head)
+    shares = blending.shares_of(fitted.head)
     assert shares["theta_flow"].shape == ((OUTPUTS,) if mix == "channel" else ())
     assert said["lambda_features"] == pytest.approx(float(shares["lambda_features"].mean()))
     if mix == "fixed":
@@ -142,12 +145,11 @@ def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
 
 
 def test_a_scheduled_lambda_ends_at_its_value() -> None:
-    head = head_of("blend:mix=scheduled,lambda=0.2,at=flow")
-    model = head.made((DIM,), 2, IMAGE)
+    model = resolve_head("blend:mix=scheduled,lambda=0.2,at=flow").build((DIM,), 2, IMAGE)
     seen_at = []
     for epoch in (0, 5, 10, 40):
-        head.side.at_epoch(model, epoch)
-        seen_at.append(head.side.found(model)["lambda_flow"])
+        blend.schedule_shares(model, epoch)
+        seen_at.append(blend.learned_shares(model)["lambda_flow"])
     assert seen_at == pytest.approx([1.0, 0.6, 0.2, 0.2])
 
 
@@ -156,7 +158,7 @@ def test_a_scheduled_lambda_ends_at_its_value() -> None:
 def test_where_features_are_noise_the_side_network_learns_and_its_share_grows(side: str, tmp_path: Path) -> None:
     y = np.arange(240) % OUTPUTS
     features = beside(tmp_path, noise(240), y, SIDES[side], telling(SIDES[side], y))
-    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), epochs=40)
+    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), options=TrainingOptions(40))
     judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.85
     assert fitted.settings["lambda_flow"] > 0.52  # from 0.5
@@ -169,10 +171,10 @@ def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_pat
     x = noise(240)
     x[:, 0] += 3.0 * (2 * y - 1)
     features = beside(tmp_path, x, y, SIDES[side], seen(SIDES[side], 240))
-    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), epochs=40)
+    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), options=TrainingOptions(40))
     judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.9
-    assert log_loss(judged.logits, features.examples.one_hot(judged.rows), False) < 0.4
+    assert features.examples.task.log_loss(judged.logits, features.examples.one_hot(judged.rows)).mean() < 0.4
 
 
 # What the side network sees
@@ -180,7 +182,7 @@ def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_pat
 
 @pytest.mark.parametrize("side", [name for name, raw in SIDES.items() if raw.symbols])
 def test_padding_does_not_move_an_answer(side: str) -> None:
-    model = drawn(head_of(f"blend:side={side},mix=fixed").made((DIM,), 2, TEXT))
+    model = drawn(resolve_head(f"blend:side={side},mix=fixed").build((DIM,), 2, TEXT))
     x, rows = noise(6), seen(TEXT, 6)
     long = np.asarray(model([x, np.pad(rows, ((0, 0), (0, 5)))]))
     assert np.abs(long - np.asarray(model([x, rows[:, :10]]))).max() < 1e-5
@@ -188,19 +190,19 @@ def test_padding_does_not_move_an_answer(side: str) -> None:
 
 
 def test_n_grams_weigh_as_tf_idf_of_the_rows_they_were_counted_on() -> None:
-    layer = _blend.Ngrams(3)
+    layer = blending.Ngrams(3)
     rows = np.array([[5, 6, 5, 0], [6, 7, 0, 0], [9, 9, 9, 9]], np.int32)
     layer.build((None, None))
     layer.count([rows[:1], rows[1:2]])
     table = np.random.default_rng(0).normal(size=layer.table.shape).astype(np.float32)
     layer.table.assign(table)
-    alone = {token: token * _blend.FIRST % _blend.BUCKETS for token in (5, 6, 7)}
-    pair = {(a, b): (a * _blend.FIRST + b * _blend.SECOND) % _blend.BUCKETS for a, b in ((5, 6), (6, 5), (6, 7))}
+    alone = {token: token * blending.FIRST % blending.BUCKETS for token in (5, 6, 7)}
+    pair = {(a, b): (a * blending.FIRST + b * blending.SECOND) % blending.BUCKETS for a, b in ((5, 6), (6, 5), (6, 7))}
     assert len({*alone.values(), *pair.values()}) == 6
     rare, common = np.log(3 / 2) + 1, np.log(3 / 3) + 1  # in one of two rows; in both
     first = {alone[5]: 2 * rare, alone[6]: common, pair[5, 6]: rare, pair[6, 5]: rare}
     length = np.sqrt(4 * rare**2 + common**2)
-    wanted = sum(table[bucket] * weight for bucket, weight in first.items()) / length * _blend.LENGTH
+    wanted = sum(table[bucket] * weight for bucket, weight in first.items()) / length * blending.NORM
     given = np.asarray(layer(rows))
     assert np.abs(given[0] - wanted).max() < 1e-4
     assert not given[2].any()  # what the counted rows never had weighs nothing
@@ -212,10 +214,10 @@ def test_frequencies_and_scales_come_from_training_rows_alone(tmp_path: Path) ->
     features = beside(tmp_path, noise(80) * 5 + 2, y, TEXT, rows)
     split = features.examples.split
     rows_of = {True: split.rows(0), False: np.arange(80)}
-    model = fit(features, "blend", runtime=plain_runtime(), epochs=1).head
+    model = fit(features, "blend", runtime=plain_runtime(), options=TrainingOptions(1)).head
     found = {}
     for only_training, some in rows_of.items():
-        layer = _blend.Ngrams(1)
+        layer = blending.Ngrams(1)
         layer.build((None, None))
         layer.count([rows[some]])
         found[only_training] = np.array_equal(np.asarray(layer.idf), np.asarray(model.get_layer("ngrams").idf))
@@ -260,7 +262,7 @@ def test_raw_texts_are_tokens_from_1_on_padded_with_0(family: str, tmp_path: Pat
     tokens = np.array([[5, 6, 7], [8, pad, pad]], np.int32)
     assert np.asarray(raw_branch_of(backbone)(tokens)).tolist() == [[6, 7, 8], [9, 0, 0]]
     assert raw_of(backbone) == Raw((None,), backbone.input.tokenizer.size)
-    with pytest.raises(OptionError, match="chunks with a head that looks at the raw text"):
+    with pytest.raises(OptionError, match="the head also takes the raw text"):
         raw_branch_of(backbone.taking(replace(backbone.input, long="chunks")))
 
 
@@ -270,10 +272,10 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
                               ("blend:theta=0", IMAGE, "give mix=fixed"),
                               ("blend:mix=channel,lambda=2", IMAGE, "below 2")):
         with pytest.raises(OptionError, match=said):
-            head_of(spoken).made((DIM,), 2, raw)
+            resolve_head(spoken).build((DIM,), 2, raw)
     y = np.arange(20) % 2
     features = made_features(tmp_path, noise(20), made_examples(y, split=held_out(20)))
-    with pytest.raises(OptionError, match="the raw inputs beside them"):
+    with pytest.raises(OptionError, match="features with the raw inputs"):
         fit(features, "blend", runtime=plain_runtime())
     for spoken, seeds, said in (("mlp", 3, "for an ablation .got mlp"), ("blend", 2, "`seeds` must be 3 or more .got 2")):
         with pytest.raises(OptionError, match=said):
@@ -317,7 +319,7 @@ def test_a_blend_of_texts_ships_and_reads_again(side: str, shell: Shell, tmp_pat
     answers_the_same(tmp_path / "m/1")
     code, _, err = shell("run", "bert_text", "--data", tmp_path / "t.csv", "--name", "c", "--out", tmp_path,
                          "--weights", folder, "--unfreeze", 0, "--head", "blend", "--long", "chunks")
-    assert code == 2 and "chunks with a head that looks at the raw text" in err
+    assert code == 2 and "the head also takes the raw text" in err
 
 
 # The ablation
@@ -328,7 +330,7 @@ def answered(right: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[t
     asked = []
 
     def judged(features: Features, head: str, fold: int, *, runtime: Any, **how: Any) -> Any:
-        name = next(name for name, one in ablation.arms_of(head_of("blend")).items() if one == head)
+        name = next(name for name, one in ablation.arms_of(resolve_head("blend")).items() if one == head)
         asked.append((name, runtime.seed))
         split = features.examples.split
         rows = np.flatnonzero(split.part == fold) if split.mode == "cv" else split.held_out
@@ -368,7 +370,7 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     assert len(arms["from scratch"].accuracies) == 3 and arms["both"].accuracy == pytest.approx(both, abs=0.08)
     assert arms["pure transfer"].head == "linear"  # which a blend without a side is
     assert arms["from scratch"].head == "blend:mix=fixed,theta=0.0,lambda=1.0"
-    assert ablation.arms_of(head_of("blend:inner=mlp"))["pure transfer"].endswith("theta=1.0,lambda=0.0")
+    assert ablation.arms_of(resolve_head("blend:inner=mlp"))["pure transfer"].endswith("theta=1.0,lambda=0.0")
     solved = sum(name == "pure transfer" for name, _ in asked)
     assert solved == (3 if mode == "cv" else 1)  # every seed has a fold of its own, or solves the same
 

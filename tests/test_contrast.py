@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerastl.training.fine_tuning.contrastive import LIKES, TEMPERATURE, contrastive_loss, drawn
+from kerastl.training.fine_tuning.contrastive import ROWS_PER_CLASS, TEMPERATURE, contrastive_loss, draw_batches
 
 
 def by_hand(features: np.ndarray, labels: np.ndarray) -> float:
@@ -42,18 +42,18 @@ def test_rows_without_a_like_give_no_loss_and_no_gradient() -> None:
 @given(st.lists(st.integers(0, 40), min_size=4, max_size=300), st.integers(0, 5))
 def test_batches_hold_several_of_each_class_that_is_there(labels: list[int], seed: int) -> None:
     targets = np.array(labels)
-    batches = drawn(targets, 20, 32, seed)
+    batches = draw_batches(targets, 20, 32, seed)
     assert len(batches) == 20
     several = len(np.unique(targets)) > 1
     for batch in batches:
         assert len(batch) == min(32, len(targets))
         counts = np.unique(targets[batch], return_counts=True)[1]
         if len(targets) >= 32 and several:
-            assert counts.min() >= LIKES and len(counts) > 1
-    assert [b.tolist() for b in batches] == [b.tolist() for b in drawn(targets, 20, 32, seed)]
+            assert counts.min() >= ROWS_PER_CLASS and len(counts) > 1
+    assert [b.tolist() for b in batches] == [b.tolist() for b in draw_batches(targets, 20, 32, seed)]
 
 
 def test_every_row_has_its_turn() -> None:
     targets = np.arange(60) % 2
-    seen = np.concatenate(drawn(targets, 4, 32, 0))
+    seen = np.concatenate(draw_batches(targets, 4, 32, 0))
     assert len(np.unique(seen)) == 60

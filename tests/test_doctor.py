@@ -20,12 +20,12 @@ from kerastl.data.read import read_labelled
 from kerastl.doctor.inputs import input_range, input_tokens
 from kerastl.doctor.network import batch_norm, frozen, one_step, precision, steady
 from kerastl.doctor.predictions import learns, shifted
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.model import splice, unfreeze
 from kerastl.verbs.doctor import Patient, examine
 
 Shell = Callable[..., tuple[int, str, str]]
-LINEAR, LAYERS = head_of("linear").build, keras.layers
+LINEAR, LAYERS = resolve_head("linear").build, keras.layers
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
 CLASSES = ("a", "b", "c", "d")
 
@@ -158,7 +158,7 @@ def test_what_acts_at_random_outside_training_is_named(rows: bool) -> None:
 
 def test_what_acts_in_training_only_is_sound() -> None:
     assert steady(with_layer(LAYERS.GaussianNoise(0.5)), NOISE).ok
-    assert steady(splice(tiny_backbone(), head_of("mlp").build((24,), 3)), NOISE).ok
+    assert steady(splice(tiny_backbone(), resolve_head("mlp").build((24,), 3)), NOISE).ok
 
 
 def half_heads() -> dict[str, Any]:
@@ -221,7 +221,7 @@ def rows(n: int = 40) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "shallow"])
 def test_a_sound_head_learns_and_stays_as_it_is(head: str) -> None:
-    model = head_of(head).build((24,), 3)
+    model = resolve_head(head).build((24,), 3)
     before = [weight.tobytes() for weight in model.get_weights()]
     assert learns(model, *rows()).ok
     assert learns(LINEAR((24,), 3), 1e-5 * rows()[0], rows()[1]).ok  # of one layer, at any scale
@@ -229,7 +229,7 @@ def test_a_sound_head_learns_and_stays_as_it_is(head: str) -> None:
 
 
 def test_a_frozen_head_is_thawed_in_its_copy_alone() -> None:
-    head = head_of("mlp").build((24,), 3)
+    head = resolve_head("mlp").build((24,), 3)
     for layer in head.layers:
         layer.trainable = False
     assert learns(head, *rows()).ok and step_of(splice(tiny_backbone(), head)).head_moved
@@ -242,7 +242,7 @@ def test_a_head_that_does_not_learn_is_told_why() -> None:
         8, activation="relu", bias_initializer=keras.initializers.Constant(-1e4), name="hidden"), LAYERS.Dense(3)])
     for head, features, targets, rate, why in (
             (LINEAR((24,), 3), x, y, 1e-7, "too slowly"),
-            (head_of("shallow").build((24,), 3), x, y, 1e4, "rate is too high"),
+            (resolve_head("shallow").build((24,), 3), x, y, 1e4, "rate is too high"),
             (dead, x, y, 1e-3, "no unit of hidden"), (LINEAR((24,), 3), np.ones_like(x), y, 1e-3, "are equal"),
             (LINEAR((24,), 3), x, np.eye(3, dtype=np.float32)[np.zeros(40, int)], 1e-3, "the same label"),
             (LINEAR((24,), 3), x * np.float32("nan"), y, 1e-3, "not finite")):

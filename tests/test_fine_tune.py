@@ -19,7 +19,7 @@ from kerastl.training.fine_tuning import fine_tune as tuning
 from kerastl.training.fine_tuning.checkpoints import LATEST, Checkpoints
 from kerastl.training.fine_tuning.plan import TuningOptions
 from kerastl.training.fine_tuning.trainee import _augmentation
-from kerastl.training.fitters import convex as linear
+from kerastl.training.options import TrainingOptions
 
 HERE = Path(__file__).parent
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}  # so that there is room to improve
@@ -41,8 +41,9 @@ class Made:
         self.before, self.loss_before = self.model.get_weights(), self.loss()
 
     def tune(self, epochs: int = 2, blocks: int = 1, **asked: Any) -> tuning.FineTuneResult:
-        self.fitted, tuned = tl.fine_tune(self.backbone, self.model, self.frozen, self.examples, blocks, epochs=epochs,
-                                          runtime=self.runtime, cache_dir=self.cache, tuning=TuningOptions(**asked))
+        self.fitted, tuned = tl.fine_tune(
+            self.backbone, self.model, self.frozen, self.examples, blocks, runtime=self.runtime, cache_dir=self.cache,
+            options=TrainingOptions(epochs, fine_tuning=TuningOptions(**asked)))
         return tuned
 
     def moved(self) -> dict[str, bool]:
@@ -54,7 +55,7 @@ class Made:
         """On the validation rows, straight from their files."""
         rows = self.examples.split.rows(VALIDATION)
         logits = self.model(np.stack([decode_file(self.examples.items[row], 32) for row in rows]).astype(np.float32))
-        return linear.log_loss(np.asarray(logits), self.examples.one_hot(rows), self.examples.multi_label)
+        return float(self.examples.task.log_loss(np.asarray(logits, float), self.examples.one_hot(rows)).mean())
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,7 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
     made = Made(close, tmp_path, several, precision=precision)
     tuned = made.tune(blocks=blocks)
     assert tuned.kept and tuned.loss_after < tuned.loss_before
+    assert tuned.history == {name: [epoch[name] for epoch in tuned.epochs] for name in ("epoch", "loss", "val_loss")}
     trained = {f"block{i}_conv" for i in (2, 1)[:blocks]}
     assert set(tuned.layers) == trained
     assert {path.split("/")[0] for path, moved in made.moved().items() if moved} == trained | {"linear"}
@@ -78,7 +80,7 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
     assert tuned.loss_before == pytest.approx(made.loss_before, rel=1e-4)
     if precision == "float32":
-        assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.history), rel=1e-4)
+        assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.epochs), rel=1e-4)
     for answers in (made.fitted.held_out, made.fitted.validation):  # those of what ships
         pixels = np.stack([decode_file(made.examples.items[row], 32) for row in answers.rows])
         assert np.abs(made.model.predict(pixels, verbose=0) - answers.logits).max() < 1e-4
@@ -88,8 +90,8 @@ def test_unfrozen_blocks_train_and_nothing_else_moves_by_a_bit(blocks: int, seve
 @pytest.mark.slow
 def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path)
-    tuned = made.tune(epochs=1, rate=1.0)
-    assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.history) == 1
+    tuned = made.tune(epochs=1, learning_rate=1.0)
+    assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.epochs) == 1
     assert not any(made.moved().values()) and not made.model.trainable_weights
     assert made.fitted is made.frozen and made.loss() == pytest.approx(tuned.loss_before, rel=1e-3)
     assert not list((tmp_path / "fine_tune").iterdir())
@@ -161,8 +163,8 @@ def test_a_stopped_run_goes_on_from_its_last_epoch(close: Path, tmp_path: Path, 
     made = Made(close, tmp_path)
     tuned = made.tune(epochs=3)
     assert watched.begun == [(2, 2 * steps)]  # the rate's schedule goes on, too
-    assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
-    assert [one["val_loss"] for one in tuned.history] == watched.ended  # those of both runs
+    assert [one["epoch"] for one in tuned.epochs] == [1, 2, 3]
+    assert [one["val_loss"] for one in tuned.epochs] == watched.ended  # those of both runs
     assert tuned.kept and tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
     assert states(tmp_path) == []
 
@@ -200,7 +202,7 @@ def test_a_kill_while_the_weights_are_being_written_costs_an_epoch_at_most(epoch
     made = Made(close, tmp_path)
     tuned = made.tune(epochs=3)
     assert [at for at, _ in watched.begun] == list(range(epoch, 3))
-    assert [one["epoch"] for one in tuned.history] == [1, 2, 3]
+    assert [one["epoch"] for one in tuned.epochs] == [1, 2, 3]
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
 
 
@@ -226,5 +228,5 @@ def test_another_process_goes_on_where_one_was_killed(close: Path, tmp_path: Pat
     assert process.returncode == -signal.SIGKILL, err
     made = Made(close, tmp_path)
     tuned = made.tune(epochs=12)
-    assert 2 <= watched.begun[0][0] < 12 and [one["epoch"] for one in tuned.history] == list(range(1, 13))
+    assert 2 <= watched.begun[0][0] < 12 and [one["epoch"] for one in tuned.epochs] == list(range(1, 13))
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)

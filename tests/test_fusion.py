@@ -17,9 +17,12 @@ import kerastl as tl
 from kerastl.backbones import NO_POOLING, Backbone, spec_of
 from kerastl.errors import OptionError
 from kerastl.export.tflite import Interpreter, convert
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.model import blocks, unfreeze
-from kerastl.training.fitters import convex as linear
+from kerastl.tasks import task_named
+from kerastl.training.fitters.solver import solve
+from kerastl.training.options import TrainingOptions
+from kerastl.training.scaling import scale_of
 
 Shell = Callable[..., tuple[int, str, str]]
 PAIR = "tiny_net+tiny_net24"
@@ -122,7 +125,7 @@ def test_the_last_blocks_of_both_are_unfrozen_together() -> None:
     pair = tl.load_backbone(PAIR, "none")
     assert [sorted({layer.name[:6] for layer in one}) for one in blocks(pair)] == [
         ["block1"], ["block1", "block2"], ["block2", "block3"]]
-    model = tl.splice(pair, head_of("linear").made(pair.shape, 3))
+    model = tl.splice(pair, resolve_head("linear").build(pair.shape, 3))
     assert unfreeze(pair, 1) == ["block2_conv", "block3_conv"]
     trained = {weight.path: weight for weight in pair.model.trainable_weights}
     assert len(trained) == 4  # kernel and bias of the last convolution of each
@@ -171,7 +174,7 @@ def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
     from kerastl.export import saved_model
     from kerastl.model import parts_of
 
-    head = head_of("gated:width=16").on(pair.parts).made(pair.shape, 3)
+    head = resolve_head("gated:width=16", pair.parts).build(pair.shape, 3)
     saved_model.save(tmp_path, parts_of(tl.splice(pair, head)), pair.input, ["a", "b", "c"], Calibration(1.0))
     stored = sum(path.stat().st_size for path in (tmp_path / "variables").iterdir())
     numbers = sum(weight.nbytes for part in (pair.model, head) for weight in part.get_weights())
@@ -184,7 +187,7 @@ def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Backbone, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
-    made = head_of(f"{head}:dropout=0.1").on(pair.parts).made(pair.shape, 3)
+    made = resolve_head(f"{head}:dropout=0.1", pair.parts).build(pair.shape, 3)
     made.set_weights([weight + np.random.default_rng(1).normal(0, 0.05, weight.shape) for weight in made.get_weights()])
     if head != "mlp":
         assert [made.get_layer(f"part_{i}").kernel.shape for i in (1, 2)] == [(24, 256), (20, 256)]
@@ -221,7 +224,7 @@ def test_the_gate_learns_which_part_counts(tmp_path: Path) -> None:
     runtime = plain_runtime()
     accuracy = {}
     for head in ("linear", "gated:width=16"):
-        fitted = tl.fit(features, head, runtime=runtime, epochs=30)
+        fitted = tl.fit(features, head, runtime=runtime, options=TrainingOptions(30))
         judged = fitted.held_out
         accuracy[head.partition(":")[0]] = (judged.logits.argmax(axis=1) == y[judged.rows]).mean()
     gate = keras.Model(fitted.head.input, fitted.head.get_layer("shares").output)
@@ -241,13 +244,13 @@ def test_a_part_of_a_small_scale_is_not_lost_beside_a_loud_one() -> None:
 
     def kernel(times: float, parts: tuple[int, ...]) -> np.ndarray:
         x = np.concatenate([small, loud * times], axis=1).astype(np.float32)
-        return linear.solve(x, targets, weight, masks, multi_label=False, parts=parts).kernel[:5]
+        return solve(x, targets, weight, masks, task=task_named("single_label"), parts=parts).kernel[:5]
 
     alike = kernel(1.0, (5, 40))
     assert np.abs(kernel(1000.0, (5, 40)) - alike).max() < 0.02 * np.abs(alike).max()
     assert np.abs(kernel(1000.0, ())) .max() < 0.5 * np.abs(alike).max()  # what the parts are there for
-    assert np.array_equal(linear.scale_of(np.array([1.0, 3.0])), linear.scale_of(np.array([1.0, 3.0]), (2,)))
-    assert np.array_equal(linear.scale_of(np.zeros(4), (2, 2)), np.ones(4))
+    assert np.array_equal(scale_of(np.array([1.0, 3.0])), scale_of(np.array([1.0, 3.0]), (2,)))
+    assert np.array_equal(scale_of(np.zeros(4), (2, 2)), np.ones(4))
 
 
 def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: Path, tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: P
     examples = replace(examples, split=held_out(len(examples)))
     features = tl.compute_features(examples, pair, plain_runtime(), cache_dir=tmp_path)
     assert features.parts == (24, 20)
-    fitted = tl.fit(features, "averaged:width=16", runtime=plain_runtime(), epochs=3)
+    fitted = tl.fit(features, "averaged:width=16", runtime=plain_runtime(), options=TrainingOptions(3))
     assert fitted.name == "averaged:width=16" and fitted.head.get_layer("part_2").kernel.shape == (20, 16)
 
 

@@ -16,9 +16,11 @@ from kerastl.backbones import NO_POOLING
 from kerastl.errors import OptionError
 from kerastl.features.cache import Space
 from kerastl.features.compute import Features
-from kerastl.heads import ROW, head_of, heads, prototype
+from kerastl.heads import ROW, heads, resolve_head
 from kerastl.model import raw_branch_of, raw_of
 from kerastl.training.fit import FittedHead
+from kerastl.training.fitters import class_means
+from kerastl.training.options import TrainingOptions
 
 SIDE, LENGTH, DIM = 5, 9, 8
 TRANSFORMER = "transformer:width=32,rate=0.003,dropout=0.1"
@@ -93,7 +95,7 @@ def states_told_by_company(n: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 def test_a_head_on_places_learns_what_the_mean_does_not_tell(head: str, made: Any, tmp_path: Path) -> None:
     x, y = made(600)
     features = placed_features(tmp_path / "places", x, y)
-    fitted = tl.fit(features, head, runtime=plain_runtime(), epochs=60, batch_size=32)
+    fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(60, head_batch_size=32))
     mean = made_features(tmp_path / "mean", x.reshape(len(x), -1, DIM).mean(axis=1), features.examples)
     assert accuracy(tl.fit(mean, "linear", runtime=plain_runtime()), mean) < 0.65
     assert accuracy(fitted, features) > 0.8
@@ -103,7 +105,7 @@ def test_a_head_on_places_learns_what_the_mean_does_not_tell(head: str, made: An
 def test_what_trains_on_maps_answers_the_same_alone_and_among_others(head: str) -> None:
     """No number of a map depends on the maps beside it, in training neither."""
     keras.utils.set_random_seed(0)
-    model = head_of(f"{head}:dropout=0").made((SIDE, SIDE, DIM), 3)
+    model = resolve_head(f"{head}:dropout=0").build((SIDE, SIDE, DIM), 3)
     x = np.random.default_rng(0).normal(size=(4, SIDE, SIDE, DIM)).astype(np.float32)
     training, judging = np.asarray(model(x, training=True)), np.asarray(model(x, training=False))
     assert judging.std() > 1e-3 and np.abs(training - judging).max() < 1e-5
@@ -115,38 +117,38 @@ def test_maps_have_positions_and_token_states_bring_their_own() -> None:
     x = np.random.default_rng(0).normal(size=(1, SIDE * SIDE, DIM)).astype(np.float32)
     turned = x[:, ::-1]
     for shape, moves in (((SIDE, SIDE, DIM), True), ((None, DIM), False)):
-        model = head_of("transformer").made(shape, 3)
+        model = resolve_head("transformer").build(shape, 3)
         a, b = (np.asarray(model(rows.reshape(1, SIDE, SIDE, DIM) if moves else rows)) for rows in (x, turned))
         assert (np.abs(a - b).max() > 1e-4) == moves
 
 
 def test_blocks_and_layers_are_as_many_as_asked_for() -> None:
     for asked, wanted in (("resnet:blocks=3", 3), ("transformer:layers=2", 2)):
-        names = [layer.name for layer in head_of(asked).made((SIDE, SIDE, DIM), 2).layers]
+        names = [layer.name for layer in resolve_head(asked).build((SIDE, SIDE, DIM), 2).layers]
         assert len({name.partition("_")[0] for name in names if name.startswith("block")}) == wanted
 
 
 def test_features_and_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(OptionError, match=r"maps of images[\s\S]*transformer or attention"):
-        head_of("resnet").made((None, DIM), 2)
+        resolve_head("resnet").build((None, DIM), 2)
     with pytest.raises(OptionError, match="a multiple of 16"):
-        head_of("resnet:width=20").made((SIDE, SIDE, DIM), 2)
-    with pytest.raises(OptionError, match="a multiple of the heads"):
-        head_of("transformer:width=32,heads=5").made((None, DIM), 2)
+        resolve_head("resnet:width=20").build((SIDE, SIDE, DIM), 2)
+    with pytest.raises(OptionError, match="a multiple of the number of attention heads"):
+        resolve_head("transformer:width=32,heads=5").build((None, DIM), 2)
 
 
 @pytest.mark.parametrize("name", heads())
 def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     taken = "mean" if heads()[name].takes == ROW else NO_POOLING
     backbone = tl.load_backbone("tiny_net", "none", pooling=taken)
-    raw = raw_of(backbone) if heads()[name].side else None
-    head = head_of(name).made(backbone.shape, 3, raw)
+    raw = raw_of(backbone) if heads()[name].takes_raw else None
+    head = resolve_head(name).build(backbone.shape, 3, raw)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     features = backbone.model(images, training=False)
     given = [features, raw_branch_of(backbone)(images)] if raw else features
     wanted = np.asarray(head(given, training=False))
     whole = tl.splice(backbone, head)
-    assert not whole.trainable_weights or all("logits" not in w.path for w in backbone.model.trainable_weights)
+    assert backbone.model.weights and not backbone.model.trainable_weights
     assert wanted.std() > 0 and np.abs(np.asarray(whole(images, training=False)) - wanted).max() < 1e-4
 
 
@@ -158,7 +160,7 @@ def test_cosines_heed_directions_and_not_lengths(tmp_path: Path) -> None:
     examples = made_examples(y, split=held_out(len(y)))
     lengths = np.exp(np.random.default_rng(1).normal(0, 2, (len(x), 1))).astype(np.float32)
     features = made_features(tmp_path, x * lengths, examples)
-    fitted = tl.fit(features, "cosine:rate=0.02,scale=5", runtime=plain_runtime(), epochs=25)
+    fitted = tl.fit(features, "cosine:rate=0.02,scale=5", runtime=plain_runtime(), options=TrainingOptions(25))
     assert accuracy(fitted, features) > 0.9
     a, b = (np.asarray(fitted.head(rows)) for rows in (x[:5], 7 * x[:5]))
     assert np.abs(a - b).max() < 1e-4
@@ -181,7 +183,7 @@ def nearest(x: NDArray[Any], y: NDArray[Any], other: NDArray[Any], classes: int)
 
 @pytest.mark.parametrize("mode", ["holdout", "cv"])
 def test_class_means_answer_as_distances_do(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prototype, "BLOCK", 37)  # several to a pass
+    monkeypatch.setattr(class_means, "BLOCK", 37)  # several to a pass
     x, y = clouds(300, 4, 20, 2.5)
     x = x * np.logspace(-1, 1, 20, dtype=np.float32) + 7
     examples = made_examples(y, split=held_out(len(y)))
@@ -243,8 +245,8 @@ def test_far_classes_do_not_make_large_logits(tmp_path: Path) -> None:
 def test_class_means_know_no_weights_and_no_smoothing(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 6, 4.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
-    for wrong in ({"class_weights": "balanced"}, {"label_smoothing": 0.1}):
+    for wrong in (TrainingOptions(class_weights="balanced"), TrainingOptions(label_smoothing=0.1)):
         with pytest.raises(OptionError, match="computed without a loss"):
-            tl.fit(features, "prototype", runtime=plain_runtime(), **wrong)  # type: ignore[arg-type]
+            tl.fit(features, "prototype", runtime=plain_runtime(), options=wrong)
     with pytest.raises(OptionError, match="unknown setting of prototype"):
-        head_of("prototype:rate=0.1")
+        resolve_head("prototype:rate=0.1")

@@ -1,6 +1,5 @@
 """How an unfrozen model trains: the rule, the course of the rate over the steps, and over the layers."""
 
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -9,17 +8,11 @@ import pytest
 from tiny import tiny_backbone
 
 from kerastl.errors import OptionError
+from kerastl.modality import IMAGE, TEXT, Modality
 from kerastl.model import blocks, unfreeze
 from kerastl.training.fine_tuning.optimizer import LayerwiseAdamW, heights, optimizer_for
-from kerastl.training.fine_tuning.plan import (
-    SCHEDULES,
-    OneCycle,
-    Plan,
-    TuningOptions,
-    WarmUp,
-    plan_for,
-    schedule_for,
-)
+from kerastl.training.fine_tuning.plan import SCHEDULES, Plan, TuningOptions, plan_for
+from kerastl.training.fine_tuning.schedules import OneCycle, WarmUp, schedule_for
 
 
 def course(schedule: Any, steps: int) -> np.ndarray:
@@ -27,39 +20,41 @@ def course(schedule: Any, steps: int) -> np.ndarray:
 
 
 def test_the_number_of_rows_decides_how_long_to_train() -> None:
-    for kind, expected in (("image", {50: 8, 10_000: 8, 20_000: 4, 50_000: 2, 10**6: 2}),
-                           ("text", {50: 4, 10_000: 4, 13_000: 3, 20_000: 2, 10**6: 2})):
-        assert {rows: plan_for(kind, rows).epochs for rows in expected} == expected
-    assert [plan_for("image", rows).mix for rows in (19_999, 20_000)] == ["none", "mixup"]
-    assert plan_for("text", 10**6).mix == "none"
-    assert plan_for("text", 100).schedule == "linear" and plan_for("image", 100).schedule == "cosine"
-    assert plan_for("text", 100, TuningOptions(lora=4)).rate == pytest.approx(10 * plan_for("text", 100).rate)
+    for modality, expected in ((IMAGE, {50: 8, 10_000: 8, 20_000: 4, 50_000: 2, 10**6: 2}),
+                               (TEXT, {50: 4, 10_000: 4, 13_000: 3, 20_000: 2, 10**6: 2})):
+        assert {rows: plan_for(modality, rows).epochs for rows in expected} == expected
+    assert [plan_for(IMAGE, rows).mixing for rows in (19_999, 20_000)] == ["none", "mixup"]
+    assert plan_for(TEXT, 10**6).mixing == "none"
+    assert plan_for(TEXT, 100).schedule == "linear" and plan_for(IMAGE, 100).schedule == "cosine"
+    assert plan_for(TEXT, 100, TuningOptions(lora=4)).learning_rate == pytest.approx(
+        10 * plan_for(TEXT, 100).learning_rate)
 
 
 def test_what_is_asked_for_goes_before_the_rule() -> None:
     asked = TuningOptions("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
-    plan = plan_for("image", 10**6, asked, epochs=5, accumulate=2)
+    plan = plan_for(IMAGE, 10**6, asked, epochs=5, accumulate=2)
     assert plan == Plan(5, 0.5, "one-cycle", 0.1, 0.25, 4e-3, 2, False, True, 0, "cutmix", 3)
-    assert plan_for("image", 10**6, TuningOptions(mix="none")).mix == "none"
-    assert plan_for("text", 90, TuningOptions(find=True)).find and plan_for("text", 90, TuningOptions(lora=2)).lora == 2
+    assert plan_for(IMAGE, 10**6, TuningOptions(mixing="none")).mixing == "none"
+    assert plan_for(TEXT, 90, TuningOptions(find_learning_rate=True)).find_learning_rate
+    assert plan_for(TEXT, 90, TuningOptions(lora=2)).lora == 2
 
 
-@pytest.mark.parametrize(("kind", "asked", "words"), [
-    ("image", TuningOptions(lora=4), ["lora for images", "texts"]),
-    ("text", TuningOptions(mix="mixup"), ["for texts", "images"]),
-    ("text", TuningOptions(mix="cutmix"), ["for texts"]),
-    ("image", TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
-    ("image", TuningOptions(mix="blend"), ["blend", "cutmix"]),
-    ("image", TuningOptions(rate=0.0), ["rate 0.0", "(0, 1]"]),
-    ("image", TuningOptions(rate=0.1, find=True), ["finding", "one of the two"]),
-    ("text", TuningOptions(lora=-1), ["lora -1"]),
-    ("image", TuningOptions(layer_decay=1.5), ["layer_decay 1.5"]),
-    ("image", TuningOptions(average=0), ["average 0", "1 to 8"]),
-    ("text", TuningOptions(average=5, schedule="step"), ["average 5 of 4 epochs", "step", "1 to 4"]),  # all at once
+@pytest.mark.parametrize(("modality", "asked", "words"), [
+    (IMAGE, TuningOptions(lora=4), ["`lora` is 4", "images"]),
+    (TEXT, TuningOptions(mixing="mixup"), ["`mixing`", "texts cannot be mixed"]),
+    (TEXT, TuningOptions(mixing="cutmix"), ["texts"]),
+    (IMAGE, TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
+    (IMAGE, TuningOptions(mixing="blend"), ["blend", "cutmix"]),
+    (IMAGE, TuningOptions(learning_rate=0.0), ["`learning_rate` is 0.0", "(0, 1]"]),
+    (IMAGE, TuningOptions(learning_rate=0.1, find_learning_rate=True), ["`find_learning_rate`", "one of them"]),
+    (TEXT, TuningOptions(lora=-1), ["`lora` is -1"]),
+    (IMAGE, TuningOptions(layer_decay=1.5), ["`layer_decay` is 1.5"]),
+    (IMAGE, TuningOptions(average_epochs=0), ["`average_epochs` is 0", "at least 1"]),
+    (TEXT, TuningOptions(average_epochs=5, schedule="step"), ["`average_epochs` is 5", "4 epochs", "step"]),  # all
 ])
-def test_what_does_not_fit_is_refused(kind: str, asked: TuningOptions, words: list[str]) -> None:
+def test_what_does_not_fit_is_refused(modality: Modality, asked: TuningOptions, words: list[str]) -> None:
     with pytest.raises(OptionError) as refused:
-        plan_for(kind, 100, asked)
+        plan_for(modality, 100, asked)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -87,7 +82,7 @@ def test_one_cycle_rises_as_long_as_it_falls_then_vanishes() -> None:
 def test_a_rate_of_few_steps_is_never_negative_or_over_the_highest() -> None:
     for name in SCHEDULES[1:]:
         for steps in range(1, 6):
-            schedule = schedule_for(plan_for("text", 9, TuningOptions(name, 1.0)), steps)
+            schedule = schedule_for(plan_for(TEXT, 9, TuningOptions(name, 1.0)), steps)
             assert all(0 < rate <= 1 for rate in course(schedule, steps)), name
 
 
@@ -118,7 +113,7 @@ def test_weights_decay_by_their_own_rate() -> None:
 
 def test_what_waits_does_not_move_by_a_bit_and_then_begins_no_faster_than_the_rest() -> None:
     some = variables("head", "last", "before")
-    plan = plan_for("text", 90, TuningOptions(gradual=True, layer_decay=1.0))
+    plan = plan_for(TEXT, 90, TuningOptions(gradual=True, layer_decay=1.0))
     optimizer = optimizer_for(plan, 0.01, [0, 1, 2], batches=3)
     optimizer.build(some)
     moved = [apply(optimizer, some) for _ in range(5)]
@@ -135,7 +130,7 @@ def test_rates_fall_from_block_to_block_towards_the_input() -> None:
     model = keras.Sequential([backbone.model, head])
     high = heights(found, model.trainable_variables)
     assert high == [2, 2, 1, 1, 0, 0]  # variables come from input to output: a kernel and a bias each
-    optimizer = optimizer_for(plan_for("image", 90, TuningOptions(layer_decay=0.5)), 0.1, high, 7)
+    optimizer = optimizer_for(plan_for(IMAGE, 90, TuningOptions(layer_decay=0.5)), 0.1, high, 7)
     assert optimizer.multipliers == [0.25, 0.25, 0.5, 0.5, 1, 1] and set(optimizer.starts) == {0}
 
 
@@ -146,12 +141,15 @@ def test_gradients_of_parts_make_the_step_of_the_whole_batch() -> None:
     for parts in (1, 2):
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
-        plan = plan_for("text", 8, epochs=4, accumulate=parts)
+        plan = plan_for(TEXT, 8, epochs=4, accumulate=parts)
         model.compile(optimizer_for(plan, schedule_for(plan, 4), [0, 0], parts), "mse")
         model.fit(x, y, batch_size=8 // parts, epochs=4, shuffle=False, verbose=0)
         found.append(model.get_weights()[0])
     assert np.abs(found[0] - found[1]).max() < 1e-6
 
 
-def test_a_plan_is_plain_values() -> None:
-    assert all(isinstance(value, int | float | str | bool) for value in asdict(plan_for("text", 5)).values())
+def test_a_plan_is_recorded_under_the_keys_of_old_records() -> None:
+    record = plan_for(TEXT, 5, TuningOptions(average_epochs=2)).to_dict()
+    assert record == {"epochs": 4, "rate": 5e-5, "schedule": "linear", "warmup": 0.1, "layer_decay": 0.9,
+                      "weight_decay": 1e-2, "accumulate": 1, "find": False, "gradual": False, "lora": 0, "mix": "none",
+                      "average": 2}

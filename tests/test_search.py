@@ -18,6 +18,7 @@ from kerastl.heads import heads, heads_of, parted, resolve_head
 from kerastl.studies import search as searching
 from kerastl.studies.search import best, best_head, search, search_heads, without_test_rows
 from kerastl.training.fit import FittedHead
+from kerastl.training.options import TrainingOptions
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -39,8 +40,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Features]:
         x, examples = features.rows(np.arange(len(features.examples))), features.examples
         means = np.stack([x[examples.targets == c].mean(axis=0) for c in range(len(examples.classes))])
         validation = examples.split.rows(VALIDATION)
-        one = head_of(head)
-        sure = 0.01 if one.convex else one.value("rate")
+        one = resolve_head(head)
+        sure = 0.01 if one.spec.convex else one.setting("rate")
         logits = -((x[validation][:, None] - means) ** 2).sum(axis=2) * sure
         return FittedHead(head, None, None, Predictions(validation, logits), {}, (), 0.0)
 
@@ -54,16 +55,17 @@ def test_the_chosen_setting_has_the_least_loss_of_the_validation_rows(features: 
     assert best(trials).log_loss == min(one.log_loss for one in trials) < trials[0].log_loss
     answers = searching.fit(without_test_rows(features), best(trials).head).validation
     examples = without_test_rows(features).examples
-    assert best(trials).log_loss == pytest.approx(log_loss(answers.logits, examples.one_hot(answers.rows), False))
+    assert best(trials).log_loss == pytest.approx(
+        examples.task.log_loss(answers.logits.astype(float), examples.one_hot(answers.rows)).mean())
 
 
 def test_every_trial_is_a_head_that_can_be_asked_for_within_its_ranges(features: Features, quick: list) -> None:
     trials = search(features, "mlp:hidden=64,linear,shallow", 15, runtime=plain_runtime())
     assert [one.head for one in trials[:3]] == ["mlp:hidden=64", "linear", "shallow"]
-    asked = [head_of(one.head) for one in trials]  # raises for a value out of range
-    assert {head.name for head in asked[3:]} == {"mlp", "shallow"}  # linear has one answer
-    assert all(head.value("hidden") == 64 for head in asked if head.name == "mlp")
-    assert all(set(dict(head.given)) == set(head.known()) for head in asked[3:])
+    asked = [resolve_head(one.head) for one in trials]  # raises for a value out of range
+    assert {head.spec.name for head in asked[3:]} == {"mlp", "shallow"}  # linear has one answer
+    assert all(head.setting("hidden") == 64 for head in asked if head.spec.name == "mlp")
+    assert all(set(dict(head.settings)) == set(head.spec.known) for head in asked[3:])
     assert len({one.head for one in trials}) == 15
 
 
@@ -95,8 +97,12 @@ def test_what_judges_is_computed_apart_and_not_asked_for(tmp_path: Path) -> None
 
 
 def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "log_loss", lambda *_: float("nan"))
-    trials = search(features, "linear,shallow", 2, runtime=plain_runtime(), epochs=1)
+    def diverged(features: Features, head: str, **how: Any) -> FittedHead:
+        rows = features.examples.split.rows(VALIDATION)
+        return FittedHead(head, None, None, Predictions(rows, np.full((len(rows), 3), np.nan, np.float32)), {}, (), 0.0)
+
+    monkeypatch.setattr(searching, "fit", diverged)
+    trials = search(features, "linear,shallow", 2, runtime=plain_runtime())
     assert [one.log_loss for one in trials] == [None, None]
     with pytest.raises(CheckFailed, match="none of 2 trials"):
         best(trials)
@@ -112,15 +118,15 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
     trials = search_heads(tiny_backbone(), features, "shallow", 2, runtime=plain_runtime(), cache_dir=tmp_path)
     assert trials == found
     trained = tl.train(tiny_backbone(), features, best_head(trials, "shallow"), runtime=plain_runtime(),
-                       cache_dir=tmp_path, epochs=1)
+                       cache_dir=tmp_path, options=TrainingOptions(1))
     assert trained.fitted.name == "shallow:rate=0.02" and best_head((), "shallow") == "shallow"
 
 
 def test_heads_with_commas_between_keep_their_settings() -> None:
     assert parted("linear,mlp:hidden=64,dropout=0.2,shallow") == ["linear", "mlp:hidden=64,dropout=0.2", "shallow"]
-    assert {head.name for head in heads_of("auto")} == {one.name for one in heads().values()
-                                                        if one.takes == "row" and not one.side}
-    with pytest.raises(OptionError, match="some take pooled features"):
+    assert {head.spec.name for head in heads_of("auto")} == {one.name for one in heads().values()
+                                                        if one.takes == "row" and not one.takes_raw}
+    with pytest.raises(OptionError, match="some of these heads take pooled features"):
         heads_of("linear,attention")
     assert tl.pooling_for("auto") == "mean" and tl.pooling_for("attention") == "none"
 
@@ -135,7 +141,7 @@ def test_a_search_holds_rows_out(features: Features) -> None:
 
 @pytest.mark.parametrize(("flags", "said"), [
     (["--head", "linear", "--search", "5"], "no setting left to search"),
-    (["--head", "mlp,linear", "--search", "1"], "2 or more"),
+    (["--head", "mlp,linear", "--search", "1"], "at least 2"),
     (["--head", "mlp", "--search", "5", "--split", "cv"], "--search with --split cv"),
     (["--head", "auto"], "--search N to choose"),
     (["--head", "linear,mlp"], "--search N to choose"),

@@ -56,7 +56,7 @@ def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("head", [  # what gradient descent fits once a fold takes half a minute
-    pytest.param(name, marks=[] if head.convex or head.computed else pytest.mark.slow)
+    pytest.param(name, marks=[] if not head.training else pytest.mark.slow)
     for name, head in heads().items()])
 def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, images: Path, tmp_path: Path
                                                         ) -> None:

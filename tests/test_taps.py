@@ -16,7 +16,7 @@ from kerastl.data.split import split
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import row_shape
-from kerastl.heads import PLACES, ROW, head_of, heads
+from kerastl.heads import PLACES, ROW, heads, resolve_head
 
 IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.taps]
 FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64 else []) for spec in IMAGES]
@@ -121,22 +121,22 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_head_is_told_by_name_and_settings() -> None:
-    head = head_of("mlp:hidden=32,rate=0.01")
-    assert (head.value("hidden"), head.value("rate"), head.value("dropout")) == (32, 0.01, 0.5)
-    assert head.asked == "mlp:hidden=32,rate=0.01" and head_of("mlp").asked == "mlp"
-    assert head.made((8,), 3).get_layer("hidden").units == 32
+    head = resolve_head("mlp:hidden=32,rate=0.01")
+    assert (head.setting("hidden"), head.setting("rate"), head.setting("dropout")) == (32, 0.01, 0.5)
+    assert head.text == "mlp:hidden=32,rate=0.01" and resolve_head("mlp").text == "mlp"
+    assert head.build((8,), 3).get_layer("hidden").units == 32
     for wrong, said in (("mlp:hiden=3", "did you mean 'hidden'"), ("mlp:hidden=3", "from 16 to 4096"),
-                        ("mlp:hidden=3.5", "a whole number"), ("linear:rate=1", "unknown setting of linear"),
+                        ("mlp:hidden=3.5", "an integer"), ("linear:rate=1", "unknown setting of linear"),
                         ("mpl", "did you mean 'mlp'")):
         with pytest.raises(OptionError, match=said):
-            head_of(wrong)
+            resolve_head(wrong)
 
 
 @pytest.mark.parametrize("name", [name for name, head in heads().items() if head.takes == PLACES
                                   and name != "resnet"])  # which takes maps, that have no padding
 def test_padding_does_not_move_what_a_head_on_places_says(name: str) -> None:
     keras.utils.set_random_seed(0)
-    model = head_of(name).made((None, 8), 3)
+    model = resolve_head(name).build((None, 8), 3)
     states = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
     longer = np.pad(states, ((0, 0), (0, 4), (0, 0)))
     assert np.abs(np.asarray(model(states)) - np.asarray(model(longer))).max() < 1e-5
@@ -146,8 +146,8 @@ def test_padding_does_not_move_what_a_head_on_places_says(name: str) -> None:
 def test_heads_say_what_they_take_and_the_backbone_follows(images: Path) -> None:
     assert {tl.pooling_for(name) for name, head in heads().items() if head.takes == ROW} == {"mean"}
     assert tl.pooling_for("attention", "cls") == NO_POOLING and tl.pooling_for("mlp", "cls") == "cls"
-    with pytest.raises(OptionError, match="--pooling none with the head linear"):
+    with pytest.raises(OptionError, match="`pooling` is 'none', but the head linear"):
         tl.pooling_for("linear", NO_POOLING)
     row = tl.load_backbone("tiny_net", "none")
-    with pytest.raises(OptionError, match="build it with the backbone's shape"):
-        tl.splice(row, head_of("attention").made((8, 8, 24), 2))
+    with pytest.raises(OptionError, match="build it with that shape"):
+        tl.splice(row, resolve_head("attention").build((8, 8, 24), 2))

@@ -16,13 +16,14 @@ from tiny import clouds, held_out, in_folds, made_examples, made_features, plain
 import kerastl as tl
 from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.data.split import folds
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import PLACES, heads
-from kerastl.training import fit as fitting
+from kerastl.tasks import task_named
 from kerastl.training.fit import FittedHead
-from kerastl.training.fitters import convex as linear
-from kerastl.training.fitters import gradient
+from kerastl.training.fitters import convex, gradient, solver
+from kerastl.training.options import TrainingOptions
+from kerastl.training.scaling import scale_of
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 
@@ -57,9 +58,10 @@ def problem(kind: str, n: int = 240, dim: int = 20) -> tuple[np.ndarray, np.ndar
     return x, y, weight
 
 
-def solved(x: np.ndarray, y: np.ndarray, weight: np.ndarray, multi_label: bool = False) -> linear.Linear:
+def solved(x: np.ndarray, y: np.ndarray, weight: np.ndarray, multi_label: bool = False) -> solver.Linear:
     inner = np.arange(len(x)) % 5
-    return linear.solve(x, y, weight, [inner == k for k in range(5)], multi_label=multi_label)
+    return solver.solve(x, y, weight, [inner == k for k in range(5)],
+                        task=task_named("multi_label" if multi_label else "single_label"))
 
 
 @pytest.mark.parametrize("kind", ["single", "several labels", "weighted", "smoothed"])
@@ -73,7 +75,7 @@ def test_a_solution_is_where_the_gradient_vanishes(kind: str, dim: int) -> None:
         logits = x.astype(np.float64) @ kernel + bias
         p = scipy.special.expit(logits) if several else scipy.special.softmax(logits, axis=1)
         error = (p - y) * (weight / weight.sum())[:, None]
-        scale = linear.scale_of(x.var(axis=0))  # the penalty is on standardised features
+        scale = scale_of(x.var(axis=0))  # the penalty is on standardised features
         by_kernel = ((x - x.mean(axis=0)) / scale).T @ error + found.l2 * kernel * scale[:, None]
         return float(max(np.abs(by_kernel).max(), np.abs(error.sum(axis=0)).max()))
 
@@ -87,7 +89,7 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
     x, y, weight = problem(kind)
     several = kind == "several labels"
     found = solved(x, y, weight, several)
-    z = (x - x.mean(axis=0)) / linear.scale_of(x.var(axis=0))
+    z = (x - x.mean(axis=0)) / scale_of(x.var(axis=0))
     given = x @ found.kernel + found.bias
     given = scipy.special.expit(given) if several else scipy.special.softmax(given, axis=1)
     theirs = LogisticRegression(C=1 / (found.l2 * weight.sum()), tol=1e-6, max_iter=10_000)
@@ -103,9 +105,9 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
 def test_with_fewer_rows_than_features_the_short_way_gives_the_same(kind: str, monkeypatch) -> None:
     x, y, weight = problem(kind, n=60, dim=150)
     other, _, _ = problem(kind, n=100, dim=150)
-    assert linear._rotation(x) is not None and linear._rotation(x.T) is None
+    assert solver._rotation(x) is not None and solver._rotation(x.T) is None
     short = solved(x, y, weight, kind == "several labels")
-    monkeypatch.setattr(linear, "_rotation", lambda z: None)
+    monkeypatch.setattr(solver, "_rotation", lambda z: None)
     direct = solved(x, y, weight, kind == "several labels")
     assert short.l2 == direct.l2 and np.allclose(short.path, direct.path, rtol=0.01)
     a, b = (other @ one.kernel + one.bias for one in (short, direct))
@@ -157,7 +159,7 @@ def test_out_of_fold_answers_do_not_know_their_own_labels(head: str, tmp_path: P
     """Turning the labels of one fold changes what ships, but not a bit of that fold's answers."""
     x, y = clouds(90, 3, 12, 3.0)
     examples = in_folds(made_examples(y))
-    more = {"runtime": plain_runtime(), "epochs": 2}
+    more = {"runtime": plain_runtime(), "options": TrainingOptions(2)}
     before = tl.fit(made_features(tmp_path / "a", x, examples), head, **more)
     for fold in (0, 3):
         here = examples.split.part == fold
@@ -177,19 +179,19 @@ def test_random_labels_stay_near_chance_though_every_row_has_a_twin(head: str, t
     found = {}
     for name, groups in (("together", [str(i // 2) for i in range(n)]), ("apart", [str(i) for i in range(n)])):
         features = made_features(tmp_path / name, x, in_folds(made_examples(y, groups=groups)))
-        found[name] = accuracy(tl.fit(features, head, runtime=plain_runtime(), epochs=8), features)
+        found[name] = accuracy(tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(8)), features)
     assert abs(found["together"] - 1 / 3) < 4 * np.sqrt(2 / 9 / (n // 2))
     assert found["apart"] > 0.6  # twins on both sides do show
 
 
-@pytest.mark.parametrize("head", [name for name, head in heads().items() if not head.side])  # blend: test_blend.py
+@pytest.mark.parametrize("head", [name for name, head in heads().items() if not head.takes_raw])  # blend: test_blend.py
 @pytest.mark.slow
 def test_test_rows_never_influence_the_fit(head: str, tmp_path: Path) -> None:
     x, y = clouds(150, 3, 20, 3.0)
     x = x.reshape(150, 2, 2, 5) if heads()[head].takes == PLACES else x
     examples = made_examples(y, split=held_out(150))
     test = examples.split.held_out
-    more = {"runtime": plain_runtime(), "epochs": 1}
+    more = {"runtime": plain_runtime(), "options": TrainingOptions(1)}
     before = tl.fit(made_features(tmp_path / "a", x, examples), head, **more)
     changed_x, changed_y = x.copy(), y.copy()
     changed_x[test], changed_y[test] = -50 * x[test], (y[test] + 1) % 3
@@ -233,7 +235,7 @@ def test_class_weights_help_the_rare_class_and_are_used_when_it_is_rare(head: st
     features = made_features(tmp_path, x, made_examples(y, split=held_out(660, test=0.4)))
     recall = {}
     for choice in ("none", "auto", "balanced"):
-        fitted = tl.fit(features, head, runtime=plain_runtime(), class_weights=choice, epochs=6)
+        fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(6, class_weights=choice))
         assert fitted.settings["class_weights"] == ("none" if choice == "none" else "balanced")
         rare = y[fitted.held_out.rows] == 1
         recall[choice] = (fitted.held_out.logits.argmax(axis=1)[rare] == 1).mean()
@@ -248,7 +250,7 @@ def test_class_weights_are_not_used_unasked_on_mild_imbalance_nor_with_several_l
         features = made_features(tmp_path / name, x, made_examples(targets, split=held_out(200)))
         assert tl.fit(features, runtime=plain_runtime()).settings["class_weights"] == "none"
     with pytest.raises(OptionError, match="several labels"):
-        tl.fit(features, runtime=plain_runtime(), class_weights="balanced")
+        tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(class_weights="balanced"))
 
 
 @pytest.mark.parametrize(("head", "several"), [
@@ -259,7 +261,7 @@ def test_label_smoothing_makes_a_head_less_sure_and_no_worse(head: str, several:
     features = made_features(tmp_path, x, made_examples(np.eye(3)[y] if several else y, split=held_out(240)))
     sure, right = [], []
     for share in (0.0, 0.3):
-        fitted = tl.fit(features, head, runtime=plain_runtime(), label_smoothing=share, epochs=15)
+        fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(15, label_smoothing=share))
         assert fitted.settings["label_smoothing"] == share
         z = fitted.held_out.logits
         p = scipy.special.expit(z) if several else scipy.special.softmax(z, axis=1)
@@ -292,8 +294,8 @@ def test_without_the_memory_for_the_solver_gradient_descent_gets_there_too(mode:
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(300))
     features = made_features(tmp_path, x, examples)
     solved = tl.fit(features, runtime=plain_runtime())
-    monkeypatch.setattr(fitting, "free_memory", lambda: 0)
-    descended = tl.fit(features, runtime=plain_runtime(), epochs=25, batch_size=8)
+    monkeypatch.setattr(convex, "free_memory", lambda: 0)
+    descended = tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(25, head_batch_size=8))
     assert (solved.settings["solver"], descended.settings["solver"]) == ("L-BFGS", "AdamW")
     assert accuracy(solved, features) > 0.95
     assert accuracy(descended, features) >= accuracy(solved, features) - 0.02
@@ -307,21 +309,39 @@ def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> Non
     losses = [one["val_loss"] for one in fitted.curve]
     assert fitted.settings["epochs"] == np.argmin(losses) + 1 == len(losses) - 4
     rows = fitted.validation.rows
-    shipped = linear.log_loss(fitted.validation.logits, features.examples.one_hot(rows), False)
+    shipped = features.examples.task.log_loss(fitted.validation.logits, features.examples.one_hot(rows)).mean()
     assert shipped == pytest.approx(min(losses), rel=1e-4) and losses[-1] > shipped * 1.001
 
 
 def test_another_seed_trains_another_head(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 10, 1.5)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(60)))
-    first, other = (weights_of(tl.fit(features, "shallow", runtime=plain_runtime(seed=seed), epochs=1))
-                    for seed in (0, 1))
+    first, other = (weights_of(tl.fit(features, "shallow", runtime=plain_runtime(seed=seed),
+                                       options=TrainingOptions(1))) for seed in (0, 1))
     assert not any(same(first, other))
 
 
-@pytest.mark.parametrize("choice", [{"class_weights": "heavy"}, {"label_smoothing": 1.0}, {"label_smoothing": -0.1},
-                                    {"head": "linaer"}])
-def test_choices_that_cannot_be_are_refused(choice: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("choice", "words"), [
+    ({"class_weights": "heavy"}, ["`class_weights` is 'heavy'", "auto, none, balanced"]),
+    ({"label_smoothing": 1.0}, ["`label_smoothing` is 1.0", "[0, 1)"]), ({"label_smoothing": -0.1}, ["-0.1"]),
+    ({"epochs": 0, "batch_size": 0, "head_batch_size": 0, "class_weights": "x"},  # all at once
+     ["`epochs` is 0", "`batch_size` is 0", "`head_batch_size` is 0", "`class_weights`"]),
+])
+def test_options_that_cannot_be_are_refused_all_at_once(choice: dict[str, Any], words: list[str], tmp_path: Path
+                                                        ) -> None:
     x, y = clouds(60, 3, 4, 1.0)
-    with pytest.raises(OptionError):
-        tl.fit(made_features(tmp_path, x, in_folds(made_examples(y))), runtime=plain_runtime(), **choice)
+    with pytest.raises(OptionError) as refused:
+        tl.fit(made_features(tmp_path, x, in_folds(made_examples(y))), runtime=plain_runtime(),
+               options=TrainingOptions(**choice))
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
+    x, y = clouds(60, 3, 4, 1.0)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)))
+    with pytest.raises(OptionError, match="did you mean 'linear'"):
+        tl.fit(features, "linaer", runtime=plain_runtime())
+    with pytest.raises(OptionError, match="unknown fitter 'convecks'[\\s\\S]*did you mean 'convex'"):
+        tl.fit(features, replace(heads()["linear"], fitter="convecks"), runtime=plain_runtime())
+    with pytest.raises(DataError, match="not split"):
+        tl.fit(replace(features, examples=replace(features.examples, split=None)), runtime=plain_runtime())

@@ -22,6 +22,7 @@ from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.inputs import floats
+from kerastl.modality import IMAGE, TEXT
 from kerastl.model import blocks, parts_of
 from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.training.fine_tuning import fine_tune as fine_tuning
@@ -106,7 +107,7 @@ def test_blocks_thaw_one_an_epoch_from_the_top_also_after_a_stop(close: Path, tm
 def test_a_block_whose_turn_never_comes_is_proven_frozen(close: Path, tmp_path: Path, seen: type[Seen]) -> None:
     made = Made(close, tmp_path)
     tuned = made.tune(epochs=1, blocks=2, gradual=True)
-    assert tuned.layers == ("block1_conv", "block2_conv") and tuned.plan["gradual"]
+    assert tuned.layers == ("block1_conv", "block2_conv") and tuned.plan.gradual
     assert moved_layers(made.model, made.before, seen.weights[0]) == {"linear", "block2_conv"}
 
 
@@ -118,7 +119,7 @@ def test_equal_weights_are_proven_and_a_moved_one_is_named() -> None:
     before = [np.ones(3, np.float32)] * 3
     bit = [before[0], np.nextafter(before[0], 2, dtype=np.float32), before[0] + 1]
     prove_frozen(paths, before, bit, [False, True, True])
-    with pytest.raises(CheckFailed, match="1 frozen weights moved .* in b/bn\n"):
+    with pytest.raises(CheckFailed, match="1 frozen weights changed .* in b/bn\n"):
         prove_frozen(paths, before, bit, [True, False, True])
 
 
@@ -160,8 +161,8 @@ def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str,
     paths, named = [weight.path for weight in made.model.weights], made.backbone.weights_hash
     made.model.set_weights([*made.before[:-2], *(-value for value in made.before[-2:])])  # so that any step helps
     made.before = made.model.get_weights()
-    tuned = made.tune(epochs=2, blocks=1, lora=2, rate=2e-3)
-    assert tuned.kept and tuned.plan["lora"] == 2 and tuned.loss_after < tuned.loss_before
+    tuned = made.tune(epochs=2, blocks=1, lora=2, learning_rate=2e-3)
+    assert tuned.kept and tuned.plan.lora == 2 and tuned.loss_after < tuned.loss_before
     assert [weight.path for weight in made.model.weights] == paths
     moved = {path for path, moved in made.moved().items() if moved}
     last = blocks(made.backbone)[-1][0].name
@@ -179,7 +180,7 @@ def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str,
 
 def test_merged_weights_answer_as_lora_does(texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path)
-    plan = plan_for("text", 90, TuningOptions(lora=3))
+    plan = plan_for(TEXT, 90, TuningOptions(lora=3))
     trainee = make_trainee(made.model, made.backbone, 2, plan, made.runtime)
     assert len(trainee.adapted) == 4 and trainee.network is not made.model
     generator = np.random.default_rng(0)
@@ -196,14 +197,14 @@ def test_merged_weights_answer_as_lora_does(texts: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_lora_goes_on_where_it_stopped(precision: str, texts: Path, tmp_path: Path, seen: type[Seen]) -> None:
     """The factors themselves are kept: merged into their kernels, they would start anew from zero and never leave."""
-    asked: dict[str, Any] = {"epochs": 3, "blocks": 2, "lora": 2, "rate": 0.01}
+    asked: dict[str, Any] = {"epochs": 3, "blocks": 2, "lora": 2, "learning_rate": 0.01}
     Texts(texts, tmp_path / "whole", precision=precision).tune(**asked)
     whole, seen.weights, seen.stop = seen.weights, [], 1
     with pytest.raises(KeyboardInterrupt):
         Texts(texts, tmp_path / "parts", precision=precision).tune(**asked)
     seen.stop = None
     tuned = Texts(texts, tmp_path / "parts", precision=precision).tune(**asked)
-    assert [one["epoch"] for one in tuned.history] == [1, 2, 3] and len(seen.weights) == 3
+    assert [one["epoch"] for one in tuned.epochs] == [1, 2, 3] and len(seen.weights) == 3
     apart = max(np.abs(a - b).max() for a, b in zip(whole[2], seen.weights[2], strict=True))
     step = max(np.abs(a - b).max() for a, b in zip(whole[2], whole[1], strict=True))
     assert apart < step / 20
@@ -225,10 +226,10 @@ def test_lora_needs_attention_among_what_is_unfrozen() -> None:
 
 
 def test_what_does_not_fit_is_refused_before_any_work(close: Path, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="lora for images"):
+    with pytest.raises(OptionError, match="`lora` is 4.*images"):
         Made(close, tmp_path).tune(lora=4)
-    with pytest.raises(OptionError, match="mixup for texts"):
-        Texts(texts, tmp_path).tune(mix="mixup")
+    with pytest.raises(OptionError, match="texts cannot be mixed"):
+        Texts(texts, tmp_path).tune(mixing="mixup")
     assert not (tmp_path / "fine_tune").exists()
 
 
@@ -292,16 +293,16 @@ def test_images_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: Pat
     made = Made(close, tmp_path)
     _, y, w = next(iter(training_data(made.backbone.input, made.examples, 32, made.frozen.settings, mix, 0)))
     assert ((np.asarray(y) > 0.02) & (np.asarray(y) < 0.98)).any() and np.allclose(w, 1, atol=1e-5)
-    tuned = made.tune(epochs=2, mix=mix)
-    assert tuned.plan["mix"] == mix
+    tuned = made.tune(epochs=2, mixing=mix)
+    assert tuned.plan.mixing == mix
     if tuned.kept:  # the loss of plain validation rows, which float32 gives again
-        assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.history), rel=1e-4)
+        assert tuned.loss_after == pytest.approx(min(one["val_loss"] for one in tuned.epochs), rel=1e-4)
 
 
 @pytest.mark.slow
 def test_several_labels_mix_too(close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path, several=True)
-    assert np.isfinite(made.tune(epochs=1, mix="mixup").loss_after)
+    assert np.isfinite(made.tune(epochs=1, mixing="mixup").loss_after)
 
 
 # Averaged weights
@@ -311,7 +312,7 @@ def test_several_labels_mix_too(close: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_mean_of_the_last_epochs_is_kept_if_it_validates_better(stop: int | None, close: Path, tmp_path: Path,
                                                                     seen: type[Seen]) -> None:
-    asked: dict[str, Any] = {"epochs": 4, "average": 3, "rate": 0.02, "schedule": "one-cycle"}
+    asked: dict[str, Any] = {"epochs": 4, "average_epochs": 3, "learning_rate": 0.02, "schedule": "one-cycle"}
     if stop is not None:
         seen.stop = stop
         with pytest.raises(KeyboardInterrupt):
@@ -324,10 +325,10 @@ def test_the_mean_of_the_last_epochs_is_kept_if_it_validates_better(stop: int | 
     shipped = made.model.get_weights()
     found = linear_loss(made, means)
     assert tuned.average_loss == pytest.approx(found, rel=1e-3)
-    best = min(one["val_loss"] for one in tuned.history)
-    assert tuned.averaged == ((2, 3, 4) if found < min(best, tuned.loss_before) else ())
+    best = min(one["val_loss"] for one in tuned.epochs)
+    assert tuned.averaged_epochs == ((2, 3, 4) if found < min(best, tuned.loss_before) else ())
     assert tuned.loss_after == pytest.approx(min(found, best), rel=1e-3) or not tuned.kept
-    if tuned.averaged:
+    if tuned.averaged_epochs:
         assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(shipped, means, strict=True))
         moved = {w.path.split("/")[0] for w, old, new in zip(made.model.weights, made.before, shipped, strict=True)
                  if not np.array_equal(old, new)}
@@ -350,8 +351,8 @@ def test_whichever_of_mean_and_best_epoch_validates_better_is_taken(better: bool
     made = Made(close, tmp_path)
     worse = [*made.before[:-1], made.before[-1] + np.float32([3, 0, 0])]
     monkeypatch.setattr(fine_tuning.Checkpoints, "best" if better else "average", lambda self: worse)
-    tuned = made.tune(epochs=2, average=2)
-    assert tuned.kept and tuned.averaged == ((1, 2) if better else ())
+    tuned = made.tune(epochs=2, average_epochs=2)
+    assert tuned.kept and tuned.averaged_epochs == ((1, 2) if better else ())
     assert tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
     assert (tuned.loss_after == tuned.average_loss) is better
 
@@ -388,18 +389,18 @@ def test_the_search_reads_training_rows_alone_and_puts_all_weights_back(close: P
         return values_of(source, examples, rows, *more, **most)
 
     monkeypatch.setitem(rates.training_data.__globals__, "values_of", noted)
-    curve = rates.find_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
+    curve = rates.find_learning_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
     assert set(read) <= set(made.examples.split.rows(TRAIN).tolist()) and len(set(read)) > 50
     assert not any(made.moved().values()) and not made.model.trainable_weights
-    assert len(curve.rates) == len(curve.losses) > 20 and np.isfinite(curve.losses).all()
+    assert len(curve.learning_rates) == len(curve.losses) > 20 and np.isfinite(curve.losses).all()
     assert np.ptp(curve.losses) > 1e-3  # it did train
 
 
 def test_a_search_ends_where_the_loss_diverges(close: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(rates, "HIGHEST", 1e3)
     made = Made(close, tmp_path)
-    curve = rates.find_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
-    assert len(curve.rates) < rates.UPDATES and curve.losses[-1] > min(curve.losses) + 0.9
+    curve = rates.find_learning_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
+    assert len(curve.learning_rates) < rates.UPDATES and curve.losses[-1] > min(curve.losses) + 0.9
     assert not any(made.moved().values())
 
 
@@ -408,18 +409,18 @@ def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Pa
                                                        ) -> None:
     looked = []
 
-    def ramp(trainee: Any, *more: Any) -> rates.LearningRateCurve:
+    def range_test(trainee: Any, *more: Any) -> rates.LearningRateCurve:
         looked.append(trainee)
         return rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
 
-    monkeypatch.setattr(fine_tuning, "ramp", ramp)
+    monkeypatch.setattr(fine_tuning, "range_test", range_test)
     seen.stop = 0
     with pytest.raises(KeyboardInterrupt):
-        Made(close, tmp_path).tune(epochs=2, find=True)
+        Made(close, tmp_path).tune(epochs=2, find_learning_rate=True)
     seen.stop = None
-    tuned = Made(close, tmp_path).tune(epochs=2, find=True)
-    assert len(looked) == 1 and len(tuned.history) == 2
-    assert tuned.plan["rate"] == 7e-5 and tuned.rates == rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
+    tuned = Made(close, tmp_path).tune(epochs=2, find_learning_rate=True)
+    assert len(looked) == 1 and len(tuned.epochs) == 2
+    assert tuned.plan.learning_rate == 7e-5 and tuned.curve == rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
 
 
 @pytest.mark.slow
@@ -427,15 +428,15 @@ def test_a_search_of_texts_in_parts_with_lora(texts: Path, tmp_path: Path, monke
     """Each batch is trained in two parts; the search counts updates, not parts."""
     monkeypatch.setattr(fine_tuning, "_accumulate", lambda *args: 2)
     made = Texts(texts, tmp_path)
-    tuned = made.tune(epochs=2, blocks=2, find=True, lora=2, average=2, gradual=True)
-    assert tuned.plan["accumulate"] == 2 and tuned.rates and 20 < len(tuned.rates.rates) <= rates.UPDATES
-    assert json.dumps(tuned.plan)
+    tuned = made.tune(epochs=2, blocks=2, find_learning_rate=True, lora=2, average_epochs=2, gradual=True)
+    assert tuned.plan.accumulate == 2 and tuned.curve and 20 < len(tuned.curve.learning_rates) <= rates.UPDATES
+    assert json.dumps(tuned.to_dict())
 
 
 @pytest.mark.slow
 def test_xla_trains_with_all_of_it(texts: Path, tmp_path: Path) -> None:
-    tuned = Texts(texts, tmp_path, xla="on").tune(epochs=2, blocks=2, gradual=True, lora=2, average=2)
-    assert len(tuned.history) == 2 and np.isfinite(tuned.average_loss)
+    tuned = Texts(texts, tmp_path, xla="on").tune(epochs=2, blocks=2, gradual=True, lora=2, average_epochs=2)
+    assert len(tuned.epochs) == 2 and np.isfinite(tuned.average_loss)
 
 
 def test_the_chart_shows_the_curve_and_the_rate() -> None:
@@ -458,7 +459,7 @@ def test_heads_batch_norm_keeps_its_statistics_too(close: Path, tmp_path: Path) 
     made = Made(close, tmp_path)
     head = keras.Sequential([keras.Input((24,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)], name="h")
     model = tl.splice(made.backbone, head)
-    trainee = make_trainee(model, made.backbone, 1, plan_for("image", 90), made.runtime)
+    trainee = make_trainee(model, made.backbone, 1, plan_for(IMAGE, 90), made.runtime)
     norm = parts_of(model)[1].layers[0]
     assert not norm.trainable and head.layers[1].trainable
     frozen = {weight.path for weight, start in zip(trainee.weights, trainee.starts, strict=True) if start is None}

@@ -7,9 +7,10 @@ f_pre are the backbone's features, standardised; f_side is the side network's ou
 place by one Dense layer. An inner linear head is solved first and stays fixed, so the blend starts as the linear head
 and learns what the side network adds. theta=1,lambda=0 is the inner head alone, theta=0,lambda=1 the side network
 alone. The side network sees what the model's raw input branch gives it: an image of at most 64 x 64, or the tokens,
-truncated as for the backbone. Trained from random weights instead, a blend was worse than the solved head by 1.4 points on stamps
-and 1.8 on movie snippets (3 seeds); trained from the solved head it is 0.2 worse (-1.3 to +0.8) and 1.4 better (+0.1 to
-+2.8).
+truncated as for the backbone.
+
+Trained from random weights instead, a blend was worse than the solved head by 1.4 points on stamps and 1.8 on movie
+snippets (3 seeds); trained from the solved head it is 0.2 worse (-1.3 to +0.8) and 1.4 better (+0.1 to +2.8).
 """
 
 from collections.abc import Callable, Iterable
