@@ -4,6 +4,7 @@ There is one formula. It is applied with NumPy to held-out rows, and with Tensor
 TFLite files: what differs is only the `Backend` that computes a softmax and a sigmoid.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,16 @@ class Predictions:
 
     rows: NDArray[np.intp]
     logits: NDArray[np.float32]
+
+    @property
+    def id(self) -> str:
+        """A hash that is the same only for the same logits of the same rows: 32 hexadecimal digits."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.rows, np.int64).tobytes(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.logits, np.float32).tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self.rows)} rows x {self.logits.shape[-1]} classes)"
 
 
 @dataclass(frozen=True)

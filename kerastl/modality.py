@@ -3,7 +3,7 @@ client sends, and which TFLite files serve. No module compares a modality's name
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kerastl.errors import unknown
@@ -28,7 +28,8 @@ class Modality:
     """What is known of a kind of input.
 
     reader: the module with `read_labelled`, `read_unlabelled` and `read_inputs`. input_module: the module with
-    `input_of_backbone` and `restore_input`. Both are imported when first used.
+    `input_of_backbone`, `restore_input`, `describe_input` and `client_content`. baseline: the module with
+    `plain_features`, from which the baseline without transfer learns. All are imported when first used.
     """
 
     name: str  # as run.json and `Examples.modality` have it
@@ -45,11 +46,15 @@ class Modality:
     reader: str
     input_module: str
     fine_tuning: FineTuningRule
+    baseline: str = field(kw_only=True)
     has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
+    preview: str = "text"  # how the report shows an input: thumbnail or text
+    serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
+    layer_modules: tuple[str, ...] = ()  # imported before model.keras loads: they register its layers
     augments: bool = False  # whether training on raw inputs flips, rotates and mixes them
 
     def load(self, module: str, name: str) -> Callable[..., Any]:
-        """A function of the reader or of the input module."""
+        """A function of the reader, of the input module or of the baseline's."""
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
         return function
 
@@ -59,12 +64,14 @@ TFLITE_KINDS = ("fp32", "fp16", "dynamic", "int8")
 IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
     "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
-    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), augments=True)
+    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), baseline="kerastl.evaluation.image_histograms", augments=True,
+    preview="thumbnail")
 # Full int8 keeps too little of BERT and its relatives: MiniLM's features then have a cosine of 0.3 to the float ones.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
     "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
-    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), has_length=True)
+    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), baseline="kerastl.evaluation.word_counts", has_length=True,
+    serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}
 

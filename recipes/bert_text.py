@@ -24,7 +24,7 @@ class Config(tl.TextConfig):
 def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split, features, head, evaluation, export."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, kind="text")
+    target = tl.target(config.out, config.name, config.tflite, modality="text")
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
                              min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,

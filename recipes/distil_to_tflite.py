@@ -34,8 +34,8 @@ def main(config: Config) -> dict[str, Any]:
     """The six steps: source, split (both the teacher's), features, what is taught and learnt, evaluation, export."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     teacher = tl.load_teacher(config.teacher)
-    kind = teacher.run["kind"]
-    target = tl.target(config.out, config.name, config.tflite, kind=kind)
+    kind = teacher.record.modality_name
+    target = tl.target(config.out, config.name, config.tflite, modality=kind)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
 

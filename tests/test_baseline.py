@@ -47,7 +47,7 @@ def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
     examples = in_folds(texts(300, np.arange(300) % 3, telling=True))
     worse, same = judged(examples, 0.6), judged(examples, 1.0)
     assert worse.accuracy == 1.0 and worse.n == 300 and worse.accuracy_ci95[0] > 0.98
-    assert worse.verdict == "hurt" and "did NOT help" in worse.word
+    assert worse.verdict == "hurt" and "does NOT help" in worse.sentence
     assert worse.gain_ci95[0] < worse.gain == pytest.approx(-0.4, abs=0.08) and worse.gain_ci95[1] < 0
     assert same.verdict == "unclear" and same.gain == 0
 
@@ -55,7 +55,7 @@ def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
 def test_what_says_nothing_is_not_learnt_and_the_pretrained_network_helps() -> None:
     found = judged(in_folds(texts(400, np.random.default_rng(2).integers(0, 2, 400), telling=False)), 0.9)
     assert 0.4 < found.accuracy < 0.6  # a row that is judged is never fitted on
-    assert found.verdict == "helped" and found.word.startswith("The pretrained network helped")
+    assert found.verdict == "helped" and found.sentence.startswith("The pretrained backbone improves")
 
 
 def test_a_hold_out_judges_its_test_rows_alone_and_they_choose_nothing() -> None:

@@ -24,11 +24,13 @@ from kerastl.heads.layers import blending
 from kerastl.inputs.batches import decode_file
 from kerastl.model import raw_branch_of, raw_of
 from kerastl.report.ablation import ablation_section
-from kerastl.shell.terminal import ablation_table
+from kerastl.shell.summary import ablation_table
 from kerastl.studies import ablation as ablation
 from kerastl.training.fit import fit
 from kerastl.training.options import TrainingOptions
-from kerastl.versions.restore import keras_model
+from kerastl.versions.record import RunRecord
+from kerastl.versions.restore import restore_model
+from kerastl.versions.sections import Ablation, Arm, Contrast
 
 Shell = Callable[..., tuple[int, str, str]]
 IMAGE, TEXT = Raw((8, 8, 3)), Raw((None,), 40)
@@ -295,7 +297,7 @@ def test_a_blend_of_images_ships_and_reads_again(shell: Shell, images: Path, tmp
     assert run["head_settings"]["lambda_flow_low"] < run["head_settings"]["lambda_flow_high"]
     paths = sorted(images.rglob("*.png"))[::7]
     pixels = np.stack([decode_file(str(path), 32) for path in paths]).astype(np.float32)
-    logits = np.asarray(keras_model(tmp_path / "m/1", "image")(pixels)) / run["temperature"]
+    logits = np.asarray(restore_model(tmp_path / "m/1", RunRecord.read(tmp_path / "m/1"))(pixels)) / run["temperature"]
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     given = tl.load(tmp_path / "m/1").probabilities([path.read_bytes() for path in paths])
     assert np.abs(given - wanted).max() < 1e-4
@@ -360,8 +362,8 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     asked = answered({"pure transfer": 0.7, "from scratch": scratch, "both": both}, monkeypatch)
     found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
     first = found.contrasts[0]
-    assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict) and first.word.startswith(said)
-    assert ("negative transfer" in first.word) == (verdict == "hurt")
+    assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict)
+    assert first.sentence.startswith(said) and ("negative transfer" in first.sentence) == (verdict == "hurt")
     assert first.gain_ci95[0] < first.gain < first.gain_ci95[1] and abs(first.gain - (both - scratch)) < 0.1
     assert (first.p < 0.01) == (verdict != "unclear")
     assert found.n == (len(examples.split.held_out) if mode == "holdout" else (examples.split.part < 3).sum())
@@ -388,9 +390,8 @@ def test_the_gain_of_an_arm_respects_groups() -> None:
 
 
 def test_the_report_shows_the_ablation_and_escapes_it() -> None:
-    arm = {"name": "both", "head": "blend:<b>", "accuracies": [0.5, 0.7]}
-    record = {"rows": "the test rows", "n": 12, "seeds": 2, "arms": [arm], "seconds": 1.0, "contrasts": [
-        {"verdict": "hurt", "word": "It did NOT help.", "p": 0.01}]}
+    contrast = Contrast("both", "from scratch", -0.1, (-0.2, -0.05), 0.01, "hurt", "It did NOT help.")
+    record = Ablation("the test rows", 12, 2, (Arm("both", "blend:<b>", (0.5, 0.7)),), (contrast,), 1.0)
     page = ablation_section(record)
     assert "0.600" in page and "0.500 to 0.700" in page and "blend:&lt;b&gt;" in page
     assert "<b>It did NOT help.</b>" in page

@@ -17,12 +17,14 @@ from tiny import clouds, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.read import read_labelled
+from kerastl.doctor.examine import examine
 from kerastl.doctor.inputs import input_range, input_tokens
 from kerastl.doctor.network import batch_norm, frozen, one_step, precision, steady
+from kerastl.doctor.patient import Patient
 from kerastl.doctor.predictions import learns, shifted
 from kerastl.heads import resolve_head
 from kerastl.model import splice, unfreeze
-from kerastl.verbs.doctor import Patient, examine
+from kerastl.tasks import task_named
 
 Shell = Callable[..., tuple[int, str, str]]
 LINEAR, LAYERS = resolve_head("linear").build, keras.layers
@@ -58,7 +60,7 @@ def rescaled(model: Any, scale: float, offset: float) -> Any:
 def test_a_wrong_range_is_found_and_the_right_one_is_not(scale: float, offset: float, word: str, real: Any,
                                                          coloured: Any) -> None:
     found = input_range(rescaled(real.model, scale, offset), coloured)
-    assert found.ok is (not word) and word in found.word and "stem_bn" in found.word
+    assert found.ok is (not word) and word in found.finding and "stem_bn" in found.finding
 
 
 def test_other_images_are_no_wrong_range(real: Any, coloured: Any) -> None:
@@ -73,7 +75,7 @@ def test_it_cannot_tell_a_range_without_statistics_or_contrast(real: Any) -> Non
     for model, values, why in ((bare, NOISE, "no BatchNorm"), (tiny_backbone().model, NOISE, "random"),
                                (real.model, np.full((4, 224, 224, 3), 255, np.uint8), "blank")):
         found = input_range(model, values)
-        assert found.ok is None and why in found.word
+        assert found.ok is None and why in found.finding
 
 
 def spliced() -> tuple[Any, Any]:
@@ -97,7 +99,7 @@ def test_live_batch_norm_is_found_and_everything_is_put_back() -> None:
     before = [weight.tobytes() for weight in model.get_weights()]
     step = step_of(model)
     found = batch_norm(backbone.model, step)
-    assert found.ok is False and "1 layers" in found.word and "block2_bn" in found.word
+    assert found.ok is False and "1 layer " in found.finding and "block2_bn" in found.finding
     assert batch_norm(backbone.model, replace(step, moved=())).ok is False  # its flag alone tells
     assert [path for path in step.moved if "moving" in path] and frozen(backbone.model, step).ok
     assert [weight.tobytes() for weight in model.get_weights()] == before
@@ -125,7 +127,7 @@ def with_layer(layer: Any, head: Any = None) -> Any:
 def test_statistics_that_move_though_frozen_are_found_by_the_step() -> None:
     model = with_layer(Counting(name="counting"))
     found = batch_norm(model.layers[1], step_of(model))
-    assert found.ok is False and "counting" in found.word
+    assert found.ok is False and "counting" in found.finding
 
 
 def test_unfrozen_weights_are_found_by_name() -> None:
@@ -133,7 +135,8 @@ def test_unfrozen_weights_are_found_by_name() -> None:
     unfreeze(backbone, 1)
     step = step_of(model)
     found = frozen(backbone.model, step)
-    assert found.ok is False and "block2_conv" in found.word and "2 weights" in found.word and "moved 2" in found.word
+    assert found.ok is False and "block2_conv" in found.finding
+    assert "2 weights" in found.finding and "changed 2" in found.finding
     assert batch_norm(backbone.model, step).ok
 
 
@@ -153,7 +156,7 @@ class Shaky(LAYERS.Layer):
 @pytest.mark.parametrize("rows", [True, False])
 def test_what_acts_at_random_outside_training_is_named(rows: bool) -> None:
     found = steady(with_layer(Shaky(rows, name="shaky")), NOISE)
-    assert found.ok is False and "shaky" in found.word
+    assert found.ok is False and "shaky" in found.finding
 
 
 def test_what_acts_in_training_only_is_sound() -> None:
@@ -177,7 +180,7 @@ def half_heads() -> dict[str, Any]:
 @pytest.mark.parametrize("name", half_heads())
 def test_half_precision_at_the_end_is_found_by_name(name: str) -> None:
     found = precision(splice(tiny_backbone(), half_heads()[name]))
-    assert found.ok is False and name in found.word and "float16" in found.word
+    assert found.ok is False and name in found.finding and "float16" in found.finding
 
 
 def test_half_precision_before_the_end_is_sound() -> None:
@@ -198,10 +201,10 @@ def test_shifted_and_swapped_labels_are_named() -> None:
     logits = answers(labels, 0.6)
     assert shifted(logits, labels, CLASSES).ok
     found = shifted(logits, (labels + 3) % 4, CLASSES)
-    assert found.ok is False and "shifted by 3" in found.word
+    assert found.ok is False and "shifted by 3" in found.finding
     swapped = np.array([1, 0, 2, 3])[labels]
     found = shifted(answers(labels, 0.9), swapped, CLASSES)
-    assert found.ok is False and "a is labelled b, b is labelled a" in found.word
+    assert found.ok is False and "a is labelled b, b is labelled a" in found.finding
 
 
 def test_noise_is_not_taken_for_a_shift() -> None:
@@ -247,7 +250,7 @@ def test_a_head_that_does_not_learn_is_told_why() -> None:
             (LINEAR((24,), 3), x, np.eye(3, dtype=np.float32)[np.zeros(40, int)], 1e-3, "the same label"),
             (LINEAR((24,), 3), x * np.float32("nan"), y, 1e-3, "not finite")):
         found = learns(head, features, targets, rate=rate)
-        assert found.ok is False and why in found.word, found
+        assert found.ok is False and why in found.finding, found
 
 
 @pytest.fixture(scope="module")
@@ -266,10 +269,10 @@ def test_tokens_of_another_vocabulary_are_found(bert: Any) -> None:
     beyond = replace(tokenizer, pieces=tokenizer.pieces + ("more",) * 500)
     other = replace(tokenizer, pieces=tokenizer.pieces[:-2] + tokenizer.pieces[-2:][::-1])
     unmasked = replace(tokenizer, pad=tokenizer.unknown)
-    for taken, wanted, why in ((beyond, None, "the embedding has"), (other, tokenizer.fingerprint, "not the one"),
-                               (unmasked, None, "mask does not know")):
+    for taken, wanted, why in ((beyond, None, "the embedding has"), (other, tokenizer.fingerprint, "not that of"),
+                               (unmasked, None, "not masked")):
         found = input_tokens(bert.model, tokens, taken, wanted, 64)
-        assert found.ok is False and why in found.word
+        assert found.ok is False and why in found.finding
     assert input_tokens(bert.model, tokens + 5000, tokenizer, None, 64).ok is False
 
 
@@ -279,7 +282,7 @@ def test_a_sound_model_of_real_weights_passes_all(real: Any, images: Path, tmp_p
     runtime = tl.apply_runtime("float32", "off", 0)
     features = tl.compute_features(examples, real, runtime, cache_dir=tmp_path)
     trained = tl.train(real, features, runtime=runtime, cache_dir=tmp_path)
-    found = examine(Patient(trained.model, real.input, examples, False, True))
+    found = examine(Patient(trained.model, real.input, examples, task_named("single_label"), True))
     assert [one.ok for one in found] == [True] * 7, found
 
 
@@ -295,7 +298,7 @@ def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, tra
     for i, name in enumerate(names):
         shutil.copytree(images / name, turned / names[(i + 1) % 3])
     code, out, _ = shell("doctor", trained, "--data", turned)
-    assert code == 1 and "labels are shifted by" in out and out.rstrip().endswith("wrong: labels")
+    assert code == 1 and "labels are shifted by" in out and "problems: labels" in out.splitlines()[-1]
 
 
 def test_the_verb_finds_what_was_saved_unfrozen_and_does_without_data(shell: Shell, trained: Path, tmp_path: Path
@@ -318,7 +321,8 @@ def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path,
     code, out, err = shell("doctor", "tiny_images", "--data", images, "--weights", "none", "--head", "mlp", "--json")
     found = {one["name"]: one["ok"] for one in json.loads(out)["findings"]}
     assert code == 0 and found["head learns"] and found["labels"] is None, err
-    for words, why in ((("tiny_images",), "--data"), (("no_such",), "no_such"), ((trained, "--head", "mlp"), "--head"),
+    for words, why in ((("tiny_images",), "is a recipe"), (("no_such",), "no_such"),
+                       ((trained, "--head", "mlp"), "is a model"),
                        ((trained, "--data", "nowhere"), "nowhere")):
         code, _, err = shell("doctor", *words)
         assert code == 2 and why in err, err

@@ -2,7 +2,10 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
+from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,17 +21,26 @@ import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples, Split
 from kerastl.data.split import folds
 from kerastl.decision import Predictions
-from kerastl.evaluation.metrics import (
-    Evaluation,
-    calibrate,
-    ece,
-    evaluate_probabilities,
-    fit_temperature,
-    fit_thresholds,
-    probabilities,
-)
+from kerastl.errors import OptionError
+from kerastl.evaluation.calibration import ece
+from kerastl.evaluation.metrics import evaluate_probabilities
+from kerastl.evaluation.result import Evaluation
+from kerastl.tasks import Task, task_named
+from kerastl.tasks.multi_label import fit_thresholds
 
 KINDS = pytest.mark.parametrize("several", [False, True], ids=["single", "several labels"])
+
+
+def task(several: bool) -> Task:
+    return task_named("multi_label" if several else "single_label")
+
+
+def probabilities(z: np.ndarray, several: bool) -> np.ndarray:
+    return task(several).probabilities(z)
+
+
+def fit_temperature(z: np.ndarray, truth: np.ndarray, several: bool) -> float:
+    return task(several).calibrate(z, truth).temperature
 
 
 def drawn(n: int, classes: int, several: bool, sharp: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +81,7 @@ def test_figures_are_scikit_learns(several: bool) -> None:
         said = np.zeros_like(targets)
         for fold in range(5):
             here = examples.split.part == fold
-            fitted = calibrate(z[~here], targets[~here], True)
+            fitted = task(True).calibrate(z[~here], targets[~here])
             said[here] = probabilities(z[here] / fitted.temperature, True) >= fitted.thresholds
     assert 0.2 < found.accuracy < 0.9 and found.n == 400
     assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
@@ -101,7 +113,7 @@ def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
     z, targets = drawn(100, 4, False)
     kept = np.flatnonzero(targets != 2)
     examples, found = judged_in_folds(z[kept], targets[kept])
-    assert (z[kept].argmax(axis=1) == 2).any()  # though it is given as an answer
+    assert (z[kept].argmax(axis=1) == 2).any()  # though it is predicted
     assert len(found.classes) == 4 and found.classes[2].support == 0 and found.classes[2].recall == 0
     assert sum(found.confusion[2]) == 0 and sum(line[2] for line in found.confusion) > 0
     said = z[kept].argmax(axis=1)
@@ -246,7 +258,7 @@ def test_thresholds_come_from_validation_rows_alone() -> None:
     test, validation = examples.split.rows(TEST), examples.split.rows(VALIDATION)
     chosen = Predictions(validation, z[validation])
     found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
-    assert found.calibration == calibrate(z[validation], targets[validation], True)
+    assert found.calibration == task(True).calibrate(z[validation], targets[validation])
     assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration == found.calibration
 
 
@@ -262,7 +274,7 @@ def test_worst_mistakes_come_first_and_are_mistakes() -> None:
     assert sure == sorted(sure, reverse=True)
     for one in found.mistakes:
         assert one.row in wrong and one.origin == f"row {one.row}"
-        assert (one.true, one.given) == (f"class {targets[one.row]}", f"class {z[one.row].argmax()}")
+        assert (one.true, one.predicted) == (f"class {targets[one.row]}", f"class {z[one.row].argmax()}")
     everything = judged_in_folds(z, targets, worst=999)[1].mistakes
     assert {one.row for one in everything} == wrong and everything[:10] == found.mistakes
 
@@ -272,7 +284,7 @@ def test_mistakes_with_several_labels_name_whole_sets() -> None:
     examples = replace(made_examples(np.array([[1, 1], [1, 1], [0, 0], [0, 1]]), classes="ab"))
     found = evaluate_probabilities(examples, probabilities(z.astype(np.float64), True).astype(np.float32))
     assert found.accuracy == 0.25
-    assert {(one.row, one.true, one.given) for one in found.mistakes} == {
+    assert {(one.row, one.true, one.predicted) for one in found.mistakes} == {
         (1, "a|b", "(none)"), (2, "(none)", "a"), (3, "b", "a")}
     assert found.mistakes[-1].row == 3
     assert found.mistakes[-1].probability == pytest.approx(scipy.special.expit(1), abs=1e-3)
@@ -320,4 +332,101 @@ def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
     assert found.n == n and sum(one["n"] for one in found.reliability) == n * (classes if several else 1)
     before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.calibration.temperature))
     assert after <= before * 1.001 + 1e-6
-    json.dumps(asdict(found), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+# What an evaluation offers
+
+
+def fitted(validation: Predictions | None, held: Predictions) -> SimpleNamespace:
+    return SimpleNamespace(held_out=held, validation=validation)
+
+
+def test_a_fitted_head_is_evaluated_as_its_predictions_are() -> None:
+    z, targets = drawn(300, 3, False)
+    examples = made_examples(targets, split=held_out(300))
+    test, validation = (Predictions(rows, z[rows]) for rows in map(examples.split.rows, (TEST, VALIDATION)))
+    found = tl.evaluate(examples, fitted(validation, test))
+    assert found.to_dict() == tl.evaluate(examples, test, validation).to_dict()
+    assert found.calibration != tl.evaluate(examples, test).calibration
+    everything = Predictions(np.arange(300), z)
+    assert tl.evaluate(in_folds(examples), fitted(None, everything)).n == 300
+
+
+def test_an_evaluation_remembers_the_predictions_it_was_computed_from() -> None:
+    z, targets = drawn(100, 3, False)
+    _, found = judged_in_folds(z, targets)
+    assert found.predictions_id == Predictions(np.arange(100), z).id
+    other = z.copy()
+    other[7, 1] += 1e-6
+    ids = {Predictions(rows, logits).id for rows, logits in (
+        (np.arange(100), z), (np.arange(100), other), (np.arange(1, 101), z), (np.arange(100), z[::-1]))}
+    assert len(ids) == 4
+
+
+@KINDS
+def test_held_out_predictions_come_as_a_table(several: bool) -> None:
+    z, targets = drawn(200, 3, several)
+    examples, found = judged_in_folds(z, targets)
+    table = found.predictions()
+    assert list(table) == ["id", "origin", "label", "predicted", "probability"]
+    assert table["id"] == list(examples.ids) and table["origin"][3] == "row 3"
+    assert table["label"] == [examples.label_of(row) for row in range(200)]
+    assert [a == b for a, b in zip(table["label"], table["predicted"], strict=True)] == list(found.correct)
+    assert 0 < min(table["probability"]) and max(table["probability"]) <= 1
+    if several:
+        assert table["predicted"][0] == "|".join(
+            name for name, held in zip(examples.classes, found.held_out.predicted[0], strict=True) if held)
+    else:
+        confidence = np.array(table["probability"])
+        assert confidence.min() > 1 / 3 and confidence.mean() == pytest.approx(found.accuracy, abs=0.07)
+        worst = found.mistakes[0]
+        assert table["probability"][worst.row] == pytest.approx(worst.probability)
+
+
+def test_the_table_of_a_hold_out_is_of_its_test_rows() -> None:
+    z, targets = drawn(100, 3, False)
+    examples = made_examples(targets, split=held_out(100))
+    test = examples.split.rows(TEST)
+    found = tl.evaluate(examples, Predictions(test, z[test]))
+    assert found.predictions()["origin"] == [f"row {row}" for row in test]
+
+
+def test_confusions_are_an_array_with_class_names() -> None:
+    z, targets = drawn(400, 4, False)
+    _, found = judged_in_folds(z, targets)
+    matrix = found.confusion_matrix
+    assert matrix.shape == (4, 4) and matrix.sum() == 400
+    assert matrix.tolist() == [list(line) for line in found.confusion]
+    assert matrix[1, 2] == ((targets == 1) & (z.argmax(axis=1) == 2)).sum() != matrix[2, 1]
+    assert found.class_names == ("class 0", "class 1", "class 2", "class 3")
+    assert judged_in_folds(*drawn(100, 3, True))[1].confusion_matrix.shape == (0, 0)
+
+
+def test_frames_need_pandas_and_say_so() -> None:
+    _, found = judged_in_folds(*drawn(100, 3, False))
+    if find_spec("pandas"):
+        assert found.to_frame().loc["class 1", "class 2"] == found.confusion[1][2]
+        assert found.predictions_frame().shape == (100, 5)
+        return
+    for frame, instead in ((found.to_frame, "confusion_matrix"), (found.predictions_frame, r"predictions\(\)")):
+        with pytest.raises(OptionError, match=rf"pandas is not installed(.|\n)*pip install pandas, or use .*{instead}"):
+            frame()
+
+
+def test_reprs_are_short() -> None:
+    z, targets = drawn(100, 3, False)
+    _, found = judged_in_folds(z, targets)
+    assert re.fullmatch(r"Evaluation\(100 held-out rows, accuracy 0\.\d{3} \(95% CI 0\.\d{3} to 0\.\d{3}\), "
+                        r"calibration error 0\.\d{3}\)", repr(found))
+    assert repr(Predictions(np.arange(100), z)) == "Predictions(100 rows x 3 classes)"
+
+
+def test_the_record_has_the_keys_that_it_always_had() -> None:
+    record = judged_in_folds(*drawn(100, 3, False))[1].to_dict()
+    assert list(record) == [
+        "n", "accuracy", "accuracy_ci95", "interval", "macro_f1", "log_loss", "log_loss_calibrated", "ece",
+        "ece_calibrated", "calibration", "classes", "confusion", "reliability", "mistakes"]
+    assert list(record["mistakes"][0]) == ["row", "origin", "true", "given", "probability"]
+    assert list(record["calibration"]) == ["temperature", "thresholds"]
+    assert list(record["classes"][0]) == ["name", "precision", "recall", "f1", "support"]

@@ -11,13 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
-from kerastl.errors import CheckFailed, ModelError, OptionError
+from kerastl.errors import CheckFailed, DataError, ModelError, OptionError
 from kerastl.export import parity
 from kerastl.export.tflite import Interpreter, parse_kinds
+from kerastl.export.verify import verify
 from kerastl.inputs.batches import decode_file
+from kerastl.report.reexport import export_again
+from kerastl.report.sentences import calibration_note
+from kerastl.report.version import check_evaluation
+from kerastl.serving.batch import predict_inputs
+from kerastl.serving.evaluate_model import evaluate_model
 from kerastl.versions.folder import check_manifest, find_version, new_version, versions
+from kerastl.versions.record import RunRecord
+from kerastl.versions.restore import read_split
 
 Shell = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parent.parent
@@ -176,7 +185,7 @@ def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> No
 
 
 def test_two_runs_of_one_name_at_once_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="appeared"), new_version(str(tmp_path), "m") as version:
+    with pytest.raises(ModelError, match="written by another run"), new_version(str(tmp_path), "m") as version:
         (tmp_path / "m" / "1").mkdir()
         (version.folder / "run.json").write_text("{}")
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1"]
@@ -264,3 +273,108 @@ def test_the_tflite_client_of_the_docs_gets_the_same_label(trained: Path, images
                                str(trained / "tflite/model_fp32.tflite"), str(trained / "labels.txt"), str(path)],
                               capture_output=True, text=True, check=True)
         assert done.stdout.split()[0] == tl.load(trained).predict([path])[0].label
+
+
+def test_the_split_is_listed_with_names_and_older_files_without_are_read(trained: Path, tmp_path: Path) -> None:
+    lines = (trained / "split.csv").read_text().splitlines()
+    assert lines[0] == "id,part,name" and len(lines) == 43 and {line.count(",") for line in lines} == {2}
+    assert any(line.endswith(",red/0.png") for line in lines)
+    parts = read_split(trained)
+    assert len(parts) == 42 and set(parts.values()) == {f"fold {i}" for i in range(5)}
+    (tmp_path / "split.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines) + "\n")
+    assert read_split(tmp_path) == parts
+    (tmp_path / "split.csv").unlink()
+    with pytest.raises(ModelError, match="split.csv"):
+        read_split(tmp_path)
+
+
+def test_an_evaluation_of_another_head_is_refused(tmp_path: Path) -> None:
+    x, y = clouds(60, 3, 6, apart=1.0)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)))
+    first = tl.fit(features, runtime=plain_runtime())
+    second = tl.fit(made_features(tmp_path / "b", np.tanh(x), features.examples), runtime=plain_runtime())
+    evaluation = tl.evaluate(features.examples, first.held_out)
+    check_evaluation(first, evaluation)
+    with pytest.raises(OptionError, match="belongs to another model"):
+        check_evaluation(second, evaluation)
+
+
+@pytest.mark.slow
+def test_a_version_is_written_without_settings_and_an_alien_evaluation_leaves_none(images: Path, tmp_path: Path
+                                                                                  ) -> None:
+    backbone, runtime = tiny_backbone(), plain_runtime()
+    features = tl.compute_features(tl.split(tl.read_images(str(images))), backbone, runtime, cache_dir=tmp_path)
+    trained = tl.train(backbone, features, runtime=runtime, cache_dir=tmp_path)
+    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
+    to = tl.target(str(tmp_path), "m", "none")
+    steps = {"backbone": backbone, "features": features, "runtime": runtime}
+    for config in (None, {}):
+        record = tl.write_version(to, trained, evaluation=evaluation, config=config, **steps)
+        assert record.data == str(images) and RunRecord.read(Path(record.path)) == record
+    other = tl.fit(features, "mlp", runtime=runtime, epochs=1)
+    with pytest.raises(OptionError, match="belongs to another model"):
+        tl.write_version(to, trained, evaluation=tl.evaluate(features.examples, other.held_out), **steps)
+    assert versions(tmp_path / "m") == [1, 2]
+    assert not verify(str(tmp_path / "m")).failed  # finds its data without settings
+
+
+def test_predictions_for_many_inputs_are_rows_and_a_table(trained: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    good = str(images / "red" / "0.png")
+    out = tmp_path / "p.csv"
+    result = predict_inputs(str(trained), ["-", str(tmp_path / "broken.png")], lines=[good], out=str(out))
+    assert result.inputs[0] == good and result.errors == 1 and result.rows()[0][1] == "red"
+    assert out.read_text().splitlines()[0] == "input,label,score,error" and len(out.read_text().splitlines()) == 3
+    document = result.to_dict()
+    assert document["failed"] == 1 and document["predictions"][0]["top"][0]["label"] == "red"
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+    for inputs, name, why in (([good], "p.json", "must end in"), ([good], "none/p.csv", "no folder"),
+                              ([], None, "empty")):
+        with pytest.raises(OptionError, match=why):
+            predict_inputs(str(trained), inputs, out=name and str(tmp_path / name))
+    with pytest.raises(DataError, match="none of the 1 inputs"):
+        predict_inputs(str(trained), [str(tmp_path / "broken.png")])
+
+
+def test_a_classifier_tells_what_it_is(trained: Path) -> None:
+    classifier = tl.load(trained)
+    assert classifier.modality.name == "image" and classifier.task.exclusive
+    assert classifier.record.backbone == "tiny_net" and len(repr(classifier)) < 200 + len(str(trained))
+
+
+def test_a_model_is_evaluated_on_labelled_data_and_rows_used_in_training_are_counted(trained: Path, images: Path
+                                                                                    ) -> None:
+    result = evaluate_model(str(trained), str(images))
+    assert result.trained_on == 42 and result.test.n == 42 and result.skipped == ()
+    assert set(result.to_dict()) == {"model", "trained_on", "test", "left_out"}
+    assert "calibrated_by" not in result.to_dict()["test"]
+
+
+@pytest.mark.slow
+def test_an_artifact_that_differs_fails_the_check(trained: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> None:
+    monkeypatch.setitem(parity.AGREEMENT, "int8", 1.01)
+    result = verify(str(trained))
+    assert result.failed and result.breaches == ("int8",)
+    code, out, _ = shell("verify", trained)
+    assert code == 1 and "FAILED" in out and "int8" in out
+
+
+@pytest.mark.slow
+def test_a_model_is_exported_again_with_other_files_and_its_record(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(trained, tmp_path / "tiny" / "1")
+    record = export_again(str(tmp_path / "tiny"), "fp32")
+    assert record.version == 2 and [artifact.kind for artifact in record.parity] == ["saved_model", "fp32"]
+    old, new = (RunRecord.read(tmp_path / "tiny" / version).to_dict() for version in ("1", "2"))
+    assert {name for name in old if old[name] != new[name]} == {"parity", "version", "path", "breaches"} - (
+        set() if old["breaches"] else {"breaches"})
+
+
+def test_the_report_says_where_calibration_made_things_worse(trained: Path) -> None:
+    from dataclasses import replace
+
+    test = RunRecord.read(trained).test
+    worse = replace(test, log_loss=0.1, log_loss_calibrated=0.2, ece=0.3, ece_calibrated=0.1)
+    assert "log loss worse (0.100 to 0.200)" in calibration_note(worse) and "ECE" not in calibration_note(worse)
+    assert calibration_note(replace(worse, log_loss_calibrated=0.05)) == ""

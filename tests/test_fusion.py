@@ -198,7 +198,7 @@ def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Ba
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras", compile=False)
     assert np.abs(np.asarray(again(images, training=False)) - wanted).max() < 1e-5
-    (kind, content), = convert(model, pair.input.one, 1.0, False, ["fp32"], [])
+    (kind, content), = convert(model, pair.input.one, 1.0, task_named("single_label").activation, ["fp32"], [])
     lite = [Interpreter(content)(one[None].astype(np.uint8))["logits"] for one in images]
     assert kind == "fp32" and np.abs(np.stack(lite) - wanted).max() < 1e-4
 

@@ -76,7 +76,7 @@ def test_what_is_kept_in_fewer_bits_stays_apart_and_its_head_ships_alone(
     found = json.loads(out)["predictions"]
     classifier = tl.load(version)
     assert [one["score"] for one in found[:3]] == pytest.approx([one.score for one in classifier.predict(ASKED[:3])])
-    whole = Featurizer(run)(ASKED[:3])
+    whole = Featurizer(classifier.record)(ASKED[:3])
     answers = serve(features=tf.constant(whole))
     assert [one["label"] for one in found[:3]] == [name.decode() for name in answers["label"].numpy()]
     code, out, err = shell("evaluate", tmp_path / "m", table, "--json")

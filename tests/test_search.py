@@ -164,6 +164,7 @@ def test_a_recipe_records_its_trials(shell: Shell, images: Path, tmp_path: Path)
     run = json.loads(out)
     assert [one["head"] for one in run["search"]][:2] == ["linear", "shallow"] and len(run["search"]) == 3
     assert run["head"] == min(run["search"], key=lambda one: one["log_loss"])["head"]
-    from kerastl.shell.terminal import summary
+    from kerastl.shell.summary import run_summary
+    from kerastl.versions.record import RunRecord
 
-    assert "searched   3 settings" in summary(run)
+    assert "search     3 trials" in run_summary(RunRecord.from_dict(run))

@@ -116,14 +116,12 @@ class Examples:
 
     def label_of(self, row: int) -> str:
         """The row's label as text; several labels are joined by `|`."""
-        if self.multi_label:
-            return "|".join(self.classes[i] for i in np.flatnonzero(self.targets[row]))
-        return self.classes[self.targets[row]]
+        return self.task.label(self.targets[row], self.classes)
 
     def one_hot(self, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """Targets as [rows, classes] float32 of 0 and 1."""
         targets = self.targets if rows is None else self.targets[rows]
-        return targets.astype(np.float32) if self.multi_label else np.eye(len(self.classes), dtype=np.float32)[targets]
+        return self.task.one_hot(targets, len(self.classes))
 
     def aimed(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """What training aims at, [len(rows), classes]: the targets, unless a teacher has set other aims."""

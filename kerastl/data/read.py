@@ -1,10 +1,13 @@
 """Reading a source of either kind, for the verbs that take both."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from kerastl.data.examples import Examples
 from kerastl.data.sources import read_any, read_images
-from kerastl.data.texts import read_any_texts, read_texts
+from kerastl.data.sources import read_unlabelled as read_paths
+from kerastl.data.texts import read_any_texts, read_texts, read_unlabelled_texts
 
 
 def read_labelled(kind: str, source: str, *, text_column: str | None = None, label_column: str | None = None,
@@ -26,3 +29,15 @@ def read_unlabelled(kind: str, source: str, *, text_column: str | None = None, d
     if kind == "text":
         return read_any_texts(source, text_column=text_column, data_dir=data_dir, cache_dir=cache_dir)
     return read_any(source, data_dir=data_dir, cache_dir=cache_dir)
+
+
+def read_inputs(kind: str, inputs: Iterable[str], *, lines: Iterable[str] = (), text_column: str | None = None
+                ) -> Sequence[Any]:
+    """What to predict on: paths of images, or texts. `-` among the inputs stands for `lines`, each of them a path, or
+    itself a text. Raises DataError for an input that is not of this kind."""
+    if kind == "image":
+        return read_paths(name for item in inputs for name in (lines if item == "-" else [item]))
+    texts: list[Any] = []
+    for item in inputs:
+        texts += lines if item == "-" else read_unlabelled_texts([item], text_column=text_column)
+    return texts

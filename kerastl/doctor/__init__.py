@@ -1,28 +1,30 @@
-"""What is commonly wrong in a transfer-learning model, found and named: `kerastl doctor`.
+"""Common mistakes in a transfer-learning model, found and named: `kerastl doctor`.
 
-Each check is a function of real objects (networks, numbers) that gives one Finding, and leaves them as they were.
+Each check is a function of real objects (networks, arrays) that returns one Diagnosis and leaves them unchanged.
 """
 
 from dataclasses import dataclass
 
+from kerastl.versions.fields import Section, key
+
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """What one check found. ok: None where it cannot tell; `word` says why. do: what helps, "" where nothing is wrong.
-    """
+class Diagnosis(Section):
+    """What one check found. ok: None where it was skipped or cannot tell; `finding` says why. advice: how to mend what
+    is wrong; empty where nothing is."""
 
     name: str
     ok: bool | None
-    word: str
-    do: str = ""
+    finding: str = key("word")
+    advice: str = key("do", default="")
 
 
-def not_looked_at(name: str, why: str) -> Diagnosis:
-    """The finding of a check that lacks what it needs."""
-    return Diagnosis(name, None, f"not looked at: {why}")
+def skipped(name: str, why: str) -> Diagnosis:
+    """The diagnosis of a check that lacks what it needs."""
+    return Diagnosis(name, None, f"skipped: {why}")
 
 
-def some(names: list[str], most: int = 3) -> str:
+def first_few(names: list[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,34 +1,34 @@
-"""Looking on while a network computes: what enters and leaves each of its layers."""
+"""Observing a network while it computes: the inputs and outputs of each of its layers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Seen = Callable[[Any, Any, Any], None]  # layer, what it was given (its first argument), what it gave
+Observer = Callable[[Any, Any, Any], None]  # layer, its first argument, its output
 
 
 def layers_of(model: Any) -> list[Any]:
-    """Every layer that is not a model of layers, however deep; also those inside composite layers."""
+    """Every layer that is not itself a model, at any depth, also those inside composite layers."""
     return [layer for layer in model._flatten_layers() if not hasattr(layer, "layers")]  # Keras has no public walk
 
 
 @contextmanager
-def watched(layers: list[Any], seen: Seen) -> Iterator[None]:
-    """Within: `seen` is called after each call of these layers, the inner ones first. The network has to be called
-    eagerly. A submodel of the layers' tensors would not do: a composite layer's parts have none of their own."""
+def watched(layers: list[Any], observe: Observer) -> Iterator[None]:
+    """Within the block, `observe` is called after each call of these layers, inner layers first. The network has to be
+    called eagerly. (A submodel of the layers' tensors would not do: the parts of a composite layer have none.)"""
     for layer in layers:
-        layer.call = _telling(layer, layer.call, seen)
+        layer.call = _observed(layer, layer.call, observe)
     try:
         yield
     finally:
         for layer in layers:
-            del layer.call  # the class's own shows again
+            del layer.call  # the method of the class is visible again
 
 
-def _telling(layer: Any, call: Callable[..., Any], seen: Seen) -> Callable[..., Any]:
-    def told(*given: Any, **named: Any) -> Any:
-        gave = call(*given, **named)
-        seen(layer, given[0] if given else next(iter(named.values()), None), gave)
-        return gave
+def _observed(layer: Any, call: Callable[..., Any], observe: Observer) -> Callable[..., Any]:
+    def wrapper(*positional: Any, **named: Any) -> Any:
+        outputs = call(*positional, **named)
+        observe(layer, positional[0] if positional else next(iter(named.values()), None), outputs)
+        return outputs
 
-    return told
+    return wrapper

@@ -1,12 +1,11 @@
-"""What is reached without transfer: plain features and logistic regression, on the same rows and the same split.
+"""The baseline without transfer learning: logistic regression on plain features, on the same rows and the same split.
 
-Texts: TF-IDF of words and pairs of words. Images: histograms of colours and of gradients' directions. The pretrained
-network has to beat them, and the report says whether it did.
+Which plain features, the modality says. The pretrained backbone has to beat the baseline, and the report says whether
+it does.
 """
 
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +14,20 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve
-from kerastl.evaluation.metrics import Evaluation
-from kerastl.inputs.batches import pixel_batches
+from kerastl.errors import OptionError
+from kerastl.evaluation.result import Evaluation
 from kerastl.stats import paired_difference, verdict, wilson_interval
 
-MOST = 20_000  # rows that it is trained on
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best accuracy on rows held out inside
-SIDE, CELLS, DIRECTIONS, SHADES = 64, 4, 9, 4
-NAMES = {"text": "TF-IDF (1-2 grams) + logistic regression", "image": "colours and gradients + logistic regression"}
+MOST = 20_000  # rows that it is fitted on
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best accuracy on rows that chose nothing else
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How far one gets without the pretrained network, on the `n` rows that judged it. Fractions in [0, 1].
+    """How accurate the baseline is on the same `n` held-out rows. Fractions in [0, 1].
 
-    gain: the model's accuracy less the baseline's; its interval is of the paired difference. verdict: helped | hurt |
-    unclear; `word` says it in a sentence.
+    gain: the model's accuracy minus the baseline's; its interval is that of the paired difference. verdict: helped |
+    hurt | unclear; `sentence` states it. trained_on: rows.
     """
 
     name: str
@@ -40,113 +37,70 @@ class Baseline:
     gain: float
     gain_ci95: tuple[float, float]
     verdict: str
-    word: str
+    sentence: str
     trained_on: int
     seconds: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json has it, where the sentence is called `word`."""
+        return {"word" if name == "sentence" else name: value for name, value in vars(self).items()}
+
 
 def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
-    """Fit and judge the baseline on the split of `examples`, and compare it with what a model reached there.
+    """Fit and evaluate the baseline on the split of `examples`, and compare it with the model of an evaluation there.
 
-    Its strength is chosen inside the training rows, or on the validation rows; test rows choose nothing.
+    Its strength is chosen inside the training rows, or on the validation rows; test rows choose nothing. Raises
+    OptionError where the evaluation is of other rows.
     """
     start = time.perf_counter()
     assert examples.split is not None, "split the examples first"
-    plain = _Words(examples) if examples.modality.name == "text" else _Images(examples)
-    split, judged = examples.split, examples.split.held_out
-    right, most = np.zeros(len(judged), bool), 0
+    split, held_out = examples.split, examples.split.held_out
+    if not np.array_equal(evaluation.held_out.rows, held_out):
+        raise OptionError(f"`evaluation` is of {evaluation.n} rows, not of the {len(held_out)} held-out rows of "
+                          "`examples`", "an evaluation on the same split", "pass the examples that were evaluated")
+    modality = examples.modality
+    features = modality.load(modality.baseline, "plain_features")(examples)  # a function of rows, which has a name
+    correct, trained_on = np.zeros(len(held_out), bool), 0
     if split.mode == "cv":
         for fold in split.folds:
-            train = _some(examples, np.flatnonzero(split.part != fold))
-            inner = carve(examples, train)
-            held_out = np.flatnonzero(split.part == fold)
-            right[held_out] = _right(examples, plain, train[~inner], train[inner], train, held_out)
-            most = max(most, len(train))
+            train = _limited(examples, np.flatnonzero(split.part != fold))
+            inner, own = carve(examples, train), np.flatnonzero(split.part == fold)
+            correct[own] = _correct(examples, features, train[~inner], train[inner], train, own)
+            trained_on = max(trained_on, len(train))
     else:
-        train = _some(examples, split.rows(TRAIN))
-        right[:] = _right(examples, plain, train, split.rows(VALIDATION), train, judged)
-        most = len(train)
-    return _compared(examples, right, np.array(evaluation.right), judged, most, time.perf_counter() - start)
+        train = _limited(examples, split.rows(TRAIN))
+        correct[:] = _correct(examples, features, train, split.rows(VALIDATION), train, held_out)
+        trained_on = len(train)
+    groups = [examples.groups[row] for row in held_out]
+    difference, accuracy = paired_difference(np.array(evaluation.correct), correct, groups), float(correct.mean())
+    shown = verdict(difference.gain_ci95)
+    return Baseline(features.name, len(held_out), accuracy, wilson_interval(correct, groups).ends, difference.gain,
+                    difference.gain_ci95, shown, _sentence(shown, accuracy, difference.gain, difference.gain_ci95),
+                    trained_on, time.perf_counter() - start)
 
 
-def _some(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+def _limited(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     if len(rows) <= MOST:
         return rows
     return np.array(sorted(sorted(rows.tolist(), key=lambda row: examples.ids[row])[:MOST]), dtype=np.intp)
 
 
-class _Words:
-    """Rows as TF-IDF vectors, whose words and weights come from the rows that are fitted on."""
-
-    def __init__(self, examples: Examples) -> None:
-        self.items = examples.items
-
-    def __call__(self, fit_on: NDArray[np.intp], *others: NDArray[np.intp]) -> list[Any]:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        # (?u)\w+ keeps words of one character, which whole languages are written in
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=200_000,
-                                     token_pattern=r"(?u)\w+", dtype=np.float32)
-        try:
-            first = vectorizer.fit_transform(self._texts(fit_on))
-        except ValueError:  # no text has a word
-            return [np.zeros((len(rows), 1), np.float32) for rows in (fit_on, *others)]
-        return [first, *(vectorizer.transform(self._texts(rows)) for rows in others)]
-
-    def _texts(self, rows: NDArray[np.intp]) -> list[str]:
-        found = (self.items[row] for row in rows.tolist())
-        return [one if isinstance(one, str) else " ".join(one) for one in found]
-
-
-class _Images:
-    """Rows as histograms, [rows, 16 x 9 + 64], scaled by the deviation of the rows that are fitted on."""
-
-    def __init__(self, examples: Examples) -> None:
-        self.vectors = np.zeros((len(examples), CELLS**2 * DIRECTIONS + SHADES**3), np.float32)
-        for places, pixels in pixel_batches(examples.items, SIDE, 32, {}):
-            self.vectors[places] = [_histograms(one) for one in pixels]
-
-    def __call__(self, fit_on: NDArray[np.intp], *others: NDArray[np.intp]) -> list[Any]:
-        from sklearn.preprocessing import StandardScaler
-
-        scaler = StandardScaler().fit(self.vectors[fit_on])
-        return [scaler.transform(self.vectors[rows]) for rows in (fit_on, *others)]
-
-
-def _histograms(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of each of 4 x 4 cells the gradients' directions, weighted by their size (after Dalal and Triggs 2005), and of
-    the whole the colours, 4 shades a channel. [64, 64, 3] -> [208], each histogram's square root, summing to 1."""
-    grey = pixels.astype(np.float32).mean(axis=2)
-    down, right = np.gradient(grey)
-    size, turn = np.hypot(down, right), np.arctan2(down, right) % np.pi
-    direction = np.minimum((turn * DIRECTIONS / np.pi).astype(int), DIRECTIONS - 1)
-    cell = np.arange(SIDE) * CELLS // SIDE
-    place = (cell[:, None] * CELLS + cell[None, :]) * DIRECTIONS + direction
-    edges = np.bincount(place.ravel(), size.ravel(), CELLS**2 * DIRECTIONS)
-    shade = pixels.astype(int) * SHADES // 256
-    colours = np.bincount((shade @ (SHADES**2, SHADES, 1)).ravel(), minlength=SHADES**3)
-    parts = [edges / max(1e-6, edges.sum()), colours / colours.sum()]
-    return np.sqrt(np.concatenate(parts)).astype(np.float32)
-
-
-def _right(examples: Examples, plain: Any, train: NDArray[np.intp], choose: NDArray[np.intp], everything:
-           NDArray[np.intp], judged: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether each judged row is answered rightly by a model whose strength the rows `choose` chose."""
-    x, held_out = plain(train, choose)
-    scores = [_hits(examples, _fitted(examples, x, train, c), held_out, choose).mean() for c in STRENGTHS]
-    x, asked = plain(everything, judged)
+def _correct(examples: Examples, features: Any, train: NDArray[np.intp], choose: NDArray[np.intp],
+             everything: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether each held-out row is predicted correctly by a model that is fitted on `everything`. Its strength is the
+    one with which a model that is fitted on `train` is most accurate on the rows `choose`."""
+    x, x_choose = features(train, choose)
+    scores = [_hits(examples, _fitted(examples, x, train, c), x_choose, choose).mean() for c in STRENGTHS]
+    x, x_held_out = features(everything, held_out)
     model = _fitted(examples, x, everything, STRENGTHS[int(np.argmax(scores))])
-    return _hits(examples, model, asked, judged)
+    return _hits(examples, model, x_held_out, held_out)
 
 
 def _fitted(examples: Examples, x: Any, rows: NDArray[np.intp], strength: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
 
-    model: Any = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-    if examples.multi_label:
-        model = OneVsRestClassifier(model)
+    model: Any = examples.task.estimator(LogisticRegression(C=strength, max_iter=200, tol=1e-3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough to the solution, for a baseline
         warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
@@ -154,24 +108,18 @@ def _fitted(examples: Examples, x: Any, rows: NDArray[np.intp], strength: float)
 
 
 def _hits(examples: Examples, model: Any, x: Any, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-    same = model.predict(x) == examples.targets[rows]
-    return same.all(axis=1) if examples.multi_label else same
+    return examples.task.correct(model.predict(x), examples.targets[rows])
 
 
-def _compared(examples: Examples, right: NDArray[np.bool_], model: NDArray[np.bool_], judged: NDArray[np.intp],
-              trained_on: int, seconds: float) -> Baseline:
-    groups = [examples.groups[row] for row in judged]
-    difference = paired_difference(model, right, groups)
-    gain, interval, shown = difference.gain, difference.gain_ci95, verdict(difference.gain_ci95)
-    return Baseline(NAMES[examples.modality.name], len(judged), float(right.mean()),
-                    wilson_interval(right, groups).ends, gain, interval, shown,
-                    _word(shown, float(right.mean()), gain, interval), trained_on, seconds)
-
-
-def _word(verdict: str, accuracy: float, gain: float, interval: Sequence[float]) -> str:
-    by = f"{100 * gain:+.1f} points, 95% {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
-    if verdict == "helped":
-        return f"The pretrained network helped: without it {accuracy:.3f} ({by})."
-    if verdict == "hurt":
-        return f"The pretrained network did NOT help: without it {accuracy:.3f}, which is better ({by})."
-    return f"Whether the pretrained network helped cannot be told: without it {accuracy:.3f} ({by})."
+def _sentence(shown: str, accuracy: float, gain: float, interval: tuple[float, float]) -> str:
+    gain, low, high = (100 * value for value in (gain, *interval))
+    if shown == "helped":
+        return (f"The pretrained backbone improves accuracy by {gain:.1f} points (95% CI {low:.1f} to {high:.1f}) over "
+                f"a baseline without transfer ({accuracy:.3f}).")
+    if shown == "hurt":
+        return (f"The pretrained backbone does NOT help: a baseline without transfer ({accuracy:.3f}) is more accurate "
+                f"by {-gain:.1f} points (95% CI {-high:.1f} to {-low:.1f}). Another backbone or fine-tuning may do "
+                "better: try `kerastl compare`.")
+    return (f"Inconclusive: the baseline without transfer scores {accuracy:.3f}; the gain is {gain:+.1f} points (95% "
+            f"CI {low:+.1f} to {high:+.1f}). More labelled rows would narrow this interval; `kerastl compare` shows "
+            "whether another backbone does better.")

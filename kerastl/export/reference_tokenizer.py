@@ -2,8 +2,8 @@
 
 python tokenize_text.py TEXT [SECOND TEXT OF A PAIR]
 
-Reads ../tokenizer/, which lies beside the folder of this file. Needs nothing but Python, and the package sentencepiece
-where the vocabulary is one of SentencePiece. It is the short way, not the quick one; the model's own graph is that.
+Reads ../tokenizer/, a folder next to that of this file. Needs only Python, and the package sentencepiece where the
+vocabulary is one of SentencePiece. It is written to be short, not fast; the graph inside the SavedModel is fast.
 """
 
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "tokenizer"
-MOST = 100  # characters a word may have before WordPiece takes it for unknown
+MAX_WORD = 100  # characters; WordPiece treats longer words as unknown
 SPACES = " \t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F),
               (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F))
-# The endings of words that are set apart, then the words by the kinds of their characters: L letters, N numbers,
-# _ space, r line's end, s other whitespace, O all else.
+# The contractions that are split off, then words as patterns of character kinds: L letter, N number, _ space, r line
+# end, s other whitespace, O anything else.
 PATTERNS = {
     # 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
     "gpt2": (re.compile("'(?:[stmd]|re|ve|ll)"), re.compile("_?L+|_?N+|_?O+|[_rs]+(?![LNO])|[_rs]+")),
@@ -31,7 +31,8 @@ PATTERNS = {
 
 
 def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None) -> list[int]:
-    """The ids of a text, or of a pair, with what stands around them; cut and padded to `length` where it is given."""
+    """The ids of a text, or of a pair of texts, with special tokens; truncated and padded to `length` if it is
+    given."""
     about = json.loads((folder / "about.json").read_text())
     parts = [_ids(folder, about, _clean(part)) for part in ([text] if second is None else [text, second])]
     pair = second is not None
@@ -41,13 +42,13 @@ def tokens(folder: Path, text: str, second: str | None = None, length: int | Non
     room = length - special if length else sum(map(len, parts))
     if not pair:
         parts[0] = parts[0][:room]
-    elif sum(map(len, parts)) > room:  # the longer one gives way first, then both alike
+    elif sum(map(len, parts)) > room:  # the longer text is truncated first, then both equally
         short = min(min(map(len, parts)), room // 2)
         first_is_longer = len(parts[0]) > len(parts[1])
         sizes = (room - short, short) if first_is_longer else (short, room - short)
         parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
-    found = [*about["start"], *parts[0], *between, *(parts[1] if pair else ()), *end]
-    return found + [about["pad"]] * ((length or 0) - len(found))
+    ids = [*about["start"], *parts[0], *between, *(parts[1] if pair else ()), *end]
+    return ids + [about["pad"]] * ((length or 0) - len(ids))
 
 
 def _clean(text: str) -> str:
@@ -62,9 +63,9 @@ def _ids(folder: Path, about: dict[str, Any], text: str) -> list[int]:
         text = text.lower() if about["lowercase"] else text
         return sentencepiece.SentencePieceProcessor(model_file=str(folder / "model.spm")).encode(text)
     lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
-    pieces = [re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), line) for line in lines]
-    apart = {about["pad"], *about["start"], *about["end"], *about["between"]}
-    number = {piece: i for i, piece in enumerate(pieces) if piece and i not in apart}
+    pieces = [re.sub(r"\\(.)", lambda match: {"n": "\n", "r": "\r"}.get(match[1], match[1]), line) for line in lines]
+    special = {about["pad"], *about["start"], *about["end"], *about["between"]}
+    number = {piece: i for i, piece in enumerate(pieces) if piece and i not in special}
     if about["kind"] == "wordpiece":
         return [i for word in _bert_words(text, about) for i in _word_pieces(word, number, about["unknown"])]
     merges = (folder / "merges.txt").read_bytes().decode().split("\n")[:-1] if (folder / "merges.txt").exists() else []
@@ -76,7 +77,7 @@ def _ids(folder: Path, about: dict[str, Any], text: str) -> list[int]:
 
 
 def _bert_words(text: str, about: dict[str, Any]) -> list[str]:
-    """Normalised, then split at whitespace, punctuation and ideographs."""
+    """Normalise a text, then split it at whitespace, punctuation and ideographs."""
     text = "".join(" " if c in SPACES else c for c in text if c in SPACES or (
         unicodedata.category(c) not in ("Cf", "Co") and c != "\ufffd"))
     if about["ideographs"]:
@@ -84,42 +85,42 @@ def _bert_words(text: str, about: dict[str, Any]) -> list[str]:
     if about["strip_accents"]:
         text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
     if about["lowercase"]:
-        text = "".join(map(str.lower, text))  # by characters: a word's last sigma is no other letter
+        text = "".join(map(str.lower, text))  # character by character: a final sigma is not treated specially
     punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
     return "".join(f" {c} " if c in punctuation or unicodedata.category(c)[0] == "P" else c for c in text).split(" ")
 
 
 def _word_pieces(word: str, number: dict[str, int], unknown: int) -> list[int]:
-    """The longest piece first, again and again; a word that is not all pieces is unknown."""
-    found, start = [], 0
+    """Take the longest piece from the start, repeatedly. A word that cannot be split into pieces is unknown."""
+    ids, start = [], 0
     while start < len(word):
-        ends = range(len(word), start, -1) if len(word) <= MOST else ()
+        ends = range(len(word), start, -1) if len(word) <= MAX_WORD else ()
         piece = next((p for end in ends if (p := ("##" if start else "") + word[start:end]) in number), None)
         if piece is None:
             return [unknown]
-        found.append(number[piece])
+        ids.append(number[piece])
         start += len(piece) - (2 if start else 0)
-    return found
+    return ids
 
 
 def _byte_words(text: str, about: dict[str, Any]) -> list[str]:
-    """Split as by the pattern that `about` names."""
+    """Split a text into words by the pattern that `about` names."""
     if about["leading_space"] and text and not text.startswith(" "):
         text = " " + text
-    endings, words_of_kinds = PATTERNS[about["pattern"]]
+    contractions, words_of_kinds = PATTERNS[about["pattern"]]
     kinds = "".join("_" if c == " " else "r" if c in "\r\n" else "s" if c in SPACES else
                     {"L": "L", "N": "N"}.get(unicodedata.category(c)[0], "O") for c in text)
     words, at = [], 0
     while at < len(text):
-        found = endings.match(text, at) or words_of_kinds.match(kinds, at)
-        assert found  # any character is of one of the kinds
-        words.append(text[at:found.end()])
-        at = found.end()
+        match = contractions.match(text, at) or words_of_kinds.match(kinds, at)
+        assert match  # every character is of one of the kinds
+        words.append(text[at:match.end()])
+        at = match.end()
     return words
 
 
 def _byte_pairs(word: str, rank: dict[tuple[str, ...], int], number: dict[str, int], unknown: int) -> list[int]:
-    """Bytes as GPT-2's characters, merged in pairs, the first of the merges first."""
+    """Bytes, written as GPT-2's characters, merged pair by pair in the order of the merges."""
     parts = [*word]
     while len(parts) > 1:
         pair = min(zip(parts, parts[1:], strict=False), key=lambda two: rank.get(two, len(rank)))

@@ -1,4 +1,5 @@
-"""The SavedModel: what a client sends in, names and calibrated scores out. Plain TensorFlow, weights stored once."""
+"""The SavedModel: takes what a client sends, returns labels and calibrated scores. It is plain TensorFlow, and stores
+every weight once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +8,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerastl.decision import Calibration
+from kerastl.decision import Calibration, probabilities, tensorflow_backend
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
+from kerastl.tasks import Task
 
 TOP = 5
 
 
-class Served(tf.Module):
+class ServingModule(tf.Module):
     """What is saved: the functions of the signatures, and the variables they use. Nothing of Keras is saved."""
 
-    def __init__(self, parts: Parts, source: Input, classes: Sequence[str], calibration: Calibration) -> None:
+    def __init__(self, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration
+                 ) -> None:
         super().__init__(name="kerastl")
         self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
@@ -40,16 +43,12 @@ class Served(tf.Module):
             return tf.cast(parts.logits(features_of(*values), floats(values[0])), tf.float32)
 
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
-            scaled = logits_of(*values_of(sent)) / calibration.temperature
-            p = tf.sigmoid(scaled) if calibration.thresholds else tf.nn.softmax(scaled)
+            logits = logits_of(*values_of(sent))  # [batch, classes]
+            p = probabilities(logits, calibration.temperature, task.activation, tensorflow_backend())
             scores, places = tf.math.top_k(p, top)
             labels = tf.gather(names, places)
-            label = labels[:, 0]
-            if calibration.thresholds:
-                held = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(p)), p >= calibration.thresholds)
-                label = tf.strings.reduce_join(held, axis=1, separator="|")
-            return {"label": label, "score": scores[:, 0], "top_labels": labels, "top_scores": scores,
-                    "probabilities": p}
+            return {"label": task.served_label(p, names, labels, calibration), "score": scores[:, 0],
+                    "top_labels": labels, "top_scores": scores, "probabilities": p}
 
         self.serve = tf.function(serve, input_signature=raw, autograph=False)
         self.tensor = tf.function(lambda *values: {"logits": logits_of(*values)}, input_signature=decoded,
@@ -58,18 +57,19 @@ class Served(tf.Module):
                                  autograph=False)
 
 
-def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], calibration: Calibration) -> None:
+def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration
+         ) -> None:
     """Write `saved_model.pb` and `variables/` with the signatures `serving_default`, `tensor` and `features`.
 
-    parts: of a spliced model that takes what `source` decodes to.
+    parts: of a model that takes what `source` decodes to.
     """
-    served = Served(parts, source, classes, calibration)
-    signatures = {"serving_default": served.serve, "tensor": served.tensor, "features": served.embed}
-    tf.saved_model.save(served, str(folder), signatures=signatures)
+    module = ServingModule(parts, source, classes, task, calibration)
+    signatures = {"serving_default": module.serve, "tensor": module.tensor, "features": module.embed}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def write_warmup(folder: Path, name: str, source: Input, contents: list[Any]) -> None:
-    """Write the request that TF Serving sends itself before it takes others, so that the first one is not slow."""
+    """Write the request that TF Serving sends to itself before it accepts others, so that the first one is not slow."""
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest(

@@ -1,4 +1,4 @@
-"""LiteRT/TFLite files: pixels or tokens in, logits and calibrated probabilities out, in four kinds of arithmetic."""
+"""LiteRT/TFLite files: decoded input in, logits and calibrated probabilities out, in four kinds of arithmetic."""
 
 import tempfile
 import warnings
@@ -9,55 +9,54 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.decision import Activation, probabilities, tensorflow_backend
 from kerastl.errors import OptionError
 from kerastl.inputs import floats
+from kerastl.modality import IMAGE, TFLITE_KINDS, Modality
 from kerastl.runtime import quiet_stderr
 
-KINDS = ("fp32", "fp16", "dynamic", "int8")
-# Of BERT and its kin full int8 keeps too little: real MiniLM's features have a cosine of 0.3 to the true ones.
-USUAL = {"image": KINDS, "text": KINDS[:3]}
-CALIBRATION = 100  # rows that the int8 ranges are taken from
+CALIBRATION_ROWS = 100  # from which the int8 ranges are taken
 
 
-def parse_kinds(text: str, kind: str = "image") -> tuple[str, ...]:
-    """`fp32,int8` to its kinds; `all` stands for those that serve a model of `kind`, image or text; `none` for none.
+def parse_kinds(text: str, modality: Modality = IMAGE) -> tuple[str, ...]:
+    """The kinds in `fp32,int8`. `all` stands for those that serve this modality well, `none` for no file.
 
-    Raises OptionError for others.
+    Raises OptionError for unknown kinds.
     """
     if text in ("all", "none", ""):
-        return USUAL[kind] if text == "all" else ()
+        return modality.tflite_kinds if text == "all" else ()
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    wrong = [kind for kind in kinds if kind not in KINDS]
-    if wrong:
-        raise OptionError(f"--tflite {text}: unknown kind {wrong[0]!r}", f"some of {', '.join(KINDS)}, or none",
-                          "separate them by commas")
+    unknown = [kind for kind in kinds if kind not in TFLITE_KINDS]
+    if unknown:
+        raise OptionError(f"`tflite` is {text!r}: unknown kind {unknown[0]!r}",
+                          f"some of {', '.join(TFLITE_KINDS)}, separated by commas; or all, or none", "correct it")
     return kinds
 
 
-class _Lite(tf.Module):
-    def __init__(self, model: Any, one: tf.TensorSpec, temperature: float, multi_label: bool) -> None:
+class _LiteModule(tf.Module):
+    def __init__(self, model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation) -> None:
         super().__init__(name="kerastl_lite")
         self.weights = [variable.value for variable in model.variables]
 
         def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = tf.cast(model(floats(values), training=False), tf.float32)
-            scaled = logits / temperature
-            return {"logits": logits, "probabilities": tf.sigmoid(scaled) if multi_label else tf.nn.softmax(scaled)}
+            return {"logits": logits,
+                    "probabilities": probabilities(logits, temperature, activation, tensorflow_backend())}
 
-        self.run = tf.function(run, input_signature=[one], autograph=False)
+        self.run = tf.function(run, input_signature=[spec], autograph=False)
 
 
-def convert(model: Any, one: tf.TensorSpec, temperature: float, multi_label: bool, kinds: Iterable[str],
+def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation, kinds: Iterable[str],
             calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content.
 
-    one: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. Outputs `logits` (as
-    trained) and `probabilities` (calibrated): [1, classes] float32. calibration: training rows' values as `one`, for
-    the ranges of `int8`.
+    spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
+    (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
+    rows as `spec`, for the ranges of `int8`.
     """
     with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
-        lite = _Lite(model, one, temperature, multi_label)
-        tf.saved_model.save(lite, folder, signatures={"serving_default": lite.run})
+        module = _LiteModule(model, spec, temperature, activation)
+        tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
         for kind in kinds:
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
             if kind != "fp32":
@@ -66,19 +65,19 @@ def convert(model: Any, one: tf.TensorSpec, temperature: float, multi_label: boo
                 converter.target_spec.supported_types = [tf.float16]
             if kind == "int8":
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                converter.representative_dataset = lambda: ({one.name: values} for values in calibration)
-                if one.dtype == tf.uint8:  # tokens stay int32
+                converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
+                if spec.dtype == tf.uint8:  # tokens stay int32
                     converter.inference_input_type = tf.uint8
                 converter.inference_output_type = tf.float32
             with warnings.catch_warnings(), quiet_stderr():
-                # int8 calibration runs TensorFlow's own interpreter, which says that it is deprecated
+                # int8 calibration runs TensorFlow's own interpreter, which warns that it is deprecated
                 warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
                 content = converter.convert()
             yield kind, content
 
 
 class Interpreter:
-    """A TFLite file, run by LiteRT on as many threads as asked for."""
+    """A TFLite file, run by LiteRT on `threads` threads."""
 
     def __init__(self, content: bytes, threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRT

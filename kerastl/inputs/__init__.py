@@ -100,6 +100,9 @@ class Input(Protocol):
     def save(self, folder: Path) -> None:
         """Write what an exported version needs to read texts again (nothing for images)."""
 
+    def client_modules(self) -> dict[str, str]:
+        """Reference code for clients outside TensorFlow: file names, each with the module that is copied to it."""
+
 
 def floats(values: Any) -> Any:
     """Pixels as the floats that networks take, in [0, 255]; tokens stay as they are."""

@@ -82,3 +82,7 @@ class FeatureRows:
 
     def save(self, folder: Path) -> None:
         """Nothing."""
+
+    def client_modules(self) -> dict[str, str]:
+        """None."""
+        return {}

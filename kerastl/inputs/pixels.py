@@ -86,3 +86,18 @@ class Pixels:
 
     def save(self, folder: Path) -> None:
         """Nothing: the size says all."""
+
+    def client_modules(self) -> dict[str, str]:
+        """None: a client resizes with any library."""
+        return {}
+
+
+def describe_input(record: dict[str, Any]) -> str:
+    """What a model takes, in words. record: as `Pixels.record` gives it."""
+    size = record["size"]
+    return (f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio")
+
+
+def client_content(item: str | Path | bytes, record: dict[str, Any]) -> bytes:
+    """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read."""
+    return item if isinstance(item, bytes) else Path(item).read_bytes()

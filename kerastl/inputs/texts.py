@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.errors import DataError
 from kerastl.inputs import Batch, vocabulary
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
@@ -173,6 +174,10 @@ class Texts:
         """Write the vocabulary into `folder/tokenizer`."""
         vocabulary.save(self.tokenizer, folder / "tokenizer")
 
+    def client_modules(self) -> dict[str, str]:
+        """The reference tokenizer."""
+        return {"tokenize_text.py": "kerastl.export.reference_tokenizer"}
+
 
 def read_texts_input(record: dict[str, Any], folder: Path) -> Texts:
     """The input of an exported version: what `record` and `save` kept."""
@@ -195,3 +200,23 @@ def _sizes(items: Sequence[Text]) -> NDArray[np.int64]:
         return np.asarray(known, np.int64)
     return np.fromiter((sum(map(len, one)) if isinstance(one, tuple) else len(one) for one in items), np.int64,
                        len(items))
+
+
+def describe_input(record: dict[str, Any]) -> str:
+    """What a model takes, in words. record: as `Texts.record` gives it."""
+    length, texts = record["max_length"], "pairs of UTF-8 texts" if record["pair"] else "UTF-8 text"
+    return texts + {"head": f"; only the first {length} tokens are used",
+                    "head+tail": f"; of a longer text the first and last tokens are used, {length} in total",
+                    "chunks": f"; a longer text is split into windows of {length} tokens, whose features are averaged",
+                    }[record["long"]]
+
+
+def client_content(item: Any, record: dict[str, Any]) -> bytes | list[bytes]:
+    """What a client sends of a text: its UTF-8 bytes, or those of both texts of a pair. Raises DataError for an item
+    that is not a str (or for a model of pairs, two of them)."""
+    parts, expected = [item] if isinstance(item, str | bytes) else list(item), 2 if record.get("pair") else 1
+    if len(parts) != expected or not all(isinstance(part, str | bytes) for part in parts):
+        raise DataError(f"an input is {str(item)[:60]!r}", "two texts each" if expected == 2 else "one text each, a "
+                        "str", "give the kind of input that the model was trained on")
+    contents = [part if isinstance(part, bytes) else _bytes(part) for part in parts]
+    return contents if expected == 2 else contents[0]

@@ -1,1 +1,1 @@
-"""What a run found out, for people: report.html and the model card."""
+"""The results of a run, for people: report.html, the model card, and the pages of comparisons."""

@@ -1,29 +1,27 @@
-"""The report's table of an ablation: what each part of a blend is worth. Of a run record, so it reads again later."""
-
-from typing import Any
+"""The report's section about an ablation: what each part of a blend contributes."""
 
 from markupsafe import Markup, escape
 
-SHADE = {"helped": "good", "hurt": "bad", "unclear": ""}
+from kerastl.versions.sections import Ablation
+
+STYLE = {"helped": "good", "hurt": "bad", "unclear": ""}
 
 
-def ablation_section(ablation: dict[str, Any] | None) -> Markup:
-    """A section of the page; nothing where a run has none. ablation: as `studies.ablation.Ablation` is recorded."""
+def ablation_section(ablation: Ablation | None) -> Markup:
+    """A section of the page; nothing for a run without an ablation."""
     if ablation is None:
         return Markup("")
-    words = Markup("").join(
-        Markup('<p class="{}"><b>{}</b> <span class="soft small">McNemar p {} (of first answers)</span></p>').format(
-            SHADE[one["verdict"]], one["word"], f"{one['p']:.2g}") for one in ablation["contrasts"])
-    lines = Markup("").join(
+    verdicts = Markup("").join(
+        Markup('<p class="{}"><b>{}</b> <span class="soft small">McNemar test of the first seed: p = {}</span></p>'
+               ).format(STYLE[contrast.verdict], contrast.sentence, f"{contrast.p:.2g}")
+        for contrast in ablation.contrasts)
+    rows = Markup("").join(
         Markup('<tr><td>{}</td><td>{}</td><td>{} to {}</td><td>{}</td><td class="wide">{}</td></tr>').format(
-            one["name"], f"{_mean(one):.3f}", f"{min(one['accuracies']):.3f}", f"{max(one['accuracies']):.3f}",
-            len(one["accuracies"]), one["head"]) for one in ablation["arms"])
-    return Markup("<section><h2>What is each part worth?</h2>{}<div class=\"scroll\"><table><tr><th>features</th>"
-                  '<th>accuracy</th><th>worst to best seed</th><th>seeds</th><th class="name">head</th></tr>{}</table>'
-                  '</div><p class="soft small">On {} ({} rows), which chose nothing here: the head that was asked for '
-                  "ships, whatever this says. A gain's interval is of the same rows, answered by both.</p></section>"
-                  ).format(words, lines, escape(ablation["rows"]), ablation["n"])
-
-
-def _mean(arm: dict[str, Any]) -> float:
-    return float(sum(arm["accuracies"]) / len(arm["accuracies"]))
+            arm.name, f"{arm.accuracy:.3f}", f"{min(arm.accuracies):.3f}", f"{max(arm.accuracies):.3f}",
+            len(arm.accuracies), arm.head) for arm in ablation.arms)
+    return Markup('<section><h2>What each part contributes</h2>{}<div class="scroll"><table><tr><th>features</th>'
+                  '<th>accuracy</th><th>range over seeds</th><th>seeds</th><th class="name">head</th></tr>{}</table>'
+                  '</div><p class="soft small">Evaluated on {} ({} rows), which were not used for model selection: the '
+                  "head that was asked for is exported, whatever this table says. The confidence interval of a gain is "
+                  "that of the paired difference on the same rows.</p></section>"
+                  ).format(verdicts, rows, escape(ablation.rows), ablation.n)

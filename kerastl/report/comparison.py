@@ -1,4 +1,4 @@
-"""What a comparison found, for people: rows.csv, and report.html, one file that needs no network."""
+"""The results of a comparison, for people: rows.csv, and report.html, one file that needs no network."""
 
 import csv
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ import jinja2
 from markupsafe import Markup
 
 from kerastl.files import atomic_file, open_file, write_atomically
-from kerastl.report.charts import Frame, _svg
+from kerastl.report.charts import Frame, svg
 
 COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy_max", "head_seconds", "parameters",
            "megabytes", "milliseconds", "behind_best", "p", "within_noise", "recommended")
 
 
 def write_comparison(folder: Path, result: dict[str, Any]) -> None:
-    """Write both files into a folder that is there, in place of older ones. result: as `kerastl compare` prints it."""
+    """Write both files into an existing folder, in place of older ones. result: as `kerastl compare --json` prints
+    it."""
     with atomic_file(folder / "rows.csv") as partial, open_file(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -35,22 +36,22 @@ def comparison_html(result: dict[str, Any]) -> str:
 
 
 def latency_chart(table: Sequence[dict[str, Any]]) -> str:
-    """Accuracy on validation rows against the milliseconds a row takes, a dot a combination with a line from the worst
-    seed to the best; the recommended one is in the second colour."""
-    times = [one["milliseconds"] for one in table]
-    low, high = min(one["accuracy_min"] for one in table), max(one["accuracy_max"] for one in table)
+    """Accuracy on validation rows against latency in milliseconds: a dot for each combination, with a line from the
+    worst seed to the best. The recommended one has the second colour."""
+    times = [row["milliseconds"] for row in table]
+    low, high = min(row["accuracy_min"] for row in table), max(row["accuracy_max"] for row in table)
     margin = max(0.01, (high - low) * 0.1)
     frame = Frame((min(times) * 0.8, max(times) * 1.25), (max(0.0, low - margin), min(1.0, high + margin)), log_x=True)
     parts = []
-    for one in sorted(table, key=lambda one: bool(one["recommended"])):  # that one lies on top
-        x, y = frame.at(one["milliseconds"], one["accuracy"])
-        ends = [frame.at(one["milliseconds"], one[f"accuracy_{name}"])[1] for name in ("min", "max")]
-        style = "second" if one["recommended"] else "first"
-        said = escape(f"{one['backbone']} + {one['head']}, unfreeze {one['unfreeze']}: {one['accuracy']:.3f}, "
-                      f"{one['milliseconds']:.1f} ms")
+    for row in sorted(table, key=lambda row: bool(row["recommended"])):  # drawn last, on top
+        x, y = frame.at(row["milliseconds"], row["accuracy"])
+        ends = [frame.at(row["milliseconds"], row[f"accuracy_{name}"])[1] for name in ("min", "max")]
+        style = "second" if row["recommended"] else "first"
+        label = escape(f"{row['backbone']} + {row['head']}, unfreeze {row['unfreeze']}: {row['accuracy']:.3f}, "
+                       f"{row['milliseconds']:.1f} ms")
         parts.append(f'<line class="line {style}" x1="{x}" y1="{ends[0]}" x2="{x}" y2="{ends[1]}"/>')
-        parts.append(f'<circle class="point {style}" cx="{x}" cy="{y}" r="5"><title>{said}</title></circle>')
+        parts.append(f'<circle class="point {style}" cx="{x}" cy="{y}" r="5"><title>{label}</title></circle>')
     y_ticks = [frame.y[0] + (frame.y[1] - frame.y[0]) * i / 4 for i in range(5)]
     middle = (frame.x[0] * frame.x[1]) ** 0.5
-    return _svg("Accuracy against latency", frame, parts, [frame.x[0], middle, frame.x[1]], y_ticks,
-                "milliseconds a row, on a logarithmic scale", "accuracy, validation rows")
+    return svg("Accuracy against latency", frame, parts, [frame.x[0], middle, frame.x[1]], y_ticks,
+               "latency per row in ms (logarithmic)", "validation accuracy")

@@ -1,16 +1,16 @@
-"""The chart of a search for a rate, as inline SVG."""
+"""The chart of a learning-rate range test, as inline SVG."""
 
 from collections.abc import Mapping
 from math import ceil, floor, log10
 from typing import Any
 
-from kerastl.report.charts import Frame, _svg
+from kerastl.report.charts import Frame, svg
 
 
 def learning_rate_chart(curve: Mapping[str, Any] | None) -> str:
-    """Smoothed loss of training rows by rate, and the rate suggested as an upright line.
+    """The smoothed training loss by learning rate, and the suggested rate as a vertical line.
 
-    curve: the record of a `LearningRateCurve`: rates, losses, suggested. Without one, or with under two rates: nothing.
+    curve: the record of a `LearningRateCurve`: rates, losses, suggested. Empty without one, or with a single rate.
     """
     if not curve or len(curve["rates"]) < 2:
         return ""
@@ -23,5 +23,5 @@ def learning_rate_chart(curve: Mapping[str, Any] | None) -> str:
         parts.append(f'<line class="ideal" x1="{x}" y1="{low}" x2="{x}" y2="{high}"><title>suggested: {suggested:.1e}'
                      "</title></line>")
     powers = range(ceil(log10(min(rates)) - 1e-9), floor(log10(max(rates)) + 1e-9) + 1)
-    return _svg("Rates tried", frame, parts, [10.0 ** power for power in powers],
-                [frame.y[1] * i / 4 for i in range(5)], "rate", "training loss, smoothed")
+    return svg("Learning-rate range test", frame, parts, [10.0 ** power for power in powers],
+                [frame.y[1] * i / 4 for i in range(5)], "learning rate", "smoothed training loss")

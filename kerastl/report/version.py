@@ -1,23 +1,28 @@
-"""The last step of a recipe: everything that the steps before it made, as one version of a model."""
+"""The last step of a recipe: what the steps before it made becomes a version of a model."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kerastl.backbones import Backbone
+from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation
+from kerastl.evaluation.result import Evaluation
 from kerastl.export.export import export_model
 from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
+from kerastl.modality import modality_named
 from kerastl.report.report import write_report
 from kerastl.runtime import Runtime
 from kerastl.studies.distillation import Teacher, compare_forms
+from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import home_of, new_version
 from kerastl.versions.large import as_rows
-from kerastl.versions.record import run_record
-from kerastl.versions.sections import Ablation, Trial
+from kerastl.versions.make_record import make_record
+from kerastl.versions.record import RunRecord
+from kerastl.versions.sections import Ablation, Distillation, Trial
 
 
 @dataclass(frozen=True)
@@ -29,37 +34,50 @@ class Target:
     kinds: tuple[str, ...]
 
 
-def target(out: str, name: str, tflite: str = "all", *, kind: str = "image") -> Target:
-    """What a run will write, checked before it works for it. tflite: kinds with commas, `all` or `none`. kind: image or
-    text.
+def target(out: str, name: str, tflite: str = "all", *, modality: str = "image") -> Target:
+    """What a run will write, checked before the work begins. tflite: kinds separated by commas, `all` or `none`.
+    modality: image or text.
 
-    Raises OptionError for a name that is no folder's, a place that cannot be written to, an unknown kind.
+    Raises OptionError for a name that is no folder name, a folder that is not writable, or an unknown kind.
     """
     home_of(out, name)
-    return Target(out, name, parse_kinds(tflite, kind))
+    return Target(out, name, parse_kinds(tflite, modality_named(modality)))
 
 
 def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, features: Features, evaluation: Evaluation,
-                  runtime: Runtime, clock: Callable[[], float], config: dict[str, Any],
+                  runtime: Runtime, clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
-                  trials: Sequence[Trial] = ()) -> dict[str, Any]:
-    """Export a trained model with its record, report and card as a version; returns the run record.
+                  trials: Sequence[Trial] = ()) -> RunRecord:
+    """Export a trained model with its record, report and model card as a new version; returns the record.
 
-    baseline: what is reached without transfer. ablation: what the parts of a blend are worth. teacher: whom the model
-    is compared with, form by form. clock: seconds since the run began. config: the run's settings, for the record. A
-    TFLite file that breaks its bound is left out and named under `breaches`. The version appears whole or not at all.
-    Raises CheckFailed when the SavedModel differs from Keras.
+    evaluation: of `trained`. baseline, ablation, trials: what else the report shows. teacher: the model that this one
+    was distilled from; both are compared, form by form. clock: seconds since the run began; default: since this call.
+    config: the settings of the run, for the record.
+
+    A TFLite file that breaks its bound is not written, and is listed in the record's `breaches`. The version is written
+    completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed when the
+    SavedModel differs from Keras.
     """
+    check_evaluation(trained.fitted, evaluation)
+    start = time.perf_counter()
+    clock = clock or (lambda: time.perf_counter() - start)
     with new_version(to.out, to.name) as version:
         begun = clock()
         source, examples = as_rows(features) if backbone.large else (backbone.input, features.examples)
-        exported = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds,
-                                name=to.name)
-        run = run_record(config, backbone=backbone, features=features, fitted=trained.fitted,
-                         tuned=trained.fine_tuning, evaluation=evaluation, parity=exported.parity, runtime=runtime,
-                         baseline=baseline, ablation=ablation, trials=trials,
-                         seconds={"export": clock() - begun, "total": clock()})
-        if teacher:
-            run["distilled"] = {"teacher": str(teacher.folder), "sides": [asdict(one) for one in compare_forms(
-                teacher, trained.model, backbone.input, version.folder, features.examples)]}
-        return write_report(version, run, features.examples, name=to.name)
+        parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds)
+        seconds = {"export": clock() - begun, "total": clock()}
+        distilled = Distillation(str(teacher.folder), tuple(compare_forms(
+            teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
+        record = make_record(version, trained, backbone=backbone, features=features, evaluation=evaluation,
+                             parity=parity, runtime=runtime, baseline=baseline, ablation=ablation, distilled=distilled,
+                             trials=trials, seconds=seconds, config=config)
+        write_report(version, record, features.examples)
+    return record
+
+
+def check_evaluation(fitted: FittedHead, evaluation: Evaluation) -> None:
+    """Raises OptionError when an evaluation was not computed from the head's own held-out predictions."""
+    if evaluation.predictions_id != fitted.held_out.id:
+        raise OptionError(f"`evaluation` (accuracy {evaluation.accuracy:.3f} on {evaluation.n} rows) belongs to "
+                          "another model than `trained`", "the evaluation of the head that is exported",
+                          "evaluation = kerastl.evaluate(features.examples, trained.fitted)")

@@ -1,1 +1,1 @@
-"""Using an exported model: load it and predict."""
+"""Using an exported model: load it, predict, evaluate it on other data."""

@@ -18,8 +18,8 @@ from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags, check_path, check_paths
 from kerastl.shell.flags import RunConfig
 from kerastl.shell.parsing import parse, with_flags
+from kerastl.shell.summary import run_summary
 from kerastl.shell.system_errors import system_error
-from kerastl.shell.terminal import summary
 
 __all__ = ["check_path", "finish", "parse", "run"]
 
@@ -39,7 +39,7 @@ class Stopped(KeyboardInterrupt):
 def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None,
         show: Callable[[Any], str] | None = None, prog: str | None = None) -> int:
     """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
-    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or summary)
+    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or run_summary)
 
 
 def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any], str], heavy: bool = True,

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.errors import OptionError
-from kerastl.evaluation.metrics import probabilities
 from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
-from kerastl.inputs import Input, restored
+from kerastl.inputs import Input
 from kerastl.model import Predictor, single_row_latency
-from kerastl.versions.folder import find_version, read_json
-from kerastl.versions.restore import calibration_of, examples_of, keras_model
+from kerastl.versions.folder import find_version
+from kerastl.versions.record import RunRecord
+from kerastl.versions.restore import restore_examples, restore_input, restore_model
 from kerastl.versions.sections import DistilledForm
 
 SHARE = 0.5  # of the teacher in what is aimed at; the rest is the label
@@ -35,14 +35,14 @@ class Teacher:
     """An exported model, loaded to teach. `weights` names the numbers in it."""
 
     folder: Path
-    run: dict[str, Any]
+    record: RunRecord
     model: Any  # keras.Model: values -> logits
     input: Input
     weights: str
 
     def source(self, data: str | None, data_dir: str | None) -> dict[str, Any]:
         """How its data are read, where they are now or were; for the student's record."""
-        used = self.run["config"]
+        used = self.record.config
         return {"data": data or used["data"], "data_dir": data_dir or used.get("data_dir"),
                 "text_column": used.get("text_column"), "label_column": used.get("label_column")}
 
@@ -54,23 +54,23 @@ def load_teacher(model: str) -> Teacher:
     its student.
     """
     folder = find_version(model)
-    run = read_json(folder, "run.json")
-    if run["split"] == "cv":
+    record = RunRecord.read(folder)
+    if record.split == "cv":
         raise OptionError(f"--teacher {model} was fitted on every row, for its figures came from cross-validation",
                           "a teacher that has not seen the rows that judge its student",
                           "train it with --split holdout")
-    if run.get("large"):
-        raise OptionError(f"--teacher {model}, whose backbone ({run['backbone']}) stays apart",
+    if record.large:
+        raise OptionError(f"--teacher {model}, whose backbone ({record.backbone}) stays apart",
                           "a teacher that was exported whole", "choose one with a smaller backbone")
-    loaded = keras_model(folder, run["kind"])
-    return Teacher(folder, run, loaded, restored(run, folder), weights_hash(loaded))
+    loaded = restore_model(folder, record)
+    return Teacher(folder, record, loaded, restore_input(folder, record), weights_hash(loaded))
 
 
 def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None, cache_dir: Path | None = None
            ) -> Examples:
     """The rows that the teacher was made from, each on the side that it had, so that no row judges which the teacher
     was fitted on. data: where they are now, if not where they were. Raises DataError when they are gone."""
-    return examples_of(teacher.folder, teacher.run, data=data, data_dir=data_dir, cache_dir=cache_dir)
+    return restore_examples(teacher.folder, teacher.record, data=data, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
@@ -80,7 +80,7 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     assert split is not None, "split the examples before teaching"
     rows = split.rows(TRAIN)
     logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
-    p = probabilities(logits / calibration_of(teacher.run).temperature, examples.multi_label)
+    p = examples.task.probabilities(logits, teacher.record.temperature)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
     return replace(features, examples=replace(examples, aims=aims))

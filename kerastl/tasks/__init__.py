@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.decision import Activation, Calibration
+from kerastl import decision
+from kerastl.decision import Activation, Calibration, numpy_backend
 from kerastl.errors import unknown
 
 Array = NDArray[Any]
+LEAST = 1e-7  # to which a probability is clipped before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Task:
     summed_loss: Callable[[], Any]  # a Keras loss from logits whose mean over rows is that of `log_loss`
     # Answers
     activation: Activation
+    logits_of: Callable[[Array], Array]  # p -> logits that the activation turns into p again
     calibrate: Callable[[Array, Array], Calibration]  # logits, truth
     half: Callable[[int], Calibration]  # classes -> the calibration of probabilities that are calibrated already
     predict: Callable[[Array, Array], Array]  # p, thresholds [classes], [n, classes] or () -> predicted targets
@@ -57,6 +60,14 @@ class Task:
     label: Callable[[Any, Sequence[str]], str]  # one row's target, class names -> its label as text
     served_label: Callable[[Any, Any, Any, Calibration], Any]  # in the graph: p, names, labels by score, calibration
     estimator: Callable[[Any], Any]  # a scikit-learn classifier -> one for targets of this task
+
+    def probabilities(self, logits: Array, temperature: Any = 1.0) -> NDArray[np.float64]:
+        """Calibrated probabilities with NumPy, as `decision.probabilities` does it. logits: [n, classes]."""
+        p = decision.probabilities(np.asarray(logits, np.float64), temperature, self.activation, numpy_backend())
+        return np.asarray(p, np.float64)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name})"
 
 
 @cache

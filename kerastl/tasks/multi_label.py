@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.decision import Backend, Calibration, held
-from kerastl.tasks import Array, Task
+from kerastl.tasks import LEAST, Array, Task
 from kerastl.tasks._temperature import fit_temperature
 
 FEWEST_POSITIVES = 10  # rows of a class from which its threshold is chosen
@@ -41,6 +41,12 @@ def _summed_loss(truth: Any, logits: Any) -> Any:
 
 def _activation(logits: Any, backend: Backend) -> Any:
     return backend.sigmoid(logits)
+
+
+def _logits_of(p: Array) -> Array:
+    from scipy.special import logit
+
+    return np.asarray(logit(np.clip(p, LEAST, 1 - LEAST)))
 
 
 def _calibrate(logits: Array, truth: Array) -> Calibration:
@@ -98,7 +104,8 @@ TASK = Task(
     classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,
     even=lambda classes: 0.5, log_loss=_log_loss, keras_loss=_keras_loss,
     summed_loss=lambda: _summed_loss,
-    activation=_activation, calibrate=_calibrate, half=lambda classes: Calibration(1.0, (0.5,) * classes),
+    activation=_activation, logits_of=_logits_of, calibrate=_calibrate,
+    half=lambda classes: Calibration(1.0, (0.5,) * classes),
     predict=_predict, correct=lambda predicted, true: (predicted == true).all(axis=1), claims=_claims,
     surprise=lambda p, truth: np.abs(p - truth).max(axis=1),
     confusion=lambda true, predicted, classes: np.zeros((0, 0), int),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.decision import Backend, Calibration
-from kerastl.tasks import Array, Task
+from kerastl.tasks import LEAST, Array, Task
 from kerastl.tasks._temperature import fit_temperature
 
 
@@ -63,7 +63,8 @@ TASK = Task(
     fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
     even=lambda classes: 1 / classes, log_loss=_log_loss, keras_loss=_keras_loss,
     summed_loss=lambda: _keras_loss(0.0),
-    activation=_activation, calibrate=_calibrate, half=lambda classes: Calibration(1.0),
+    activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)), calibrate=_calibrate,
+    half=lambda classes: Calibration(1.0),
     predict=lambda p, thresholds: p.argmax(axis=1), correct=lambda predicted, true: predicted == true,
     claims=_claims, surprise=lambda p, truth: p.max(axis=1), confusion=_confusion,
     label=lambda target, classes: classes[target], served_label=_served_label, estimator=lambda model: model,

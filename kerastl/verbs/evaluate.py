@@ -1,7 +1,53 @@
-"""Evaluate an exported model on new labelled data."""
+"""Evaluate an exported model on labelled data."""
 
-from kerastl.verbs._use import EvaluateConfig as Config
-from kerastl.verbs._use import evaluate as run
-from kerastl.verbs._use import show_evaluate as show
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Config", "run", "show"]
+from tyro.conf import Positional
+
+from kerastl.shell.terminal import table
+
+if TYPE_CHECKING:
+    from kerastl.serving.evaluate_model import EvaluateResult
+
+
+@dataclass(frozen=True)
+class Config:
+    """Evaluates an exported model on labelled data, with the figures that training reports."""
+
+    model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
+    source: Positional[str]  # labelled data, as for training
+    text_column: str | None = None  # the column with the texts; default: as in training, else found by name
+    label_column: str | None = None  # the column with the labels
+    weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    data_dir: str | None = None  # where TFDS datasets are stored
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def run(config: Config) -> "EvaluateResult":
+    """The figures on these data, and how many of the rows were used in training."""
+    from kerastl.serving.evaluate_model import evaluate_model
+
+    return evaluate_model(config.model, config.source, text_column=config.text_column, weights=config.weights,
+                          label_column=config.label_column, data_dir=config.data_dir, cache_dir=config.cache_dir)
+
+
+def show(result: "EvaluateResult") -> str:
+    """The figures, a warning where rows were used in training, and the scores of each class."""
+    test, (low, high) = result.test, result.test.accuracy_ci95
+    lines = [f"{result.model}, evaluated on {test.n} rows",
+             f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
+             f"macro F1   {test.macro_f1:.3f}",
+             f"log loss   {test.log_loss:.3f}",
+             f"ECE        {test.ece:.3f}"]
+    if result.trained_on:
+        lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
+                     "optimistic")
+    if result.skipped:
+        lines.append(f"skipped    {len(result.skipped)}: {result.skipped[0].origin}: {result.skipped[0].reason}"
+                     + (" ..." if len(result.skipped) > 1 else ""))
+    rows = [("class", "precision", "recall", "F1", "rows")]
+    rows += [(scores.name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}", str(scores.support))
+             for scores in test.classes]
+    return "\n".join([*lines, "", table(rows)])

@@ -1,7 +1,37 @@
-"""Write a new version of a model with other TFLite files."""
+"""Export a model again, with other TFLite files, as a new version."""
 
-from kerastl.verbs._ship import ExportConfig as Config
-from kerastl.verbs._ship import export as run
-from kerastl.verbs._ship import show_export as show
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Config", "run", "show"]
+from tyro.conf import Positional
+
+from kerastl.shell.summary import parity_table
+
+if TYPE_CHECKING:
+    from kerastl.versions.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Config:
+    """Exports a model again, with other TFLite files, as a new version; the old version is not changed."""
+
+    model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
+    tflite: str = "all"  # fp32, fp16, dynamic, int8, separated by commas; all (for texts without int8) or none
+    data: str | None = None  # new location of the training data, if they moved
+    weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    data_dir: str | None = None  # where TFDS datasets are stored
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def run(config: Config) -> "RunRecord":
+    """The record of the new version."""
+    from kerastl.report.reexport import export_again
+
+    return export_again(config.model, config.tflite, data=config.data, weights=config.weights,
+                        data_dir=config.data_dir, cache_dir=config.cache_dir)
+
+
+def show(result: "RunRecord") -> str:
+    """The parity table and the new version."""
+    return f"{parity_table(result.parity)}\n\nwritten    {result.path}"

@@ -1,7 +1,38 @@
 """Re-check file hashes and that all formats give the same predictions."""
 
-from kerastl.verbs._ship import VerifyConfig as Config
-from kerastl.verbs._ship import show_verify as show
-from kerastl.verbs._ship import verify as run
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Config", "run", "show"]
+from tyro.conf import Positional
+
+from kerastl.shell.summary import parity_table
+
+if TYPE_CHECKING:
+    from kerastl.export.verify import VerifyResult
+
+
+@dataclass(frozen=True)
+class Config:
+    """Re-checks the hash of every file of a model, and on held-out rows that all formats give the same predictions."""
+
+    model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
+    data: str | None = None  # new location of the training data, if they moved
+    weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    data_dir: str | None = None  # where TFDS datasets are stored
+    cache_dir: str | None = None  # default: the user's cache directory
+    json: bool = False  # print one JSON document
+
+
+def run(config: Config) -> "VerifyResult":
+    """Which files and formats were checked, and how the formats compare."""
+    from kerastl.export.verify import verify
+
+    return verify(config.model, data=config.data, weights=config.weights, data_dir=config.data_dir,
+                  cache_dir=config.cache_dir)
+
+
+def show(result: "VerifyResult") -> str:
+    """The parity table, and the verdict."""
+    verdict = (f"FAILED: predictions differ too much from Keras: {', '.join(result.breaches)}; export the model again "
+               "with `kerastl export`" if result.failed else f"all {result.files} files match the manifest")
+    return f"{parity_table(result.parity)}\n\n{result.model}: {verdict}"

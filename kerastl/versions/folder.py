@@ -1,4 +1,4 @@
-"""A version's folder: written beside, synced, and renamed into place last. It is complete, or not there."""
+"""A version folder: written under a temporary name, synced, and renamed last. It is complete, or it does not exist."""
 
 import hashlib
 import importlib.metadata
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,52 +20,67 @@ PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
 
 @dataclass
 class Version:
-    """A version being made. Write into `folder`; `number` is where it will lie."""
+    """A version that is being written. Write into `folder`; when it is complete, it is renamed to `path`.
+
+    manifest: entries for manifest.json, besides the files' hashes.
+    """
 
     folder: Path
-    number: int
-    about: dict[str, Any]  # goes into the manifest
+    path: Path
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """The version's number."""
+        return int(self.path.name)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.path.parent.name
 
 
 def home_of(out: str, name: str) -> Path:
-    """Where a model's versions lie. Raises OptionError when the name cannot be a folder's or nothing can be written."""
+    """The folder of a model's versions, `out/name`. Raises OptionError when the name is no folder name or nothing can
+    be written there."""
     if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
-        raise OptionError(f"--name {name!r}", "a folder's name, without slashes", "choose another, say my_model")
+        raise OptionError(f"`name` is {name!r}", "a folder name: no slashes, no dot at the start",
+                          "choose another name, such as my_model")
     home = Path(out) / name
     nearest = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        trouble = "cannot be written to" if nearest.is_dir() else "is a file"
-        raise OptionError(f"--out {out}: {nearest} {trouble}", "a folder that can be written to", "choose another")
+        trouble = "is not writable" if nearest.is_dir() else "is a file"
+        raise OptionError(f"`out` is {out!r}, but {nearest} {trouble}", "a writable folder", "choose another folder")
     return home
 
 
 @contextmanager
 def new_version(out: str, name: str) -> Iterator[Version]:
-    """A folder to write a model's next version into. It appears as `out/name/N` when the block ends well, with a
-    manifest of every file's SHA-256; when the block fails, nothing is left.
+    """A folder to write a model's next version into. It appears as `out/name/N` when the block ends without an error,
+    with a manifest of every file's SHA-256; when the block fails, nothing is left.
 
-    Raises OptionError when the name cannot be a folder's, ModelError when another run took the number meanwhile.
+    Raises OptionError when the name is no folder name, ModelError when another run wrote that version meanwhile.
     """
     home = home_of(out, name)
     made = [folder for folder in (home, *home.parents) if not folder.exists()]
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"--out {out}: {error.strerror}", "a folder that can be written to",
-                          "choose another") from error
+        raise OptionError(f"`out` is {out!r}: {error.strerror}", "a writable folder",
+                          "choose another folder") from error
     remove_leftovers(home)
-    number = max(versions(home), default=0) + 1
+    path = home / str(max(versions(home), default=0) + 1)
     try:
-        with atomic_folder(home / str(number)) as partial:
-            version = Version(partial, number, {})
+        with atomic_folder(path) as partial:
+            version = Version(partial, path)
             yield version
             _write_manifest(version)
     except BaseException as error:
-        for folder in made:  # as we found it
+        for folder in made:  # leave no empty folders behind
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
-        if isinstance(error, FileExistsError) and error.filename == str(home / str(number)):
-            raise ModelError(f"{home}/{number} was written by another run meanwhile", "one run at a time for a name",
+        if isinstance(error, FileExistsError) and error.filename == str(path):
+            raise ModelError(f"{path} was written by another run meanwhile", "one run at a time for a name",
                              "run again to write the next version") from error
         raise
 
@@ -78,9 +93,9 @@ def versions(home: Path) -> list[int]:
 
 
 def find_version(model: str) -> Path:
-    """The folder of `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder.
+    """The version folder that `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a path stands for.
 
-    Raises ModelError when there is none, or it is not one of ours.
+    Raises ModelError when it does not exist or was not written by kerastl.
     """
     path = Path(model)
     if not path.exists():
@@ -88,39 +103,40 @@ def find_version(model: str) -> Path:
     numbers = versions(path)
     folder = path / str(numbers[-1]) if numbers else path
     if not (folder / "manifest.json").is_file() or not (folder / "run.json").is_file():
-        raise ModelError(f"{model} is not a model of this kit: it has no manifest.json and run.json",
+        raise ModelError(f"{model} was not written by kerastl: it has no manifest.json and run.json",
                          "a folder that `kerastl run` wrote", "check the path")
     return folder
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A version's run.json or manifest.json. Raises ModelError when it is damaged."""
+    """One of a version's JSON files. Raises ModelError when it is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read: {error}", "the file that `kerastl run` wrote",
-                         "copy the version's folder again") from error
-    return found
+                         "copy the version folder again") from error
+    return document
 
 
 def check_manifest(folder: Path) -> int:
-    """Compare every file's SHA-256 with the manifest's. Returns how many. Raises CheckFailed naming what differs."""
+    """Compare the SHA-256 of every file with the manifest. Returns the number of files. Raises CheckFailed that lists
+    the files that were added, changed or removed."""
     listed = read_json(folder, "manifest.json").get("files", {})
-    wrong = [name for name, digest in listed.items()
-             if not (folder / name).is_file() or _sha256(folder / name) != digest]
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    added = sorted(there - {"manifest.json", *listed})
+    changed = [name for name, digest in listed.items()
+               if not (folder / name).is_file() or _sha256(folder / name) != digest]
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    added = sorted(present - {"manifest.json", *listed})
     if added:
-        raise CheckFailed(f"{folder}: {', '.join(added)} came after it was written", "files as in manifest.json",
-                          "take out what was added")
-    if wrong:
-        raise CheckFailed(f"{folder}: {', '.join(wrong)} missing or changed since it was written",
-                          "files as in manifest.json", "copy the version's folder again")
+        raise CheckFailed(f"{folder}: files added since it was written: {', '.join(added)}",
+                          "the files listed in manifest.json", "remove the added files")
+    if changed:
+        raise CheckFailed(f"{folder}: files missing or changed since it was written: {', '.join(changed)}",
+                          "the files listed in manifest.json", "copy the version folder again")
     return len(listed)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON document, readable by people."""
+    """Write an indented JSON document."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -135,7 +151,7 @@ def _write_manifest(version: Version) -> None:
         "format": FORMAT,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        **version.about,
+        **version.manifest,
         "files": {str(path.relative_to(version.folder)): _sha256(path) for path in files},
     })
 

@@ -1,82 +1,175 @@
-"""The run record: everything a run found out, as one JSON document. What `--json` prints is what run.json holds."""
+"""The run record: everything that a run found out. This module alone knows the keys of run.json.
 
-from collections.abc import Sequence
-from dataclasses import asdict
+`--json` prints the same document. Attributes use the field's words where an older key does not: `modality` is `kind` in
+run.json, `feature_layer` is `tap`, `skipped` is `left_out`, `fine_tuning` is `unfrozen`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Backbone
-from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
-from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import Evaluation, record
-from kerastl.features.compute import Features
-from kerastl.runtime import Runtime, machine
-from kerastl.training.fine_tuning.fine_tune import FineTuneResult
-from kerastl.training.fit import FittedHead
-from kerastl.versions.large import about
-from kerastl.versions.sections import Ablation, Parity, Trial
+from kerastl.decision import Calibration
+from kerastl.errors import KerastlError, ModelError
+from kerastl.modality import Modality, modality_named
+from kerastl.tasks import Task, task_named, task_of_record
+from kerastl.versions.fields import Section, from_json, key
+from kerastl.versions.folder import read_json, write_json
+from kerastl.versions.sections import (
+    Ablation,
+    BaselineFigures,
+    Distillation,
+    FeaturePass,
+    FineTuning,
+    HeldOutFigures,
+    Parity,
+    SeparateBackbone,
+    SkippedItem,
+    TokenLengths,
+    Trial,
+)
+
+FILE = "run.json"
+FORMAT = 2  # 1: version 0.1, without `format` and `task`
 
 
-def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features, fitted: FittedHead,
-               evaluation: Evaluation, parity: Sequence[Parity], runtime: Runtime, tuned: FineTuneResult | None = None,
-               baseline: Baseline | None = None, ablation: Ablation | None = None, trials: Sequence[Trial] = (),
-               seconds: dict[str, float]
-               ) -> dict[str, Any]:
-    """Put together what the steps of a recipe returned. `seconds` holds at least `export` and `total`."""
-    examples = features.examples
-    return {
-        "kind": examples.modality.name,
-        "backbone": backbone.name,
-        "weights": backbone.weights,
-        "weights_hash": backbone.weights_hash,
-        "random_weights": backbone.random,
-        "random_parts": list(backbone.random_parts),
-        "input": backbone.input.record(),
-        "preprocessing": backbone.spec.preprocessing,
-        "large": about(backbone),
-        "tap": backbone.tap,
-        "pooling": backbone.pooling,
-        "head": fitted.name,
-        "head_settings": fitted.settings,
-        "search": [asdict(one) for one in trials],
-        "curve": list(fitted.curve),
-        "classes": list(examples.classes),
-        "counts": examples.counts(),
-        "multi_label": examples.multi_label,
-        **_sizes(examples),
-        "notes": list(examples.notes),
-        "left_out": [asdict(one) for one in examples.skipped],
-        "test": {**record(evaluation), "calibrated_by": "cross-fitted temperature" if fitted.validation is None
-                 else "temperature fitted on the validation rows"},
-        "temperature": evaluation.calibration.temperature,
-        "thresholds": list(evaluation.calibration.thresholds),
-        "baseline": asdict(baseline) if baseline else None,
-        "distilled": None,
-        "ablation": asdict(ablation) if ablation else None,
-        "unfrozen": tuned.to_dict() if tuned else None,
-        "engine": "tensorflow",
-        "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
-                     "rate": features.computed / features.seconds if features.computed else None},
-        "precision": runtime.precision,
-        "precision_reason": runtime.precision_reason,
-        "xla": runtime.xla,
-        "xla_reason": runtime.xla_reason,
-        "seed": runtime.seed,
-        "parity": [asdict(one) for one in parity],
-        "breaches": [one.kind for one in parity if not one.kept],
-        "seconds": {"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
-                    "baseline": baseline.seconds if baseline else 0.0,
-                    "ablation": ablation.seconds if ablation else 0.0, **seconds},
-        "machine": machine(),
-        "config": config,
-    }
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Section):
+    """What a run found out, and with what. It is made once, when the artifacts are written, and never changed.
+
+    input: what `Input.record` says, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
+    n_train, n_validation, n_test: rows; where rows were cross-validated, all of them are both training and test rows.
+    head_settings: of the exported head. training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2,
+    log_loss). seconds: of each step, and their `total`. config: the settings of the run, as the recipe's flags.
+    path: the version folder.
+    """
+
+    format: int = 1
+    modality_name: str = key("kind")
+    task_name: str = key("task")
+    backbone: str
+    weights: str
+    weights_hash: str
+    random_weights: bool = False
+    random_parts: tuple[str, ...] = ()
+    input: dict[str, Any]
+    preprocessing: str = ""
+    large: SeparateBackbone | None = None
+    feature_layer: str = key("tap", default="top")
+    pooling: str = "mean"
+    head: str
+    head_settings: dict[str, Any] = field(default_factory=dict)
+    search: tuple[Trial, ...] = ()
+    training_curve: tuple[dict[str, float], ...] = key("curve", default=())
+    classes: tuple[str, ...]
+    counts: dict[str, int] = field(default_factory=dict)
+    n_train: int
+    n_validation: int = 0
+    n_test: int
+    split: str
+    split_reason: str = ""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[SkippedItem, ...] = key("left_out", default=())
+    test: HeldOutFigures
+    temperature: float
+    thresholds: tuple[float, ...] = ()
+    baseline: BaselineFigures | None = None
+    distilled: Distillation | None = None
+    ablation: Ablation | None = None
+    fine_tuning: FineTuning | None = key("unfrozen", default=None)
+    engine: str = "tensorflow"
+    features: FeaturePass
+    precision: str = "float32"
+    precision_reason: str = ""
+    xla: bool = False
+    xla_reason: str = ""
+    seed: int = 0
+    parity: tuple[Parity, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    version: int = 0
+    path: str = ""
+
+    @property
+    def modality(self) -> Modality:
+        """What an input is."""
+        return modality_named(self.modality_name)
+
+    @property
+    def task(self) -> Task:
+        """What an answer is."""
+        return task_named(self.task_name)
+
+    @property
+    def calibration(self) -> Calibration:
+        """How the model's logits become labels and scores."""
+        return Calibration(self.temperature, self.thresholds)
+
+    @property
+    def lengths(self) -> TokenLengths | None:
+        """Of a model of texts, how long the texts of its data are."""
+        lengths = self.input.get("lengths")
+        return TokenLengths.from_dict(lengths) if lengths else None
+
+    @property
+    def data(self) -> str:
+        """Where the model's data were read from."""
+        return str(self.config.get("data", ""))
+
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """The artifacts that broke their bound and were not written."""
+        return tuple(artifact.kind for artifact in self.parity if not artifact.kept)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run failed a check of its own: an artifact broke its bound."""
+        return bool(self.breaches)
+
+    @property
+    def failure(self) -> str:
+        """What failed, in a sentence; empty where nothing did."""
+        names = ", ".join(self.breaches)
+        return f"{names}: not written, because the predictions differ from Keras by more than allowed" if names else ""
+
+    def __repr__(self) -> str:
+        low, high = self.test.accuracy_ci95
+        return (f"RunRecord({self.path or self.name!r}: {self.backbone} + {self.head}, {len(self.classes)} classes, "
+                f"accuracy {self.test.accuracy:.3f} [{low:.3f}, {high:.3f}])")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that run.json holds and `--json` prints."""
+        return {**super().to_dict(), **self.task.record, "breaches": list(self.breaches)}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "RunRecord":
+        """The record of a document as this version or an earlier one wrote it. Unknown keys are kept and written back.
+
+        Raises ModelError for a document that is no run record.
+        """
+        return _parsed(document, "the run record")
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """The record of a version folder. Raises ModelError when run.json is missing or damaged."""
+        return _parsed(read_json(folder, FILE), str(folder / FILE))
+
+    def write(self, folder: Path) -> None:
+        """Write run.json into a version folder."""
+        write_json(folder / FILE, self.to_dict())
 
 
-def _sizes(examples: Examples) -> dict[str, Any]:
-    """Rows on each side. Cross-validated rows all train the shipped head, and each is judged once by another."""
-    split = examples.split
-    assert split is not None
-    about = {"split": split.mode, "split_reason": split.reason}
-    if split.mode == "cv":
-        return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}
-    return {"n_train": len(split.rows(TRAIN)), "n_validation": len(split.rows(VALIDATION)),
-            "n_test": len(split.rows(TEST)), **about}
+def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
+    try:
+        task = task_of_record(dict(document))
+        derived = {"breaches", *task.record}
+        known = {name: value for name, value in document.items() if name not in derived}
+        record: RunRecord = from_json(RunRecord, {**known, "task": task.name})
+        modality_named(record.modality_name)
+    except (KerastlError, KeyError, TypeError, ValueError, StopIteration) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise ModelError(f"{where} is not a run record of kerastl: {reason or 'unknown task'}",
+                         "a run.json that `kerastl run` wrote", "copy the version folder again") from error
+    return record

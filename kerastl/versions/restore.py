@@ -1,5 +1,7 @@
-"""A version's model and data again, for exporting and verifying it later."""
+"""A version's model, input and data again, for exporting, verifying and evaluating it later."""
 
+import csv
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,84 +10,111 @@ import numpy as np
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Skipped, Split
 from kerastl.data.read import read_labelled
-from kerastl.decision import Calibration
+from kerastl.data.rows import printable
 from kerastl.errors import DataError, ModelError
+from kerastl.inputs import Input, restored
+from kerastl.inputs.features import FeatureRows
+from kerastl.versions.record import RunRecord
 
+SPLIT_FILE = "split.csv"
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
-def calibration_of(run: dict[str, Any]) -> Calibration:
-    """How a version's logits become answers."""
-    return Calibration(run["temperature"], tuple(run["thresholds"]))
-
-
-def keras_model(folder: Path, kind: str) -> Any:
-    """The spliced model, from model.keras. kind: `image` or `text`. Raises ModelError when it does not load."""
+def restore_model(folder: Path, record: RunRecord) -> Any:
+    """The model of backbone and head, a keras.Model, from model.keras. Raises ModelError when it does not load."""
     import keras
 
     from kerastl.heads import register_layers
 
     register_layers()
-    if kind == "text":
-        import keras_hub  # noqa: F401  registers the layers of its networks
-
-        import kerastl.backbones._glm.network  # noqa: F401  registers its own
-
+    for module in record.modality.layer_modules:
+        importlib.import_module(module)
     try:
         return keras.models.load_model(folder / "model.keras", compile=False)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / 'model.keras'} does not load: {str(error).splitlines()[0][:200]}",
-                         "the file that `kerastl run` wrote", "copy the version's folder again") from error
+                         "the file that `kerastl run` wrote", "copy the version folder again") from error
 
 
-def split_of(folder: Path) -> dict[str, str]:
-    """Which part each content hash had: "train", "validation", "test" or "fold N"."""
-    lines = (folder / "split.csv").read_text().splitlines()[1:]
-    return dict((line.partition(",")[0], line.partition(",")[2]) for line in lines)
+def restore_input(folder: Path, record: RunRecord) -> Input:
+    """What the exported model takes: that of its backbone, or features where the head was exported alone."""
+    if record.large is not None:
+        return FeatureRows(record.large.shape)
+    return restored({"kind": record.modality_name, "input": record.input}, folder)
 
 
-def as_the_model_knows(examples: Examples, run: dict[str, Any]) -> Examples:
-    """The same rows with the model's classes in the model's order; rows of other classes are left out, by name.
+def write_split(folder: Path, examples: Examples) -> None:
+    """Write split.csv: the content hash of every row, its part (train, validation, test or fold N), and its name in
+    the source. `kerastl evaluate` finds out from it which rows were used in training."""
+    rows = sorted(zip(examples.ids, split_parts(examples), map(printable, examples.origins), strict=True))
+    with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
 
-    Raises DataError when no row is left, or one side has several labels and the other one.
+
+def read_split(folder: Path) -> dict[str, str]:
+    """The part of each content hash: "train", "validation", "test" or "fold N". Version 0.1 wrote no names.
+
+    Raises ModelError when split.csv is missing or damaged.
     """
-    classes = tuple(run["classes"])
-    if examples.multi_label != run["multi_label"]:
-        kinds = {True: "several labels a row", False: "one label a row"}
-        raise DataError(f"{examples.source} has {kinds[examples.multi_label]}", kinds[run["multi_label"]],
-                        "use data labelled as the model's were")
-    unknown = tuple(Skipped(name, "the model has no such class") for name in examples.classes if name not in classes)
-    place = np.array([classes.index(name) if name in classes else -1 for name in examples.classes])
-    if examples.multi_label:
-        targets = np.zeros((len(examples), len(classes)), np.int64)
-        targets[:, place[place >= 0]] = examples.targets[:, place >= 0]
-        known = np.arange(len(examples))
-    else:
-        targets = place[examples.targets]
-        known = np.flatnonzero(targets >= 0)
-    if not len(known):
-        raise DataError(f"no class of {examples.source} is one of the model's: {', '.join(examples.classes)}",
-                        f"some of {', '.join(classes)}", "check the source, or the model")
-    rest = replace(examples, classes=classes, targets=targets.astype(np.int64)).take(known)
+    path = folder / SPLIT_FILE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["id"]: row["part"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, csv.Error) as error:
+        raise ModelError(f"{path} cannot be read: {error}", "the file that `kerastl run` wrote",
+                         "copy the version folder again") from error
+
+
+def split_parts(examples: Examples) -> list[str]:
+    """The part of each row in words; empty for examples that are not split."""
+    if examples.split is None:
+        return [""] * len(examples)
+    if examples.split.mode == "cv":
+        return [f"fold {part}" for part in examples.split.part]
+    names = {number: name for name, number in PARTS.items()}
+    return [names[part] for part in examples.split.part]
+
+
+def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:
+    """The same rows with the model's classes in the model's order. Rows of other classes are skipped and listed.
+
+    Raises DataError when no row is left, or when the rows are labelled for another task.
+    """
+    task, theirs = record.task, examples.task
+    if theirs is not task:
+        raise DataError(f"{examples.source} has {theirs.noun}", task.noun, "use data labelled like the training data")
+    unknown = tuple(Skipped(name, "the model has no such class") for name in examples.classes
+                    if name not in record.classes)
+    place = {c: record.classes.index(name) for c, name in enumerate(examples.classes) if name in record.classes}
+    labels = [task.classes_of(target) for target in examples.targets]
+    known = [row for row, classes in enumerate(labels) if not classes or any(c in place for c in classes)]
+    if not task.exclusive:  # a row without any of the model's labels is an example of none
+        known = list(range(len(labels)))
+    if not known or not place:
+        raise DataError(f"the model knows none of the classes of {examples.source}: {', '.join(examples.classes)}",
+                        f"some of {', '.join(record.classes)}", "check the data, or the model")
+    targets = task.targets_of([[place[c] for c in labels[row] if c in place] for row in known], len(record.classes))
+    rest = replace(examples.take(known), classes=record.classes, targets=targets)
     return replace(rest, skipped=examples.skipped + unknown)
 
 
-def examples_of(folder: Path, run: dict[str, Any], *, data: str | None = None, data_dir: str | None = None,
-                cache_dir: Path | None = None) -> Examples:
-    """The rows that a version was made from, each on its side, read again from their source or from `data`.
+def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None, data_dir: str | None = None,
+                     cache_dir: Path | None = None) -> Examples:
+    """The rows that a version was made from, each in its part of the split, read again from their source or from
+    `data`.
 
     Raises DataError when none of them is there any more.
     """
-    source = data or run["config"]["data"]
-    parts = split_of(folder)
-    data_dir = data_dir or run["config"].get("data_dir")
-    found = read_labelled(run["kind"], source, text_column=run["config"].get("text_column"),
-                          label_column=run["config"].get("label_column"), data_dir=data_dir, cache_dir=cache_dir)
-    rows = [row for row, one in enumerate(found.ids) if one in parts]
+    source = data or record.data
+    parts = read_split(folder)
+    examples = read_labelled(record.modality_name, source, text_column=record.config.get("text_column"),
+                             label_column=record.config.get("label_column"), cache_dir=cache_dir,
+                             data_dir=data_dir or record.config.get("data_dir"))
+    rows = [row for row, content in enumerate(examples.ids) if content in parts]
     if not rows:
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was made from", "those rows",
-                        "give where they are now: --data SOURCE")
-    examples = as_the_model_knows(found.take(rows), run)
-    given = [parts[one] for one in examples.ids]
-    part = [int(one.removeprefix("fold ")) if one.startswith("fold ") else PARTS[one] for one in given]
-    return replace(examples, split=Split(run["split"], run["split_reason"], np.array(part, dtype=np.int8)))
+                        "give their new location as `data`")
+    examples = as_the_model_knows(examples.take(rows), record)
+    names = [parts[content] for content in examples.ids]
+    numbers = [int(name.removeprefix("fold ")) if name.startswith("fold ") else PARTS[name] for name in names]
+    return replace(examples, split=Split(record.split, record.split_reason, np.array(numbers, dtype=np.int8)))

@@ -1,13 +1,169 @@
-"""What studies and the export leave in the run record, as typed sections."""
+"""The sections of the run record, each a frozen dataclass. What a study or the export finds out is made as one of
+these; `evaluation`, `training` and `features` have types of their own, from which `make_record` fills these.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from kerastl.decision import Calibration
+from kerastl.versions.fields import Section, key
+
+Interval = tuple[float, float]  # low, high
+
 
 @dataclass(frozen=True)
-class Trial:
-    """A head with its settings, as `--head` takes it, and its log loss on the validation rows in nats; None where that
+class SkippedItem(Section):
+    """A row, file or class that took no part, and why."""
+
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClassScores(Section):
+    """Precision, recall and F1 of one class, in [0, 1]. support: held-out rows of it."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin(Section):
+    """The predictions whose confidence lies in [low, high): how many, their mean confidence, their accuracy."""
+
+    low: float
+    high: float
+    n: float
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ConfidentMistake(Section):
+    """A row that was predicted incorrectly, and the probability of the predicted label."""
+
+    row: int
+    origin: str
+    actual: str = key("true")
+    predicted: str = key("given")
+    probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class Figures(Section):
+    """What an evaluation on `n` rows found. Fractions in [0, 1], losses in nats; the attributes are those of
+    `evaluation.metrics.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
+
+    n: int
+    accuracy: float
+    accuracy_ci95: Interval
+    interval: str
+    macro_f1: float
+    log_loss: float
+    log_loss_calibrated: float
+    ece: float
+    ece_calibrated: float
+    calibration: Calibration
+    classes: tuple[ClassScores, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    mistakes: tuple[ConfidentMistake, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeldOutFigures(Figures):
+    """The figures of a run, on its held-out rows. calibrated_by: which rows the calibration was fitted on, in words."""
+
+    calibrated_by: str = ""
+
+
+@dataclass(frozen=True)
+class BaselineFigures(Section):
+    """The baseline without transfer learning, on the same `n` held-out rows. gain: the model's accuracy minus the
+    baseline's. verdict: helped | hurt | unclear; `sentence` states it. trained_on: rows."""
+
+    name: str
+    n: int
+    accuracy: float
+    accuracy_ci95: Interval
+    gain: float
+    gain_ci95: Interval
+    verdict: str
+    sentence: str = key("word")
+    trained_on: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class FineTuning(Section):
+    """How fine-tuning the backbone went. Losses are on the validation rows, in nats.
+
+    method: `blocks` (the last blocks, kept if the validation loss fell) or `contrast` (a contrastive loss; then
+    `frozen_accuracy` is that of the frozen backbone on the held-out rows). plan: learning rate, schedule and the like.
+    learning_rates: of a learning-rate range test. averaged_loss: of the averaged weights; averaged_epochs: those
+    epochs, if their average was kept.
+    """
+
+    kept: bool
+    blocks: int
+    layers: tuple[str, ...]
+    loss_before: float
+    loss_after: float
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    method: str = key("how", default="blocks")
+    frozen_accuracy: float | None = None
+    plan: dict[str, Any] | None = None
+    learning_rates: dict[str, Any] | None = key("rates", default=None)
+    averaged_loss: float | None = key("average_loss", default=None)
+    averaged_epochs: tuple[int, ...] = key("averaged", default=())
+
+
+@dataclass(frozen=True)
+class FeaturePass(Section):
+    """How the features were computed. compute: the arithmetic; reason: why that; computed: rows that were not cached;
+    rate: rows per second, None where all were cached."""
+
+    compute: str
+    reason: str = key("word", default="")
+    computed: int = 0
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class SeparateBackbone(Section):
+    """The backbone of a head that is exported alone. shape: of its features; kept: the number format of its weights;
+    tokens: the version of its input; ships: what is exported, in words."""
+
+    shape: tuple[int, ...]
+    kept: str
+    tokens: str
+    parameters: int = 0
+    bytes: int = 0
+    reason: str = key("word", default="")
+    ships: str = ""
+
+
+@dataclass(frozen=True)
+class TokenLengths(Section):
+    """Tokens per text, special tokens included, before truncation, over the rows that are not held out. truncated: of
+    all `rows`."""
+
+    median: int
+    p99: int
+    longest: int
+    rows: int
+    truncated: int = key("cut")
+
+
+@dataclass(frozen=True)
+class Trial(Section):
+    """A head with its settings, as `head` takes it, and its log loss on the validation rows in nats; None where that
     was not a number, as when training diverged."""
 
     head: str
@@ -16,8 +172,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How one artifact compares with Keras on `rows` rows. Differences are of logits; latency is per row."""
+class Parity(Section):
+    """How one artifact compares with Keras on `rows` rows. Differences are of logits; latency is per row.
+
+    agreement: the fraction of rows with the same top label. kept: whether it is within its bound, and so was written.
+    """
 
     kind: str  # saved_model | fp32 | fp16 | dynamic | int8
     rows: int
@@ -31,8 +190,8 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way, over the seeds. accuracy: their mean; low and high: the worst and the best seed. Fractions in [0, 1]."""
+class Arm(Section):
+    """One variant of an ablation. head: as `head` takes it. accuracies: of each seed, in [0, 1]."""
 
     name: str
     head: str
@@ -45,23 +204,24 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """The gain of one arm over another on the same rows, each row's answers averaged over the seeds.
+class Contrast(Section):
+    """The gain of one arm over another on the same rows, each row's correctness averaged over the seeds.
 
-    p: exact McNemar of each row's first answers. verdict: helped | hurt | unclear, as the interval of the gain says."""
+    p: exact McNemar test of each row's first prediction. verdict: helped | hurt | unclear, by the gain's interval;
+    `sentence` states it."""
 
     what: str
     over: str
     gain: float
-    gain_ci95: tuple[float, float]
+    gain_ci95: Interval
     p: float
     verdict: str
-    word: str
+    sentence: str = key("word")
 
 
 @dataclass(frozen=True)
-class Ablation:
-    """On the `n` rows that judge (`rows` says which). arms: pure transfer, from scratch, both."""
+class Ablation(Section):
+    """An ablation on `n` held-out rows (`rows` describes them). arms: pure transfer, from scratch, both."""
 
     rows: str
     n: int
@@ -72,9 +232,9 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class DistilledForm:
-    """One form of teacher or student on the rows that judge. milliseconds: the middle of single rows, in this process.
-    bytes: of the file, or of Keras' weights in float32."""
+class DistilledForm(Section):
+    """One form of the teacher or the student, on the same held-out rows. milliseconds: median of single rows, in this
+    process. bytes: of the file, or of Keras' weights in float32."""
 
     who: str  # teacher | student
     form: str  # keras, or a kind of TFLite file
@@ -82,3 +242,12 @@ class DistilledForm:
     accuracy: float
     bytes: int
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Distillation(Section):
+    """Teacher and student compared, form by form. teacher: its version folder."""
+
+    teacher: str
+    forms: tuple[DistilledForm, ...] = key("sides", default=())
+

@@ -48,7 +48,7 @@ def measure(prepared: Prepared, combination: Combination, seed: int, setup: Setu
             trained = train_and_restore(prepared.backbone, features, combination, seeded)
             assert trained.fine_tuning is not None, "something was unfrozen"
             fitted, blocks, seconds = trained.fitted, trained.fine_tuning.blocks, trained.fine_tuning.seconds
-        correct = np.array(evaluate(examples, fitted.held_out, fitted.validation).right)
+        correct = np.array(evaluate(examples, fitted.held_out, fitted.validation).correct)
         return {**combination.to_dict(), "seed": seed, "accuracy": float(correct.mean()),
                 "seconds": fitted.seconds + seconds, "blocks": blocks, "settings": fitted.settings,
                 "right": "".join(map(str, correct.astype(int).tolist()))}

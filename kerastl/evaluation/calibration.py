@@ -1,0 +1,50 @@
+"""Calibration on held-out rows: each row by rows that it is not one of; and how far confidence and accuracy differ.
+
+How the temperature and the thresholds are fitted is the task's to say (see `tasks`).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.examples import Examples
+from kerastl.decision import Calibration, Predictions
+
+BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
+
+
+def calibrate(examples: Examples, predictions: Predictions) -> Calibration:
+    """The calibration that these rows ask for."""
+    return examples.task.calibrate(predictions.logits, examples.one_hot(predictions.rows))
+
+
+def cross_fitted(examples: Examples, predictions: Predictions, calibration: Calibration) -> list[Calibration]:
+    """The calibration of each row, fitted on the rows of the other folds. calibration: that of all rows, for a fold
+    that is the only one."""
+    assert examples.split is not None, "split the examples first"
+    part = examples.split.part[predictions.rows]
+    of_fold = {}
+    for fold in set(part.tolist()):
+        others = part != fold
+        of_fold[fold] = calibrate(examples, Predictions(predictions.rows[others], predictions.logits[others])
+                                  ) if others.any() else calibration
+    return [of_fold[fold] for fold in part.tolist()]
+
+
+def ece(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
+    """Expected calibration error: the gap between confidence and accuracy, averaged over 15 bins of equal width.
+    confidence: [n] in [0, 1]; correct: [n] of 0 and 1."""
+    gaps = (part["n"] * abs(part["confidence"] - part["accuracy"]) for part in reliability(confidence, correct))
+    return float(sum(gaps) / max(1, len(correct)))
+
+
+def reliability(confidence: NDArray[Any], correct: NDArray[Any]) -> list[dict[str, float]]:
+    """The bins of a reliability diagram that have rows: low, high, n, mean confidence, accuracy."""
+    bin_of = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    bins = []
+    for b in np.unique(bin_of):
+        inside = bin_of == b
+        bins.append({"low": b / BINS, "high": (b + 1) / BINS, "n": float(inside.sum()),
+                     "confidence": float(confidence[inside].mean()), "accuracy": float(correct[inside].mean())})
+    return bins

@@ -1,0 +1,130 @@
+"""What an evaluation found: figures, and the held-out rows one by one."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.examples import Examples
+from kerastl.decision import Calibration
+from kerastl.frames import data_frame
+
+NOT_RECORDED = ("correct", "held_out", "predictions_id")
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Precision, recall and F1 of one class, in [0, 1], and its rows."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row that was predicted incorrectly, and how confident the model was. true, predicted: labels."""
+
+    row: int
+    origin: str
+    true: str
+    predicted: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json has it, where the predicted label is called `given`."""
+        return {"given" if name == "predicted" else name: value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """The rows of an evaluation. rows: [n] row numbers; predicted: [n, ...] targets; logits: calibrated ones,
+    [n, classes]."""
+
+    examples: Examples
+    rows: NDArray[np.intp]
+    predicted: NDArray[Any]
+    logits: NDArray[np.float64]
+
+    def label(self, place: int) -> str:
+        """The predicted label of the row at this place, as text."""
+        return self.examples.task.label(self.predicted[place], self.examples.classes)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """id, origin, label, predicted: texts. probability: of what is predicted, in [0, 1]."""
+        examples, rows = self.examples, self.rows.tolist()
+        claimed = examples.task.one_hot(self.predicted, len(examples.classes))
+        return {
+            "id": [examples.ids[row] for row in rows], "origin": [examples.origins[row] for row in rows],
+            "label": [examples.label_of(row) for row in rows], "predicted": [self.label(i) for i in range(len(rows))],
+            "probability": np.exp(-examples.task.log_loss(self.logits, claimed)).tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on `n` held-out rows. Fractions in [0, 1], losses in nats.
+
+    accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
+    computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a
+    temperature that they had no part in. predictions_id: of the predictions that were evaluated (`Predictions.id`).
+    """
+
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    interval: str
+    macro_f1: float
+    log_loss: float
+    log_loss_calibrated: float
+    ece: float
+    ece_calibrated: float
+    calibration: Calibration
+    classes: tuple[ClassResult, ...]
+    confusion: tuple[tuple[int, ...], ...]  # [true][predicted]; empty with several labels
+    reliability: tuple[dict[str, float], ...]  # of each bin: low, high, n, confidence, accuracy
+    mistakes: tuple[Mistake, ...]
+    correct: tuple[bool, ...]  # of each held-out row
+    held_out: HeldOutRows
+    predictions_id: str
+
+    def __repr__(self) -> str:
+        low, high = self.accuracy_ci95
+        return (f"Evaluation({self.n} held-out rows, accuracy {self.accuracy:.3f} (95% CI {low:.3f} to {high:.3f}), "
+                f"calibration error {self.ece_calibrated:.3f})")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of `classes` and `confusion`."""
+        return tuple(result.name for result in self.classes)
+
+    @property
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Rows of each pair of classes, [true, predicted], in the order of `class_names`; [0, 0] with several labels
+        per row, where a prediction is a set of classes."""
+        return np.array(self.confusion, np.int64).reshape(len(self.confusion), len(self.confusion))
+
+    def to_frame(self) -> Any:
+        """The confusion matrix as a pandas.DataFrame: rows are true classes, columns predicted ones. Raises OptionError
+        where pandas is not installed."""
+        names = self.class_names if self.confusion else ()
+        return data_frame(self.confusion_matrix, names, "`evaluation.confusion_matrix`")
+
+    def predictions(self) -> dict[str, list[Any]]:
+        """The held-out predictions, each made by a model that was not fitted on its row, as columns: `id`, `origin`,
+        `label`, `predicted`, `probability` (calibrated, of the predicted label or set of labels)."""
+        return self.held_out.columns()
+
+    def predictions_frame(self) -> Any:
+        """`predictions` as a pandas.DataFrame. Raises OptionError where pandas is not installed."""
+        return data_frame(self.predictions(), columns_instead="`evaluation.predictions()`")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the run record holds: all but the rows one by one."""
+        recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_RECORDED}
+        return {**recorded, "calibration": asdict(self.calibration),
+                "classes": tuple(asdict(result) for result in self.classes),
+                "mistakes": tuple(mistake.to_dict() for mistake in self.mistakes)}

@@ -1,0 +1,22 @@
+"""Columns as a pandas DataFrame, for those who have pandas: kerastl itself does not need it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerastl.errors import OptionError
+
+
+def data_frame(columns: Any, index: Sequence[Any] | None = None, columns_instead: str = "") -> Any:
+    """A pandas.DataFrame. columns: of each name its values, or a matrix [rows, columns] with `index` as both labels.
+
+    columns_instead: what gives the same without pandas, for the message. Raises OptionError where pandas is not
+    installed.
+    """
+    try:
+        import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError as error:
+        raise OptionError("pandas is not installed", "pandas, for a DataFrame",
+                          "pip install pandas" + (f", or use {columns_instead}" if columns_instead else "")) from error
+    if isinstance(columns, Mapping):
+        return pandas.DataFrame(dict(columns), index=index)
+    return pandas.DataFrame(columns, index=index, columns=index)

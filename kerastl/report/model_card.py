@@ -1,0 +1,81 @@
+"""MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
+
+from kerastl.backbones import spec_of
+from kerastl.report.sentences import calibration_note, protocol, warnings
+from kerastl.versions.record import RunRecord
+
+
+def model_card(record: RunRecord) -> str:
+    """The model card of a run record, in Markdown. Text from data is escaped."""
+    test, (low, high), noun = record.test, record.test.accuracy_ci95, record.modality.noun
+    tuned, note = record.fine_tuning, calibration_note(record.test)
+    task = f"Classifies {_article(noun)} as one of" if record.task.exclusive else \
+        f"Predicts for {_article(noun)} any number of labels out of"
+    lines = [
+        f"# {_plain(record.name)}, version {record.version}",
+        "",
+        *(line for warning in warnings(record) for line in (f"**{warning}**", "")),
+        f"{task} {len(record.classes)} classes: " + ", ".join(map(_plain, record.classes)) + ".",
+        "",
+        f"- Backbone: {record.backbone}, {record.weights} weights (licence: {_licence(record)}), "
+        + ("fine-tuned" if tuned and tuned.kept else "frozen"),
+        f"- Head: {record.head}",
+        f"- Data: {_plain(record.data)}, {record.n_train} {record.modality.nouns} for training",
+        f"- Input: {_input(record)}",
+        *([f"- Export: {record.large.ships}."] if record.large else []),
+        *_python(record),
+        "",
+        "## Evaluation",
+        "",
+        protocol(record),
+        "",
+        f"- accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
+        f"- macro F1 {test.macro_f1:.3f}",
+        f"- after calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
+        f"expected calibration error {test.ece_calibrated:.3f}",
+        *([f"- {note}"] if note else []),
+        *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
+        "",
+        "## Limitations",
+        "",
+        *([f"- The model always predicts one of its classes, even for {_article(noun)} that belongs to none of them."]
+          if record.task.exclusive else []),
+        f"- These figures apply only to {record.modality.nouns} similar to the training data.",
+        "- The features carry whatever the backbone learned from its own training data, including its biases.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _licence(record: RunRecord) -> str:
+    """Of the backbone's weights; of a folder, the licences that published folders have."""
+    weights = spec_of(record.backbone)[0].weights
+    known = {source.kind: source.licence for source in weights}
+    published = [source.licence for source in weights if source.kind == "folder"]
+    default = f"that of the model in the folder, one of: {'; '.join(published)}" if published else "unknown"
+    return known.get(record.weights, default)
+
+
+def _input(record: RunRecord) -> str:
+    modality = record.modality
+    described = modality.load(modality.input_module, "describe_input")(record.input)
+    where = "by `kerastl predict`" if record.large else "inside the model"
+    return f"{described}; raw {modality.nouns} are converted to {modality.unit} {where}"
+
+
+def _python(record: RunRecord) -> list[str]:
+    """What Python has to import before it loads the SavedModel, where that is something."""
+    modules = record.modality.serving_modules
+    if not modules or record.large:
+        return []
+    imports = ", ".join(f"`import {module}`" for module in modules)
+    return [f"- In Python without kerastl: {imports} before `tf.saved_model.load`, because the SavedModel uses its "
+            "operations. TF Serving has them built in."]
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _plain(text: str) -> str:
+    """Text from data, safe in Markdown."""
+    return "".join("\\" + c if c in "\\`*_{}[]<>()#+!|~" else " " if c in "\r\n" else c for c in text)

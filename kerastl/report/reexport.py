@@ -1,0 +1,38 @@
+"""Exporting a trained model again, as a new version: the same weights, head and figures, with other artifacts."""
+
+from dataclasses import replace
+
+from kerastl.export.export import export_model
+from kerastl.export.tflite import parse_kinds
+from kerastl.features.cache import chosen_dir
+from kerastl.report.report import write_report
+from kerastl.versions.folder import check_manifest, find_version, new_version
+from kerastl.versions.large import as_exported, with_weights
+from kerastl.versions.record import FORMAT, RunRecord
+from kerastl.versions.restore import restore_examples, restore_input, restore_model
+
+
+def export_again(model: str, tflite: str = "all", *, data: str | None = None, weights: str | None = None,
+                 data_dir: str | None = None, cache_dir: str | None = None) -> RunRecord:
+    """Write a new version of a model with other TFLite files; the old version is not changed. Returns the new record.
+
+    model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. tflite: kinds separated by commas, `all` or
+    `none`. data: the new location of its data, if they moved. weights: the new location of the backbone's folder, for a
+    model that was exported without its backbone. Raises CheckFailed when a file of the old version changed, or the
+    SavedModel differs from Keras; DataError when the data are gone.
+    """
+    folder = find_version(model)
+    record = with_weights(RunRecord.read(folder), weights)
+    kinds = parse_kinds(tflite, record.modality)
+    check_manifest(folder)
+    cache = chosen_dir(cache_dir)
+    examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
+    network, source = restore_model(folder, record), restore_input(folder, record)
+    home = folder.resolve().parent
+    with new_version(str(home.parent), home.name) as version:
+        parity = export_model(version, network, source, as_exported(examples, record, cache), record.calibration,
+                              kinds=kinds)
+        record = replace(record, format=FORMAT, parity=parity, name=version.name, version=version.number,
+                         path=str(version.path))
+        write_report(version, record, examples)
+    return record

@@ -1,0 +1,72 @@
+"""Sentences about a run, shared by the report, the model card and the terminal."""
+
+from kerastl.versions.record import RunRecord
+from kerastl.versions.sections import Figures
+
+
+def warnings(record: RunRecord) -> list[str]:
+    """What makes the figures meaningless: random weights."""
+    if record.random_weights:
+        return ["RANDOM WEIGHTS: the backbone was not pretrained, so the figures say nothing about transfer learning. "
+                "Do not use this model."]
+    if record.random_parts:
+        return [f"RANDOM WEIGHTS in {', '.join(record.random_parts)}: the figures say nothing about combining two "
+                "pretrained networks."]
+    return []
+
+
+def evaluated_by(record: RunRecord) -> str:
+    """How the figures were obtained: `84 images, evaluated by 5-fold cross-validation`."""
+    nouns = record.modality.nouns
+    if record.split == "cv":
+        return f"{record.n_test} {nouns}, evaluated by 5-fold cross-validation"
+    parts = f"{record.n_train} for training, {record.n_validation} for validation, {record.n_test} for testing"
+    given = "the split that came with the data" if record.split == "given" else "a hold-out split"
+    return f"{record.n_train + record.n_validation + record.n_test} {nouns}, evaluated on {given} ({parts})"
+
+
+def protocol(record: RunRecord) -> str:
+    """Why nothing that is reported was chosen on the rows it is reported for, in a sentence or two."""
+    nouns, reason = record.modality.nouns, f" ({record.split_reason})" if record.split_reason else ""
+    if record.split == "cv":
+        return (f"5-fold cross-validation{reason}: each of the {record.n_test} {nouns} is predicted by a head that was "
+                f"not trained on it. The exported head was then trained on all {record.n_train}.")
+    split = "The split came with the data" if record.split == "given" else "Hold-out split"
+    return (f"{split}{reason}: {record.n_train} {nouns} for training, {record.n_validation} for validation and "
+            f"{record.n_test} for testing. The test rows were not used for model selection.")
+
+
+def calibration_note(test: Figures) -> str:
+    """A sentence where temperature scaling made a figure worse, as it can on few rows; empty where it did not."""
+    worse = [f"{name} worse ({before:.3f} to {after:.3f})" for name, before, after in (
+        ("the log loss", test.log_loss, test.log_loss_calibrated), ("the ECE", test.ece, test.ece_calibrated))
+        if round(after, 3) > round(before, 3)]
+    if not worse:
+        return ""
+    return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can happen by "
+            "chance.")
+
+
+def fine_tuned(record: RunRecord) -> str:
+    """How fine-tuning went; empty where the backbone stayed frozen without trying."""
+    tuned = record.fine_tuning
+    if tuned is None:
+        return ""
+    blocks = "block" if tuned.blocks == 1 else f"{tuned.blocks} blocks"
+    if tuned.method == "contrast":
+        frozen = "" if tuned.frozen_accuracy is None else f"; frozen backbone: {tuned.frozen_accuracy:.3f}"
+        return f"contrastive loss, last {blocks} (few labels){frozen}"
+    kept = "the fine-tuned model is exported" if tuned.kept else "no improvement, the frozen model is exported"
+    return f"last {blocks}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
+
+
+def text_lengths(record: RunRecord) -> str:
+    """How long the texts are, and how many are truncated; empty where inputs have no length."""
+    lengths = record.lengths
+    if lengths is None:
+        return ""
+    most = record.input["max_length"]
+    cut = f"{lengths.truncated} of {lengths.rows}" if lengths.truncated else "none"
+    how = {"head": f"truncated at {most}", "head+tail": f"shortened to their first and last tokens, {most} in total",
+           "chunks": f"split into windows of {most}"}[record.input["long"]]
+    return f"median {lengths.median} tokens, max {lengths.longest}; {cut} {how}"

@@ -1,0 +1,69 @@
+"""What runs a recipe, or a part of it, again: `doctor RECIPE` examines what a recipe builds."""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from kerastl import backbones
+from kerastl.data.read import read_labelled
+from kerastl.doctor.examine import Examination, examine, examine_model
+from kerastl.doctor.patient import Patient, sample
+from kerastl.errors import OptionError
+from kerastl.features.cache import chosen_dir
+from kerastl.features.lengths import fit_length
+from kerastl.heads import resolve_head
+from kerastl.model import pooling_for, raw_of, splice
+from kerastl.shell.recipes import load_recipe, recipes
+
+
+def diagnose(patient: str, *, data: str | None = None, backbone: str | None = None, weights: str | None = None,
+             head: str | None = None, text_column: str | None = None, label_column: str | None = None,
+             data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
+    """Examine an exported model, or what a recipe builds.
+
+    patient: as `examine_model` takes a model, or the name or path of a recipe. data: labelled data; a recipe needs
+    them. backbone, weights, head: used instead of the recipe's own.
+    Raises OptionError for arguments that do not fit the patient, DataError when the data cannot be read.
+    """
+    path = Path(patient)
+    columns = {"text_column": text_column, "label_column": label_column, "data_dir": data_dir, "cache_dir": cache_dir}
+    if not path.is_dir() and (path.suffix == ".py" or patient in recipes()):
+        return examine_recipe(patient, data, backbone=backbone, weights=weights, head=head, **columns)
+    for name, value in (("backbone", backbone), ("weights", weights), ("head", head)):
+        if value is not None:
+            raise OptionError(f"`{name}` is {value!r}, but {patient} is a model", "a recipe, whose parts can be "
+                              "replaced", f"leave `{name}` out")
+    return examine_model(patient, data=data, **columns)
+
+
+def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None, weights: str | None = None,
+                   head: str | None = None, text_column: str | None = None, label_column: str | None = None,
+                   data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
+    """Examine what a recipe builds: its backbone, frozen, and a new head."""
+    if data is None:
+        raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "give `data`")
+    defaults = {field.name: field.default for field in fields(load_recipe(recipe).Config)
+                if field.default is not MISSING}
+    if not {"backbone", "head"} <= defaults.keys():
+        raise OptionError(f"{recipe} has no default backbone and head", "a Config with defaults for both",
+                          "start from a recipe of kerastl: kerastl recipes --copy NAME")
+    asked = head or defaults["head"]
+    network = backbones.load(backbone or defaults["backbone"], weights or defaults.get("weights"),
+                             tap=defaults.get("tap", "top"),
+                             pooling=pooling_for(asked, defaults.get("pooling", "mean")))
+    if network.large:
+        raise OptionError(f"{network.name} is exported without its backbone", "a backbone that is exported with its "
+                          "head", "choose a smaller one with `backbone`")
+    modality = network.spec.modality
+    examples = sample(read_labelled(
+        modality.name, data, text_column=text_column or defaults.get("text_column"),
+        label_column=label_column or defaults.get("label_column"), data_dir=data_dir or defaults.get("data_dir"),
+        cache_dir=chosen_dir(cache_dir)))
+    if modality.has_length:
+        network = fit_length(network, examples, defaults.get("max_length"), defaults.get("long", "head"))
+    configured = resolve_head(asked, network.parts)
+    model = splice(network, configured.build(network.shape, len(examples.classes),
+                                             raw_of(network) if configured.spec.takes_raw else None))
+    tokenizer = getattr(network.input, "tokenizer", None)
+    patient = Patient(model, network.input, examples, examples.task, False,
+                      tokenizer.fingerprint if tokenizer else None)
+    return Examination(recipe, "recipe", len(examples), tuple(examine(patient)))

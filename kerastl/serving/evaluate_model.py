@@ -1,0 +1,78 @@
+"""Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.examples import Examples, Skipped
+from kerastl.data.read import read_labelled
+from kerastl.errors import DataError
+from kerastl.evaluation.metrics import evaluate_probabilities
+from kerastl.features.cache import chosen_dir
+from kerastl.serving.classifier import Classifier, load
+from kerastl.versions.make_record import figures, skipped_items
+from kerastl.versions.restore import as_the_model_knows, read_split
+from kerastl.versions.sections import Figures, SkippedItem
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """The figures of a model on other data. trained_on: how many of these rows were used in training it."""
+
+    model: str
+    trained_on: int
+    test: Figures
+    skipped: tuple[SkippedItem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl evaluate --json` prints it."""
+        return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),
+                "left_out": [item.to_dict() for item in self.skipped]}
+
+
+def evaluate_model(model: str | Classifier, source: str, *, text_column: str | None = None,
+                   label_column: str | None = None, weights: str | None = None, data_dir: str | None = None,
+                   cache_dir: str | None = None) -> EvaluateResult:
+    """Evaluate a model on labelled data, with the figures that training reports.
+
+    model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column: of a
+    table; default: as in training. Rows of unknown classes and rows that cannot be decoded are skipped and listed.
+    Raises DataError when no row is left.
+    """
+    classifier = load(model, weights) if isinstance(model, str) else model
+    record = classifier.record
+    examples = read_labelled(record.modality_name, source, data_dir=data_dir, cache_dir=chosen_dir(cache_dir),
+                             text_column=text_column or record.config.get("text_column"),
+                             label_column=label_column or record.config.get("label_column"))
+    examples = as_the_model_knows(examples, record)
+    outputs = _probabilities(classifier, examples)
+    readable = [row for row, output in enumerate(outputs) if not isinstance(output, str)]
+    if not readable:
+        raise DataError(f"none of the {classifier.modality.items} in {source} could be decoded ({outputs[0]})",
+                        classifier.modality.readable, "see what is wrong with them: kerastl check")
+    refused = tuple(Skipped(examples.origins[row], output) for row, output in enumerate(outputs)
+                    if isinstance(output, str))
+    kept = replace(examples.take(readable), skipped=examples.skipped + refused)
+    parts = read_split(classifier.folder)
+    trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
+    p = np.stack([outputs[row] for row in readable])  # [rows, classes]
+    evaluation = evaluate_probabilities(kept, p, record.thresholds)
+    return EvaluateResult(str(classifier.folder), trained_on, figures(evaluation), skipped_items(kept))
+
+
+def _probabilities(classifier: Classifier, examples: Examples) -> list[NDArray[np.float32] | Any]:
+    """The probabilities of each row, [classes], or the reason why it has none."""
+    outputs: list[Any] = []
+    step = classifier.batch_size
+    for start in range(0, len(examples), step):
+        items = [examples.items[row] for row in range(start, min(start + step, len(examples)))]
+        try:
+            outputs += list(classifier.probabilities(classifier.contents(items)))
+        except tf.errors.InvalidArgumentError:  # one of them cannot be decoded: ask for each
+            for content in classifier.contents(items):
+                prediction = classifier.predict_each([content])[0]
+                outputs.append(prediction.error or classifier.probabilities([content])[0])
+    return outputs

@@ -1,0 +1,77 @@
+"""What is printed about a run: its figures in a few lines, and tables of its artifacts."""
+
+from collections.abc import Sequence
+
+from kerastl.report.sentences import calibration_note, evaluated_by, fine_tuned, text_lengths, warnings
+from kerastl.shell.terminal import table
+from kerastl.versions.record import RunRecord
+from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
+
+
+def run_summary(record: RunRecord) -> str:
+    """A run in a few lines, for the terminal."""
+    test, (low, high) = record.test, record.test.accuracy_ci95
+    lines = [
+        *warnings(record),
+        f"{record.backbone} + {record.head}, {len(record.classes)} classes",
+        f"data       {evaluated_by(record)}" + (f"; {record.split_reason}" if record.split_reason else ""),
+        *(f"           {note}" for note in record.notes),
+    ]
+    optional = [("length", text_lengths(record)), ("skipped", _skipped(record)), ("search", _search(record.search)),
+                ("fine-tuned", fine_tuned(record))]
+    lines += [f"{name:<10} {text}" for name, text in optional if text]
+    lines += [
+        f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
+        f"macro F1   {test.macro_f1:.3f}",
+        f"log loss   {test.log_loss:.3f}, after calibration {test.log_loss_calibrated:.3f}",
+        f"ECE        {test.ece:.3f}, after calibration {test.ece_calibrated:.3f}",
+        *([f"           {calibration_note(test)}"] if calibration_note(test) else []),
+    ]
+    if record.baseline:
+        lines.append(f"transfer   {record.baseline.sentence}")
+    if record.ablation:
+        lines += ["", ablation_table(record.ablation)]
+    if record.distilled:
+        lines += ["", f"teacher    {record.distilled.teacher}", forms_table(record.distilled.forms)]
+    if record.large:
+        lines.append(f"export     {record.large.ships}")
+    return "\n".join([*lines, "", parity_table(record.parity), "", f"written    {record.path}"])
+
+
+def ablation_table(ablation: Ablation) -> str:
+    """What each part of a blend contributes, as a table, with the verdicts."""
+    rows = [("part", "accuracy", "range over seeds")]
+    rows += [(arm.name, f"{arm.accuracy:.3f}", f"{min(arm.accuracies):.3f} to {max(arm.accuracies):.3f}")
+             for arm in ablation.arms]
+    return "\n".join([table(rows), *(contrast.sentence for contrast in ablation.contrasts)])
+
+
+def forms_table(forms: Sequence[DistilledForm]) -> str:
+    """Teacher and student, each in every form, as a table."""
+    rows = [("", "form", "accuracy", "size", "latency")]
+    rows += [(form.who, form.form, f"{form.accuracy:.3f}", f"{form.bytes / 1e6:.1f} MB", f"{form.milliseconds:.1f} ms")
+             for form in forms]
+    return table(rows)
+
+
+def parity_table(parity: Sequence[Parity]) -> str:
+    """How each artifact compares with Keras, as a table."""
+    rows = [("artifact", "max logit error", "same label", "accuracy", "size", "latency", "bound", "")]
+    rows += [(artifact.kind, f"{artifact.max_difference:.1e}", f"{artifact.agreement:.1%}",
+              f"{100 * artifact.accuracy_change:+.1f} pt", f"{artifact.bytes / 1e6:.1f} MB",
+              f"{artifact.milliseconds:.1f} ms", artifact.bound, "ok" if artifact.kept else "NOT WRITTEN")
+             for artifact in parity]
+    return table(rows)
+
+
+def _skipped(record: RunRecord) -> str:
+    return f"{len(record.skipped)} (listed in the report)" if record.skipped else ""
+
+
+def _search(trials: Sequence[Trial]) -> str:
+    if not trials:
+        return ""
+    first, losses = trials[0], [trial.log_loss for trial in trials if trial.log_loss is not None]
+    defaults = "not finite" if first.log_loss is None else f"{first.log_loss:.4f}"
+    best = f"{min(losses):.4f}" if losses else "not finite"
+    return f"{len(trials)} trials: validation log loss {best}; {defaults} with {first.head} as given"

@@ -1,0 +1,94 @@
+"""From what the steps of a recipe returned to the run record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerastl.backbones import Backbone
+from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
+from kerastl.errors import OptionError
+from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.result import Evaluation
+from kerastl.features.compute import Features
+from kerastl.runtime import Runtime, machine
+from kerastl.training.fit import FittedHead
+from kerastl.training.train import TrainedModel
+from kerastl.versions.fields import to_json
+from kerastl.versions.folder import Version
+from kerastl.versions.large import separate_backbone
+from kerastl.versions.record import FORMAT, RunRecord
+from kerastl.versions.sections import (
+    Ablation,
+    BaselineFigures,
+    Distillation,
+    FeaturePass,
+    Figures,
+    FineTuning,
+    HeldOutFigures,
+    Parity,
+    SkippedItem,
+    Trial,
+)
+
+
+def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, features: Features,
+                evaluation: Evaluation, parity: Sequence[Parity], runtime: Runtime, baseline: Baseline | None = None,
+                ablation: Ablation | None = None, distilled: Distillation | None = None, trials: Sequence[Trial] = (),
+                seconds: Mapping[str, float], config: Mapping[str, Any] | None = None) -> RunRecord:
+    """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
+    they do not name the data, the source of the examples is added."""
+    examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
+    calibration = evaluation.calibration
+    return RunRecord(
+        format=FORMAT, modality_name=examples.modality.name, task_name=examples.task.name,
+        backbone=backbone.name, weights=backbone.weights, weights_hash=backbone.weights_hash,
+        random_weights=backbone.random, random_parts=backbone.random_parts, input=to_json(backbone.input.record()),
+        preprocessing=backbone.spec.preprocessing, large=separate_backbone(backbone), feature_layer=backbone.tap,
+        pooling=backbone.pooling, head=fitted.name, head_settings=to_json(fitted.settings), search=tuple(trials),
+        training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
+        notes=examples.notes, skipped=skipped_items(examples), test=_held_out(evaluation, fitted),
+        temperature=calibration.temperature, thresholds=calibration.thresholds,
+        baseline=BaselineFigures.from_dict(baseline.to_dict()) if baseline else None, distilled=distilled,
+        ablation=ablation,
+        fine_tuning=FineTuning.from_dict(tuned.to_dict()) if tuned else None, features=_feature_pass(features),
+        precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
+        xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
+        seconds={"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
+                 "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
+                 **seconds},
+        machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
+        version=version.number, path=str(version.path))
+
+
+def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
+    """What took no part, as the record has it."""
+    return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
+
+
+def figures(evaluation: Evaluation) -> Figures:
+    """An evaluation without its rows one by one."""
+    return Figures.from_dict(evaluation.to_dict())
+
+
+def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
+    calibrated_by = ("cross-fitted temperature" if fitted.validation is None else
+                     "temperature fitted on the validation rows")
+    return HeldOutFigures.from_dict({**evaluation.to_dict(), "calibrated_by": calibrated_by})
+
+
+def _feature_pass(features: Features) -> FeaturePass:
+    rate = features.computed / features.seconds if features.computed else None
+    return FeaturePass(features.compute, features.word, features.computed, rate)
+
+
+def _split(examples: Examples) -> dict[str, Any]:
+    """Rows of each part. Where rows are cross-validated, all of them train the exported head, and each is held out once
+    from another one. Raises OptionError for examples that were not split."""
+    split = examples.split
+    if split is None:
+        raise OptionError("these examples are not split", "examples that `kerastl.split` returned",
+                          "split them before features are computed")
+    about = {"split": split.mode, "split_reason": split.reason}
+    if split.mode == "cv":
+        return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}
+    return {"n_train": len(split.rows(TRAIN)), "n_validation": len(split.rows(VALIDATION)),
+            "n_test": len(split.rows(TEST)), **about}
