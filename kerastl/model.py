@@ -47,7 +47,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
         return _alone(head)
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
-    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
     features = backbone.model(inputs, training=False)
     logits = head(features if len(head.inputs) == 1 else [features, raw_branch_of(backbone)(inputs)])
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
@@ -73,11 +73,11 @@ def raw_branch_of(backbone: Backbone) -> Any:
         raise OptionError(f"a head that looks at the raw input too, on {backbone.name}, which it ships without",
                           "a head that takes features alone", "choose another: kerastl heads")
     taken = backbone.model.inputs[0]
-    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
-    if backbone.input.one is None:
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
+    if backbone.input.single_spec is None:
         raise OptionError("--long chunks with a head that looks at the raw text", "head or head+tail",
                           "change one of them")
-    if backbone.spec.modality.name == "text":
+    if backbone.spec.modality.has_length:
         tokens = ops.where(ops.equal(inputs, _tokenizer(backbone).pad), 0, inputs + 1)
         return keras.Model(inputs, tokens, name=RAW_BRANCH)
     step = -(-int(taken.shape[1]) // RAW_SIDE)
@@ -91,7 +91,7 @@ def raw_branch_of(backbone: Backbone) -> Any:
 def raw_of(backbone: Backbone) -> Raw:
     """What a head is given of the raw input. Raises OptionError as `raw_branch_of` does."""
     shape = tuple(raw_branch_of(backbone).output_shape[1:])
-    return Raw(shape, _tokenizer(backbone).size if backbone.spec.modality.name == "text" else 0)
+    return Raw(shape, _tokenizer(backbone).size if backbone.spec.modality.has_length else 0)
 
 
 def _tokenizer(backbone: Backbone) -> Tokenizer:

@@ -40,7 +40,7 @@ def main(config: Config) -> dict[str, Any]:
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
 
     usual, tap = STUDENTS[kind] if config.backbone is None else (config.backbone, "top")
-    backbone = tl.load_backbone(usual, config.weights, modality=kind, tap=tap if config.tap == "auto" else config.tap,
+    backbone = tl.load_backbone(usual, config.weights, modality=kind, layer=tap if config.tap == "auto" else config.tap,
                                 pooling=tl.pooling_for(config.head))
     if kind == "text":
         backbone = tl.fit_length(backbone, examples)

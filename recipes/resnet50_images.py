@@ -29,7 +29,7 @@ def main(config: Config) -> dict[str, Any]:
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", layer=config.tap,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
     trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,

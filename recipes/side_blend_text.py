@@ -34,7 +34,7 @@ def main(config: Config) -> dict[str, Any]:
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.tap,
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", layer=config.tap,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)

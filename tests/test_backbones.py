@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import kerastl as tl
-from kerastl.backbones import Backbone, Spec, Wanted, _torch_file, efficientnet_lite0, specs
+from kerastl.backbones import Backbone, BuildOptions, Spec, _torch_file, efficientnet_lite0, specs
 from kerastl.errors import WeightsError
 from kerastl.model import blocks, unfreeze
 
@@ -56,10 +56,10 @@ def test_bundled_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: p
     changed.write_bytes(content)
     monkeypatch.setattr(efficientnet_lite0, "bundled", lambda: changed)
     with pytest.raises(WeightsError, match="SHA-256 " + hashlib.sha256(content).hexdigest()):
-        efficientnet_lite0.build(Wanted("bundled"))
+        efficientnet_lite0.build(BuildOptions("bundled"))
     monkeypatch.setattr(efficientnet_lite0, "bundled", lambda: None)
     with pytest.raises(WeightsError, match="not here"):
-        efficientnet_lite0.build(Wanted("bundled"))
+        efficientnet_lite0.build(BuildOptions("bundled"))
 
 
 def test_a_weights_file_of_ones_own_gives_the_same_backbone(lite0: Backbone, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
     rest = work.without_test(aside)
     assert 10 < len(aside.split.held_out) < 60 and len(rest) == 300 - len(aside.split.held_out)
     assert not {aside.ids[row] for row in aside.split.held_out} & set(rest.ids)
-    own = work.set_aside(work.replace(examples, given=("test",) * 50 + ("train",) * 250))
+    own = work.set_aside(work.replace(examples, source_split=("test",) * 50 + ("train",) * 250))
     assert own.split.held_out.tolist() == list(range(50))
     with pytest.raises(DataError, match="sets test rows aside"):
         work.set_aside(made_examples(np.arange(4) % 2))

@@ -113,7 +113,7 @@ def test_maps_and_taps_of_a_pair_are_refused_and_so_is_a_pair_for_texts() -> Non
     with pytest.raises(OptionError, match="a head that takes pooled features"):
         tl.load_backbone(PAIR, "none", pooling=NO_POOLING)
     with pytest.raises(OptionError, match="unknown tap 'block1'"):
-        tl.load_backbone(PAIR, "none", tap="block1")
+        tl.load_backbone(PAIR, "none", layer="block1")
     with pytest.raises(OptionError, match="is for images"):
         tl.load_backbone(PAIR, "none", modality="text")
 
@@ -195,7 +195,7 @@ def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Ba
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras", compile=False)
     assert np.abs(np.asarray(again(images, training=False)) - wanted).max() < 1e-5
-    (kind, content), = convert(model, pair.input.one, 1.0, False, ["fp32"], [])
+    (kind, content), = convert(model, pair.input.single_spec, 1.0, False, ["fp32"], [])
     lite = [Interpreter(content)(one[None].astype(np.uint8))["logits"] for one in images]
     assert kind == "fp32" and np.abs(np.stack(lite) - wanted).max() < 1e-4
 

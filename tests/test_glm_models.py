@@ -140,17 +140,17 @@ def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
 def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
         pooling: str, folder: Path, request: pytest.FixtureRequest) -> None:
     whole = tl.load_backbone("glm2_6b", str(folder), pooling="none")
-    part = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling)
+    part = tl.load_backbone("glm2_6b", str(folder), layer="layer_2", pooling=pooling)
     states = part.model.get_layer("encoder").layers
     assert [layer.name for layer in states if layer.name.startswith("transformer_layer_")] == [
         "transformer_layer_0", "transformer_layer_1"]
     assert whole.model.count_params() > part.model.count_params()
     request.getfixturevalue("little_memory")  # after what has to fit
-    streamed = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling, precision="float32")
+    streamed = tl.load_backbone("glm2_6b", str(folder), layer="layer_2", pooling=pooling, precision="float32")
     assert streamed.large is not None and isinstance(streamed.model, Streamed)
     assert np.abs(rows_of(streamed, ASKED[:5]) - rows_of(part, ASKED[:5])).max() < 1e-5
     with pytest.raises(OptionError, match="layer_2"):
-        tl.load_backbone("glm2_6b", str(folder), tap="layer_3")
+        tl.load_backbone("glm2_6b", str(folder), layer="layer_3")
 
 
 def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> None:

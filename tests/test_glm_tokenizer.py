@@ -20,7 +20,7 @@ from kerastl.inputs import _sentence_piece, vocabulary
 from kerastl.inputs._sentence_piece import Piece
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
-from kerastl.inputs.vocabulary import made
+from kerastl.inputs.vocabulary import synthetic
 
 SPELT = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "sop eop", "</s>", "<s>", "<unk>", "<pad>", "<|user|>", "<0x41>",
          "[gMASK] sop a</s>"]
@@ -192,14 +192,14 @@ def test_the_reference_gives_the_same_ids(glm: Tokenizer, ids: Any, tmp_path: Pa
 
 
 def test_made_vocabulary() -> None:
-    tokenizer = made("glm", 400)
-    assert tokenizer == made("glm", 400) and tokenizer.size == 359
+    tokenizer = synthetic("glm", 400)
+    assert tokenizer == synthetic("glm", 400) and tokenizer.size == 359
     assert [tokenizer.pieces[i] for i in tokenizer.start] == ["[gMASK]", "sop"]
     found = TokenIds(tokenizer)(tf.constant(["Az!", "好"])).to_list()
     assert [tokenizer.pieces[i] for i in found[0]] == ["▁", "A", "z", "!"]
     assert [tokenizer.pieces[i] for i in found[1]] == ["▁", "<0xE5>", "<0xA5>", "<0xBD>"]
     with pytest.raises(OptionError, match="glm from 359"):
-        made("glm", 358)
+        synthetic("glm", 358)
 
 
 @pytest.mark.parametrize(("wrong", "said"), [

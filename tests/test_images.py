@@ -60,7 +60,7 @@ def weights(n: int, size: int) -> NDArray[np.float64]:
 
 
 def squashed(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """What `images.squash` should make of it, in NumPy."""
+    """What `images.resize` should make of it, in NumPy."""
     height, width, _ = pixels.shape
     square = np.einsum("yh,hwc,xw->yxc", weights(height, size), pixels.astype(float), weights(width, size))
     return square.round().clip(0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import kerastl
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
-    ("kerastl.files", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
+    ("kerastl.files", "kerastl.stats", "kerastl.runtime", "kerastl.decision", "kerastl.user_code"),
     ("kerastl.tasks", "kerastl.modality"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),

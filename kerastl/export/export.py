@@ -65,11 +65,11 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
 def write_tflite(folder: Path, model: Any, examples: Examples, temperature: float, kinds: Sequence[str],
                  reference: Reference) -> list[Parity]:
     """Convert, compare, and write those that hold their bound as `model_KIND.tflite`."""
-    one = reference.source.one
+    one = reference.source.single_spec
     if not kinds or one is None:
         return []
     folder.mkdir(exist_ok=True)
-    if reference.source.kind == "text":
+    if reference.source.client_modules():
         shutil.copyfile(reference_tokenizer.__file__, folder / "tokenize_text.py")
     found = []
     ranges = list(_calibration(reference.source, examples)) if "int8" in kinds else []

@@ -25,7 +25,8 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
     clock: seconds since the run began. config: the run's settings, for the record.
     """
     examples, home = features.examples, Path(to.out) / to.name
-    split = "; the source's own split is of rows, and not used: whole classes judge" if any(examples.given) else ""
+    split = ("; the source's own split is of rows, and not used: whole classes judge" if any(examples.source_split)
+             else "")
     run: dict[str, Any] = {
         "kind": examples.modality.name, "backbone": backbone.name, "weights": backbone.weights,
         "weights_hash": backbone.weights_hash, "random_weights": backbone.random, **asdict(task),

@@ -66,7 +66,7 @@ class How:
 def set_aside(examples: Examples) -> Examples:
     """The same with test rows set aside: the source's own, or a tenth by hash. Raises DataError for too few rows."""
     try:
-        found = split(examples, "auto" if any(examples.given) else "holdout")
+        found = split(examples, "auto" if any(examples.source_split) else "holdout")
     except DataError as error:
         raise DataError(error.got, error.wanted, "add data: a comparison sets test rows aside") from error
     return replace(found, min_per_class=0)  # else one row that does not decode could take a class away
@@ -196,7 +196,7 @@ def final_key(examples: Examples, taken: Taken, combination: Combination, how: H
 
 def _about(taken: Taken) -> list[Any]:
     one = taken.backbone
-    return [__version__, one.name, one.weights_hash, one.pooling, one.tap, one.input.version, one.input.record(),
+    return [__version__, one.name, one.weights_hash, one.pooling, one.layer, one.input.version, one.input.record(),
             taken.features.compute]
 
 

@@ -84,7 +84,7 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     p = probabilities(logits / calibration_of(teacher.run).temperature, examples.multi_label)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
-    return replace(features, examples=replace(examples, aims=aims))
+    return replace(features, examples=replace(examples, soft_targets=aims))
 
 
 def compare_forms(teacher: Teacher, student: Any, source: Input, folder: Path, examples: Examples

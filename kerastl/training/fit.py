@@ -201,7 +201,7 @@ def row_weights(examples: Examples, rows: NDArray[np.intp], how: str) -> NDArray
 
 def smoothed(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArray[np.float32]:
     """What training aims at, with a share of its weight spread evenly. [len(rows), classes]."""
-    y = examples.aimed(rows)
+    y = examples.training_targets(rows)
     even = 0.5 if examples.multi_label else 1 / y.shape[1]
     return (y * (1 - share) + share * even).astype(np.float32)
 

@@ -157,7 +157,7 @@ def _read(kind: str, config: CompareConfig, cache: Path) -> Examples:
         from kerastl.data.texts import read_texts
 
         return read_texts(config.source, text_column=config.text_column, label_column=config.label_column, **more)
-    from kerastl.data.sources import read_images
+    from kerastl.data.images import read_images
 
     return read_images(config.source, **more)
 

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from kerastl.data.examples import Examples
 from kerastl.doctor import Diagnosis, not_looked_at
 from kerastl.errors import DataError, KerastlError, OptionError
+from kerastl.modality import TEXT
 from kerastl.shell.recipes import load_recipe, recipes
 from kerastl.shell.terminal import table
 
@@ -93,7 +94,7 @@ def examine(patient: Patient) -> list[Diagnosis]:
     values = _drawn(patient) if isinstance(rows, str) else rows.values
     targets = np.eye(patient.model.output_shape[-1], dtype=np.float32)[np.arange(len(values)) % head.output_shape[-1]]
     step = network.one_step(patient.model, values, targets if isinstance(rows, str) else rows.one_hot[:len(values)])
-    text = patient.source.kind == "text"
+    text = patient.source.modality is TEXT
     if isinstance(rows, str):
         entrance = not_looked_at(TOKENS if text else RANGE, rows)
         last = [not_looked_at(answers.LABELS, rows), not_looked_at(answers.LEARNS, rows)]
@@ -147,7 +148,7 @@ def _row_shape(part: Any, most: int) -> tuple[int, ...]:
 def _drawn(patient: Patient) -> NDArray[Any]:
     """Values where there are no data: noise, for checks that any input serves."""
     generator = np.random.default_rng(0)
-    if patient.source.kind == "text":
+    if patient.source.modality is TEXT:
         length = min(16, patient.source.max_length)
         tokenizer = patient.source.tokenizer
         drawn = generator.integers(0, tokenizer.size - 1, (BATCH, length))
@@ -188,7 +189,7 @@ def _fingerprint(run: dict[str, Any]) -> str | None:
     from kerastl import backbones
 
     try:
-        backbone: Any = backbones.load(run["backbone"], run["weights"], tap=run["tap"], pooling=run["pooling"],
+        backbone: Any = backbones.load(run["backbone"], run["weights"], layer=run["tap"], pooling=run["pooling"],
                                       pickles=run["config"].get("pickles", False))
     except KerastlError:
         return None  # the finding says that there was nothing to compare with
@@ -211,7 +212,7 @@ def _of_recipe(config: DoctorConfig) -> Patient:
                           "start from one of ours: kerastl recipes --copy NAME")
     asked = config.head or own["head"]
     backbone = backbones.load(config.backbone or own["backbone"], config.weights or own.get("weights"),
-                              tap=own.get("tap", "top"), pooling=pooling_for(asked, own.get("pooling", "mean")))
+                              layer=own.get("tap", "top"), pooling=pooling_for(asked, own.get("pooling", "mean")))
     if backbone.large:
         raise OptionError(f"{backbone.name}, which stays apart from its head", "a backbone that is exported whole",
                           "choose a smaller one: --backbone")

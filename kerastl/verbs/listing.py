@@ -26,7 +26,7 @@ def backbones(config: BackbonesConfig) -> dict[str, Any]:
     return {"backbones": [
         {"name": spec.name, "kind": spec.modality.name, "summary": spec.summary, "input": spec.size or None,
          "features": spec.dim or None, "parameters": spec.parameters or None, "preprocessing": spec.preprocessing,
-         "taps": {tap.name: list(tap.shape) for tap in spec.taps},
+         "taps": {tap.name: list(tap.shape) for tap in spec.feature_layers},
          "weights": [{"kind": one.kind, "from": one.origin, "licence": one.licence, "here": one.find() is not None}
                      for one in spec.weights]}
         for spec in specs().values()]}

@@ -32,12 +32,12 @@ class CheckConfig:
 
 def check(config: CheckConfig) -> dict[str, Any]:
     """Findings by kind. Odd labels are judged by cross-validation: each row by a head that has not seen it."""
-    from kerastl.data.kinds import kind_of
+    from kerastl.data.detection import modality_of
     from kerastl.data.read import read_labelled
     from kerastl.features.cache import chosen_dir
 
     cache = chosen_dir(config.cache_dir)
-    kind = "text" if config.text_column else kind_of(config.source, data_dir=config.data_dir)
+    kind = "text" if config.text_column else modality_of(config.source, data_dir=config.data_dir).name
     examples = read_labelled(kind, config.source, text_column=config.text_column, label_column=config.label_column,
                              data_dir=config.data_dir, cache_dir=cache)
     refused = _refused(examples) if kind == "image" else {}
@@ -50,8 +50,8 @@ def check(config: CheckConfig) -> dict[str, Any]:
         "duplicates": [[whole.origins[row] for row in rows] for rows in twins],
         "conflicts": [[f"{whole.origins[row]} ({whole.label_of(row)})" for row in rows] for rows in twins
                       if len({whole.label_of(row) for row in rows}) > 1],
-        "leaks": [[f"{whole.origins[row]} ({whole.given[row]})" for row in rows] for rows in _same_group(whole)
-                  if len({whole.given[row] == "test" for row in rows}) > 1],
+        "leaks": [[f"{whole.origins[row]} ({whole.source_split[row]})" for row in rows] for rows in _same_group(whole)
+                  if len({whole.source_split[row] == "test" for row in rows}) > 1],
         "imbalance": max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
         "small_classes": {name: n for name, n in counts.items() if n < 10},
         **_odd_labels(whole, config, cache),

@@ -71,15 +71,14 @@ def show_predict(result: dict[str, Any]) -> str:
 
 def _inputs(config: PredictConfig, classifier: Any) -> Sequence[Any]:
     """What to answer for: paths of images, or texts. A line on standard input is a path, or is the text itself."""
-    from kerastl.data.sources import read_unlabelled
-    from kerastl.data.texts import read_unlabelled_texts
+    from kerastl.data.read import read_inputs
 
     if classifier.kind == "image":
-        return read_unlabelled([one for given in config.inputs for one in (_lines() if given == "-" else [given])])
+        return read_inputs("image", [path for word in config.inputs for path in (_lines() if word == "-" else [word])])
     column = config.text_column or classifier.run["config"].get("text_column")
     found: list[Any] = []
     for given in config.inputs:
-        found += _lines() if given == "-" else read_unlabelled_texts([given], text_column=column)
+        found += _lines() if given == "-" else read_inputs("text", [given], text_column=column)
     return found
 
 

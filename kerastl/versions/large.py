@@ -56,7 +56,7 @@ def about(backbone: Backbone) -> dict[str, Any] | None:
              "2 GB or kept in fewer than 32 bits; `kerastl predict` runs both")
     return {"shape": list(shape), "kept": large.kept, "tokens": backbone.input.version,
             "parameters": large.parameters, "bytes": large.bytes,
-            "word": large.word, "ships": ships}
+            "word": large.reason, "ships": ships}
 
 
 def backbone_of(run: dict[str, Any]) -> Backbone:
@@ -68,7 +68,7 @@ def backbone_of(run: dict[str, Any]) -> Backbone:
     if path != "none" and not Path(path).is_dir():
         raise ModelError(f"the backbone's weights are gone from {path}", "the folder that the model was trained with",
                          "put it back there, or say where it is now: --weights DIR")
-    found = load(run["backbone"], path, modality=run["kind"], pooling=run["pooling"], tap=run["tap"],
+    found = load(run["backbone"], path, modality=run["kind"], pooling=run["pooling"], layer=run["tap"],
                  precision=run["large"]["kept"], pickles=run["config"].get("pickles", False))
     changed = [what for what, is_same in (("weights", found.weights_hash == run["weights_hash"]),
                                           ("tokens", found.input.version == run["large"]["tokens"])) if not is_same]

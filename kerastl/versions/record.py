@@ -33,7 +33,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "input": backbone.input.record(),
         "preprocessing": backbone.spec.preprocessing,
         "large": about(backbone),
-        "tap": backbone.tap,
+        "tap": backbone.layer,
         "pooling": backbone.pooling,
         "head": fitted.name,
         "head_settings": fitted.settings,

@@ -104,7 +104,7 @@ def _dataset(features: Features, rows: NDArray[np.intp], weight: NDArray[np.floa
                 x: Any = (features.rows(rows[chosen]) - centre) / scale
                 if raw:
                     x = (x, features.raw_rows(rows[chosen]))
-                yield x, examples.aimed(rows[chosen]), weight[chosen]
+                yield x, examples.training_targets(rows[chosen]), weight[chosen]
 
     outputs = len(examples.classes)
     spec: Any = tf.TensorSpec([None, *features.shape], tf.float32)
