@@ -53,7 +53,7 @@ def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -
     assert not states[1, 2:].any() and states[1, :2].all()
     assert np.abs(np.asarray(tl.load_backbone(name, folder).model(tokens)) - states.sum(axis=1)
                   / np.array([[5], [2]])).max() < 1e-5
-    with pytest.raises(OptionError, match="unknown tap 'layer_7'"):  # this folder has two blocks
+    with pytest.raises(OptionError, match="unknown layer 'layer_7'"):  # this folder has two blocks
         tl.load_backbone(name, folder, layer="layer_7")
     first = tl.load_backbone(name, folder, pooling=NO_POOLING, layer="layer_1")
     assert len(first.model.weights) < len(last.model.weights) and first.weights_hash != last.weights_hash
@@ -65,12 +65,12 @@ def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -
 
 
 def test_unknown_taps_and_poolings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"unknown tap 'mixed6'[\s\S]*did you mean 'mixed7'"):
+    with pytest.raises(OptionError, match=r"unknown layer 'mixed6'[\s\S]*did you mean 'mixed7'"):
         tl.load_backbone("inception_v3", "none", layer="mixed6")
-    with pytest.raises(OptionError, match="pooling cls for images"):
+    with pytest.raises(OptionError, match="`pooling` is cls"):
         tl.load_backbone("tiny_net", "none", pooling="cls")
     folder = str(hugging_face_folder(tmp_path / "m", "bert"))
-    with pytest.raises(OptionError, match="'pooled' of a tap"):
+    with pytest.raises(OptionError, match="`pooling` is pooled and `layer` is not top"):
         tl.load_backbone("bert_base", folder, pooling="pooled", layer="layer_1")
 
 

@@ -10,7 +10,7 @@ import jinja2
 import tensorflow as tf
 from markupsafe import Markup
 
-from kerastl.backbones import spec_of
+from kerastl.backbones import published_weights
 from kerastl.data.examples import Examples
 from kerastl.inputs.batches import decode_file
 from kerastl.report.ablation import ablation_section
@@ -75,9 +75,9 @@ def thumbnail(path: str) -> str:
 def model_card(run: dict[str, Any]) -> str:
     """The model card in Markdown: what it is, what it was judged on, what it must not be used for."""
     test = run["test"]
-    spec = spec_of(run["backbone"])[0]
-    known = {w.kind: w.licence for w in spec.weights}
-    published = [w.licence for w in spec.weights if w.kind == "folder"]
+    weights = published_weights(run["backbone"])
+    known = {w.kind: w.licence for w in weights}
+    published = [w.licence for w in weights if w.kind == "folder"]
     licence = known.get(run["weights"], f"of the folder's model, one of: {'; '.join(published)}" if published else
                         "unknown")
     thing = {"image": "image", "text": "text"}[run["kind"]]

@@ -26,6 +26,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
     return {
         "kind": examples.modality.name,
         "backbone": backbone.name,
+        "backbone_sha256": backbone.spec.file_sha256 or None,
         "weights": backbone.weights,
         "weights_hash": backbone.weights_hash,
         "random_weights": backbone.random,
