@@ -20,7 +20,7 @@ from kerastl.features.compute import Features
 n, shape = int(sys.argv[1]), ({SIDE}, {SIDE}, {CHANNELS})
 ids = tuple(hashlib.blake2b(str(i).encode(), digest_size=16).hexdigest() for i in range(n))
 part = np.array([0, 0, 0, 1, 2] * (n // 5), np.int8)
-examples = Examples(IMAGE, "made up", items=("",) * n, origins=ids, ids=ids, groups=ids, given=("",) * n,
+examples = Examples(IMAGE, "made up", items=("",) * n, origins=ids, ids=ids, groups=ids, source_split=("",) * n,
                     classes=("a", "b"), targets=np.arange(n) % 2, split=Split("holdout", "a benchmark's own", part))
 space = Space(Path(sys.argv[2]), SpaceKey("made up", "0" * 32, "none", "top", "none", "float32", shape, "float16"))
 generator = np.random.default_rng(0)

@@ -38,7 +38,7 @@ _HOME = {  # public name: (module, name there)
     "load_backbone": ("kerastl.backbones", "load"),
     "load_teacher": ("kerastl.studies.distillation", "load_teacher"),
     "pooling_for": ("kerastl.model", "pooling_for"),
-    "read_images": ("kerastl.data.sources", "read_images"),
+    "read_images": ("kerastl.data.images", "read_images"),
     "read_texts": ("kerastl.data.texts", "read_texts"),
     "run": ("kerastl.shell.process", "run"),
     "splice": ("kerastl.model", "splice"),

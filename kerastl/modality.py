@@ -1,5 +1,5 @@
-"""Modalities: what an input is. A record knows its nouns, its reader, the backbone that comes with a package, what a
-client sends, and which TFLite files serve. No module compares a modality's name: it asks the record."""
+"""Modalities: image and text. A record holds what differs between them: nouns, the reader of sources, the bundled
+backbone, what a client sends, and the TFLite files. Other modules ask the record instead of comparing its name."""
 
 import importlib
 from collections.abc import Callable
@@ -25,34 +25,35 @@ class FineTuningRule:
 
 @dataclass(frozen=True)
 class Modality:
-    """What is known of a kind of input.
+    """The properties of a kind of input.
 
     reader: the module with `read_labelled`, `read_unlabelled` and `read_inputs`. input_module: the module with
     `input_of_backbone`, `restore_input`, `describe_input` and `client_content`. baseline: the module with
     `plain_features`, from which the baseline without transfer learns. All are imported when first used.
     """
 
-    name: str  # as run.json and `Examples.modality` have it
+    name: str  # as in run.json
     noun: str  # of one input
     nouns: str
-    items: str  # what a source is made of: files, texts
+    items: str  # what a source contains: files, texts
     readable: str  # what can be decoded, for messages
-    weights: str  # what the weights of a backbone lie in: a file, a folder
+    weights: str  # how the weights of a backbone are stored: in a file or in a folder
     bundled_backbone: str  # its weights come with a package
-    raw_input: str  # the name of a serving signature's input
+    raw_input: str  # the name of the serving signature's input
     values: str  # the name of the decoded input
-    unit: str  # of a backbone's input size
+    unit: str  # of the size of a backbone's input
     tflite_kinds: tuple[str, ...]  # what `tflite="all"` stands for
     reader: str
     input_module: str
     fine_tuning: FineTuningRule
+    poolings: tuple[str, ...]  # how maps or token states can become one row
     baseline: str = field(kw_only=True)
-    has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
+    layer_modules: tuple[str, ...] = ()  # importing them registers the Keras layers of its networks
+    serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
+    has_length: bool = False  # whether inputs are sequences whose maximum length is chosen from the data
     line_is_input: bool = False  # whether a line on standard input is an input itself; otherwise it names one
     preview: str = "text"  # how the report shows an input: thumbnail or text
-    serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
-    layer_modules: tuple[str, ...] = ()  # imported before model.keras loads: they register its layers
-    augments: bool = False  # whether training on raw inputs flips, rotates and mixes them
+    augments: bool = False  # whether fine-tuning flips, rotates and mixes the inputs
 
     def load(self, module: str, name: str) -> Callable[..., Any]:
         """A function of the reader, of the input module or of the baseline's."""
@@ -65,21 +66,21 @@ TFLITE_KINDS = ("fp32", "fp16", "dynamic", "int8")
 IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
     "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
-    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), baseline="kerastl.evaluation.image_histograms", augments=True,
-    preview="thumbnail")
-# Full int8 keeps too little of BERT and its relatives: MiniLM's features then have a cosine of 0.3 to the float ones.
+    FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), ("mean", "none"),
+    baseline="kerastl.evaluation.image_histograms", augments=True, preview="thumbnail")
+# Full int8 is not accurate enough for BERT and its relatives: MiniLM's features then have a cosine similarity of 0.3.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
     "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
-    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), baseline="kerastl.evaluation.word_counts", has_length=True,
-    line_is_input=True, serving_modules=("tensorflow_text",),
-    layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
+    FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), ("mean", "cls", "pooled", "last", "none"),
+    baseline="kerastl.evaluation.word_counts", has_length=True, line_is_input=True,
+    serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}
 
 
 def modality_named(name: str) -> Modality:
-    """The modality of a name. Raises OptionError for one that is not known."""
+    """The modality of a name. Raises OptionError for an unknown name."""
     if name not in MODALITIES:
         raise unknown("modality", name, MODALITIES)
     return MODALITIES[name]

@@ -48,7 +48,7 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
                           "start from a recipe of kerastl: kerastl recipes --copy NAME")
     asked = head or defaults["head"]
     network = backbones.load(backbone or defaults["backbone"], weights or defaults.get("weights"),
-                             tap=defaults.get("tap", "top"),
+                             layer=defaults.get("layer", "top"),
                              pooling=pooling_for(asked, defaults.get("pooling", "mean")))
     if network.large:
         raise OptionError(f"{network.name} is exported without its backbone", "a backbone that is exported with its "

@@ -1,9 +1,11 @@
 """Weights: the bundled ones against the original's answers, files that are not what they say, and what is not here."""
 
 import hashlib
+import json
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 
 import kerastl as tl
-from kerastl.backbones import Backbone, Spec, Wanted, _torch_file, efficientnet_lite0, specs
-from kerastl.errors import WeightsError
+from kerastl.backbones import Backbone, BuildOptions, Spec, _torch_file, efficientnet_lite0, hub, specs
+from kerastl.errors import OptionError, WeightsError
 from kerastl.model import blocks, unfreeze
 
+Shell = Callable[..., tuple[int, str, str]]
 GOLDEN = Path(__file__).parent / "golden/efficientnet_lite0.npz"
 
 
@@ -56,10 +59,10 @@ def test_bundled_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: p
     changed.write_bytes(content)
     monkeypatch.setattr(efficientnet_lite0, "bundled", lambda: changed)
     with pytest.raises(WeightsError, match="SHA-256 " + hashlib.sha256(content).hexdigest()):
-        efficientnet_lite0.build(Wanted("bundled"))
+        efficientnet_lite0.build(BuildOptions("bundled"))
     monkeypatch.setattr(efficientnet_lite0, "bundled", lambda: None)
-    with pytest.raises(WeightsError, match="not here"):
-        efficientnet_lite0.build(Wanted("bundled"))
+    with pytest.raises(WeightsError, match="not installed"):
+        efficientnet_lite0.build(BuildOptions("bundled"))
 
 
 def test_a_weights_file_of_ones_own_gives_the_same_backbone(lite0: Backbone, tmp_path: Path) -> None:
@@ -70,6 +73,114 @@ def test_a_weights_file_of_ones_own_gives_the_same_backbone(lite0: Backbone, tmp
         opened.truncate(file.stat().st_size // 2)
     with pytest.raises(WeightsError, match="does not fit"):
         tl.load_backbone("efficientnet_lite0", str(file))
+
+
+# Files of the user's own
+
+
+OWN = """
+from kerastl.backbones import BuildOptions, Network, Spec, Weights, pooled
+
+
+def build(options: BuildOptions) -> Network:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(5)
+    images = keras.Input((24, 24, 3), name="images")
+    x = layers.Rescaling(1 / 255)(images)
+    for i, filters in enumerate((8, 16), 1):
+        x = layers.Conv2D(filters, 3, strides=2, activation="relu", name=f"block{i}_conv")(x)
+    EXTRA
+    return Network(keras.Model(images, pooled(x, options), name="my_net"))
+
+
+SPEC = Spec(name="anything", summary="my own network", size=24, dim=16, parameters=1_392, weights=WEIGHTS, build=build,
+            blocks=r"block\\d", preprocessing="RGB in [0, 1]")
+"""
+
+
+def own_file(folder: Path, extra: str = "", weights: str = "()", name: str = "my_net.py") -> str:
+    path = folder / name
+    path.write_text(OWN.replace("EXTRA", extra).replace("WEIGHTS", weights))
+    return str(path)
+
+
+def test_a_backbone_may_be_a_file_of_ones_own_that_enters_the_hash(tmp_path: Path) -> None:
+    path = own_file(tmp_path)
+    mine = tl.load_backbone(path, "none")
+    assert mine.name == "my_net" and mine.shape == (16,) and mine.input.record() == {"size": 24}
+    assert mine.spec.file_sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert mine.weights_hash == tl.load_backbone(path, "none").weights_hash
+    own_file(tmp_path, extra="# a comment")  # the same weights, but another file
+    other = tl.load_backbone(path, "none")
+    assert other.weights_hash != mine.weights_hash
+    assert all((a.numpy() == b.numpy()).all() for a, b in zip(mine.model.weights, other.model.weights, strict=True))
+    file = tmp_path / "mine.weights.h5"
+    assert tl.load_backbone(own_file(tmp_path, weights="(Weights('bundled', 'mine', 'MIT', lambda: None),)")
+                            ).weights == "bundled"
+    with pytest.raises(OptionError, match="no such file of weights"):
+        tl.load_backbone(path, str(file))
+
+
+def test_a_backbone_of_ones_own_trains_exports_and_loads_again(tmp_path: Path, images: Path, shell: Shell) -> None:
+    path = own_file(tmp_path)
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "mine", "--out", tmp_path, "--backbone",
+                           path, "--weights", "none", "--tflite", "fp32", "--json")
+    assert code == 0, err
+    run = json.loads(out)
+    assert run["backbone"] == "my_net" and run["parity"][1]["kept"]
+    assert run["backbone_sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    Path(path).unlink()  # what was exported does not need it
+    classifier = tl.load(tmp_path / "mine")
+    image = str(next((images / "red").iterdir()))
+    assert classifier.predict([image])[0].label in run["classes"]
+    code, _, err = shell("verify", tmp_path / "mine")
+    assert code == 0, err
+
+
+def test_a_file_of_ones_own_joins_another_backbone(tmp_path: Path) -> None:
+    pair = tl.load_backbone(f"{own_file(tmp_path)}+tiny_net", "none")
+    assert pair.name == "my_net+tiny_net" and pair.parts == (16, 24) and pair.spec.file_sha256
+    assert tl.load_backbone(f"tiny_net+{own_file(tmp_path)}", "none").parts == (24, 16)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (None, "there is no such file"), ("x = 1\n", "defines no SPEC"), ("SPEC = 3\n", "is of the type int"),
+    ("import no_such_module\n", "No module named 'no_such_module'"), ("def", "SyntaxError"),
+])
+def test_a_file_that_defines_no_backbone_is_one_message(content: str | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "my_net.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(OptionError, match=words) as raised:
+        tl.load_backbone(str(path), "none")
+    assert "my_net.py" in str(raised.value)
+
+
+def test_a_backbone_that_could_not_be_loaded_again_is_refused(tmp_path: Path) -> None:
+    custom = """class Twice(layers.Layer):
+        def call(self, x):
+            return 2 * x
+    x = Twice(name="twice")(x)"""
+    with pytest.raises(OptionError, match="the layer twice of .* is a Twice"):
+        tl.load_backbone(own_file(tmp_path, custom, name="a.py"), "none")
+    with pytest.raises(OptionError, match="is a Lambda"):
+        tl.load_backbone(own_file(tmp_path, "x = layers.Lambda(lambda x: 2 * x)(x)", name="b.py"), "none")
+    with pytest.raises(OptionError, match="contains one of"):
+        tl.load_backbone(own_file(tmp_path, name="a,b.py"), "none")
+    with pytest.raises(OptionError, match="offers no pretrained weights"):
+        tl.load_backbone(own_file(tmp_path))
+
+
+def test_an_unknown_backbone_names_those_that_work_offline() -> None:
+    with pytest.raises(OptionError, match=r"work offline[\s\S]*efficientnet_lite0, minilm"):
+        tl.load_backbone("xyz123")
+    with pytest.raises(OptionError, match="did you mean 'resnet50'"):
+        tl.load_backbone("resnet5O")
+    with pytest.raises(OptionError, match="for example hub:resnet_18_imagenet"):
+        tl.load_backbone("hub:")
+    assert hub.EXAMPLE in hub.presets()
 
 
 def test_random_weights_are_called_random(lite0: Backbone) -> None:
@@ -121,7 +232,7 @@ def test_files_that_are_not_torch_files_are_one_error(content: bytes, tmp_path: 
 @pytest.mark.parametrize("places", [(0, (3,), (2,)), (4, (2,), (1,)), (-1, (2,), (1,)), (0, (2,), (-1,))])
 def test_a_tensor_outside_its_storage_is_an_error(places: tuple[int, tuple[int, ...], tuple[int, ...]]) -> None:
     offset, shape, strides = places
-    with pytest.raises(ValueError, match="outside"):
+    with pytest.raises(ValueError, match="beyond its storage"):
         _torch_file._Tensor("a", offset, shape, strides).of(np.arange(4, dtype=np.float32))
 
 

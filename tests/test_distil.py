@@ -66,7 +66,7 @@ def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, f
     given = tl.load(teacher.folder).probabilities([Path(found.items[row]).read_bytes() for row in rows])
     assert np.abs(2 * aims - truth - given).max() < 1e-4
     others = np.setdiff1d(np.arange(len(found)), rows)
-    assert np.array_equal(found.aims[others], found.one_hot(others))  # what judges and what chooses is the labels
+    assert np.array_equal(found.soft_targets[others], found.one_hot(others))  # validation and test rows
     again = teaching._logits(teacher, found, rows, tmp_path)  # from the cache: the model is not asked
     broken = teaching.Teacher(teacher.folder, teacher.run, None, teacher.input, teacher.weights)
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +80,7 @@ def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path
     features = tl.compute_features(tl.lesson(teacher), tiny_backbone(), plain_runtime(), cache_dir=tmp_path)
     labels = features.examples.targets
     turned = np.eye(3, dtype=np.float32)[(labels + 1) % 3]  # a teacher that is always wrong in one way
-    misled = replace(features, examples=replace(features.examples, aims=turned))
+    misled = replace(features, examples=replace(features.examples, soft_targets=turned))
     for head in ("linear", "mlp"):
         judged = tl.fit(misled, head, runtime=plain_runtime(), options=TrainingOptions(30)).held_out
         assert (judged.logits.argmax(axis=1) == (labels[judged.rows] + 1) % 3).mean() > 0.6

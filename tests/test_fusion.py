@@ -56,10 +56,10 @@ def test_a_pair_gives_what_its_parts_give_of_the_same_image(pair: Backbone) -> N
 
 
 def test_a_much_larger_image_is_shrunk_so_that_every_pixel_counts() -> None:
-    from kerastl.backbones._fusion import _shrunk
+    from kerastl.backbones._fusion import _resized
 
     images = keras.Input((50, 50, 3))
-    model = keras.Model(images, _shrunk(images, 16, 1))
+    model = keras.Model(images, _resized(images, 16, 1))
     assert model.output_shape == (None, 16, 16, 3)
     image = tf.Variable(noise(50, 1))
     with tf.GradientTape() as tape:
@@ -100,12 +100,13 @@ def test_each_part_has_weights_of_its_own(tmp_path: Path) -> None:
     ("efficientnet_lite0+resnet5", None, r"unknown backbone 'resnet5'[\s\S]*did you mean 'resnet50'"),
     ("minilm+resnet50", None, "minilm is for texts"),
     ("resnet50+minilm", None, "minilm is for texts"),
-    ("efficientnet_lite0+", None, "a name is missing"),
-    ("+resnet50", None, "a name is missing"),
+    ("efficientnet_lite0+", None, "lacks a name beside a"),
+    ("+resnet50", None, "lacks a name beside a"),
     (PAIR, "none,none,none", "3 for the 2 backbones"),
-    ("efficientnet_lite0+resnet50", "bundled", r"1 for the 2 backbones[\s\S]*say bundled,imagenet"),
-    ("efficientnet_lite0+tiny_net", "imagenet,none", "efficientnet_lite0 has no imagenet weights"),
-    ("efficientnet_lite0+tiny_net", "none,/no/such.h5", "no such weights file: /no/such.h5"),
+    ("efficientnet_lite0+resnet50", "bundled", r"1 for the 2 backbones[\s\S]*use bundled,imagenet"),
+    ("efficientnet_lite0+tiny_net", "imagenet,none",
+     "`weights` is imagenet: the backbone efficientnet_lite0 has no such weights"),
+    ("efficientnet_lite0+tiny_net", "none,/no/such.h5", "`weights` is /no/such.h5: no such file of weights"),
 ])
 def test_what_cannot_be_fused_is_said_in_one_message(name: str, weights: str | None, said: str) -> None:
     with pytest.raises(OptionError, match=said):
@@ -115,8 +116,8 @@ def test_what_cannot_be_fused_is_said_in_one_message(name: str, weights: str | N
 def test_maps_and_taps_of_a_pair_are_refused_and_so_is_a_pair_for_texts() -> None:
     with pytest.raises(OptionError, match="a head that takes pooled features"):
         tl.load_backbone(PAIR, "none", pooling=NO_POOLING)
-    with pytest.raises(OptionError, match="unknown tap 'block1'"):
-        tl.load_backbone(PAIR, "none", tap="block1")
+    with pytest.raises(OptionError, match="unknown layer 'block1'"):
+        tl.load_backbone(PAIR, "none", layer="block1")
     with pytest.raises(OptionError, match="is for images"):
         tl.load_backbone(PAIR, "none", modality="text")
 
@@ -198,7 +199,7 @@ def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Ba
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras", compile=False)
     assert np.abs(np.asarray(again(images, training=False)) - wanted).max() < 1e-5
-    (kind, content), = convert(model, pair.input.one, 1.0, task_named("single_label").activation, ["fp32"], [])
+    (kind, content), = convert(model, pair.input.single_spec, 1.0, task_named("single_label").activation, ["fp32"], [])
     lite = [Interpreter(content)(one[None].astype(np.uint8))["logits"] for one in images]
     assert kind == "fp32" and np.abs(np.stack(lite) - wanted).max() < 1e-4
 

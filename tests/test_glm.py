@@ -139,13 +139,13 @@ def test_the_most_exact_that_fits_is_chosen_and_what_fits_not_is_streamed() -> N
 
 
 def test_too_little_memory_for_a_block_is_said_before_anything_is_read() -> None:
-    with pytest.raises(OptionError, match=r"needs 2\.\d GiB a block in bfloat16, this machine has 1\.0 free"):
+    with pytest.raises(OptionError, match=r"in bfloat16 needs 2\.\d GiB, but only 1\.0 GiB of memory are free"):
         room.choose(Sizes(), "auto", 2**30)
 
 
 def test_the_word_says_the_numbers() -> None:
-    word = room.choose(Sizes(), "auto", 9 * 2**30, "glm2_6b").word
-    assert "bfloat16 11.1, int8 5.6, int4 3.1 GiB, this machine has 9.0 free: kept in int8" in word
+    reason = room.choose(Sizes(), "auto", 9 * 2**30, "glm2_6b").reason
+    assert "bfloat16 11.1, int8 5.6, int4 3.1 GiB, and 9.0 GiB of memory are free: stored in int8" in reason
 
 
 # Streaming

@@ -259,17 +259,17 @@ def test_padding_is_never_of_a_text(ids: Any, glm4: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (lambda found: found.update(normalizer={"type": "NFC"}), "splits words in another way than GLM-4"),
-    (lambda found: found.update(pre_tokenizer={"type": "Whitespace"}), "splits words in another way than GLM-4"),
-    (lambda found: found["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex=r"\p{N}"), "splits words in"),
-    (lambda found: found["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "splits words in another"),
-    (lambda found: found["pre_tokenizer"]["pretokenizers"][1].update(use_regex=True), "splits words in another"),
-    (lambda found: found["model"].update(byte_fallback=True), "merges pairs in another way than GLM-4"),
-    (lambda found: found["model"].pop("merges"), "merges pairs in another way than GLM-4"),
-    (lambda found: found["model"]["merges"].append(["x", "no such piece"]), "not of this vocabulary"),
-    (lambda found: found["model"]["vocab"].pop("!"), "taken for padding"),
-    (lambda found: found["added_tokens"].pop(4), "it has no '<sop>'"),
-    (lambda found: found["added_tokens"].append({"id": 999, "content": "covid", "special": False}), "words added"),
+    (lambda found: found.update(normalizer={"type": "NFC"}), "splits words differently than GLM-4"),
+    (lambda found: found.update(pre_tokenizer={"type": "Whitespace"}), "splits words differently than GLM-4"),
+    (lambda found: found["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex=r"\p{N}"), "splits words"),
+    (lambda found: found["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "splits words differently"),
+    (lambda found: found["pre_tokenizer"]["pretokenizers"][1].update(use_regex=True), "splits words differently"),
+    (lambda found: found["model"].update(byte_fallback=True), "merges pairs differently than GLM-4"),
+    (lambda found: found["model"].pop("merges"), "merges pairs differently than GLM-4"),
+    (lambda found: found["model"]["merges"].append(["x", "no such piece"]), "not belong to the vocabulary"),
+    (lambda found: found["model"]["vocab"].pop("!"), "mistaken for padding"),
+    (lambda found: found["added_tokens"].pop(4), "it lacks '<sop>'"),
+    (lambda found: found["added_tokens"].append({"id": 999, "content": "covid", "special": False}), "has added words"),
 ], ids=range(11))
 def test_errors_of_tokenizer_json(change: Any, said: str, original: tokenizers.Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=re.escape(said)) as caught:
@@ -279,7 +279,7 @@ def test_errors_of_tokenizer_json(change: Any, said: str, original: tokenizers.T
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"IQ== 0\nIg== x\n", "invalid literal"), (b"IQ== 0\nIg\n", "unpack"), (b"IQ== 0\nI?== 1\n", "base64"),
-    (b"IQ== 0\n", "taken for padding"),
+    (b"IQ== 0\n", "mistaken for padding"),
     (b"".join(b"%s %d\n" % (base64.b64encode(piece), i) for i, piece in enumerate(
         [*(bytes([byte]) for byte in range(256)), b"x" * 256])), "more than 255 bytes")], ids=range(5))
 def test_errors_of_tiktokens_file(content: bytes, said: str, tmp_path: Path) -> None:

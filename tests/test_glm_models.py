@@ -140,17 +140,17 @@ def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
 def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
         pooling: str, folder: Path, request: pytest.FixtureRequest) -> None:
     whole = tl.load_backbone("glm2_6b", str(folder), pooling="none")
-    part = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling)
+    part = tl.load_backbone("glm2_6b", str(folder), layer="layer_2", pooling=pooling)
     states = part.model.get_layer("encoder").layers
     assert [layer.name for layer in states if layer.name.startswith("transformer_layer_")] == [
         "transformer_layer_0", "transformer_layer_1"]
     assert whole.model.count_params() > part.model.count_params()
     request.getfixturevalue("little_memory")  # after what has to fit
-    streamed = tl.load_backbone("glm2_6b", str(folder), tap="layer_2", pooling=pooling, precision="float32")
+    streamed = tl.load_backbone("glm2_6b", str(folder), layer="layer_2", pooling=pooling, precision="float32")
     assert streamed.large is not None and isinstance(streamed.model, Streamed)
     assert np.abs(rows_of(streamed, ASKED[:5]) - rows_of(part, ASKED[:5])).max() < 1e-5
     with pytest.raises(OptionError, match="layer_2"):
-        tl.load_backbone("glm2_6b", str(folder), tap="layer_3")
+        tl.load_backbone("glm2_6b", str(folder), layer="layer_3")
 
 
 def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> None:
@@ -212,11 +212,11 @@ def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Pat
     weights = glm_folder(tmp_path / "w", form="pickle")
     asked = ("features", table, "--backbone", "glm2_6b", "--weights", weights, "--out", tmp_path / "f.npz")
     code, _, err = shell(*asked)
-    assert code == 2 and "--pickles" in err and not (tmp_path / "f.npz").exists()
+    assert code == 2 and "only as a pickle" in err and not (tmp_path / "f.npz").exists()
     code, _, err = shell(*asked, "--pickles")
     assert code == 0 and "admits tensors only" in err
     code, _, err = shell("features", table, "--backbone", "minilm", "--out", tmp_path / "g.npz", "--pickles")
-    assert code == 2 and "--pickles for minilm" in err
+    assert code == 2 and "is set for minilm" in err
 
 
 def cut(folder: Path) -> None:
@@ -228,7 +228,7 @@ def cut(folder: Path) -> None:
     (change(model_type="llama"), ["of the family 'llama'", "chatglm"]),
     (change(num_layers=...), ["no num_layers"]),
     (change(ffn_hidden_size=64), ["mlp.dense_h_to_4h.weight of the shape [96, 32], not [128, 32]"]),
-    (change(padded_vocab_size=300), ["a vocabulary of 485 pieces for a network that has 300"]),
+    (change(padded_vocab_size=300), ["the vocabulary has 485 pieces, but the network has 300 embeddings"]),
     (cut, ["model-00002-of-00002.safetensors"]),
     (lambda folder: (folder / "tokenizer.model").unlink(), ["tokenizer"]),
 ], ids=["family", "field", "shape", "rows", "cut", "vocabulary"])
@@ -243,8 +243,8 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(("more", "told"), [
-    ((), ["glm2_6b without weights", "huggingface.co/THUDM/chatglm2-6b", "--weights DIR"]),
-    (("--weights", "/no/such"), ["no such weights folder: /no/such"]),
+    ((), ["missing for glm2_6b", "huggingface.co/THUDM/chatglm2-6b", "pass its path"]),
+    (("--weights", "/no/such"), ["/no/such: no such folder of weights"]),
     (("--precision", "mixed_bfloat16"), ["--precision mixed_bfloat16: one of auto, float32, bfloat16, int8, int4"]),
     (("--unfreeze", "2", "--head", "blend"), ["--unfreeze 2 on glm2_6b", "--head blend on glm2_6b"]),
     (("--backbone", "minilm", "--precision", "int8"), ["--precision int8: one of auto, float32, mixed_bfloat16"]),
@@ -268,7 +268,7 @@ def test_too_little_memory_and_too_little_disk_are_said_with_the_numbers(
         assert code == 2 and "between blocks take 0.00 GiB" in err and "TMPDIR" in err
     monkeypatch.setattr("kerastl.backbones._glm.folder.free_memory", lambda: 100)
     code, _, err = shell(*asked)
-    assert code == 2 and "GiB a block in float32, this machine has 0.0 free" in err
+    assert code == 2 and "a block of glm2_6b in float32 needs 1.0 GiB, but only 0.0 GiB of memory are free" in err
     assert not (tmp_path / "f.npz").exists()
 
 

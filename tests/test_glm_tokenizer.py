@@ -20,7 +20,7 @@ from kerastl.inputs import _sentence_piece, vocabulary
 from kerastl.inputs._sentence_piece import Piece
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
-from kerastl.inputs.vocabulary import made
+from kerastl.inputs.vocabulary import synthetic
 
 SPELT = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "sop eop", "</s>", "<s>", "<unk>", "<pad>", "<|user|>", "<0x41>",
          "[gMASK] sop a</s>"]
@@ -145,7 +145,7 @@ def test_pairs_follow_one_another_and_end(ids: Any, glm: Tokenizer, original: An
     assert special(glm) == 2 and special(glm, pair=True) == 3
     for row in rows(pack(both, glm, 6)[0], glm.pad):
         assert row[:2] == [*glm.start] and row[-1:] == [*glm.pair_end] and len(row) <= 6
-    with pytest.raises(OptionError, match="at most 3 tokens"):
+    with pytest.raises(OptionError, match="`max_length` is 3"):
         pack(both, glm, 3)
 
 
@@ -192,21 +192,21 @@ def test_the_reference_gives_the_same_ids(glm: Tokenizer, ids: Any, tmp_path: Pa
 
 
 def test_made_vocabulary() -> None:
-    tokenizer = made("glm", 400)
-    assert tokenizer == made("glm", 400) and tokenizer.size == 359
+    tokenizer = synthetic("glm", 400)
+    assert tokenizer == synthetic("glm", 400) and tokenizer.size == 359
     assert [tokenizer.pieces[i] for i in tokenizer.start] == ["[gMASK]", "sop"]
     found = TokenIds(tokenizer)(tf.constant(["Az!", "好"])).to_list()
     assert [tokenizer.pieces[i] for i in found[0]] == ["▁", "A", "z", "!"]
     assert [tokenizer.pieces[i] for i in found[1]] == ["▁", "<0xE5>", "<0xA5>", "<0xBD>"]
-    with pytest.raises(OptionError, match="glm from 359"):
-        made("glm", 358)
+    with pytest.raises(OptionError, match="359 for glm"):
+        synthetic("glm", 358)
 
 
 @pytest.mark.parametrize(("wrong", "said"), [
-    ("missing", "no tokenizer.model"), ("text", "no SentencePiece model"), ("cut", "no SentencePiece model"),
-    ("empty", "no SentencePiece model"), ("no fallback", "taken for padding"), ("a byte less", "taken for padding"),
-    ("no flag", "taken for padding"), ("no end", "it has no '</s>'"),
-    ("added word", "words added to it, such as 'covid'")])
+    ("missing", "no tokenizer.model"), ("text", "not a SentencePiece model"), ("cut", "not a SentencePiece model"),
+    ("empty", "not a SentencePiece model"), ("no fallback", "mistaken for padding"),
+    ("a byte less", "mistaken for padding"), ("no flag", "mistaken for padding"), ("no end", "it lacks '</s>'"),
+    ("added word", "added words, such as 'covid'")])
 def test_errors_of_folders(wrong: str, said: str, model: bytes, tmp_path: Path) -> None:
     pieces = _sentence_piece.pieces(model)
     given = {"missing": None, "text": b"version https://git-lfs.github.com/spec/v1\n", "cut": model[:500], "empty": b"",
@@ -218,7 +218,7 @@ def test_errors_of_folders(wrong: str, said: str, model: bytes, tmp_path: Path) 
     about = {"added_tokens_decoder": {"900": {"content": "covid", "special": False}}} if wrong == "added word" else {}
     with pytest.raises(WeightsError, match=re.escape(said)) as caught:
         vocabulary.read(folder(tmp_path, given, **about))
-    assert str(tmp_path) in str(caught.value) and "wanted" in str(caught.value) and "do:" in str(caught.value)
+    assert str(tmp_path) in str(caught.value) and len(str(caught.value).splitlines()) == 3
 
 
 def test_a_folder_is_known_by_its_config_or_its_tokenizers_class(model: bytes, glm: Tokenizer, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from conftest import draw, draw_folder
 from image_files import broken_tables, write_table
 
 from kerastl.data.examples import Examples
-from kerastl.data.sources import read_any, read_images, read_unlabelled
-from kerastl.errors import DataError
+from kerastl.data.images import read_images, read_inputs, read_labelled, read_unlabelled
+from kerastl.data.split import split
+from kerastl.errors import DataError, KerastlError, OptionError
 
 TWO = {"red": (200, 60, 60), "blue": (60, 80, 210)}
 
@@ -42,7 +44,7 @@ def labelled(examples: Examples) -> dict[str, str]:
 def test_a_folder_of_class_folders_becomes_rows_with_content_hashes(images: Path) -> None:
     found = read_images(str(images))
     assert found.modality.name == "image" and found.classes == ("blue", "green", "red") and not found.skipped
-    assert found.counts() == {"blue": 14, "green": 14, "red": 14} and not any(found.given)
+    assert found.counts() == {"blue": 14, "green": 14, "red": 14} and not any(found.source_split)
     assert all(label == origin.split("/")[0] for origin, label in labelled(found).items())
     for origin, item, one in zip(found.origins, found.items, found.ids, strict=True):
         assert Path(item) == images / origin
@@ -79,7 +81,7 @@ def test_an_empty_class_and_a_file_beside_the_classes_are_named(tmp_path: Path) 
     found = read_images(str(tmp_path))
     assert found.classes == ("blue", "red")
     assert reasons(found) == {"void": "class folder without files",
-                              "notes.txt": "lies beside the class folders, not in one"}
+                              "notes.txt": "not inside a class folder"}
 
 
 def test_odd_class_names_are_only_names(tmp_path: Path) -> None:
@@ -116,13 +118,13 @@ def test_folders_named_as_sides_are_the_users_split(names: Sequence[str], sides:
     found = read_images(str(tmp_path))
     assert found.classes == ("blue", "red")
     side = dict(zip(names, sides, strict=True))
-    assert [side[origin.split("/")[0]] for origin in found.origins] == list(found.given)
-    assert reasons(found) == {"licence.txt": "lies beside the class folders, not in one"}
+    assert [side[origin.split("/")[0]] for origin in found.origins] == list(found.source_split)
+    assert reasons(found) == {"licence.txt": "not inside a class folder"}
 
 
 def test_a_class_called_test_is_a_class_where_there_is_no_train(tmp_path: Path) -> None:
     found = read_images(str(draw_folder(tmp_path, 10, {"test": (1, 2, 3), "valid": (90, 90, 90)})))
-    assert found.classes == ("test", "valid") and not any(found.given)
+    assert found.classes == ("test", "valid") and not any(found.source_split)
 
 
 # Tables
@@ -149,7 +151,7 @@ def test_a_table_has_paths_relative_to_itself_groups_and_sides(table: Path) -> N
     records[0]["path"] = str(table.parent / "pic" / "0.png")  # absolute paths are as good
     found = read_images(write_table(table, records))
     assert found.origins == tuple(record["path"] for record in records) and not found.skipped
-    assert found.given == ("train", "validation", "test", "") * 6
+    assert found.source_split == ("train", "validation", "test", "") * 6
     assert found.groups == found.ids[:4] + tuple(f"g{i // 4}" for i in range(4, 24))
     assert found.counts() == {"blue": 12, "red": 12} and labelled(found)["pic/3.png"] == "blue"
 
@@ -160,9 +162,11 @@ def test_rows_without_label_path_or_file_are_listed(table: Path) -> None:
     records[2]["label"], records[3]["path"], records[4]["path"] = "  ", None, "gone.png"
     records[5]["path"], records[6]["path"] = "pic", "pic/\0.png"
     found = read_images(write_table(table, records), min_per_class=5)
+    header = table.suffix in (".csv", ".tsv")  # which takes a line, so that row 1 is in line 2
     assert reasons(found) == {
-        "row 1": "no label", "row 2": "no label", "row 3": "no label", "row 4": "no path",
-        "gone.png": "No such file or directory", "pic": "not a regular file", "pic/\0.png": "not the name of a file",
+        **{f"row {row}{f' (line {row + 1})' if header else ''}": "no path" if row == 4 else "no label"
+           for row in range(1, 5)},
+        "gone.png": "No such file or directory", "pic": "not a regular file", "pic/\0.png": "not a valid file name",
     }
     assert found.origins == tuple(f"pic/{i}.png" for i in range(7, 24))
 
@@ -214,7 +218,7 @@ def test_an_empty_list_is_a_row_without_any_of_the_labels(tmp_path: Path) -> Non
     found = read_images(write_table(tmp_path / "t.parquet", records))
     assert found.classes == ("blue", "red") and found.label_of(1) == ""
     assert "pic/3.png" not in found.origins  # all it had was the class that is too small
-    assert len(found) == 39 and reasons(found) == {"rare": "class of 1 row, fewer than 10 (--min-per-class)"}
+    assert len(found) == 39 and reasons(found) == {"rare": "class of 1 row, fewer than 10 (`min_per_class`)"}
 
 
 @pytest.mark.parametrize(("column", "right"), [("Label", "label"), ("labels", "label"), ("PATH", "path"),
@@ -260,7 +264,7 @@ def test_a_table_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) ->
 
 def test_an_unknown_side_is_named_with_its_row(table: Path) -> None:
     records = numbered(table.parent, 4, split=lambda i: "holdout" if i == 2 else "train")
-    with pytest.raises(DataError, match="row 3: split 'holdout'") as raised:
+    with pytest.raises(DataError, match=r"row 3( \(line 4\))?: split 'holdout'") as raised:
         read_images(write_table(table, records))
     assert "validation" in raised.value.expected
 
@@ -274,8 +278,8 @@ def test_small_classes_are_left_out_by_name_with_their_counts(tmp_path: Path) ->
         draw_folder(tmp_path, n, {name: (90, 90, 90)}, seed=500 * n)
     found = read_images(str(tmp_path))
     assert found.classes == ("blue", "red") and set(labelled(found).values()) == {"blue", "red"}
-    assert reasons(found) == {"few": "class of 9 rows, fewer than 10 (--min-per-class)",
-                              "one": "class of 1 row, fewer than 10 (--min-per-class)"}
+    assert reasons(found) == {"few": "class of 9 rows, fewer than 10 (`min_per_class`)",
+                              "one": "class of 1 row, fewer than 10 (`min_per_class`)"}
     assert read_images(str(tmp_path), min_per_class=9).classes == ("blue", "few", "red")
 
 
@@ -294,11 +298,12 @@ def test_fewer_than_two_classes_is_an_error_with_the_counts(counts: dict[str, in
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("nowhere", "no such path"), ("notes.txt", "a file of another kind"), ("gone.csv", "no such path"),
+    ("nowhere", "no such file or folder"), ("notes.txt", "is not in a supported format"),
+    ("gone.csv", "no such file or folder"),
 ])
 def test_what_is_no_source_is_told(name: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=f"{words}(.|\n)*expected: .*a table"):
+    with pytest.raises(DataError, match=f"{words}(.|\n)*: .*a table"):
         read_images(str(tmp_path / name))
 
 
@@ -327,24 +332,24 @@ def test_unlabelled_inputs_are_files_folders_and_tables_in_their_order(table: Pa
     records = numbered(root, 4)
     listed = [root / "pic" / f"{i}.png" for i in range(4)]
     path = write_table(table, records[::-1])
-    assert read_unlabelled([str(listed[2]), str(root / "pic"), path]) == [listed[2], *listed, *listed[::-1]]
+    assert read_inputs([str(listed[2]), str(root / "pic"), path]) == [listed[2], *listed, *listed[::-1]]
     with pytest.raises(DataError, match="no such file or folder"):
-        read_unlabelled([str(root / "gone.png")])
+        read_inputs([str(root / "gone.png")])
 
 
 def test_any_folder_or_table_will_do_where_labels_do_not_matter(table: Path) -> None:
     records = numbered(table.parent, 3)
-    plain = read_any(str(table.parent / "pic"))
+    plain = read_unlabelled(str(table.parent / "pic"))
     assert plain.origins == ("0.png", "1.png", "2.png")
     path = write_table(table, [{"path": record["path"]} for record in records] + [{"path": "gone.png"}])
-    listed = read_any(path)
+    listed = read_unlabelled(path)
     assert listed.ids == plain.ids and reasons(listed) == {"gone.png": "No such file or directory"}
 
 
 def test_records_without_a_path_are_rows_that_cannot_be_read(tmp_path: Path) -> None:
     records = numbered(tmp_path, 2)
     (tmp_path / "t.jsonl").write_text(json.dumps(records[0]) + '\n{"id": 7}\n{"path": null}\n' + json.dumps(records[1]))
-    found = read_any(str(tmp_path / "t.jsonl"))
+    found = read_unlabelled(str(tmp_path / "t.jsonl"))
     assert found.origins == ("pic/0.png", "pic/1.png")
     assert list(reasons(found)) == ["row 2 has no path", "row 3 has no path"]
 
@@ -363,3 +368,38 @@ def test_a_pipe_in_a_class_folder_is_not_waited_for(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 10, TWO)
     os.mkfifo(root / "red" / "pipe.png")
     assert reasons(read_images(str(root))) == {"red/pipe.png": "not a regular file"}
+
+
+# What examples show of themselves
+
+
+def test_examples_show_what_they_are_and_no_paths(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "photos", 12)
+    found = read_images(str(root))
+    assert repr(found) == f"Examples(36 images, 3 classes, {root})"
+    assert repr(split(found, "cv")) == f"Examples(36 images, 3 classes, {root}, split: cv)"
+    assert found.task.name == "single_label" and found.classes_of(0) == [0]
+
+
+def test_examples_become_a_table(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    found = split(read_images(str(draw_folder(tmp_path, 12))), "cv")
+    frame = found.to_frame()
+    assert isinstance(frame, pandas.DataFrame) and list(frame.columns) == [
+        "origin", "image", "label", "group", "source_split", "split", "id"]
+    assert frame["origin"].tolist() == list(found.origins) and frame["id"].tolist() == list(found.ids)
+    assert frame["label"].value_counts().to_dict() == {"blue": 12, "green": 12, "red": 12}
+    assert found.split is not None
+    assert frame["split"].tolist() == [f"fold {part}" for part in found.split.part]
+
+
+@pytest.mark.parametrize("argument", ["text_column", "label_column"])
+def test_images_have_no_columns_of_texts(argument: str, images: Path) -> None:
+    with pytest.raises(OptionError, match=f"`{argument}` is a, but the source contains images"):
+        read_labelled(str(images), **{argument: "a"})
+
+
+def test_without_pandas_a_table_is_one_clear_message(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)  # so that importing it fails, installed or not
+    with pytest.raises(KerastlError, match="pandas is not installed"):
+        read_images(str(images)).to_frame()

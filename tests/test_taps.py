@@ -11,14 +11,14 @@ from text_folders import hugging_face_folder
 from tiny import made_examples, plain_runtime
 
 import kerastl as tl
-from kerastl.backbones import NO_POOLING, Wanted, specs
+from kerastl.backbones import NO_POOLING, BuildOptions, specs
 from kerastl.data.split import split
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import row_shape
 from kerastl.heads import PLACES, ROW, heads, resolve_head
 
-IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.taps]
+IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.feature_layers]
 FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64 else []) for spec in IMAGES]
 
 
@@ -26,11 +26,11 @@ FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64
 def test_a_tap_gives_what_its_layer_gives_within_the_whole_network(spec, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     images = np.random.default_rng(0).uniform(0, 255, (2, spec.size, spec.size, 3)).astype(np.float32)
     keras.utils.set_random_seed(5)
-    whole = spec.build(Wanted("none")).model
+    whole = spec.build(BuildOptions("none")).model
     inner = next((layer for layer in whole.layers if isinstance(layer, keras.Model)), whole)
-    for tap in spec.taps:
+    for tap in spec.feature_layers:
         keras.utils.set_random_seed(5)
-        part = spec.build(Wanted("none", pooling=NO_POOLING, tap=tap.name)).model
+        part = spec.build(BuildOptions("none", pooling=NO_POOLING, layer=tap.name)).model
         maps = np.asarray(part(images, training=False))
         assert maps.shape[1:] == tap.shape
         probe = keras.Model(inner.input, inner.get_layer(tap.layer).output)
@@ -38,7 +38,7 @@ def test_a_tap_gives_what_its_layer_gives_within_the_whole_network(spec, tmp_pat
             keras.Model(whole.input, whole.layers[whole.layers.index(inner) - 1].output)(images))
         assert np.abs(maps - np.asarray(probe(before, training=False))).max() < 1e-4
         keras.utils.set_random_seed(5)
-        row = spec.build(Wanted("none", tap=tap.name)).model(images, training=False)
+        row = spec.build(BuildOptions("none", layer=tap.name)).model(images, training=False)
         assert np.abs(np.asarray(row) - maps.mean(axis=(1, 2))).max() < 1e-4
 
 
@@ -53,9 +53,9 @@ def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -
     assert not states[1, 2:].any() and states[1, :2].all()
     assert np.abs(np.asarray(tl.load_backbone(name, folder).model(tokens)) - states.sum(axis=1)
                   / np.array([[5], [2]])).max() < 1e-5
-    with pytest.raises(OptionError, match="unknown tap 'layer_7'"):  # this folder has two blocks
-        tl.load_backbone(name, folder, tap="layer_7")
-    first = tl.load_backbone(name, folder, pooling=NO_POOLING, tap="layer_1")
+    with pytest.raises(OptionError, match="unknown layer 'layer_7'"):  # this folder has two blocks
+        tl.load_backbone(name, folder, layer="layer_7")
+    first = tl.load_backbone(name, folder, pooling=NO_POOLING, layer="layer_1")
     assert len(first.model.weights) < len(last.model.weights) and first.weights_hash != last.weights_hash
     below = np.asarray(first.model(tokens, training=False))
     encoder = next(layer for layer in last.model.layers if hasattr(layer, "layers"))
@@ -65,17 +65,17 @@ def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -
 
 
 def test_unknown_taps_and_poolings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"unknown tap 'mixed6'[\s\S]*did you mean 'mixed7'"):
-        tl.load_backbone("inception_v3", "none", tap="mixed6")
-    with pytest.raises(OptionError, match="pooling cls for images"):
+    with pytest.raises(OptionError, match=r"unknown layer 'mixed6'[\s\S]*did you mean 'mixed7'"):
+        tl.load_backbone("inception_v3", "none", layer="mixed6")
+    with pytest.raises(OptionError, match="`pooling` is cls"):
         tl.load_backbone("tiny_net", "none", pooling="cls")
     folder = str(hugging_face_folder(tmp_path / "m", "bert"))
-    with pytest.raises(OptionError, match="'pooled' of a tap"):
-        tl.load_backbone("bert_base", folder, pooling="pooled", tap="layer_1")
+    with pytest.raises(OptionError, match="`pooling` is pooled and `layer` is not top"):
+        tl.load_backbone("bert_base", folder, pooling="pooled", layer="layer_1")
 
 
 def test_maps_are_kept_in_float16_and_read_back_in_order(images: Path, tmp_path: Path) -> None:
-    backbone = tl.load_backbone("tiny_net", "none", tap="block1", pooling=NO_POOLING)
+    backbone = tl.load_backbone("tiny_net", "none", layer="block1", pooling=NO_POOLING)
     examples = split(tl.read_images(str(images)), "cv")
     found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
     assert found.shape == (16, 16, 16) and found.space.key.dtype == "float16"

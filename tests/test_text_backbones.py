@@ -27,7 +27,7 @@ from text_folders import (
     tensors,
 )
 
-from kerastl.backbones import Backbone, Network, Wanted, _hugging_face, minilm, specs
+from kerastl.backbones import Backbone, BuildOptions, Network, _hugging_face, minilm, specs
 from kerastl.backbones._text_memory import memory_needed
 from kerastl.backbones._text_network import POOLINGS, longest
 from kerastl.errors import OptionError, WeightsError
@@ -40,7 +40,7 @@ TEXTS = [spec for spec in specs().values() if spec.modality.name == "text"]
 
 
 def made(folder: Path, family: str, pooling: str = "mean") -> Network:
-    return specs()[BACKBONE[family]].build(Wanted(str(folder), pooling=pooling))
+    return specs()[BACKBONE[family]].build(BuildOptions(str(folder), pooling=pooling))
 
 
 def answer(model: Any, tokens: Any) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def test_hidden_states_are_those_of_transformers(family: str, tmp_path: Path) ->
 
 def test_bundled_minilm_answers_as_the_original_does() -> None:
     """See golden/make_text_networks.py."""
-    found = specs()["minilm"].build(Wanted("bundled"))
+    found = specs()["minilm"].build(BuildOptions("bundled"))
     features = answer(found.model, GOLDEN["minilm_tokens"])
     assert GOLDEN["minilm_mean"].std() > 0.1  # answers, not zeros
     assert np.abs(features - GOLDEN["minilm_mean"]).max() < 1e-4
@@ -145,7 +145,7 @@ def test_poolings_are_of_the_golden_states(family: str, tmp_path: Path) -> None:
 
 def test_a_bert_saved_without_its_pooler_has_no_pooled_features(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "m", "bert", variant="no_pooler")
-    with pytest.raises(OptionError, match="bert_base, whose weights have no trained pooler"):
+    with pytest.raises(OptionError, match="the weights of bert_base have no trained pooler"):
         made(folder, "bert", "pooled")
     assert made(folder, "bert").model.count_params() == made(
         hugging_face_folder(tmp_path / "with", "bert"), "bert").model.count_params()  # an unused pooler is left out
@@ -238,7 +238,7 @@ KEY = "encoder.layer.1.attention.self.key.weight"
     (change(position_embedding_type="relative_key"), "position_embedding_type 'relative_key', not 'absolute'"),
     (change(is_decoder=True), "is_decoder True"),
     (change(quantization_config={"bits": 4}), "quantization_config"),
-    (change(num_attention_heads=5), "no multiple of num_attention_heads 5"),
+    (change(num_attention_heads=5), "not a multiple of num_attention_heads 5"),
     (change(num_hidden_layers=3), "has no tensor encoder.layer.2"),
     (change(num_hidden_layers=1), "unexpected tensor encoder.layer.1"),
     (change(vocab_size=115), r"embeddings.word_embeddings.weight has the shape \[116, 32\]"),
@@ -253,7 +253,7 @@ KEY = "encoder.layer.1.attention.self.key.weight"
     (lose_a_shard, "model-00002-of-00002.safetensors is damaged or missing"),
     (leave_the_folder, "outside the folder"),
     (lambda folder: (folder / "model.safetensors").unlink(), "has no weights"),
-    (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "can run any code"),
+    (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "can run arbitrary code"),
 ])
 def test_a_folder_that_is_wrong_is_refused_by_name(harm: Callable[[Path], Any], told: str, tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "m", "bert")
@@ -284,10 +284,10 @@ def test_a_folder_of_another_family_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="of the family 'xlm-roberta'"):
         made(hugging_face_folder(tmp_path / "a", "xlm-roberta"), "roberta")
     preset = keras_hub_folder(tmp_path / "b", "distilbert")
-    with pytest.raises(WeightsError, match="of the family keras_hub>DistilBertBackbone"):
+    with pytest.raises(WeightsError, match="a preset of keras_hub>DistilBertBackbone"):
         made(preset, "bert")
     (preset / "model.weights.h5").write_bytes((preset / "model.weights.h5").read_bytes()[:5000])
-    with pytest.raises(WeightsError, match="does not load"):
+    with pytest.raises(WeightsError, match="cannot be loaded"):
         made(preset, "distilbert")
     folder = hugging_face_folder(tmp_path / "c", "bert")
     change(model_type="deberta-v2")(folder)
@@ -305,10 +305,10 @@ def test_a_preset_that_cannot_be_had_says_what_to_do(name: str, tmp_path: Path, 
 
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", no_network)
     with pytest.raises(WeightsError) as told:
-        spec.build(Wanted("preset"))
+        spec.build(BuildOptions("preset"))
     preset = spec.weights[0].origin.split()[2]
     handle = BUILTIN_PRESETS[preset]["kaggle_handle"]
-    for part in (preset, handle, "no route to host", "--weights DIR", "--backbone minilm"):
+    for part in (preset, handle, "no route to host", "`weights`", "the backbone minilm"):
         assert part in str(told.value)
     assert "and more" not in str(told.value)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
@@ -347,7 +347,7 @@ def test_memory_is_estimated_as_it_was_measured() -> None:
 
 @pytest.mark.slow
 def test_random_weights_need_no_folder() -> None:
-    found = specs()["minilm"].build(Wanted("none", pooling="cls"))
+    found = specs()["minilm"].build(BuildOptions("none", pooling="cls"))
     assert found.model.count_params() == specs()["minilm"].parameters
     assert answer(found.model, [[2, 9, 9, 3]]).shape == (1, 384)
 
@@ -369,4 +369,4 @@ def test_the_bundled_folder_is_checked_file_by_file(tmp_path: Path, monkeypatch:
         minilm.folder()
     monkeypatch.setattr(minilm, "bundled", lambda: None)
     with pytest.raises(WeightsError, match="kerastl weights minilm"):
-        specs()["minilm"].build(Wanted("bundled"))
+        specs()["minilm"].build(BuildOptions("bundled"))

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from image_files import write_table
 
 from kerastl.data import columns, delimited, examples, lines
+from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
-from kerastl.data.kinds import kind_of
-from kerastl.data.sources import read_any, read_images
-from kerastl.data.sources import read_unlabelled as read_unlabelled_images
+from kerastl.data.images import read_images
+from kerastl.data.images import read_inputs as read_image_inputs
+from kerastl.data.images import read_unlabelled as read_unlabelled_images
 from kerastl.data.split import split
 from kerastl.data.spool import Spool
-from kerastl.data.texts import read_any_texts, read_texts, read_unlabelled_texts
+from kerastl.data.texts import read_inputs, read_texts, read_unlabelled
 from kerastl.errors import DataError
 
 GOOD = "".join(f"nice film number {i},{('neg', 'pos')[i % 2]}\n" for i in range(20))
@@ -79,10 +80,12 @@ def test_every_kind_of_table_gives_the_same_rows(name: str, read: Read) -> None:
         found = read("text\tlabel\n" + "".join(f"{one['text']}\t{one['label']}\n" for one in records), name)
     else:
         found = read(records, name)
-        assert found.notes == ("text from column 'Text' (by name), label from column 'label' (by name); not read: id",)
+        assert found.notes == ("text from column 'Text' (by name), label from column 'label' (by name); not used: id",)
     assert found.modality.name == "text" and found.classes == ("neg", "pos") and labels(found) == ["neg", "pos"] * 10
     assert list(found.items) == [f"film {i}, it's \"good\"" for i in range(20)] and not found.skipped
-    assert list(found.origins) == [f"row {i}" for i in range(1, 21)] and found.given == ("",) * 20
+    header = name in ("t.csv", "t.tsv")  # which takes a line, so that row 1 is in line 2
+    assert list(found.origins) == [f"row {i}{f' (line {i + 1})' if header else ''}" for i in range(1, 21)]
+    assert found.source_split == ("",) * 20
     assert found.ids[3] == hashlib.blake2b(found.items[3].encode(), digest_size=16).hexdigest()
     assert found.groups is found.ids
 
@@ -111,7 +114,7 @@ def test_columns_are_found_by_content(read: Read) -> None:
     found = read(records)
     assert found.items[4] == "4 good films" and found.classes == ("bad", "good")
     assert found.notes == ("text from column 'said' (by content), label from column 'verdict' (by content); "
-                           "not read: nr, hash, points",)
+                           "not used: nr, hash, points",)
     found = read([{"word": word, "label": i % 2} for i, word in enumerate(["fine", "awful", "so", "grand"] * 5)])
     assert found.items[1] == "awful"  # no column has sentences, so one of words will do
     cjk = [{"a": f"影片{i}很好", "b": ("好", "坏")[i % 2]} for i in range(30)]
@@ -122,19 +125,19 @@ def test_columns_are_taken_as_asked(read: Read) -> None:
     records = [{"text": "no", "label": "no", "a": f"a {i}", "b,c": f"b {i}", "what": i % 3} for i in range(30)]
     found = read(records, text_column="a", label_column="what")
     assert found.items[2] == "a 2" and found.classes == ("0", "1", "2")
-    assert found.notes == ("text from column 'a' (as asked), label from column 'what' (as asked); "
-                           "not read: text, label, b,c",)
+    assert found.notes == ("text from column 'a' (as requested), label from column 'what' (as requested); "
+                           "not used: text, label, b,c",)
     assert read(records, text_column="b,c", label_column="what").items[2] == "b 2"  # there is a column of this name
     assert read(records, text_column="a, text", label_column="what").items[2] == ("a 2", "no")
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"text_column": "txt"}, ("no column 'txt' (--text-column)", "text, label, more", "did you mean 'text'?")),
-    ({"label_column": "LABLE"}, ("no column 'LABLE' (--label-column)", "did you mean 'label'?")),
-    ({"text_column": "text,mor"}, ("no column 'mor'", "did you mean 'more'?")),
-    ({"label_column": "xyz"}, ("no column 'xyz'", "name one of them")),
-    ({"text_column": "text,more,label"}, ("one column, or two different ones",)),
-    ({"text_column": "text,text"}, ("one column, or two different ones",)),
+    ({"text_column": "txt"}, ("`text_column` is 'txt'", "no such column", "text, label, more", "did you mean 'text'?")),
+    ({"label_column": "LABLE"}, ("`label_column` is 'LABLE'", "did you mean 'label'?")),
+    ({"text_column": "text,mor"}, ("is 'mor'", "did you mean 'more'?")),
+    ({"label_column": "xyz"}, ("is 'xyz'", "name one of these columns")),
+    ({"text_column": "text,more,label"}, ("one column, or two different ones as in a,b",)),
+    ({"text_column": "text,text"}, ("one column, or two different ones as in a,b",)),
     ({"text_column": "label", "label_column": "label"}, ("are both 'label'",)),
 ])
 def test_a_wrong_column_lists_those_there_are_and_the_closest(options: dict[str, str], words: Sequence[str], read: Read
@@ -147,14 +150,16 @@ def test_a_wrong_column_lists_those_there_are_and_the_closest(options: dict[str,
 @pytest.mark.parametrize(("name", "content", "words"), [
     ("t.csv", "text\nhello\n", "has one column, 'text'"), ("t.jsonl", '{"text": "a"}\n', "has one column, 'text'"),
     ("t.csv", "", "has no columns"), ("t.jsonl", "", "has no columns"),
-    ("t.csv", "text,label\n", "no texts in"), ("t.csv", "text,label\n,\n \t,pos\n", "(row 1: empty text)"),
+    ("t.csv", "text,label\n", "no usable texts in"),
+    ("t.csv", "text,label\n,\n \t,pos\n", "(row 1 (line 2): empty text)"),
     ("t.csv", "a,b\n1,2\n3,4\n", "no column of"), ("t.csv", "text,when\na b,1\nc d,2\ne f,3\n", "looks like labels"),
-    ("t.csv", '"text,label\na,b\n', "the first line is no header"), ("t.parquet", "junk", "a Parquet file"),
-    ("t.csv", "text,text,label\na b,c d,pos\n", "has 2 columns 'text'"),
-    ("t.csv", "what a film,good\nso bad,bad\nso good,good\nwhat fun,good\n", "looks like a row, not like a header"),
-    ("t.csv", "text,label,split\na b,pos,train\na c,neg,holdout\n", "row 2: split 'holdout'"),
+    ("t.csv", '"text,label\na,b\n', "the first line is not a valid header"),
+    ("t.parquet", "junk", "a valid Parquet file"),
+    ("t.csv", "text,text,label\na b,c d,pos\n", "has 2 columns named 'text'"),
+    ("t.csv", "what a film,good\nso bad,bad\nso good,good\nwhat fun,good\n", "looks like a row, not a header"),
+    ("t.csv", "text,label,split\na b,pos,train\na c,neg,holdout\n", "row 2 (line 3): split 'holdout'"),
     ("t.csv", "text,label\n" + GOOD.replace("neg", "pos"), "too few classes ('pos': 20 rows)"),
-    ("t.doc", "hello", "a file of another kind"),
+    ("t.doc", "hello", "is not in a supported format"),
 ])
 def test_a_source_that_cannot_be_is_one_clear_message(name: str, content: str, words: str, read: Read) -> None:
     with pytest.raises(DataError) as raised:
@@ -166,7 +171,7 @@ def test_splits_and_groups_are_honoured(read: Read) -> None:
     records = [{"text": f"t {i // 2}", "label": i % 2, "split": ("train", "Dev", "test", "")[i % 4],
                 "group": "g" if i in (4, 9) else ""} for i in range(20)]
     found = read(records)
-    assert found.given == ("train", "validation", "test", "") * 5
+    assert found.source_split == ("train", "validation", "test", "") * 5
     assert found.groups[4] == found.groups[5] == found.groups[8] == found.groups[9] == "g"  # 4 and 5 share a content
     assert found.groups[0] == found.ids[0] == found.ids[1]
 
@@ -180,8 +185,8 @@ def test_several_labels_come_as_a_list_or_with_bars(several: Callable[[list[str]
 
 
 @pytest.mark.parametrize(("mark", "usual", "words"), [
-    (";", "t.csv", "semicolons, not commas"), ("\t", "t.csv", "tabs, not commas"), (",", "t.tsv", "commas, not tabs"),
-    ("|", "t.csv", "bars, not commas"),
+    (";", "t.csv", "semicolons, not by commas"), ("\t", "t.csv", "tabs, not by commas"),
+    (",", "t.tsv", "commas, not by tabs"), ("|", "t.csv", "bars, not by commas"),
 ])
 def test_another_delimiter_is_found_and_said(mark: str, usual: str, words: str, read: Read) -> None:
     text = "".join(f"so, so; {i}{mark}{('neg', 'pos')[i % 2]}\n" for i in range(20)).replace(
@@ -198,9 +203,9 @@ MORE = "café naïve,pos\nCœur “quoted”,neg\n"
 
 @pytest.mark.parametrize(("codec", "mark", "note"), [
     ("utf-8", b"", ""), ("utf-8", b"\xef\xbb\xbf", "UTF-8: with a byte order mark"),
-    ("utf-16-le", b"\xff\xfe", "UTF-16: by its byte order mark"),
-    ("utf-16-be", b"\xfe\xff", "UTF-16: by its byte order mark"),
-    ("utf-16-le", b"", "UTF-16: by its NUL bytes"), ("utf-16-be", b"", "UTF-16: by its NUL bytes"),
+    ("utf-16-le", b"\xff\xfe", "UTF-16: detected by its byte order mark"),
+    ("utf-16-be", b"\xfe\xff", "UTF-16: detected by its byte order mark"),
+    ("utf-16-le", b"", "UTF-16: detected by its NUL bytes"), ("utf-16-be", b"", "UTF-16: detected by its NUL bytes"),
     ("cp1252", b"", "cp1252: byte 0xe9 at "),
 ])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -230,10 +235,10 @@ def test_latin_1_is_said_with_the_first_byte_that_is_not_utf_8(read: Read, monke
 def test_lines_that_are_not_utf_8_in_a_file_that_is_are_left_out(read: Read) -> None:
     content = ("text,label\n" + GOOD + "日本,pos\n").encode() + b"caf\xe9,pos\nfine,neg\n"
     found = read(content)
-    assert list(found.items[-2:]) == ["日本", "fine"] and reasons(found) == {"row 22": "not UTF-8"}
+    assert list(found.items[-2:]) == ["日本", "fine"] and reasons(found) == {"row 22 (line 23)": "not UTF-8"}
     assert found.notes[0] == f"UTF-8: but byte 0xe9 at {content.index(0xe9)} is not UTF-8"
     lone = "text,label\n" + GOOD + "lone \ud800,pos\n"
-    assert reasons(read(b"\xff\xfe" + lone.encode("utf-16-le", "surrogatepass"))) == {"row 21": "not UTF-16"}
+    assert reasons(read(b"\xff\xfe" + lone.encode("utf-16-le", "surrogatepass"))) == {"row 21 (line 22)": "not UTF-16"}
     rows = [json.dumps({"text": f"日本 {i}", "label": i % 2}, ensure_ascii=False).encode() for i in range(20)]
     found = read(b"\n".join([*rows, b'{"text": "caf\xe9", "label": 1}']), "t.jsonl")
     assert len(found) == 20 and reasons(found) == {"row 21": "not UTF-8"}
@@ -264,13 +269,15 @@ def test_text_in_parquet_that_is_not_utf_8_is_left_out(tmp_path: Path) -> None:
 ])
 def test_a_bad_row_is_left_out_with_its_reason_and_no_other(row: str, reason: str, read: Read) -> None:
     found = read(f"text,label\n{GOOD}{row}\nlast,pos\n\n")
-    assert reasons(found) == {"row 21": reason} and len(found) == 21 and found.origins[20] == "row 22"
-    assert found.notes == (PLAIN, f"left out 1 of 22: {reason.partition(':')[0]} (1)")
+    assert reasons(found) == {"row 21 (line 22)": reason} and len(found) == 21
+    assert found.origins[20] == "row 22 (line 23)"
+    assert found.notes == (PLAIN, f"skipped 1 of 22 rows: {reason.partition(':')[0]} (1)")
 
 
 def test_an_unclosed_quote_does_not_take_other_rows_along(read: Read) -> None:
     found = read(f'text,label\n{GOOD}"open,pos\n{GOOD}"quoted, well",neg\n"two\nlines",pos\n')
-    assert reasons(found) == {"row 21": "broken quoting: a quote opened in line 22 is closed in the middle of line 43"}
+    assert reasons(found) == {
+        "row 21 (line 22)": "broken quoting: a quote opened in line 22 is closed in the middle of line 43"}
     assert len(found) == 42 and list(found.items[-2:]) == ["quoted, well", "two\nlines"]
 
 
@@ -286,7 +293,7 @@ def test_a_cell_over_the_limit_is_left_out_alone(read: Read) -> None:
     long, most = "x" * 10_000_001, "y" * 10_000_000
     two_lines = f'"{"line" * 400_000}\n{"line" * 2_500_000}"'
     found = read(f"text,label\n{GOOD}{long},pos\nafter,pos\n{two_lines},neg\n{most},pos\n")
-    assert reasons(found) == {"row 21": "a cell over 10 MB", "row 23": "a cell over 10 MB"}
+    assert reasons(found) == {"row 21 (line 22)": "a cell over 10 MB", "row 23 (line 24)": "a cell over 10 MB"}
     assert list(found.items[-2:]) == ["after", most] and csv.field_size_limit() == before
     found = read([{"text": text, "label": text[0]} for text in (long, "xs", "b")], "t.jsonl")
     assert list(found.items) == ["xs", "b"] and reasons(found) == {"row 1": "a cell over 10 MB"}
@@ -295,7 +302,7 @@ def test_a_cell_over_the_limit_is_left_out_alone(read: Read) -> None:
 def test_a_stray_quote_far_from_the_next_does_not_take_the_rows_between_along(read: Read) -> None:
     far = "".join(f"{'far ' * 10_000}{i},pos\n" for i in range(260))
     found = read(f'text,label\n{GOOD}"open,pos\n{far}"open too,pos\n{GOOD}')
-    assert list(reasons(found)) == ["row 21", "row 282"] and len(found) == 300
+    assert list(reasons(found)) == ["row 21 (line 22)", "row 282 (line 283)"] and len(found) == 300
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
@@ -303,7 +310,8 @@ def test_a_line_too_long_to_be_read_is_passed_over(name: str, read: Read, monkey
     monkeypatch.setattr(lines, "MAX_LINE", 200)
     rows = [{"text": f"{'long ' * 100 if i in (3, 7) else 'short'} {i}", "label": i % 2} for i in range(20)]
     found = read(rows, name)
-    assert reasons(found) == {"row 4": "a cell over 10 MB", "row 8": "a cell over 10 MB"} and len(found) == 18
+    assert reasons(found) == {f"row {row}{f' (line {row + 1})' if name == 't.csv' else ''}": "a cell over 10 MB"
+                              for row in (4, 8)} and len(found) == 18
     if name == "t.csv":
         found = read(f'text,label\n{GOOD}"{"long " * 100}\n"",{"long " * 100}",pos\nlast,pos\n"{"long " * 100}\n{GOOD}')
         assert list(reasons(found).values()) == ["a cell over 10 MB",
@@ -314,7 +322,7 @@ def test_a_line_too_long_to_be_read_is_passed_over(name: str, read: Read, monkey
 def test_nul_bytes_are_kept_and_said(read: Read) -> None:
     found = read(f"text,label\n{GOOD}nul \0 byte,pos\nand \0\0 more,neg\n")
     assert found.items[20] == "nul \0 byte" and not found.skipped
-    assert found.notes[-1] == "NUL bytes in 2 texts: each is read as a space"
+    assert found.notes[-1] == "NUL bytes in 2 texts: each is replaced by a space"
 
 
 @pytest.mark.parametrize(("row", "reason"), [
@@ -322,12 +330,12 @@ def test_nul_bytes_are_kept_and_said(read: Read) -> None:
     ("[1, 2]", "not a JSON object: line 21: [1, 2]"), ('{"text": ' + "1" * 9999 + "}", "broken JSON: line 21:"),
     ('{"text": null, "label": 1}', "empty text"), ('{"label": 1}', "empty text"), ('{"text": "x"}', "no label"),
     ('{"text": ["a"], "label": 1}', "not a text: a list in column 'text'"), ('{"text": "x", "label": NaN}', "no label"),
-    ("[" * 100_000, "broken JSON: line 21 is nested too deep"),
+    ("[" * 100_000, "broken JSON: line 21 is nested too deeply"),
 ])
 def test_a_bad_line_of_json_is_left_out(row: str, reason: str, read: Read) -> None:
     rows = [json.dumps({"text": f"t {i}", "label": i % 2}) for i in range(20)]
     found = read("\n".join([*rows, row, "", '{"text": "last", "label": 0}']), "t.jsonl")
-    assert len(found) == 21 and found.origins[20] == "row 22"
+    assert len(found) == 21 and found.origins[20] == "row 22 (line 23)"  # an empty line is not a row
     assert list(reasons(found)) == ["row 21"] and reasons(found)["row 21"].startswith(reason)
 
 
@@ -338,7 +346,7 @@ def test_numbers_are_texts_and_odd_labels_are_names(read: Read) -> None:
 
 def test_a_pair_with_an_empty_half_is_left_out(read: Read) -> None:
     records = [{"premise": f"a {i}", "hypothesis": "" if i == 4 else f"b {i}", "label": i % 2} for i in range(20)]
-    assert reasons(read(records)) == {"row 5": "empty text"}
+    assert reasons(read(records)) == {"row 5 (line 6)": "empty text"}
 
 
 def test_of_very_many_bad_rows_the_first_are_listed_and_the_rest_counted(read: Read) -> None:
@@ -346,13 +354,13 @@ def test_of_very_many_bad_rows_the_first_are_listed_and_the_rest_counted(read: R
     assert len(found.skipped) == examples.LISTED + 2
     assert [(one.origin, one.reason) for one in found.skipped[-2:]] == [
         ("1,000 more", "empty text"), ("1,000 more", "wrong number of cells")]
-    assert found.notes[-1] == "left out 3,000 of 3,020: empty text (1,500), wrong number of cells (1,500)"
+    assert found.notes[-1] == "skipped 3,000 of 3,020 rows: empty text (1,500), wrong number of cells (1,500)"
 
 
 def test_a_class_of_one_row_is_left_out_and_named(read: Read) -> None:
     found = read(f"text,label\n{GOOD}alone,rare\n", min_per_class=10)
     assert found.classes == ("neg", "pos") and len(found) == 20
-    assert reasons(found) == {"rare": "class of 1 row, fewer than 10 (--min-per-class)"}
+    assert reasons(found) == {"rare": "class of 1 row, fewer than 10 (`min_per_class`)"}
 
 
 def test_five_thousand_classes_work_or_are_refused_in_a_few_lines(read: Read) -> None:
@@ -371,9 +379,9 @@ def test_five_thousand_classes_work_or_are_refused_in_a_few_lines(read: Read) ->
 
 def test_texts_with_different_labels_are_counted(read: Read) -> None:
     found = read(f"text,label\n{GOOD}{GOOD.replace('pos', 'other')}{GOOD}")
-    assert found.notes[-1] == "10 texts come with different labels: see kerastl check"
+    assert found.notes[-1] == "10 texts occur with different labels: see kerastl check"
     several = [{"text": f"t {i % 10}", "label": ["a", "b"] if i in (3, 5) else ["a"]} for i in range(20)]
-    assert read(several, "t.jsonl").notes[-1] == "2 texts come with different labels: see kerastl check"
+    assert read(several, "t.jsonl").notes[-1] == "2 texts occur with different labels: see kerastl check"
     assert read(f"text,label\n{GOOD}{GOOD}").notes == (PLAIN,)
 
 
@@ -415,18 +423,19 @@ def test_a_folder_of_class_folders_of_files(tmp_path: Path) -> None:
     assert texts["neg/bom.txt"] == "marked" and texts["pos/wide.txt"] == "wide"
     assert reasons(found) == {
         "pos/empty.txt": "empty text", "pos/notes.md": "not a .txt file", "void": "class folder without files",
-        "readme.txt": "lies beside the class folders, not in one", "pos/pipe.txt": "not a regular file",
+        "readme.txt": "not inside a class folder", "pos/pipe.txt": "not a regular file",
         "pos/odd.txt": "not UTF-8: but byte 0xe9 at 6 is not UTF-8"}
     assert found.notes[:3] == ("UTF-8: 2 files, the first neg/bom.txt (with a byte order mark)",
                                "latin-1: 1 file, the first neg/deep/er/x.TXT (byte 0xe9 at 3 is not UTF-8)",
-                               "UTF-16: 1 file, the first pos/wide.txt (by its byte order mark)")
+                               "UTF-16: 1 file, the first pos/wide.txt (detected by its byte order mark)")
 
 
 def test_folders_named_as_sides_are_the_users_split(tmp_path: Path) -> None:
     for name in ("train", "val", "test"):
         write_files(tmp_path / "d" / name, 4)
     found = read_texts(str(tmp_path / "d"), min_per_class=1)
-    assert found.classes == ("neg", "pos") and found.given == ("test",) * 8 + ("train",) * 8 + ("validation",) * 8
+    assert found.classes == ("neg", "pos")
+    assert found.source_split == ("test",) * 8 + ("train",) * 8 + ("validation",) * 8
     with pytest.raises(DataError, match="is a folder"):
         read_texts(str(tmp_path / "d"), text_column="a")
 
@@ -441,13 +450,13 @@ def test_the_kind_of_a_source_is_told(tmp_path: Path) -> None:
     for name in ("t.csv", "t.jsonl", "t.parquet"):
         for records, kind in ((texts, "text"), (files, "image"), (caption, "text"),
                               ([{"image_path": one["path"], "label": one["label"]} for one in files], "image")):
-            assert kind_of(write_table(tmp_path / name, records)) == kind
-    assert kind_of(str(write_files(tmp_path / "texts"))) == "text"
-    assert kind_of(str(draw_folder(tmp_path / "images", 1))) == "image"
+            assert modality_of(write_table(tmp_path / name, records)).name == kind
+    assert modality_of(str(write_files(tmp_path / "texts"))).name == "text"
+    assert modality_of(str(draw_folder(tmp_path / "images", 1))).name == "image"
     (tmp_path / "void").mkdir()
-    assert kind_of(str(tmp_path / "void")) == "image"
-    with pytest.raises(DataError, match="no such path"):
-        kind_of(str(tmp_path / "gone.csv"))
+    assert modality_of(str(tmp_path / "void")).name == "image"
+    with pytest.raises(DataError, match="no such file or folder"):
+        modality_of(str(tmp_path / "gone.csv"))
 
 
 def test_a_reader_says_when_it_is_given_the_other_kind(tmp_path: Path) -> None:
@@ -455,15 +464,15 @@ def test_a_reader_says_when_it_is_given_the_other_kind(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", [{"text": f"t {i}", "label": i % 2} for i in range(20)])
     paths = write_table(tmp_path / "p.csv", [{"path": f"{i}.png", "label": i % 2} for i in range(20)])
     for source in (texts, table):
-        for reader in (read_images, read_any, lambda one: read_unlabelled_images([one])):
-            with pytest.raises(DataError, match="holds texts, not images"):
+        for reader in (read_images, read_unlabelled_images, lambda name: read_image_inputs([name])):
+            with pytest.raises(DataError, match="contains texts, not images"):
                 reader(source)
     for source in (images, paths):
-        for reader in (read_texts, read_any_texts, lambda one: read_unlabelled_texts([one])):
-            with pytest.raises(DataError, match="holds images, not texts"):
+        for reader in (read_texts, read_unlabelled, lambda one: read_inputs([one])):
+            with pytest.raises(DataError, match="contains images, not texts"):
                 reader(source)
-    with pytest.raises(DataError, match="is an image, and this is a text model"):
-        read_unlabelled_texts([f"{images}/red/0.png"])
+    with pytest.raises(DataError, match="is an image, but the model is for texts"):
+        read_inputs([f"{images}/red/0.png"])
 
 
 # Texts without labels
@@ -475,38 +484,39 @@ def test_unlabelled_inputs_are_texts_files_folders_and_tables_in_their_order(tmp
     table = write_table(tmp_path / "t.csv", [{"label": 1, "text": "one"}, {"label": 2, "text": ""}])
     alone = write_table(tmp_path / "alone.jsonl", [{"said": "all alone"}])
     inputs = ["what a film", str(root / "pos" / "01.txt"), str(root), table, alone, "", "x" * 9999]
-    assert read_unlabelled_texts(inputs) == [
+    assert read_inputs(inputs) == [
         "what a film", "d pos text 1", "d neg text 0", "d neg text 1", "d pos text 0", "d pos text 1", "one", "",
         "all alone", "", "x" * 9999]
-    assert read_unlabelled_texts([table], text_column="text,label") == [("one", "1"), ("", "2")]
+    assert read_inputs([table], text_column="text,label") == [("one", "1"), ("", "2")]
     for text in ("good", "and/or maybe", "https://example.org/a", "ends in .txt said he", ""):
-        assert read_unlabelled_texts([text]) == [text]
+        assert read_inputs([text]) == [text]
     for path in ("gone.txt", "no/such/folder", "table.CSV"):
         with pytest.raises(DataError, match="no such file or folder"):
-            read_unlabelled_texts([path])
+            read_inputs([path])
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [
-    ("t.csv", b"text,label\na,b,c\n", "row 1: wrong number of cells"), ("t.doc", b"x", "a file of another kind"),
+    ("t.csv", b"text,label\na,b,c\n", "row 1 (line 2): wrong number of cells"),
+    ("t.doc", b"x", "is not in a supported format"),
     ("t.jsonl", b'{"text": ["a"]}', "not a text: a list"), ("t.txt", "日本".encode() + b"\xe9", "not UTF-8"),
 ])
 def test_an_unlabelled_input_that_cannot_be_is_told(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=name) as raised:
-        read_unlabelled_texts([str(tmp_path / name)])
+        read_inputs([str(tmp_path / name)])
     assert words in str(raised.value)
 
 
 def test_any_folder_or_table_will_do_where_labels_do_not_matter(tmp_path: Path) -> None:
     root = write_files(tmp_path / "d", 2)
-    found = read_any_texts(str(root / "neg"))
+    found = read_unlabelled(str(root / "neg"))
     assert list(found.origins) == ["00.txt", "01.txt"] and found.items[1] == "d neg text 1"
     path = write_table(tmp_path / "t.jsonl", [{"text": "b b"}, {"text": ""}, {"text": "a a"}])
-    found = read_any_texts(path, cache_dir=tmp_path)
+    found = read_unlabelled(path, cache_dir=tmp_path)
     assert list(found.items) == ["b b", "a a"] and reasons(found) == {"row 2": "empty text"}
     (tmp_path / "void").mkdir()
-    for reader in (read_any_texts, read_texts, lambda one: read_unlabelled_texts([one])):
-        with pytest.raises(DataError, match="no texts in|no .txt files in"):
+    for reader in (read_unlabelled, read_texts, lambda one: read_inputs([one])):
+        with pytest.raises(DataError, match="no usable texts in|no .txt files in"):
             reader(str(tmp_path / "void"))
 
 
@@ -517,13 +527,13 @@ def test_texts_lie_in_a_file_without_a_name_and_are_picked_without_reading(tmp_p
     found = read(f"text,label\n{GOOD}")
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
     some = found.take(np.array([7, 3, 3])).take(range(2))
-    assert list(some.items) == ["nice film number 7", "nice film number 3"] and some.origins[1] == "row 4"
+    assert list(some.items) == ["nice film number 7", "nice film number 3"] and some.origins[1] == "row 4 (line 5)"
     assert list(some.ids) == [found.ids[7], found.ids[3]] and some.groups is some.ids
     assert found.items[-1] == found.items[np.int64(19)] and found.items[1:3] == [found.items[1], found.items[2]]
     with pytest.raises(IndexError):
         found.items[20]
     rest = found.without({0: "no words"})
-    assert len(rest.items) == 19 and reasons(rest) == {"row 1": "no words"}
+    assert len(rest.items) == 19 and reasons(rest) == {"row 1 (line 2)": "no words"}
 
 
 def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,7 +581,7 @@ def test_no_bytes_crash_a_reader_and_every_row_is_accounted_for(content: bytes, 
         except DataError:
             return
         seen = [*found.origins, *reasons(found)]
-        assert sorted(seen) == sorted(f"row {i}" for i in range(1, len(seen) + 1))
+        assert sorted(int(origin.split()[1]) for origin in seen) == list(range(1, len(seen) + 1))
 
 
 def test_a_stray_quote_is_told_by_our_own_csv_and_not_by_others() -> None:

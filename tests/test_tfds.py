@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from image_files import prepare_tfds
 
+from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
-from kerastl.data.kinds import kind_of
-from kerastl.data.sources import read_images
-from kerastl.data.texts import read_any_texts, read_texts
+from kerastl.data.images import read_images
+from kerastl.data.texts import read_texts, read_unlabelled
 from kerastl.errors import DataError, OptionError
 
 
@@ -33,7 +33,7 @@ def prepared(tmp_path: Path) -> Callable[..., Examples]:
 
 def test_a_tfds_data_set_is_rows_with_its_own_sides(prepared: Callable[..., Examples]) -> None:
     found = prepared("tfds:tiny_sides")
-    assert found.given == ("train",) * 20 + ("validation",) * 4 + ("test",) * 6
+    assert found.source_split == ("train",) * 20 + ("validation",) * 4 + ("test",) * 6
     assert found.classes == ("blue", "red") and found.label_of(0) == "red" and found.label_of(21) == "blue"
     assert found.origins[0] == "train/0" and found.origins[-1] == "test/5"
     assert {Path(item).read_bytes()[1:4] for item in found.items} == {b"PNG"}
@@ -43,7 +43,7 @@ def test_a_tfds_data_set_is_rows_with_its_own_sides(prepared: Callable[..., Exam
 @pytest.mark.parametrize(("source", "n"), [("tiny_whole", 24), ("tiny_sides:test", 6), ("tiny_sides:train[:9]", 9)])
 def test_one_tfds_split_is_not_a_users_split(source: str, n: int, prepared: Callable[..., Examples]) -> None:
     found = prepared(f"tfds:{source}")
-    assert len(found) == n and not any(found.given)
+    assert len(found) == n and not any(found.source_split)
 
 
 @pytest.mark.parametrize(("source", "kind", "words"), [
@@ -114,18 +114,18 @@ def test_a_tfds_data_set_of_texts_is_read_straight(tmp_path: Path) -> None:
                   {"train": rows(20, "train") + [{"text": b"caf\xe9", "label": 1, "idx": 7}], "test": rows(3, "test"),
                    "unsupervised": rows(4, "unsupervised")})
     source, data_dir = "tfds:tiny_texts", str(tmp_path / "data")
-    assert kind_of(source, data_dir=data_dir) == "text"
+    assert modality_of(source, data_dir=data_dir).name == "text"
     found = read_texts(source, data_dir=data_dir, cache_dir=tmp_path / "cache")
     assert list(found.items) == [f"train {i} é" for i in range(20)] and found.classes == ("neg", "pos")
-    assert found.given == ("train",) * 20 and found.origins[3] == "train/3" and found.label_of(3) == "pos"
+    assert found.source_split == ("train",) * 20 and found.origins[3] == "train/3" and found.label_of(3) == "pos"
     assert {one.origin: one.reason.partition(":")[0] for one in found.skipped} == {
         "train/20": "not UTF-8", "test/0": "no label", "test/1": "no label", "test/2": "no label"}
     assert list((tmp_path / "cache").iterdir()) == []
     part = read_texts(f"{source}:train[:8]", min_per_class=1, data_dir=data_dir)
-    assert len(part) == 8 and not any(part.given)
-    every = read_any_texts(source, data_dir=data_dir)
-    assert len(every) == 23 and every.given[-3:] == ("test",) * 3
-    with pytest.raises(DataError, match="no column 'txt'(.|\n)*did you mean 'text'"):
+    assert len(part) == 8 and not any(part.source_split)
+    every = read_unlabelled(source, data_dir=data_dir)
+    assert len(every) == 23 and every.source_split[-3:] == ("test",) * 3
+    with pytest.raises(DataError, match="is 'txt'(.|\n)*did you mean 'text'"):
         read_texts(source, text_column="txt", data_dir=data_dir)
     with pytest.raises(DataError, match="one of train, test, unsupervised"):
         read_texts(f"{source}:holdout", data_dir=data_dir)
@@ -139,15 +139,15 @@ def test_a_tfds_data_set_of_pairs_with_several_labels(tmp_path: Path) -> None:
                   lambda f: {"premise": f.Text(), "hypothesis": f.Text(), "image": f.Image(shape=(None, None, 3)),
                              "labels": f.Sequence(f.ClassLabel(names=["x", "y"]))},
                   {"train": [{**row, "image": np.zeros((2, 2, 3), np.uint8)} for row in rows]})
-    assert kind_of("tfds:tiny_pairs", data_dir=str(tmp_path / "data")) == "text"
+    assert modality_of("tfds:tiny_pairs", data_dir=str(tmp_path / "data")).name == "text"
     found = read_texts("tfds:tiny_pairs", data_dir=str(tmp_path / "data"))
     assert list(found.items) == [(f"a {i}", f"b {i}") for i in range(30)] and found.multi_label
-    assert [found.label_of(row) for row in range(3)] == ["x", "x|y", ""] and not any(found.given)
+    assert [found.label_of(row) for row in range(3)] == ["x", "x|y", ""] and not any(found.source_split)
 
 
 def test_images_given_to_the_reader_of_texts_are_told(tmp_path: Path) -> None:
     prepare_tfds(tmp_path / "data", "tiny_images", {"train": 4})
     source, data_dir = "tfds:tiny_images", str(tmp_path / "data")
-    assert kind_of(source, data_dir=data_dir) == "image"
-    with pytest.raises(DataError, match="holds images, not texts"):
+    assert modality_of(source, data_dir=data_dir).name == "image"
+    with pytest.raises(DataError, match="contains images, not texts"):
         read_texts(source, data_dir=data_dir)

@@ -141,7 +141,7 @@ def reference(word: str, merges: list[str]) -> list[str]:
 def test_byte_pairs_merge_as_gpt2_does_whatever_the_merges(seed: int) -> None:
     """Pieces that two pairs make, and pieces that no text ever reaches, are where scores alone would go wrong."""
     generator = random.Random(seed)
-    base, merges = vocabulary.made("bpe", 261), []
+    base, merges = vocabulary.synthetic("bpe", 261), []
     known = list("abc")
     for _ in range(generator.randint(1, 25)):
         pair = generator.choice(known), generator.choice(known)
@@ -314,7 +314,7 @@ def test_packing_of_nothing_and_errors() -> None:
 
 @pytest.mark.parametrize("folder", [*FOLDERS, *KINDS])
 def test_what_is_saved_is_read_again(folder: str, tmp_path: Path) -> None:
-    tokenizer = vocabulary.made(folder, 300) if folder in KINDS else vocabulary.read(GOLDEN / folder)
+    tokenizer = vocabulary.synthetic(folder, 300) if folder in KINDS else vocabulary.read(GOLDEN / folder)
     vocabulary.save(tokenizer, tmp_path / "deep/er")
     again = vocabulary.load(tmp_path / "deep/er")
     assert again == tokenizer and again.fingerprint == tokenizer.fingerprint
@@ -357,21 +357,21 @@ def test_the_fingerprint_changes_with_all_that_decides_ids() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_vocabularies(kind: str) -> None:
-    tokenizer = vocabulary.made(kind, 300)
-    assert tokenizer == vocabulary.made(kind, 300) and tokenizer.size <= 300
+    tokenizer = vocabulary.synthetic(kind, 300)
+    assert tokenizer == vocabulary.synthetic(kind, 300) and tokenizer.size <= 300
     printable = bytes(range(33, 127))
     found = ids_of(tokenizer, [printable, printable.decode().replace("", " ").encode()])
     assert all(found) and not {tokenizer.unknown} & {*found[0], *found[1]}
     with pytest.raises(OptionError, match="pieces"):
-        vocabulary.made(kind, 90)
+        vocabulary.synthetic(kind, 90)
     with pytest.raises(OptionError, match="kind words"):
-        vocabulary.made("words", 900)
+        vocabulary.synthetic("words", 900)
 
 
 def test_check_size() -> None:
-    tokenizer = vocabulary.made("bpe", 261)
+    tokenizer = vocabulary.synthetic("bpe", 261)
     vocabulary.check_size(tokenizer, 261, "here")
-    with pytest.raises(WeightsError, match="here: a vocabulary of 261 pieces for a network that has 260"):
+    with pytest.raises(WeightsError, match="here: the vocabulary has 261 pieces, but the network has 260 embeddings"):
         vocabulary.check_size(tokenizer, 260, "here")
 
 
@@ -391,25 +391,25 @@ def described(folder: str, **changes: Any) -> dict[str, Any]:
     ({}, "no vocabulary"),
     ({"tokenizer.json": "{"}, "vocabulary in"),
     ({"tokenizer.json": "[1]"}, "not a JSON object"),
-    ({"tokenizer.json": {"version": "1.0"}}, "it has no 'model'"),
-    ({"tokenizer.json": described("bert-uncased-json", model__type="WordLevel")}, "of the kind WordLevel"),
-    ({"tokenizer.json": described("bert-uncased-json", pre_tokenizer__type="Whitespace")}, "another way than BERT"),
-    ({"tokenizer.json": described("bert-uncased-json", model__max_input_chars_per_word=7)}, "another way than BERT"),
-    ({"tokenizer.json": described("roberta-json", normalizer={"type": "NFC"})}, "another way than RoBERTa"),
-    ({"tokenizer.json": described("roberta-json", model__ignore_merges=True)}, "another way than RoBERTa"),
-    ({"tokenizer.json": described("roberta-json", model__merges=["x y z"])}, "not of this vocabulary"),
-    ({"tokenizer.json": described("xlm-roberta-json", normalizer={"type": "NFC"})}, "another way than XLM-R"),
-    ({"tokenizer.json": described("xlm-roberta-json", model__byte_fallback=True)}, "falls back on bytes"),
-    ({"tokenizer.json": described("xlm-roberta-json", model__unk_id=7)}, "not what its model calls unknown"),
-    ({"vocab.txt": "a\nb\n"}, "it has no '[SEP]'"),
+    ({"tokenizer.json": {"version": "1.0"}}, "it lacks 'model'"),
+    ({"tokenizer.json": described("bert-uncased-json", model__type="WordLevel")}, "of the type WordLevel"),
+    ({"tokenizer.json": described("bert-uncased-json", pre_tokenizer__type="Whitespace")}, "differently than BERT"),
+    ({"tokenizer.json": described("bert-uncased-json", model__max_input_chars_per_word=7)}, "differently than BERT"),
+    ({"tokenizer.json": described("roberta-json", normalizer={"type": "NFC"})}, "differently than RoBERTa"),
+    ({"tokenizer.json": described("roberta-json", model__ignore_merges=True)}, "differently than RoBERTa"),
+    ({"tokenizer.json": described("roberta-json", model__merges=["x y z"])}, "not belong to the vocabulary"),
+    ({"tokenizer.json": described("xlm-roberta-json", normalizer={"type": "NFC"})}, "differently than XLM-R"),
+    ({"tokenizer.json": described("xlm-roberta-json", model__byte_fallback=True)}, "uses byte fallback"),
+    ({"tokenizer.json": described("xlm-roberta-json", model__unk_id=7)}, "not the unknown piece of its model"),
+    ({"vocab.txt": "a\nb\n"}, "it lacks '[SEP]'"),
     ({"vocab.json": {"a": 0, "b": 10**9}, "merges.txt": ""}, "far apart"),
-    ({"vocab.json": {"a": 0}, "merges.txt": "#version: 0.2\na b\n"}, "not of this vocabulary"),
-    ({"sentencepiece.bpe.model": b"\xff\xff\xff"}, "ends in the middle"),
+    ({"vocab.json": {"a": 0}, "merges.txt": "#version: 0.2\na b\n"}, "not belong to the vocabulary"),
+    ({"sentencepiece.bpe.model": b"\xff\xff\xff"}, "is truncated"),
     ({"sentencepiece.bpe.model": b""}, "no pieces"),
-    ({"sentencepiece.bpe.model": (GOLDEN / "deberta/spm.model").read_bytes()}, "does not begin as XLM-R's does"),
-    ({"sentencepiece.bpe.model": (GOLDEN / "xlm-roberta/sentencepiece.bpe.model").read_bytes()[:900]}, "ends in the"),
-    ({"spm.model": b"x", "tokenizer_config.json": {"split_by_punct": True}}, "splits by punctuation"),
-    ({"vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "added_tokens.json": {"covid": 4}}, "words added to it, such as"),
+    ({"sentencepiece.bpe.model": (GOLDEN / "deberta/spm.model").read_bytes()}, "not begin with <unk>"),
+    ({"sentencepiece.bpe.model": (GOLDEN / "xlm-roberta/sentencepiece.bpe.model").read_bytes()[:900]}, "is truncated"),
+    ({"spm.model": b"x", "tokenizer_config.json": {"split_by_punct": True}}, "splits at punctuation"),
+    ({"vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "added_tokens.json": {"covid": 4}}, "added words, such as"),
     ({"tokenizer.json": {"registered_name": "keras_hub>AlbertTokenizer", "config": {}},
       "assets/tokenizer/vocabulary.spm": b""}, "KerasHub's AlbertTokenizer"),
     ({"tokenizer.json": {"registered_name": "keras_hub>BertTokenizer", "config": {}}}, "no vocabulary"),
@@ -432,7 +432,7 @@ def test_errors_of_our_own_folders_and_of_other_keras_hub_tokenizers(tmp_path: P
         vocabulary.save(vocabulary.read(GOLDEN / folder), tmp_path)
         lines = (tmp_path / "vocab.txt").read_text().split("\n")
         (tmp_path / "vocab.txt").write_text("\n".join([*lines[:-2], ""] if folder[0] == "b" else ["x", *lines[1:]]))
-        with pytest.raises(ModelError, match="not of one vocabulary"):
+        with pytest.raises(ModelError, match="belong to different vocabularies"):
             vocabulary.load(tmp_path)
 
     class AlbertTokenizer:

@@ -52,8 +52,8 @@ def made_examples(targets: NDArray[Any], *, groups: Sequence[str] | None = None,
     ids = tuple(content_id(i) for i in range(n))
     names = tuple(classes or (f"class {c}" for c in range(outputs)))
     return Examples(IMAGE, "made up", items=("",) * n, origins=tuple(f"row {i}" for i in range(n)), ids=ids,
-                    groups=tuple(groups or ids), given=("",) * n, classes=names, targets=targets.astype(np.int64),
-                    split=split)
+                    groups=tuple(groups or ids), source_split=("",) * n, classes=names,
+                    targets=targets.astype(np.int64), split=split)
 
 
 def in_folds(examples: Examples) -> Examples:

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content
 from kerastl.audit.label_errors import LabelError, find_label_errors
+from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples, Skipped
-from kerastl.data.kinds import kind_of
 from kerastl.data.read import read_labelled
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
@@ -66,7 +66,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     backbone. text_column, label_column: of a table; default: detected. Raises DataError where there is no such source.
     """
     cache = chosen_dir(cache_dir)
-    modality = "text" if text_column else kind_of(source, data_dir=data_dir)
+    modality = "text" if text_column else modality_of(source, data_dir=data_dir).name
     read = read_labelled(modality, source, text_column=text_column, label_column=label_column, data_dir=data_dir,
                          cache_dir=cache)
     examples = read.without(_corrupt(read))
@@ -76,7 +76,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
         source=source, modality=modality, notes=read.notes, rows=len(read), counts=counts, skipped=examples.skipped,
         duplicates=_named(examples, same_content(examples), lambda row: ""),
         conflicts=_named(examples, conflicting_labels(examples), lambda row: f" ({label(row)})"),
-        leaks=_named(examples, leaks(examples), lambda row: f" ({examples.given[row]})"),
+        leaks=_named(examples, leaks(examples), lambda row: f" ({examples.source_split[row]})"),
         imbalance=max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
         label_errors=errors, label_errors_reason=reason)
 

@@ -20,7 +20,8 @@ def conflicting_labels(examples: Examples) -> list[Rows]:
 
 def leaks(examples: Examples) -> list[Rows]:
     """Duplicates, or rows of one group, that the source's own split puts into test and into training or validation."""
-    return [rows for rows in _together(examples.groups) if len({examples.given[row] == "test" for row in rows}) > 1]
+    return [rows for rows in _together(examples.groups)
+            if len({examples.source_split[row] == "test" for row in rows}) > 1]
 
 
 def _together(keys: Iterable[str]) -> list[Rows]:

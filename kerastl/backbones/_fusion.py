@@ -1,46 +1,52 @@
-"""Several image backbones as one, `a+b`: they look at the same image, and their pooled features stand in one row.
+"""Several image backbones as one, `a+b`: they take the same image, and their pooled features are concatenated.
 
-The image comes at the largest of their sizes. For a smaller network it is shrunk inside the graph, so alike in
-training, Keras, SavedModel and TFLite: bilinear where the sides differ by less than 2 times; else bilinear to the
-next multiple below and then the mean of whole squares of pixels, so that every pixel counts. TensorFlow's `area` and
-antialiased resizing have no TFLite operation. Nor are they better here, where the decoder has averaged already: of 59
-stamps decoded to 299, then shrunk to 224, EfficientNet-Lite0's features had a mean cosine to those of stamps decoded to
-224 of 0.997 (area 0.996, antialiased 0.994); from 448, 0.998 with the mean of squares.
+The image is decoded to the largest of their sizes. For a smaller network it is resized inside the graph, so training,
+Keras, SavedModel and TFLite resize alike: bilinear if the sizes differ by less than a factor of 2; otherwise bilinear
+to the next lower multiple, followed by average pooling, so that every pixel counts. TensorFlow's `area` and antialiased
+resizing have no TFLite operation. They would not be better either, because the decoder has averaged already: for 59
+stamps decoded to 299 and resized to 224, EfficientNet-Lite0's features had a mean cosine similarity of 0.997 to those
+of stamps decoded to 224 (area 0.996, antialiased 0.994); from 448 with average pooling, 0.998.
 """
 
+import hashlib
 import itertools
 from functools import partial
 from typing import Any
 
-from kerastl.backbones import NO_POOLING, Network, Spec, Wanted, Weights, load, spec_of
+from kerastl.backbones import NO_POOLING, BuildOptions, Network, Spec, Weights, load, spec_of
+from kerastl.backbones._user_file import is_file_name
 from kerastl.errors import OptionError
+from kerastl.modality import IMAGE
 
-SHRUNK = "from the largest of their sizes shrunk bilinear, then mean of squares"
+RESIZED = "from the largest of their sizes shrunk bilinear, then mean of squares"
 NONE = Weights("none", "random", "", lambda: None)
 
 
 def spec_for(name: str) -> Spec:
-    """The spec of backbones joined by +; a preset's name may hold a + itself, so a preset comes last.
+    """The spec of backbones joined by +. The name of a preset may contain a +, so a preset comes last.
 
-    Raises OptionError for a name that is missing, not known, or not an image backbone's.
+    Raises OptionError for a name that is missing, unknown, or not that of an image backbone.
     """
     names = _names(name)
     if "" in names:
-        raise OptionError(f"backbone {name}: a name is missing beside a +", "two or more names joined by +",
-                          "name the other, say efficientnet_lite0+resnet50")
-    parts = tuple(spec_of(one)[0] for one in names)
+        raise OptionError(f"the backbone {name} lacks a name beside a +", "two or more names joined by +",
+                          "add the other name, as in efficientnet_lite0+resnet50")
+    parts = tuple(spec_of(part)[0] for part in names)
     for part in parts:
-        if part.modality.name != "image":
-            raise OptionError(f"backbone {name}: {part.name} is for {part.modality.nouns}", "backbones for images only",
-                              "texts cannot be fused: choose one backbone for them")
-    sizes, dims, counts = ([getattr(part, what) for part in parts] for what in ("size", "dim", "parameters"))
-    known = all(sizes)  # a preset's are known when it is built
-    words = [f"{one}: {part.preprocessing}" for one, part in zip(names, parts, strict=True)]
+        if part.modality != IMAGE:
+            raise OptionError(f"the backbone {name} cannot be built: {part.name} is for {part.modality.nouns}",
+                              "image backbones only", f"use a single backbone for {part.modality.nouns}")
+    sizes, dims, counts = ([getattr(part, field) for part in parts] for field in ("size", "dim", "parameters"))
+    known = all(sizes)  # those of a preset are known once it is built
+    preprocessing = [f"{part}: {spec.preprocessing}" for part, spec in zip(names, parts, strict=True)]
+    hashes = [part.file_sha256 for part in parts if part.file_sha256]
     return Spec(
-        name=name, summary=" and ".join(part.summary for part in parts), size=max(sizes) if known else 0,
+        name="+".join(part.name if is_file_name(own) else own for own, part in zip(names, parts, strict=True)),
+        summary=" and ".join(part.summary for part in parts), size=max(sizes) if known else 0,
         dim=sum(dims) if known else 0, parameters=sum(counts) if known else 0, weights=_weights(parts),
         build=partial(_build, name), blocks="|".join(part.blocks for part in parts),
-        preprocessing="; ".join(words if len(set(sizes)) == 1 and known else [*words, SHRUNK]), parts=parts,
+        preprocessing="; ".join(preprocessing if len(set(sizes)) == 1 and known else [*preprocessing, RESIZED]),
+        parts=parts, file_sha256=hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else "",
     )
 
 
@@ -51,46 +57,46 @@ def _names(name: str) -> list[str]:
 
 
 def _weights(parts: tuple[Spec, ...]) -> tuple[Weights, ...]:
-    """Every choice of one kind a part, the first kinds first."""
-    found = []
+    """Every combination of the parts' weights, the defaults first."""
+    combinations = []
     for chosen in itertools.product(*((*part.weights, NONE) for part in parts)):
-        licences = dict.fromkeys(one.licence for one in chosen if one.licence)
-        found.append(Weights(",".join(one.kind for one in chosen), "; ".join(one.origin for one in chosen),
-                             ", ".join(licences), lambda: None))
-    return tuple(found)
+        licences = dict.fromkeys(weights.licence for weights in chosen if weights.licence)
+        combinations.append(Weights(",".join(weights.kind for weights in chosen),
+                                    "; ".join(weights.origin for weights in chosen), ", ".join(licences), lambda: None))
+    return tuple(combinations)
 
 
-def _build(name: str, wanted: Wanted) -> Network:
-    """images: [batch, size, size, 3] float32 in [0, 255], at the largest size -> features: [batch, sum of the parts']
-    float32, part by part in the order of the names. Each part is a model in the model, `NETWORK_NUMBER`."""
+def _build(name: str, options: BuildOptions) -> Network:
+    """images: [batch, size, size, 3] float32 in [0, 255], of the largest size -> features: [batch, sum of dims],
+    concatenated in the order of the names. Each part is a model inside the model, named `NETWORK_NUMBER`."""
     import keras
 
     names = _names(name)
-    if wanted.pooling == NO_POOLING:
-        raise OptionError(f"backbone {name} with a head that takes maps: their maps differ in size",
-                          "a head that takes pooled features", "choose one (kerastl heads), or a single backbone")
-    asked = ["none"] * len(names) if wanted.weights == "none" else wanted.weights.split(",")
-    if len(asked) != len(names):
-        raise OptionError(f"--weights {wanted.weights}: {len(asked)} for the {len(names)} backbones of {name}",
-                          "none, or one for each, separated by commas", f"say {spec_for(name).weights[0].kind}")
-    networks = [load(one, weights).model for one, weights in zip(names, asked, strict=True)]
+    if options.pooling == NO_POOLING:
+        raise OptionError(f"the head takes maps, and the maps of the parts of {name} differ in size",
+                          "a head that takes pooled features", "choose another `head`, or a single backbone")
+    weights = ["none"] * len(names) if options.weights == "none" else options.weights.split(",")
+    if len(weights) != len(names):
+        raise OptionError(f"`weights` is {options.weights}: {len(weights)} for the {len(names)} backbones of {name}",
+                          "none, or one for each, separated by commas", f"use {spec_for(name).weights[0].kind}")
+    networks = [load(part, kind).model for part, kind in zip(names, weights, strict=True)]
     size = max(network.input_shape[1] for network in networks)
     images = keras.Input((size, size, 3), name="images")
     rows = []
     for number, network in enumerate(networks, 1):
         part = keras.Model(network.input, network.output, name=f"{network.name}_{number}")
-        rows.append(part(_shrunk(images, network.input_shape[1], number)))
+        rows.append(part(_resized(images, network.input_shape[1], number)))
     features = keras.layers.Concatenate(name="row")(rows)
     joined = "_and_".join(network.name for network in networks)
     return Network(keras.Model(images, features, name=joined), parts=tuple(int(row.shape[-1]) for row in rows))
 
 
-def _shrunk(images: Any, size: int, number: int) -> Any:
-    """[batch, whole, whole, 3] -> [batch, size, size, 3], whole >= size."""
+def _resized(images: Any, size: int, number: int) -> Any:
+    """[batch, side, side, 3] -> [batch, size, size, 3], with side >= size."""
     from keras import layers
 
-    whole = images.shape[1]
-    times = whole // size
-    if size * times != whole:
+    side = images.shape[1]
+    times = side // size
+    if size * times != side:
         images = layers.Resizing(size * times, size * times, "bilinear", name=f"shrink_{number}")(images)
     return layers.AveragePooling2D(times, name=f"mean_{number}")(images) if times > 1 else images

@@ -1,7 +1,7 @@
-"""Text networks from folders as Hugging Face's transformers saves them: config.json and safetensors.
+"""Text networks from folders that Hugging Face's transformers saved: config.json and safetensors.
 
-KerasHub has converters of its own, which fail on models saved without their task's prefix and on those without a
-pooler, and which keep KerasHub's activation and epsilon where the folder says others. So the names are mapped here.
+KerasHub's own converters fail on models that were saved without a task's prefix or without a pooler, and keep
+KerasHub's activation and epsilon even if config.json specifies others. Therefore the names are mapped here.
 """
 
 import re
@@ -22,18 +22,18 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family's config.json and tensors are named. `sizes`: KerasHub's argument to a field of config.json."""
+    """The names in a family's config.json and tensors. sizes: KerasHub's argument -> the field of config.json."""
 
     backbone: str  # class of keras_hub.models
     sizes: dict[str, str]
     activation: str  # field
     dropout: str  # field
-    prefix: str  # of a model saved with a task's head; without it when saved alone
+    prefix: str  # of tensors in a model saved with a task's head
     block: str
-    layers: dict[str, str]  # within a block: KerasHub's layer to theirs
-    epsilon: float | None = None  # of layer normalisation; None: config.json says
+    layers: dict[str, str]  # within a block: KerasHub's layer -> theirs
+    epsilon: float | None = None  # of layer normalization; None: read from config.json
     segments: bool = False
-    offset: bool = False  # the first places of the table of positions, up to the padding's id, are never used
+    offset: bool = False  # position embeddings up to the padding id are never used
 
 
 _BLOCK = {
@@ -74,7 +74,7 @@ _OUTSIDE = {  # layers outside the blocks
     "pooled_dense": "pooler.dense",
 }
 _KINDS = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
-_UNUSED = re.compile(  # heads of tasks, and buffers that are no weights
+_UNUSED = re.compile(  # task heads, and buffers that are not weights
     r"(cls|lm_head|classifier|pre_classifier|qa_outputs|vocab_(transform|layer_norm|projector))\."
     r"|embeddings\.(position_ids|token_type_ids)$")
 
@@ -83,8 +83,9 @@ _UNUSED = re.compile(  # heads of tasks, and buffers that are no weights
 class Loaded:
     """A network with a folder's weights: the layers of a KerasHub backbone in a plain functional model.
 
-    Plain, because a KerasHub backbone is saved as its sizes only, and would come back with KerasHub's activation and
-    epsilon in place of the folder's. rows: of the table of tokens. pooler: whether BERT's pooler was in the folder.
+    A plain model, because KerasHub saves only the sizes of a backbone, which would then be loaded with KerasHub's
+    activation and epsilon instead of the folder's. rows: of the token embedding. pooler: whether the folder has BERT's
+    pooler.
     """
 
     backbone: Any
@@ -93,10 +94,10 @@ class Loaded:
 
 
 def load(folder: Path, family: str) -> Loaded:
-    """The network of a folder. family: one of `LAYOUTS`, which is config.json's "model_type".
+    """The network of a folder. family: one of `LAYOUTS`, the "model_type" in config.json.
 
-    Raises WeightsError, naming what is wrong: another family, a config that changes the network, weights that are a
-    pickle only, a tensor that is missing, unexpected or of another shape.
+    Raises WeightsError that names the problem: another family, a config that changes the network, weights stored only
+    as a pickle, a tensor that is missing, unexpected or of another shape.
     """
     import keras
     import keras_hub
@@ -113,7 +114,7 @@ def load(folder: Path, family: str) -> Loaded:
     epsilon = layout.epsilon or config.get("layer_norm_eps", 1e-12)
     backbone.embeddings_layer_norm.epsilon = epsilon
     for block in backbone.transformer_layers:
-        # KerasHub's BERT has the tanh approximation of Google's first code; "gelu" here is the exact one.
+        # KerasHub's BERT uses the tanh approximation of Google's first code; "gelu" in config.json is the exact one.
         block.activation = block._feedforward_intermediate_dense.activation = keras.activations.gelu
         block.layer_norm_epsilon = epsilon
         block._self_attention_layer_norm.epsilon = block._feedforward_layer_norm.epsilon = epsilon
@@ -122,33 +123,33 @@ def load(folder: Path, family: str) -> Loaded:
 
 
 def _checked(config: dict[str, Any], folder: Path, family: str) -> dict[str, Any]:
-    """The config, when it is of the family and changes nothing in the network but its sizes."""
+    """The config, if it is of the family and changes nothing in the network but its sizes."""
     if config.get("model_type") != family:
         raise WeightsError(f"{folder} is of the family {config.get('model_type')!r} (model_type in config.json)",
-                           repr(family), "choose a backbone of its own family: kerastl backbones")
+                           f"the family {family!r}", "choose a backbone of that family: kerastl backbones")
     layout = LAYOUTS[family]
     counts = [*(["type_vocab_size"] if "type_vocab_size" in config else []), *layout.sizes.values()]
     faults = [f"no {field}" if field not in config else f"{field} {config[field]!r}, not a whole number above 0"
               for field in counts if not (type(config.get(field)) is int and config[field] > 0)]
     if layout.offset and not faults and config.get("pad_token_id", 1) not in range(config[counts[-1]] - 1):
-        faults.append(f"pad_token_id {config['pad_token_id']!r}, which is no place in the table of positions")
-    told: dict[str, tuple[Any, ...]] = {
+        faults.append(f"pad_token_id {config['pad_token_id']!r}, which is outside the table of positions")
+    allowed: dict[str, tuple[Any, ...]] = {
         layout.activation: ("gelu",), "position_embedding_type": ("absolute", None), "is_decoder": (False, None),
         "add_cross_attention": (False, None), "quantization_config": (None,), "pruned_heads": ({}, None),
     }
-    faults += [f"{field} {config[field]!r}, not {' or '.join(repr(one) for one in wanted if one is not None) or 'any'}"
-               for field, wanted in told.items() if field in config and config[field] not in wanted]
+    faults += [f"{field} {config[field]!r}, not {' or '.join(repr(v) for v in values if v is not None) or 'any'}"
+               for field, values in allowed.items() if field in config and config[field] not in values]
     heads, dim = layout.sizes["num_heads"], layout.sizes["hidden_dim"]
     if not faults and config[dim] % config[heads]:
-        faults.append(f"{dim} {config[dim]} is no multiple of {heads} {config[heads]}")
+        faults.append(f"{dim} {config[dim]} is not a multiple of {heads} {config[heads]}")
     if faults:
         raise WeightsError(f"{folder / 'config.json'}: {'; '.join(faults)}", f"a plain {family} network",
-                           "choose other weights: this network would not be the one that was trained")
+                           "choose other weights: this network would differ from the one that was trained")
     return config
 
 
 def _places(folder: Path, layout: Layout) -> dict[str, tuple[Any, str]]:
-    """Where each tensor is: its name without prefixes -> an open file, and its name there. Nothing is read yet."""
+    """Each tensor's name without prefixes -> an open file and the tensor's name in it. No value is read yet."""
     from safetensors import SafetensorError, safe_open
 
     places: dict[str, tuple[Any, str]] = {}
@@ -156,12 +157,12 @@ def _places(folder: Path, layout: Layout) -> dict[str, tuple[Any, str]]:
         try:
             file: Any = safe_open(path, framework="numpy")
         except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{path} is damaged or missing: {error}", "a whole safetensors file",
-                               "fetch it again") from error
+            raise WeightsError(f"{path} is damaged or missing: {error}", "a complete safetensors file",
+                               "download it again") from error
         for name in file.keys():
             bare = _bare(name, layout.prefix)
             if bare in places:
-                raise WeightsError(f"{folder} has the tensor {bare} twice, once as {name}", "each tensor once",
+                raise WeightsError(f"{folder} contains the tensor {bare} twice, once as {name}", "each tensor once",
                                    "save the model again")
             places[bare] = (file, name)
     return places
@@ -174,18 +175,18 @@ def _files(folder: Path) -> list[Path]:
     code = ("import sys; from transformers import AutoModel as M, AutoTokenizer as T; "
             "[kind.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2]) for kind in (M, T)]")
     raise WeightsError(
-        f"{folder} has its weights as a pickle only ({first.name}), and reading a pickle can run any code in it",
-        "safetensors", f"if you trust it, convert it where transformers is: python -c \"{code}\" {folder} OUT")
+        f"{folder} has its weights only as a pickle ({first.name}), and loading a pickle can run arbitrary code",
+        "safetensors", f"if you trust it, convert it on a machine with transformers: python -c \"{code}\" {folder} OUT")
 
 
 def _bare(name: str, prefix: str) -> str:
-    """A tensor's name without the prefixes that a task adds, and with the names that TensorFlow's first BERT left."""
+    """A tensor's name without the prefixes that a task adds, with gamma and beta of the first BERT renamed."""
     name = name.removeprefix("model.").removeprefix(prefix)
-    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda found: f"LayerNorm.{_KINDS[found[1]]}", name)
+    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda match: f"LayerNorm.{_KINDS[match[1]]}", name)
 
 
 def _named(path: str, layout: Layout) -> str:
-    """The tensor for a KerasHub weight: transformer_layer_0/self_attention_layer/query/kernel ->
+    """The tensor of a KerasHub weight: transformer_layer_0/self_attention_layer/query/kernel ->
     encoder.layer.0.attention.self.query.weight."""
     layer, _, kind = path.rpartition("/")
     block = re.match(r"transformer_layer_(\d+)/(.+)", layer)
@@ -195,19 +196,19 @@ def _named(path: str, layout: Layout) -> str:
 
 
 def _fill(backbone: Any, places: dict[str, tuple[Any, str]], layout: Layout, first: int, folder: Path) -> bool:
-    """Copy every tensor to its weight, one at a time. Returns whether the pooler's were among them."""
+    """Copy every tensor to its weight, one at a time. Returns whether the folder has a pooler."""
     names = {_named(weight.path, layout): weight for weight in backbone.weights}
     types = "embeddings.token_type_embeddings.weight"
-    extra = {types} if layout.offset else set()  # RoBERTa adds its one row to every position
+    extra = {types} if layout.offset else set()  # RoBERTa adds its only row to every position
     pooler = any(name.startswith("pooler.") for name in places)
     missing = [name for name in (*names, *extra) if name not in places and (pooler or not name.startswith("pooler."))]
     unused = {name for name in places if _UNUSED.match(name) or (not layout.segments and name.startswith("pooler."))}
     unexpected = sorted(set(places) - set(names) - extra - unused)
-    for what, found in (("has no tensor", missing), ("has an unexpected tensor", unexpected)):
-        if found:
-            raise WeightsError(f"{folder} {what} {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}",
-                               f"the {len(names)} tensors of a {layout.backbone} of {backbone.num_layers} layers",
-                               "check that config.json and the weights are of one model")
+    for problem, tensors in (("has no tensor", missing), ("has an unexpected tensor", unexpected)):
+        if tensors:
+            raise WeightsError(f"{folder} {problem} {', '.join(tensors[:3])}{' ...' if len(tensors) > 3 else ''}",
+                               f"the {len(names)} tensors of a {layout.backbone} with {backbone.num_layers} layers",
+                               "check that config.json and the weights belong to the same model")
     for name, weight in names.items():
         if name not in places:
             continue
@@ -223,7 +224,7 @@ def _fill(backbone: Any, places: dict[str, tuple[Any, str]], layout: Layout, fir
 
 
 def _shape(weight: Any) -> tuple[int, ...]:
-    """The shape of a weight's tensor: kernels are [out, in], with the attention's heads in one dimension."""
+    """The shape of a weight's tensor: kernels are [out, in], with the attention heads in one dimension."""
     if not weight.path.endswith("/kernel"):
         return (prod(weight.shape),) if weight.path.endswith("/bias") else tuple(weight.shape)
     inner = 2 if "/attention_output/" in weight.path else 1  # its inputs are [heads, head]
@@ -231,17 +232,17 @@ def _shape(weight: Any) -> tuple[int, ...]:
 
 
 def _read(place: tuple[Any, str], shape: tuple[int | None, ...], folder: Path) -> NDArray[np.float32]:
-    """One tensor as float32. Raises WeightsError when its shape is not as wanted (None: any) or it is no float."""
+    """One tensor as float32. Raises WeightsError if its shape is not `shape` (None: any size) or it is not a float."""
     import ml_dtypes  # noqa: F401 - gives NumPy the type bfloat16
 
     file, name = place
-    about = file.get_slice(name)
-    got, kind = tuple(about.get_shape()), about.get_dtype()
+    header = file.get_slice(name)
+    got, kind = tuple(header.get_shape()), header.get_dtype()
     if len(got) != len(shape) or any(n not in (m, None) for n, m in zip(shape, got, strict=True)):
         raise WeightsError(f"{folder}: the tensor {name} has the shape {list(got)}",
                            f"{['any' if n is None else n for n in shape]}, as config.json says",
-                           "check that config.json and the weights are of one model")
+                           "check that config.json and the weights belong to the same model")
     if kind not in FLOATS:
         raise WeightsError(f"{folder}: the tensor {name} is of type {kind}", f"one of {', '.join(FLOATS)}",
-                           "choose weights that are not quantised")
+                           "choose weights that are not quantized")
     return np.asarray(file.get_tensor(name), np.float32)

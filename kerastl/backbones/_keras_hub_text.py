@@ -1,4 +1,4 @@
-"""What the text backbones share: KerasHub's networks, from a preset, from a folder, or random at their true size."""
+"""What the text backbones share: KerasHub's networks, from a preset, from a folder, or with random weights."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import TOP, Network, Spec, Tap, Wanted, Weights, _hugging_face, first_line
+from kerastl.backbones import TOP, BuildOptions, FeatureLayer, Network, Spec, Weights, _hugging_face, first_line
 from kerastl.backbones._text_network import longest, network
 from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError, unknown
@@ -18,12 +18,12 @@ from kerastl.modality import TEXT
 
 @dataclass(frozen=True)
 class Family:
-    """A family of text networks. Its name in `FAMILIES` is the "model_type" of Hugging Face's folders."""
+    """A family of text networks. Its key in `FAMILIES` is the "model_type" of Hugging Face folders."""
 
-    network: str  # KerasHub's classes are named after it
-    folder: str  # of its presets, at Kaggle
-    tokens: str  # kind of vocabulary
-    layer: str = "transformer_layer_{}"  # of its blocks' names, counted from 0
+    network: str  # the names of its KerasHub classes begin with this
+    folder: str  # of its presets on Kaggle
+    tokens: str  # the kind of vocabulary
+    layer: str = "transformer_layer_{}"  # name of its blocks, counted from 0
 
 
 FAMILIES = {
@@ -39,7 +39,7 @@ POSITIONS = 512
 
 @dataclass(frozen=True)
 class Sizes:
-    """A network's sizes. inner: of the dense layers within a block."""
+    """The sizes of a network. inner: of the feed-forward layer within a block."""
 
     layers: int
     heads: int
@@ -51,8 +51,8 @@ class Sizes:
 def text_spec(name: str, summary: str, family: str, sizes: Sizes, parameters: int, *, preset: str = "",
               licence: str = "", bundled: Weights | None = None, folder: Callable[[], Path] | None = None,
               size: int = POSITIONS) -> Spec:
-    """The spec of a text backbone. preset: KerasHub's name for its weights. bundled: weights that come with a package,
-    and folder: gives the folder they are in. size: the most tokens of a text."""
+    """The spec of a text backbone. preset: KerasHub's name of its weights. bundled: weights that come with a package.
+    folder: returns the folder of the bundled weights. size: the maximum number of tokens."""
     weights = [bundled] if bundled else []
     if preset:
         handle = handle_of(FAMILIES[family], preset)
@@ -63,42 +63,45 @@ def text_spec(name: str, summary: str, family: str, sizes: Sizes, parameters: in
         build=partial(build, name=name, family=family, sizes=sizes, preset=preset, folder=folder),
         blocks=FAMILIES[family].layer.format(r"\d+"), preprocessing=PREPROCESSING[FAMILIES[family].tokens],
         modality=TEXT,
-        taps=tuple(Tap(f"layer_{number + 1}", FAMILIES[family].layer.format(number), (None, sizes.dim))
-                   for number in range(sizes.layers - 1)),
+        feature_layers=tuple(
+            FeatureLayer(f"layer_{number + 1}", FAMILIES[family].layer.format(number), (None, sizes.dim))
+            for number in range(sizes.layers - 1)),
     )
 
 
-def build(wanted: Wanted, *, name: str, family: str, sizes: Sizes, preset: str,
+def build(options: BuildOptions, *, name: str, family: str, sizes: Sizes, preset: str,
           folder: Callable[[], Path] | None) -> Network:
-    """tokens: [batch, length] int32 -> features: [batch, dim] float32, and the tokenizer that the tokens come from.
+    """tokens: [batch, length] int32 -> features: [batch, dim] float32, with the tokenizer that makes the tokens.
 
-    Raises WeightsError when the weights cannot be had, OptionError for a pooling that they do not admit.
+    Raises WeightsError if the weights cannot be loaded, OptionError for a pooling that they do not allow.
     """
     from kerastl.inputs import vocabulary
 
-    if wanted.weights == "none":
+    if options.weights == "none":
         backbone, pooler = _random(FAMILIES[family], sizes), True
-        tokenizer = vocabulary.made(FAMILIES[family].tokens, sizes.vocabulary)
-    elif wanted.weights == "preset":
+        tokenizer = vocabulary.synthetic(FAMILIES[family].tokens, sizes.vocabulary)
+    elif options.weights == "preset":
         backbone, tokenizer = _preset(FAMILIES[family], preset)
         pooler = True
     else:
-        path = folder() if wanted.weights == "bundled" and folder else Path(wanted.weights)
+        path = folder() if options.weights == "bundled" and folder else Path(options.weights)
         backbone, rows, pooler = _folder(path, family)
         tokenizer = vocabulary.read(path)
         vocabulary.check_size(tokenizer, rows, str(path))
-    segments = "segment_ids" in backbone.input  # BERT: only it tells a pair's texts apart, and only it has a pooler
-    layer = "" if wanted.tap == TOP else FAMILIES[family].layer.format(int(wanted.tap.removeprefix("layer_")) - 1)
-    if layer and layer not in (found := [one.name for one in backbone.layers]):  # a folder's blocks may be fewer
-        blocks = sum(bool(re.fullmatch(FAMILIES[family].layer.format(r"\d+"), one)) for one in found)
-        raise unknown("tap", wanted.tap, [TOP, *(f"layer_{n}" for n in range(1, blocks))], "kerastl backbones")
+    segments = "segment_ids" in backbone.input  # only BERT distinguishes the two texts of a pair, and has a pooler
+    pattern = FAMILIES[family].layer
+    layer = "" if options.layer == TOP else pattern.format(int(options.layer.removeprefix("layer_")) - 1)
+    names = [layer.name for layer in backbone.layers]
+    if layer and layer not in names:  # a folder's network may have fewer blocks
+        blocks = sum(bool(re.fullmatch(pattern.format(r"\d+"), name)) for name in names)
+        raise unknown("layer", options.layer, [TOP, *(f"layer_{n}" for n in range(1, blocks))], "kerastl backbones")
     model = network(backbone, pad=tokenizer.pad, separator=tokenizer.end[0] if segments else None,
-                    pooling=wanted.pooling, pooler=pooler and segments, name=name, layer=layer)
+                    pooling=options.pooling, pooler=pooler and segments, name=name, layer=layer)
     return Network(model, tokenizer, longest(model))
 
 
 def handle_of(family: Family, preset: str) -> str:
-    """Where Kaggle keeps a preset: owner, model, framework, variation, version."""
+    """The Kaggle handle of a preset: owner, model, framework, variation, version."""
     return f"keras/{family.folder}/keras/{preset}/3"
 
 
@@ -107,8 +110,8 @@ def in_kaggle_cache(handle: str) -> Path | None:
     variation, _, version = handle.rpartition("/")
     cache = Path(os.environ.get("KAGGLEHUB_CACHE", Path.home() / ".cache/kagglehub")) / "models" / variation
     path = cache / version / "model.weights.h5"
-    whole = cache / ".complete" / version / "model.weights.h5.complete"  # it is written after the last byte
-    return path if path.is_file() and whole.is_file() else None
+    complete = cache / ".complete" / version / "model.weights.h5.complete"  # written after the last byte
+    return path if path.is_file() and complete.is_file() else None
 
 
 def _random(family: Family, sizes: Sizes) -> Any:
@@ -120,7 +123,7 @@ def _random(family: Family, sizes: Sizes) -> Any:
 
 
 def _preset(family: Family, preset: str) -> tuple[Any, Any]:
-    """KerasHub's download of a preset, or what it downloaded before."""
+    """The network and tokenizer of a preset, which KerasHub downloads unless it did so before."""
     import keras_hub
 
     from kerastl.inputs import vocabulary
@@ -128,17 +131,17 @@ def _preset(family: Family, preset: str) -> tuple[Any, Any]:
     try:
         backbone = getattr(keras_hub.models, f"{family.network}Backbone").from_preset(preset)
         tokenizer = getattr(keras_hub.models, f"{family.network}Tokenizer").from_preset(preset)
-    except Exception as error:  # a failed download comes as any of a dozen kinds, from KerasHub, kagglehub and requests
+    except Exception as error:  # a failed download raises any of a dozen types, from KerasHub, kagglehub and requests
         raise WeightsError(
             f"KerasHub could not get the preset {preset} (kaggle://{handle_of(family, preset)}): {first_line(error)}",
-            "a network, to download it once",
-            "fetch it elsewhere and give --weights DIR, a folder that KerasHub or Hugging Face's transformers saved, "
-            "or choose --backbone minilm, whose weights come with a package") from error
+            "a network connection, to download it once",
+            "download it on another machine and pass as `weights` the folder that KerasHub or Hugging Face's "
+            "transformers saved, or use the backbone minilm, whose weights come with a package") from error
     return backbone, vocabulary.of_keras_hub(tokenizer)
 
 
 def _folder(path: Path, family: str) -> tuple[Any, int, bool]:
-    """The network of a KerasHub or Hugging Face folder, the rows of its table of tokens, whether it has a pooler."""
+    """The network of a KerasHub or Hugging Face folder, the rows of its token embedding, whether it has a pooler."""
     config = read_config(path)
     if "registered_name" in config:
         backbone = _keras_hub_folder(path, FAMILIES[family], str(config["registered_name"]))
@@ -148,8 +151,8 @@ def _folder(path: Path, family: str) -> tuple[Any, int, bool]:
                            "a folder that KerasHub or Hugging Face's transformers saved", "check the folder")
     if family not in _hugging_face.LAYOUTS:
         raise WeightsError(f"{path} is a Hugging Face folder (model_type {config['model_type']!r})",
-                           f"a KerasHub preset folder: of {FAMILIES[family].network} no others are read",
-                           "fetch KerasHub's preset, or choose another backbone: kerastl backbones")
+                           f"a KerasHub preset folder, the only format supported for {FAMILIES[family].network}",
+                           "download KerasHub's preset, or choose another backbone: kerastl backbones")
     loaded = _hugging_face.load(path, family)
     return loaded.backbone, loaded.rows, loaded.pooler
 
@@ -157,14 +160,14 @@ def _folder(path: Path, family: str) -> tuple[Any, int, bool]:
 def _keras_hub_folder(path: Path, family: Family, registered: str) -> Any:
     import keras_hub
 
-    wanted = f"{family.network}Backbone"
-    if registered.rpartition(">")[2] != wanted:  # checked before anything in the folder is built
-        raise WeightsError(f"{path} is of the family {registered}", wanted,
-                           "choose a backbone of its own family: kerastl backbones")
+    expected = f"{family.network}Backbone"
+    if registered.rpartition(">")[2] != expected:  # checked before anything in the folder is built
+        raise WeightsError(f"{path} is a preset of {registered}", f"a preset of {expected}",
+                           "choose a backbone of that family: kerastl backbones")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it leaves random
-            return getattr(keras_hub.models, wanted).from_preset(str(path.absolute()))
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that it leaves random
+            return getattr(keras_hub.models, expected).from_preset(str(path.absolute()))
     except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
-        raise WeightsError(f"{path} does not load: {first_line(error)}", f"a whole KerasHub preset of {wanted}",
-                           "fetch it again") from error
+        raise WeightsError(f"{path} cannot be loaded: {first_line(error)}", f"a complete KerasHub preset of {expected}",
+                           "download it again") from error

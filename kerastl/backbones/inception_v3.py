@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Tap, Wanted, Weights, in_keras_cache, keras_download, maps_of, pooled
+from kerastl.backbones import (
+    BuildOptions,
+    FeatureLayer,
+    Network,
+    Spec,
+    Weights,
+    in_keras_cache,
+    keras_download,
+    maps_of,
+    pooled,
+)
 
 FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -12,23 +22,24 @@ IMAGENET = Weights(
     "Apache-2.0",
     lambda: in_keras_cache(FILE),
 )
-TAPS = (Tap("mixed7", "mixed7", (17, 17, 768)), Tap("mixed10", "mixed10", (8, 8, 2048)))
+FEATURE_LAYERS = (FeatureLayer("mixed7", "mixed7", (17, 17, 768)),
+                  FeatureLayer("mixed10", "mixed10", (8, 8, 2048)))
 
 
-def build(wanted: Wanted) -> Network:
-    """images: [batch, 299, 299, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a tap's."""
+def build(options: BuildOptions) -> Network:
+    """images: [batch, 299, 299, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a feature layer's."""
     import keras
 
-    def network(which: str | None) -> Any:
-        return keras.applications.InceptionV3(include_top=False, weights=which, input_shape=(299, 299, 3))
+    def network(weights: str | None) -> Any:
+        return keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=(299, 299, 3))
 
     images = keras.Input((299, 299, 3), name="images")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)  # in [-1, 1]
-    maps = maps_of(keras_download(network, wanted.weights, IMAGENET), wanted, TAPS)(scaled)
-    return Network(keras.Model(images, pooled(maps, wanted), name="inception_v3"))
+    maps = maps_of(keras_download(network, options.weights, IMAGENET), options, FEATURE_LAYERS)(scaled)
+    return Network(keras.Model(images, pooled(maps, options), name="inception_v3"))
 
 
 SPEC = Spec(
     name="inception_v3", summary="InceptionV3, 2015", size=299, dim=2048, parameters=21_802_784, weights=(IMAGENET,),
-    build=build, blocks=r"mixed\d+(?!_)", preprocessing="RGB in [-1, 1]", taps=TAPS,
+    build=build, blocks=r"mixed\d+(?!_)", preprocessing="RGB in [-1, 1]", feature_layers=FEATURE_LAYERS,
 )

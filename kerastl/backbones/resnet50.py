@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from kerastl.backbones import Network, Spec, Tap, Wanted, Weights, in_keras_cache, keras_download, maps_of, pooled
+from kerastl.backbones import (
+    BuildOptions,
+    FeatureLayer,
+    Network,
+    Spec,
+    Weights,
+    in_keras_cache,
+    keras_download,
+    maps_of,
+    pooled,
+)
 
 FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -12,25 +22,27 @@ IMAGENET = Weights(
     "MIT",
     lambda: in_keras_cache(FILE),
 )
-MEANS = (103.939, 116.779, 123.68)  # of ImageNet, blue, green, red: the Caffe convention it was trained with
-TAPS = (Tap("conv4", "conv4_block6_out", (14, 14, 1024)), Tap("conv5", "conv5_block3_out", (7, 7, 2048)))
+MEANS = (103.939, 116.779, 123.68)  # of ImageNet in the order blue, green, red, as in Caffe
+FEATURE_LAYERS = (FeatureLayer("conv4", "conv4_block6_out", (14, 14, 1024)),
+                  FeatureLayer("conv5", "conv5_block3_out", (7, 7, 2048)))
 
 
-def build(wanted: Wanted) -> Network:
-    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a tap's."""
+def build(options: BuildOptions) -> Network:
+    """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a feature layer's."""
     import keras
 
-    def network(which: str | None) -> Any:
-        return keras.applications.ResNet50(include_top=False, weights=which, input_shape=(224, 224, 3))
+    def network(weights: str | None) -> Any:
+        return keras.applications.ResNet50(include_top=False, weights=weights, input_shape=(224, 224, 3))
 
     images = keras.Input((224, 224, 3), name="images")
     blue_first = keras.ops.flip(images, axis=-1)
     scaled = keras.layers.Rescaling(1.0, offset=[-mean for mean in MEANS], name="scale")(blue_first)
-    maps = maps_of(keras_download(network, wanted.weights, IMAGENET), wanted, TAPS)(scaled)
-    return Network(keras.Model(images, pooled(maps, wanted), name="resnet50"))
+    maps = maps_of(keras_download(network, options.weights, IMAGENET), options, FEATURE_LAYERS)(scaled)
+    return Network(keras.Model(images, pooled(maps, options), name="resnet50"))
 
 
 SPEC = Spec(
     name="resnet50", summary="ResNet50, 2015", size=224, dim=2048, parameters=23_587_712, weights=(IMAGENET,),
-    build=build, blocks=r"conv\d_block\d+", preprocessing="BGR, ImageNet means subtracted", taps=TAPS,
+    build=build, blocks=r"conv\d_block\d+", preprocessing="BGR, ImageNet means subtracted",
+    feature_layers=FEATURE_LAYERS,
 )

@@ -1,1 +1,1 @@
-"""Where examples come from, and which of them judge."""
+"""From a source to examples, and which of them are used for training, validation and testing."""

@@ -1,4 +1,4 @@
-"""Records of CSV and TSV, a broken one told and left, so that a stray quote takes no more than its own line along."""
+"""Records of CSV and TSV files. Broken records are reported and skipped: a stray quote affects only its own line."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +12,16 @@ from kerastl.data.lines import MAX_CELL, TOO_LONG, Lines, LineTooLong
 from kerastl.errors import DataError
 
 Record = dict[str, Any]
-Records = Callable[[Sequence[str] | None], Iterator[tuple[int, Record | str]]]
+Place = tuple[int, int]  # of a record: its number and its first line in the file, both from 1; line 0: has no lines
+Records = Callable[[Sequence[str] | None], Iterator[tuple[Place, Record | str]]]
 
 MARKS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-HEAD = 1 << 16  # bytes by which the delimiter is told
-_LOOKED_AT = 20  # records of these
+HEAD = 1 << 16  # bytes from which the delimiter is detected
+_RECORDS = 20  # records in them that are examined
 
 
 def _own_csv() -> Any:
-    """A csv module of our own: the most characters of a cell are set for a whole module, and others' stays theirs."""
+    """A private copy of the csv module, because the maximum size of a cell is a setting of the whole module."""
     spec = importlib.util.find_spec("_csv")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -34,40 +35,40 @@ CSV = _own_csv()
 
 def delimited(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding
               ) -> tuple[list[str], list[str], Records]:
-    """Columns, notes, and what gives the records by their number, or why there is none.
+    """The columns, notes, and a function that returns each record, or why it is broken, with its place.
 
-    Raises DataError when the header cannot be read.
+    Raises DataError if the header cannot be read.
     """
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with opener() as file:
         head = file.read(HEAD)
     mark = _delimiter(head[: head.rfind(b"\n") + 1 or len(head)].decode(encoding.codec, "replace"), usual)
-    notes = [] if mark == usual else [f"cells are separated by {MARKS[mark]}, not {MARKS[usual]}"]
+    notes = [] if mark == usual else [f"cells are separated by {MARKS[mark]}, not by {MARKS[usual]}"]
 
-    def records(only: Sequence[str] | None) -> Iterator[tuple[int, Record | str]]:
+    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
         with opener() as file:
             lines = Lines(file, encoding)
             next(CSV.reader(lines, delimiter=mark, strict=True), None)
-            for number, cells in enumerate(_rows(lines, mark, len(names)), 1):
+            for number, (line, cells) in enumerate(_rows(lines, mark, len(names)), 1):
                 if isinstance(cells, list) and encoding.partly and any(map(ESCAPED.search, cells)):
                     cells = f"not {encoding.name}"
-                yield number, cells if isinstance(cells, str) else dict(zip(names, cells, strict=False))
+                yield (number, line), cells if isinstance(cells, str) else dict(zip(names, cells, strict=False))
 
     with opener() as file:
         try:
             header: list[str] = next(CSV.reader(Lines(file, encoding), delimiter=mark, strict=True), [])
         except (CSV.Error, LineTooLong) as error:
-            raise DataError(f"{path}: the first line is no header ({error or TOO_LONG})",
-                            "the columns' names in the first line", "mend it") from error
+            raise DataError(f"{path}: the first line is not a valid header ({error or TOO_LONG})",
+                            "the column names in the first line", "correct the first line") from error
     names = [name.strip() for name in header]
     return names, notes, records
 
 
 def _delimiter(head: str, usual: str) -> str:
-    """What separates cells: the usual, unless it does not fit the first records and another does."""
+    """The character that separates cells: the usual one, unless another fits the first records better."""
     best, most = usual, 0.0
     for mark in (usual, *(mark for mark in MARKS if mark != usual)):
-        rows = list(islice(CSV.reader(StringIO(head, newline=""), delimiter=mark), 1 + _LOOKED_AT))
+        rows = list(islice(CSV.reader(StringIO(head, newline=""), delimiter=mark), 1 + _RECORDS))
         if not rows or len(rows[0]) < 2:
             continue
         fits = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
@@ -78,46 +79,47 @@ def _delimiter(head: str, usual: str) -> str:
     return best
 
 
-def _rows(lines: Lines, mark: str, width: int) -> Iterator[list[str] | str]:
-    """The cells of each record, `width` of them, or why there are none. Empty lines are no records."""
+def _rows(lines: Lines, mark: str, width: int) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line of each record, and its `width` cells or why it is broken. Empty lines are not records."""
     reader = CSV.reader(lines, delimiter=mark, strict=True)
     while True:
         lines.begin()
+        first = lines.first
         cells: list[str] | str
         try:
             cells = next(reader)
             if mark == "\t" and lines.number > lines.first and _swallowed(lines, width):
-                cells = _as_it_is(lines)
+                cells = _unquoted(lines)
         except StopIteration:
             return
         except (CSV.Error, LineTooLong) as error:
             cells = _broken(lines, str(error))
-            if mark == "\t" and cells != TOO_LONG:  # TSV proper has no quoting
-                cells = _as_it_is(lines)
+            if mark == "\t" and cells != TOO_LONG:  # the TSV format has no quoting
+                cells = _unquoted(lines)
         if isinstance(cells, list):
             if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
                 continue
             if len(cells) < width or any(cell.strip() for cell in cells[width:]):
-                cells = f"wrong number of cells: {len(cells)} in line {lines.first}, {width} in the header"
-        yield cells
+                cells = f"wrong number of cells: {len(cells)} in line {first}, {width} in the header"
+        yield first, cells
 
 
 def _swallowed(lines: Lines, width: int) -> bool:
-    """Whether some of a record's lines are whole rows by themselves: then its quotes are only characters."""
+    """Whether some lines of a record are complete rows by themselves, so that its quotes are ordinary characters."""
     count = lines.number - lines.first + 1
     lines.again()
     return sum(line.count("\t") == width - 1 for line in islice(lines, count)) > 1
 
 
-def _as_it_is(lines: Lines) -> list[str]:
+def _unquoted(lines: Lines) -> list[str]:
     lines.again()
     return next(lines).rstrip("\r\n").split("\t")
 
 
 def _broken(lines: Lines, error: str) -> str:
-    """Why a record is broken. Reading goes on after its first line, or after the whole of one that is too long."""
+    """Why a record is broken. Reading continues after its first line, or after the whole record if it is too long."""
     first, last = lines.first, lines.number
-    if not error or "limit" in error:  # too long a line, or a cell
+    if not error or "limit" in error:  # the line or a cell is too long
         if lines.skip(quoted=True):
             return TOO_LONG
         error = "unexpected end"

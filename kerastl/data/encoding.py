@@ -1,4 +1,4 @@
-"""The encoding of a text file, found by reading through it once, a block at a time, and told in words."""
+"""The encoding of a text file, detected by reading it once, block by block, with an explanation."""
 
 import codecs
 import io
@@ -12,8 +12,8 @@ from typing import BinaryIO
 from kerastl.data.spool import Unnamed
 
 BLOCK = 1 << 20  # bytes read at a time
-HEAD = 4096  # bytes in which UTF-16 without a mark is looked for
-ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
+HEAD = 4096  # bytes that are searched for UTF-16 without a byte order mark
+ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" represents bytes that are not UTF-8
 _MARKS = {codecs.BOM_UTF8: ("utf-8", "UTF-8"), codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"),
           codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
@@ -22,37 +22,37 @@ _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a file's bytes are. `why` is "" for plain UTF-8, which needs no words."""
+    """The encoding of a file. `why` is "" for plain UTF-8, which needs no explanation."""
 
     codec: str
-    name: str  # as it is said
+    name: str  # for messages
     why: str = ""
-    start: int = 0  # bytes of the byte order mark
-    partly: bool = False  # UTF-8 all through, but for some bytes
+    start: int = 0  # length of the byte order mark in bytes
+    partly: bool = False  # UTF-8 except for some bytes
 
     @property
     def note(self) -> str:
-        """What is said of it, "" where nothing need be."""
+        """A message about the encoding, "" for plain UTF-8."""
         return f"{self.name}: {self.why}" if self.why else ""
 
 
 def encoding_of(file: BinaryIO) -> Encoding:
-    """By the byte order mark, else by the NULs of UTF-16, else UTF-8 if its bytes are, else cp1252 or latin-1.
+    """By the byte order mark, otherwise by the NULs of UTF-16, otherwise UTF-8 if valid, otherwise cp1252 or latin-1.
 
-    A few bytes that are not UTF-8 among more characters beyond ASCII that are do not make another encoding of it.
+    A file in which non-ASCII characters in UTF-8 outnumber the bytes that are not UTF-8 still counts as UTF-8.
     """
     head = file.read(HEAD)
     for mark, (codec, name) in _MARKS.items():
         if head.startswith(mark) and codec != "utf-8":
-            return Encoding(codec, name, "by its byte order mark", len(mark))
+            return Encoding(codec, name, "detected by its byte order mark", len(mark))
     if codec := _unmarked_utf16(head):
-        return Encoding(codec, "UTF-16", "by its NUL bytes, for it has no byte order mark")
+        return Encoding(codec, "UTF-16", "detected by its NUL bytes, as it has no byte order mark")
     file.seek(0)
     return _by_its_bytes(file, len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
 
 
 def _unmarked_utf16(head: bytes) -> str:
-    """The codec of a head in which ASCII characters fill every other byte with NUL from the start, else ""."""
+    """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise ""."""
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
         if nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:12:2]:
@@ -66,7 +66,7 @@ def _unmarked_utf16(head: bytes) -> str:
 
 def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    done = good = bad = 0  # bytes read, characters beyond ASCII, bytes that are not UTF-8
+    done = good = bad = 0  # bytes read, non-ASCII characters, bytes that are not UTF-8
     first, odd = "", set[int]()
     while True:
         block = file.read(BLOCK)
@@ -95,41 +95,43 @@ def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
 
 def _escaped(text: str) -> list[str]:
     try:
-        text.encode()  # as quick as can be told
+        text.encode()  # the fastest test
     except UnicodeEncodeError:
         return ESCAPED.findall(text)
     return []
 
 
 def decoded(data: bytes) -> tuple[str, Encoding]:
-    """A small file's text, without its byte order mark. Where `partly`, bytes are escaped as surrogates."""
-    found = encoding_of(io.BytesIO(data))
-    return data[found.start:].decode(found.codec, "surrogateescape" if found.codec == "utf-8" else "replace"), found
+    """The text of a small file, without its byte order mark. If `partly`, invalid bytes are escaped as surrogates."""
+    encoding = encoding_of(io.BytesIO(data))
+    errors = "surrogateescape" if encoding.codec == "utf-8" else "replace"
+    return data[encoding.start:].decode(encoding.codec, errors), encoding
 
 
 def lines_of(path: Path, folder: Path | None) -> tuple[Callable[[], BinaryIO], Encoding]:
-    """What opens a text file after its mark, and what its lines, each ending in a byte 10, are encoded in.
+    """A function that opens a text file after its byte order mark, and the encoding of its lines, which end in byte 10.
 
-    UTF-16, and lines that end in a bare carriage return, are first copied as such to an unnamed file in `folder`.
+    A file in UTF-16 is first converted to UTF-8, and one whose lines end in a bare carriage return to line feeds, in an
+    unnamed file in `folder`.
     """
     with path.open("rb") as file:
-        found = encoding_of(file)
-        file.seek(found.start)
+        encoding = encoding_of(file)
+        file.seek(encoding.start)
         head = file.read(HEAD)
-        file.seek(found.start)
-        if found.codec.startswith("utf-16"):
-            decoder = codecs.getincrementaldecoder(found.codec)("surrogatepass")
+        file.seek(encoding.start)
+        if encoding.codec.startswith("utf-16"):
+            decoder = codecs.getincrementaldecoder(encoding.codec)("surrogatepass")
             copy = _copied(file, folder, lambda block: decoder.decode(block).encode("utf-8", "surrogatepass"))
-            return copy, Encoding("utf-8", found.name, found.why, partly=True)
+            return copy, Encoding("utf-8", encoding.name, encoding.why, partly=True)
         if b"\r" in head and b"\n" not in head:
-            return _copied(file, folder, lambda block: block.replace(b"\r", b"\n")), replace(found, start=0)
+            return _copied(file, folder, lambda block: block.replace(b"\r", b"\n")), replace(encoding, start=0)
 
     def opener() -> BinaryIO:
         file = path.open("rb")
-        file.seek(found.start)
+        file.seek(encoding.start)
         return file
 
-    return opener, found
+    return opener, encoding
 
 
 def _copied(file: BinaryIO, folder: Path | None, change: Callable[[bytes], bytes]) -> Callable[[], BinaryIO]:

@@ -9,53 +9,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.spool import Hashes, Spool
-from kerastl.errors import DataError
+from kerastl.errors import DataError, KerastlError
 from kerastl.modality import Modality
 from kerastl.tasks import Task, task_of_targets
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-LISTED = 1000  # rows left out that are listed one by one; the rest is counted by reason
-SHOWN = 20  # classes that a message counts
+LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
+SHOWN = 20  # classes that a message lists
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """One thing of the source that takes no part, and why."""
+    """A row, file or class of the source that is not used, and the reason."""
 
     origin: str
-    reason: str  # what is told of this one alone comes after a colon
+    reason: str  # a general reason; details of this row follow after a colon
 
 
 class SkippedRows:
-    """What takes no part: the first are listed, the rest counted by reason, so that memory stays flat."""
+    """Collects what is skipped. The first rows are listed, the others counted by reason, so that memory use is
+    bounded."""
 
-    def __init__(self, first: Iterable[Skipped] = ()) -> None:
+    def __init__(self, rows: Iterable[Skipped] = ()) -> None:
         self._listed: list[Skipped] = []
         self._more: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()  # all of them, by reason
-        for one in first:
-            self.add(one.origin, one.reason)
+        self.counts: Counter[str] = Counter()  # all of them, by general reason
+        for row in rows:
+            self.add(row.origin, row.reason)
 
     def add(self, origin: str, reason: str) -> None:
-        """One more."""
-        kind = reason.partition(":")[0]
-        self.counts[kind] += 1
+        """Add one row."""
+        general = reason.partition(":")[0]
+        self.counts[general] += 1
         if len(self._listed) < LISTED:
             self._listed.append(Skipped(origin, reason))
         else:
-            self._more[kind] += 1
+            self._more[general] += 1
 
     def listed(self) -> tuple[Skipped, ...]:
-        """The first of them, then a line for each reason that more have."""
-        return (*self._listed, *(Skipped(f"{n:,} more", kind) for kind, n in self._more.items()))
+        """The first rows, then one entry for each reason that more rows have."""
+        return (*self._listed, *(Skipped(f"{n:,} more", reason) for reason, n in self._more.items()))
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows train and which judge. `part` holds a number a row: the fold (0 to 4) when `mode` is "cv",
-    else TRAIN, VALIDATION or TEST. `reason` is said in the report."""
+    """Which rows are used for training, validation and testing.
 
-    mode: str  # cv | holdout | given
+    part: for each row its fold (0 to 4) if `mode` is "cv", otherwise TRAIN, VALIDATION or TEST. reason: why this mode
+    was chosen, for the report.
+    """
+
+    mode: str  # cv | holdout | given (by the source)
     reason: str
     part: NDArray[np.int8]
 
@@ -65,53 +69,67 @@ class Split:
 
     @property
     def folds(self) -> list[int]:
-        """The folds' numbers when cross-validated."""
+        """The numbers of the folds in cross-validation; otherwise empty."""
         return sorted(set(self.part.tolist())) if self.mode == "cv" else []
 
     @property
     def held_out(self) -> NDArray[np.intp]:
-        """The rows that the reported figures come from: every row when cross-validated, else the test rows."""
+        """The rows that reported figures come from: every row in cross-validation, otherwise the test rows."""
         return np.arange(len(self.part)) if self.mode == "cv" else self.rows(TEST)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
-    """Rows of a source. Columns are tuples; those of texts, which may be many, hold less in memory (see spool.py)."""
+    """The rows of a source, as columns. Columns are tuples; those of texts may be long and use less memory (see
+    `data.spool`).
+
+    items: for images the path of each file, for texts each text or pair of texts. origins: what the user calls each
+    row: a path inside the source, or its number. ids: a hash of each row's content, 32 hexadecimal digits. groups: rows
+    of a group are never split; by default the id, so that exact duplicates stay together. source_split: the split that
+    the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
+    [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
+    source, for the report.
+    """
 
     modality: Modality
-    source: str  # as the user named it
-    items: Sequence[Any]  # of images the path of the file, of texts the text or a pair of them
-    origins: tuple[str, ...] | Spool[str]  # what the user calls the row: a path inside the source, or its number
-    ids: tuple[str, ...] | Hashes  # hash of the content: 32 hexadecimal digits
-    groups: tuple[str, ...] | Hashes  # rows of one group share a side; by default the id, so exact duplicates do
-    given: tuple[str, ...]  # the user's own split: "train", "validation", "test", or "" where none was given
+    source: str  # as the user specified it
+    items: Sequence[Any]
+    origins: tuple[str, ...] | Spool[str]
+    ids: tuple[str, ...] | Hashes
+    groups: tuple[str, ...] | Hashes
+    source_split: tuple[str, ...]
     classes: tuple[str, ...]
-    targets: NDArray[np.int64]  # [rows] class numbers, or [rows, classes] of 0 and 1 when multi-label
+    targets: NDArray[np.int64]
     skipped: tuple[Skipped, ...] = ()
     min_per_class: int = 10
     split: Split | None = field(default=None)
-    aims: NDArray[np.float32] | None = None  # [rows, classes] that training aims at instead, as a teacher has it
-    notes: tuple[str, ...] = ()  # what was decided in reading the source, for the report
+    soft_targets: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        split = f", split: {self.split.mode}" if self.split else ""
+        return f"Examples({len(self):,} {self.modality.nouns}, {len(self.classes)} classes, {self.source}{split})"
+
     @property
     def task(self) -> Task:
-        """What a row's answer is."""
+        """The task that the targets belong to, such as one label per row."""
         return task_of_targets(self.targets)
 
     @property
     def multi_label(self) -> bool:
         """Whether a row may have several labels."""
-        return self.targets.ndim == 2
+        return not self.task.exclusive
+
+    def classes_of(self, row: int) -> list[int]:
+        """The numbers of a row's classes. For many classes this takes less memory than `one_hot`."""
+        return self.task.classes_of(self.targets[row])
 
     def counts(self) -> dict[str, int]:
-        """Rows of each class, in class order; a row with several labels counts for each."""
-        if self.multi_label:
-            totals = self.targets.sum(axis=0)
-        else:
-            totals = np.bincount(self.targets, minlength=len(self.classes))
+        """The rows of each class, in class order. A row with several labels counts for each."""
+        totals = self.task.counts(self.targets, len(self.classes))
         return dict(zip(self.classes, totals.tolist(), strict=True))
 
     def label_of(self, row: int) -> str:
@@ -120,40 +138,56 @@ class Examples:
 
     def one_hot(self, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """Targets as [rows, classes] float32 of 0 and 1."""
-        targets = self.targets if rows is None else self.targets[rows]
-        return self.task.one_hot(targets, len(self.classes))
+        return self.task.one_hot(self.targets if rows is None else self.targets[rows], len(self.classes))
 
-    def aimed(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """What training aims at, [len(rows), classes]: the targets, unless a teacher has set other aims."""
-        return self.one_hot(rows) if self.aims is None else self.aims[rows]
+    def training_targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """What to train on, [len(rows), classes]: the soft targets if there are any, otherwise `one_hot`."""
+        return self.one_hot(rows) if self.soft_targets is None else self.soft_targets[rows]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame: origin, item, label, group, split and id. Raises KerastlError if pandas is
+        not installed."""
+        try:
+            import pandas  # type: ignore[import-untyped, unused-ignore]
+        except ImportError as error:
+            raise KerastlError("pandas is not installed", "pandas", "install it: pip install pandas") from error
+        columns: dict[str, Any] = {"origin": list(self.origins), self.modality.noun: list(self.items),
+                                   "label": [self.label_of(row) for row in range(len(self))],
+                                   "group": list(self.groups), "source_split": list(self.source_split)}
+        if self.split:
+            names = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+            columns["split"] = [f"fold {part}" if self.split.mode == "cv" else names[part]
+                                for part in self.split.part.tolist()]
+        return pandas.DataFrame(columns | {"id": list(self.ids)})
 
     def take(self, rows: Iterable[int]) -> "Examples":
-        """The same columns for these rows only; classes stay as they are."""
+        """The same columns for these rows only. The classes stay the same."""
         kept = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
 
         def pick(column: Sequence[Any]) -> Any:
             return column.take(kept) if hasattr(column, "take") else tuple(column[i] for i in kept)
 
-        split = self.split and replace(self.split, part=self.split.part[kept])
         ids = pick(self.ids)
         return replace(
             self, items=pick(self.items), origins=pick(self.origins), ids=ids,
             groups=ids if self.groups is self.ids else pick(self.groups),
-            given=pick(self.given), targets=self.targets[kept], split=split,
-            aims=None if self.aims is None else self.aims[kept],
+            source_split=pick(self.source_split), targets=self.targets[kept],
+            split=self.split and replace(self.split, part=self.split.part[kept]),
+            soft_targets=None if self.soft_targets is None else self.soft_targets[kept],
         )
 
     def without(self, refused: Mapping[int, str]) -> "Examples":
-        """Leave rows out, each with its reason, then the classes that have become too small.
+        """Skip rows, each with its reason, then classes that have become too small.
 
-        Raises DataError when fewer than two classes are left.
+        Raises DataError if too few classes are left.
         """
-        gone = SkippedRows(Skipped(self.origins[row], reason) for row, reason in sorted(refused.items()))
+        skipped = SkippedRows(Skipped(self.origins[row], reason) for row, reason in sorted(refused.items()))
         rest = self.take(row for row in range(len(self)) if row not in refused)
-        return enough(replace(rest, skipped=self.skipped + gone.listed()))
+        return enough(replace(rest, skipped=self.skipped + skipped.listed()))
 
     def limited(self, limit: int) -> "Examples":
-        """At most `limit` rows, evenly over the classes and the same ones each time (lowest content hash first)."""
+        """At most `limit` rows, distributed evenly over the classes, and always the same (lowest content hash
+        first)."""
         if len(self) <= limit:
             return self
         order = sorted(range(len(self)), key=lambda row: self.ids[row])
@@ -167,46 +201,41 @@ class Examples:
 
 
 def enough(examples: Examples) -> Examples:
-    """Leave out the classes with fewer than `min_per_class` rows, by name.
+    """Skip the classes with fewer than `min_per_class` rows, and list them.
 
-    Raises DataError with the counts when fewer than two classes are left. With `min_per_class` 0, anything goes.
+    Raises DataError with the counts if too few classes are left. If `min_per_class` is 0, any number is accepted.
     """
     small = {name: n for name, n in examples.counts().items() if n < examples.min_per_class}
     if not small:
-        return _at_least_two(examples)
+        return _checked(examples)
     keep = [i for i, name in enumerate(examples.classes) if name not in small]
-    named = SkippedRows(
-        Skipped(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} (--min-per-class)")
-        for name, n in small.items()
+    skipped = SkippedRows(
+        Skipped(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} "
+                      "(`min_per_class`)") for name, n in small.items()
     ).listed()
     if len(keep) < 2:
         counts = [f"{name}: {n}" for name, n in examples.counts().items()]
         more = f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
         raise DataError(
             f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}",
-            f"at least two classes of {examples.min_per_class} rows or more",
-            "add examples, or lower --min-per-class",
+            f"at least two classes of {examples.min_per_class} or more rows",
+            "add examples, or decrease `min_per_class`",
         )
     smaller = _only_classes(examples, keep)
-    return _at_least_two(replace(smaller, skipped=examples.skipped + named))
+    return _checked(replace(smaller, skipped=examples.skipped + skipped))
 
 
 def _only_classes(examples: Examples, keep: list[int]) -> Examples:
-    if examples.multi_label:
-        rows = np.flatnonzero(examples.targets[:, keep].any(axis=1) | ~examples.targets.any(axis=1))
-        rest = examples.take(rows)
-        targets = rest.targets[:, keep]
-    else:
-        renumber = np.full(len(examples.classes), -1)
-        renumber[keep] = np.arange(len(keep))
-        rest = examples.take(np.flatnonzero(renumber[examples.targets] >= 0))
-        targets = renumber[rest.targets]
-    return replace(rest, classes=tuple(examples.classes[i] for i in keep), targets=targets.astype(np.int64))
+    rows, targets = examples.task.select(examples.targets, np.array(keep), len(examples.classes))
+    rest = examples.take(rows)
+    return replace(rest, classes=tuple(examples.classes[i] for i in keep), targets=targets)
 
 
-def _at_least_two(examples: Examples) -> Examples:
-    if examples.min_per_class and len(examples.classes) < (1 if examples.multi_label else 2):
-        found = ", ".join(f"{name!r}: {n} rows" for name, n in examples.counts().items()) or "none"
-        raise DataError(f"{examples.source} has too few classes ({found})", "at least two classes",
-                        "add a folder, or label, for what the class is to be told apart from")
+def _checked(examples: Examples) -> Examples:
+    fewest = examples.task.fewest_classes
+    if examples.min_per_class and len(examples.classes) < fewest:
+        counts = ", ".join(f"{name!r}: {n} rows" for name, n in examples.counts().items()) or "none"
+        raise DataError(f"{examples.source} has too few classes ({counts})",
+                        f"at least {'one class' if fewest == 1 else f'{fewest} classes'}",
+                        "add a folder, or a label, for the examples that do not belong to that class")
     return examples

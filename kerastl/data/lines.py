@@ -1,11 +1,11 @@
-"""Lines of a file as text, and the way back to the start of a record that turned out broken."""
+"""The lines of a file as text, with a way back to the start of a record that turns out to be broken."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from kerastl.data.encoding import BLOCK, Encoding
 
-MAX_CELL = 10_000_000  # characters of a cell; a longer one is left out
+MAX_CELL = 10_000_000  # characters of a cell; longer ones are skipped
 MAX_LINE = 4 * MAX_CELL  # bytes of a line that are read at once
 _AFTER_A_QUOTE = (b"", b",", b";", b"\t", b"|", b"\r", b"\n")
 TOO_LONG = f"a cell over {MAX_CELL // 1_000_000} MB"
@@ -16,9 +16,9 @@ class LineTooLong(Exception):
 
 
 class Lines(Iterator[str]):
-    """The lines of an open file. A record is one or more of them; `number` is that of the last line, from 1.
+    """The lines of an open file. A record consists of one or more lines; `number` is that of the last one, from 1.
 
-    Bytes that are not UTF-8 come as surrogates; a line of more than MAX_LINE bytes raises LineTooLong.
+    Bytes that are not UTF-8 become surrogates; a line of more than MAX_LINE bytes raises LineTooLong.
     """
 
     def __init__(self, file: BinaryIO, encoding: Encoding) -> None:
@@ -28,7 +28,7 @@ class Lines(Iterator[str]):
         self.begin()
 
     def begin(self) -> None:
-        """The next line starts a record."""
+        """Start a record at the next line."""
         self._start, self._before = self._at, self.number
 
     @property
@@ -47,22 +47,22 @@ class Lines(Iterator[str]):
         return line.decode(self._codec, self._errors)
 
     def again(self) -> None:
-        """Back to the record's first line."""
+        """Return to the first line of the record."""
         self._file.seek(self._start)
         self._at, self.number = self._start, self._before
 
     def skip(self, quoted: bool = False) -> bool:
-        """Go on after the record's first line; of a `quoted` one after the line that closes its quotes. Reads no
-        more than a block at a time. Returns False when they are closed in the middle of a cell, or never."""
+        """Continue after the record's first line, or, if `quoted`, after the line that closes its quotes. Reads at most
+        a block at a time. Returns False if the quotes are closed in the middle of a cell, or never."""
         self.again()
-        odd, well = False, True
+        odd, closed = False, True
         while piece := self._file.readline(BLOCK):
             self._at += len(piece)
             if quoted and b'"' in piece:
                 odd ^= piece.count(b'"') % 2 == 1
-                well = piece[piece.rindex(b'"') + 1:][:1] in _AFTER_A_QUOTE
+                closed = piece[piece.rindex(b'"') + 1:][:1] in _AFTER_A_QUOTE
             if piece.endswith(b"\n"):
                 self.number += 1
                 if not odd:
-                    return well
-        return well and not odd
+                    return closed
+        return closed and not odd

@@ -1,4 +1,4 @@
-"""Columns of many rows that stay out of memory, or small in it: texts in a file without a name, hashes as bytes."""
+"""Columns for many rows that use little memory: texts in an unnamed file, hashes as bytes."""
 
 import hashlib
 import os
@@ -20,8 +20,8 @@ BUFFER = 1 << 20  # bytes written at a time
 
 
 class Unnamed:
-    """A file without a name, by its descriptor. Its space is free again when this object is gone, or the process,
-    however that ended."""
+    """A file without a name, by its descriptor. Its space is released when this object is deleted or the process ends,
+    in whatever way."""
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
@@ -31,40 +31,40 @@ class Unnamed:
         weakref.finalize(self, os.close, self.fd)
 
     def write(self, data: bytearray, at: int) -> None:
-        """All of `data`, from byte `at` on."""
+        """Write all of `data` at byte `at`."""
         rest = memoryview(data)
         while rest:
             done = os.pwrite(self.fd, rest, at)
             rest, at = rest[done:], at + done
 
     def read(self, size: int, at: int) -> bytes:
-        """`size` bytes from byte `at` on. Neither maps the file nor moves a place in it: threads may read at once."""
+        """Read `size` bytes at byte `at`. The file has no shared position, so threads may read at the same time."""
         parts = []
         while size:
             part = os.pread(self.fd, size, at)
             if not part:
-                raise EOFError("a file of texts ended early")
+                raise EOFError("a temporary file of texts is truncated")
             parts.append(part)
             size, at = size - len(part), at + len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def content(text: Text) -> bytes:
-    """What a text is hashed by: its UTF-8; of a pair that of both, each after its length in 4 bytes."""
+    """What a text is hashed by: its UTF-8 bytes; for a pair those of both texts, each after its length in 4 bytes."""
     if isinstance(text, str):
         return text.encode("utf-8", "surrogatepass")
     return b"".join(len(part).to_bytes(4, "little") + part for part in map(content, text))
 
 
 def digest(text: Text) -> bytes:
-    """The 16 bytes by which a text is known; in hexadecimal they are its id."""
+    """The 16-byte hash of a text. In hexadecimal it is the text's id."""
     return hashlib.blake2b(content(text), digest_size=16).digest()
 
 
 class Spool(Sequence[T]):
-    """Texts, or pairs of them, in a file without a name: each is read when asked for. 12 bytes a row in memory.
+    """Texts, or pairs of texts, in an unnamed file, each read on access. Uses 12 bytes of memory per row.
 
-    folder: where the file lies; default: where temporary files do.
+    folder: the folder of the file; default: that of temporary files.
     """
 
     def __init__(self, folder: Path | None = None, pairs: bool = False) -> None:
@@ -73,7 +73,7 @@ class Spool(Sequence[T]):
         self._written, self._tail = 0, bytearray()
 
     def append(self, text: T) -> None:
-        """Add a text, as the one who makes the column does."""
+        """Append a text."""
         data = content(text)
         self._starts.append(self._written + len(self._tail))
         self._sizes.append(len(data))
@@ -87,11 +87,11 @@ class Spool(Sequence[T]):
 
     @property
     def sizes(self) -> NDArray[np.uint32]:
-        """Bytes of each text, without reading any. [rows]."""
+        """The size of each text in bytes, without reading them. [rows]."""
         return np.frombuffer(self._sizes.tobytes(), np.uint32)
 
     def take(self, rows: NDArray[np.intp]) -> "Spool[T]":
-        """These rows only, in the same file."""
+        """The same column for these rows only, in the same file."""
         self._flush()
         taken: Spool[T] = object.__new__(Spool)
         taken._file, taken.pairs, taken._written, taken._tail = self._file, self.pairs, self._written, bytearray()
@@ -120,13 +120,13 @@ class Spool(Sequence[T]):
 
 
 class Hashes(Sequence[str]):
-    """Hashes in hexadecimal, kept as bytes. raw: [rows, 16] uint8."""
+    """Hashes in hexadecimal, stored as bytes. raw: [rows, 16] uint8."""
 
     def __init__(self, raw: NDArray[np.uint8]) -> None:
         self.raw = raw
 
     def take(self, rows: NDArray[np.intp]) -> "Hashes":
-        """These rows only."""
+        """The same column for these rows only."""
         return Hashes(self.raw[rows])
 
     def __len__(self) -> int:

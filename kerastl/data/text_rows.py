@@ -1,4 +1,4 @@
-"""Rows of texts, one at a time, from a table or from a folder of .txt files; what cannot be used is left out."""
+"""Rows of texts, one at a time, from a table or a folder of .txt files. Unusable rows are skipped."""
 
 import os
 import re
@@ -11,17 +11,17 @@ from kerastl.data.encoding import Encoding, decoded
 from kerastl.data.examples import SkippedRows
 from kerastl.data.folders import folder_rows, walk
 from kerastl.data.lines import MAX_CELL, TOO_LONG
-from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, side_in
+from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, split_in
 from kerastl.data.spool import Text
 from kerastl.data.tables import Table
 
-_SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # controls become spaces before a text is tokenised
+_SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # control characters become spaces before tokenization
 
 
 def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterator[Row]:
-    """The rows of a table whose text can be used and who have a label, if `columns` has one.
+    """The rows of a table that have a usable text, and a label if `columns` has one.
 
-    Raises DataError for a side of the split that there is not.
+    Raises DataError for an unknown name in the split column.
     """
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
@@ -32,12 +32,12 @@ def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterato
         if (why := why or _unusable(text)) or labels is None:
             skipped.add(origin, why or "no label")
         else:
-            group, side = cell(record.get("group")), side_in(table.where, origin, record.get("split"))
-            yield Row(origin, text, labels, group, side)
+            group, split = cell(record.get("group")), split_in(table.where, origin, record.get("split"))
+            yield Row(origin, text, labels, group, split)
 
 
 def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
-    """A record's text or pair, and why it is none, "" where it is. Nothing is an empty text."""
+    """The text or pair in a record, and why it is not a text ("" if it is). A missing value is an empty text."""
     why, parts = "", list[str]()
     for name in columns.texts:
         value = record.get(name)
@@ -53,33 +53,33 @@ def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
 
 
 def folder_texts(root: Path, labelled: bool, skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
-    """The .txt files of class folders, or of any folder when not `labelled`. Says which are not plain UTF-8."""
+    """The .txt files of class folders, or of any folder if not `labelled`. Notes which are not plain UTF-8."""
     if labelled:
         rows = folder_rows(root, skipped)
     else:
         rows = [Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root)]
-    told: dict[str, tuple[int, str]] = {}
+    others: dict[str, tuple[int, str]] = {}  # by encoding: the number of files, and the first
     for row in rows:
         if not str(row.item).lower().endswith(".txt"):
             skipped.add(row.origin, "not a .txt file")
             continue
         text, encoding, why = text_file(str(row.item))
         if encoding and encoding.why:
-            count, first = told.get(encoding.name, (0, f"{row.origin} ({encoding.why})"))
-            told[encoding.name] = count + 1, first
+            count, first = others.get(encoding.name, (0, f"{row.origin} ({encoding.why})"))
+            others[encoding.name] = count + 1, first
         if why := why or _unusable(text):
             skipped.add(row.origin, why)
         else:
-            yield Row(row.origin, text, row.labels, side=row.side)
+            yield Row(row.origin, text, row.labels, split=row.split)
     notes += [f"{name}: {count:,} file{'' if count == 1 else 's'}, the first {first}"
-              for name, (count, first) in told.items()]
+              for name, (count, first) in others.items()]
 
 
 def text_file(path: str) -> tuple[str, Encoding | None, str]:
-    """A file's text without the line end at its end, its encoding, and why it is no text, "" where it is."""
+    """The text of a file without its final line end, its encoding, and why it is not a text ("" if it is)."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            return "", None, "not a regular file"  # opening a pipe would wait for ever
+            return "", None, "not a regular file"  # opening a named pipe would block
         with open(path, "rb") as file:
             data = file.read(4 * MAX_CELL + 1)
     except OSError as error:
@@ -91,7 +91,7 @@ def text_file(path: str) -> tuple[str, Encoding | None, str]:
 
 
 def _unusable(text: Text) -> str:
-    """Why a text takes no part, "" where it does. Of a pair neither may be empty, nor too long."""
+    """Why a text cannot be used ("" if it can). Neither text of a pair may be empty or too long."""
     parts = (text,) if isinstance(text, str) else text
     if not all(map(_SOMETHING.search, parts)):
         return "empty text"

@@ -113,7 +113,7 @@ def _labels(patient: Patient, head: Any, rows: Rows | str) -> list[Diagnosis]:
 def _own_fingerprint(record: RunRecord) -> str | None:
     """Of the tokenizer that the model's backbone comes with, if that backbone can be loaded."""
     try:
-        backbone: Any = backbones.load(record.backbone, record.weights, tap=record.feature_layer,
+        backbone: Any = backbones.load(record.backbone, record.weights, layer=record.feature_layer,
                                        pooling=record.pooling, pickles=record.config.get("pickles", False))
     except KerastlError:
         return None  # the finding says that there was nothing to compare with

@@ -57,7 +57,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, tempe
                  reference: Reference) -> list[Parity]:
     """Convert, compare, and write those that are within their bound as `model_KIND.tflite`."""
     source = reference.source
-    if not kinds or source.one is None:
+    if not kinds or source.single_spec is None:
         return []
     folder.mkdir(exist_ok=True)
     for name, module in source.client_modules().items():
@@ -65,7 +65,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, tempe
     ranges = list(_calibration_rows(source, examples)) if "int8" in kinds else []
     compared = []
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
-        for kind, content in tflite.convert(model, source.one, temperature, task.activation, kinds, ranges):
+        for kind, content in tflite.convert(model, source.single_spec, temperature, task.activation, kinds, ranges):
             parity = compare_tflite(reference, kind, content)
             if parity.kept:
                 (folder / f"model_{kind}.tflite").write_bytes(content)

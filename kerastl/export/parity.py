@@ -92,7 +92,7 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
     for start in range(0, n, 32):
         sent = source.contents([reference.items[i] for i in range(start, min(start + 32, n))])
         begun = time.perf_counter()
-        served = serve(**{source.raw: tf.constant(sent)})
+        served = serve(**{source.raw_name: tf.constant(sent)})
         seconds += time.perf_counter() - begun
         raw_top.append(np.asarray(served["probabilities"]).argmax(axis=1))
     for batch in reference.batches():
@@ -105,7 +105,7 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
 def decoded(source: Input, batch: Batch) -> dict[str, tf.Tensor]:
     """A batch as the `tensor` signature takes it."""
     owners = {} if batch.owners is None else {"owners": tf.constant(batch.owners)}
-    return {source.values: tf.constant(batch.values), **owners}
+    return {source.values_name: tf.constant(batch.values), **owners}
 
 
 def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:

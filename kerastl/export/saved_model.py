@@ -27,7 +27,7 @@ class ServingModule(tf.Module):
         names = tf.constant(list(classes), name="labels")
         top = min(TOP, len(classes))
         raw, owners = [source.raw_spec], tf.TensorSpec([None], tf.int32, name="owners")
-        decoded = [source.spec, owners] if source.one is None else [source.spec]
+        decoded = [source.spec, owners] if source.single_spec is None else [source.spec]
 
         # Functions of their own, so that the graph of each is stored once, however many signatures call it.
         @tf.function(input_signature=raw, autograph=False)
@@ -74,7 +74,7 @@ def write_warmup(folder: Path, name: str, source: Input, contents: list[Any]) ->
 
     request = predict_pb2.PredictRequest(
         model_spec=model_pb2.ModelSpec(name=name, signature_name="serving_default"),
-        inputs={source.raw: tf.make_tensor_proto(np.array(contents), source.raw_spec.dtype)},
+        inputs={source.raw_name: tf.make_tensor_proto(np.array(contents), source.raw_spec.dtype)},
     )
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
     path = folder / "assets.extra" / "tf_serving_warmup_requests"

@@ -150,10 +150,10 @@ def row_shape(backbone: Backbone) -> tuple[int, ...]:
     """
     if None not in backbone.shape:
         return tuple(int(size or 0) for size in backbone.shape)
-    if backbone.input.one is None:
+    if backbone.input.single_spec is None:
         raise OptionError("--long chunks with a head that takes token states", "head or head+tail",
                           "change one of them")
-    return (int(backbone.input.one.shape[1]), backbone.dim)
+    return (int(backbone.input.single_spec.shape[1]), backbone.dim)
 
 
 def kept_type(shape: tuple[int, ...]) -> str:
@@ -185,7 +185,7 @@ def _say_disk(backbone: Backbone, rows: int, cache_dir: Path, limit: int) -> Non
 def _space(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
     preprocessing = f"{backbone.spec.preprocessing}, {backbone.input.version}"
     shape = row_shape(backbone)
-    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.tap,
+    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.layer,
                                      backbone.pooling, compute, shape, kept_type(shape)))
 
 
@@ -242,7 +242,7 @@ class _Pass:
         first = next(self.backbone.input.batches(self.examples.take(todo).items, self.batch_size, refused), None)
         if first is not None:
             model, large = self.backbone.model, self.backbone.large
-            engine, self.word = (large_engine(model, large), large.word) if large else checked_engine(
+            engine, self.word = (large_engine(model, large), large.reason) if large else checked_engine(
                 model, first.values, POLICY[self.space.key.compute], self.xla)
             if engine.compute != self.space.key.compute:  # it fell back: its rows belong elsewhere
                 self.space = _space(cache_dir, self.backbone, engine.compute)

@@ -24,7 +24,7 @@ def with_raw(features: Features, backbone: Backbone, *, cache_dir: Path) -> Feat
     texts in chunks, DataError for an input that could be read before.
     """
     entrance, raw = raw_branch_of(backbone), raw_of(backbone)
-    shape = tuple(int(size or backbone.input.one.shape[1]) for size in raw.shape)
+    shape = tuple(int(size or backbone.input.single_spec.shape[1]) for size in raw.shape)
     version = f"{backbone.input.version}, 1"  # raise the number when the same input would give other rows
     space = Space(cache_dir, SpaceKey(RAW_BRANCH, "", version, "", "none", "int", shape,
                                       "uint8" if len(shape) > 1 else "int32"))

@@ -63,7 +63,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     examples = read_unlabelled(modality.name, source, text_column=text_column, data_dir=data_dir, cache_dir=cache)
-    network = backbones.load(backbone, weights, pooling=pooling, tap=layer, precision=precision, pickles=pickles)
+    network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)
     features = compute_features(examples, network, apply(precision, xla), cache_dir=cache, batch_size=batch_size)

@@ -1,6 +1,6 @@
-"""What a client sends (an image's bytes, a text), and how it becomes what a network takes: the same in every place.
+"""From what a client sends (the bytes of an image, a text) to what a network takes, in the same way everywhere.
 
-`Input` is that way for one backbone: `inputs.pixels.Pixels` for images, `inputs.texts.Texts` for texts.
+An `Input` describes this for one backbone: `inputs.pixels.Pixels` for images, `inputs.texts.Texts` for texts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.modality import Modality, modality_named
+
+Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Items as a network takes them. `places`: of each row among the items asked for. values: [pieces, ...].
+    """Decoded items. places: the index of each row among the requested items. values: [pieces, ...].
 
-    A piece is a row, unless rows came in several (windows of a long text): then owners, [pieces] ascending, holds the
-    index in `places` of each piece's row.
+    Usually a piece is a row. If a row consists of several pieces (the windows of a long text), owners, [pieces]
+    ascending, contains for each piece the index of its row in `places`.
     """
 
     places: list[int]
@@ -25,7 +29,7 @@ class Batch:
     owners: NDArray[np.int32] | None = None
 
     def merged(self, pieces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A row's mean over its pieces. [pieces, dim] -> [len(places), dim]."""
+        """The mean of each row over its pieces. [pieces, dim] -> [len(places), dim]."""
         if self.owners is None:
             return pieces
         first = np.searchsorted(self.owners, np.arange(len(self.places)))
@@ -37,20 +41,20 @@ class Input(Protocol):
     """From what a client sends to what a network takes, in Python and in the graph."""
 
     @property
-    def kind(self) -> str:
-        """image or text, as of examples."""
+    def modality(self) -> Modality | None:
+        """The modality; None for features, which are decoded already."""
 
     @property
-    def raw(self) -> str:
-        """The name of a serving signature's input."""
+    def raw_name(self) -> str:
+        """The name of the serving signature's input."""
 
     @property
-    def values(self) -> str:
+    def values_name(self) -> str:
         """The name of the decoded input."""
 
     @property
     def version(self) -> str:
-        """Words that change when the same item would give other values: part of the cache's key."""
+        """Identifies how items are decoded; part of the cache's key."""
 
     @property
     def raw_spec(self) -> Any:
@@ -61,51 +65,52 @@ class Input(Protocol):
         """tf.TensorSpec of what the network takes, [batch, ...]."""
 
     @property
-    def one(self) -> Any:
-        """tf.TensorSpec of one example of fixed size, [1, ...]: what a TFLite file takes. None where an example may
-        be several pieces."""
+    def single_spec(self) -> Any:
+        """tf.TensorSpec of one example of fixed size, [1, ...], which a TFLite file takes. None if an example may
+        consist of several pieces."""
 
     def tables(self) -> Any:
-        """What a saved graph that decodes must hold on to: lookup tables and the like; or None."""
+        """What a saved graph that decodes must reference, such as lookup tables; or None."""
 
     def contents(self, items: Sequence[Any]) -> list[Any]:
-        """What a client would send for these items: bytes each, or two for a pair. Raises OSError for a lost file."""
+        """What a client would send for these items: bytes for each, two for a pair. Raises OSError for a missing
+        file."""
 
     def decode(self, raw: Any) -> tuple[Any, Any]:
-        """In the graph: raw, as `raw_spec` -> values as `spec`, and owners [pieces] int32, or None (see `Batch`)."""
+        """In the graph: raw, as `raw_spec` -> values, as `spec`, and owners [pieces] int32 or None (see `Batch`)."""
 
     def batches(self, items: Sequence[Any], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
-        """Items in batches, in whatever order is quick, unless `in_order`. What cannot be decoded goes into `refused`
-        by its place, with the reason. `progress` is called with the number of items done."""
+        """Items in batches, in the fastest order, or in their own order if `in_order`. Items that cannot be decoded are
+        added to `refused`: their index, with the reason. progress: called with the number of finished items."""
 
     def single(self) -> "Input":
-        """The same with one piece an item, for training: of texts in chunks the first."""
+        """The same with one piece per item, for training: of a text in chunks the first."""
 
     def stepped(self) -> "Input":
-        """The same in few shapes, for graphs that are compiled anew for each."""
+        """The same with few distinct shapes, for graphs that are compiled for each shape."""
 
     def shuffled(self, items: Sequence[Any], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """An order to train in: random, and such that batches of `batch_size` in a row are quick to compute."""
+        """A random order for training, in which consecutive batches of `batch_size` are fast to compute."""
 
     def keys(self, ids: Sequence[str], items: Sequence[Any]) -> Sequence[str]:
-        """What decides each item's values: its id, or a hash of that and of how it was cut."""
+        """What determines the values of each item: its id, or a hash of its id and of how it was truncated."""
 
     def fixed(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values of one item as `one` wants them. [...] -> [1, ...]."""
+        """The values of one item in the shape of `single_spec`. [...] -> [1, ...]."""
 
     def record(self) -> dict[str, Any]:
-        """What the run record says of it; with `save`, enough to make it again."""
+        """The entry in the run record, which together with the files of `save` is enough to restore the input."""
 
     def save(self, folder: Path) -> None:
-        """Write what an exported version needs to read texts again (nothing for images)."""
+        """Write the files that an exported version needs to decode its input, if any."""
 
     def client_modules(self) -> dict[str, str]:
         """Reference code for clients outside TensorFlow: file names, each with the module that is copied to it."""
 
 
 def floats(values: Any) -> Any:
-    """Pixels as the floats that networks take, in [0, 255]; tokens stay as they are."""
+    """Pixels as float32 in [0, 255], as networks take them; tokens are returned unchanged."""
     import tensorflow as tf
 
     return tf.cast(values, tf.float32) if values.dtype == tf.uint8 else values
@@ -117,10 +122,6 @@ def restored(run: dict[str, Any], folder: Path) -> Input:
         from kerastl.inputs.features import FeatureRows
 
         return FeatureRows(tuple(run["large"]["shape"]))
-    if run["kind"] == "image":
-        from kerastl.inputs.pixels import Pixels
-
-        return Pixels(run["input"]["size"])
-    from kerastl.inputs.texts import read_texts_input
-
-    return read_texts_input(run["input"], folder)
+    modality = modality_named(run["kind"])
+    restored_input: Input = modality.load(modality.input_module, "restore_input")(run["input"], folder)
+    return restored_input

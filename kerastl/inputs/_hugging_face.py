@@ -1,6 +1,6 @@
-"""The tokenizer of a Hugging Face model's folder, from its classic files or from tokenizer.json alone.
+"""The tokenizer in the folder of a Hugging Face model, from the classic files or from tokenizer.json alone.
 
-tokenizer.json can describe tokenizers of any make. Only what this kit's do the same way is read; the rest is an error.
+tokenizer.json can describe any kind of tokenizer. Those that kerastl cannot reproduce exactly are an error.
 """
 
 import base64
@@ -23,13 +23,13 @@ Json = Mapping[str, Any]
 
 
 def read(folder: Path) -> Tokenizer:
-    """The classic files come first where tokenizer.json stands beside them: they are the original's own.
+    """The tokenizer of a folder. The classic files take precedence over tokenizer.json, because they are the originals.
 
     Raises WeightsError, OSError, ValueError, LookupError or TypeError.
     """
     described = read_json(folder / "tokenizer.json")
     settings = {**read_json(folder / "special_tokens_map.json"), **read_json(folder / "tokenizer_config.json")}
-    glm = _glm.is_one(read_json(folder / "config.json"), settings)
+    glm = _glm.is_glm(read_json(folder / "config.json"), settings)
     added = _added(folder, described, settings, _glm.SPECIAL if glm else ())
     if glm:
         named = {*added.values(), *_texts(settings.get("additional_special_tokens", []))}
@@ -46,11 +46,11 @@ def read(folder: Path) -> Tokenizer:
         return sentence_pieces(model, _names(settings, FAIRSEQ), added)
     if (folder / "spm.model").exists():
         if settings.get("split_by_punct"):
-            raise _other(folder, "splits by punctuation before SentencePiece does")
+            raise _other(folder, "splits at punctuation before SentencePiece")
         return sentence_pieces(deberta((folder / "spm.model").read_bytes()), _names(settings, BERT), added,
                                lowercase=bool(settings.get("do_lower_case")))
     if not described:
-        raise WeightsError(f"{folder} has no vocabulary", FILES, "add the files of the model's tokenizer to it")
+        raise WeightsError(f"{folder} has no vocabulary", FILES, "add the model's tokenizer files to it")
     model = described["model"]
     kind = model.get("type") or ("BPE" if "merges" in model else "Unigram" if "unk_id" in model else "WordPiece")
     if kind == "WordPiece":
@@ -65,29 +65,29 @@ def read(folder: Path) -> Tokenizer:
         charsmap = _charsmap(folder, described)
         pieces = [Piece(text, score, UNKNOWN if i == model["unk_id"] else CONTROL if i in added else NORMAL)
                   for i, (text, score) in enumerate(model["vocab"])]
-        house = FAIRSEQ if any(piece.text == FAIRSEQ["sep_token"] for piece in pieces) else BERT
-        return sentence_pieces(_sentence_piece.unigram(pieces, charsmap), _names(settings, house), added)
-    raise _other(folder, f"is of the kind {kind}")
+        convention = FAIRSEQ if any(piece.text == FAIRSEQ["sep_token"] for piece in pieces) else BERT
+        return sentence_pieces(_sentence_piece.unigram(pieces, charsmap), _names(settings, convention), added)
+    raise _other(folder, f"is of the type {kind}")
 
 
 def read_json(path: Path) -> Json:
-    """An object; empty when there is no such file."""
+    """The JSON object in a file; empty if there is no such file."""
     if not path.exists():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a JSON object")
-    return found
+    return content
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file, without an empty one after the last line's end."""
+    """The lines of a file, without the empty one after a final line end."""
     lines = path.read_text(encoding="utf-8").split("\n")
     return lines[:-1] if not lines[-1] else lines
 
 
 def read_merges(path: Path) -> list[str]:
-    """merges.txt but for its header."""
+    """The lines of merges.txt except its header."""
     return [line for line in read_lines(path) if line and not line.startswith("#version")]
 
 
@@ -104,22 +104,22 @@ def _check_word_pieces(folder: Path, described: Json) -> None:
     model, normalizer, splitter = described["model"], described["normalizer"] or {}, described["pre_tokenizer"] or {}
     if (normalizer.get("type"), splitter.get("type"), normalizer.get("clean_text", True)) != (
             "BertNormalizer", "BertPreTokenizer", True):
-        raise _other(folder, "splits words in another way than BERT")
+        raise _other(folder, "splits words differently than BERT")
     if model["continuing_subword_prefix"] != "##" or model["max_input_chars_per_word"] != MOST:
-        raise _other(folder, "marks the inside of words, or bounds their length, in another way than BERT")
+        raise _other(folder, "marks word continuations or limits word length differently than BERT")
 
 
 def _check_byte_pairs(folder: Path, described: Json) -> None:
     model, splitter = described["model"], described["pre_tokenizer"] or {}
     if described["normalizer"] or splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True):
-        raise _other(folder, "splits words in another way than RoBERTa")
+        raise _other(folder, "splits words differently than RoBERTa")
     if any(model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
                                         "ignore_merges")):
-        raise _other(folder, "merges pairs in another way than RoBERTa")
+        raise _other(folder, "merges pairs differently than RoBERTa")
 
 
 def _charsmap(folder: Path, described: Json) -> bytes:
-    """The rules of normalisation of XLM-R's tokenizer.json, whose other steps are what SentencePiece does anyway."""
+    """The normalization rules in XLM-R's tokenizer.json; its other steps are those that SentencePiece does anyway."""
     normalizer, splitter, model = described["normalizer"] or {}, described["pre_tokenizer"] or {}, described["model"]
     steps = normalizer["normalizers"] if normalizer.get("type") == "Sequence" else [normalizer]
     rules = [step for step in steps if step.get("type") == "Precompiled"]
@@ -128,24 +128,24 @@ def _charsmap(folder: Path, described: Json) -> bytes:
     splitters = splitter["pretokenizers"] if splitter.get("type") == "Sequence" else [splitter]
     last = splitters[-1]
     spaced = last.get("prepend_scheme") or ("always" if last.get("add_prefix_space", True) else "never")
-    if (len(rules) != 1 or others or [one["type"] for one in splitters[:-1]] not in ([], ["WhitespaceSplit"])
+    if (len(rules) != 1 or others or [step["type"] for step in splitters[:-1]] not in ([], ["WhitespaceSplit"])
             or (last.get("type"), last.get("replacement"), spaced) != ("Metaspace", "▁", "always")):
-        raise _other(folder, "normalises or splits text in another way than XLM-R")
+        raise _other(folder, "normalizes or splits text differently than XLM-R")
     if model.get("byte_fallback"):
-        raise _other(folder, "falls back on bytes")
+        raise _other(folder, "uses byte fallback")
     return base64.b64decode(rules[0]["precompiled_charsmap"])
 
 
 def _names(settings: Json, default: Mapping[str, str]) -> dict[str, str]:
-    """The special pieces, as the folder calls them."""
-    found = {name: settings.get(name) or default[name] for name in default}
-    return {name: value["content"] if isinstance(value, dict) else value for name, value in found.items()}
+    """The special pieces in the folder's settings."""
+    values = {name: settings.get(name) or default[name] for name in default}
+    return {name: value["content"] if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def _added(folder: Path, described: Json, settings: Json, more: Iterable[str] = ()) -> dict[int, str]:
     """The special tokens that were added to the vocabulary, by id. Raises WeightsError for added words, which the
-    original finds in a text before anything else. more: names of special ones, for settings that do not say."""
-    special, found = {*BERT.values(), *FAIRSEQ.values(), *more}, {}
+    original tokenizer finds before anything else. more: further special tokens, which the settings may not mark."""
+    special, added = {*BERT.values(), *FAIRSEQ.values(), *more}, {}
     for name, value in settings.items():
         if name.endswith(("_token", "_special_tokens")):
             special.update(_texts(value))
@@ -154,20 +154,20 @@ def _added(folder: Path, described: Json, settings: Json, more: Iterable[str] = 
               *({"id": i, "content": text} for text, i in read_json(folder / "added_tokens.json").items())]
     for token in tokens:
         if not token.get("special") and token["content"] not in special:
-            raise WeightsError(f"the tokenizer in {folder} has words added to it, such as {token['content']!r}",
-                               "a vocabulary as it was trained", "use the model that this one was made from")
-        found[int(token["id"])] = str(token["content"])
-    return found
+            raise WeightsError(f"the tokenizer in {folder} has added words, such as {token['content']!r}",
+                               "the vocabulary of the pretrained model", "use the model that this one was made from")
+        added[int(token["id"])] = str(token["content"])
+    return added
 
 
 def _texts(value: Any) -> list[str]:
-    """The pieces that a setting names: one, a list or a table of them, each as text or with its properties."""
+    """The pieces in a setting: a piece, a list or a table of pieces, each as text or with its properties."""
     if isinstance(value, dict) and "content" not in value:
         value = list(value.values())
     if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
+        return [text for piece in value for text in _texts(piece)]
     return [str(value["content"] if isinstance(value, dict) else value)]
 
 
-def _other(folder: Path, how: str) -> WeightsError:
-    return WeightsError(f"the tokenizer in {folder} {how}", FOLDER, "choose a model of one of these families")
+def _other(folder: Path, difference: str) -> WeightsError:
+    return WeightsError(f"the tokenizer in {folder} {difference}", FOLDER, "choose a model of one of these families")

@@ -1,4 +1,4 @@
-"""Images of examples as batches of pixels, read and decoded ahead in threads. Memory stays a few batches."""
+"""Image files as batches of pixels, read and decoded ahead in threads. A few batches are in memory at a time."""
 
 import os
 from collections import deque
@@ -14,7 +14,7 @@ Decoded = NDArray[np.uint8] | str
 
 
 def decode_file(path: str, size: int) -> Decoded:
-    """A file's [size, size, 3] uint8, or the reason why there is none."""
+    """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded."""
     try:
         with open(path, "rb") as file:
             return decoder(size)(file.read())
@@ -24,11 +24,12 @@ def decode_file(path: str, size: int) -> Decoded:
 
 def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dict[int, str],
                   progress: Callable[[int], object] = lambda n: None) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Batches of places in `paths` and their pixels, [batch, size, size, 3] uint8, in order.
+    """Batches of indices into `paths` with their pixels, [batch, size, size, 3] uint8, in order.
 
-    What does not decode goes into `refused` by its place, with the reason. `progress` is called with 1 for each file.
+    Files that cannot be decoded are added to `refused`: their index, with the reason. progress: called with 1 for each
+    file.
     """
-    decoder(size)  # traced once, before the threads ask for it
+    decoder(size)  # traced once, before the threads use it
     places: list[int] = []
     pixels: list[NDArray[np.uint8]] = []
     ahead: deque[tuple[int, Future[Decoded]]] = deque()

@@ -1,4 +1,4 @@
-"""Features as an input: of a head that ships alone, because its backbone is too large to ship with it."""
+"""Features as the input of a head that is exported alone, because its backbone is too large to export."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ NAME = "features"
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Rows of features, all of one shape: (dim,), or (length, dim) of token states, zero where a token is padding. An
-    item is a row; nothing is decoded."""
+    """Rows of features, all of one shape: (dim,), or (length, dim) for token states, which are zero at padding. An item
+    is a row; nothing is decoded."""
 
     shape: tuple[int, ...]
-    kind: str = NAME
-    raw: str = NAME
-    values: str = NAME
+    modality: None = None
+    raw_name: str = NAME
+    values_name: str = NAME
     version: str = "features"
 
     @property
@@ -33,7 +33,7 @@ class FeatureRows:
     spec = raw_spec
 
     @property
-    def one(self) -> tf.TensorSpec:
+    def single_spec(self) -> tf.TensorSpec:
         """[1, *shape] float32."""
         return tf.TensorSpec([1, *self.shape], tf.float32, name=NAME)
 
@@ -45,27 +45,27 @@ class FeatureRows:
         return list(items)
 
     def decode(self, raw: Any) -> tuple[Any, None]:
-        """As they are."""
+        """The rows unchanged."""
         return raw, None
 
     def batches(self, items: Sequence[NDArray[np.float32]], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
-        """In order; nothing is refused."""
+        """Rows in order; none is refused."""
         for start in range(0, len(items), batch_size):
             places = list(range(start, min(start + batch_size, len(items))))
             yield Batch(places, np.stack([items[place] for place in places]).astype(np.float32))
             progress(len(places))
 
     def single(self) -> "FeatureRows":
-        """Itself."""
+        """The input itself."""
         return self
 
     def stepped(self) -> "FeatureRows":
-        """Itself: all are of one shape."""
+        """The input itself, because all rows have one shape."""
         return self
 
     def shuffled(self, items: Sequence[Any], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """Random."""
+        """A random order."""
         return generator.permutation(len(items))
 
     def keys(self, ids: Sequence[str], items: Sequence[Any]) -> Sequence[str]:
@@ -77,11 +77,11 @@ class FeatureRows:
         return values[np.newaxis]
 
     def record(self) -> dict[str, Any]:
-        """The shape."""
+        """The shape of a row."""
         return {"shape": list(self.shape)}
 
     def save(self, folder: Path) -> None:
-        """Nothing."""
+        """Write nothing."""
 
     def client_modules(self) -> dict[str, str]:
         """None."""

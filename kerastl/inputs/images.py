@@ -1,8 +1,9 @@
 """The one image decoder: bytes to [size, size, 3] uint8, in TensorFlow core ops.
 
-Training, `predict`, the SavedModel and what TFLite is fed all start from the array made here. Orientation from a JPEG's
-EXIF is applied; alpha of PNG and WebP is laid on white; grey, CMYK and 16-bit become 8-bit RGB; of a GIF the first
-frame is taken. The image is then squashed to the square: `area` along what shrinks, bilinear along what grows.
+Training, `predict`, the SavedModel and the input of TFLite files all start from this array. The EXIF orientation of a
+JPEG is applied; PNG and WebP with alpha are composited on white; grey, CMYK and 16-bit images become 8-bit RGB; of a
+GIF, the first frame is used. The image is then resized to a square without keeping the aspect ratio: `area` along a
+side that shrinks, bilinear along one that grows.
 """
 
 import re
@@ -14,8 +15,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
-HEAD = 131_072  # bytes of a file in which a JPEG's orientation is looked for
-VERSION = "3"  # part of the cache's key: raise it when the same bytes would give other pixels
+HEAD = 131_072  # bytes of a JPEG that are searched for its orientation
+VERSION = "3"  # part of the cache's key: increase it when the same bytes would give other pixels
 
 _NONE, _JPEG, _PNG, _GIF, _BMP, _WEBP = range(6)
 
@@ -23,7 +24,7 @@ _NONE, _JPEG, _PNG, _GIF, _BMP, _WEBP = range(6)
 def decode(data: tf.Tensor, size: int) -> tf.Tensor:
     """Decode one image in the graph. data: scalar string -> [size, size, 3] uint8.
 
-    Raises tf.errors.InvalidArgumentError for what is refused or does not decode.
+    Raises tf.errors.InvalidArgumentError for an image that is refused or cannot be decoded.
     """
     reason, pixels = decode_or_refuse(data, size)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [reason])]):
@@ -31,7 +32,7 @@ def decode(data: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `decode`, with the reason for refusing as a scalar string beside the pixels ("" where there is none)."""
+    """Like `decode`, but returns the reason for refusal, a scalar string that is "" for good images, and the pixels."""
     reason = refusal(data)
     pixels = tf.switch_case(
         tf.where(tf.equal(reason, ""), _kind(data), _NONE),
@@ -46,16 +47,16 @@ def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
             ),
         },
     )
-    return reason, squash(tf.ensure_shape(pixels, [None, None, 3]), size)
+    return reason, resize(tf.ensure_shape(pixels, [None, None, 3]), size)
 
 
 def decode_batch(data: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode many. data: [batch] string -> [batch, size, size, 3] uint8; one bad image fails the call."""
+    """Decode a batch. data: [batch] string -> [batch, size, size, 3] uint8. One bad image makes the call fail."""
     spec = tf.TensorSpec([size, size, 3], tf.uint8)
-    return tf.map_fn(lambda one: decode(one, size), data, fn_output_signature=spec)
+    return tf.map_fn(lambda image: decode(image, size), data, fn_output_signature=spec)
 
 
-def squash(pixels: tf.Tensor, size: int) -> tf.Tensor:
+def resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
     """Resize to the square and round. pixels: [height, width, 3] uint8 -> [size, size, 3] uint8."""
     shape = tf.shape(pixels)[:2]
     shrunk = tf.minimum(shape, size)
@@ -73,26 +74,26 @@ def squash(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def refusal(data: tf.Tensor) -> tf.Tensor:
-    """Why a file is refused before decoding, by its header alone. data: scalar string -> scalar string, "" if it is
-    not. Animated WebP crashes TensorFlow's decoder, and a palette BMP decodes to indices, not colours."""
+    """Why a file is refused, decided by its header before decoding. data: scalar string -> scalar string, "" if it is
+    not refused. Animated WebP crashes TensorFlow's decoder, and a palette BMP decodes to indices, not colours."""
     kind = _kind(data)
     head = _bytes(data, 64)
     height, width = _shape(data, kind, head)
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     start = tf.strings.substr(data, 0, 4)
-    wordy = tf.strings.lower(tf.strings.substr(data, 0, 256))
+    beginning = tf.strings.lower(tf.strings.substr(data, 0, 256))
     tests: list[tuple[tf.Tensor, str]] = [
         (tf.equal(tf.strings.length(data), 0), "the file is empty"),
         (tf.reduce_any(tf.equal(start, [b"II*\x00", b"MM\x00*"])), "TIFF is not supported: save it as PNG or JPEG"),
-        (tf.strings.regex_full_match(wordy, r"(?s)[\s\x{FEFF}]*<(\?xml|svg|!doctype svg).*"),
+        (tf.strings.regex_full_match(beginning, r"(?s)[\s\x{FEFF}]*<(\?xml|svg|!doctype svg).*"),
          "SVG is not supported: save it as PNG"),
-        (tf.equal(kind, _NONE), "not an image of a known kind (JPEG, PNG, GIF, BMP, WebP)"),
+        (tf.equal(kind, _NONE), "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"),
         ((kind == _BMP) & ((_little(head, 14, 4) < 40) | ((_little(head, 28, 2) != 24) & (_little(head, 28, 2) != 32))),
          "BMP with a palette is not supported: save it as PNG"),
         ((kind == _WEBP) & _webp_is(head, b"VP8X") & (head[20] & 2 != 0),
          "animated WebP is not supported: save one frame of it"),
-        ((kind != _NONE) & ((height <= 0) | (width <= 0)), "the header is damaged: it gives no size"),
-        (pixels > MAX_PIXELS, "over 100 megapixels: save it smaller"),
+        ((kind != _NONE) & ((height <= 0) | (width <= 0)), "the header is damaged: it contains no size"),
+        (pixels > MAX_PIXELS, "more than 100 megapixels: resize it"),
     ]
     reason = tf.constant("")
     for refused, why in reversed(tests):
@@ -101,7 +102,7 @@ def refusal(data: tf.Tensor) -> tf.Tensor:
 
 
 def _kind(data: tf.Tensor) -> tf.Tensor:
-    """The file's kind, told by its first bytes; _NONE for none of ours."""
+    """The format, by the first bytes; _NONE for an unsupported one."""
     webp = tf.equal(tf.strings.substr(data, 0, 4), b"RIFF") & tf.equal(_sub(data, 8, 4), b"WEBP")
     starts = [
         (tf.strings.substr(data, 0, 3), b"\xff\xd8\xff"),
@@ -114,13 +115,13 @@ def _kind(data: tf.Tensor) -> tf.Tensor:
 
 
 def _sub(data: tf.Tensor, start: Any, length: int) -> tf.Tensor:
-    """A piece of a string, empty where the string is too short."""
+    """A substring, empty if the string is too short."""
     total = tf.strings.length(data)
     return tf.strings.substr(data, tf.minimum(start, total), length)
 
 
 def _bytes(data: tf.Tensor, length: int) -> tf.Tensor:
-    """The first bytes as [length] int32, zeros after the end."""
+    """The first bytes as [length] int32, padded with zeros."""
     head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, length), tf.uint8), tf.int32)
     return tf.ensure_shape(tf.pad(head, [[0, length - tf.shape(head)[0]]]), [length])
 
@@ -134,7 +135,7 @@ def _big(head: tf.Tensor, at: Any, count: int) -> tf.Tensor:
 
 
 def _shape(data: tf.Tensor, kind: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Height and width by the header, without decoding; 0 where there is none."""
+    """Height and width according to the header; 0 if it has none."""
     lossy = (_little(head, 28, 2) & 0x3FFF, _little(head, 26, 2) & 0x3FFF)
     bits = _little(head, 21, 4)  # VP8L: 14 bits of width - 1, 14 of height - 1, then the alpha bit
     lossless = ((tf.bitwise.right_shift(bits, 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
@@ -172,19 +173,18 @@ def _image(data: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _jpeg(data: tf.Tensor) -> tf.Tensor:
-    # The quick inverse DCT, TensorFlow's own choice, is up to 7 levels off; this one gives what other decoders give.
+    # TensorFlow's default, the fast inverse DCT, differs from other decoders by up to 7 levels; this one does not.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _png_opaque(data: tf.Tensor) -> tf.Tensor:
-    """What TensorFlow fills the alpha of a PNG without one with: with fewer than 8 bits a channel, not 255."""
+    """The alpha that TensorFlow fills in for a PNG without alpha: below 8 bits per channel this is not 255."""
     depth = _bytes(data, 32)[24]
     return tf.cast(tf.pow(2, tf.clip_by_value(depth, 1, 8)) - 1, tf.uint8)
 
 
 def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
-    """[height, width, 4] uint8 -> [height, width, 3] uint8, the see-through parts white. An image whose alpha is
-    `opaque` everywhere has none."""
+    """Composite on white: [height, width, 4] uint8 -> [height, width, 3] uint8. opaque: the alpha of opaque pixels."""
 
     def blend() -> tf.Tensor:
         alpha = tf.cast(pixels[..., 3:], tf.uint16)  # the sum below is at most 65,152: half the memory of floats
@@ -195,7 +195,7 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 
 
 def _orientation(data: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation of a JPEG, 1 to 8; 1 where there is none (JEITA CP-3451, tag 0x0112 of the first IFD)."""
+    """The EXIF orientation of a JPEG, 1 to 8; 1 if it has none (JEITA CP-3451, tag 0x0112 of the first IFD)."""
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, HEAD), tf.uint8), tf.int32)
     end = tf.shape(raw)[0]
     head = tf.pad(raw, [[0, 32]])
@@ -233,9 +233,9 @@ def _orientation(data: tf.Tensor) -> tf.Tensor:
 
 
 def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undo the orientation: 2 and 4 are mirrored, 3 upside down, 5 to 8 lie on a side."""
+    """Undo the orientation: 2 and 4 are mirrored, 3 is upside down, 5 to 8 are turned by 90 degrees."""
     turned = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-    # Once rows and columns are swapped, what is left of each orientation is a flip along one axis, both, or none.
+    # After swapping rows and columns, what remains of an orientation is a flip along one axis, both, or none.
     left_right = tf.reduce_any(orientation == [2, 3, 6, 7])
     up_down = tf.reduce_any(orientation == [3, 4, 7, 8])
     flipped = tf.cond(left_right, lambda: turned[:, ::-1], lambda: turned)
@@ -243,7 +243,7 @@ def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 class Decoder:
-    """The graph decoder, callable from Python threads: bytes in, pixels or the reason for none out."""
+    """The graph decoder, callable from Python threads: bytes -> pixels, or the reason for refusal."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -252,22 +252,23 @@ class Decoder:
         ).get_concrete_function()
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
-        """One image's [size, size, 3] uint8, or the reason why it is left out."""
+        """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
         try:
             reason, pixels = self._decode(tf.constant(data))
         except tf.errors.OpError as error:
-            return f"does not decode: {op_reason(error)}"
+            return f"could not be decoded: {op_reason(error)}"
         return reason.numpy().decode() or pixels.numpy()
 
 
 def op_reason(error: tf.errors.OpError) -> str:
-    """What an operation complained of, without TensorFlow's words on where in the graph it stands."""
+    """The message of a failed operation, without TensorFlow's description of its place in the graph."""
     lines = (re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip() for line in str(error.message).splitlines())
-    said = (line for line in lines if line and not line.startswith(("Graph execution", "Detected at", "<stack", "[[")))
-    return next(said, type(error).__name__)[:160]
+    messages = (line for line in lines
+                if line and not line.startswith(("Graph execution", "Detected at", "<stack", "[[")))
+    return next(messages, type(error).__name__)[:160]
 
 
 @cache
 def decoder(size: int) -> Decoder:
-    """The decoder for one size; made once, for tracing takes a second."""
+    """The decoder for a size; cached, because tracing takes a second."""
     return Decoder(size)

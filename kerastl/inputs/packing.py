@@ -1,4 +1,4 @@
-"""Token ids to what a network takes: with special ones around, cut to a most length, padded to the batch's longest."""
+"""From token ids to what a network takes: special tokens added, truncated, padded to the longest in the batch."""
 
 from typing import Any
 
@@ -11,36 +11,36 @@ Ids = Any  # a tf.RaggedTensor [n, None], or a tuple of two
 
 
 def lengths(ids: Ids, tokenizer: Tokenizer) -> tf.Tensor:
-    """Tokens that each text, or pair, would take uncut, special ones included. [n] int32."""
+    """The tokens of each text or pair before truncation, special ones included. [n] int32."""
     pair = isinstance(ids, tuple)
     parts = ids if pair else (ids,)
     return tf.add_n([tf.cast(part.row_lengths(), tf.int32) for part in parts]) + special(tokenizer, pair)
 
 
 def special(tokenizer: Tokenizer, pair: bool = False) -> int:
-    """How many tokens of a row are no text."""
+    """The number of special tokens in a row."""
     return len(tokenizer.start) + (len(tokenizer.between) if pair else 0) + len(_end(tokenizer, pair))
 
 
 def pack(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str = "head") -> tuple[tf.Tensor, tf.Tensor]:
-    """Texts as rows, in the graph. ids: [n, None], or two of them for pairs.
+    """Pack texts into rows, in the graph. ids: [n, None], or two of them for pairs.
 
-    Returns tokens, [w, longest] int32 filled up with `pad`, and owners, [w] int32 ascending: whose each row is. A text
-    that does not fit is cut to its "head"; to "head+tail", as many tokens from its beginning as from its end (one more
-    when the number is odd; Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"); or into "chunks", rows
-    one after the other that hold every token, at least one a text. Of a pair that does not fit, the longer text gives
-    way first, then both alike, as Hugging Face's `longest_first` does; each keeps its head, or head and tail. Raises
-    OptionError when no token of text would fit, and for chunks of pairs.
+    Returns tokens, [w, longest] int32 padded with `pad`, and owners, [w] int32 ascending: the text of each row. A text
+    that does not fit is truncated to its "head"; to "head+tail", as many tokens from its beginning as from its end (one
+    more if the number is odd; Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"); or split into
+    "chunks", consecutive rows that contain every token, at least one per text. Of a pair that does not fit, the longer
+    text is truncated first, then both equally, like Hugging Face's `longest_first`; each keeps its head, or head and
+    tail. Raises OptionError if no token of text would fit, and for chunks of pairs.
     """
     pair = isinstance(ids, tuple)
     room = max_length - special(tokenizer, pair)
     end = _end(tokenizer, pair)
     if room < 1:
-        raise OptionError(f"texts of at most {max_length} tokens", f"{max_length - room + 1} or more: as many are "
-                          "special", "allow longer ones")
+        raise OptionError(f"`max_length` is {max_length}", f"{max_length - room + 1} or more, because "
+                          f"{max_length - room} tokens are special", "increase `max_length`")
     if long not in ("head", "head+tail", "chunks") or (long == "chunks" and pair):
-        raise OptionError(f"{long} for {'pairs of texts' if pair else 'long texts'}",
-                          "head or head+tail; for single texts chunks too", "choose one of them")
+        raise OptionError(f"`long` is {long}{' for pairs of texts' if pair else ''}",
+                          "head or head+tail; for single texts also chunks", "choose one of them")
     if isinstance(ids, tuple):
         first, second = _fitted(ids[0], ids[1], room, long)
         rows, owners = _joined(tokenizer.start, first, tokenizer.between, second, end), None
@@ -58,14 +58,14 @@ def _end(tokenizer: Tokenizer, pair: bool) -> tuple[int, ...]:
 
 
 def _joined(*parts: Any) -> tf.RaggedTensor:
-    """Side by side: ragged ones as they are, ids the same for every row."""
+    """Concatenate along the row: ragged parts as they are, ids repeated for every row."""
     rows = next(part for part in parts if isinstance(part, tf.RaggedTensor)).nrows()
     return tf.concat([part if isinstance(part, tf.RaggedTensor) else tf.tile([part], [rows, 1]) for part in parts
                       if isinstance(part, tf.RaggedTensor) or part], 1)
 
 
 def _cut(ids: tf.RaggedTensor, room: Any, long: str) -> tf.RaggedTensor:
-    """At most `room` tokens of each row, which is one number or [n]."""
+    """At most `room` tokens of each row. room: a number, or [n]."""
     sizes, rows = ids.row_lengths(), ids.value_rowids()
     room = tf.broadcast_to(tf.cast(room, sizes.dtype), tf.shape(sizes))
     tail = room // 2 if long == "head+tail" else tf.zeros_like(room)
@@ -76,7 +76,7 @@ def _cut(ids: tf.RaggedTensor, room: Any, long: str) -> tf.RaggedTensor:
 
 def _fitted(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int, long: str
             ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Two texts cut to fit in `room` together: the shorter is whole while half the room is enough for it."""
+    """Two texts truncated to fit in `room` together. The shorter one stays whole if it takes at most half the room."""
     a, b = first.row_lengths(), second.row_lengths()
     shorter = tf.minimum(a, b)
     longer = tf.maximum(shorter, room - shorter)
@@ -87,10 +87,10 @@ def _fitted(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int, long: st
 
 
 def _windows(ids: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Rows of `room` tokens, the last of each text of what is left, and whose they are."""
+    """Rows of `room` tokens, of which the last of a text may be shorter, and their owners."""
     counts = tf.maximum(-(-ids.row_lengths() // room), 1)
     owners = tf.repeat(tf.range(ids.nrows(), dtype=counts.dtype), counts)
-    before = tf.gather(tf.cumsum(counts, exclusive=True), owners)  # windows of the texts before
+    before = tf.gather(tf.cumsum(counts, exclusive=True), owners)  # windows of earlier texts
     starts = tf.gather(ids.row_splits, owners) + room * (tf.range(tf.size(owners, counts.dtype)) - before)
     splits = tf.concat([starts, ids.row_splits[-1:]], 0)
     return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False), tf.cast(owners, tf.int32)

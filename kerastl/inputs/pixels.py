@@ -1,4 +1,4 @@
-"""Images as a network's input: files decoded by the one decoder, read ahead in threads."""
+"""Images as a network's input: files decoded by the one decoder, and prefetched in threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,71 +9,73 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.errors import OptionError
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.images import VERSION, decode_batch
+from kerastl.modality import IMAGE, Modality
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images of `size` x `size`. Values: [batch, size, size, 3] uint8. An item is the path of its file."""
+    """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file."""
 
     size: int
-    kind: str = "image"
-    raw: str = "image_bytes"
-    values: str = "images"
+    modality: Modality = IMAGE
+    raw_name: str = IMAGE.raw_input
+    values_name: str = IMAGE.values
 
     @property
     def version(self) -> str:
-        """See `Input`."""
+        """The size, and the version of the decoder."""
         return f"{self.size} decoder {VERSION}"
 
     @property
     def raw_spec(self) -> tf.TensorSpec:
         """[batch] string: whole files."""
-        return tf.TensorSpec([None], tf.string, name=self.raw)
+        return tf.TensorSpec([None], tf.string, name=self.raw_name)
 
     @property
     def spec(self) -> tf.TensorSpec:
         """[batch, size, size, 3] uint8."""
-        return tf.TensorSpec([None, self.size, self.size, 3], tf.uint8, name=self.values)
+        return tf.TensorSpec([None, self.size, self.size, 3], tf.uint8, name=self.values_name)
 
     @property
-    def one(self) -> tf.TensorSpec:
+    def single_spec(self) -> tf.TensorSpec:
         """[1, size, size, 3] uint8."""
-        return tf.TensorSpec([1, self.size, self.size, 3], tf.uint8, name=self.values)
+        return tf.TensorSpec([1, self.size, self.size, 3], tf.uint8, name=self.values_name)
 
     def tables(self) -> None:
-        """None: decoding takes operations alone."""
+        """None: decoding needs no tables."""
 
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
         return [Path(path).read_bytes() for path in items]
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, None]:
-        """[batch] string -> [batch, size, size, 3] uint8; one bad image fails the call."""
+        """[batch] string -> [batch, size, size, 3] uint8. One image that cannot be decoded makes the call fail."""
         return decode_batch(raw, self.size), None
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True) -> Iterator[Batch]:
-        """Files as batches of pixels, always in order."""
+        """Batches of pixels, always in order."""
         for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress):
             yield Batch(places, pixels)
 
     def single(self) -> "Pixels":
-        """As it is."""
+        """The input itself."""
         return self
 
     def stepped(self) -> "Pixels":
-        """As it is: all have one shape."""
+        """The input itself, because all images have one shape."""
         return self
 
     def shuffled(self, items: Sequence[str], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """Any random order: all images cost the same."""
+        """A random order; all images take the same time."""
         return generator.permutation(len(items))
 
     def keys(self, ids: Sequence[str], items: Sequence[str]) -> Sequence[str]:
-        """The ids: nothing of an image is cut."""
+        """The ids, because images are never truncated."""
         return ids
 
     def fixed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -85,19 +87,33 @@ class Pixels:
         return {"size": self.size}
 
     def save(self, folder: Path) -> None:
-        """Nothing: the size says all."""
+        """Write nothing, because the size is in the record."""
 
     def client_modules(self) -> dict[str, str]:
         """None: a client resizes with any library."""
         return {}
 
 
+def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:
+    """The input of an image network. Raises OptionError if it does not take squares of a fixed size."""
+    _, height, width, _ = model.input_shape
+    if height != width or height is None:
+        raise OptionError(f"the backbone {name} takes images of {height} x {width} pixels", "a fixed square size",
+                          "choose another backbone")
+    return Pixels(height)
+
+
 def describe_input(record: dict[str, Any]) -> str:
     """What a model takes, in words. record: as `Pixels.record` gives it."""
     size = record["size"]
-    return (f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio")
+    return f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio"
 
 
 def client_content(item: str | Path | bytes, record: dict[str, Any]) -> bytes:
     """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read."""
     return item if isinstance(item, bytes) else Path(item).read_bytes()
+
+
+def restore_input(record: dict[str, Any], folder: Path) -> Pixels:
+    """The input of an exported version. record: as `Pixels.record` returned it."""
+    return Pixels(record["size"])

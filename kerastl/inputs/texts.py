@@ -1,4 +1,4 @@
-"""Texts as a network's input: tokenised in the graph, cut to a most length, padded to the longest of their batch."""
+"""Texts as a network's input: tokenized in the graph, truncated to a maximum length, and padded per batch."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,34 +15,35 @@ from kerastl.errors import DataError
 from kerastl.inputs import Batch, vocabulary
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
+from kerastl.modality import TEXT, Modality
 
 Text = str | tuple[str, str]
 
-VERSION = "1"  # part of the cache's key: raise it when the same text would give other tokens
+VERSION = "1"  # part of the cache's key: increase it when the same text would give other tokens
 LONG = ("head", "head+tail", "chunks")
-MOST_WINDOWS = 64  # of one text in chunks; what comes after is cut
+MOST_WINDOWS = 64  # of a text in chunks; the rest is truncated
 BLOCK = 1024  # texts whose tokens are counted at a time
-STEP = 32  # tokens, that lengths are padded by for compiled graphs
-SORTED = 16  # batches of training texts that are put in order of length together
+STEP = 32  # tokens: lengths are padded to a multiple of this for compiled graphs
+SORTED = 16  # batches of training texts that are sorted by length together
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens a text, special ones included, before anything was cut; over all rows that do not judge."""
+    """Token counts with special tokens, before truncation, over all rows that are not test rows."""
 
     median: int
     p99: int
     longest: int
     rows: int
-    cut: int  # rows, of all, that are longer than what the network is given
+    cut: int  # how many of all rows are truncated
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts, or pairs of them. Values: [batch, length] int32 ids of `tokenizer`, at most `max_length` long.
+    """Texts, or pairs of texts. Values: [batch, length] int32 ids of `tokenizer`, with length at most `max_length`.
 
-    long: what becomes of a longer text: its `head`, `head+tail`, or `chunks`, windows whose features are averaged.
-    multiple: lengths are padded to a multiple of this, for graphs that are compiled anew for each length.
+    long: how a longer text is handled: `head` or `head+tail` are kept, or it is split into `chunks`, windows whose
+    features are averaged. multiple: lengths are padded to a multiple of this, for graphs compiled for each length.
     """
 
     tokenizer: Tokenizer
@@ -51,35 +52,35 @@ class Texts:
     pair: bool = False
     multiple: int = 1
     measured: Lengths | None = field(default=None, compare=False)
-    kind: str = "text"
-    raw: str = "text"
-    values: str = "tokens"
+    modality: Modality = TEXT
+    raw_name: str = TEXT.raw_input
+    values_name: str = TEXT.values
 
     @property
     def version(self) -> str:
-        """See `Input`. How a text is cut is in its key, for most are not."""
+        """The tokenizer and the rules. How a text was truncated is part of its own key (see `keys`)."""
         return f"tokenizer {self.tokenizer.fingerprint} {VERSION}"
 
     @property
     def raw_spec(self) -> tf.TensorSpec:
         """[batch] string in UTF-8, or [batch, 2] of pairs."""
-        return tf.TensorSpec([None, 2] if self.pair else [None], tf.string, name=self.raw)
+        return tf.TensorSpec([None, 2] if self.pair else [None], tf.string, name=self.raw_name)
 
     @property
     def spec(self) -> tf.TensorSpec:
         """[batch, length] int32."""
-        return tf.TensorSpec([None, None], tf.int32, name=self.values)
+        return tf.TensorSpec([None, None], tf.int32, name=self.values_name)
 
     @property
-    def one(self) -> tf.TensorSpec | None:
+    def single_spec(self) -> tf.TensorSpec | None:
         """[1, max_length] int32; None for chunks."""
         if self.long == "chunks":
             return None
-        return tf.TensorSpec([1, self.max_length], tf.int32, name=self.values)
+        return tf.TensorSpec([1, self.max_length], tf.int32, name=self.values_name)
 
     @cached_property
     def _ids(self) -> TokenIds:
-        with tf.init_scope():  # its vocabulary must not belong to the graph that happens to ask first
+        with tf.init_scope():  # otherwise its vocabulary would belong to the first graph that uses it
             return TokenIds(self.tokenizer)
 
     def tables(self) -> TokenIds:
@@ -88,10 +89,10 @@ class Texts:
 
     def contents(self, items: Sequence[Text]) -> list[Any]:
         """The texts in UTF-8."""
-        return [[_bytes(part) for part in one] if isinstance(one, tuple) else _bytes(one) for one in items]
+        return [[_bytes(part) for part in item] if isinstance(item, tuple) else _bytes(item) for item in items]
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """[batch] or [batch, 2] string -> [pieces, length] int32, and whose pieces they are when in chunks."""
+        """[batch] or [batch, 2] string -> [pieces, length] int32, and for chunks the owners of the pieces."""
         ids = self._tokens(raw)
         if self.long == "chunks":
             ids = ids[:, : MOST_WINDOWS * (self.max_length - special(self.tokenizer))]
@@ -116,14 +117,14 @@ class Texts:
         return tf.function(count, input_signature=[self.raw_spec], autograph=False)
 
     def counts(self, items: Sequence[Text]) -> NDArray[np.int32]:
-        """Tokens of each text, special ones included, were it not cut. [len(items)]."""
+        """The tokens of each text before truncation, special ones included. [len(items)]."""
         parts = [self._count(tf.constant(self.contents(_block(items, start, BLOCK)))).numpy()
                  for start in range(0, len(items), BLOCK)]
         return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
 
     def batches(self, items: Sequence[Text], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
-        """Texts of like length together, the longest first, so that little is padding; nothing is ever refused."""
+        """Texts of similar length together, the longest first, which keeps padding small. No text is refused."""
         order = np.arange(len(items)) if in_order else np.argsort(-_sizes(items), kind="stable")
         for start in range(0, len(order), batch_size):
             places: list[int] = order[start:start + batch_size].tolist()
@@ -132,15 +133,15 @@ class Texts:
             progress(len(places))
 
     def single(self) -> "Texts":
-        """Of texts in chunks the first one."""
+        """The same, but with only the first chunk of a text."""
         return replace(self, long="head") if self.long == "chunks" else self
 
     def stepped(self) -> "Texts":
-        """Lengths padded to a multiple of 32."""
+        """The same with lengths padded to a multiple of 32."""
         return replace(self, multiple=STEP)
 
     def shuffled(self, items: Sequence[Text], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """Random, but that texts of like length share a batch: each 16 batches are sorted among themselves."""
+        """A random order in which texts of similar length share a batch: every 16 batches are sorted by length."""
         sizes = _sizes(items)
         order = generator.permutation(len(items))
         blocks = [order[i:i + SORTED * batch_size] for i in range(0, len(order), SORTED * batch_size)]
@@ -150,14 +151,14 @@ class Texts:
         return np.concatenate([batches.ravel(), order[whole * batch_size:]])
 
     def keys(self, ids: Sequence[str], items: Sequence[Text]) -> Sequence[str]:
-        """The ids; of texts that are cut, a hash of the id and of how."""
+        """The ids; for truncated texts a hash of the id and of how it was truncated."""
         cut = np.flatnonzero(self.counts(items) > self.max_length)
         if not len(cut):
             return ids
         keys = list(ids)
         for place in cut.tolist():
-            about = f"{ids[place]} {self.long} {self.max_length}"
-            keys[place] = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+            truncated = f"{ids[place]} {self.long} {self.max_length}"
+            keys[place] = hashlib.blake2b(truncated.encode(), digest_size=16).hexdigest()
         return keys
 
     def fixed(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -166,7 +167,7 @@ class Texts:
         return np.pad(values, (0, more), constant_values=self.tokenizer.pad)[np.newaxis].astype(np.int32)
 
     def record(self) -> dict[str, Any]:
-        """Lengths and how long texts are cut."""
+        """The maximum length, how longer texts are handled, and the measured lengths."""
         return {"max_length": self.max_length, "long": self.long, "pair": self.pair,
                 "lengths": self.measured.__dict__ if self.measured else None}
 
@@ -179,15 +180,20 @@ class Texts:
         return {"tokenize_text.py": "kerastl.export.reference_tokenizer"}
 
 
-def read_texts_input(record: dict[str, Any], folder: Path) -> Texts:
-    """The input of an exported version: what `record` and `save` kept."""
+def input_of_backbone(name: str, model: Any, tokenizer: Tokenizer, max_length: int) -> Texts:
+    """The input of a text network that takes at most `max_length` tokens."""
+    return Texts(tokenizer, max_length)
+
+
+def restore_input(record: dict[str, Any], folder: Path) -> Texts:
+    """The input of an exported version, from what `Texts.record` and `Texts.save` stored."""
     measured = Lengths(**record["lengths"]) if record["lengths"] else None
     return Texts(vocabulary.load(folder / "tokenizer"), record["max_length"], record["long"], record["pair"],
                  measured=measured)
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # half a pair, as JSON can hold: the graph replaces it
+    return text.encode("utf-8", "surrogatepass")  # a lone surrogate, as JSON can contain; the graph replaces it
 
 
 def _block(items: Sequence[Text], start: int, size: int) -> list[Text]:
@@ -195,10 +201,10 @@ def _block(items: Sequence[Text], start: int, size: int) -> list[Text]:
 
 
 def _sizes(items: Sequence[Text]) -> NDArray[np.int64]:
-    """Characters or bytes of each text: near enough to its tokens to sort by."""
-    if (known := getattr(items, "sizes", None)) is not None:  # a column on disk knows them
+    """Characters or bytes of each text, which are close enough to its tokens for sorting."""
+    if (known := getattr(items, "sizes", None)) is not None:  # a column on disk has them
         return np.asarray(known, np.int64)
-    return np.fromiter((sum(map(len, one)) if isinstance(one, tuple) else len(one) for one in items), np.int64,
+    return np.fromiter((sum(map(len, item)) if isinstance(item, tuple) else len(item) for item in items), np.int64,
                        len(items))
 
 

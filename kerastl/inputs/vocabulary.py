@@ -1,7 +1,6 @@
-"""Where tokenizers come from: folders of Hugging Face and KerasHub, live KerasHub tokenizers, our own folders, nothing.
+"""Tokenizers from folders of Hugging Face and KerasHub, from KerasHub objects, from our own folders, or synthetic.
 
-What a tokenizer does is read from its files; what these tokenizers cannot do the same way is an error, never another
-answer.
+What a tokenizer does is read from its files. A tokenizer that cannot be reproduced exactly is an error.
 """
 
 import json
@@ -19,7 +18,7 @@ from kerastl.inputs._glm import CHAT_GLM, chat_glm
 from kerastl.inputs._sentence_piece import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
 from kerastl.inputs.tokenizer import Tokenizer
 
-FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what damaged files make of their readers
+FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading damaged files raises
 IDS = {"start", "end", "between", "pair_end", "whole"}
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
@@ -27,9 +26,9 @@ ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 def read(folder: Path) -> Tokenizer:
     """The tokenizer of a model's folder as Hugging Face or KerasHub writes it.
 
-    Raises WeightsError for a folder without a vocabulary, for a damaged one, and for a tokenizer of another kind.
+    Raises WeightsError for a folder without a vocabulary, for a damaged one, and for an unsupported tokenizer.
     """
-    with _told(folder):
+    with _described(folder):
         described = _hugging_face.read_json(folder / "tokenizer.json")
         if "registered_name" in described:
             return _read_keras_hub(folder / "assets" / "tokenizer", described)
@@ -37,25 +36,25 @@ def read(folder: Path) -> Tokenizer:
 
 
 def of_keras_hub(tokenizer: Any) -> Tokenizer:
-    """The same vocabulary as a KerasHub tokenizer's. Accents are stripped where it lowercases: BERT does, and KerasHub
-    leaves it out. Raises WeightsError for a family that is not read."""
+    """A tokenizer with the vocabulary of a KerasHub tokenizer. It strips accents if it lowercases, as BERT does but
+    KerasHub does not. Raises WeightsError for an unsupported family."""
     family = type(tokenizer).__name__.removesuffix("Tokenizer")
-    with _told(f"KerasHub's {family}Tokenizer"):
+    with _described(f"KerasHub's {family}Tokenizer"):
         vocabulary = tokenizer.proto if hasattr(tokenizer, "proto") else tokenizer.vocabulary
         return _of_family(family, tokenizer.get_config(), vocabulary, getattr(tokenizer, "merges", ()))
 
 
 def check_size(tokenizer: Tokenizer, embedding_rows: int, where: str) -> None:
-    """Raises WeightsError when the network has no embedding for some of the tokenizer's ids."""
+    """Raises WeightsError if the network lacks an embedding for some of the tokenizer's ids."""
     if tokenizer.size > embedding_rows:
-        raise WeightsError(f"{where}: a vocabulary of {tokenizer.size} pieces for a network that has {embedding_rows}",
-                           "vocabulary and weights of one model", "take both from the same folder")
+        raise WeightsError(f"{where}: the vocabulary has {tokenizer.size} pieces, but the network has {embedding_rows} "
+                           "embeddings", "vocabulary and weights of the same model", "take both from the same folder")
 
 
-def made(kind: str, size: int) -> Tokenizer:
-    """A vocabulary for networks with random weights, the same every time: printable ASCII letter by letter, or bytes.
+def synthetic(kind: str, size: int) -> Tokenizer:
+    """A vocabulary for networks with random weights, always the same: printable ASCII letter by letter, or bytes.
 
-    Raises OptionError when it does not fit in `size` ids, or for an unknown kind.
+    Raises OptionError if it does not fit in `size` ids, or for an unknown kind.
     """
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     special = [FAIRSEQ[name] for name in ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")]
@@ -65,16 +64,16 @@ def made(kind: str, size: int) -> Tokenizer:
               "glm": ["<unk>", "<s>", "</s>", *_sentence_piece.byte_pieces(), "▁", *letters]}.get(kind, [])
     least = len(pieces) + (len(CHAT_GLM) if kind == "glm" else 0)
     if not pieces or size < least:
-        raise OptionError(f"a vocabulary of kind {kind} and at most {size} pieces",
-                          "wordpiece from 193, bpe from 261, sentencepiece from 100, glm from 359 pieces",
-                          "ask for one of these")
+        raise OptionError(f"a vocabulary of the kind {kind} with at most {size} pieces",
+                          "at least 193 pieces for wordpiece, 261 for bpe, 100 for sentencepiece, 359 for glm",
+                          "use another kind or size")
     if kind == "wordpiece":
         return word_pieces(pieces, BERT, lowercase=True)
     if kind == "bpe":
         return byte_pairs({piece: i for i, piece in enumerate(pieces)}, (), FAIRSEQ)
     if kind == "glm":
         kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (1 + len(letters))]
-        model = [Piece(piece, -1.0 if one == NORMAL else 0.0, one) for piece, one in zip(pieces, kinds, strict=True)]
+        model = [Piece(piece, -1.0 if kind == NORMAL else 0.0, kind) for piece, kind in zip(pieces, kinds, strict=True)]
         return chat_glm(_sentence_piece.unigram(model, b"", byte_fallback=True))
     kinds = [UNKNOWN if piece == FAIRSEQ["unk_token"] else CONTROL for piece in special]
     model = [Piece(piece, kind=kind) for piece, kind in zip(special, kinds, strict=True)]
@@ -83,13 +82,13 @@ def made(kind: str, size: int) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the tokenizer as plain files: about.json, vocab.txt (a piece a line, in the order of ids, with \\n for a
-    line's end), and merges.txt or model.spm where it has them."""
+    """Write the tokenizer as plain files: about.json, vocab.txt (one piece per line in the order of ids, with \\n for a
+    line end), and merges.txt or model.spm if it has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = asdict(tokenizer) | {"size": tokenizer.size}
+    fields = asdict(tokenizer) | {"size": tokenizer.size}
     for name in ("pieces", "merges", "model"):
-        del about[name]
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+        del fields[name]
+    (folder / "about.json").write_text(json.dumps(fields, indent=1) + "\n")
     lines = ["".join(ESCAPES.get(letter, letter) for letter in piece) for piece in tokenizer.pieces]
     (folder / "vocab.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
     if tokenizer.merges:
@@ -99,16 +98,16 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load(folder: Path) -> Tokenizer:
-    """What `save` wrote. Raises ModelError when it is not there or not whole."""
-    back = {escape: letter for letter, escape in ESCAPES.items()}
+    """The tokenizer that `save` wrote. Raises ModelError if it is missing or damaged."""
+    unescaped = {escape: letter for letter, escape in ESCAPES.items()}
     try:
         about = json.loads((folder / "about.json").read_text())
         size = about.pop("size")
-        for name in IDS & about.keys():  # `start` and `end` were one id each once
+        for name in IDS & about.keys():  # earlier versions stored one id for `start` and `end`
             ids = about[name]
             about[name] = (ids,) if isinstance(ids, int) else None if ids is None else tuple(ids)
         lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
-        pieces = tuple(re.sub(r"\\.", lambda found: back[found[0]], line) for line in lines)
+        pieces = tuple(re.sub(r"\\.", lambda match: unescaped[match[0]], line) for line in lines)
         merges, model = folder / "merges.txt", folder / "model.spm"
         tokenizer = Tokenizer(
             pieces=pieces, **about,
@@ -116,22 +115,22 @@ def load(folder: Path) -> Tokenizer:
             model=model.read_bytes() if model.exists() else b"")
         if size != tokenizer.size or (tokenizer.kind == "sentencepiece" and pieces != tuple(
                 piece.text for piece in _sentence_piece.pieces(tokenizer.model))):
-            raise ValueError("its files are not of one vocabulary")
+            raise ValueError("its files belong to different vocabularies")
     except FAULTS as error:
-        raise ModelError(f"the tokenizer in {folder}: {error}", "the folder as it was exported",
+        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {error}", "the folder as it was exported",
                          "export the model again") from error
     return tokenizer
 
 
 @contextmanager
-def _told(where: Path | str) -> Iterator[None]:
-    """Turns the faults of damaged files into one WeightsError that names the place."""
+def _described(where: Path | str) -> Iterator[None]:
+    """Converts the errors that damaged files cause into a WeightsError that names the place."""
     try:
         yield
     except FAULTS as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise WeightsError(f"the vocabulary in {where}: {reason}", _hugging_face.FOLDER,
-                           "download it again, whole, or choose another model") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise WeightsError(f"the vocabulary in {where} cannot be read: {reason}", _hugging_face.FOLDER,
+                           "download it again, or choose another model") from error
 
 
 def _read_keras_hub(assets: Path, described: Mapping[str, Any]) -> Tokenizer:
@@ -144,11 +143,11 @@ def _read_keras_hub(assets: Path, described: Mapping[str, Any]) -> Tokenizer:
     if (assets / "vocabulary.txt").exists():
         return _of_family(family, described["config"], _hugging_face.read_lines(assets / "vocabulary.txt"))
     raise WeightsError(f"{assets} has no vocabulary", "vocabulary.txt, vocabulary.json with merges.txt, or "
-                       "vocabulary.spm", "save the preset again, with its tokenizer")
+                       "vocabulary.spm", "save the preset again with its tokenizer")
 
 
 def _of_family(family: str, config: Mapping[str, Any], vocabulary: Any, merges: Iterable[str] = ()) -> Tokenizer:
-    """From what KerasHub keeps of a tokenizer: the pieces, their ids, or the bytes of a SentencePiece model."""
+    """The tokenizer of a family. vocabulary: pieces, pieces with ids, or the bytes of a SentencePiece model."""
     if family in ("Bert", "DistilBert"):
         return word_pieces(vocabulary, BERT, lowercase=bool(config.get("lowercase")),
                            strip_accents=bool(config.get("lowercase") or config.get("strip_accents")))
@@ -159,5 +158,6 @@ def _of_family(family: str, config: Mapping[str, Any], vocabulary: Any, merges: 
         return sentence_pieces(fairseq(vocabulary), FAIRSEQ)
     if family == "DebertaV3":
         return sentence_pieces(deberta(vocabulary), BERT)
-    raise WeightsError(f"KerasHub's {family}Tokenizer", "that of BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa v3",
+    raise WeightsError(f"KerasHub's {family}Tokenizer is not supported",
+                       "the tokenizer of BERT, DistilBERT, RoBERTa, XLM-R or DeBERTa v3",
                        "choose a preset of one of these families")

@@ -41,7 +41,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
                           "give the keras.Model another name")
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
-    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
     features = backbone.model(inputs, training=False)
     logits = head(features if len(head.inputs) == 1 else [features, raw_branch_of(backbone)(inputs)])
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")

@@ -25,8 +25,8 @@ def raw_branch_of(backbone: Backbone) -> Any:
         raise OptionError(f"the head also takes the raw input, but it is exported without {backbone.name}",
                           "a head that takes features only", "choose another: kerastl heads")
     taken = backbone.model.inputs[0]
-    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values)
-    if backbone.input.one is None:
+    inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
+    if backbone.input.single_spec is None:
         raise OptionError("`long` is 'chunks', but the head also takes the raw text", "head or head+tail",
                           "change one of them")
     if backbone.spec.modality.has_length:

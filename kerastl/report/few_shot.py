@@ -25,7 +25,8 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
     clock: seconds since the run began. config: the settings of the run, for the record.
     """
     examples, home = features.examples, Path(to.out) / to.name
-    unused = "; the split that came with the data is one of rows, and was not used" if any(examples.given) else ""
+    unused = ("; the split that came with the data is one of rows, and was not used" if any(examples.source_split)
+              else "")
     run: dict[str, Any] = {
         "kind": examples.modality.name, "backbone": backbone.name, "weights": backbone.weights,
         "weights_hash": backbone.weights_hash, "random_weights": backbone.random, **asdict(task),

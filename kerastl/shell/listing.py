@@ -104,7 +104,7 @@ def list_backbones() -> tuple[BackboneInfo, ...]:
     """Every backbone, with where its weights come from and whether they are on this machine."""
     return tuple(BackboneInfo(
         spec.name, spec.modality.name, spec.summary, spec.size or None, spec.dim or None, spec.parameters or None,
-        spec.preprocessing, {layer.name: layer.shape for layer in spec.taps},
+        spec.preprocessing, {layer.name: layer.shape for layer in spec.feature_layers},
         tuple(WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()) for weights in spec.weights))
         for spec in specs().values())
 

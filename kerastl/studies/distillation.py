@@ -83,7 +83,7 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     p = examples.task.probabilities(logits, teacher.record.temperature)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
-    return replace(features, examples=replace(examples, aims=aims))
+    return replace(features, examples=replace(examples, soft_targets=aims))
 
 
 def compare_forms(teacher: Teacher, student: Any, source: Input, folder: Path, examples: Examples

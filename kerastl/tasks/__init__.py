@@ -41,6 +41,9 @@ class Task:
     fewest_classes: int
     one_hot: Callable[[Array, int], NDArray[np.float32]]  # targets, classes -> truth
     classes_of: Callable[[Any], list[int]]  # one row's target -> its class numbers
+    counts: Callable[[Array, int], NDArray[np.int64]]  # targets, classes -> the rows of each class, [classes]
+    # targets, the class numbers to keep, classes -> the rows that remain, and their targets among the kept classes
+    select: Callable[[Array, NDArray[np.intp], int], tuple[NDArray[np.intp], NDArray[np.int64]]]
     targets_of: Callable[[Sequence[Sequence[int]], int], NDArray[np.int64]]  # class numbers of each row, classes
     # Training
     even: Callable[[int], float]  # classes -> what label smoothing spreads to each class

@@ -16,6 +16,12 @@ from kerastl.tasks._temperature import fit_temperature
 FEWEST_POSITIVES = 10  # rows of a class from which its threshold is chosen
 
 
+def _select(targets: Array, keep: NDArray[np.intp], classes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The rows that have a label among the kept classes, or that had none before."""
+    rows = np.flatnonzero(targets[:, keep].any(axis=1) | ~targets.any(axis=1))
+    return rows, targets[rows][:, keep].astype(np.int64)
+
+
 def _targets_of(rows: Sequence[Sequence[int]], classes: int) -> NDArray[np.int64]:
     targets = np.zeros((len(rows), classes), dtype=np.int64)
     for number, row in enumerate(rows):
@@ -102,6 +108,7 @@ TASK = Task(
     owns=lambda targets: targets.ndim == 2 and targets.dtype.kind in "iu",
     fewest_classes=1, one_hot=lambda targets, classes: targets.astype(np.float32),
     classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,
+    counts=lambda targets, classes: targets.sum(axis=0), select=_select,
     even=lambda classes: 0.5, log_loss=_log_loss, keras_loss=_keras_loss,
     summed_loss=lambda: _summed_loss,
     activation=_activation, logits_of=_logits_of, calibrate=_calibrate,

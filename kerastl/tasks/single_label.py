@@ -18,6 +18,14 @@ def _one_hot(targets: Array, classes: int) -> NDArray[np.float32]:
     return np.eye(classes, dtype=np.float32)[targets]
 
 
+def _select(targets: Array, keep: NDArray[np.intp], classes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The rows of the kept classes."""
+    numbers = np.full(classes, -1, np.int64)
+    numbers[keep] = np.arange(len(keep))
+    rows = np.flatnonzero(numbers[targets] >= 0)
+    return rows, numbers[targets[rows]]
+
+
 def _targets_of(rows: Sequence[Sequence[int]], classes: int) -> NDArray[np.int64]:
     return np.array([row[0] if row else 0 for row in rows], dtype=np.int64)
 
@@ -61,6 +69,7 @@ TASK = Task(
     name="single_label", noun="one label per row", exclusive=True, record={"multi_label": False},
     owns=lambda targets: targets.ndim == 1 and targets.dtype.kind in "iu",
     fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
+    counts=lambda targets, classes: np.bincount(targets, minlength=classes), select=_select,
     even=lambda classes: 1 / classes, log_loss=_log_loss, keras_loss=_keras_loss,
     summed_loss=lambda: _keras_loss(0.0),
     activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)), calibrate=_calibrate,

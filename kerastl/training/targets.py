@@ -21,7 +21,7 @@ def row_weights(examples: Examples, rows: NDArray[np.intp], class_weights: str) 
 
 def smoothed_targets(examples: Examples, rows: NDArray[np.intp], share: float) -> NDArray[np.float32]:
     """The targets of rows, [len(rows), classes], of which a share is spread evenly over the classes."""
-    targets = examples.aimed(rows)
+    targets = examples.training_targets(rows)
     return (targets * (1 - share) + share * examples.task.even(targets.shape[1])).astype(np.float32)
 
 

@@ -56,7 +56,8 @@ def separate_backbone(backbone: Backbone) -> SeparateBackbone | None:
     ships = (f"only the head is exported; it takes features of shape {' x '.join(map(str, shape))}. The backbone "
              f"{backbone.name} (weights in {large.kept}, {large.bytes / 2**30:.2f} GiB) stays in its own folder, "
              "because it is larger than 2 GB or stored in fewer than 32 bits; `kerastl predict` runs both")
-    return SeparateBackbone(shape, large.kept, backbone.input.version, large.parameters, large.bytes, large.word, ships)
+    return SeparateBackbone(shape, large.kept, backbone.input.version, large.parameters, large.bytes, large.reason,
+                            ships)
 
 
 def backbone_of(record: RunRecord) -> Backbone:
@@ -73,7 +74,8 @@ def backbone_of(record: RunRecord) -> Backbone:
         raise ModelError(f"the backbone's weights are no longer in {path}", "the folder that the model was trained "
                          "with", "restore it, or give its new location as `weights`")
     backbone = load(record.backbone, path, modality=record.modality_name, pooling=record.pooling,
-                    tap=record.feature_layer, precision=record.large.kept, pickles=record.config.get("pickles", False))
+                    layer=record.feature_layer, precision=record.large.kept,
+                    pickles=record.config.get("pickles", False))
     changed = [what for what, same in (("weights", backbone.weights_hash == record.weights_hash),
                                        ("tokenizer", backbone.input.version == record.large.tokens)) if not same]
     if changed:

@@ -1,4 +1,4 @@
-"""A published checkpoint of the family, tensor by tensor: checked as a whole first, then read one tensor at a time."""
+"""A published checkpoint of the family: checked as a whole first, then read one tensor at a time."""
 
 import hashlib
 import re
@@ -23,9 +23,9 @@ BLOCK = 16 * 2**20  # bytes that are hashed at once
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder whose tensors are all there, each of its right shape. No number has been read.
+    """A folder that contains all tensors in the right shapes. No value has been read yet.
 
-    files: of weights, in their order. places: our name -> the tensor that has it, and which of its rows.
+    files: the weights files, in order. places: our name -> the tensor that contains it, and which of its rows.
     """
 
     folder: Path
@@ -34,19 +34,19 @@ class Checkpoint:
 
     @property
     def shard_bytes(self) -> int:
-        """The size of its largest file."""
+        """The size of the largest file."""
         return max(path.stat().st_size for path in self.files)
 
     @property
     def number_bytes(self) -> int:
-        """Of a number, in the widest type there is."""
+        """Bytes of a value in the widest type of the checkpoint."""
         return max(TYPES[stored.kind].itemsize for stored, _ in self.places.values())
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """The weights of these names as they are stored ([out, in]; float16, bfloat16 or float32), in the files' order.
+        """The named weights as stored ([out, in]; float16, bfloat16 or float32), in the order of the files.
 
-        One file is open and one tensor in memory at a time, besides what the caller keeps: `del` an array before asking
-        for the next. Raises WeightsError when a file has got shorter or is gone.
+        One file is open and one tensor in memory at a time, besides what the caller holds: delete an array before
+        asking for the next. Raises WeightsError if a file has become shorter or is gone.
         """
         def place(name: str) -> tuple[int, int, int]:
             stored, part = self.places[name]
@@ -56,72 +56,72 @@ class Checkpoint:
             try:
                 file = path.open("rb")
             except OSError as error:
-                raise WeightsError(f"{path} cannot be read: {error}", "the file as it was when opened",
-                                   "fetch it again") from error
+                raise WeightsError(f"{path} cannot be read: {error}", "the file as it was when it was opened",
+                                   "download it again") from error
             with file:
                 for name in ours:
                     stored, part = self.places[name]
                     yield name, stored.rows(file, part.start, part.stop)
 
     def fingerprint(self) -> str:
-        """32 hex digits over what is in config.json and in every file of weights; about 1.5 s a gigabyte."""
-        whole = hashlib.blake2b(digest_size=16)
+        """A hash of config.json and every weights file, 32 hexadecimal digits; takes about 1.5 s per gigabyte."""
+        digest = hashlib.blake2b(digest_size=16)
         for path in (self.folder / "config.json", *self.files):
-            whole.update(path.stat().st_size.to_bytes(8, "little"))  # where one file ends and the next begins
+            digest.update(path.stat().st_size.to_bytes(8, "little"))  # separates the files
             with path.open("rb") as file:
                 while block := file.read(BLOCK):
-                    whole.update(block)
-        return whole.hexdigest()
+                    digest.update(block)
+        return digest.hexdigest()
 
 
 def open_checkpoint(folder: Path, sizes: Sizes, layout: str, *, pickles: bool = False) -> Checkpoint:
-    """A folder's checkpoint, from the headers of its files. sizes, layout: as `read_sizes` gives them.
+    """A folder's checkpoint, from the headers of its files. sizes, layout: from `read_sizes`.
 
-    pickles: read pytorch_model.bin where there are no safetensors, with an unpickler that admits tensors only. Raises
-    WeightsError, naming what is wrong: no weights, a pickle without leave, a file that is damaged or missing, every
-    tensor that is missing, unexpected, twice there, of another shape, or no float.
+    pickles: read pytorch_model.bin if there are no safetensors, with an unpickler that admits tensors only. Raises
+    WeightsError that names the problem: no weights, a pickle without `pickles`, a file that is damaged or missing,
+    every tensor that is missing, unexpected, duplicated, of another shape, or not a float.
     """
     first = first_file(folder)
     pickled = first.name in PICKLES
     if pickled and not pickles:
         raise WeightsError(
-            f"{folder} has its weights as a pickle only ({first.name}), and a pickle can hold code to be run",
-            "safetensors, or leave to read a pickle",
-            "convert it, or allow pickles (--pickles): they are read with an unpickler that admits tensors only and "
-            "runs nothing")
+            f"{folder} has its weights only as a pickle ({first.name}), and a pickle can contain code",
+            "safetensors, or permission to read a pickle",
+            "convert the weights, or set `pickles`: pickles are read with an unpickler that admits tensors only and "
+            "runs no code")
     if pickled:
-        print(f"{first.name.removesuffix('.index.json')} is a pickle: read with an unpickler that admits tensors only")
+        print(f"{first.name.removesuffix('.index.json')} is a pickle, read with an unpickler that admits tensors only")
     files = shards(first)
     read = _torch_archive.tensors if pickled else _stored.safetensors
-    return Checkpoint(folder, tuple(files), _places([one for path in files for one in read(path)],
+    return Checkpoint(folder, tuple(files), _places([tensor for path in files for tensor in read(path)],
                                                     parts(sizes, layout), layout, folder))
 
 
-def _places(found: list[Stored], wanted: dict[str, Part], layout: str,
+def _places(tensors: list[Stored], expected: dict[str, Part], layout: str,
             folder: Path) -> dict[str, tuple[Stored, Part]]:
-    """Our names to their places. Raises WeightsError with all that does not fit."""
-    prefix, there = PREFIXES[layout], dict[str, Stored]()
-    shapes = {part.tensor: part.shape for part in wanted.values()}
-    twice, unexpected, odd = [], [], []
-    for one in found:
-        bare = one.name.removeprefix(prefix)
+    """Our names and the tensors that contain them. Raises WeightsError that lists everything that does not fit."""
+    prefix, usable = PREFIXES[layout], dict[str, Stored]()
+    shapes = {part.tensor: part.shape for part in expected.values()}
+    duplicates, unexpected, unsuitable = [], [], []
+    for tensor in tensors:
+        bare = tensor.name.removeprefix(prefix)
         if bare not in shapes:
             if not re.fullmatch(UNUSED[layout], bare):
-                unexpected.append(one.name)
+                unexpected.append(tensor.name)
             continue
-        if bare in there:
-            twice.append(one.name)
-        elif one.kind not in FLOATS:
-            odd.append(f"{one.name} of type {one.kind}, not one of {', '.join(FLOATS)}")
-        elif one.shape != shapes[bare]:
-            odd.append(f"{one.name} of the shape {list(one.shape)}, not {list(shapes[bare])}")
-        there[bare] = one
-    faults = [f"{what} {'; '.join(names[:3])}{f'; and {len(names) - 3} more' if len(names) > 3 else ''}"
-              for what, names in (("no tensor", [name for name in shapes if name not in there]),
-                                  ("an unexpected tensor", sorted(unexpected)), ("twice the tensor", sorted(twice)),
-                                  ("the tensor", odd)) if names]
+        if bare in usable:
+            duplicates.append(tensor.name)
+        elif tensor.kind not in FLOATS:
+            unsuitable.append(f"{tensor.name} of type {tensor.kind}, not one of {', '.join(FLOATS)}")
+        elif tensor.shape != shapes[bare]:
+            unsuitable.append(f"{tensor.name} of the shape {list(tensor.shape)}, not {list(shapes[bare])}")
+        usable[bare] = tensor
+    faults = [f"{problem} {'; '.join(names[:3])}{f'; and {len(names) - 3} more' if len(names) > 3 else ''}"
+              for problem, names in (("no tensor", [name for name in shapes if name not in usable]),
+                                     ("an unexpected tensor", sorted(unexpected)),
+                                     ("two tensors named", sorted(duplicates)), ("the tensor", unsuitable)) if names]
     if faults:
         raise WeightsError(f"{folder} has {', and '.join(faults)}",
-                           f"the {len(shapes)} tensors of config.json's network, each once, as plain floats",
-                           "check that config.json and the weights are of one model, which is not quantised")
-    return {name: (there[part.tensor], part) for name, part in wanted.items()}
+                           f"the {len(shapes)} tensors of the network in config.json, each once, as plain floats",
+                           "check that config.json and the weights belong to the same model and are not quantized")
+    return {name: (usable[part.tensor], part) for name, part in expected.items()}

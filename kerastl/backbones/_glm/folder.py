@@ -1,10 +1,10 @@
-"""A GLM backbone of the kit, from a folder as published or random at its true size: in memory, or streamed."""
+"""A GLM backbone, from a published folder or with random weights, in memory or streamed from disk."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from kerastl.backbones import NO_POOLING, TOP, Large, Network, Wanted
-from kerastl.backbones._glm import memory_plan as room
+from kerastl.backbones import NO_POOLING, TOP, BuildOptions, Large, Network
+from kerastl.backbones._glm import memory_plan
 from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.config import read_sizes
 from kerastl.backbones._glm.layers import BLOCK
@@ -18,57 +18,58 @@ from kerastl.runtime import free_memory
 POOLINGS = ("mean", "last", NO_POOLING)
 
 
-def build(wanted: Wanted, *, name: str, sizes: Sizes) -> Network:
-    """tokens: [batch, length] int32 -> features [batch, dim] float32, and the tokenizer that the tokens come from.
+def build(options: BuildOptions, *, name: str, sizes: Sizes) -> Network:
+    """tokens: [batch, length] int32 -> features [batch, dim] float32, with the tokenizer that makes the tokens.
 
-    sizes: of the random network that weights `none` ask for; of a folder, its own.
-    Raises WeightsError for a folder that is not one of the family, OptionError for a pooling, tap or precision that
-    there is not, and when not even a block of it fits in memory.
+    sizes: of the network with random weights; a folder has its own.
+    Raises WeightsError for a folder that is not one of the family, OptionError for an unknown pooling, layer or
+    precision, and if not even a single block fits in memory.
     """
     from kerastl.inputs import vocabulary
 
-    if wanted.pooling not in POOLINGS:
-        raise OptionError(f"--pooling {wanted.pooling} for {name}", f"one of {', '.join(POOLINGS)}",
-                          "leave it out for mean: a causal network's first token has seen nothing")
+    if options.pooling not in POOLINGS:
+        raise OptionError(f"`pooling` is {options.pooling} for {name}", f"one of {', '.join(POOLINGS)}",
+                          "omit `pooling` for mean; in a causal network the first token depends on no other")
     checkpoint = None
-    if wanted.weights == "none":
-        tokenizer = vocabulary.made("glm", sizes.vocabulary)
+    if options.weights == "none":
+        tokenizer = vocabulary.synthetic("glm", sizes.vocabulary)
     else:
-        path = Path(wanted.weights)
+        path = Path(options.weights)
         sizes, layout = read_sizes(path)
         tokenizer = vocabulary.read(path)
         vocabulary.check_size(tokenizer, sizes.vocabulary, str(path))
-        checkpoint = open_checkpoint(path, sizes, layout, pickles=wanted.pickles)
-    blocks = _blocks(wanted.tap, sizes)
-    used = replace(sizes, layers=blocks)  # what is above a tap is neither read nor kept
-    chosen = room.choose(used, wanted.precision, free_memory(), name, checkpoint.number_bytes if checkpoint else 4)
+        checkpoint = open_checkpoint(path, sizes, layout, pickles=options.pickles)
+    blocks = _blocks(options.layer, sizes)
+    used = replace(sizes, layers=blocks)  # blocks above the feature layer are neither read nor stored
+    stored = checkpoint.number_bytes if checkpoint else 4
+    plan = memory_plan.choose(used, options.precision, free_memory(), name, stored)
     large = None
-    if chosen.streamed or chosen.kept != "float32" or room.weight_bytes(used, "float32") > room.WHOLE:
-        large = Large(chosen.kept, _computed(chosen.kept), room.parameters(used),
-                      room.weight_bytes(used, chosen.kept), chosen.word)
-        print(chosen.word, flush=True)
-    digest = checkpoint.fingerprint() if checkpoint else ""  # the same on a machine where they are kept otherwise
-    if not chosen.streamed:
-        backbone = made(used, checkpoint, chosen.kept, compute_type(chosen.kept))
-        model = network(backbone, pad=tokenizer.pad, separator=None, pooling=wanted.pooling, pooler=False, name=name,
+    if plan.streamed or plan.kept != "float32" or memory_plan.weight_bytes(used, "float32") > memory_plan.WHOLE:
+        large = Large(plan.kept, _computed(plan.kept), memory_plan.parameters(used),
+                      memory_plan.weight_bytes(used, plan.kept), plan.reason)
+        print(plan.reason, flush=True)
+    digest = checkpoint.fingerprint() if checkpoint else ""  # independent of how this machine stores the weights
+    if not plan.streamed:
+        backbone = made(used, checkpoint, plan.kept, compute_type(plan.kept))
+        model = network(backbone, pad=tokenizer.pad, separator=None, pooling=options.pooling, pooler=False, name=name,
                         layer="" if blocks == sizes.layers else BLOCK.format(blocks - 1))
         return Network(model, tokenizer, sizes.length, large=large, hash=digest)
     if checkpoint is None:
-        raise OptionError(f"--weights none for {name}, which does not fit in memory", "a folder to stream from",
-                          "give --precision int4, or --weights DIR")
-    streamed = Streamed(sizes, checkpoint, chosen.kept, compute_type(chosen.kept), blocks=blocks, pad=tokenizer.pad,
-                        pooling=wanted.pooling, name=name)
+        raise OptionError(f"`weights` is none for {name}, which does not fit in memory", "a folder to stream from",
+                          "set `precision` to int4, or `weights` to a folder")
+    streamed = Streamed(sizes, checkpoint, plan.kept, compute_type(plan.kept), blocks=blocks, pad=tokenizer.pad,
+                        pooling=options.pooling, name=name)
     return Network(streamed, tokenizer, sizes.length, large=large, hash=digest)
 
 
-def _blocks(tap: str, sizes: Sizes) -> int:
-    """How many blocks a tap is above. Raises OptionError for one that there is not."""
-    taps = [f"layer_{number}" for number in range(1, sizes.layers)]
-    if tap not in (TOP, *taps):
-        raise unknown("tap", tap, [TOP, *taps], "kerastl backbones")
-    return sizes.layers if tap == TOP else int(tap.removeprefix("layer_"))
+def _blocks(layer: str, sizes: Sizes) -> int:
+    """The number of blocks up to a feature layer. Raises OptionError for an unknown one."""
+    layers = [f"layer_{number}" for number in range(1, sizes.layers)]
+    if layer not in (TOP, *layers):
+        raise unknown("layer", layer, [TOP, *layers], "kerastl backbones")
+    return sizes.layers if layer == TOP else int(layer.removeprefix("layer_"))
 
 
 def _computed(kept: str) -> str:
-    """What decides the rows, in words."""
+    """The storage type, and the type that is multiplied in if it differs; these determine the features."""
     return kept if kept == compute_type(kept) else f"{kept} in {compute_type(kept)}"

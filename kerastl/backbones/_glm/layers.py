@@ -1,7 +1,7 @@
-"""The layers of a GLM network. Weights of a frozen one may be kept in fewer bits than it computes in.
+"""The layers of a GLM network. A frozen network may store its weights in fewer bits than it computes in.
 
-Shapes: states [batch, length, dim] float32, the residual stream; what the dense layers multiply is in the layer's
-compute type. Kept kernels are [inputs, outputs].
+Shapes: states [batch, length, dim] float32, the residual stream; dense layers multiply in the layer's compute type.
+Stored kernels are [inputs, outputs].
 """
 
 import math
@@ -13,25 +13,25 @@ from keras import layers, ops
 
 GROUP = 64  # inputs that share an int4 scale
 PACKAGE = "kerastl"
-BLOCK = "transformer_layer_{}"  # of a network's blocks, counted from 0
+BLOCK = "transformer_layer_{}"  # name of a block, counted from 0
 
 
 def group_of(inputs: int) -> int:
-    """How many inputs of a kernel share an int4 scale."""
+    """The number of inputs of a kernel that share an int4 scale."""
     return math.gcd(inputs // 2, GROUP)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class KeptDense(layers.Layer):
-    """x @ kernel + bias, with the kernel kept in `bfloat16`, `int8` (a scale an output) or `int4` (a scale an output
-    and group of inputs; two in a byte, the second half of the inputs in the upper bits). It does not train."""
+    """x @ kernel + bias, with the kernel stored in `bfloat16`, `int8` (one scale per output) or `int4` (one scale per
+    output and group of inputs; two values per byte, the second half of the inputs in the upper bits). Not trainable."""
 
     def __init__(self, units: int, kept: str, use_bias: bool = False, **more: Any) -> None:
         super().__init__(**{**more, "trainable": False})
         self.units, self.kept, self.use_bias = units, kept, use_bias
 
     def build(self, shape: Any) -> None:
-        """Weights of zeros, to be filled."""
+        """Create the weights as zeros, to be filled later."""
         inputs = int(shape[-1])
         add = self.add_weight
         if self.kept == "int4":
@@ -47,7 +47,7 @@ class KeptDense(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """[..., inputs] -> [..., units], in the compute type."""
-        with tf.control_dependencies([x]):  # else a graph unpacks the kernels of all layers first
+        with tf.control_dependencies([x]):  # otherwise a graph unpacks the kernels of all layers first
             kernel = self._kernel()
         y = ops.matmul(x, kernel)
         if self.kept == "int8":
@@ -64,24 +64,24 @@ class KeptDense(layers.Layer):
         return ops.reshape(scaled, (-1, units))
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """As of a dense layer."""
+        """Like that of a dense layer."""
         return (*shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """To make it again, empty."""
+        """The arguments, to build it again without weights."""
         return {**super().get_config(), "units": self.units, "kept": self.kept, "use_bias": self.use_bias}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class KeptEmbedding(layers.Layer):
-    """Rows of a table by token, kept in `bfloat16`, or in int8 with a scale a row, for `int8` and `int4`."""
+    """An embedding stored in `bfloat16`; for `int8` and `int4` in int8 with one scale per row."""
 
     def __init__(self, input_dim: int, output_dim: int, kept: str, **more: Any) -> None:
         super().__init__(**{**more, "trainable": False})
         self.input_dim, self.output_dim, self.kept = input_dim, output_dim, kept
 
     def build(self, shape: Any) -> None:
-        """Weights of zeros, to be filled."""
+        """Create the weights as zeros, to be filled later."""
         size = (self.input_dim, self.output_dim)
         small = self.kept != "bfloat16"
         self.kernel = self.add_weight(size, "zeros", "int8" if small else "bfloat16", name="kernel")
@@ -95,19 +95,19 @@ class KeptEmbedding(layers.Layer):
         return rows if self.kept == "bfloat16" else rows * ops.take(self.scale, tokens, axis=0)
 
     def compute_output_spec(self, tokens: Any) -> Any:
-        """Float32, whatever the layer's type."""
+        """Float32, whatever the dtype of the layer."""
         return keras.KerasTensor((*tokens.shape, self.output_dim), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """To make it again, empty."""
+        """The arguments, to build it again without weights."""
         return {**super().get_config(), "input_dim": self.input_dim, "output_dim": self.output_dim, "kept": self.kept}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GlmPlaces(layers.Layer):
-    """Which tokens see which, and by what angles they are turned. From a mask alone, so padding may be on either side.
+    """The rotary angles and the causal attention mask, derived from the padding mask, so padding may be on either side.
 
-    Positions count the tokens that are not padding; a token sees itself and those before it that are not padding.
+    Positions count the tokens that are not padding; a token attends to itself and to earlier tokens except padding.
     """
 
     def __init__(self, rotary: int, base: float, **more: Any) -> None:
@@ -116,7 +116,8 @@ class GlmPlaces(layers.Layer):
 
     def call(self, mask: Any) -> Any:
         """mask: [batch, length] int32, 1 where a token is not padding -> angles [batch, length, rotary / 2] float32,
-        and bias [batch, 1, 1, length, length] float32: 0 where the column is seen from the row, else very low."""
+        and bias [batch, 1, 1, length, length] float32: 0 where the row attends to the column, else a large negative
+        number."""
         position = ops.cast(ops.maximum(ops.cumsum(mask, axis=1) - 1, 0), "float32")
         rates = self.base ** (-ops.arange(0, self.rotary, 2, dtype="float32") / self.rotary)
         place = ops.arange(ops.shape(mask)[1])
@@ -125,19 +126,19 @@ class GlmPlaces(layers.Layer):
         return position[..., None] * rates, bias[:, None, None]
 
     def compute_output_spec(self, mask: Any) -> Any:
-        """Shapes as `call` says."""
+        """The shapes that `call` returns."""
         batch, length = mask.shape
         return (keras.KerasTensor((batch, length, self.rotary // 2), "float32"),
                 keras.KerasTensor((batch, 1, 1, length, length), "float32"))
 
     def get_config(self) -> dict[str, Any]:
-        """To make it again."""
+        """The arguments, to build it again."""
         return {**super().get_config(), "rotary": self.rotary, "base": self.base}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GlmBlock(layers.Layer):
-    """Attention, then SwiGLU; each on normed states, and added to them."""
+    """Attention, then SwiGLU; each takes normalized states, and its output is added to the states."""
 
     def __init__(self, heads: int, head_dim: int, groups: int, inner: int, epsilon: float, kept: str = "float32",
                  **more: Any) -> None:
@@ -146,7 +147,7 @@ class GlmBlock(layers.Layer):
         self.inner, self.epsilon, self.kept = inner, epsilon, kept
 
     def build(self, states_shape: Any, angles_shape: Any = None, bias_shape: Any = None) -> None:
-        """The layers within."""
+        """Create the inner layers."""
         dim, rows = int(states_shape[-1]), self.heads * self.head_dim
         self.attention_norm = self._norm("attention_norm", dim)
         self.query = self._dense("query", dim, rows, True)
@@ -170,42 +171,42 @@ class GlmBlock(layers.Layer):
         return layer
 
     def call(self, states: Any, angles: Any, bias: Any) -> Any:
-        """states: [batch, length, dim] float32; angles and bias as of `GlmPlaces` -> states."""
+        """states: [batch, length, dim] float32; angles and bias from `GlmPlaces` -> states of the same shape."""
         x = self.attention_norm(states)
-        each = self.heads // self.groups
-        turn = (ops.cos(angles)[:, :, None], ops.sin(angles)[:, :, None])
-        query = self._turned(self._split(self.query(x), self.heads), turn) * self.head_dim**-0.5
-        key = self._turned(self._split(self.key(x), self.groups), turn)
+        heads = self.heads // self.groups  # that share a key and value
+        rotation = (ops.cos(angles)[:, :, None], ops.sin(angles)[:, :, None])
+        query = self._rotated(self._split(self.query(x), self.heads), rotation) * self.head_dim**-0.5
+        key = self._rotated(self._split(self.key(x), self.groups), rotation)
         value = self._split(self.value(x), self.groups)
         batch, length = ops.shape(states)[0], ops.shape(states)[1]
-        query = ops.reshape(query, (batch, length, self.groups, each, self.head_dim))
+        query = ops.reshape(query, (batch, length, self.groups, heads, self.head_dim))
         scores = ops.cast(ops.einsum("blgrh,bmgh->bgrlm", query, key), "float32") + bias
-        alone = scores.shape[-1] == 1  # Keras warns of a softmax over one
-        shares = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), value.dtype)
-        heard = ops.reshape(ops.einsum("bgrlm,bmgh->blgrh", shares, value), (batch, length, -1))
-        states = states + ops.cast(self.attention_output(heard), "float32")
+        single = scores.shape[-1] == 1  # Keras warns about a softmax over one value
+        attention = ops.cast(ops.ones_like(scores) if single else ops.softmax(scores, axis=-1), value.dtype)
+        context = ops.reshape(ops.einsum("bgrlm,bmgh->blgrh", attention, value), (batch, length, -1))
+        states = states + ops.cast(self.attention_output(context), "float32")
         gate, up = ops.split(self.gate_up(self.feedforward_norm(states)), 2, axis=-1)
         return states + ops.cast(self.down(ops.silu(gate) * up), "float32")
 
     def _split(self, x: Any, heads: int) -> Any:
         return ops.reshape(x, (*ops.shape(x)[:2], heads, self.head_dim))
 
-    def _turned(self, x: Any, turn: tuple[Any, Any]) -> Any:
-        """Neighbouring pairs of the first dimensions as points of a plane, turned (Su et al. 2021,
+    def _rotated(self, x: Any, rotation: tuple[Any, Any]) -> Any:
+        """Rotary position embedding of the first dimensions, in neighbouring pairs (Su et al. 2021,
         https://arxiv.org/abs/2104.09864)."""
-        cos, sin = turn
+        cos, sin = rotation
         rotary = 2 * int(cos.shape[-1])
         first, rest = ops.cast(x[..., :rotary], "float32"), x[..., rotary:]
         a, b = first[..., 0::2], first[..., 1::2]
-        turned = ops.stack([a * cos - b * sin, b * cos + a * sin], axis=-1)
-        turned = ops.reshape(turned, (*ops.shape(x)[:3], rotary))
-        return ops.concatenate([ops.cast(turned, x.dtype), rest], axis=-1)
+        rotated = ops.stack([a * cos - b * sin, b * cos + a * sin], axis=-1)
+        rotated = ops.reshape(rotated, (*ops.shape(x)[:3], rotary))
+        return ops.concatenate([ops.cast(rotated, x.dtype), rest], axis=-1)
 
     def compute_output_spec(self, states: Any, angles: Any, bias: Any) -> Any:
-        """The states' own shape."""
+        """The shape of the states."""
         return keras.KerasTensor(states.shape, "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """To make it again, empty."""
+        """The arguments, to build it again without weights."""
         return {**super().get_config(), "heads": self.heads, "head_dim": self.head_dim, "groups": self.groups,
                 "inner": self.inner, "epsilon": self.epsilon, "kept": self.kept}

@@ -1,4 +1,4 @@
-"""What the weights are kept in, by the memory that is free: pure arithmetic, said before anything is read."""
+"""The storage type of the weights, chosen by the free memory. Pure arithmetic, done before any weight is read."""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,54 +9,57 @@ from kerastl.backbones._glm.sizes import Sizes
 from kerastl.errors import OptionError
 from kerastl.runtime import KEPT
 
-WHOLE = 2 * 10**9  # bytes: a float32 network up to this is an ordinary one, and is exported whole
-SPARE = 2**30  # for TensorFlow and the activations of a small batch; those of a large one are told when it is known
+WHOLE = 2 * 10**9  # bytes: a float32 network up to this size is exported with its head, like any other
+SPARE = 2**30  # for TensorFlow and the activations of a small batch; larger batches are checked when known
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """kept: one of `KEPT`. streamed: the weights stay on disk and pass through memory a block at a time. word: why."""
+    """kept: the storage type, one of `KEPT`. streamed: whether the weights stay on disk and are read block by block.
+    reason: why."""
 
     kept: str
     streamed: bool
-    word: str
+    reason: str
 
 
 def choose(sizes: Sizes, precision: str, free: int, name: str = "the network", stored: int = 2) -> MemoryPlan:
-    """What fits. precision: `auto`, the most exact that does, or one of `KEPT`, which is streamed where it does not.
-    free: bytes of memory. stored: bytes of a number in the files.
+    """The plan that fits in memory. precision: `auto`, for the most precise type that fits, or one of `KEPT`, streamed
+    if it does not fit. free: bytes of free memory. stored: bytes of a value in the files.
 
-    Raises OptionError for an unknown precision, and when not even one block at a time fits.
+    Raises OptionError for an unknown precision, and if not even a single block fits.
     """
     if precision not in (AUTO, *KEPT):
-        raise OptionError(f"--precision {precision} for {name}", f"one of auto, {', '.join(KEPT)}",
-                          "leave it out for auto")
+        raise OptionError(f"`precision` is {precision} for {name}", f"one of auto, {', '.join(KEPT)}",
+                          "omit `precision` for auto")
     needs = {kept: weight_bytes(sizes, kept) for kept in KEPT}
-    usable = free - SPARE - 2 * stored * max(map(prod, shapes(sizes).values()))  # a tensor as read, and made ready
+    usable = free - SPARE - 2 * stored * max(map(prod, shapes(sizes).values()))  # a tensor as read, and converted
     fitting = [kept for kept in KEPT if needs[kept] <= usable and (kept != "float32" or needs[kept] <= WHOLE)]
     kept = precision if precision != AUTO else fitting[0] if fitting else "bfloat16"
     streamed = needs[kept] > usable
     if streamed and (least := _streaming_bytes(sizes, kept, stored) + SPARE) > free:
-        raise OptionError(f"{name} needs {_gib(least)} GiB a block in {kept}, this machine has {_gib(free)} free",
-                          "memory for a block", "close other programs, or choose a smaller backbone")
-    told = ", ".join(f"{one} {_gib(needs[one])}" for one in KEPT)
-    how = f"kept in {kept}" + (", read from disk block by block" if streamed else "")
-    return MemoryPlan(kept, streamed, f"{name}: its weights take {told} GiB, this machine has {_gib(free)} free: {how}")
+        raise OptionError(f"a block of {name} in {kept} needs {_gib(least)} GiB, but only {_gib(free)} GiB of "
+                          "memory are free", "memory for one block",
+                          "close other programs, or choose a smaller backbone")
+    sizes_of = ", ".join(f"{kept} {_gib(bytes)}" for kept, bytes in needs.items())
+    choice = f"stored in {kept}" + (" and read from disk block by block" if streamed else "")
+    return MemoryPlan(kept, streamed, f"{name}: the weights take {sizes_of} GiB, and {_gib(free)} GiB of memory are "
+                                      f"free: {choice}")
 
 
 def weight_bytes(sizes: Sizes, kept: str) -> int:
-    """Bytes of all weights."""
+    """Bytes of all weights in a storage type."""
     return _table_bytes(sizes, kept) + sizes.layers * _block_bytes(sizes, kept) + 4 * sizes.dim
 
 
 def parameters(sizes: Sizes) -> int:
-    """How many numbers the weights are."""
+    """The number of parameters."""
     return weight_bytes(sizes, "float32") // 4
 
 
 def _streaming_bytes(sizes: Sizes, kept: str, stored: int) -> int:
-    """The table of tokens while it is read; then a block, and as they are stored its tensors and those of the next."""
+    """The token embedding while it is read; then one block, with the stored tensors of that and the next block."""
     block = sum(prod(shape) for shape in block_shapes(sizes).values())
     return max(_table_bytes(sizes, kept) + 2 * stored * sizes.vocabulary * sizes.dim,
                _block_bytes(sizes, kept) + 2 * stored * block)
@@ -72,7 +75,7 @@ def _block_bytes(sizes: Sizes, kept: str) -> int:
 
 
 def _bytes(shape: tuple[int, ...], kept: str) -> int:
-    """Of a kernel, [outputs, inputs]; norms and biases are kept in float32."""
+    """Bytes of a kernel, [outputs, inputs], or of a norm or bias, which are always float32."""
     if len(shape) == 1:
         return 4 * shape[0]
     units, inputs = shape

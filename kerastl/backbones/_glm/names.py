@@ -1,11 +1,11 @@
-"""How the family's tensors are named in published files, and our names for them."""
+"""The names of the family's tensors in published files, and our names for them."""
 
 from dataclasses import dataclass
 
 from kerastl.backbones._glm.sizes import Sizes
 
-PREFIXES = {"original": "transformer.", "transformers": "model."}  # of a model saved with a head; none when saved alone
-UNUSED = {  # heads, and tables that follow from the sizes
+PREFIXES = {"original": "transformer.", "transformers": "model."}  # of tensors in a model saved with a head
+UNUSED = {  # heads, and tables that are computed from the sizes
     "original": r"rotary_pos_emb\.inv_freq|output_layer\.weight|classifier_head\.(weight|bias)",
     "transformers": r"lm_head\.weight|score\.(weight|bias)|(.+\.)?rotary_emb\.inv_freq",
 }
@@ -28,9 +28,9 @@ _BLOCK = {
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a published tensor, from `start` to before `stop`, which are one weight of ours.
+    """Rows `start` to `stop` of a published tensor, which form one of our weights.
 
-    tensor: its name without prefix. shape: of the whole tensor.
+    tensor: its name without the prefix. shape: of the whole tensor.
     """
 
     tensor: str
@@ -40,7 +40,7 @@ class Part:
 
 
 def block_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Every weight of one block, by our names, [outputs, inputs] as torch has them."""
+    """Every weight of one block by our name, [outputs, inputs] as in torch."""
     dim, queries, keys = sizes.dim, sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
     return {"attention_norm": (dim,), "query": (queries, dim), "query_bias": (queries,), "key": (keys, dim),
             "key_bias": (keys,), "value": (keys, dim), "value_bias": (keys,), "attention_output": (dim, queries),
@@ -48,24 +48,24 @@ def block_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Every weight of a network of these sizes, as `block_shapes` has them."""
+    """Every weight of a network of these sizes, in the form of `block_shapes`."""
     return {"token_embedding": (sizes.vocabulary, sizes.dim), "final_norm": (sizes.dim,),
             **{f"layer_{n}/{name}": shape for n in range(sizes.layers) for name, shape in block_shapes(sizes).items()}}
 
 
 def parts(sizes: Sizes, layout: str) -> dict[str, Part]:
-    """Where each weight is in the layout "original" or "transformers"."""
+    """The place of each weight in the layout "original" or "transformers"."""
     place, names = _BLOCK[layout]
     queries, keys = sizes.heads * sizes.head_dim, sizes.groups * sizes.head_dim
     joint = {"query": 0, "key": queries, "value": queries + keys} if layout == "original" else {}  # first rows
-    found = {}
+    places = {}
     for ours, shape in shapes(sizes).items():
         block, _, name = ours.rpartition("/")
         if not block:
-            found[ours] = Part(f"{_OUTSIDE[layout][name]}.weight", shape, 0, shape[0])
+            places[ours] = Part(f"{_OUTSIDE[layout][name]}.weight", shape, 0, shape[0])
             continue
         layer = name.removesuffix("_bias")
         first, rows = joint.get(layer, 0), queries + 2 * keys if layer in joint else shape[0]
         tensor = f"{place}.{block.removeprefix('layer_')}.{names[layer]}.{'bias' if layer != name else 'weight'}"
-        found[ours] = Part(tensor, (rows, *shape[1:]), first, first + shape[0])
-    return found
+        places[ours] = Part(tensor, (rows, *shape[1:]), first, first + shape[0])
+    return places

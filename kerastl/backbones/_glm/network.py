@@ -1,4 +1,4 @@
-"""A GLM network as a KerasHub backbone, empty, from a published folder or with random weights."""
+"""A GLM network as a KerasHub backbone: without weights, from a published folder, or with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from kerastl.runtime import cpu_has_bfloat16, has_gpu
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GlmBackbone(keras_hub.models.Backbone):
-    """token_ids and padding_mask, [batch, length] int32 -> the last states, normed, [batch, length, dim] float32.
+    """token_ids and padding_mask, [batch, length] int32 -> the normalized last states, [batch, length, dim] float32.
 
-    Arguments are KerasHub's where it has a name for them; `kept` is what the weights are kept in (see `runtime.KEPT`).
+    Arguments have KerasHub's names where it has them; `kept` is the storage type of the weights (see `runtime.KEPT`).
     """
 
     def __init__(self, vocabulary_size: int, num_layers: int, num_query_heads: int, num_key_value_heads: int,
@@ -42,19 +42,19 @@ class GlmBackbone(keras_hub.models.Backbone):
         super().__init__(inputs={"token_ids": tokens, "padding_mask": mask}, outputs=states, dtype=dtype, **more)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments it was made with."""
+        """The arguments that it was built with."""
         return {**super().get_config(), **arguments(self.sizes), "kept": self.kept}
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **more: Any) -> Any:
-        """From a folder as published, or as KerasHub's `save_to_preset` wrote it. more: `kept` and `dtype`."""
+        """From a published folder, or from one that KerasHub's `save_to_preset` wrote. more: `kept` and `dtype`."""
         if is_published(preset):
             return backbone_from(preset, load_weights, **more)
         return super().from_preset(preset, load_weights, **more)
 
 
 def arguments(sizes: Sizes) -> dict[str, Any]:
-    """Sizes as the backbone's arguments."""
+    """The backbone's arguments for these sizes."""
     return {"vocabulary_size": sizes.vocabulary, "num_layers": sizes.layers, "num_query_heads": sizes.heads,
             "num_key_value_heads": sizes.groups, "head_dim": sizes.head_dim, "hidden_dim": sizes.dim,
             "intermediate_dim": sizes.inner, "rotary_dim": sizes.rotary, "rope_max_wavelength": sizes.base,
@@ -62,7 +62,7 @@ def arguments(sizes: Sizes) -> dict[str, Any]:
 
 
 def embedding_of(sizes: Sizes, kept: str) -> Any:
-    """The layer of tokens."""
+    """The token embedding."""
     if kept == "float32":
         return layers.Embedding(sizes.vocabulary, sizes.dim, dtype="float32", name="token_embedding")
     return KeptEmbedding(sizes.vocabulary, sizes.dim, kept, dtype="float32", name="token_embedding")
@@ -74,20 +74,20 @@ def block_of(sizes: Sizes, kept: str, name: str, dtype: Any = None) -> GlmBlock:
 
 
 def norm_of(sizes: Sizes) -> Any:
-    """The last layer."""
+    """The final norm."""
     return layers.RMSNormalization(epsilon=sizes.epsilon, dtype="float32", name="final_norm")
 
 
 def is_published(folder: str) -> bool:
-    """Whether a path is a folder of the family as published, which its config.json says."""
+    """Whether a path is a published folder of the family, according to its config.json."""
     try:
         return read_config(Path(folder)).get("model_type") in list(COUNTS)
-    except WeightsError:  # a preset's name, or a folder of another kind
+    except WeightsError:  # the name of a preset, or another kind of folder
         return False
 
 
 def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float32", dtype: Any = None) -> GlmBackbone:
-    """A published folder's network in memory. Raises WeightsError for what is not one of the family."""
+    """The network of a published folder, in memory. Raises WeightsError for a folder that is not one of the family."""
     sizes, layout = read_sizes(Path(folder))
     if not load_weights:
         return GlmBackbone(**arguments(sizes), kept=kept, dtype=dtype)
@@ -96,7 +96,7 @@ def backbone_from(folder: str, load_weights: bool = True, *, kept: str = "float3
 
 
 def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -> GlmBackbone:
-    """The network with its weights; random ones without a checkpoint."""
+    """The network with the weights of a checkpoint, or with random ones."""
     backbone = GlmBackbone(**arguments(sizes), kept=kept, dtype=compute)
     if checkpoint is None and kept == "float32":
         return backbone  # Keras' own random weights
@@ -106,5 +106,5 @@ def made(sizes: Sizes, checkpoint: Checkpoint | None, kept: str, compute: str) -
 
 
 def compute_type(kept: str) -> str:
-    """What a network computes in: bfloat16 where its weights are no more exact and the hardware multiplies it."""
+    """What a network computes in: bfloat16 if its weights are no more precise and the hardware supports it."""
     return "bfloat16" if kept != "float32" and (cpu_has_bfloat16() or has_gpu()) else "float32"

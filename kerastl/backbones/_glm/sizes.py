@@ -1,15 +1,15 @@
-"""A GLM network's sizes."""
+"""The sizes of a GLM network."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What decides a network of the family. Defaults are ChatGLM2-6B's.
+    """The sizes that define a network of the family. The defaults are those of ChatGLM2-6B.
 
-    inner: of SwiGLU, each of its two halves. groups: heads of keys and values. rotary: how many of a head's dimensions
-    are turned by position, the first ones, in neighbouring pairs. base: of the angles' wavelengths. length: the most
-    tokens it was made for.
+    inner: of each half of SwiGLU. groups: the number of key-value heads. rotary: how many dimensions of a head are
+    rotated by position (the first ones, in neighbouring pairs). base: of the rotary wavelengths. length: the maximum
+    number of tokens.
     """
 
     layers: int = 28

@@ -1,7 +1,8 @@
-"""A network that does not fit in memory: block by block, each over all texts before the next is read from disk.
+"""A network that does not fit in memory, run block by block: each block over all texts before the next is read.
 
-The weights are read once a pass; the states between blocks lie in a scratch file. A pass ends when that has grown to a
-gigabyte: what it computed is kept then, whatever comes after, and a read more is little beside the work it feeds.
+The weights are read once per pass; the states between blocks are in a scratch file. A pass takes as many texts as fill
+a scratch file of one gigabyte: its features are then stored, whatever happens later, and reading the weights once more
+takes little time compared with computing a pass.
 """
 
 import itertools
@@ -35,14 +36,14 @@ Tensors = list[tuple[str, NDArray[Any]]]
 
 
 def scratch_place() -> str | None:
-    """Where large temporary files belong: TMPDIR, else /var/tmp, which is on a disk where /tmp may be memory."""
+    """The folder for large temporary files: TMPDIR, else /var/tmp, because /tmp may be in memory."""
     return None if os.environ.get("TMPDIR") or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
 
 
 class Streamed:
-    """As a keras.Model of tokens to features, for as much as is asked of a backbone that stays apart from its head.
+    """Stands in for the keras.Model of a backbone whose head is exported alone: it has the attributes that are used.
 
-    blocks: how many of them are run; the last norm follows only after all.
+    blocks: how many blocks are run. The final norm is applied only after the last block of the network.
     """
 
     def __init__(self, sizes: Sizes, checkpoint: Checkpoint, kept: str, compute: str, *, blocks: int, pad: int,
@@ -52,17 +53,18 @@ class Streamed:
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """Of a batch's features."""
+        """The shape of a batch of features."""
         return (None, None, self.sizes.dim) if self.pooling == NO_POOLING else (None, self.sizes.dim)
 
     def repooled(self, pooling: str) -> "Streamed":
-        """The same, pooled in another way."""
+        """The same with another pooling."""
         other = copy(self)
         other.pooling = pooling
         return other
 
     def through(self, batches: Iterable[NDArray[np.int32]]) -> Iterator[NDArray[np.float32]]:
-        """tokens: [batch, length] of each -> features of each, in order. As many at a time as scratch has room for."""
+        """Batches of tokens, [batch, length] each -> the features of each batch, in order. A pass takes as many batches
+        as the scratch file can hold."""
         with tempfile.TemporaryDirectory(prefix="kerastl-states-", dir=scratch_place()) as scratch:
             limit = min(MOST_STATES, shutil.disk_usage(scratch).free // 2)
             rest = iter(batches)
@@ -70,7 +72,7 @@ class Streamed:
                 yield from self._pass(group, scratch)
 
     def _pass(self, group: list[NDArray[np.int32]], scratch: str) -> Iterator[NDArray[np.float32]]:
-        """One read of the weights."""
+        """One pass: the weights are read once."""
         places = [0, *itertools.accumulate(tokens.size for tokens in group)]
         self._reserve(4 * places[-1] * self.sizes.dim, Path(scratch))
         states = np.memmap(f"{scratch}/states", np.float32, "r+", shape=(places[-1], self.sizes.dim))
@@ -83,22 +85,22 @@ class Streamed:
                 for name, tensor in tensors:
                     set_tensor(block, name.partition("/")[2], tensor)
                 tensors.clear()
-                for tokens, kept in parts:
-                    kept[:] = run(tf.constant(tokens), tf.constant(kept)).numpy()
+                for tokens, part in parts:
+                    part[:] = run(tf.constant(tokens), tf.constant(part)).numpy()
                 bar.update(1)
         yield from self._features(parts)
 
     def _reserve(self, needed: int, scratch: Path) -> None:
-        """The scratch file, with its room on the disk: a sparse one would end the process when the disk is full.
+        """Create the scratch file with its space allocated: a sparse file would end the process when the disk is full.
 
-        Raises OptionError when it does not fit."""
+        Raises OptionError if it does not fit."""
         free = shutil.disk_usage(scratch).free
-        said = (f"states of {self.name} between blocks take {needed / 2**30:.2f} GiB in {scratch.parent}, its disk has "
-                f"{free / 2**30:.2f} free")
+        message = (f"the states of {self.name} between blocks take {needed / 2**30:.2f} GiB in {scratch.parent}, whose "
+                   f"disk has {free / 2**30:.2f} GiB free")
         if needed > free:
-            raise OptionError(said, "room for them", "free some, set TMPDIR to a place on another disk, or give a "
-                              "smaller --batch-size")
-        print(said, flush=True)
+            raise OptionError(message, "enough disk space", "free some space, set TMPDIR to a folder on another disk, "
+                              "or use a smaller `batch_size`")
+        print(message, flush=True)
         with (scratch / "states").open("wb") as file:
             file.truncate(needed)
             if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
@@ -106,7 +108,7 @@ class Streamed:
 
     @cached_property
     def _block(self) -> tuple[GlmBlock, Any]:
-        """The one block that is in memory, and its graph, of tokens and states to states."""
+        """The block that is in memory, and its graph from tokens and states to states."""
         block = block_of(self.sizes, self.kept, "block", self.compute)
         block.build((None, None, self.sizes.dim))
         places = GlmPlaces(self.sizes.rotary, self.sizes.base)
@@ -123,20 +125,20 @@ class Streamed:
         layer.build((None, None))
         for _, tensor in self.checkpoint.tensors(["token_embedding"]):
             set_tensor(layer, "", tensor)
-        for tokens, kept in parts:
-            kept[:] = np.asarray(layer(tokens))
+        for tokens, states in parts:
+            states[:] = np.asarray(layer(tokens))
 
     def _read_ahead(self) -> Iterator[Tensors]:
-        """Each block's tensors, read while the block before is at work."""
+        """The tensors of each block, read while the previous block computes."""
         def read(number: int) -> Tensors:
             return list(self.checkpoint.tensors(f"layer_{number}/{name}" for name in block_shapes(self.sizes)))
 
-        with ThreadPoolExecutor(1) as pool_of_one:
-            coming: Future[Tensors] = pool_of_one.submit(read, 0)
+        with ThreadPoolExecutor(1) as executor:
+            upcoming: Future[Tensors] = executor.submit(read, 0)
             for number in range(self.blocks):
-                tensors = coming.result()
+                tensors = upcoming.result()
                 if number + 1 < self.blocks:
-                    coming = pool_of_one.submit(read, number + 1)
+                    upcoming = executor.submit(read, number + 1)
                 yield tensors
 
     def _features(self, parts: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
@@ -145,16 +147,16 @@ class Streamed:
         if whole := self.blocks == self.sizes.layers:
             for _, tensor in self.checkpoint.tensors(["final_norm"]):
                 set_tensor(norm, "", tensor)
-        for tokens, kept in parts:
-            states = norm(kept) if whole else kept
-            yield np.asarray(pool(states, tokens != self.pad, self.pooling), np.float32)
+        for tokens, states in parts:
+            normalized = norm(states) if whole else states
+            yield np.asarray(pool(normalized, tokens != self.pad, self.pooling), np.float32)
 
 
-def _up_to(batches: Iterator[NDArray[np.int32]], limit: int, bytes_a_token: int) -> Iterator[NDArray[np.int32]]:
-    """Batches until their states come to the limit; at least one."""
+def _up_to(batches: Iterator[NDArray[np.int32]], limit: int, bytes_per_token: int) -> Iterator[NDArray[np.int32]]:
+    """Batches until their states reach the limit; at least one."""
     taken = 0
     for tokens in batches:
-        taken += tokens.size * bytes_a_token
+        taken += tokens.size * bytes_per_token
         yield tokens
-        if taken + tokens.size * bytes_a_token > limit:
+        if taken + tokens.size * bytes_per_token > limit:
             return

@@ -18,7 +18,7 @@ def set_aside(examples: Examples) -> Examples:
     """The same rows with test rows set aside: those of the source's own split, or a tenth by content hash. Raises
     DataError for too few rows."""
     try:
-        aside = split(examples, "auto" if any(examples.given) else "holdout")
+        aside = split(examples, "auto" if any(examples.source_split) else "holdout")
     except DataError as error:
         raise DataError(error.got, error.expected, "add data: a comparison sets test rows aside") from error
     return replace(aside, min_per_class=0)  # otherwise one row that cannot be decoded could remove a class

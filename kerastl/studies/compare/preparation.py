@@ -28,7 +28,7 @@ class Prepared:
     def key(self) -> list[Any]:
         """What decides the features, beside the rows."""
         backbone = self.backbone
-        return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.tap,
+        return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.layer,
                 backbone.input.version, backbone.input.record(), self.features.compute]
 
 

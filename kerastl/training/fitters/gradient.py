@@ -111,7 +111,7 @@ def _batches(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], w
                 x: Any = (features.rows(rows[batch]) - mean) / scale
                 if raw:
                     x = (x, features.raw_rows(rows[batch]))
-                yield x, examples.aimed(rows[batch]), weights[batch]
+                yield x, examples.training_targets(rows[batch]), weights[batch]
 
     spec: Any = tf.TensorSpec([None, *features.shape], tf.float32)
     if raw:

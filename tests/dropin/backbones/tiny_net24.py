@@ -1,9 +1,9 @@
 """A second backbone that is dropped in as one file, of another size and depth: three blocks, 24 x 24 images."""
 
-from kerastl.backbones import Network, Spec, Wanted, fill, pooled
+from kerastl.backbones import BuildOptions, Network, Spec, fill, pooled
 
 
-def build(wanted: Wanted) -> Network:
+def build(options: BuildOptions) -> Network:
     import keras
     from keras import layers
 
@@ -14,9 +14,9 @@ def build(wanted: Wanted) -> Network:
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"block{i}_conv")(x)
         x = layers.BatchNormalization(name=f"block{i}_bn")(x)
         x = layers.ReLU(6.0, name=f"block{i}_out")(x)
-    model = keras.Model(images, pooled(x, wanted), name="tiny_net24")
-    if wanted.weights != "none":
-        fill(model, wanted.weights, "a weights file that Keras saved of this network")
+    model = keras.Model(images, pooled(x, options), name="tiny_net24")
+    if options.weights != "none":
+        fill(model, options.weights, "a weights file that Keras saved of this network")
     return Network(model)
 
 
