@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.features.compute import BATCH, as_kept, fitting_batch, row_shape
+from kerastl.features.compute import BATCH
 from kerastl.features.engines.tensorflow import large_engine
+from kerastl.features.layout import as_stored, row_shape
+from kerastl.features.resources import fitting_batch
 from kerastl.inputs import Batch
 from kerastl.versions.large import backbone_of
 
@@ -33,7 +35,7 @@ class Featurizer:
         """[len(contents), *shape] float32, rounded as the cache rounds what trained the head."""
         step = self._batch_size
         batches = [self._batch(contents[start:start + step]) for start in range(0, len(contents), step)]
-        found = [as_kept(batch.merged(pieces), self._shape) for batch, pieces in
+        found = [as_stored(batch.merged(pieces), self._shape) for batch, pieces in
                  zip(batches, self._engine.through(batch.values for batch in batches), strict=True)]
         return np.concatenate(found).astype(np.float32)
 

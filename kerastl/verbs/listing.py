@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerastl.features import cache as feature_cache
+from kerastl.features import housekeeping
+from kerastl.features.cache import chosen_dir
 from kerastl.shell import recipes as finding
 from kerastl.shell.terminal import table
 
@@ -123,13 +124,13 @@ class CacheConfig:
 
 def cache(config: CacheConfig) -> dict[str, Any]:
     """What the cache holds, after clearing what was asked for."""
-    folder = feature_cache.chosen_dir(config.cache_dir)
+    folder = chosen_dir(config.cache_dir)
     freed = 0
     if config.clear:
-        freed = feature_cache.clear(folder)
+        freed = housekeeping.clear(folder)
     elif config.limit is not None:
-        freed = feature_cache.evict(folder, int(config.limit * 1e9))
-    spaces = feature_cache.usage(folder)
+        freed = housekeeping.evict(folder, int(config.limit * 1e9))
+    spaces = housekeeping.usage(folder)
     return {"folder": str(folder), "freed_bytes": freed, "bytes": sum(space.bytes for space in spaces),
             "spaces": [space.__dict__ for space in spaces]}
 

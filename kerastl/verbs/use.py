@@ -218,8 +218,8 @@ def features(config: FeaturesConfig) -> dict[str, Any]:
     with _partial(out) as partial:
         (_write_npz if out.suffix == ".npz" else _write_parquet)(partial, found)
     return {"out": config.out, "rows": len(found.examples), "dim": found.dim, "backbone": backbone.name,
-            "random_weights": backbone.random, "compute": found.compute, "word": found.word, "computed": found.computed,
-            "left_out": [asdict(one) for one in found.examples.skipped]}
+            "random_weights": backbone.random, "compute": found.compute, "word": found.reason,
+            "computed": found.computed, "left_out": [asdict(one) for one in found.examples.skipped]}
 
 
 def show_features(result: dict[str, Any]) -> str:

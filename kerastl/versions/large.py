@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError, OptionError
-from kerastl.features.compute import Features, compute_features, row_shape
+from kerastl.features.compute import Features, compute_features
+from kerastl.features.layout import row_shape
 from kerastl.inputs.features import FeatureRows
 from kerastl.runtime import Runtime, choose
 

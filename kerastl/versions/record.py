@@ -54,7 +54,7 @@ def run_record(config: dict[str, Any], *, backbone: Backbone, features: Features
         "ablation": asdict(ablation) if ablation else None,
         "unfrozen": asdict(tuned) if tuned else None,
         "engine": "tensorflow",
-        "features": {"compute": features.compute, "word": features.word, "computed": features.computed,
+        "features": {"compute": features.compute, "word": features.reason, "computed": features.computed,
                      "rate": features.computed / features.seconds if features.computed else None},
         "precision": runtime.precision,
         "precision_reason": runtime.precision_reason,

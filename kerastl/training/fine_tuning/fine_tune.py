@@ -17,7 +17,7 @@ from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
-from kerastl.files import write_atomically
+from kerastl.files import cache_folder, write_atomically
 from kerastl.model import blocks as blocks_of
 from kerastl.model import freeze
 from kerastl.model import unfreeze as unfreeze_last
@@ -82,7 +82,8 @@ def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Exam
 
     _, before = validated()
     original = model.get_weights()
-    state = cache_dir / "fine_tune" / _name(backbone, examples, blocks, plan, batch_size, runtime, original)
+    name = _name(backbone, examples, blocks, plan, batch_size, runtime, original)
+    state = cache_folder(cache_dir, "fine_tune") / name
     keep, rates = _train(model, backbone, examples, blocks, plan, batch_size, runtime, state, before, fitted.settings)
     found: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
     average_loss = None
