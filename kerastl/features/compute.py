@@ -166,9 +166,10 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
           batch_size: int, cache_dir: Path) -> _Pass:
     """Compute rows in this arithmetic, or in float32 where the graph for it is wrong by too much."""
     space = space_of(cache_dir, backbone, compute)
-    todo, graph, engine = missing(space, keys, rows.tolist()), "all rows cached", None
+    todo = missing(space, keys, rows.tolist())
     if not todo:
-        return _Pass(space, graph, Filled(0, {}))
+        return _Pass(space, "all rows cached", Filled(0, {}))
+    graph, engine = "all rows cached", None
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)
     if batch is not None:
         large = backbone.large

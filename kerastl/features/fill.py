@@ -49,6 +49,8 @@ def fill(space: Space, examples: Examples, keys: Sequence[str], rows: Iterable[i
     """
     rows = list(rows)
     todo = missing(space, keys, rows)
+    if not todo:
+        return Filled(0, {})
     refused: dict[int, str] = {}
     pending: list[tuple[list[str], NDArray[Any]]] = []
     written, most = time.monotonic(), min(SEGMENT_ROWS, SEGMENT_BYTES // space.key.row_bytes)
@@ -59,7 +61,7 @@ def fill(space: Space, examples: Examples, keys: Sequence[str], rows: Iterable[i
             pending.clear()
 
     unit = f" {examples.modality.nouns}"
-    with tqdm(total=len(todo), desc=description, unit=unit, disable=not todo) as bar:
+    with tqdm(total=len(todo), desc=description, unit=unit) as bar:
         try:
             for places, values in compute(examples.take(todo).items, refused, bar.update):
                 pending.append(([keys[todo[place]] for place in places], values))

@@ -122,10 +122,10 @@ def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_
     source = teacher.input.single()
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",
                                       "float32", (len(examples.classes),)))
-    predict = Predictor(teacher.model)
 
     def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
+        predict = Predictor(teacher.model)
         for batch in source.batches(items, BATCH, refused, progress):
             yield batch.places, predict(batch)
 
