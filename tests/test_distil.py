@@ -70,7 +70,7 @@ def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, f
     again = teaching._logits(teacher, found, rows, tmp_path)  # from the cache: the model is not asked
     broken = teaching.Teacher(teacher.folder, teacher.run, None, teacher.input, teacher.weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teaching, "Answerer", lambda model: None)
+        patch.setattr(teaching, "Predictor", lambda model: None)
         assert np.array_equal(teaching._logits(broken, found, rows, tmp_path), again)
 
 

