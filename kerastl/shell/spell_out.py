@@ -16,12 +16,13 @@ def spelled_out(source: str, recipes: Mapping[str, Path]) -> str:
             shown = recipes[STEPS[pipeline]].read_text(encoding="utf-8")
             lines = source.splitlines(keepends=True)
             before, after = "".join(lines[:node.lineno - 1]), "".join(lines[node.end_lineno:])
-            return _import_line(before, shown) + _main_of(shown) + "\n\n" + after
+            return _import_line(before, shown) + _main_of(shown) + "\n" + after
     return source
 
 
 def _main_of(source: str) -> str:
-    function = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    body = ast.parse(source).body
+    function = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main")
     return (ast.get_source_segment(source, function) or "") + "\n"
 
 
