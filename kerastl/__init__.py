@@ -1,66 +1,169 @@
 """Transfer learning on TensorFlow and Keras 3, as an application kit.
 
-The steps of a recipe are the functions named here. Each is imported when it is first used: `import kerastl` imports
-neither TensorFlow nor Keras.
+The steps of a recipe, and the types that they take and return, are the names here. Each is imported when it is first
+used: `import kerastl` imports neither TensorFlow nor Keras.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {  # public name: (module, name there)
-    "Classifier": ("kerastl.serving.classifier", "Classifier"),
-    "Stopwatch": ("kerastl.runtime", "Stopwatch"),
-    "Examples": ("kerastl.data.examples", "Examples"),
-    "ImageConfig": ("kerastl.shell.flags", "ImageConfig"),
-    "KerastlError": ("kerastl.errors", "KerastlError"),
-    "Prediction": ("kerastl.serving.classifier", "Prediction"),
-    "RunConfig": ("kerastl.shell.flags", "RunConfig"),
-    "TextConfig": ("kerastl.shell.flags", "TextConfig"),
-    "ablate": ("kerastl.studies.ablation", "ablate"),
-    "apply_runtime": ("kerastl.runtime", "apply"),
-    "baseline": ("kerastl.evaluation.baseline", "baseline"),
-    "by_folder": ("kerastl.studies.few_shot.episodes", "by_folder"),
-    "cache_dir": ("kerastl.features.cache", "chosen_dir"),
-    "compute_features": ("kerastl.features.compute", "compute_features"),
-    "divide_classes": ("kerastl.studies.few_shot.episodes", "divide_classes"),
-    "evaluate": ("kerastl.evaluation.metrics", "evaluate"),
-    "few_shot_summary": ("kerastl.report.few_shot", "few_shot_summary"),
-    "few_shot_task": ("kerastl.studies.few_shot.episodes", "few_shot_task"),
-    "fine_tune": ("kerastl.training.fine_tuning.fine_tune", "fine_tune"),
-    "fit": ("kerastl.training.fit", "fit"),
-    "fit_length": ("kerastl.features.lengths", "fit_length"),
-    "evaluate_few_shot": ("kerastl.studies.few_shot.comparison", "evaluate_few_shot"),
-    "learn_few_shot": ("kerastl.studies.few_shot.comparison", "learn_few_shot"),
-    "lesson": ("kerastl.studies.distillation", "lesson"),
-    "load": ("kerastl.serving.classifier", "load"),
-    "load_backbone": ("kerastl.backbones", "load"),
-    "load_teacher": ("kerastl.studies.distillation", "load_teacher"),
-    "pooling_for": ("kerastl.model", "pooling_for"),
-    "read_images": ("kerastl.data.images", "read_images"),
-    "read_texts": ("kerastl.data.texts", "read_texts"),
-    "run": ("kerastl.shell.process", "run"),
-    "splice": ("kerastl.model", "splice"),
-    "search_heads": ("kerastl.studies.search", "search_heads"),
-    "best_head": ("kerastl.studies.search", "best_head"),
-    "split": ("kerastl.data.split", "split"),
-    "target": ("kerastl.report.version", "target"),
-    "teach": ("kerastl.studies.distillation", "teach"),
-    "train": ("kerastl.training.train", "train"),
-    "training_options": ("kerastl.shell.flags", "training_options"),
-    "write_few_shot": ("kerastl.report.few_shot", "write_few_shot"),
-    "write_version": ("kerastl.report.version", "write_version"),
+_HOME = {  # public name: the module that defines it; the block for type checkers below lists the same names
+    "ablate": "kerastl.studies.ablation",
+    "Ablation": "kerastl.versions.sections",
+    "apply_runtime": "kerastl.runtime",
+    "as_main": "kerastl.shell.process",
+    "Backbone": "kerastl.backbones",
+    "Baseline": "kerastl.evaluation.baseline",
+    "baseline": "kerastl.evaluation.baseline",
+    "best_head": "kerastl.studies.search",
+    "by_folder": "kerastl.studies.few_shot.episodes",
+    "cache_dir": "kerastl.features.cache",
+    "Calibration": "kerastl.decision",
+    "CheckFailed": "kerastl.errors",
+    "Classifier": "kerastl.serving.classifier",
+    "classify_images": "kerastl.pipelines",
+    "classify_texts": "kerastl.pipelines",
+    "compute_features": "kerastl.features.compute",
+    "ConfiguredHead": "kerastl.heads",
+    "DataError": "kerastl.errors",
+    "divide_classes": "kerastl.studies.few_shot.episodes",
+    "evaluate": "kerastl.evaluation.metrics",
+    "evaluate_few_shot": "kerastl.studies.few_shot.comparison",
+    "Evaluation": "kerastl.evaluation.result",
+    "Examples": "kerastl.data.examples",
+    "Features": "kerastl.features.compute",
+    "few_shot_summary": "kerastl.report.few_shot",
+    "few_shot_task": "kerastl.studies.few_shot.episodes",
+    "fine_tune": "kerastl.training.fine_tuning.fine_tune",
+    "FineTuneResult": "kerastl.training.fine_tuning.fine_tune",
+    "fit": "kerastl.training.fit",
+    "fit_length": "kerastl.features.lengths",
+    "FittedHead": "kerastl.training.fit",
+    "Head": "kerastl.heads",
+    "HeadLike": "kerastl.heads",
+    "ImageConfig": "kerastl.shell.flags",
+    "KerastlError": "kerastl.errors",
+    "learn_few_shot": "kerastl.studies.few_shot.comparison",
+    "lesson": "kerastl.studies.distillation",
+    "load": "kerastl.serving.classifier",
+    "load_backbone": "kerastl.backbones",
+    "load_teacher": "kerastl.studies.distillation",
+    "ModelError": "kerastl.errors",
+    "OptionError": "kerastl.errors",
+    "Parity": "kerastl.versions.sections",
+    "pooling_for": "kerastl.model",
+    "Prediction": "kerastl.serving.classifier",
+    "Predictions": "kerastl.decision",
+    "read_images": "kerastl.data.images",
+    "read_texts": "kerastl.data.texts",
+    "run": "kerastl.shell.process",
+    "RunConfig": "kerastl.shell.flags",
+    "RunRecord": "kerastl.versions.record",
+    "Runtime": "kerastl.runtime",
+    "search_heads": "kerastl.studies.search",
+    "Skipped": "kerastl.data.examples",
+    "splice": "kerastl.model",
+    "Split": "kerastl.data.examples",
+    "split": "kerastl.data.split",
+    "Stopwatch": "kerastl.runtime",
+    "Target": "kerastl.report.version",
+    "target": "kerastl.report.version",
+    "teach": "kerastl.studies.distillation",
+    "Teacher": "kerastl.studies.distillation",
+    "TextConfig": "kerastl.shell.flags",
+    "train": "kerastl.training.train",
+    "TrainedModel": "kerastl.training.train",
+    "TrainingOptions": "kerastl.training.options",
+    "Trial": "kerastl.versions.sections",
+    "TuningOptions": "kerastl.training.fine_tuning.plan",
+    "WeightsError": "kerastl.errors",
+    "write_few_shot": "kerastl.report.few_shot",
+    "write_version": "kerastl.report.version",
 }
+_OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
 __all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from kerastl.backbones import Backbone as Backbone
+    from kerastl.backbones import load as load_backbone
+    from kerastl.data.examples import Examples as Examples
+    from kerastl.data.examples import Skipped as Skipped
+    from kerastl.data.examples import Split as Split
+    from kerastl.data.images import read_images as read_images
+    from kerastl.data.split import split as split
+    from kerastl.data.texts import read_texts as read_texts
+    from kerastl.decision import Calibration as Calibration
+    from kerastl.decision import Predictions as Predictions
+    from kerastl.errors import CheckFailed as CheckFailed
+    from kerastl.errors import DataError as DataError
+    from kerastl.errors import KerastlError as KerastlError
+    from kerastl.errors import ModelError as ModelError
+    from kerastl.errors import OptionError as OptionError
+    from kerastl.errors import WeightsError as WeightsError
+    from kerastl.evaluation.baseline import Baseline as Baseline
+    from kerastl.evaluation.baseline import baseline as baseline
+    from kerastl.evaluation.metrics import evaluate as evaluate
+    from kerastl.evaluation.result import Evaluation as Evaluation
+    from kerastl.features.cache import chosen_dir as cache_dir
+    from kerastl.features.compute import Features as Features
+    from kerastl.features.compute import compute_features as compute_features
+    from kerastl.features.lengths import fit_length as fit_length
+    from kerastl.heads import ConfiguredHead as ConfiguredHead
+    from kerastl.heads import Head as Head
+    from kerastl.heads import HeadLike as HeadLike
+    from kerastl.model import pooling_for as pooling_for
+    from kerastl.model import splice as splice
+    from kerastl.pipelines import classify_images as classify_images
+    from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.few_shot import few_shot_summary as few_shot_summary
+    from kerastl.report.few_shot import write_few_shot as write_few_shot
+    from kerastl.report.version import Target as Target
+    from kerastl.report.version import target as target
+    from kerastl.report.version import write_version as write_version
+    from kerastl.runtime import Runtime as Runtime
+    from kerastl.runtime import Stopwatch as Stopwatch
+    from kerastl.runtime import apply as apply_runtime
+    from kerastl.serving.classifier import Classifier as Classifier
+    from kerastl.serving.classifier import Prediction as Prediction
+    from kerastl.serving.classifier import load as load
+    from kerastl.shell.flags import ImageConfig as ImageConfig
+    from kerastl.shell.flags import RunConfig as RunConfig
+    from kerastl.shell.flags import TextConfig as TextConfig
+    from kerastl.shell.process import as_main as as_main
+    from kerastl.shell.process import run as run
+    from kerastl.studies.ablation import ablate as ablate
+    from kerastl.studies.distillation import Teacher as Teacher
+    from kerastl.studies.distillation import lesson as lesson
+    from kerastl.studies.distillation import load_teacher as load_teacher
+    from kerastl.studies.distillation import teach as teach
+    from kerastl.studies.few_shot.comparison import evaluate_few_shot as evaluate_few_shot
+    from kerastl.studies.few_shot.comparison import learn_few_shot as learn_few_shot
+    from kerastl.studies.few_shot.episodes import by_folder as by_folder
+    from kerastl.studies.few_shot.episodes import divide_classes as divide_classes
+    from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
+    from kerastl.studies.search import best_head as best_head
+    from kerastl.studies.search import search_heads as search_heads
+    from kerastl.training.fine_tuning.fine_tune import FineTuneResult as FineTuneResult
+    from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
+    from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
+    from kerastl.training.fit import FittedHead as FittedHead
+    from kerastl.training.fit import fit as fit
+    from kerastl.training.options import TrainingOptions as TrainingOptions
+    from kerastl.training.train import TrainedModel as TrainedModel
+    from kerastl.training.train import train as train
+    from kerastl.versions.record import RunRecord as RunRecord
+    from kerastl.versions.sections import Ablation as Ablation
+    from kerastl.versions.sections import Parity as Parity
+    from kerastl.versions.sections import Trial as Trial
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
-    module, there = _HOME[name]
-    value = getattr(importlib.import_module(module), there)
+    value = getattr(importlib.import_module(_HOME[name]), _OTHER_NAMES.get(name, name))
     globals()[name] = value
     return value
 

@@ -8,7 +8,6 @@ Time: not measured.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -21,30 +20,37 @@ class Config(tl.TextConfig):
     unfreeze: str = "0"  # frozen; or train the last N blocks, or all, as well; auto or contrast for few labels
 
 
-def main(config: Config) -> dict[str, Any]:
-    """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, modality="text")
+def main(config: Config) -> tl.RunRecord:
+    """Read and split the texts, compute features, train a head, evaluate it, write a version."""
+    stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite, modality="text")  # fails early: name, folder, kinds
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    options = config.training_options()
+
+    # texts, labels and content hashes; nothing is tokenised yet
     examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
                              min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
                              cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.layer,
+    # tokens [batch, length] -> features [batch, dim] (token states, for heads that take them), in the cache
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", layer=config.layer,
                                 pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
                                 pickles=config.pickles)
     backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             options=tl.training_options(config))
-    head = tl.best_head(trials, config.head)
-    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       options=tl.training_options(config))
-    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
+
+    # features -> logits [batch, classes]; settings are chosen inside the training rows or on validation rows
+    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
+                             cache_dir=cache)
+    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
+                       runtime=runtime, cache_dir=cache)
+
+    evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
+                            baseline=baseline, trials=trials, runtime=runtime, clock=stopwatch,
+                            config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Time: not measured on a quiet machine.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -30,32 +29,36 @@ class Config(tl.RunConfig):
     batch_size: int = 32  # rows at a time
 
 
-def main(config: Config) -> dict[str, Any]:
-    """The six steps: source, split (both the teacher's), features, what is taught and learnt, evaluation, export."""
-    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
+def main(config: Config) -> tl.RunRecord:
+    """Read the teacher's rows in its split, compute features, train a student on its probabilities, write a version."""
+    stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     teacher = tl.load_teacher(config.teacher)
-    kind = teacher.record.modality_name
-    target = tl.target(config.out, config.name, config.tflite, modality=kind)
+    modality = teacher.record.modality
+    target = tl.target(config.out, config.name, config.tflite, modality=modality.name)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    options = config.training_options()
+
+    # every row is in the part of the split that it had, so the teacher was not fitted on the student's test rows
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
 
-    usual, tap = STUDENTS[kind] if config.backbone is None else (config.backbone, "top")
-    layer = tap if config.layer == "auto" else config.layer
-    backbone = tl.load_backbone(usual, config.weights, modality=kind, tap=layer,
+    student, layer = STUDENTS[modality.name] if config.backbone is None else (config.backbone, "top")
+    backbone = tl.load_backbone(student, config.weights, modality=modality.name,
+                                layer=layer if config.layer == "auto" else config.layer,
                                 pooling=tl.pooling_for(config.head))
-    if kind == "text":
-        backbone = tl.fit_length(backbone, examples)
+    backbone = tl.fit_length(backbone, examples) if modality.has_length else backbone
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
+
+    # targets [batch, classes]: half the labels, half the teacher's probabilities
     features = tl.teach(teacher, features, cache)
-    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             options=tl.training_options(config))
-    head = tl.best_head(trials, config.head)
-    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       options=tl.training_options(config))
-    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
+    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
+                             cache_dir=cache)
+    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
+                       runtime=runtime, cache_dir=cache)
+
+    evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, teacher=teacher,
+                            baseline=baseline, trials=trials, runtime=runtime, clock=stopwatch, teacher=teacher,
                             config=config.to_dict() | teacher.source(config.data, config.data_dir))
 
 

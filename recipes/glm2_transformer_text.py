@@ -10,7 +10,6 @@ in bfloat16, 33 in int8, 26 in int4, 22 streamed from disk. So 1,000 texts of 30
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -25,31 +24,7 @@ class Config(tl.TextConfig):
     precision: str = "auto"  # what the weights are kept in: float32, bfloat16, int8, int4; auto: what fits in memory
 
 
-def main(config: Config) -> dict[str, Any]:
-    """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, modality="text")
-    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
-    examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
-                             min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
-                             cache_dir=cache)
-    examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
-
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="text", tap=config.layer,
-                                pooling=tl.pooling_for(config.head, config.pooling), precision=config.precision,
-                                pickles=config.pickles)
-    backbone = tl.fit_length(backbone, examples, config.max_length, config.long)
-    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             options=tl.training_options(config))
-    head = tl.best_head(trials, config.head)
-    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       options=tl.training_options(config))
-    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
-    baseline = tl.baseline(features.examples, evaluation)
-    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
-
+main = tl.as_main(tl.classify_texts)
 
 if __name__ == "__main__":
     raise SystemExit(tl.run(main, Config))

@@ -10,7 +10,6 @@ Time: not measured.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -23,28 +22,7 @@ class Config(tl.ImageConfig):
     head: str = "resnet"  # see `kerastl heads`; with settings: resnet:width=64,blocks=1
 
 
-def main(config: Config) -> dict[str, Any]:
-    """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite)
-    runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
-    examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
-                              data_dir=config.data_dir, cache_dir=cache)
-    examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
-
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.layer,
-                                pooling=tl.pooling_for(config.head))
-    features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             options=tl.training_options(config))
-    head = tl.best_head(trials, config.head)
-    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       options=tl.training_options(config))
-    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
-    baseline = tl.baseline(features.examples, evaluation)
-    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
-
+main = tl.as_main(tl.classify_images)
 
 if __name__ == "__main__":
     raise SystemExit(tl.run(main, Config))

@@ -8,7 +8,6 @@ Time: see benchmarks/README.md for the rate of the feature pass.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -20,27 +19,34 @@ class Config(tl.ImageConfig):
     backbone: str = "inception_v3"  # see `kerastl backbones`
 
 
-def main(config: Config) -> dict[str, Any]:
-    """The six steps: source, split, features, head, evaluation, export."""
-    clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite)
+def main(config: Config) -> tl.RunRecord:
+    """Read and split the images, compute features, train a head, evaluate it, write a version."""
+    stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
+    target = tl.target(config.out, config.name, config.tflite, modality="image")  # fails early: name, folder, kinds
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed)
+    options = config.training_options()
+
+    # paths, labels and content hashes; nothing is decoded yet
     examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
                               data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
-    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", tap=config.layer,
+    # images [batch, size, size, 3] in [0, 255] -> features [batch, dim] (maps, for heads that take them), in the cache
+    backbone = tl.load_backbone(config.backbone, config.weights, modality="image", layer=config.layer,
                                 pooling=tl.pooling_for(config.head))
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
-    trials = tl.search_heads(backbone, features, config.head, config.search, runtime=runtime, cache_dir=cache,
-                             options=tl.training_options(config))
-    head = tl.best_head(trials, config.head)
-    trained = tl.train(backbone, features, head, unfreeze=config.unfreeze, runtime=runtime, cache_dir=cache,
-                       options=tl.training_options(config))
-    evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
+
+    # features -> logits [batch, classes]; settings are chosen inside the training rows or on validation rows
+    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
+                             cache_dir=cache)
+    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
+                       runtime=runtime, cache_dir=cache)
+
+    evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=clock, config=config.to_dict())
+                            baseline=baseline, trials=trials, runtime=runtime, clock=stopwatch,
+                            config=config.to_dict())
 
 
 if __name__ == "__main__":

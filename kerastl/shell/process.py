@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any, TextIO, TypeVar
 
 from kerastl.errors import KerastlError
@@ -21,9 +22,10 @@ from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.summary import run_summary
 from kerastl.shell.system_errors import system_error
 
-__all__ = ["check_path", "finish", "parse", "run"]
+__all__ = ["as_main", "check_path", "finish", "parse", "run"]
 
 C = TypeVar("C")
+R = TypeVar("R")
 
 STOPPING = ("SIGTERM", "SIGHUP")  # signals that end the work as Ctrl-C does; Windows has no SIGHUP
 
@@ -39,7 +41,16 @@ class Stopped(KeyboardInterrupt):
 def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None,
         show: Callable[[Any], str] | None = None, prog: str | None = None) -> int:
     """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
-    return finish(main, lambda: parse(config, argv, main.__module__, prog), show or run_summary)
+    return finish(main, lambda: parse(config, argv, config.__module__, prog), show or run_summary)
+
+
+def as_main(pipeline: Callable[..., R]) -> Callable[[Any], R]:
+    """A pipeline as the `main` of a recipe: it is called with a Config, whose fields are its arguments."""
+
+    def main(config: Any) -> R:
+        return pipeline(**{field.name: getattr(config, field.name) for field in fields(config) if field.name != "json"})
+
+    return main
 
 
 def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any], str], heavy: bool = True,

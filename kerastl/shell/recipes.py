@@ -1,13 +1,14 @@
 """Recipes by name. In a checkout they are beside the package, in an installation inside it."""
 
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import kerastl
 from kerastl.errors import OptionError, unknown
+from kerastl.files import write_atomically
+from kerastl.shell.spell_out import spelled_out
 
 
 def recipes_folder() -> Path:
@@ -42,12 +43,12 @@ def load_recipe(name: str) -> ModuleType:
 
 
 def copy_recipe(name: str, folder: Path) -> Path:
-    """Copy a recipe into a folder, to change it there. Returns the copy. Raises OptionError for an unknown recipe, or
+    """Copy a recipe into a folder, with its steps spelled out, to change it there. Returns the copy. Raises OptionError for an unknown recipe, or
     where it would overwrite a file."""
     if name not in recipes():
         raise unknown("recipe", name, recipes())
     target = folder / f"{name}.py"
     if target.exists():
         raise OptionError(f"{target} already exists", "", "move or delete it first")
-    shutil.copyfile(recipes()[name], target)
+    write_atomically(target, spelled_out(recipes()[name].read_text(encoding="utf-8"), recipes()))
     return target

@@ -1,0 +1,147 @@
+"""The main job in one call: labelled images or texts in, a version of a model out.
+
+Each function is the steps of a recipe, in order; its arguments are the recipe's flags. To change a step, start from a
+file with the steps spelled out: `kerastl recipes --copy NAME` writes one.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerastl.runtime import Stopwatch, apply
+
+if TYPE_CHECKING:
+    from kerastl.backbones import Backbone
+    from kerastl.features.compute import Features
+    from kerastl.heads import HeadLike
+    from kerastl.report.version import Target
+    from kerastl.runtime import Runtime
+    from kerastl.training.options import TrainingOptions
+    from kerastl.versions.record import RunRecord
+
+
+def classify_images(
+    data: str | Path, *, name: str, out: str | Path = "saved_models", backbone: str = "efficientnet_lite0",
+    weights: str | None = None, layer: str = "top", head: "HeadLike" = "linear", search: int = 0, split: str = "auto",
+    min_per_class: int = 10, limit: int | None = None, unfreeze: int | str = 0, epochs: int | None = None,
+    batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0, schedule: str = "auto",
+    learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
+    layer_decay: float | None = None, mixing: str = "auto", average_epochs: int = 1, tflite: str = "all", seed: int = 0,
+    precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None, data_dir: str | None = None,
+) -> "RunRecord":
+    """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
+
+    data: `DIR/<class>/**/<image>`, a table of path and label, or `tfds:NAME`. name: the model is written to
+    `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
+    keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
+    unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written. The
+    other arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
+
+    Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
+    that cannot be used. Nothing is half-written.
+    """
+    arguments = dict(locals())
+    from kerastl.backbones import load
+    from kerastl.data.images import read_images
+    from kerastl.data.split import split as split_rows
+    from kerastl.features.cache import chosen_dir
+    from kerastl.features.compute import compute_features
+    from kerastl.model import pooling_for
+    from kerastl.report.version import target
+
+    stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
+    destination = target(str(out), name, tflite, modality="image")
+    runtime = apply(precision, xla, seed)
+    examples = read_images(str(data), min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache)
+    examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
+
+    network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head))
+    features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
+    options = _options(arguments)
+    return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
+                            arguments)
+
+
+def classify_texts(
+    data: str | Path, *, name: str, out: str | Path = "saved_models", backbone: str = "minilm",
+    weights: str | None = None, layer: str = "top", pooling: str = "mean", head: "HeadLike" = "linear", search: int = 0,
+    text_column: str | None = None, label_column: str | None = None, max_length: int | None = None, long: str = "head",
+    split: str = "auto", min_per_class: int = 10, limit: int | None = None, unfreeze: int | str = "auto",
+    epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0,
+    schedule: str = "auto", learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
+    layer_decay: float | None = None, lora: int = 0, average_epochs: int = 1, tflite: str = "all", seed: int = 0,
+    precision: str = "auto", xla: str = "auto", pickles: bool = False, cache_dir: str | Path | None = None,
+    data_dir: str | None = None,
+) -> "RunRecord":
+    """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
+
+    data: a table of text and label, `DIR/<class>/*.txt`, or `tfds:NAME`. text_column, label_column: names of the
+    table's columns, found by name and content if not given. max_length, long: see `fit_length`. unfreeze: `auto`
+    fine-tunes with a contrastive loss if there are few labels. The other arguments are as in `classify_images`, and
+    explained by `kerastl run minilm_text --help-all`.
+
+    Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
+    that cannot be used. Nothing is half-written.
+    """
+    arguments = dict(locals())
+    from kerastl.backbones import load
+    from kerastl.data.split import split as split_rows
+    from kerastl.data.texts import read_texts
+    from kerastl.features.cache import chosen_dir
+    from kerastl.features.compute import compute_features
+    from kerastl.features.lengths import fit_length
+    from kerastl.model import pooling_for
+    from kerastl.report.version import target
+
+    stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
+    destination = target(str(out), name, tflite, modality="text")
+    runtime = apply(precision, xla, seed)
+    examples = read_texts(str(data), text_column=text_column, label_column=label_column, min_per_class=min_per_class,
+                          limit=limit, data_dir=data_dir, cache_dir=cache)
+    examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
+
+    network = load(backbone, weights, modality="text", layer=layer, pooling=pooling_for(head, pooling),
+                   precision=precision, pickles=pickles)
+    network = fit_length(network, examples, max_length, long)
+    features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
+    options = _options(arguments)
+    return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
+                            arguments)
+
+
+def _train_and_write(destination: "Target", backbone: "Backbone", features: "Features", head: "HeadLike", search: int,
+                     unfreeze: int | str, options: "TrainingOptions", runtime: "Runtime", cache: Path,
+                     stopwatch: Stopwatch, arguments: dict[str, Any]) -> "RunRecord":
+    """The steps after the features, which are the same for every modality."""
+    from kerastl.evaluation.baseline import baseline
+    from kerastl.evaluation.metrics import evaluate
+    from kerastl.report.version import write_version
+    from kerastl.studies.search import best_head, search_heads
+    from kerastl.training.train import train
+
+    trials = search_heads(backbone, features, head, search, options=options, runtime=runtime, cache_dir=cache)
+    trained = train(backbone, features, best_head(trials, head), unfreeze=unfreeze, options=options, runtime=runtime,
+                    cache_dir=cache)
+    evaluation = evaluate(features.examples, trained.fitted)
+    return write_version(destination, trained, backbone=backbone, features=features, evaluation=evaluation,
+                         baseline=baseline(features.examples, evaluation), trials=trials, runtime=runtime,
+                         clock=stopwatch, config=_recordable(arguments))
+
+
+def _options(arguments: dict[str, Any]) -> "TrainingOptions":
+    """Of a pipeline's arguments, those of training."""
+    from dataclasses import fields
+
+    from kerastl.training.fine_tuning.plan import TuningOptions
+    from kerastl.training.options import TrainingOptions
+
+    tuning = {field.name: arguments[field.name] for field in fields(TuningOptions) if field.name in arguments}
+    return TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
+                           arguments["label_smoothing"], TuningOptions(**tuning))
+
+
+def _recordable(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as the run record holds them: what JSON cannot hold, such as a model, by its name."""
+    plain = (str, int, float, bool, type(None))
+    return {name: value if isinstance(value, plain) else str(value) if isinstance(value, Path) else
+            getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
+            for name, value in arguments.items()}
