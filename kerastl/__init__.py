@@ -88,7 +88,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from kerastl.backbones import Backbone as Backbone
-    from kerastl.backbones import load as load_backbone
+    from kerastl.backbones import load as load_backbone  # noqa: F401
     from kerastl.data.examples import Examples as Examples
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
     from kerastl.evaluation.result import Evaluation as Evaluation
-    from kerastl.features.cache import chosen_dir as cache_dir
+    from kerastl.features.cache import chosen_dir as cache_dir  # noqa: F401
     from kerastl.features.compute import Features as Features
     from kerastl.features.compute import compute_features as compute_features
     from kerastl.features.lengths import fit_length as fit_length
@@ -125,7 +125,7 @@ if TYPE_CHECKING:
     from kerastl.report.version import write_version as write_version
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
-    from kerastl.runtime import apply as apply_runtime
+    from kerastl.runtime import apply as apply_runtime  # noqa: F401
     from kerastl.serving.classifier import Classifier as Classifier
     from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load

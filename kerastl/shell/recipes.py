@@ -43,8 +43,8 @@ def load_recipe(name: str) -> ModuleType:
 
 
 def copy_recipe(name: str, folder: Path) -> Path:
-    """Copy a recipe into a folder, with its steps spelled out, to change it there. Returns the copy. Raises OptionError for an unknown recipe, or
-    where it would overwrite a file."""
+    """Copy a recipe into a folder, with its steps spelled out, to change it there. Returns the copy. Raises OptionError
+    for an unknown recipe, or where it would overwrite a file."""
     if name not in recipes():
         raise unknown("recipe", name, recipes())
     target = folder / f"{name}.py"
