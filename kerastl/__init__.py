@@ -58,6 +58,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Predictions": "kerastl.decision",
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
+    "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
     "RunConfig": "kerastl.shell.flags",
     "RunRecord": "kerastl.versions.record",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from kerastl.heads import ConfiguredHead as ConfiguredHead
     from kerastl.heads import Head as Head
     from kerastl.heads import HeadLike as HeadLike
+    from kerastl.heads import resolve_head as resolve_head
     from kerastl.model import pooling_for as pooling_for
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
