@@ -279,8 +279,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     features = made_features(tmp_path, noise(20), made_examples(y, split=held_out(20)))
     with pytest.raises(OptionError, match="features with the raw inputs"):
         fit(features, "blend", runtime=plain_runtime())
-    for spoken, seeds, said in (("mlp", 3, "for an ablation .got mlp"),
-                                ("blend", 2, "`seeds` must be 3 or more .got 2")):
+    for spoken, seeds, said in (("mlp", 3, "for an ablation .got mlp"), ("blend", 2, "`seeds` must be at least 3")):
         with pytest.raises(OptionError, match=said):
             tl.ablate(tiny_backbone(), features, spoken, runtime=plain_runtime(), cache_dir=tmp_path, seeds=seeds)
 

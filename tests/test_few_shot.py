@@ -142,8 +142,8 @@ def test_wrong_flags_are_named_all_at_once() -> None:
     assert few_shot_task(5, "10, 1,5", 5, 200, 0) == Task(5, (1, 5, 10), 5)
     with pytest.raises(OptionError) as error:
         few_shot_task(1, "1,x", 0, 199, -1)
-    assert all(name in str(error.value) for name in ("`way` must be", "(got 1,x)", "`queries` must be 1", "(got 199)",
-                                                     "(got -1)"))
+    assert all(words in str(error.value) for words in ("`way` must be at least 2", "(got 1,x)", "`queries` must be",
+                                                       "(got 199)", "(got -1)"))
     with pytest.raises(OptionError, match="`shots` must be numbers from 1 on"):
         few_shot_task(5, "0,1", 5, 200, 0)
 

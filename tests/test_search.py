@@ -142,11 +142,11 @@ def test_a_search_holds_rows_out(features: Features) -> None:
 @pytest.mark.parametrize(("flags", "said"), [
     (["--head", "linear", "--search", "5"], "no setting left to search"),
     (["--head", "mlp,linear", "--search", "1"], "at least 2"),
-    (["--head", "mlp", "--search", "5", "--split", "cv"], "--search with --split cv"),
-    (["--head", "auto"], "--search N to choose"),
-    (["--head", "linear,mlp"], "--search N to choose"),
+    (["--head", "mlp", "--search", "5", "--split", "cv"], "--search needs validation rows, which --split cv does not"),
+    (["--head", "auto"], "choose among them with --search"),
+    (["--head", "linear,mlp"], "choose among them with --search"),
     (["--head", "mlpp,linear", "--search", "5"], "unknown head 'mlpp'"),
-    (["--search", "-1"], "--search -1"),
+    (["--search", "-1"], "--search must be at least 0 (got -1)"),
 ])
 def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], said: str, shell: Shell, tmp_path: Path
                                                             ) -> None:

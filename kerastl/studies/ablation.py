@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions, numpy_backend, probabilities
-from kerastl.errors import KerastlError, OptionError, all_of, broken
+from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
@@ -43,8 +43,7 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
     """
     start = time.perf_counter()
     configured = resolve_head(head)
-    faults: list[KerastlError] = broken([("seeds", f"{FEWEST_SEEDS} or more", lambda n: n >= FEWEST_SEEDS)],
-                                        {"seeds": seeds})
+    faults: list[KerastlError] = broken(at_least(FEWEST_SEEDS, "seeds"), {"seeds": seeds})
     if configured.spec.fitter != "blend":
         faults.append(OptionError(f"`head` must mix in the raw input for an ablation (got {configured.text})", "",
                                   "use blend"))
