@@ -5,8 +5,8 @@ python docs/output.py [--quick | --check]
 In a page, `<!-- $ COMMAND -->` and `<!-- / -->` enclose what a command prints to standard output. Numbers in brackets
 after the command, `<!-- $ COMMAND [1,4] -->`, select paragraphs of that output (separated by blank lines); the command
 itself is then not shown. `<!-- recipes -->` and `<!-- / -->` enclose the list of recipes. A full run also trains the
-quickstart's models and takes the screenshot of a report (docs/report.png, with Debian's chromium). `--quick` skips both.
-`--check` skips them too and writes nothing; the exit code is 1 if a page is out of date.
+quickstart's models and takes the screenshot of a report (docs/report.png, by Debian's chromium). `--quick` skips both;
+`--check` skips them too and writes nothing, and the exit code is 1 if a page is out of date.
 """
 
 import json
