@@ -18,7 +18,7 @@ class Config(tl.TextConfig):
     """Flags of the recipe."""
 
     backbone: str = "bert_base"  # see `kerastl backbones`
-    unfreeze: str = "0"  # fine-tune the last N blocks, or all; auto or contrast: contrastive loss for few labels; 0: frozen
+    unfreeze: str = "0"  # fine-tune the last N blocks, or all; auto or contrast: contrastive loss if labels are few
 
 
 def main(config: Config) -> dict[str, Any]:
