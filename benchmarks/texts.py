@@ -148,8 +148,8 @@ def memory() -> list[Figure]:
             took[name], peaks[name] = time.perf_counter() - start, float(done.stdout.split()[-1]) / 1024
     return [at_most(f"peak memory of the pass, 10,000 texts over 1,000 ({peaks['many']:.0f} MiB over "
                     f"{peaks['few']:.0f} MiB)", peaks["many"] / peaks["few"], 1.1),
-            Figure(f"peak memory of reading and splitting a CSV of 1 GB (2,000,000 rows, {took['1 GB']:.0f} s) over one "
-                   f"of 100 MB ({peaks['1 GB']:.0f} MiB over {peaks['100 MB']:.0f} MiB)",
+            Figure(f"peak memory of reading and splitting a CSV of 1 GB (2,000,000 rows, {took['1 GB']:.0f} s) over "
+                   f"one of 100 MB ({peaks['1 GB']:.0f} MiB over {peaks['100 MB']:.0f} MiB)",
                    f"{peaks['1 GB'] / peaks['100 MB']:.2f}")]
 
 
