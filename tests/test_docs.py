@@ -1,10 +1,13 @@
 """The documentation: its output is what the commands print, its links lead somewhere, its code runs."""
 
+import dataclasses
 import json
 import re
 import shlex
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ def test_commands_in_the_documentation_are_verbs_with_known_options(page: Path, 
     commands = [shlex.split(line, comments=True)[2:] for line in page.read_text().replace("\\\n", " ").splitlines()
                 if line.startswith("$ kerastl ") and "--help" not in line]
     for verb, *rest in commands:
-        argv = [verb, rest[0], "--help-all"] if verb == "run" and rest else [verb, "--help"]
+        argv = [verb, rest[0], "--help-all"] if verb == "run" and rest else [verb, "--help-all"]
         with pytest.raises(SystemExit) as stopped:
             raise SystemExit(main(argv))
         known = capsys.readouterr().out
@@ -70,6 +73,26 @@ def test_each_dependency_has_a_reason_in_the_reference() -> None:
     named = {name.strip() for line in (ROOT / "docs/reference/dependencies.md").read_text().splitlines()
              if line.startswith("| ") for name in line.split("|")[1].split(",")} - {"package"}
     assert named == needed
+
+
+def test_each_key_of_the_run_record_is_described() -> None:
+    from kerastl.versions.record import RunRecord
+
+    page = (ROOT / "docs/reference/run-json.md").read_text()
+    described = {name for code in re.findall(r"`([^`]+)`", page) for name in re.findall(r"\w+", code)}
+    missing = set(_keys(RunRecord)) - described
+    assert not missing
+
+
+def _keys(kind: type) -> Iterator[str]:
+    """The JSON keys of a section of the run record, and of the sections in it."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.name != "extra":
+            yield field.metadata.get("key", field.name)
+            for inner in [hints[field.name], *typing.get_args(hints[field.name])]:
+                if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+                    yield from _keys(inner)
 
 
 def test_the_python_code_in_the_documentation_compiles() -> None:
