@@ -26,5 +26,5 @@ def cached() -> list[Figure]:
         seconds, processor = took(HEADS, 3, f"{folder}/second")
         again, _ = took(HEADS, 3, f"{folder}/second")
     what = f"seconds of {', '.join(HEADS)} with 3 seeds on 1,000 snippets, features cached ({processor:.0f} s of " \
-           f"processor time; {again:.1f} s when all of it was done before)"
+           f"processor time; {again:.1f} s to repeat from finished results)"
     return [Figure(what, f"{seconds:.1f}", "< 60", seconds < 60)]

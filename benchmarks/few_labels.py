@@ -45,8 +45,8 @@ def table() -> list[Figure]:
                 found[name].append(value)
         said = {name: f"{np.mean(some):.3f} ({min(some):.3f} to {max(some):.3f})" for name, some in found.items()}
         figures.append(Figure(
-            f"{labels} labels a class, MiniLM, {len(SEEDS)} draws, accuracy on {JUDGES} movie snippets: tuned by "
-            f"contrast {said['tuned']} in {np.mean(found['seconds']):.0f} s; frozen {said['frozen']}",
+            f"{labels} labels per class, MiniLM, {len(SEEDS)} draws, accuracy on {JUDGES} movie snippets: contrastive "
+            f"loss {said['tuned']} in {np.mean(found['seconds']):.0f} s; frozen {said['frozen']}",
             f"{100 * (np.mean(found['tuned']) - np.mean(found['frozen'])):+.1f} points"))
     return figures
 

@@ -1,4 +1,4 @@
-"""What a benchmark gives: ratios taken in one run, so that the machine's mood touches both sides alike."""
+"""Results of benchmarks: ratios measured in one run, so that the state of the machine affects both sides alike."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `goal` is in words; `met` is None where there is no goal."""
+    """A row of the table. `goal` is text; `met` is None where there is no goal."""
 
     what: str
     value: str
@@ -17,7 +17,7 @@ class Figure:
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each piece of work: one of each in turn, after one round that is not counted."""
+    """Median seconds of each function, called in turn, after one round that is not counted."""
     took: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():

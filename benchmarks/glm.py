@@ -54,7 +54,7 @@ def speed(rounds: int = 5) -> list[Figure]:
         figures.append(at_least(f"speed of int8 over float32 ({_rates(took, tokens)})",
                                 took["float32"] / took["int8"], 1.0))
         found = {kept: ours[kept](tokens) for kept in KEPT}
-    return figures + [Figure(f"least cosine of {kept}'s mean features to float32's",
+    return figures + [Figure(f"lowest cosine of {kept} mean features to float32 ones",
                              f"{_cosine(found[kept], found['float32']):.5f}") for kept in KEPT[1:]]
 
 
@@ -87,7 +87,7 @@ def _against_torch(folder: Path, kept: str, tokens: NDArray[np.int32], ours: Cal
     with _torch(folder, kept, tokens) as (torch, answer):
         took = interleaved({"ours": lambda: ours(tokens), "torch": torch}, rounds)
         near = _cosine(ours(tokens), np.load(answer))
-    what += f" ({_rates(took, tokens)}; least cosine of features {near:.5f})"
+    what += f" ({_rates(took, tokens)}; lowest cosine of features {near:.5f})"
     return at_least(what, took["torch"] / took["ours"], 0.8)
 
 

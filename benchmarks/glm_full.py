@@ -88,7 +88,7 @@ def _near(features: dict[str, Any]) -> list[Figure]:
     from kerastl.features.engines.check import least_cosine
 
     exact = np.array(features.pop("bfloat16"), np.float32)
-    return [Figure(f"least cosine of mean features to those in bfloat16, {name}",
+    return [Figure(f"lowest cosine of mean features to those in bfloat16, {name}",
                    f"{least_cosine(np.array(rows, np.float32), exact):.5f}") for name, rows in features.items()]
 
 

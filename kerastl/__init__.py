@@ -34,6 +34,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Evaluation": "kerastl.evaluation.result",
     "Examples": "kerastl.data.examples",
     "Features": "kerastl.features.compute",
+    "fetch_weights": "kerastl.backbones",
     "few_shot_summary": "kerastl.report.few_shot",
     "few_shot_task": "kerastl.studies.few_shot.episodes",
     "fine_tune": "kerastl.training.fine_tuning.fine_tune",
@@ -89,6 +90,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from kerastl.backbones import Backbone as Backbone
+    from kerastl.backbones import fetch_weights as fetch_weights
     from kerastl.backbones import load as load_backbone  # noqa: F401
     from kerastl.data.examples import Examples as Examples
     from kerastl.data.examples import Skipped as Skipped

@@ -1,9 +1,9 @@
-"""Texts, classified the classic way in two stages: BERT, and a linear classifier on its output.
+"""Texts: a linear classifier on BERT features.
 
 python recipes/bert_text.py --data TABLE --name NAME
-Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.
-Measured: not measured. The weights come by KerasHub's own download, which could not be reached where this was written;
-on a tiny BERT with random weights the recipe runs whole in the tests.
+Data: a table with a column of texts and one of labels (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.
+Measured: not measured. The weights (a KerasHub download) could not be downloaded in our build environment. The recipe
+is tested from end to end on a tiny BERT with random weights.
 Time: not measured.
 """
 
@@ -17,7 +17,7 @@ class Config(tl.TextConfig):
     """Flags of the recipe."""
 
     backbone: str = "bert_base"  # see `kerastl backbones`
-    unfreeze: str = "0"  # frozen; or train the last N blocks, or all, as well; auto or contrast for few labels
+    unfreeze: str = "0"  # fine-tune the last N blocks, or all; auto or contrast: contrastive loss if labels are few
 
 
 def main(config: Config) -> tl.RunRecord:

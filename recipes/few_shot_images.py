@@ -1,15 +1,15 @@
-"""New classes from a few images each: methods compared on frozen features, over episodes of classes never seen.
+"""Few-shot images: compares methods for new classes with a few images each, on frozen features.
 
 python recipes/few_shot_images.py --data DIR --name NAME
-Data: DIR/<class>/**/<image>, a table of path,label, or tfds:NAME.
-Measured: --deepest on stamps, 5-way, 8 base and 7 novel classes of 15 images or more, 600 episodes; accuracy with 1,
-5 and 10 images a class (95% intervals reach 0.008 to either side, over episodes of these 7 classes): prototypes
-0.820, 0.938, 0.952; logistic 0.829, 0.944, 0.959; metric 0.820, 0.956, 0.962; proto_maml 0.820, 0.952, 0.958. Letters
-of other styles and cases lie on both sides. With whole kinds apart (--way 3, 4 base and 4 novel classes), learning on
-so few base classes does not pay: logistic 0.599, 0.807, 0.885; metric 0.585, 0.785, 0.853. Of one seed; others not
-measured.
-Time: 78 s on 2 cores of an AMD EPYC with avx512_bf16 (features 8, learning 56, judging 14), the steps timed one by
-one; 171 s as a whole, with features cached, while other work had the cores too.
+Data: DIR/<class>/**/<image>, a table with columns path and label, or tfds:NAME.
+Measured: --deepest on stamps, 5-way, 8 base and 7 novel classes with at least 15 images, 600 episodes, one seed.
+Accuracy with 1, 5 and 10 images per class (95% CI within 0.008, over episodes of these 7 classes): prototypes 0.820,
+0.938, 0.952; logistic 0.829, 0.944, 0.959; metric 0.820, 0.956, 0.962; proto_maml 0.820, 0.952, 0.958. Base and novel
+classes both contain letters, in different styles and cases. When whole categories are kept apart (--way 3, 4 base and 4
+novel classes), learning on so few base classes does not help: logistic 0.599, 0.807, 0.885; metric 0.585, 0.785, 0.853.
+Other settings: not measured.
+Time: 78 s on 2 cores of an AMD EPYC with avx512_bf16 (features 8, learning 56, evaluation 14), steps timed separately;
+171 s in one run, with cached features, on a busy machine.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,20 +22,20 @@ import kerastl as tl
 class Config:
     """Flags of the recipe."""
 
-    data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet of path,label, or tfds:NAME[:split]
-    name: str  # few_shot.json and few_shot.md are written to OUT/NAME, in place of older ones
-    out: str = "saved_models"  # where results are written to
-    deepest: bool = False  # of folders in folders, an image's class is the one it lies in, not the one at the top
-    way: int = 5  # classes an episode
-    shots: str = "1,5,10"  # labelled images a class, one figure each
-    queries: int = 5  # other images a class, that an episode is judged by; smaller classes are left out
-    episodes: int = 600  # that judge, 200 or more
+    data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet with path,label, or tfds:NAME[:split]
+    name: str  # few_shot.json and few_shot.md are written to OUT/NAME and replace older ones
+    out: str = "saved_models"  # folder where results are written
+    deepest: bool = False  # the class of an image is its innermost folder, not the outermost
+    way: int = 5  # classes per episode
+    shots: str = "1,5,10"  # labelled images per class; one result for each number
+    queries: int = 5  # test images per class and episode; classes with too few images are skipped
+    episodes: int = 600  # episodes for evaluation, at least 200
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
-    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file; default: what the backbone has
-    seed: int = 0  # of learning; never moves a class to another side, nor the episodes that judge
-    cache_dir: str | None = None  # default: the user's cache directory
-    data_dir: str | None = None  # where TFDS data sets lie
-    json: bool = False  # print one JSON document on standard output, and nothing else there
+    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file (default: the first it has)
+    seed: int = 0  # training seed; affects neither the division of classes nor the test episodes
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    json: bool = False  # print the results as one JSON document
 
 
 def main(config: Config) -> dict[str, Any]:

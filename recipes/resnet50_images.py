@@ -1,10 +1,10 @@
-"""Images, classified on ResNet50's features. Its ImageNet weights are Keras' own download.
+"""Images: a linear classifier on ResNet50 features. Keras downloads the ImageNet weights.
 
 python recipes/resnet50_images.py --data DIR --name NAME
-Data: DIR/<class>/**/<image>, a table of path,label, or tfds:NAME.
-Measured: not measured. The weights come by Keras' own download, which could not be reached where this was written; with
-random ones the recipe runs whole in the tests.
-Time: see benchmarks/README.md for the rate of the feature pass.
+Data: DIR/<class>/**/<image>, a table with columns path and label, or tfds:NAME.
+Measured: not measured. The weights could not be downloaded in our build environment. The recipe is tested from end to
+end with random weights.
+Time: see benchmarks/README.md for the speed of the feature pass.
 """
 
 from dataclasses import dataclass

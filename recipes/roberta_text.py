@@ -1,9 +1,9 @@
-"""Texts, classified on RoBERTa's features; cased, and trained on more text than BERT.
+"""Texts: a linear classifier on RoBERTa features. RoBERTa is cased and was trained on more text than BERT.
 
 python recipes/roberta_text.py --data TABLE --name NAME
-Data: a table of text and label (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.
-Measured: not measured. The weights come by KerasHub's own download, which could not be reached where this was written;
-on a tiny RoBERTa with random weights the recipe runs whole in the tests.
+Data: a table with a column of texts and one of labels (CSV, TSV, JSONL, Parquet), DIR/<class>/*.txt, or tfds:NAME.
+Measured: not measured. The weights (a KerasHub download) could not be downloaded in our build environment. The recipe
+is tested from end to end on a tiny RoBERTa with random weights.
 Time: not measured.
 """
 

@@ -1,40 +1,143 @@
-"""What the README, the samples and the benchmarks say is what the commands do."""
+"""The documentation: its output is what the commands print, its links lead somewhere, its code runs."""
 
+import dataclasses
+import json
 import re
 import shlex
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kerastl.cli import verbs
+from kerastl.cli import main
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")] + sorted(
+    (ROOT / "docs").rglob("*.md"))
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 @pytest.mark.slow
-def test_the_output_in_the_readme_is_what_the_commands_print() -> None:
-    done = subprocess.run([sys.executable, ROOT / "docs/readme.py", "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, f"write it anew: python docs/readme.py --quick\n{done.stderr}"
+def test_the_output_in_the_documentation_is_what_the_commands_print() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs/output.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, f"regenerate it: python docs/output.py --quick\n{done.stderr}"
 
 
-def test_commands_in_the_readme_are_verbs() -> None:
-    text = (ROOT / "README.md").read_text()
-    used = {shlex.split(line, comments=True)[2] for line in text.splitlines() if line.startswith("$ kerastl ")}
-    assert {"run", "predict", "check", "evaluate"} <= used <= set(verbs())
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_in_the_documentation_are_verbs_with_known_options(page: Path, capsys: pytest.CaptureFixture[str]
+                                                                   ) -> None:
+    commands = [shlex.split(line, comments=True)[2:] for line in page.read_text().replace("\\\n", " ").splitlines()
+                if line.startswith("$ kerastl ") and "--help" not in line]
+    for verb, *rest in commands:
+        argv = [verb, rest[0], "--help-all"] if verb == "run" and rest else [verb, "--help-all"]
+        with pytest.raises(SystemExit) as stopped:
+            raise SystemExit(main(argv))
+        known = capsys.readouterr().out
+        assert stopped.value.code == 0, f"kerastl {verb}"
+        for word in rest:
+            if word.startswith("--"):
+                assert re.search(rf"{word}\b", known), f"kerastl {verb} has no option {word}"
 
 
-def test_each_dependency_has_a_reason_in_the_readme() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text):
+        if link.startswith("http"):
+            continue
+        name, _, heading = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{link} leads nowhere"
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
+
+
+def test_each_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    missing = [name for name in NAMES if name.startswith("docs/") and name != "docs/README.md"
+               and f"({name.removeprefix('docs/')})" not in index]
+    assert not missing
+
+
+def test_each_dependency_has_a_reason_in_the_reference() -> None:
     import configparser
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     needed = {re.split(r"[ <>=]", line)[0] for line in setup["options"]["install_requires"].split("\n") if line}
-    table = (ROOT / "README.md").read_text().partition("## Dependencies")[2].partition("\n## ")[0]
-    named = {name.strip() for line in table.splitlines() if line.startswith("| ")
-             for name in line.split("|")[1].split(",")} - {"package"}
+    named = {name.strip() for line in (ROOT / "docs/reference/dependencies.md").read_text().splitlines()
+             if line.startswith("| ") for name in line.split("|")[1].split(",")} - {"package"}
     assert named == needed
+
+
+def test_each_key_of_the_run_record_is_described() -> None:
+    from kerastl.versions.record import RunRecord
+
+    page = (ROOT / "docs/reference/run-json.md").read_text()
+    described = {name for code in re.findall(r"`([^`]+)`", page) for name in re.findall(r"\w+", code)}
+    missing = set(_keys(RunRecord)) - described
+    assert not missing
+
+
+def _keys(kind: type) -> Iterator[str]:
+    """The JSON keys of a section of the run record, and of the sections in it."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.name != "extra":
+            yield field.metadata.get("key", field.name)
+            for inner in [hints[field.name], *typing.get_args(hints[field.name])]:
+                if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+                    yield from _keys(inner)
+
+
+def test_the_python_code_in_the_documentation_compiles() -> None:
+    blocks = [(name, block) for page, name in zip(PAGES, NAMES, strict=True)
+              for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+    assert len(blocks) > 5
+    for name, block in blocks:
+        compile(block, name, "exec")
+
+
+def test_the_head_and_backbone_files_in_the_documentation_work() -> None:
+    page = (ROOT / "docs/how-to/own-head-or-backbone.md").read_text()
+    head, _, backbone = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(head, names)
+    assert names["build"]((8,), 3).output_shape == (None, 3)
+
+    from kerastl.backbones import BuildOptions, Spec
+
+    exec(backbone, names)
+    spec = names["SPEC"]
+    assert isinstance(spec, Spec)
+    network = names["build"](BuildOptions("none")).model
+    assert network.output_shape == (None, spec.dim) and network.count_params() == spec.parameters
+    assert any(re.match(spec.blocks, layer.name) for layer in network._flatten_layers())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["images", "texts"])
+def test_the_notebooks_run_from_top_to_bottom(name: str, images: Path, tmp_path: Path) -> None:
+    data = images
+    if name == "texts":
+        data = tmp_path / "texts.csv"
+        data.write_text("text,label\n" + "".join(f"a {word} film with number {i},{word}\n" for word in ("good", "bad")
+                                                 for i in range(12)))
+    done = subprocess.run([sys.executable, ROOT / "docs/run_notebooks.py", ROOT / f"docs/tutorials/{name}.ipynb",
+                           f"DATA={data}", f"OUT={tmp_path / 'models'}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "models").glob("*/1/run.json"))
+
+
+def test_notebooks_hold_no_output() -> None:
+    for path in (ROOT / "docs/tutorials").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        assert cells and not any(cell.get("outputs") for cell in cells)
 
 
 def test_without_apt_get_the_samples_say_what_to_use_instead(tmp_path: Path) -> None:
