@@ -86,12 +86,23 @@ _HOME = {  # public name: the module that defines it; the block for type checker
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
+    "by_folder", "cache_dir", "Calibration", "CheckFailed", "Classifier", "classify_images", "classify_texts",
+    "compute_features", "ConfiguredHead", "DataError", "divide_classes", "evaluate", "evaluate_few_shot",
+    "Evaluation", "Examples", "Features", "fetch_weights", "few_shot_summary", "few_shot_task", "fine_tune",
+    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
+    "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "ModelError", "OptionError", "Parity",
+    "pooling_for", "Prediction", "Predictions", "read_images", "read_texts", "resolve_head", "run", "RunConfig",
+    "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
+    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
+    "WeightsError", "write_few_shot", "write_version",
+]
 
 if TYPE_CHECKING:
     from kerastl.backbones import Backbone as Backbone
     from kerastl.backbones import fetch_weights as fetch_weights
-    from kerastl.backbones import load as load_backbone  # noqa: F401
+    from kerastl.backbones import load as load_backbone
     from kerastl.data.examples import Examples as Examples
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
@@ -110,7 +121,7 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
     from kerastl.evaluation.result import Evaluation as Evaluation
-    from kerastl.features.cache import chosen_dir as cache_dir  # noqa: F401
+    from kerastl.features.cache import chosen_dir as cache_dir
     from kerastl.features.compute import Features as Features
     from kerastl.features.compute import compute_features as compute_features
     from kerastl.features.lengths import fit_length as fit_length
@@ -129,7 +140,7 @@ if TYPE_CHECKING:
     from kerastl.report.version import write_version as write_version
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
-    from kerastl.runtime import apply as apply_runtime  # noqa: F401
+    from kerastl.runtime import apply as apply_runtime
     from kerastl.serving.classifier import Classifier as Classifier
     from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load

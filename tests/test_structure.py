@@ -33,13 +33,16 @@ FLOORS = (
     ("kerastl.__main__",),
 )
 PUBLIC = {
-    "Classifier", "Examples", "ImageConfig", "KerastlError", "Prediction", "RunConfig", "Stopwatch", "TextConfig",
-    "TrainingOptions", "TuningOptions",
-    "__version__", "ablate", "apply_runtime", "baseline", "by_folder", "cache_dir", "compute_features",
-    "divide_classes", "evaluate", "few_shot_summary", "few_shot_task", "fine_tune", "fit", "fit_length",
-    "evaluate_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",
-    "read_images", "read_texts", "run", "search_heads", "best_head", "splice", "split", "target",
-    "teach", "train", "training_options", "write_few_shot", "write_version",
+    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
+    "by_folder", "cache_dir", "Calibration", "CheckFailed", "Classifier", "classify_images", "classify_texts",
+    "compute_features", "ConfiguredHead", "DataError", "divide_classes", "evaluate", "evaluate_few_shot",
+    "Evaluation", "Examples", "Features", "fetch_weights", "few_shot_summary", "few_shot_task", "fine_tune",
+    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
+    "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "ModelError", "OptionError", "Parity",
+    "pooling_for", "Prediction", "Predictions", "read_images", "read_texts", "resolve_head", "run", "RunConfig",
+    "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
+    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
+    "WeightsError", "write_few_shot", "write_version",
 }
 
 
@@ -82,7 +85,7 @@ def test_a_module_imports_only_from_floors_below(module: str, path: Path) -> Non
 
 
 def test_public_names_are_these_and_each_is_there() -> None:
-    assert set(kerastl.__all__) == PUBLIC
+    assert set(kerastl.__all__) == PUBLIC == {"__version__", *kerastl._HOME}
     for name in PUBLIC:
         assert getattr(kerastl, name) is not None
     with pytest.raises(AttributeError):
