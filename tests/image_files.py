@@ -166,12 +166,12 @@ def refused() -> dict[str, tuple[bytes, str]]:
         "webp over 100 megapixels": (extended[:24] + b"\xff\x3f\x00\xff\x3f\x00" + extended[30:], "100 megapixels"),
         "png without a size": (png[:16] + bytes(8) + png[24:], "no size"),
         "png whose size is negative": (png[:16] + b"\xff" * 8 + png[24:], "no size"),
-        "jpeg cut in its header": (jpeg()[:20], "does not decode"),
-        "jpeg cut in its pixels": (jpeg()[:-200], "does not decode"),
-        "png cut in its pixels": (png[:-60], "does not decode"),
-        "gif cut in its pixels": (gif[:-200], "does not decode"),
-        "bmp cut in its pixels": (bmp[:-200], "does not decode"),
-        "webp cut in its pixels": (extended[:-60], "does not decode"),
+        "jpeg cut in its header": (jpeg()[:20], "could not be decoded"),
+        "jpeg cut in its pixels": (jpeg()[:-200], "could not be decoded"),
+        "png cut in its pixels": (png[:-60], "could not be decoded"),
+        "gif cut in its pixels": (gif[:-200], "could not be decoded"),
+        "bmp cut in its pixels": (bmp[:-200], "could not be decoded"),
+        "webp cut in its pixels": (extended[:-60], "could not be decoded"),
         "png cut after its signature": (png[:8], "no size"),
     }
 

@@ -166,7 +166,7 @@ def test_a_image_that_vanishes_and_a_class_that_becomes_too_small(backbone: Back
     (folder / "blue/3.png").unlink()
     found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path / "cache")
     assert {one.origin: one.reason for one in found.examples.skipped} == {
-        "blue/3.png": "No such file or directory", "blue": "class of 9 rows, fewer than 10 (--min-per-class)"}
+        "blue/3.png": "No such file or directory", "blue": "class of 9 rows, fewer than 10 (`min_per_class`)"}
     assert found.examples.classes == ("green", "red") and everything(found).shape == (20, 24)
 
 

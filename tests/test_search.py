@@ -135,7 +135,7 @@ def test_a_search_holds_rows_out(features: Features) -> None:
     examples = features.examples
     assert tl.split(examples, search=5).split.mode == "holdout"
     assert tl.split(examples).split.mode == "cv"
-    with pytest.raises(OptionError, match="--split cv with --search"):
+    with pytest.raises(OptionError, match="`split` is cv and `search` is set"):
         tl.split(examples, "cv", search=5)
 
 

@@ -220,7 +220,8 @@ def test_the_cache_is_shown_limited_and_cleared(shell: Shell, images: Path, tmp_
 
 
 def test_a_path_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
-    refused(shell(*RUN, "--data", tmp_path / "nowhere", "--name", "m", "--out", tmp_path / "out"), "no such path")
+    refused(shell(*RUN, "--data", tmp_path / "nowhere", "--name", "m", "--out", tmp_path / "out"),
+            "no such file or folder")
     assert not (tmp_path / "out").exists()
 
 
@@ -233,7 +234,7 @@ def test_a_folder_without_classes_and_one_of_one_class(shell: Shell, tmp_path: P
 def test_too_few_rows_come_with_the_counts(shell: Shell, tmp_path: Path) -> None:
     draw_folder(tmp_path / "few", 4)
     refused(shell(*RUN, "--data", tmp_path / "few", "--name", "m", "--out", tmp_path / "out"), "red: 4",
-            "--min-per-class")
+            "add examples, or decrease")
 
 
 @pytest.mark.slow
