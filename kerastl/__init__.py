@@ -174,13 +174,14 @@ if TYPE_CHECKING:
     from kerastl.versions.sections import Parity as Parity
     from kerastl.versions.sections import Trial as Trial
 
+if not TYPE_CHECKING:  # a type checker would take any name for known
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), _OTHER_NAMES.get(name, name))
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOME[name]), _OTHER_NAMES.get(name, name))
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
