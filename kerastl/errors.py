@@ -84,7 +84,7 @@ def one_of(name: str, choices: Iterable[str]) -> Rule:
 
 def at_least(number: int, *names: str) -> tuple[Rule, ...]:
     """The rules that arguments are None or not below a number."""
-    return tuple((name, f"{number} or more", lambda value: value is None or value >= number) for name in names)
+    return tuple((name, f"at least {number}", lambda value: value is None or value >= number) for name in names)
 
 
 def broken(rules: Iterable[Rule], values: Mapping[str, Any]) -> list[KerastlError]:

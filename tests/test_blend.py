@@ -279,7 +279,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     features = made_features(tmp_path, noise(20), made_examples(y, split=held_out(20)))
     with pytest.raises(OptionError, match="features with the raw inputs"):
         fit(features, "blend", runtime=plain_runtime())
-    for spoken, seeds, said in (("mlp", 3, "an ablation of the head mlp"), ("blend", 2, "--seeds 2")):
+    for spoken, seeds, said in (("mlp", 3, "for an ablation .got mlp"), ("blend", 2, "`seeds` must be at least 3")):
         with pytest.raises(OptionError, match=said):
             tl.ablate(tiny_backbone(), features, spoken, runtime=plain_runtime(), cache_dir=tmp_path, seeds=seeds)
 
@@ -346,9 +346,9 @@ def answered(right: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[t
 
 
 @pytest.mark.parametrize(("scratch", "both", "verdict", "said"), [
-    (0.6, 0.9, "helped", "The pretrained network helped (+"),
-    (0.9, 0.6, "hurt", "The pretrained network did NOT help: without it the accuracy is better, which is negative"),
-    (0.8, 0.8, "unclear", "Whether the pretrained network helped cannot be told"),
+    (0.6, 0.9, "helped", "The pretrained network improves accuracy by "),
+    (0.9, 0.6, "hurt", "The pretrained network lowers accuracy by "),
+    (0.8, 0.8, "unclear", "Inconclusive: the pretrained network changes accuracy by "),
 ])
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
 def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: float, verdict: str, said: str,
@@ -363,7 +363,7 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
     first = found.contrasts[0]
     assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict)
-    assert first.sentence.startswith(said)
+    assert first.sentence.startswith(said) and ("negative transfer" in first.sentence) == (verdict == "hurt")
     assert first.gain_ci95[0] < first.gain < first.gain_ci95[1] and abs(first.gain - (both - scratch)) < 0.1
     assert (first.p < 0.01) == (verdict != "unclear")
     assert found.n == (len(examples.split.held_out) if mode == "holdout" else (examples.split.part < 3).sum())
@@ -381,7 +381,7 @@ def test_the_gain_of_an_arm_respects_groups() -> None:
     right = np.random.default_rng(0).random((3, 60)) < 0.8
     other = np.random.default_rng(1).random((3, 60)) < 0.6
     alone, doubled, apart = (
-        ablation.contrast("both", "from scratch", "network", np.repeat(right, n, axis=1).astype(float),
+        ablation.contrast("from scratch", np.repeat(right, n, axis=1).astype(float),
                           np.repeat(other, n, axis=1).astype(float), groups)
         for n, groups in ((1, [str(i) for i in range(60)]), (2, [str(i // 2) for i in range(120)]),
                           (2, [str(i) for i in range(120)])))

@@ -89,7 +89,7 @@ def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path
 @pytest.mark.slow
 def test_a_teacher_that_saw_the_rows_that_judge_is_refused(shell: Shell, folder: Path, tmp_path: Path) -> None:
     model = taught(shell, tmp_path, folder)
-    with pytest.raises(OptionError, match="fitted on every row[\\s\\S]*train it with --split holdout"):
+    with pytest.raises(OptionError, match="fitted on every row[\\s\\S]*train it with `split=holdout`"):
         tl.load_teacher(str(model))
     code, _, err = shell("run", "distil_to_tflite", "--teacher", model, "--name", "student", "--out", tmp_path)
     assert code == 2 and "--split holdout" in err and not (tmp_path / "student").exists()

@@ -84,7 +84,7 @@ def test_groups_lie_on_one_side_of_an_episode_also_across_classes(novel: Pool) -
     drawn = sample(photographers, 50, way=4, shot=3, queries=4, seed=0)
     for support, query in zip(drawn.support, drawn.query, strict=True):
         assert not set(photographers.groups[support.ravel()]) & set(photographers.groups[query.ravel()])
-    with pytest.raises(DataError, match="keeps every group on one side"):
+    with pytest.raises(DataError, match="keeps the groups of its support and its queries apart"):
         sample(photographers, 1, way=4, shot=6, queries=4, seed=0)
 
 
@@ -120,15 +120,15 @@ def test_base_rows_that_are_a_novel_class_s_too_are_not_learnt_from(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("classes", "task", "got"), [
-    (8, TASK, "4 base and 4 novel classes of 10 rows or more"),  # 5 are needed to learn from
-    (12, Task(4, (10,), 5), "0 base and 0 novel classes of 15 rows or more"),
+    (8, TASK, "4 base and 4 novel classes with 10 rows or more"),  # 5 are needed to learn from
+    (12, Task(4, (10,), 5), "0 base and 0 novel classes with 15 rows or more"),
     (6, Task(2, (1,), 5), "3 base and 3 novel"),
 ])
 def test_too_few_classes_are_one_error(tmp_path: Path, classes: int, task: Task, got: str) -> None:
     features, _ = many_classes(tmp_path, classes)
     with pytest.raises(DataError, match=got) as error:
         divide_classes(features, task)
-    assert f"{task.way} that judge" in error.value.expected and "--way" in error.value.hint
+    assert f"{task.way} novel classes" in error.value.expected and "`way`" in error.value.hint
 
 
 def test_rows_with_several_labels_are_refused(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_wrong_flags_are_named_all_at_once() -> None:
     assert few_shot_task(5, "10, 1,5", 5, 200, 0) == Task(5, (1, 5, 10), 5)
     with pytest.raises(OptionError) as error:
         few_shot_task(1, "1,x", 0, 199, -1)
-    assert all(flag in str(error.value) for flag in ("--way 1", "--shots 1,x", "--queries 0", "--episodes 199",
-                                                     "--seed -1"))
-    with pytest.raises(OptionError, match="--shots 0"):
+    assert all(words in str(error.value) for words in ("`way` must be at least 2", "(got 1,x)", "`queries` must be",
+                                                       "(got 199)", "(got -1)"))
+    with pytest.raises(OptionError, match="`shots` must be numbers from 1 on"):
         few_shot_task(5, "0,1", 5, 200, 0)
 
 

@@ -16,7 +16,7 @@ from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import heads, heads_of, parted, resolve_head
 from kerastl.studies import search as searching
-from kerastl.studies.search import best, best_head, search, search_heads, without_judges
+from kerastl.studies.search import best, best_head, search, search_heads, without_test_rows
 from kerastl.training.fit import FittedHead
 from kerastl.training.options import TrainingOptions
 
@@ -53,8 +53,8 @@ def test_the_chosen_setting_has_the_least_loss_of_the_validation_rows(features: 
     trials = search(features, "mlp", 12, runtime=plain_runtime())
     assert len(trials) == 12 and trials[0].head == "mlp"  # as it is
     assert best(trials).log_loss == min(one.log_loss for one in trials) < trials[0].log_loss
-    answers = searching.fit(without_judges(features), best(trials).head).validation
-    examples = without_judges(features).examples
+    answers = searching.fit(without_test_rows(features), best(trials).head).validation
+    examples = without_test_rows(features).examples
     assert best(trials).log_loss == pytest.approx(
         examples.task.log_loss(answers.logits.astype(float), examples.one_hot(answers.rows)).mean())
 
@@ -88,7 +88,7 @@ def test_rows_that_judge_are_not_there(features: Features, quick: list, tmp_path
 def test_what_judges_is_computed_apart_and_not_asked_for(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 6, 3.0)
     made = made_features(tmp_path, x, made_examples(y, split=held_out(60)), held_out=x + 5)
-    seen = without_judges(made)
+    seen = without_test_rows(made)
     rows = seen.examples.split.held_out
     assert np.array_equal(seen.held_out_rows(rows), seen.rows(rows))
     assert np.array_equal(rows, np.arange(len(rows)) + len(seen.examples) - len(rows))
@@ -142,11 +142,11 @@ def test_a_search_holds_rows_out(features: Features) -> None:
 @pytest.mark.parametrize(("flags", "said"), [
     (["--head", "linear", "--search", "5"], "no setting left to search"),
     (["--head", "mlp,linear", "--search", "1"], "at least 2"),
-    (["--head", "mlp", "--search", "5", "--split", "cv"], "--search with --split cv"),
-    (["--head", "auto"], "--search N to choose"),
-    (["--head", "linear,mlp"], "--search N to choose"),
+    (["--head", "mlp", "--search", "5", "--split", "cv"], "--search needs validation rows, which --split cv does not"),
+    (["--head", "auto"], "choose among them with --search"),
+    (["--head", "linear,mlp"], "choose among them with --search"),
     (["--head", "mlpp,linear", "--search", "5"], "unknown head 'mlpp'"),
-    (["--search", "-1"], "--search -1"),
+    (["--search", "-1"], "--search must be at least 0 (got -1)"),
 ])
 def test_what_cannot_be_searched_is_refused_before_any_work(flags: list[str], said: str, shell: Shell, tmp_path: Path
                                                             ) -> None:

@@ -27,7 +27,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
     code, out, err = result
     assert code == 2 and out == ""
     assert err.count("error: ") == 1 and "Traceback" not in err
-    assert "expected: " in err or "to fix: " in err or "must be" in err
+    assert "expected: " in err or "to fix: " in err or " must " in err
     for word in words:
         assert word in err, err
 
@@ -80,7 +80,7 @@ def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: st
     bad.write_bytes(b"no image")
     good, out = next((images / "blue").glob("*.png")), tmp_path / f"answers.{ending}"
     code, text, _ = shell("predict", trained, good, bad, "--out", out)
-    assert code == 0 and "1 of them errors" in text
+    assert code == 0 and "(1 errors)" in text
     if ending == "csv":
         rows = list(csv.DictReader(out.read_text().splitlines()))
     else:
@@ -102,7 +102,7 @@ def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, t
     recall = next(one["recall"] for one in found["test"]["classes"] if one["name"] == "red")
     assert recall == pytest.approx(direct.count("red") / 6)
     code, out, _ = shell("evaluate", trained, images)
-    assert code == 0 and "NOT HELD OUT: 42" in out
+    assert code == 0 and "WARNING: 42 of these rows were used in training" in out
 
 
 def test_features_are_written_in_input_order_with_ids(shell: Shell, tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_verify_exits_with_1_when_a_file_changed_or_an_artifact_differs(shell: S
     code, _, err = shell("verify", copy)
     assert code == 1 and "labels.txt" in err
     monkeypatch.setitem(parity.LOGITS, "fp32", -1.0)
-    code, _, err = shell("verify", trained)
-    assert code == 1 and "fp32" in err
+    code, out, _ = shell("verify", trained)
+    assert code == 1 and "fp32" in out
 
 
 @pytest.mark.slow
@@ -297,7 +297,7 @@ def test_several_labels_a_image_train_export_and_answer(shell: Shell, tmp_path: 
     (("--precision", "float8"), ("float32",)), (("--xla", "maybe"), ("auto",)), (("--split", "random"), ("cv",)),
     (("--tflite", "int4"), ("int8",)), (("--label-smoothing", "2"), ("[0, 1)",)), (("--name", "a/b"), ("--name",)),
     (("--class-weights", "heavy"), ("balanced",)), (("--split", "cv", "--unfreeze", "1"), ("holdout",)),
-    (("--min-per-class", "5", "--split", "holdout", "--unfreeze", "9"), ("at most 2",)),
+    (("--min-per-class", "5", "--split", "holdout", "--unfreeze", "9"), ("up to 2, the blocks of tiny_net",)),
     (("--weights", "bundled", "--backbone", "resnet50"), ("imagenet",)), (("--weights", "nowhere.h5"), ("nowhere.h5",)),
 ])
 def test_flags_that_cannot_be_are_refused_with_what_can(flags: tuple[str, ...], words: tuple[str, ...], shell: Shell,
@@ -340,7 +340,7 @@ def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Pat
     (tmp_path / "mine.py").write_text("x = 1\n")
     code, _, err = shell("run", tmp_path / "mine.py")
     assert code == 2 and "Config" in err
-    refused(shell("predict", tmp_path, "x.png"), "not a model of this kit")
+    refused(shell("predict", tmp_path, "x.png"), "was not written by kerastl")
     refused(shell("verify", tmp_path / "nothing"), "no such model")
     assert shell()[0] == 2 and shell("--help")[0] == 0 and shell("run", "--help")[0] == 0
 

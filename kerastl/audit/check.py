@@ -14,7 +14,6 @@ from kerastl.data.read import read_labelled
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.inputs.batches import pixel_batches
-from kerastl.tasks import task_of_targets
 
 SMALL = 10  # rows; smaller classes are skipped by default in training
 
@@ -99,7 +98,7 @@ def _named(examples: Examples, groups: list[Rows], suffix: Any) -> tuple[tuple[s
 def _label_errors(examples: Examples, cache: Path, backbone: str | None, weights: str | None
                   ) -> tuple[tuple[LabelError, ...], str]:
     """Likely label errors, or the reason why they were not looked for."""
-    task = task_of_targets(examples.targets)
+    task = examples.task
     if backbone == "none":
         return (), "not requested"
     if not task.exclusive:

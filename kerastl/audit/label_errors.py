@@ -11,11 +11,9 @@ import numpy as np
 from kerastl import backbones
 from kerastl.data.examples import Examples, enough
 from kerastl.data.split import split
-from kerastl.decision import numpy_backend, probabilities
 from kerastl.features.compute import compute_features
 from kerastl.features.lengths import fit_length
 from kerastl.runtime import Runtime, apply
-from kerastl.tasks import task_of_targets
 from kerastl.training.fit import fit
 
 FEWEST = 5  # rows of a class, so that each fold has one
@@ -45,7 +43,7 @@ def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | No
     bundled one of the modality. Raises DataError where fewer than two classes have 5 rows, ValueError where rows may
     have several labels.
     """
-    task = task_of_targets(examples.targets)
+    task = examples.task
     if not task.exclusive:
         raise ValueError(f"label errors are defined for one label per row, not for {task.noun}")
     runtime = runtime or apply()
@@ -57,7 +55,7 @@ def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | No
     features = compute_features(rest, network, runtime, cache_dir=cache_dir)
     rest = features.examples
     logits = fit(features, runtime=runtime).held_out.logits.astype(np.float64)
-    p = probabilities(logits, 1.0, task.activation, numpy_backend())
+    p = task.probabilities(logits)
     average = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
     confident = np.where(p >= average, p, 0.0)
     predicted = confident.argmax(axis=1)

@@ -30,7 +30,7 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
         "kind": examples.modality.name, "backbone": backbone.name, "weights": backbone.weights,
         "weights_hash": backbone.weights_hash, "random_weights": backbone.random, **asdict(task),
         "base_classes": list(division.base.classes), "novel_classes": list(division.novel.classes),
-        "n_base": len(division.base.x), "n_novel": len(division.novel.x), "episodes": len(figures[0].right),
+        "n_base": len(division.base.x), "n_novel": len(division.novel.x), "episodes": len(figures[0].by_episode),
         "interval": "mean +- 1.96 standard errors over episodes of the same novel classes; it does not cover the "
                     "variation between classes",
         "judged_by": "novel classes, which were used neither for learning nor for choosing settings" + unused,

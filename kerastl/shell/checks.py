@@ -69,12 +69,3 @@ def check_paths(config: Any) -> None:
         model = getattr(config, name, None)
         if model is not None and not (name == "patient" and (model in recipes() or model.endswith(".py"))):
             find_version(model)
-
-
-def check_path(path: str, option: str) -> Path:
-    """A path to write a file to. Raises OptionError where its folder does not exist."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise OptionError(f"{option} {path}: there is no folder {target.parent}", "a path in a folder that exists",
-                          "create the folder first")
-    return target

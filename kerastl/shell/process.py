@@ -15,13 +15,13 @@ from typing import Any, TextIO, TypeVar
 
 from kerastl.errors import KerastlError
 from kerastl.runtime import import_tensorflow_quietly
-from kerastl.shell.checks import check_flags, check_path, check_paths
+from kerastl.shell.checks import check_flags, check_paths
 from kerastl.shell.flags import RunConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.summary import run_summary
 from kerastl.shell.system_errors import system_error
 
-__all__ = ["check_path", "finish", "parse", "run"]
+__all__ = ["finish", "parse", "run"]
 
 C = TypeVar("C")
 
@@ -46,8 +46,9 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
            check: Callable[[C], None] | None = None) -> int:
     """Call `main` with what `get` returns, print its result, and return the exit code.
 
-    A result is a dict, or has `to_dict()`; it may have `failed`, whether a check failed. heavy: whether TensorFlow is
-    needed; it is imported after flags and paths were checked. check: raises an error for flags that cannot be used.
+    A result is a dict, or has `to_dict()`. It may have `failed`, whether a check failed, and `failure`, the message
+    then. heavy: whether TensorFlow is needed; it is imported after flags and paths were checked. check: raises an error
+    for flags that cannot be used.
     """
     config: Any = None
     try:
@@ -65,10 +66,10 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
                 print(json.dumps(document, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
-        breaches = document.get("breaches") or []
-        if breaches:
-            _fail(f"not written, because the predictions differ too much from Keras: {', '.join(breaches)}", 1)
-        return 1 if breaches or getattr(result, "failed", bool(document.get("wrong"))) else 0
+        if not getattr(result, "failed", False):
+            return 0
+        failure = getattr(result, "failure", "")
+        return _fail(failure, 1) if failure else 1
     except KerastlError as error:
         return _fail(with_flags(str(error), config), error.exit_code)
     except KeyboardInterrupt as error:

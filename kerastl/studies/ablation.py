@@ -1,6 +1,6 @@
-"""What each part of a blend is worth: the same head with the pretrained features alone, the raw input alone, and both.
+"""What each part of a blend contributes: the same head on pretrained features only, on raw inputs only, and on both.
 
-The rows that judge choose nothing here: the ablation is reported, and the head that was asked for ships.
+Nothing is chosen by the result: it is reported, and the head that was asked for is exported.
 """
 
 import time
@@ -12,90 +12,116 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl import stats
 from kerastl.backbones import Backbone
-from kerastl.data.examples import Examples
-from kerastl.decision import Predictions
-from kerastl.errors import OptionError
+from kerastl.data.examples import Examples, Split
+from kerastl.decision import Predictions, numpy_backend, probabilities
+from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
 from kerastl.runtime import Runtime
-from kerastl.stats import paired_difference
+from kerastl.stats import paired_difference, verdict
 from kerastl.training.fit import held_out_predictions
 from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Ablation, Arm, Contrast
 
 SOLVED = "linear"
+FEWEST_SEEDS = 3  # a single run says little about the spread
 TRANSFER, SCRATCH, BOTH = "pure transfer", "from scratch", "both"
-ARMS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lambda": 0.0},
-                                   SCRATCH: {"mix": "fixed", "theta": 0.0, "lambda": 1.0}, BOTH: {}}
-CONTRASTS = ((BOTH, SCRATCH, "pretrained network"), (BOTH, TRANSFER, "side network"))
+SETTINGS: dict[str, dict[str, Any]] = {TRANSFER: {"mix": "fixed", "theta": 1.0, "lambda": 0.0},
+                                       SCRATCH: {"mix": "fixed", "theta": 0.0, "lambda": 1.0}, BOTH: {}}
+PART = {SCRATCH: "pretrained network", TRANSFER: "side network"}  # what `both` has, and this variant lacks
+WITHOUT = {SCRATCH: "training from scratch", TRANSFER: "the pretrained features alone"}
 
 
-def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = 3,
+def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = FEWEST_SEEDS,
            options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
-    """Fit a blend head with each part alone and with both, `seeds` times each.
+    """Fit a blend head on each part alone and on both, `seeds` times each; the backbone stays frozen.
 
-    Of cross-validated rows each seed is judged on a fold of its own, so that 3 seeds take 3 fits and not 15. The
-    backbone stays frozen. Raises OptionError for a head that does not mix, or fewer than 3 seeds.
+    Of cross-validated rows each seed holds out one fold, so that 3 seeds take 3 fits and not 15. Raises OptionError for
+    a head that does not mix in the raw input, or fewer than 3 seeds.
     """
     start = time.perf_counter()
-    asked = resolve_head(head)
-    if asked.spec.fitter != "blend":
-        raise OptionError(f"an ablation of the head {head}", "one that mixes in the raw input: blend", "choose that")
-    if seeds < 3:
-        raise OptionError(f"--seeds {seeds}", "3 or more: one draw tells little", "raise it")
+    configured = resolve_head(head)
+    faults: list[KerastlError] = broken(at_least(FEWEST_SEEDS, "seeds"), {"seeds": seeds})
+    if configured.spec.fitter != "blend":
+        faults.append(OptionError(f"`head` must mix in the raw input for an ablation (got {configured.text})", "",
+                                  "use blend"))
+    if faults:
+        raise all_of(faults)
     features = with_raw(features, backbone, cache_dir=cache_dir)
-    split = features.examples.split
+    examples, split = features.examples, features.examples.split
     assert split is not None, "split the examples first"
-    folds = split.folds if split.mode == "cv" else [0]
-    arms, right = [], {}
-    for name, spoken in arms_of(asked).items():
-        right[name] = np.full((seeds, len(features.examples)), np.nan)
-        for i, row in enumerate(right[name]):
-            if i and resolve_head(spoken).spec.convex and split.mode != "cv":
-                row[:] = right[name][0]  # solved: the same for every seed
-                continue
-            answers = held_out_predictions(features, spoken, folds[i % len(folds)], options=options,
-                                           runtime=replace(runtime, seed=runtime.seed + i))
-            row[answers.rows] = _hits(features.examples, answers)
-            print(f"{name}, seed {runtime.seed + i}: {np.nanmean(row):.3f} of {len(answers.rows)} rows", flush=True)
-        arms.append(Arm(name, spoken, tuple(np.nanmean(right[name], axis=1).tolist())))
-    rows = f"the rows of {min(seeds, len(folds))} of {len(folds)} folds, one a seed" if split.mode == "cv" else \
-        "the test rows"
-    judged = ~np.isnan(right[BOTH]).all(axis=0)
-    groups = [features.examples.groups[row] for row in np.flatnonzero(judged)]
-    found = tuple(contrast(name, over, part, right[name][:, judged], right[over][:, judged], groups)
-                  for name, over, part in CONTRASTS)
-    return Ablation(rows, int(judged.sum()), seeds, tuple(arms), found, time.perf_counter() - start)
+    arms, correct = [], {}
+    for name, text in arms_of(configured).items():
+        correct[name] = _correct_by_seed(features, text, name, seeds, options, runtime)
+        arms.append(Arm(name, text, tuple(np.nanmean(correct[name], axis=1).tolist())))
+    held_out = np.flatnonzero(~np.isnan(correct[BOTH]).all(axis=0))
+    groups = [examples.groups[row] for row in held_out]
+    contrasts = tuple(contrast(over, correct[BOTH][:, held_out], correct[over][:, held_out], groups)
+                      for over in (SCRATCH, TRANSFER))
+    return Ablation(_rows(split, seeds), len(held_out), seeds, tuple(arms), contrasts, time.perf_counter() - start)
 
 
 def arms_of(head: ConfiguredHead) -> dict[str, str]:
-    """The heads that are compared, as `resolve_head` reads them, by name. A blend that starts from the solved linear
+    """The variants that are compared, as `resolve_head` reads them, by name. A blend that starts from the solved linear
     head and has no side network is that head, so it is solved and not trained."""
-    found = {name: head.with_settings(fixed).text for name, fixed in ARMS.items()}
-    return {**found, TRANSFER: SOLVED} if blend.starts_solved(head) else found
+    texts = {name: head.with_settings(settings).text for name, settings in SETTINGS.items()}
+    return {**texts, TRANSFER: SOLVED} if blend.starts_solved(head) else texts
 
 
-def _hits(examples: Examples, answers: Predictions) -> NDArray[np.bool_]:
-    """Whether each row is answered rightly; of several labels, all of them, at a half."""
-    truth = examples.targets[answers.rows]
-    if examples.multi_label:
-        return np.asarray(((answers.logits > 0) == truth).all(axis=1))
-    return np.asarray(answers.logits.argmax(axis=1) == truth)
+def _correct_by_seed(features: Features, head: str, name: str, seeds: int, options: TrainingOptions, runtime: Runtime
+                     ) -> NDArray[np.float64]:
+    """[seeds, rows] of 1 and 0, NaN where a seed did not hold out the row."""
+    split = features.examples.split
+    assert split is not None
+    folds = split.folds or [0]
+    correct = np.full((seeds, len(features.examples)), np.nan)
+    for seed in range(seeds):
+        if seed and resolve_head(head).spec.convex and split.mode != "cv":
+            correct[seed] = correct[0]  # the solution does not depend on the seed
+            continue
+        predictions = held_out_predictions(features, head, folds[seed % len(folds)], options=options,
+                                           runtime=replace(runtime, seed=runtime.seed + seed))
+        correct[seed, predictions.rows] = _correct(features.examples, predictions)
+        print(f"{name}, seed {runtime.seed + seed}: accuracy {np.nanmean(correct[seed]):.3f} on "
+              f"{len(predictions.rows)} rows", flush=True)
+    return correct
 
 
-def contrast(what: str, over: str, part: str, right: NDArray[np.float64], other: NDArray[np.float64],
-             groups: Sequence[str]) -> Contrast:
-    """Compare two arms. right, other: [seeds, rows] of 1 and 0, NaN where a row was not held out for a seed. part: what
-    the gain is due to, in words. groups: of the rows."""
-    averaged = paired_difference(np.nanmean(right, axis=0), np.nanmean(other, axis=0), groups)
-    gain, (low, high), verdict = averaged.gain, averaged.gain_ci95, stats.verdict(averaged.gain_ci95)
-    first = np.argmin(np.isnan(right), axis=0), np.arange(right.shape[1])
-    p = paired_difference(right[first], other[first], groups).p
-    by = f"{100 * gain:+.1f} points over {over}, 95% {100 * low:+.1f} to {100 * high:+.1f}"
-    said = {"helped": f"The {part} helped ({by}).", "unclear": f"Whether the {part} helped cannot be told ({by}).",
-            "hurt": f"The {part} did NOT help: without it the accuracy is better"
-                    + (", which is negative transfer" if over == SCRATCH else "") + f" ({by})."}[verdict]
-    return Contrast(what, over, gain, (low, high), p, verdict, said)
+def _correct(examples: Examples, predictions: Predictions) -> NDArray[np.bool_]:
+    """Whether each row is predicted correctly, without calibration."""
+    task = examples.task
+    half = task.half(len(examples.classes))
+    p = probabilities(predictions.logits.astype(np.float64), half.temperature, task.activation, numpy_backend())
+    return task.correct(task.predict(p, np.array(half.thresholds)), examples.targets[predictions.rows])
+
+
+def _rows(split: Split, seeds: int) -> str:
+    """Which rows were held out, in words."""
+    if split.mode != "cv":
+        return "the test rows"
+    return f"the rows of {min(seeds, len(split.folds))} of {len(split.folds)} folds, one per seed"
+
+
+def contrast(over: str, both: NDArray[np.float64], alone: NDArray[np.float64], groups: Sequence[str]) -> Contrast:
+    """The blend on both parts, compared with one part alone. over: that part, SCRATCH or TRANSFER. both, alone: [seeds,
+    rows] of 1 and 0, NaN where a seed did not hold out the row. groups: of the rows."""
+    difference = paired_difference(np.nanmean(both, axis=0), np.nanmean(alone, axis=0), groups)
+    first = np.argmin(np.isnan(both), axis=0), np.arange(both.shape[1])
+    p = paired_difference(both[first], alone[first], groups).p
+    result = verdict(difference.gain_ci95)
+    return Contrast(BOTH, over, difference.gain, difference.gain_ci95, p, result,
+                    _sentence(over, result, difference.gain, difference.gain_ci95))
+
+
+def _sentence(over: str, result: str, gain: float, gain_ci95: tuple[float, float]) -> str:
+    points, (low, high) = 100 * gain, (100 * end for end in gain_ci95)
+    part, without = PART[over], WITHOUT[over]
+    if result == "helped":
+        return f"The {part} improves accuracy by {points:.1f} points (95% CI {low:.1f} to {high:.1f}) over {without}."
+    if result == "hurt":
+        return (f"The {part} lowers accuracy by {-points:.1f} points (95% CI {-high:.1f} to {-low:.1f}) compared with "
+                f"{without}" + (": negative transfer." if over == SCRATCH else "."))
+    return (f"Inconclusive: the {part} changes accuracy by {points:+.1f} points (95% CI {low:+.1f} to {high:+.1f}) "
+            f"compared with {without}. More labelled rows or more seeds may show a difference.")

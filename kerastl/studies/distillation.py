@@ -1,7 +1,7 @@
-"""Distilling: an exported model teaches a smaller one, which learns the teacher's probabilities with the labels.
+"""Distillation: a small student learns the probabilities of an exported model, the teacher, together with the labels.
 
-Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The teacher's temperature is the one that was fitted on its own
-validation rows, so what it teaches is as sure as it is right.
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The probabilities are calibrated, with the temperature that was
+fitted on the teacher's own validation rows.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
 from kerastl.versions.sections import DistilledForm
 
-SHARE = 0.5  # of the teacher in what is aimed at; the rest is the label
+SHARE = 0.5  # of the teacher in the soft targets; the rest is the label
 BATCH = 32
-TIMED = 30  # single rows that a latency is the middle of
+TIMED = 30  # single rows, whose median latency is reported
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """An exported model, loaded to teach. `weights` names the numbers in it."""
+    """An exported model that teaches. weights: a hash of its weights."""
 
     folder: Path
     record: RunRecord
@@ -41,43 +41,43 @@ class Teacher:
     weights: str
 
     def source(self, data: str | None, data_dir: str | None) -> dict[str, Any]:
-        """How its data are read, where they are now or were; for the student's record."""
+        """Where its data are read from, for the student's record. data, data_dir: where they are now, if they moved."""
         used = self.record.config
         return {"data": data or used["data"], "data_dir": data_dir or used.get("data_dir"),
                 "text_column": used.get("text_column"), "label_column": used.get("label_column")}
 
 
 def load_teacher(model: str) -> Teacher:
-    """The teacher in `saved_models/NAME` or a version's folder. Raises ModelError when there is none.
+    """The teacher in `saved_models/NAME` or a version folder. Raises ModelError when there is none.
 
-    Raises OptionError for one that was cross-validated: it has been fitted on every row, also on those that would judge
-    its student.
+    Raises OptionError for a cross-validated teacher: it was fitted on every row, also on those that would be held out
+    for its student.
     """
     folder = find_version(model)
     record = RunRecord.read(folder)
     if record.split == "cv":
-        raise OptionError(f"--teacher {model} was fitted on every row, for its figures came from cross-validation",
-                          "a teacher that has not seen the rows that judge its student",
-                          "train it with --split holdout")
+        raise OptionError(f"`teacher` was fitted on every row, because it was cross-validated ({model})",
+                          "a teacher that was not trained on the rows that are held out for its student",
+                          "train it with `split=holdout`")
     if record.large:
-        raise OptionError(f"--teacher {model}, whose backbone ({record.backbone}) stays apart",
-                          "a teacher that was exported whole", "choose one with a smaller backbone")
-    loaded = restore_model(folder, record)
-    return Teacher(folder, record, loaded, restore_input(folder, record), weights_hash(loaded))
+        raise OptionError(f"`teacher` was exported without its backbone, {record.backbone} ({model})",
+                          "a teacher that was exported with its backbone", "choose one with a smaller backbone")
+    network = restore_model(folder, record)
+    return Teacher(folder, record, network, restore_input(folder, record), weights_hash(network))
 
 
 def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None, cache_dir: Path | None = None
            ) -> Examples:
-    """The rows that the teacher was made from, each on the side that it had, so that no row judges which the teacher
-    was fitted on. data: where they are now, if not where they were. Raises DataError when they are gone."""
+    """The rows of the teacher with the teacher's split, so that no held-out row was used to train the teacher. data:
+    where they are now, if they moved. Raises DataError when they are gone."""
     return restore_examples(teacher.folder, teacher.record, data=data, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
-    """The same features, whose examples aim at the teacher's probabilities and the labels, half and half. The teacher's
-    logits on the training rows are computed once and kept in the cache."""
+    """The same features with soft targets for the training rows: the mean of the teacher's probabilities and the
+    labels. The teacher's logits for these rows are computed once and cached."""
     examples, split = features.examples, features.examples.split
-    assert split is not None, "split the examples before teaching"
+    assert split is not None, "split the examples before distillation"
     rows = split.rows(TRAIN)
     logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
     p = examples.task.probabilities(logits, teacher.record.temperature)
@@ -88,8 +88,8 @@ def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
 
 def compare_forms(teacher: Teacher, student: Any, source: Input, folder: Path, examples: Examples
                   ) -> list[DistilledForm]:
-    """Accuracy, size and latency of both, in Keras and in each TFLite file that there is, on the same held-out rows, at
-    most 256. student: the spliced model, exported to `folder`; source: its input."""
+    """Accuracy, size and latency of teacher and student, in Keras and in each TFLite file, on the same held-out rows
+    (at most 256). student: the keras.Model, exported to `folder`; source: its input."""
     rows = choose_rows(examples)
     return [*_forms("teacher", teacher.model, teacher.input, teacher.folder, examples, rows),
             *_forms("student", student, source, folder, examples, rows)]
@@ -103,22 +103,22 @@ def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples
     yield DistilledForm(who, "keras", len(rows), accuracy, size,
                         single_row_latency(model, source, reference.items[:TIMED]))
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
-        found = compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes())
-        yield DistilledForm(who, found.kind, len(rows), accuracy + found.accuracy_change, found.bytes,
-                            found.milliseconds)
+        file = compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes())
+        yield DistilledForm(who, file.kind, len(rows), accuracy + file.accuracy_change, file.bytes, file.milliseconds)
 
 
 def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: Path) -> NDArray[np.float32]:
-    """[len(rows), classes], from the cache where they are there."""
+    """The teacher's logits [len(rows), classes]; what the cache lacks is computed."""
     source = teacher.input.single()
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",
                                       "float32", (len(examples.classes),)))
     ids = [examples.ids[row] for row in rows]
-    todo = [row for row, one in zip(rows.tolist(), ids, strict=True) if one not in space]
-    answer = Predictor(teacher.model)
+    todo = [row for row, content in zip(rows.tolist(), ids, strict=True) if content not in space]
+    predict = Predictor(teacher.model)
     for start in range(0, len(todo), 64 * BATCH):
-        some = todo[start:start + 64 * BATCH]
-        found = [([examples.ids[some[place]] for place in batch.places], answer(batch))
-                 for batch in source.batches(examples.take(some).items, BATCH, {})]
-        space.append([one for ids_, _ in found for one in ids_], np.concatenate([rows_ for _, rows_ in found]))
+        block = todo[start:start + 64 * BATCH]
+        results = [([examples.ids[block[place]] for place in batch.places], predict(batch))
+                   for batch in source.batches(examples.take(block).items, BATCH, {})]
+        space.append([content for batch_ids, _ in results for content in batch_ids],
+                     np.concatenate([logits for _, logits in results]))
     return space.gather(ids)

@@ -1,4 +1,4 @@
-"""Searching a head's settings: each trial is a fit on cached features, scored by its log loss on the validation rows.
+"""Hyperparameter search for heads: each trial is a fit on cached features, scored by its log loss on validation rows.
 
 The tree-structured Parzen estimator of Bergstra et al. 2011 (https://papers.nips.cc/paper/4443) proposes the settings.
 """
@@ -26,8 +26,8 @@ from kerastl.versions.sections import Trial
 
 def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials: int, *,
                  options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> tuple[Trial, ...]:
-    """The step before training: try `trials` settings of the heads asked for, see `search`. Without trials, nothing is
-    searched. Raw inputs are added where a head looks at them."""
+    """Run `trials` trials before training, see `search`; none where `trials` is 0. Heads that look at the raw input get
+    it beside the features."""
     if not trials:
         return ()
     if any(candidate.spec.takes_raw for candidate in to_search(head, trials)):
@@ -37,34 +37,35 @@ def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials:
 
 def search(features: Features, heads: HeadLike, trials: int, *, options: TrainingOptions = DEFAULTS, runtime: Runtime
            ) -> tuple[Trial, ...]:
-    """Try `trials` settings of the heads asked for (see `heads_of`), first each head with its defaults. A setting that
-    the user gave is kept. The same seed gives the same trials.
+    """Try settings of the named heads (see `heads.heads_of`), first each head with its defaults.
 
-    Test rows are not available to the search. Raises OptionError when there is nothing to search.
+    A setting that was given is kept. The same seed gives the same trials. Test rows are not available to the search.
+    Raises OptionError when there is nothing to search.
     """
     import optuna
 
-    asked = to_search(heads, trials)
+    candidates = to_search(heads, trials)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=runtime.seed))
-    seen = without_judges(features)
-    open_to_search = [place for place, head in enumerate(asked) if free(head)]
-    found: list[Trial] = []
-    for number in range(trials if open_to_search else len(asked)):
-        first = number < len(asked)
-        if first and number not in open_to_search:  # it has one answer, which the sampler need not know
-            found.append(_tried(seen, asked[number].text, options, runtime))
+    visible = without_test_rows(features)
+    searchable = [place for place, head in enumerate(candidates) if free(head)]
+    results: list[Trial] = []
+    for number in range(trials if searchable else len(candidates)):
+        with_defaults = number < len(candidates)
+        if with_defaults and number not in searchable:  # it has no free setting, so the sampler need not know it
+            results.append(_tried(visible, candidates[number].text, options, runtime))
             continue
-        if first:
-            study.enqueue_trial({"head": number, **{_key(number, name): asked[number].setting(name)
-                                                    for name in free(asked[number])}})
+        if with_defaults:
+            study.enqueue_trial({"head": number, **{_key(number, name): candidates[number].setting(name)
+                                                    for name in free(candidates[number])}})
         trial = study.ask()
-        place = trial.suggest_categorical("head", open_to_search)
-        setting = _suggested(trial, place, asked[place])
-        found.append(_tried(seen, asked[place].text if first else setting, options, runtime))
-        loss = found[-1].log_loss
+        place = trial.suggest_categorical("head", searchable)
+        suggested = _suggested(trial, place, candidates[place])
+        head = candidates[place].text if with_defaults else suggested
+        results.append(_tried(visible, head, options, runtime))
+        loss = results[-1].log_loss
         study.tell(trial, math.inf if loss is None else loss)
-    return tuple(found)
+    return tuple(results)
 
 
 def best_head(trials: tuple[Trial, ...], head: HeadLike) -> HeadLike:
@@ -73,39 +74,39 @@ def best_head(trials: tuple[Trial, ...], head: HeadLike) -> HeadLike:
 
 
 def best(trials: tuple[Trial, ...]) -> Trial:
-    """The trial with the least loss, of equals the earliest. Raises CheckFailed when none has a loss."""
-    done = [trial for trial in trials if trial.log_loss is not None]
-    if not done:
-        raise CheckFailed(f"none of {len(trials)} trials gave a loss that is a number", "training that converges",
-                          "look at the features: kerastl check")
-    return min(done, key=lambda trial: trial.log_loss or 0.0)
+    """The trial with the lowest loss, the earliest of several. Raises CheckFailed when no trial has a loss."""
+    finite = [trial for trial in trials if trial.log_loss is not None]
+    if not finite:
+        raise CheckFailed(f"none of {len(trials)} trials has a finite log loss", "training that converges",
+                          "inspect the dataset: kerastl check")
+    return min(finite, key=lambda trial: trial.log_loss or 0.0)
 
 
-def without_judges(features: Features) -> Features:
-    """The rows that train and those that choose, and no others. `fit` wants rows to judge as well: they are those that
-    choose, again."""
+def without_test_rows(features: Features) -> Features:
+    """The training and validation rows, and no others. `fit` also needs held-out rows: they are the validation rows
+    again."""
     split = features.examples.split
-    assert split is not None and split.mode != "cv", "a search chooses by the validation rows of a hold-out"
+    assert split is not None and split.mode != "cv", "a search needs the validation rows of a hold-out"
     train, validation = split.rows(TRAIN), split.rows(VALIDATION)
     kept = np.concatenate([train, validation, validation])
-    sides = np.repeat([TRAIN, VALIDATION, TEST], [len(train), len(validation), len(validation)]).astype(np.int8)
-    examples = replace(features.examples.take(kept), split=Split(split.mode, split.reason, sides))
+    parts = np.repeat([TRAIN, VALIDATION, TEST], [len(train), len(validation), len(validation)]).astype(np.int8)
+    examples = replace(features.examples.take(kept), split=Split(split.mode, split.reason, parts))
     keys = features.keys or features.examples.ids
     return replace(features, examples=examples, keys=[keys[row] for row in kept], held_out_space=features.space)
 
 
 def _tried(features: Features, head: str, options: TrainingOptions, runtime: Runtime) -> Trial:
     start = time.perf_counter()
-    answers = fit(features, head, options=options, runtime=runtime).validation
-    assert answers is not None, "a hold-out has validation rows"
+    predictions = fit(features, head, options=options, runtime=runtime).validation
+    assert predictions is not None, "a hold-out has validation rows"
     examples = features.examples
-    loss = log_loss(answers.logits, examples.one_hot(answers.rows), examples.task)
-    print(f"tried {head}: log loss {loss:.4f} on {len(answers.rows)} validation rows", flush=True)
+    loss = log_loss(predictions.logits, examples.one_hot(predictions.rows), examples.task)
+    print(f"trial {head}: log loss {loss:.4f} on {len(predictions.rows)} validation rows", flush=True)
     return Trial(head, loss if math.isfinite(loss) else None, time.perf_counter() - start)
 
 
 def _key(place: int, name: str) -> str:
-    return f"{place}.{name}"  # a head may be asked for twice, with other settings given
+    return f"{place}.{name}"  # a head may be named twice, with other settings
 
 
 def _suggested(trial: Any, place: int, head: ConfiguredHead) -> str:

@@ -1,1 +1,1 @@
-"""Few-shot learning: methods for new classes with a few labelled examples each, compared on episodes."""
+"""Few-shot learning on frozen features: methods compared on episodes of classes that they have not seen."""

@@ -1,8 +1,8 @@
 """Few-shot methods on frozen features: each turns the labelled rows of many episodes into as many classifiers.
 
-`logistic` and `prototypes` see an episode alone. `metric` and `proto_maml` first learn over episodes of base classes.
-Both start at (all but) the prototypes, so that few base classes cannot spoil much, and how many steps they take is
-chosen elsewhere, on base classes that they did not learn from; no step at all is among the choices.
+`logistic` and `prototypes` use one episode at a time. `metric` and `proto_maml` are first meta-trained on episodes of
+base classes. Both start (almost) as prototypes, so that few base classes do little harm. The number of steps is chosen
+in `comparison`, on base classes that were held out; no step at all is among the choices.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from threadpoolctl import threadpool_limits
 from kerastl.studies.few_shot.episodes import Pool, Task, sample
 
 Array = NDArray[np.float32]
-Classify = Callable[[Array], Array]  # rows [episodes, n, dim] -> scores [episodes, n, way], the highest is the answer
+Classify = Callable[[Array], Array]  # rows [episodes, n, dim] -> scores [episodes, n, way]; the highest is predicted
 Method = Callable[[Array], Classify]  # support [episodes, way, shot, dim] -> the episodes' classifiers
 
-STEPS = (0, 25, 100, 300)  # of meta-learning; one of them is chosen
-BATCH = 8  # episodes a step
-METRIC_RATE = 3e-3  # Adam's; on stamps' held-out base classes as good as 1e-3 and 1e-2, on made-up clouds quicker
+STEPS = (0, 25, 100, 300)  # of meta-training; one of them is chosen
+BATCH = 8  # episodes per step
+METRIC_RATE = 3e-3  # Adam's learning rate; on held-out base classes of stamps as good as 1e-3 and 1e-2, and faster
 MLP_RATE = 1e-3
-SCALE = 10.0  # of squared distances between unit rows, to begin with: as logits they would hardly differ
-RANK = 32  # of the metric's part that is not diagonal
+SCALE = 10.0  # initial factor of squared distances between unit rows, which are too small as logits
+RANK = 32  # of the low-rank part of the metric
 HIDDEN = 128
-INNER = 5  # steps on an episode's support
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # scikit-learn's C, from strong L2 to weak
+INNER = 5  # steps on the support of an episode
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # scikit-learn's C, from strong to weak L2 regularisation
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A method ready for new classes. setting: what was set, in words; weights: what base classes taught it."""
+    """A method ready for new classes. setting: its hyperparameter, in words; weights: learned on base classes."""
 
     setting: str
     weights: tuple[Array, ...]
@@ -42,7 +42,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Approach:
-    """`learn(base, task, seed)` gives a candidate for each setting, the simplest first; one is to be chosen."""
+    """`learn(base, task, seed)` returns a candidate for each setting, the simplest first; one of them is chosen."""
 
     name: str
     summary: str
@@ -54,7 +54,7 @@ def _unit(x: Any) -> Any:
 
 
 def _centred(mean: Array) -> Callable[[Any], Any]:
-    """Rows less the base classes' mean, at length 1 (Wang et al. 2019, https://arxiv.org/abs/1911.04623)."""
+    """Rows minus the mean of the base classes, normalised to length 1 (Wang et al. 2019, https://arxiv.org/abs/1911.04623)."""
     return lambda x: _unit(x - mean)
 
 
@@ -63,7 +63,7 @@ def _mean(base: Pool) -> Array:
 
 
 def _nearest(means: Any, rows: Any) -> Any:
-    """Minus the squared distance to each mean, but for what all of a row's have in common."""
+    """Minus the squared distance to each mean, without the term that is the same for all means."""
     return 2 * tf.matmul(rows, means, transpose_b=True) - tf.reduce_sum(means**2, axis=-1)[:, None, :]
 
 
@@ -72,8 +72,8 @@ def _logistic(base: Pool, task: Task, seed: int) -> list[Learned]:
 
 
 def _logistic_method(c: float) -> Method:
-    """Logistic regression on each support, of unit rows. The solution lies in the support's span, so it is found
-    there: exact, and cheaper."""
+    """Logistic regression on each support, of unit rows. The solution is in the span of the support, so it is computed
+    there, which is exact and cheaper."""
     def method(support: Array) -> Classify:
         from sklearn.linear_model import LogisticRegression
 
@@ -85,7 +85,7 @@ def _logistic_method(c: float) -> Method:
             for i, rows in enumerate(x):
                 _, _, basis = np.linalg.svd(rows, full_matrices=False)
                 fitted = LogisticRegression(C=c, max_iter=1000).fit(rows @ basis.T, y)
-                kernels[i, :, -len(fitted.coef_):] = basis.T @ fitted.coef_.T  # two classes have one row of weights
+                kernels[i, :, -len(fitted.coef_):] = basis.T @ fitted.coef_.T  # for two classes, one row of weights
                 biases[i, 0, -len(fitted.coef_):] = fitted.intercept_
         return lambda queries: np.asarray(_unit(queries)) @ kernels + biases
 
@@ -93,7 +93,7 @@ def _logistic_method(c: float) -> Method:
 
 
 def _prototypes(base: Pool, task: Task, seed: int) -> list[Learned]:
-    """The nearest class mean (Snell et al. 2017, https://arxiv.org/abs/1703.05175), by three distances."""
+    """The nearest class mean (Snell et al. 2017, https://arxiv.org/abs/1703.05175), with three distances."""
     mean = _mean(base)
 
     def by(embed: Callable[[Any], Any], after: Callable[[Any], Any]) -> Method:
@@ -106,12 +106,12 @@ def _prototypes(base: Pool, task: Task, seed: int) -> list[Learned]:
             Learned("centred cosine", (mean,), by(_centred(mean), _unit))]
 
 
-# A meta-learnt method is a function of its variables: (variables, support, queries) -> logits [episodes, n, way].
+# A meta-trained method is a function of its variables: (variables, support, queries) -> logits [episodes, n, way].
 Scorer = Callable[[Any, Any, Any], Any]
 
 
 def _metric(base: Pool, task: Task, seed: int) -> list[Learned]:
-    """Prototypes under a Mahalanobis distance, diagonal + low rank, learnt on episodes."""
+    """Prototypes with a Mahalanobis distance, diagonal plus low rank, learned on episodes."""
     mean, dim = _mean(base), base.x.shape[1]
     generator = np.random.default_rng(seed)
     diagonal = np.full(dim, SCALE**0.5, np.float32)
@@ -130,11 +130,11 @@ def _metric(base: Pool, task: Task, seed: int) -> list[Learned]:
 
 
 def _proto_maml(base: Pool, task: Task, seed: int) -> list[Learned]:
-    """A head's initialisation, meta-learnt. An MLP that all tasks share is added to the features; an episode's output
-    layer starts as its prototypes (Proto-MAML: Triantafillou et al. 2020, https://arxiv.org/abs/1903.03096), which has
-    no order of classes to be wrong about, and only that layer adapts (ANIL: Raghu et al. 2020,
+    """A meta-learned initialisation of a head. An MLP shared by all episodes is added to the features. The output layer
+    of an episode starts as its prototypes (Proto-MAML: Triantafillou et al. 2020, https://arxiv.org/abs/1903.03096), so
+    it does not depend on the order of classes, and only that layer adapts (ANIL: Raghu et al. 2020,
     https://arxiv.org/abs/1909.09157). So the inner gradient is a formula, all episodes are adapted at once, and the
-    outer gradient is exact, which Reptile's and first-order MAML's are not. The inner rate is learnt too."""
+    outer gradient is exact, unlike those of Reptile and first-order MAML. The inner learning rate is learned too."""
     mean, dim = _mean(base), base.x.shape[1]
     generator = np.random.default_rng(seed)
     start = [generator.normal(0, (2 / dim) ** 0.5, (dim, HIDDEN)).astype(np.float32), np.zeros(HIDDEN, np.float32),
@@ -144,7 +144,7 @@ def _proto_maml(base: Pool, task: Task, seed: int) -> list[Learned]:
         into, bias, out, log_scale, log_rate = variables
 
         def embed(x: Any) -> Any:
-            z = _centred(mean)(x) * dim**0.5  # numbers of about 1, as the MLP wants them
+            z = _centred(mean)(x) * dim**0.5  # the MLP needs values of about 1
             hidden = tf.nn.relu(tf.tensordot(z, into, 1) + bias)
             return _unit(z + tf.tensordot(hidden, out, 1)) * tf.exp(log_scale)
 
@@ -155,7 +155,7 @@ def _proto_maml(base: Pool, task: Task, seed: int) -> list[Learned]:
 
 
 def _adapted(support: Any, rate: Any) -> tuple[Any, Any]:
-    """A linear classifier that starts as the prototypes' and takes INNER steps down the support's log loss. support:
+    """A linear classifier that starts as prototypes and takes INNER gradient steps on the support's log loss. support:
     [episodes, way, shot, dim] -> kernel [episodes, way, dim], offset [episodes, 1, way]."""
     shape = tf.shape(support)
     means = tf.reduce_mean(support, axis=2)
@@ -170,8 +170,8 @@ def _adapted(support: Any, rate: Any) -> tuple[Any, Any]:
 
 
 def _meta_learn(base: Pool, task: Task, seed: int, start: list[Any], score: Scorer, rate: float) -> list[Learned]:
-    """Adam on the log loss of the queries of episodes of base classes; what the variables are after each of STEPS. The
-    number of rows to learn from goes round `task.shots`, so that one set of weights serves them all."""
+    """Minimise the log loss of queries over episodes of base classes with Adam; the variables after each of STEPS. The
+    number of shots cycles through `task.shots`, so that one set of weights serves them all."""
     import keras
 
     variables = [tf.Variable(value) for value in start]
@@ -203,9 +203,9 @@ def _frozen(weights: tuple[Array, ...], score: Scorer) -> Method:
     return lambda support: lambda queries: score(weights, support, queries).numpy()
 
 
-APPROACHES = (  # from simple to not
+APPROACHES = (  # the simplest first
     Approach("prototypes", "the nearest class mean", _prototypes),
     Approach("logistic", "logistic regression on the labelled rows", _logistic),
-    Approach("metric", "prototypes under a distance learnt on base classes", _metric),
-    Approach("proto_maml", "a head's initialisation learnt on base classes, then a few steps", _proto_maml),
+    Approach("metric", "prototypes with a distance learned on base classes", _metric),
+    Approach("proto_maml", "a head initialised from base classes, then a few gradient steps", _proto_maml),
 )
