@@ -52,7 +52,7 @@ def from_json(kind: Any, value: Any) -> Any:
     """A JSON value as the type `kind`: a dataclass, a tuple, a dictionary, an optional or plain type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else from_json(next(type_ for type_ in inner if type_ is not types.NoneType), value)
+        return None if value is None else from_json(next(kind for kind in inner if kind is not types.NoneType), value)
     if kind is Any or value is None:
         return value
     if is_dataclass(kind) and isinstance(kind, type):
