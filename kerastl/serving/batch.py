@@ -33,8 +33,8 @@ class PredictResult:
 
     def rows(self) -> list[tuple[str, str, float | None, str]]:
         """A row for each input: input, label, score (None where there is an error), error."""
-        return [(name, one.label, None if one.error else one.score, one.error)
-                for name, one in zip(self.inputs, self.predictions, strict=True)]
+        return [(name, prediction.label, None if prediction.error else prediction.score, prediction.error)
+                for name, prediction in zip(self.inputs, self.predictions, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl predict --json` prints it."""
