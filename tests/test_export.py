@@ -220,7 +220,7 @@ def test_predict_names_the_bad_input_and_predict_each_goes_on(trained: Path, ima
     model, good = tl.load(trained.parent), sorted(images.rglob("*.png"))[0]
     found = model.predict_each([good, b"not an image", str(good), trained / "nowhere.png"])
     assert [one.error == "" for one in found] == [True, False, True, False]
-    assert "not an image of a known kind" in found[1].error and "No such file" in found[3].error
+    assert "not an image in a supported format" in found[1].error and "No such file" in found[3].error
     assert found[0] == found[2] and found[0].top[0] == (found[0].label, found[0].score)
     with pytest.raises(tl.KerastlError, match="input 1"):
         model.predict([good, b"not an image"])
