@@ -1,5 +1,6 @@
 """Heads of the user's own: models, callables and files; what is trained and shipped, and what is refused before."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,3 +222,34 @@ FITTER = Fitter(fit_rows, minimises_loss=False)
         assert RowsFit(None, {}).epochs == 0
     finally:
         fitters.cache_clear()
+
+
+@pytest.mark.slow
+def test_a_model_is_fine_tuned_with_the_backbone(images: Path, tmp_path: Path) -> None:
+    backbone, runtime = tiny_backbone(), plain_runtime()
+    examples = tl.split(tl.read_images(str(images)), unfreeze=1)
+    features = tl.compute_features(examples, backbone, runtime, cache_dir=tmp_path)
+    trained = tl.train(backbone, features, sequential(), unfreeze=1, options=TrainingOptions(2), runtime=runtime,
+                       cache_dir=tmp_path)
+    result = trained.fine_tuning
+    assert result is not None and result.layers == ("block2_conv",)
+    assert list(result.history) == ["epoch", "loss", "val_loss"] and result.history["epoch"] == [1, 2]
+    assert json.loads(json.dumps(result.to_dict()))["history"] == list(result.epochs)
+
+
+@pytest.mark.slow
+def test_the_shell_takes_a_file_and_the_model_ships(shell: Callable[..., tuple[int, str, str]], images: Path,
+                                                    tmp_path: Path) -> None:
+    path = tmp_path / "my_head.py"
+    path.write_text(HEAD_FILE)
+    code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
+                           "none", "--head", f"{path}:units=5", "--epochs", 2, "--tflite", "fp32", "--json")
+    assert code == 0, err
+    run = json.loads(out)
+    assert run["head"] == f"{path}:units=5" and run["head_settings"]["head_sha256"] == resolve_head(
+        str(path)).spec.sha256
+    assert tl.load(tmp_path / "m/1").predict([sorted(images.rglob("*.png"))[0]])
+    path.write_text(HEAD_FILE.replace("Dense(units)", "Lambda(lambda x: x)"))
+    code, _, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
+                         "none", "--head", path, "--json")
+    assert code == 2 and "a Lambda layer" in err and "Traceback" not in err
