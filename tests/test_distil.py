@@ -68,9 +68,9 @@ def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, f
     others = np.setdiff1d(np.arange(len(found)), rows)
     assert np.array_equal(found.aims[others], found.one_hot(others))  # what judges and what chooses is the labels
     again = teaching._logits(teacher, found, rows, tmp_path)  # from the cache: the model is not asked
-    broken = teaching.Teacher(teacher.folder, teacher.run, None, teacher.input, teacher.weights)
+    broken = teaching.Teacher(teacher.folder, teacher.record, None, teacher.input, teacher.weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teaching, "Answerer", lambda model: None)
+        patch.setattr(teaching, "Predictor", lambda model: None)
         assert np.array_equal(teaching._logits(broken, found, rows, tmp_path), again)
 
 
