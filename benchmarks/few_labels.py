@@ -20,8 +20,9 @@ from kerastl.data.split import folds
 from kerastl.features.compute import compute_features
 from kerastl.features.lengths import fit_length
 from kerastl.runtime import apply
+from kerastl.tasks import task_named
 from kerastl.training.fine_tuning import contrastive as contrast
-from kerastl.training.fitters.convex import solve
+from kerastl.training.fitters.solver import solve
 
 SNIPPETS = Path("samples/snippets.csv")
 LABELS, SEEDS, JUDGES = (8, 64), (0, 1, 2), 2000
@@ -78,7 +79,7 @@ def _judged(backbone, some: tl.Examples, rows: NDArray[np.intp], asked: NDArray[
         x = compute_features(training, now, plain, cache_dir=Path(folder)).rows(rows)
         inner = folds(training, 5)
         head = solve(x, training.one_hot(), np.ones(len(x), np.float32), [inner == fold for fold in range(5)],
-                     multi_label=False)
+                     task=task_named("single_label"))
         seconds = time.perf_counter() - start
         others = some.take(asked.tolist())
         z = compute_features(others, now, plain, cache_dir=Path(folder)).rows(np.arange(len(others)))

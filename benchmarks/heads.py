@@ -11,7 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 import kerastl as tl
 from benchmarks.figure import Figure
-from kerastl.training.fitters.convex import solve
+from kerastl.tasks import task_named
+from kerastl.training.fitters.solver import solve
 
 SAMPLES = Path("samples/stamps")
 REPEATS, FOLDS = 5, 5
@@ -31,7 +32,8 @@ def linear() -> list[Figure]:
             inner = StratifiedKFold(5, shuffle=True, random_state=0).split(x[train], targets[train])
             masks = [np.isin(np.arange(len(train)), held_out) for _, held_out in inner]
             start = time.perf_counter()
-            found = solve(x[train], one_hot[train], np.ones(len(train), np.float32), masks, multi_label=False)
+            found = solve(x[train], one_hot[train], np.ones(len(train), np.float32), masks,
+                          task=task_named("single_label"))
             seconds["ours"] += time.perf_counter() - start
             right["ours"] += int(((x[test] @ found.kernel + found.bias).argmax(axis=1) == targets[test]).sum())
             start = time.perf_counter()

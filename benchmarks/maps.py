@@ -27,7 +27,7 @@ generator = np.random.default_rng(0)
 for start in range(0, n, 100):
     space.append(ids[start:start + 100], generator.normal(size=(100, *shape)).astype(np.float16))
 features = Features(examples, shape, "float32", "made up", 0, 0.0, space, space)
-tl.fit(features, "resnet", runtime=tl.apply_runtime("float32", "off"), epochs={EPOCHS})
+tl.fit(features, "resnet", runtime=tl.apply_runtime("float32", "off"), options=tl.TrainingOptions({EPOCHS}))
 # Not getrusage: its peak also counts the process that started this one.
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 """

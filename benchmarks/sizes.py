@@ -9,7 +9,7 @@ import kerastl as tl
 from benchmarks.figure import Figure, at_most
 from kerastl.decision import Calibration
 from kerastl.export import saved_model
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.model import Parts
 
 
@@ -18,7 +18,7 @@ def saved_models() -> list[Figure]:
     figures = []
     for name in ("inception_v3", "resnet50", "efficientnet_lite0"):
         backbone = tl.load_backbone(name, "none")
-        head = head_of("linear").made(backbone.shape, 10)
+        head = resolve_head("linear").build(backbone.shape, 10)
         weights = sum(4 * int(np.prod(w.shape)) for part in (backbone.model, head) for w in part.weights)
         with tempfile.TemporaryDirectory() as folder:
             saved_model.save(Path(folder), Parts(backbone.model, head, None), backbone.input,

@@ -21,11 +21,12 @@ from benchmarks.training import halves
 from kerastl.features.compute import compute_features
 from kerastl.features.engines.tensorflow import checked_engine, speed_ratio
 from kerastl.features.lengths import fit_length
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.inputs.texts import Texts
 from kerastl.model import predict_logits
 from kerastl.runtime import apply, cpu_has_bfloat16
-from kerastl.training.fitters.gradient import train_by_gradient
+from kerastl.training.fitters.gradient import descend
+from kerastl.training.options import TrainingOptions
 
 SNIPPETS = Path("samples/snippets.csv")
 BATCH, EPOCHS = 32, 10
@@ -98,9 +99,9 @@ def _ours(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[float, fl
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         features = compute_features(train, backbone, runtime, cache_dir=Path(folder))
+        options = TrainingOptions(class_weights="none", head_batch_size=BATCH)
         rows = np.arange(len(train))
-        head = train_by_gradient(head_of("mlp"), features, rows, None, np.ones(len(rows), np.float32), runtime,
-                                 epochs=EPOCHS, batch_size=BATCH).head
+        head = descend(resolve_head("mlp"), features, rows, None, options, runtime, epochs=EPOCHS).model
         seconds = time.perf_counter() - start
         x = compute_features(judged, backbone, runtime, cache_dir=Path(folder)).rows(np.arange(len(judged)))
     return seconds, float((predict_logits(head, x).argmax(axis=1) == judged.targets).mean())
@@ -110,7 +111,7 @@ def _through_keras(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[
     """`fit` on the spliced model, all texts padded to one length that holds nearly all."""
     backbone = fit_length(tl.load_backbone("minilm"), train)
     keras.utils.set_random_seed(seed)
-    model = tl.splice(backbone, head_of("mlp").made(backbone.shape, len(train.classes)))
+    model = tl.splice(backbone, resolve_head("mlp").build(backbone.shape, len(train.classes)))
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-2),
                   keras.losses.CategoricalCrossentropy(from_logits=True))
     length = backbone.input.record()["max_length"]

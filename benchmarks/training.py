@@ -13,10 +13,11 @@ from benchmarks import images
 from benchmarks.figure import Figure, at_least
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.data.split import folds
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.inputs.batches import pixel_batches
 from kerastl.model import predict_logits
-from kerastl.training.fitters.gradient import train_by_gradient
+from kerastl.training.fitters.gradient import descend
+from kerastl.training.options import TrainingOptions
 
 EPOCHS, BATCH = 20, 32
 SMALL = "efficientnet_lite0"
@@ -40,9 +41,9 @@ def ours(examples: tl.Examples, seed: int, name: str = SMALL, weights: str = "bu
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         features = tl.compute_features(train, backbone, runtime, cache_dir=Path(folder))
+        options = TrainingOptions(class_weights="none", head_batch_size=BATCH)
         rows = np.arange(len(features.examples))
-        head = train_by_gradient(head_of("mlp"), features, rows, None, np.ones(len(rows), np.float32), runtime,
-                                 epochs=EPOCHS, batch_size=BATCH).head
+        head = descend(resolve_head("mlp"), features, rows, None, options, runtime, epochs=EPOCHS).model
         seconds = time.perf_counter() - start
         judged = examples.take(split.rows(TEST))
         if not len(judged):
@@ -58,7 +59,7 @@ def through_keras(examples: tl.Examples, seed: int, epochs: int, name: str = SMA
     split = examples.split
     assert split is not None
     keras.utils.set_random_seed(seed)
-    model = tl.splice(backbone, head_of("mlp").made(backbone.shape, len(examples.classes)))
+    model = tl.splice(backbone, resolve_head("mlp").build(backbone.shape, len(examples.classes)))
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-2), keras.losses.CategoricalCrossentropy(
         from_logits=True))
     train = examples.take(split.rows(TRAIN))

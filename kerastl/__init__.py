@@ -17,6 +17,8 @@ _HOME = {  # public name: (module, name there)
     "KerastlError": ("kerastl.errors", "KerastlError"),
     "Prediction": ("kerastl.serving.classifier", "Prediction"),
     "RunConfig": ("kerastl.shell.flags", "RunConfig"),
+    "TrainingOptions": ("kerastl.training.options", "TrainingOptions"),
+    "TuningOptions": ("kerastl.training.fine_tuning.plan", "TuningOptions"),
     "TextConfig": ("kerastl.shell.flags", "TextConfig"),
     "ablate": ("kerastl.studies.ablation", "ablate"),
     "apply_runtime": ("kerastl.runtime", "apply"),

@@ -35,6 +35,7 @@ FLOORS = (
 )
 PUBLIC = {
     "Classifier", "Examples", "ImageConfig", "KerastlError", "Prediction", "RunConfig", "Stopwatch", "TextConfig",
+    "TrainingOptions", "TuningOptions",
     "__version__", "ablate", "apply_runtime", "baseline", "by_folder", "cache_dir", "compute_features",
     "divide_classes", "evaluate", "few_shot_summary", "few_shot_task", "fine_tune", "fit", "fit_length",
     "evaluate_few_shot", "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "pooling_for",

@@ -20,7 +20,8 @@ from kerastl.heads.specification import PLACES, ROW, ConfiguredHead, Head, Raw, 
 from kerastl.user_code import load_user_module
 
 EXPECTED = "a name, a Python file, a keras.Model, or a callable (shape, outputs) -> keras.Model"
-LIBRARIES = ("keras_hub>",)  # registered names of layers that a library brings, without any code of the user's
+LOADABLE = "layers and functions of Keras or KerasHub, so that the saved model loads anywhere in Keras' safe mode"
+LIBRARIES = ("keras", "keras_hub")  # whose classes load without any code of the user's or of ours
 
 
 def head_of_object(head: Any) -> Head:
@@ -77,6 +78,7 @@ def _copy(model: Any, shape: Shape) -> Any:
     """The same layers with new weights. A Sequential model without an input gets one of `shape`."""
     import keras
 
+    _check_classes(model, model.name)  # cloning them may fail with a message that names none of them
     copy = keras.models.clone_model(model)
     if not copy.built:
         copy.build((None, *shape))
@@ -110,22 +112,30 @@ def _check_shapes(model: Any, name: str, shape: Shape, outputs: int, raw: Raw | 
 def _check_reload(model: Any, name: str) -> None:
     import keras
 
-    expected = "layers and functions of Keras or KerasHub, so that the saved model loads anywhere in Keras' safe mode"
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns of a Lambda, which is refused here
-        try:
-            config = json.loads(model.to_json())
-        except Exception as error:
-            raise OptionError(f"`head` {name} cannot be saved: {_first_line(error)}", expected,
-                              "give each layer of your own a get_config, or use layers of Keras") from error
-        if foreign := sorted(set(_foreign(config))):
-            raise OptionError(f"`head` {name} uses {', '.join(foreign)}", expected, "use layers and functions of Keras")
+    _check_classes(model, name)
+    with tempfile.TemporaryDirectory() as folder:
         try:
             model.save(path := Path(folder) / "head.keras")
             keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:
-            raise OptionError(f"`head` {name} does not load again after it is saved: {_first_line(error)}", expected,
+            raise OptionError(f"`head` {name} does not load again after it is saved: {_first_line(error)}", LOADABLE,
                               "use layers and functions of Keras") from error
+
+
+def _check_classes(model: Any, name: str) -> None:
+    try:
+        foreign = sorted(set(_foreign(_config(model))))
+    except Exception as error:
+        raise OptionError(f"`head` {name} cannot be saved: {_first_line(error)}", LOADABLE,
+                          "use layers and functions of Keras") from error
+    if foreign:
+        raise OptionError(f"`head` {name} uses {', '.join(foreign)}", LOADABLE, "use layers and functions of Keras")
+
+
+def _config(model: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of a Lambda, which is refused here
+        return json.loads(model.to_json())
 
 
 def _foreign(config: Any) -> Iterator[str]:
@@ -135,12 +145,12 @@ def _foreign(config: Any) -> Iterator[str]:
             yield from _foreign(value)
     if not isinstance(config, dict):
         return
-    registered, kind = config.get("registered_name"), config.get("class_name")
+    kind, library = config.get("class_name"), str(config.get("module")).partition(".")[0]
     if kind in ("Lambda", "__lambda__"):
         yield "a Lambda layer" if kind == "Lambda" else "a lambda"
     elif kind == "function":
         yield f"the function {config.get('config')}"
-    elif registered and not registered.startswith(LIBRARIES):
+    elif config.get("registered_name") and library not in LIBRARIES:
         yield f"the layer {kind}"
     for value in config.values():
         yield from _foreign(value)
@@ -148,11 +158,8 @@ def _foreign(config: Any) -> Iterator[str]:
 
 def _sha256(model: Any, weights: bool = False) -> str:
     """Of a model's configuration, whatever names Keras made up for its layers, and of its weights."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config = json.loads(model.to_json())
     names = {layer.name: f"layer {number}" for number, layer in enumerate(model._flatten_layers())}
-    digest = hashlib.sha256(json.dumps(_renamed(config, names), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_renamed(_config(model), names), sort_keys=True).encode())
     for array in model.get_weights() if weights else ():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

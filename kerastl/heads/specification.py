@@ -106,4 +106,4 @@ class ConfiguredHead:
 
 
 # A name with or without settings, a file of the user's, a keras.Model, or a callable (shape, outputs) -> keras.Model
-HeadLike = str | Head | ConfiguredHead | Callable[[Shape, int], Any] | Any
+HeadLike = str | Head | ConfiguredHead | Callable[[Shape, int], Any]

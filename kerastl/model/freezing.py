@@ -43,8 +43,8 @@ def block_count(backbone: Backbone, unfreeze: int | str) -> int:
     if unfreeze == "all":
         return total
     if not str(unfreeze).isdecimal() or int(unfreeze) > total:
-        raise OptionError(f"`unfreeze` is {unfreeze!r}", f"a number of blocks up to {total}, the blocks of "
-                          f"{backbone.name}, or all", "unfreeze fewer blocks")
+        raise OptionError(f"`unfreeze` is {unfreeze!r}", f"at most {total}, the number of blocks of {backbone.name}, "
+                          "or all", "unfreeze fewer blocks")
     return int(unfreeze)
 
 
