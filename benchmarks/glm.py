@@ -116,7 +116,7 @@ def _rates(took: dict[str, float], tokens: NDArray[np.int32]) -> str:
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    from kerastl.features.engines.tensorflow import least_cosine
+    from kerastl.features.engines.check import least_cosine
 
     return least_cosine(a, b)
 

@@ -85,7 +85,7 @@ def memory() -> list[Figure]:
 def _near(features: dict[str, Any]) -> list[Figure]:
     import numpy as np
 
-    from kerastl.features.engines.tensorflow import least_cosine
+    from kerastl.features.engines.check import least_cosine
 
     exact = np.array(features.pop("bfloat16"), np.float32)
     return [Figure(f"least cosine of mean features to those in bfloat16, {name}",

@@ -8,7 +8,7 @@ import numpy as np
 import kerastl as tl
 from benchmarks import images
 from benchmarks.figure import Figure, at_least, at_most, interleaved
-from kerastl.features.engines.tensorflow import checked_engine, speed_ratio
+from kerastl.features.engines.check import checked_engine, speed_ratio
 from kerastl.inputs.batches import pixel_batches
 from kerastl.runtime import apply, cpu_has_bfloat16
 

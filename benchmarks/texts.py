@@ -19,7 +19,7 @@ import kerastl as tl
 from benchmarks.figure import Figure, at_least, at_most, interleaved
 from benchmarks.training import halves
 from kerastl.features.compute import compute_features
-from kerastl.features.engines.tensorflow import checked_engine, speed_ratio
+from kerastl.features.engines.check import checked_engine, speed_ratio
 from kerastl.features.lengths import fit_length
 from kerastl.heads import resolve_head
 from kerastl.inputs.texts import Texts

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".part"
+TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
+OURS = "made by kerastl"
 STALE_SECONDS = 24 * 3600.0  # after which a partial file is taken for that of a killed process
 
 
@@ -93,6 +95,21 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
             path.unlink(missing_ok=True)
         freed += size
     return freed
+
+
+def cache_folder(cache_dir: Path, name: str) -> Path:
+    """A folder of the cache. It is tagged as kerastl's, so that clearing the cache removes it, whoever made it."""
+    folder = cache_dir / name
+    if not (folder / TAG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / TAG, f"Signature: 8a477f597d28d172789f06886806bc55\n# A cache, {OURS}.\n")
+    return folder
+
+
+def cache_folders(cache_dir: Path) -> list[Path]:
+    """The folders of a cache directory that `cache_folder` made, by name."""
+    tags = sorted(cache_dir.glob(f"*/{TAG}"))
+    return [tag.parent for tag in tags if OURS in tag.read_text(encoding="utf-8", errors="replace")]
 
 
 def _beside(path: Path) -> Path:

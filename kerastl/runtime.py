@@ -1,6 +1,6 @@
-"""Precision, XLA, seed and threads: chosen with a reason, and set by a call. Importing this sets nothing.
+"""Precision, XLA and seed: chosen with a reason, and set by a call. Importing this module sets nothing.
 
-TensorFlow is imported inside the functions that need it, so that reading the flags stays quick.
+TensorFlow is imported inside the functions that need it, so that light commands stay fast.
 """
 
 import os
@@ -18,25 +18,26 @@ from pathlib import Path
 from kerastl.errors import OptionError
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-KEPT = ("float32", "bfloat16", "int8", "int4")  # what a large network's weights are kept in
+KEPT = ("float32", "bfloat16", "int8", "int4")  # types of a large network's weights
 XLA = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a run computes in, and why. `precision` is a Keras policy name, `xla` is whether graphs are compiled."""
+    """The precision of a run, and why. precision: a Keras policy name. xla: whether graphs are compiled with XLA.
+    explicit_precision: whether the user requested it by name."""
 
     precision: str
     precision_reason: str
     xla: bool
     xla_reason: str
     seed: int
-    explicit_precision: bool  # asked for by name, not chosen by us
+    explicit_precision: bool
 
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Names of the processor's instruction sets, as Linux lists them; empty where it does not."""
+    """The names of the CPU's instruction sets, as Linux lists them; empty on other systems."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return frozenset()
@@ -45,7 +46,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; where it does not, bfloat16 is slower than float32."""
+    """Whether the CPU has instructions for bfloat16; without them, bfloat16 is slower than float32."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
@@ -57,33 +58,33 @@ def has_gpu() -> bool:
 
 
 def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bool, bfloat16_cpu: bool) -> Runtime:
-    """Settle `auto`: bfloat16 where the hardware multiplies it, XLA where it was measured to help. On a CPU that is
-    nowhere: it slows convolutions, and each length of texts costs 10 s to compile. A pure function of its arguments, so
-    that the choice for a GPU is tested without one.
+    """Resolve `auto`: a 16-bit type where the hardware supports one, XLA where it was measured to help. It does not on
+    a CPU: it slows convolutions down, and compiling takes 10 s for each length of texts. A pure function of its
+    arguments, so that the choice for a GPU is tested without one.
 
     Raises OptionError for an unknown value.
     """
-    for value, known, flag in ((precision, PRECISIONS, "--precision"), (xla, XLA, "--xla")):
+    for value, known, name in ((precision, PRECISIONS, "precision"), (xla, XLA, "xla")):
         if value not in known:
-            raise OptionError(f"{flag} {value}", f"one of {', '.join(known)}", f"leave {flag} out for auto")
-    policy, reason = precision, "asked for"
+            raise OptionError(f"`{name}` is {value!r}", f"one of {', '.join(known)}", "auto is the default")
+    policy, reason = precision, "as requested"
     if precision == "auto":
         if gpu:
-            policy, reason = "mixed_float16", "a GPU is present"
+            policy, reason = "mixed_float16", "a GPU is available"
         elif bfloat16_cpu:
-            policy, reason = "mixed_bfloat16", "the processor multiplies bfloat16"
+            policy, reason = "mixed_bfloat16", "the CPU supports bfloat16"
         else:
-            policy, reason = "float32", "no hardware here multiplies a shorter type"
+            policy, reason = "float32", "the CPU does not support bfloat16"
     if xla == "auto":
-        return Runtime(policy, reason, gpu, "a GPU is present" if gpu else "on a CPU it gains less than it costs", seed,
+        return Runtime(policy, reason, gpu, "a GPU is available" if gpu else "XLA does not pay off on CPU", seed,
                        precision != "auto")
-    return Runtime(policy, reason, xla == "on", "asked for", seed, precision != "auto")
+    return Runtime(policy, reason, xla == "on", "as requested", seed, precision != "auto")
 
 
 def apply(precision: str = "auto", xla: str = "auto", seed: int = 0) -> Runtime:
-    """Choose for this machine, seed every generator, and return what was chosen. The Keras policy stays float32:
-    what is exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, which
-    says how a large network keeps its weights (see `backbones.load`), and leaves all else to `auto`."""
+    """Choose for this machine, seed every generator, and return the choice. The Keras policy stays float32: what is
+    exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, the type of a
+    large network's weights (see `backbones.load`); everything else is then `auto`."""
     import keras
 
     precision = "auto" if precision in KEPT[1:] else precision
@@ -95,7 +96,7 @@ def apply(precision: str = "auto", xla: str = "auto", seed: int = 0) -> Runtime:
 
 @contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Keras layers made inside compute in policy `name`; the policy of before comes back after."""
+    """Keras layers made inside compute in the policy `name`; the previous policy is restored afterwards."""
     import keras
 
     before = keras.config.dtype_policy().name
@@ -108,36 +109,36 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep what native code prints to standard error off the terminal; if the block fails, it is printed after all."""
+    """Hide what native code prints to standard error; if the block fails, it is printed after all."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(kept, 2)
-            said.seek(0)
-            os.write(2, said.read())
+            os.dup2(terminal, 2)
+            output.seek(0)
+            os.write(2, output.read())
             raise
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow without its start-up notes, which no setting of its own turns off."""
+    """Import TensorFlow without its start-up messages, which none of its settings turns off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow as tf
 
-        tf.constant(0)  # the first operation has notes of its own
+        tf.constant(0)  # the first operation prints messages of its own
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping, and within a container's limit. Where the system does not say
-    how much is free, half of what there is; 4 GiB where it does not say that."""
+    """Bytes of memory that can be allocated without swapping, within the container's limit. Where the system does not
+    report free memory, half of all memory; where it does not report that either, 4 GiB."""
     info = Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -149,16 +150,17 @@ def free_memory() -> int:
 
 
 def container_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that a container's limit leaves, file pages that it can drop not counted; empty without a limit."""
-    limit, used, parts = group / "memory.max", group / "memory.current", group / "memory.stat"
-    if not (limit.exists() and used.exists() and parts.exists()) or limit.read_text().strip() == "max":
+    """Bytes that are left of the container's limit, counting file pages that can be dropped as free; empty without a
+    limit. group: the cgroup's folder."""
+    limit, used, details = group / "memory.max", group / "memory.current", group / "memory.stat"
+    if not (limit.exists() and used.exists() and details.exists()) or limit.read_text().strip() == "max":
         return []
-    pages = dict(line.split() for line in parts.read_text().splitlines())
+    pages = dict(line.split() for line in details.read_text().splitlines())
     return [max(0, int(limit.read_text()) - int(used.read_text()) + int(pages.get("inactive_file", 0)))]
 
 
 def machine() -> dict[str, str | int | bool]:
-    """The machine a figure came from: processor, cores, bfloat16, Python and platform."""
+    """The machine that a figure was measured on: CPU, cores, bfloat16, Python and platform."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -174,7 +176,7 @@ def machine() -> dict[str, str | int | bool]:
 
 
 class Stopwatch:
-    """Seconds since it was made, for a recipe's own record."""
+    """Seconds since it was created, for a recipe's record."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()

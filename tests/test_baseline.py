@@ -1,4 +1,4 @@
-"""What is reached without transfer: it learns what plain features hold, never what it is judged on, and is compared."""
+"""The baseline without transfer: it learns from plain features, never from held-out rows, and has a verdict."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_folder
+from sklearn.preprocessing import StandardScaler
 from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
 from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
-from kerastl.evaluation.baseline import Baseline
+from kerastl.errors import OptionError
+from kerastl.evaluation.baseline import Baseline, _sentence
+from kerastl.evaluation.image_histograms import ImageHistograms
+from kerastl.evaluation.word_counts import WordCounts
 from kerastl.modality import TEXT
+from kerastl.stats import verdict
 
 WORDS = ("good", "bad", "odd")
 
@@ -84,3 +89,67 @@ def test_colours_and_shapes_of_images_are_learnt(tmp_path: Path) -> None:
     examples = tl.split(tl.read_images(str(draw_folder(tmp_path, 20))))
     found = judged(examples, 0.5)
     assert found.accuracy > 0.95 and found.name.startswith("colours") and found.seconds > 0
+
+
+def test_image_features_are_scaled_by_the_rows_that_are_fitted_on_alone(tmp_path: Path) -> None:
+    examples = tl.read_images(str(draw_folder(tmp_path, 12)))
+    features = ImageHistograms(examples)
+    fit_on, others = np.arange(0, 20), np.arange(20, 36)
+    expected = StandardScaler().fit(features.vectors[fit_on])
+    fitted, held = features(fit_on, others)
+    assert np.allclose(fitted, expected.transform(features.vectors[fit_on]), atol=1e-4)
+    assert np.allclose(held, expected.transform(features.vectors[others]), atol=1e-4)
+    assert np.abs(held.mean(axis=0)).max() > 0.5  # red and blue rows have another mean
+
+
+def test_words_are_those_of_the_rows_that_are_fitted_on_alone() -> None:
+    examples = replace(texts(3, np.arange(3) % 2, telling=False), items=("a b", "b c", "d d"))
+    fitted, held = WordCounts(examples)(np.array([0, 1]), np.array([2]))
+    assert fitted.shape == (2, 5) and held.shape == (1, 5) and held.nnz == 0  # a, b, c, "a b", "b c"
+
+
+def test_copies_of_rows_in_their_groups_do_not_narrow_the_interval_of_the_gain() -> None:
+    targets = np.random.default_rng(3).integers(0, 2, 60)
+    single = replace(texts(60, targets, telling=False), groups=tuple(str(i) for i in range(60)))
+    rows = np.repeat(np.arange(60), 3)
+    copies = replace(single.take(rows), ids=made_examples(targets[rows]).ids)
+    split = held_out(60)
+    results = []
+    for examples, part in ((single, split.part), (copies, split.part[rows])):
+        examples = replace(examples, split=replace(split, part=part))
+        test = examples.split.held_out
+        logits = np.where(np.array([int(examples.groups[row]) % 4 for row in test])[:, None] > 0, 1, -1) * (
+            examples.one_hot(test) * 2 - 1)
+        results.append(tl.baseline(examples, tl.evaluate(examples, Predictions(test, logits.astype(np.float32)))))
+    widths = [one.gain_ci95[1] - one.gain_ci95[0] for one in results]
+    assert results[1].n == 3 * results[0].n and widths[1] > 0.8 * widths[0]  # 0.58 times, were rows independent
+
+
+def test_an_evaluation_of_other_rows_is_refused() -> None:
+    examples = replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60))
+    logits = np.zeros((60, 2), np.float32)
+    of_all = tl.evaluate(in_folds(examples), Predictions(np.arange(60), logits))
+    with pytest.raises(OptionError, match="`evaluation` is of 60 rows, not of the 12 held-out rows"):
+        tl.baseline(examples, of_all)
+
+
+@pytest.mark.parametrize(("interval", "start", "parts"), [
+    ((0.146, 0.209), "The pretrained backbone improves accuracy by 17.7 points (95% CI 14.6 to 20.9) over a baseline "
+     "without transfer (0.699).", ()),
+    ((-0.022, 0.212), "Inconclusive: the baseline without transfer scores 0.699; the gain is +17.7 points (95% CI -2.2 "
+     "to +21.2).", ("More labelled rows", "`kerastl compare`")),
+    ((-0.3, -0.02), "The pretrained backbone does NOT help: a baseline without transfer (0.699) is more accurate by "
+     "17.7 points (95% CI 2.0 to 30.0).", ("`kerastl compare`",)),
+])
+def test_sentences_say_what_was_found_and_what_to_do_next(interval: tuple[float, float], start: str,
+                                                          parts: tuple[str, ...]) -> None:
+    shown = verdict(interval)
+    sentence = _sentence(shown, 0.699, -0.177 if shown == "hurt" else 0.177, interval)
+    assert sentence.startswith(start) and all(part in sentence for part in parts)
+
+
+def test_the_record_keeps_its_keys() -> None:
+    result = judged(replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60)), 0.5)
+    assert list(result.to_dict()) == ["name", "n", "accuracy", "accuracy_ci95", "gain", "gain_ci95", "verdict", "word",
+                                      "trained_on", "seconds"]
+    assert result.to_dict()["word"] == result.sentence

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from tiny import KEY, content_id, known_rows
 
 from kerastl.errors import OptionError
-from kerastl.features.cache import Space, SpaceKey, chosen_dir, clear, evict, usage
+from kerastl.features.cache import Space, SpaceKey, chosen_dir
+from kerastl.features.housekeeping import clear, evict, usage
+from kerastl.files import cache_folder
 
 HERE = Path(__file__).parent
 IDS = [content_id(i) for i in range(400)]
@@ -28,7 +30,8 @@ CHILD = """
 import hashlib, os, sys
 from pathlib import Path
 import numpy as np
-from kerastl.features.cache import Space, SpaceKey, clear, evict, usage
+from kerastl.features.cache import Space, SpaceKey
+from kerastl.features.housekeeping import clear, evict, usage
 KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
 def content_id(name): return hashlib.blake2b(str(name).encode(), digest_size=16).hexdigest()
 def known_rows(ids): return np.array([int(one[:5], 16) for one in ids], np.float32)[:, None] + np.arange(6)
@@ -357,8 +360,12 @@ def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
     for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "notes/mine.txt", "mine.json", "bfloat16-speed.json"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("{}")
-    assert clear(tmp_path) > 10 * (KEY.shape[0] * 4 + 16)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine.json", "mine.txt", "notes"]
+    (cache_folder(tmp_path, "anything") / "large.npz").write_bytes(b"x" * 1000)  # whoever makes it
+    (tmp_path / "browser").mkdir()
+    (tmp_path / "browser/CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+    assert clear(tmp_path) > 10 * (KEY.shape[0] * 4 + 16) + 1000
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "CACHEDIR.TAG", "browser", "mine.json", "mine.txt", "notes"]
     assert clear(tmp_path) == 0 and usage(tmp_path) == []
     filled(tmp_path, [10])  # and goes on from there
     assert there(tmp_path, IDS[:10]) == IDS[:10]
@@ -366,6 +373,6 @@ def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
 
 def test_a_cache_directory_that_cannot_be_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OptionError, match="--cache-dir"):
+    with pytest.raises(OptionError, match="`cache_dir`"):
         chosen_dir(str(tmp_path / "file"))
     assert chosen_dir(str(tmp_path / "new" / "deep")).is_dir()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,24 @@ import keras
 import numpy as np
 import pytest
 from conftest import COLOURS, draw, draw_folder
+from text_folders import hugging_face_folder
 from tiny import plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.backbones import Backbone, weights_hash
-from kerastl.errors import DataError
-from kerastl.features import compute
-from kerastl.features.cache import Space, usage
+from kerastl.errors import DataError, OptionError
+from kerastl.features import fill
+from kerastl.features.cache import Space
 from kerastl.features.compute import Features
+from kerastl.features.engines import check
 from kerastl.features.engines import tensorflow as engine
+from kerastl.features.housekeeping import usage
+from kerastl.features.layout import space_of
+from kerastl.features.raw_inputs import with_raw
 from kerastl.inputs.batches import decode_file
 from kerastl.runtime import Runtime, choose
+from kerastl.studies.distillation import Teacher
+from kerastl.studies.distillation import _logits as teacher_logits
 
 HERE = Path(__file__).parent
 
@@ -80,9 +88,9 @@ def test_rows_are_the_plain_models_and_lie_by_their_image(backbone: Backbone, im
 def test_ten_new_images_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
     folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
     first = run(folder, backbone, cache)
-    assert first.computed == 24 and "folded" in first.word
+    assert first.computed == 24 and "folded" in first.reason
     again = run(folder, backbone, cache)
-    assert again.computed == 0 and "every row was in the cache" in again.word
+    assert again.computed == 0 and "all rows cached" in again.reason
     assert by_origin(again) == by_origin(first)
     for i in range(10):
         draw(folder / "blue" / f"new{i}.png", (70, 70, 200), 5000 + i)
@@ -167,7 +175,7 @@ def test_nothing_that_decodes_is_one_error(backbone: Backbone, tmp_path: Path) -
         (tmp_path / name).mkdir()
         for i in range(5):
             (tmp_path / name / f"{i}.png").write_bytes(f"{name}{i}".encode())
-    with pytest.raises(DataError, match="no image of .* decodes"):
+    with pytest.raises(DataError, match="nothing in .* can be decoded"):
         run(tmp_path, backbone, tmp_path / "cache")
 
 
@@ -183,11 +191,11 @@ def noise(model: Any, n: int = 6) -> np.ndarray:
 def test_a_graph_agrees_with_the_plain_model(name: str, xla: bool) -> None:
     model = tl.load_backbone(name).model if name != "tiny_net" else tiny_backbone().model
     pixels = noise(model)
-    made, word = engine.checked_engine(model, pixels, "float32", xla)
+    made, word = check.checked_engine(model, pixels, "float32", xla)
     assert made.graph == ("xla" if xla else "folded") and "is not used" not in word
     wanted = model.predict(pixels.astype(np.float32), verbose=0)
     given = made.run(pixels)
-    assert given.dtype == np.float32 and engine.least_cosine(given, wanted) > 0.99999
+    assert given.dtype == np.float32 and check.least_cosine(given, wanted) > 0.99999
     assert np.allclose(given, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
     assert np.allclose(made.run(pixels[:1]), given[:1], rtol=1e-3, atol=1e-4)  # another batch size
 
@@ -213,9 +221,10 @@ def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backb
     monkeypatch.setattr(engine, "convert_variables_to_constants_v2", lambda function: fault(real(function)))
     wrong = replace(backbone, model=spread(backbone.model), weights_hash="spread")
     found = run(images, wrong, tmp_path)
-    assert re.search(r"plain Keras model.*folded graph in float32 was off \(cosine -?\d.*is not used", found.word)
+    assert re.search(r"plain Keras model.*folded graph in float32 is not used, since it is off \(cosine -?\d",
+                     found.reason)
     assert np.abs(everything(found) - direct(found, wrong)).max() < 1e-6
-    made, _ = engine.checked_engine(wrong.model, noise(wrong.model), "float32", False)
+    made, _ = check.checked_engine(wrong.model, noise(wrong.model), "float32", False)
     assert (made.graph, made.compute) == ("plain", "float32")
 
 
@@ -227,7 +236,7 @@ def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone:
     model = keras.Model(pixels, keras.layers.Activation("linear")(large))
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
     found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
-    assert found.compute == "float32" and "in float16 was off (cosine 0.0" in found.word
+    assert found.compute == "float32" and "in float16 is not used, since it is off (cosine 0.0" in found.reason
     assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
 
@@ -237,12 +246,12 @@ def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone:
     ([[0, 0]], [[0, 1]], 0.0), ([[1, 1]], [[-1, -1]], -1.0), ([[np.nan, 1]], [[1, 1]], 0.0),
     ([[np.inf, 1]], [[np.inf, 1]], 0.0), ([[1e30, 0]], [[1e30, 0]], 1.0)])
 def test_least_cosine_by_hand(a: list[list[float]], b: list[list[float]], least: float) -> None:
-    assert engine.least_cosine(np.array(a, np.float32), np.array(b, np.float32)) == pytest.approx(least)
+    assert check.least_cosine(np.array(a, np.float32), np.array(b, np.float32)) == pytest.approx(least)
 
 
 def test_xla_on_and_off_give_the_same_features(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = {xla: run(images, backbone, tmp_path / xla, plain_runtime(xla=xla)) for xla in ("on", "off")}
-    assert "xla graph" in found["on"].word and "folded graph" in found["off"].word
+    assert "xla graph" in found["on"].reason and "folded graph" in found["off"].reason
     assert found["on"].computed == found["off"].computed == 42
     assert np.abs(everything(found["on"]) - everything(found["off"])).max() < 1e-4
     assert run(images, backbone, tmp_path / "on", plain_runtime(xla="off")).computed == 0  # XLA decides no number
@@ -261,7 +270,7 @@ def test_short_rows_go_to_a_space_of_their_own_and_float32_rows_judge(backbone: 
     wanted = direct(found, backbone)
     assert np.abs(found.held_out_rows(judged) - wanted[judged]).max() < 1e-5
     training = np.setdiff1d(np.arange(75), judged)
-    assert engine.least_cosine(found.rows(training), wanted[training]) >= engine.LEAST_COSINE
+    assert check.least_cosine(found.rows(training), wanted[training]) >= check.LEAST_COSINE
     with pytest.raises(KeyError):
         found.held_out_rows(training)  # a row that trains has no float32 twin to be judged by mistake
 
@@ -271,9 +280,9 @@ def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Bac
     chosen = choose("auto", "off", gpu=False, bfloat16_cpu=True)
     assert chosen.precision == "mixed_bfloat16"
     found = run(images, backbone, tmp_path / "auto", chosen)
-    assert (found.compute, found.computed) == ("float32", 42) and "every row judges" in found.word
+    assert (found.compute, found.computed) == ("float32", 42) and "to match the exported model" in found.reason
     found = run(images, backbone, tmp_path / "asked", plain_runtime(precision="mixed_bfloat16"))
-    assert (found.compute, found.computed) == ("bfloat16", 84) and "asked for" in found.word
+    assert (found.compute, found.computed) == ("bfloat16", 84) and "as requested" in found.reason
     assert np.abs(found.held_out_rows(np.arange(42)) - direct(found, backbone)).max() < 1e-5
 
 
@@ -283,11 +292,84 @@ def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_pa
     found = run(folder, backbone, tmp_path, chosen, "holdout")
     (machine, ratio), = json.loads(verdict.read_text()).items()
     assert ratio > 0 and "tiny_net" in machine
-    assert found.compute == ("bfloat16" if ratio >= 1 else "float32") and f"{ratio:.2f}" in found.word
+    assert found.compute == ("bfloat16" if ratio >= 1 else "float32") and f"{ratio:.2f}" in found.reason
     for ratio, kind in ((0.5, "float32"), (2.0, "bfloat16")):
         verdict.write_text(json.dumps({machine: ratio}))
         found = run(folder, backbone, tmp_path, chosen, "holdout")
-        assert found.compute == kind and f"{ratio:.2f} times" in found.word
+        assert found.compute == kind and f"{ratio:.2f} times" in found.reason
+
+
+# What features offer
+
+
+def test_features_come_as_an_array_with_labels(backbone: Backbone, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "d", 25)
+    found = run(folder, backbone, tmp_path, plain_runtime(precision="mixed_bfloat16"), "holdout")
+    array, test = found.array, found.examples.split.held_out
+    assert array.shape == (75, 24) and array.dtype == np.float32 and np.array_equal(array, everything(found))
+    assert np.array_equal(array[test], found.held_out_rows(test))
+    assert found.labels.tolist() == [found.examples.label_of(row) for row in range(75)]
+    assert set(found.labels) == set(COLOURS)
+    unlabelled = replace(found, examples=replace(found.examples, classes=()))
+    assert unlabelled.labels.tolist() == [""] * 75
+
+
+def test_a_repr_of_features_is_short(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    found = run(images, backbone, tmp_path)
+    assert repr(found) == "Features(42 x 24 float32, tiny_net, 3 classes)"
+    assert repr(found.space) == f"Space({found.space.key.name}, 42 rows)"
+    maps = run(images, tl.load_backbone("tiny_net", "none", pooling="none"), tmp_path)
+    assert repr(maps) == "Features(42 x 8 x 8 x 24 float32, tiny_net, 3 classes)"
+    with pytest.raises(OptionError, match=r"features of shape \(8, 8, 24\) do not fit into a table"):
+        maps.to_frame()
+
+
+def test_a_frame_of_features_needs_pandas_and_says_so(backbone: Backbone, images: Path, tmp_path: Path) -> None:
+    found = run(images, backbone, tmp_path)
+    if find_spec("pandas"):
+        assert found.to_frame().shape == (42, 3 + 24)
+    else:
+        with pytest.raises(OptionError, match=r"pip install pandas, or use `features.array` and `features.labels`"):
+            found.to_frame()
+
+
+# Names on disk
+
+
+def test_spaces_and_keys_are_named_as_version_0_1_named_them(tmp_path: Path) -> None:
+    """cache_names.json was made by that version: see make_cache_names.py. A change here makes caches worthless."""
+    names = json.loads((HERE / "golden/cache_names.json").read_text())
+    bert = str(hugging_face_folder(tmp_path / "bert", "bert"))
+    texts = ["good film", "a very long and dull story " * 20, "the plot", "awful"]
+    (tmp_path / "texts.csv").write_text(
+        "text,label\n" + "".join(f"{text} {i},{'ab'[i % 2]}\n" for i in range(5) for text in texts))
+    backbones = {name: replace(backbone, weights_hash="0" * 32) for name, backbone in {
+        "images": tl.load_backbone("tiny_net", "none"),
+        "images, inner layer": tl.load_backbone("tiny_net", "none", tap="block1"),
+        "maps": tl.load_backbone("tiny_net", "none", pooling="none"),
+        "texts": tl.load_backbone("bert_base", bert), "texts, cls": tl.load_backbone("bert_base", bert, pooling="cls"),
+        "token states": tl.load_backbone("bert_base", bert, pooling="none", tap="layer_1"),
+    }.items()}
+    for name, backbone in backbones.items():
+        for kind in ("float32", "bfloat16"):
+            assert space_of(tmp_path, backbone, kind).key.name == names[name][kind]
+    sources = {"images": tl.read_images(str(draw_folder(tmp_path / "images", 3)), min_per_class=0),
+               "texts": tl.read_texts(str(tmp_path / "texts.csv"), min_per_class=0)}
+    for name, examples in sources.items():
+        backbone = backbones[name]
+        features = tl.compute_features(tl.split(examples, "cv"), backbone, plain_runtime(), cache_dir=tmp_path)
+        raw = with_raw(features, backbone, cache_dir=tmp_path).raw_space
+        assert raw is not None and raw.key.name == names[f"{name}, raw inputs"]
+        outputs = keras.layers.Dense(len(examples.classes))
+        head = keras.Sequential([keras.Input(backbone.shape, name="features"), outputs])
+        teacher = Teacher(tmp_path, {}, tl.splice(backbone, head), backbone.input, "1" * 32)
+        before = set((tmp_path / "features").iterdir())
+        logits = teacher_logits(teacher, examples, np.arange(2), tmp_path)
+        new = {path.name for path in set((tmp_path / "features").iterdir()) - before}
+        assert new == {names[f"{name}, teacher's logits"]} and logits.shape == (2, len(examples.classes))
+    for long in ("head", "head+tail", "chunks"):
+        source = replace(backbones["texts"].input, max_length=16, long=long)
+        assert list(source.keys(["a" * 32, "b" * 32], texts[:2])) == names[f"keys of texts, {long}"]
 
 
 # Runs that were stopped
@@ -299,14 +381,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import conftest  # brings the tiny backbone
 import kerastl as tl
-from kerastl.features import compute
+from kerastl.features import fill
 from kerastl.features.cache import Space
 from tiny import plain_runtime, tiny_backbone
 append = Space.append
 def slowly(self, ids, rows):
     append(self, ids, rows)
     time.sleep(0.05)  # so that the kill comes before the end
-Space.append, compute.SEGMENT_SECONDS = slowly, 0.0
+Space.append, fill.SEGMENT_SECONDS = slowly, 0.0
 examples = tl.split(tl.read_images(sys.argv[1]), "cv")
 tl.compute_features(examples, tiny_backbone(), plain_runtime(), cache_dir=Path(sys.argv[2]), batch_size=8)
 print("ended")
@@ -319,7 +401,7 @@ def segments(cache: Path) -> int:
 
 def goes_on(folder: Path, backbone: Backbone, cache: Path) -> None:
     """A run after one that was stopped computes the rest only, and all rows are right."""
-    kept = compute._space(cache, backbone, "float32")
+    kept = space_of(cache, backbone, "float32")
     before = sum(one in kept for one in tl.read_images(str(folder)).ids)
     assert 24 <= before < 300
     found = run(folder, backbone, cache)
@@ -355,7 +437,7 @@ def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(stored: boo
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Space, "append", pressed)
-    monkeypatch.setattr(compute, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(fill, "SEGMENT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         run(folder, backbone, cache, batch_size=8)
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from kerastl.backbones._glm import memory_plan as room
 from kerastl.backbones._glm.checkpoint import open_checkpoint
 from kerastl.backbones._glm.stream import Streamed
 from kerastl.errors import OptionError
-from kerastl.features.compute import fitting_batch
+from kerastl.features.resources import fitting_batch
 from kerastl.serving.featurizer import Featurizer
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -176,10 +176,10 @@ def test_a_batch_that_fits_not_is_made_smaller_and_one_text_that_fits_not_is_tol
     backbone = tl.load_backbone("glm2_6b", str(folder), precision="int8")
     assert fitting_batch(backbone, 32) == 32
     free = text_memory(backbone, 9)
-    monkeypatch.setattr("kerastl.features.compute.free_memory", lambda: free)
-    assert fitting_batch(backbone, 32) == 8 and "asked for were 32" in capsys.readouterr().out
-    monkeypatch.setattr("kerastl.features.compute.free_memory", lambda: 1000)
-    with pytest.raises(OptionError, match="GiB for 1 texts of 64 tokens at a time"):
+    monkeypatch.setattr("kerastl.features.resources.free_memory", lambda: free)
+    assert fitting_batch(backbone, 32) == 8 and "reduced from 32" in capsys.readouterr().out
+    monkeypatch.setattr("kerastl.features.resources.free_memory", lambda: 1000)
+    with pytest.raises(OptionError, match="GiB for 1 text of 64 tokens;"):
         fitting_batch(backbone, 32)
 
 

@@ -15,7 +15,7 @@ from kerastl.backbones import NO_POOLING, Wanted, specs
 from kerastl.data.split import split
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey
-from kerastl.features.compute import row_shape
+from kerastl.features.layout import row_shape
 from kerastl.heads import PLACES, ROW, heads, resolve_head
 
 IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.taps]
@@ -94,17 +94,17 @@ def test_token_states_are_padded_to_the_most_length_and_cannot_come_in_chunks(tm
     backbone = tl.load_backbone("bert_base", str(hugging_face_folder(tmp_path / "m", "bert")), pooling=NO_POOLING)
     assert isinstance(backbone.input.max_length, int)
     assert row_shape(backbone) == (backbone.input.max_length, backbone.dim)
-    with pytest.raises(OptionError, match="chunks with a head that takes token states"):
+    with pytest.raises(OptionError, match="'chunks', with a head that takes token states"):
         row_shape(backbone.taking(replace(backbone.input, long="chunks")))
 
 
 def test_what_the_disk_cannot_hold_is_said_before_any_work(images: Path, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    from kerastl.features import compute
+    from kerastl.features import resources
 
-    monkeypatch.setattr(compute.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 10_000}))
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 10_000}))
     backbone = tl.load_backbone("tiny_net", "none", pooling=NO_POOLING)
-    with pytest.raises(OptionError, match=r"8 x 8 x 24 features of tiny_net take 0.00 GiB[\s\S]*--cache-dir"):
+    with pytest.raises(OptionError, match=r"0.00 GiB for \d+ x 8 x 8 x 24 features of tiny_net[\s\S]*`cache_dir`"):
         tl.compute_features(split(tl.read_images(str(images)), "cv"), backbone, plain_runtime(), cache_dir=tmp_path)
     assert not list(tmp_path.rglob("*.npy"))
 

@@ -12,7 +12,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.rows import SIDES, Row
 from kerastl.data.tables import Table
 from kerastl.errors import DataError, OptionError
-from kerastl.files import write_atomically
+from kerastl.files import cache_folder, write_atomically
 
 
 def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list[Row]:
@@ -25,7 +25,7 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list
     if {"image", "label"} - names:
         raise DataError(f"TFDS data set {builder.name!r} has features {', '.join(sorted(names))}",
                         "features image and label", "choose an image classification data set")
-    root = (cache_dir or Path(".")) / "tfds" / builder.info.full_name.replace("/", "-")
+    root = cache_folder(cache_dir or Path("."), "tfds") / builder.info.full_name.replace("/", "-")
     rows = []
     for part in splits:
         index = root / f"{part.replace('/', '-')}.json"

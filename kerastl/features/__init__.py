@@ -1,1 +1,1 @@
-"""Features of examples: computed once, kept in a cache on disk."""
+"""Features of examples: computed once, cached on disk."""

@@ -1,21 +1,18 @@
 """The feature cache: rows on disk, addressed by what they were computed from and with.
 
 A space is a folder named by the hash of everything that decides a row's numbers except the example itself: backbone,
-weights, preprocessing, tap, pooling, compute kind, shape. It holds segments, each two files: `NAME.rows.npy`, the
-numbers, and `NAME.ids.npy`, the content hashes. A segment is written aside, synced and renamed, the ids last; it exists
-when its ids do. So a killed run leaves no torn row, and processes may share a space without locks: the worst is a row
-stored twice.
+weights, preprocessing, feature layer, pooling, arithmetic, shape. It holds segments, each two files: `NAME.rows.npy`,
+the numbers, and `NAME.ids.npy`, the content hashes. The ids are written last; a segment exists when its ids do. So a
+killed run leaves no torn row, and processes may share a space without locks: at worst a row is stored twice.
 """
 
 import hashlib
 import json
 import mmap
 import os
-import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,28 +22,28 @@ import platformdirs
 from numpy.typing import NDArray
 
 from kerastl.errors import CheckFailed, OptionError
-from kerastl.files import STALE_SECONDS, atomic_file, open_file, remove_leftovers, write_atomically
+from kerastl.files import atomic_file, cache_folder, open_file, write_atomically
 
-DEFAULT_LIMIT = 10 * 2**30  # bytes
-LARGE_ROW = 4096  # bytes, a page: of such rows what was read is let go, else a head's training would fill the memory
+FOLDER = "features"  # in the cache directory
+LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is released, or training would fill it
 
 
 @dataclass(frozen=True)
 class SpaceKey:
-    """What decides the numbers of a row, beside the example."""
+    """What decides the numbers of a row, beside the example. The names are those of `space.json` on disk."""
 
     backbone: str
     weights_hash: str
     preprocessing: str
-    tap: str
+    tap: str  # the feature layer
     pooling: str
-    compute: str  # float32 | bfloat16 | ...: rows of different kinds never mix
+    compute: str  # float32 | bfloat16 | ...: rows of different arithmetic are never mixed
     shape: tuple[int, ...]  # of a row: (dim,), or that of a map or of token states
-    dtype: str = "float32"  # as kept on disk
+    dtype: str = "float32"  # on disk
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes on disk."""
+        """The size of a row on disk."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
@@ -63,13 +60,13 @@ def default_dir() -> Path:
 
 
 def chosen_dir(cache_dir: str | None) -> Path:
-    """The cache directory asked for, or the default. Raises OptionError when it cannot be made or is a file."""
+    """The requested cache directory, or the default. Raises OptionError when it cannot be made or is a file."""
     path = Path(cache_dir) if cache_dir else default_dir()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"--cache-dir {path}: {error.strerror}", "a folder that can be written to", "choose another"
-                          ) from error
+        raise OptionError(f"`cache_dir` {path} cannot be used: {error.strerror}", "a folder that can be written to",
+                          "choose another folder") from error
     return path
 
 
@@ -78,18 +75,21 @@ class Space:
 
     def __init__(self, cache_dir: Path, key: SpaceKey) -> None:
         self.key = key
-        self.folder = cache_dir / "features" / key.name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about = self.folder / "space.json"
-        if not about.exists():
-            write_atomically(about, json.dumps(asdict(key), indent=1))
-        self._where: dict[bytes, tuple[int, int]] = {}
+        self.folder = cache_folder(cache_dir, FOLDER) / key.name
+        self.folder.mkdir(exist_ok=True)
+        description = self.folder / "space.json"
+        if not description.exists():
+            write_atomically(description, json.dumps(asdict(key), indent=1))
+        self._places: dict[bytes, tuple[int, int]] = {}  # of each id: the segment, and the row in it
         self._segments: list[NDArray[Any]] = []
         self._seen: set[str] = set()
         self.refresh()
 
+    def __repr__(self) -> str:
+        return f"Space({self.key.name}, {len(self._places)} rows)"
+
     def refresh(self) -> None:
-        """Take in segments that appeared since. One that vanishes meanwhile (evicted) counts as not there."""
+        """Read the segments that were added since. One that is evicted meanwhile is ignored."""
         for path in sorted(self.folder.glob("*.ids.npy")):
             name = path.name.removesuffix(".ids.npy")
             if name in self._seen:
@@ -98,46 +98,47 @@ class Space:
             try:
                 ids = np.load(path)
                 rows = np.load(self.folder / f"{name}.rows.npy", mmap_mode="r")
-                os.utime(path)  # used now: eviction takes the longest unused first
+                os.utime(path)  # used now: eviction takes the least recently used first
             except FileNotFoundError:
                 continue
-            except (ValueError, EOFError):  # a damaged disk; numpy's words are of no help
+            except (ValueError, EOFError):  # a damaged disk; NumPy's messages do not help
                 ids = rows = np.empty(0)
             if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), *self.key.shape):
-                raise OptionError(f"cache segment {path} does not fit its space", "segments that kerastl wrote",
-                                  "clear it: kerastl cache --clear")
+                raise OptionError(f"the cache segment {path} does not fit its space", "segments that kerastl wrote",
+                                  "clear the cache: kerastl cache --clear")
             number = len(self._segments)
             self._segments.append(rows)
-            self._where.update((bytes(one), (number, i)) for i, one in enumerate(ids))
+            self._places.update((bytes(content_hash), (number, i)) for i, content_hash in enumerate(ids))
 
     def __contains__(self, content_hash: str) -> bool:
-        return bytes.fromhex(content_hash) in self._where
+        return bytes.fromhex(content_hash) in self._places
 
     def gather(self, ids: Sequence[str]) -> NDArray[Any]:
-        """The rows of these ids, in this order: [len(ids), *shape], float32 unless rows are whole numbers. Raises
-        KeyError for one that is missing."""
-        places = np.array([self._where[bytes.fromhex(one)] for one in ids], dtype=np.int64).reshape(-1, 2)
-        kept = np.dtype(self.key.dtype)
-        out = np.empty((len(ids), *self.key.shape), dtype=np.float32 if kept.kind == "f" else kept)
+        """The rows of these ids, in this order: [len(ids), *shape], float32 unless rows are integers. Raises KeyError
+        for a missing row."""
+        places = np.array([self._places[bytes.fromhex(content_hash)] for content_hash in ids],
+                          dtype=np.int64).reshape(-1, 2)
+        stored = np.dtype(self.key.dtype)
+        out = np.empty((len(ids), *self.key.shape), dtype=np.float32 if stored.kind == "f" else stored)
         for number in np.unique(places[:, 0]):
-            chosen = np.flatnonzero(places[:, 0] == number)
-            out[chosen] = self._segments[number][places[chosen, 1]]
+            inside = np.flatnonzero(places[:, 0] == number)
+            out[inside] = self._segments[number][places[inside, 1]]
             if self.key.row_bytes >= LARGE_ROW:
-                _let_go(self._segments[number])
+                _release(self._segments[number])
         return out
 
     def append(self, ids: Sequence[str], rows: NDArray[Any]) -> None:
-        """Store rows as one segment: either all of them are there after, or none. Raises CheckFailed for numbers that
+        """Store rows as one segment: afterwards either all of them exist, or none. Raises CheckFailed for numbers that
         the space's type cannot hold."""
         if not ids:
             return
         limits = np.finfo(self.key.dtype) if np.dtype(self.key.dtype).kind == "f" else np.iinfo(self.key.dtype)
         if rows.size and not (limits.min <= rows.min() and rows.max() <= limits.max):
-            raise CheckFailed(f"features from {rows.min():.3g} to {rows.max():.3g}",
+            raise CheckFailed(f"features range from {rows.min():.3g} to {rows.max():.3g}",
                               f"what {self.key.dtype} can hold, to {float(limits.max):.3g}",
-                              "take them at another tap, or use a head on pooled features")
+                              "use another feature layer (`layer`), or a head that takes pooled features")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        keys = np.frombuffer(b"".join(bytes.fromhex(one) for one in ids), dtype="V16")
+        keys = np.frombuffer(b"".join(bytes.fromhex(content_hash) for content_hash in ids), dtype="V16")
         _save(self.folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
         _save(self.folder / f"{name}.ids.npy", keys)
         self.refresh()
@@ -146,89 +147,11 @@ class Space:
 def _save(path: Path, array: NDArray[Any]) -> None:
     with atomic_file(path) as partial, open_file(partial, "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(array.data.cast("B"))  # np.save would hide why a disk refused it
+        file.write(array.data.cast("B"))  # np.save would hide why the disk refused it
 
 
-def _let_go(rows: NDArray[Any]) -> None:
-    """Give back the memory in which a mapped file was read; the system's own cache keeps what it likes."""
+def _release(rows: NDArray[Any]) -> None:
+    """Release the memory into which a mapped file was read; the operating system's cache keeps what it can."""
     mapped = getattr(rows, "_mmap", None)  # NumPy has no public name for it
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
-
-
-@dataclass(frozen=True)
-class SpaceUse:
-    """What `kerastl cache` shows of one space."""
-
-    name: str
-    backbone: str
-    compute: str
-    rows: int
-    bytes: int
-    last_used: float  # seconds since 1970
-
-
-def usage(cache_dir: Path) -> list[SpaceUse]:
-    """Every space there, largest first."""
-    found = []
-    for about in (cache_dir / "features").glob("*/space.json"):
-        key = json.loads(about.read_text())
-        files = _stats(about.parent.iterdir())
-        ids = [stat for path, stat in files.items() if path.name.endswith(".ids.npy")]
-        rows = sum(max(0, stat.st_size - 128) // 16 for stat in ids)
-        size = sum(stat.st_size for stat in files.values())
-        last = max((stat.st_mtime for stat in ids), default=files[about].st_mtime)
-        found.append(SpaceUse(about.parent.name, key["backbone"], key["compute"], rows, size, last))
-    return sorted(found, key=lambda space: -space.bytes)
-
-
-def _stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
-    """Size and times of the files that are still there when looked at: others write and evict meanwhile."""
-    found = {}
-    for path in paths:
-        with suppress(FileNotFoundError):
-            found[path] = path.stat()
-    return found
-
-
-def clear(cache_dir: Path) -> int:
-    """Remove what kerastl keeps there (features, unpacked TFDS images, unfinished fine-tuning). Returns bytes freed.
-
-    Nothing else in the folder is touched."""
-    freed = 0
-    left = [path.name for path in cache_dir.glob("contrast-*")]  # of runs that were killed
-    for name in ("features", "tfds", "fine_tune", *left):
-        folder = cache_dir / name
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder, ignore_errors=True)
-    for verdict in cache_dir.glob("*-speed.json"):
-        verdict.unlink(missing_ok=True)
-    return freed
-
-
-def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
-    """Remove the segments unused for longest until the features take at most `limit` bytes. Returns bytes freed.
-
-    A process that has a segment open keeps reading it: the file goes when the last reader closes it.
-    """
-    folder = cache_dir / "features"
-    now = time.time()
-    for space in folder.glob("*"):
-        remove_leftovers(space)
-    files = {path: stat for path, stat in _stats(folder.glob("*/*")).items() if path.suffix == ".npy"}
-    segments = []
-    for path, stat in files.items():
-        ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
-        if path != ids and ids not in files:
-            if now - stat.st_mtime > STALE_SECONDS:  # the run that wrote these rows was killed before it wrote the ids
-                path.unlink(missing_ok=True)
-        elif path != ids:
-            segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))
-    total, freed = sum(size for _, size, _, _ in segments), 0
-    for _, size, ids, rows in sorted(segments):
-        if total - freed <= limit:
-            break
-        ids.unlink(missing_ok=True)  # ids first: without them the segment is not there
-        rows.unlink(missing_ok=True)
-        freed += size
-    return freed

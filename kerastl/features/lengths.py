@@ -1,4 +1,4 @@
-"""How many tokens a backbone is given: by a rule from the data, or as asked for."""
+"""The maximum number of tokens that a backbone is given: by a rule from the data, or as requested."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ STEP = 16
 
 
 def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = None, long: str = "head") -> Backbone:
-    """The backbone with its texts cut at `max_length` tokens. By default that is what holds 99 in 100 rows that do not
-    judge, rounded up to 16, and at most what the network can take. No label plays a part.
+    """The backbone with its texts truncated at `max_length` tokens. Default: the 99th percentile of token counts over
+    the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels play no part.
 
     long: `head`, `head+tail` (the first half and the last), or `chunks` (windows whose features are averaged).
     Raises OptionError for an unknown `long`, chunks of pairs, or a length that the network cannot take.
@@ -23,12 +23,13 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     assert isinstance(source, Texts), "only texts have a length"
     pair = isinstance(examples.items[0], tuple)
     if long not in LONG:
-        raise OptionError(f"--long {long}", f"one of {', '.join(LONG)}", "leave it out for head")
+        raise OptionError(f"`long` is {long!r}", f"one of {', '.join(LONG)}", "head is the default")
     if long == "chunks" and pair:
-        raise OptionError("--long chunks with pairs of texts", "head or head+tail", "leave it out for head")
+        raise OptionError("`long` is 'chunks', with pairs of texts", "head or head+tail", "head is the default")
     most = source.max_length  # as loaded: the network's positions
     if max_length is not None and not 8 <= max_length <= most:
-        raise OptionError(f"--max-length {max_length}", f"from 8 to {most}, what {backbone.name} can take", "change it")
+        raise OptionError(f"`max_length` is {max_length}", f"8 to {most}, which {backbone.name} can take",
+                          "change it, or leave it out for a length that fits the data")
     counts = replace(source, pair=pair).counts(examples.items)
     free = counts[examples.split.part != TEST] if examples.split and examples.split.mode != "cv" else counts
     p99 = int(np.ceil(np.quantile(free, 0.99)))

@@ -1,15 +1,18 @@
-"""The raw inputs beside the features: one more space of the cache, so that a head that looks at both trains from it."""
+"""The raw inputs beside the features: one more space of the cache, for heads that look at both."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.errors import DataError
 from kerastl.features.cache import Space, SpaceKey
-from kerastl.features.compute import SEGMENT_ROWS, Features
+from kerastl.features.compute import Features
+from kerastl.features.fill import fill
 from kerastl.inputs import floats
 from kerastl.model import RAW_BRANCH, raw_branch_of, raw_of
 
@@ -17,38 +20,28 @@ BATCH = 64
 
 
 def with_raw(features: Features, backbone: Backbone, *, cache_dir: Path) -> Features:
-    """The same features with `raw_rows`: what the model's entrance makes of each input, from the cache or computed.
+    """The same features with `raw_rows`: what the model's raw branch makes of each input, from the cache or computed.
 
-    They are whole numbers, kept as they are: images of at most 64 x 64 in uint8, texts as int32 tokens, filled up
-    with 0 to the most length. `computed` counts the rows that were not in the cache, also these. Raises OptionError for
-    texts in chunks, DataError for an input that could be read before.
+    These are integers: images of at most 64 x 64 in uint8, texts as int32 tokens, padded with 0 to the maximum length.
+    `computed` then counts these rows too. Raises OptionError for texts in chunks, DataError for an input that could be
+    decoded before.
     """
-    entrance, raw = raw_branch_of(backbone), raw_of(backbone)
+    branch, raw = raw_branch_of(backbone), raw_of(backbone)
     shape = tuple(int(size or backbone.input.one.shape[1]) for size in raw.shape)
     version = f"{backbone.input.version}, 1"  # raise the number when the same input would give other rows
     space = Space(cache_dir, SpaceKey(RAW_BRANCH, "", version, "", "none", "int", shape,
                                       "uint8" if len(shape) > 1 else "int32"))
-    keys = features.keys or features.examples.ids
-    first_of = {key: row for row, key in reversed(list(enumerate(keys))) if key not in space}
-    todo = sorted(first_of.values())
-    items = features.examples.take(todo).items
-    refused: dict[int, str] = {}
-    pending: list[tuple[list[str], np.ndarray]] = []
 
-    def flush() -> None:
-        if pending:
-            space.append([key for some, _ in pending for key in some], np.concatenate([rows for _, rows in pending]))
-            pending.clear()
+    def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
+                 ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
+        for batch in backbone.input.batches(items, BATCH, refused, progress):
+            rows = np.asarray(branch(floats(batch.values)))
+            yield batch.places, np.pad(rows, [(0, 0), (0, shape[0] - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
 
-    with tqdm(total=len(todo), desc="raw inputs", unit=f" {backbone.spec.modality.nouns}", disable=not todo) as bar:
-        for batch in backbone.input.batches(items, BATCH, refused, bar.update):
-            rows = np.asarray(entrance(floats(batch.values)))
-            rows = np.pad(rows, [(0, 0), (0, shape[0] - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
-            pending.append(([keys[todo[place]] for place in batch.places], rows))
-            if sum(len(some) for some, _ in pending) >= SEGMENT_ROWS:
-                flush()
-        flush()
-    for place, reason in refused.items():
-        raise DataError(f"{items[place]} could be read before and cannot now: {reason}",
-                        "inputs that stay while a model trains", "bring it back and run again")
-    return replace(features, raw=raw, raw_space=space, computed=features.computed + len(todo))
+    examples = features.examples
+    filled = fill(space, examples, features.keys or examples.ids, range(len(examples)), computed,
+                  description="raw inputs")
+    for row, reason in filled.refused.items():
+        raise DataError(f"{examples.items[row]} could be decoded before and now cannot: {reason}",
+                        "inputs that do not change during training", "restore it and run again")
+    return replace(features, raw=raw, raw_space=space, computed=features.computed + filled.computed)

@@ -71,7 +71,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")
     return FeatureTable(out, len(features.examples), features.dim, columns, network.name, network.random,
-                        features.compute, features.word, features.computed, features.examples.skipped)
+                        features.compute, features.reason, features.computed, features.examples.skipped)
 
 
 def _labels(examples: Examples, label_column: str | None, text_column: str | None, data_dir: str | None, cache: Path

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.features.compute import BATCH, as_kept, fitting_batch, row_shape
+from kerastl.features.compute import BATCH
 from kerastl.features.engines.tensorflow import large_engine
+from kerastl.features.layout import as_stored, row_shape
+from kerastl.features.resources import fitting_batch
 from kerastl.inputs import Batch
 from kerastl.versions.large import backbone_of
 from kerastl.versions.record import RunRecord
@@ -33,8 +35,9 @@ class Featurizer:
 
     def __call__(self, contents: Sequence[Any]) -> NDArray[np.float32]:
         """[len(contents), *shape] float32, rounded as the cached features that the head was trained on."""
-        batches = [self._batch(contents[start:start + self._step]) for start in range(0, len(contents), self._step)]
-        rows = [as_kept(batch.merged(pieces), self._shape) for batch, pieces in
+        step = self._step
+        batches = [self._batch(contents[start:start + step]) for start in range(0, len(contents), step)]
+        rows = [as_stored(batch.merged(pieces), self._shape) for batch, pieces in
                 zip(batches, self._engine.through(batch.values for batch in batches), strict=True)]
         return np.concatenate(rows).astype(np.float32)
 

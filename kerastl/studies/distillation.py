@@ -4,7 +4,7 @@ Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The probabilities are cali
 fitted on the teacher's own validation rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kerastl.errors import OptionError
 from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
+from kerastl.features.fill import fill
 from kerastl.inputs import Input
 from kerastl.model import Predictor, single_row_latency
 from kerastl.versions.folder import find_version
@@ -112,13 +113,12 @@ def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_
     source = teacher.input.single()
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",
                                       "float32", (len(examples.classes),)))
-    ids = [examples.ids[row] for row in rows]
-    todo = [row for row, content in zip(rows.tolist(), ids, strict=True) if content not in space]
-    predict = Predictor(teacher.model)
-    for start in range(0, len(todo), 64 * BATCH):
-        block = todo[start:start + 64 * BATCH]
-        results = [([examples.ids[block[place]] for place in batch.places], predict(batch))
-                   for batch in source.batches(examples.take(block).items, BATCH, {})]
-        space.append([content for batch_ids, _ in results for content in batch_ids],
-                     np.concatenate([logits for _, logits in results]))
-    return space.gather(ids)
+
+    def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
+                 ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
+        predict = Predictor(teacher.model)
+        for batch in source.batches(items, BATCH, refused, progress):
+            yield batch.places, predict(batch)
+
+    fill(space, examples, examples.ids, rows.tolist(), computed, description="teacher")
+    return space.gather([examples.ids[row] for row in rows])

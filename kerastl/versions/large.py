@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from kerastl.backbones import Backbone, load
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError, OptionError
-from kerastl.features.compute import Features, compute_features, row_shape
+from kerastl.features.compute import Features, compute_features
+from kerastl.features.layout import row_shape
 from kerastl.inputs.features import FeatureRows
 from kerastl.runtime import Runtime, choose
 from kerastl.versions.record import RunRecord

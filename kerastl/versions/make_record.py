@@ -77,7 +77,7 @@ def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
 
 def _feature_pass(features: Features) -> FeaturePass:
     rate = features.computed / features.seconds if features.computed else None
-    return FeaturePass(features.compute, features.word, features.computed, rate)
+    return FeaturePass(features.compute, features.reason, features.computed, rate)
 
 
 def _split(examples: Examples) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Engines: the graph that runs the feature pass."""
+"""Engines: the graphs that run the feature pass."""

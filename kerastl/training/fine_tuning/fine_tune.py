@@ -19,7 +19,7 @@ from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
-from kerastl.files import write_atomically
+from kerastl.files import cache_folder, write_atomically
 from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
@@ -103,8 +103,8 @@ def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Exam
 
     _, before = validate()
     original = model.get_weights()
-    state = cache_dir / "fine_tune" / _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted,
-                                                  original)
+    state = cache_folder(cache_dir, "fine_tune") / _state_name(
+        backbone, examples, blocks, plan, options.batch_size, runtime, fitted, original)
     checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
                                 fitted.settings)
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]

@@ -1,0 +1,90 @@
+"""What the cache takes up on disk: shown, cleared, and kept under a limit."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerastl.features.cache import FOLDER
+from kerastl.files import STALE_SECONDS, cache_folders, remove_leftovers
+
+DEFAULT_LIMIT = 10 * 2**30  # bytes
+UNTAGGED = (FOLDER, "tfds", "fine_tune", "contrast-*")  # folders of version 0.1, which had no tag
+SPEED_FILES = "*-speed.json"
+
+
+@dataclass(frozen=True)
+class SpaceUse:
+    """What `kerastl cache` shows of one space."""
+
+    name: str
+    backbone: str
+    compute: str
+    rows: int
+    bytes: int
+    last_used: float  # seconds since 1970
+
+
+def usage(cache_dir: Path) -> list[SpaceUse]:
+    """Every space in the cache, largest first."""
+    spaces = []
+    for description in (cache_dir / FOLDER).glob("*/space.json"):
+        key = json.loads(description.read_text(encoding="utf-8"))
+        files = _stats(description.parent.iterdir())
+        ids = [stat for path, stat in files.items() if path.name.endswith(".ids.npy")]
+        rows = sum(max(0, stat.st_size - 128) // 16 for stat in ids)
+        size = sum(stat.st_size for stat in files.values())
+        last_used = max((stat.st_mtime for stat in ids), default=files[description].st_mtime)
+        spaces.append(SpaceUse(description.parent.name, key["backbone"], key["compute"], rows, size, last_used))
+    return sorted(spaces, key=lambda space: -space.bytes)
+
+
+def clear(cache_dir: Path) -> int:
+    """Remove everything that kerastl cached. Returns the bytes freed. Other files in the folder are not touched."""
+    freed = 0
+    for folder in {*cache_folders(cache_dir), *(path for name in UNTAGGED for path in cache_dir.glob(name))}:
+        freed += sum(stat.st_size for path, stat in _stats(folder.rglob("*")).items() if path.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in cache_dir.glob(SPEED_FILES):
+        path.unlink(missing_ok=True)
+    return freed
+
+
+def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
+    """Remove the least recently used segments until the features take at most `limit` bytes. Returns the bytes freed.
+
+    A process that has a segment open keeps reading it: the file goes when the last reader closes it.
+    """
+    now, folder = time.time(), cache_dir / FOLDER
+    for space in folder.glob("*"):
+        remove_leftovers(space)
+    files = _stats(path for path in folder.glob("*/*") if path.suffix == ".npy")
+    segments = []
+    for path, stat in files.items():
+        ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
+        if path != ids and ids not in files:
+            if now - stat.st_mtime > STALE_SECONDS:  # the run that wrote these rows was killed before it wrote the ids
+                path.unlink(missing_ok=True)
+        elif path != ids:
+            segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))
+    total, freed = sum(size for _, size, _, _ in segments), 0
+    for _, size, ids, rows in sorted(segments):
+        if total - freed <= limit:
+            break
+        ids.unlink(missing_ok=True)  # ids first: without them the segment does not exist
+        rows.unlink(missing_ok=True)
+        freed += size
+    return freed
+
+
+def _stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
+    """Size and times of the files that still exist: other processes write and evict meanwhile."""
+    stats = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            stats[path] = path.stat()
+    return stats
