@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_folder
+from kerastl.data.sources import read_images
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
 from kerastl.decision import Predictions
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.runtime import Runtime
@@ -25,7 +26,8 @@ from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.cost import Cost
 from kerastl.studies.compare.folds import hold_out, set_aside, without_test
 from kerastl.studies.compare.preparation import Prepared, Setup
-from kerastl.studies.compare.recommendation import simplicity
+from kerastl.studies.compare.recommendation import ComparisonRow, sentence, simplicity
+from kerastl.studies.compare.study import compare
 from kerastl.studies.journal import Journal
 from kerastl.studies.verdict import simplest_within_noise
 from kerastl.training.fit import FittedHead
@@ -124,6 +126,16 @@ def test_a_cell_is_known_only_for_the_same_work(changed: str, tmp_path: Path) ->
     other = {"seed": {"seed": 1}, "head": {"head": "mlp"}, "labels": {"label": 1}, "rows": {"rows": 1},
              "epochs": {"epochs": 3}, "precision": {"precision": "mixed_bfloat16"}, "weights": {"weights": "1"}}
     assert key() == key() != key(**other[changed])
+
+
+class Named(Combination):
+    """A combination that is called by one name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "")
+
+    def __str__(self) -> str:
+        return self.backbone
 
 
 # The verb. Training is stood in for: a head answers rightly on a share of the rows that follows from its name.
@@ -274,6 +286,39 @@ def test_all_faults_are_told_at_once_before_any_work(flags: list[str], said: lis
     code, out, err = shell("compare", tmp_path / "no-such", "--out", tmp_path / "out", *flags)
     assert code == 2 and all(one in err for one in said) and "Traceback" not in err
     assert "no-such" not in err and not (tmp_path / "out").exists()
+
+
+def test_from_python_it_takes_plain_arguments_and_returns_a_typed_result(stand: Stand, many: Path, tmp_path: Path
+                                                                        ) -> None:
+    result = compare(str(many), ["tiny_net"], ["linear", "shallow"], seeds=1, weights=["none"],
+                     out=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert str(result.recommended) == "tiny_net + shallow" == str(result.best) and result.modality == "image"
+    linear, shallow = result.table
+    assert linear.cost.bytes == 4 * linear.cost.parameters and linear.behind_best > 0 and shallow.p is None
+    assert result.sentence == "tiny_net + shallow is significantly better than the other."
+    assert result.to_dict()["table"][0]["megabytes"] == linear.cost.bytes / 1e6
+    again = compare(read_images(str(many)), ["tiny_net"], ["linear", "shallow"], seeds=1, weights=["none"],
+                    out=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert again.resumed == 2 and again.table == result.table
+    with pytest.raises(OptionError, match="`heads` must not repeat"):
+        compare(str(many), ["tiny_net"], ["linear", "linear"])
+
+
+@pytest.mark.parametrize(("right", "said"), [
+    ((90, 92), "best has the highest accuracy (0.920), but simple is simpler and not significantly worse: 2.0"),
+    ((92, 90), "simple has the highest accuracy (0.920); it is not significantly better than the other, and no"),
+    ((60, 95), "best is significantly better than the other."),
+    ((95, 60, 94), "simple has the highest accuracy (0.950); it is significantly better than 1 of the 2 others, and"),
+    ((95, 94, 93), "simple has the highest accuracy (0.950); it is not significantly better than any of the 2 others"),
+    ((90,), "simple is the only combination"),
+])
+def test_the_sentence_says_what_the_test_shows(right: tuple[int, ...], said: str) -> None:
+    verdict = simplest_within_noise([rows(100, n) for n in right], [(i,) for i in range(len(right))],
+                                    [str(i) for i in range(100)])
+    table = [ComparisonRow(Named(name), n / 100, 0, 1, 0.0, Cost(1, 4, 1.0), 0, test.gain if test else 0.0,
+                           test.gain_ci95 if test else None, test.p if test else None, False)
+             for name, n, test in zip(("simple", "best", "third"), right, verdict.tests, strict=False)]
+    assert sentence(table, verdict).startswith(said)
 
 
 def test_more_blocks_than_there_are_and_no_such_source_are_refused(shell: Shell, many: Path, tmp_path: Path) -> None:

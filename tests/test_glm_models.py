@@ -204,8 +204,9 @@ def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Pa
     assert found["kept"] == {"glm2_6b": "int4"} and len(found["table"]) == 2
     for row in found["table"]:
         assert row["parameters"] > room.parameters(SMALL) and row["milliseconds"] > 0
+        assert 1e6 * row["megabytes"] < 2 * row["parameters"]  # as its weights are kept
     code, _, err = shell(*asked, "--unfreeze", "0,1", "--heads", "linear,blend")
-    assert code == 2 and "its weights stay as they are" in err and "--heads blend with glm2_6b" in err
+    assert code == 2 and "--unfreeze must be 0 for glm2_6b" in err and "with glm2_6b (got blend)" in err
 
 
 def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Path, tmp_path: Path) -> None:

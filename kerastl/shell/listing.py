@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.backbones import fetch_weights, specs
-from kerastl.features import cache, housekeeping
+from kerastl.features import housekeeping
+from kerastl.features.cache import chosen_dir
 from kerastl.heads import heads
 from kerastl.shell.recipes import recipes
 
@@ -164,7 +165,7 @@ def list_recipes() -> tuple[RecipeInfo, ...]:
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
     """What the cache holds. clear: first remove all that kerastl keeps there. limit_gb: first remove the features that
     were not used for longest, until the rest takes at most so many gigabytes. Nothing else in the folder is touched."""
-    folder, freed = cache.chosen_dir(cache_dir), 0
+    folder, freed = chosen_dir(cache_dir), 0
     if clear:
         freed = housekeeping.clear(folder)
     elif limit_gb is not None:
