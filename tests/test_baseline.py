@@ -13,6 +13,7 @@ import kerastl as tl
 from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
+from kerastl.evaluation import baseline as module
 from kerastl.evaluation.baseline import Baseline, _sentence
 from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.evaluation.word_counts import WordCounts
@@ -153,3 +154,21 @@ def test_the_record_keeps_its_keys() -> None:
     assert list(result.to_dict()) == ["name", "n", "accuracy", "accuracy_ci95", "gain", "gain_ci95", "verdict", "word",
                                       "trained_on", "seconds"]
     assert result.to_dict()["word"] == result.sentence
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_rows_that_choose_the_strength_are_never_held_out_ones(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = texts(100, np.arange(100) % 2, telling=True)
+    examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(100))
+    seen: list[int] = []
+
+    def watched(examples: Examples, features: object, train: np.ndarray, choose: np.ndarray, everything: np.ndarray,
+                test: np.ndarray) -> np.ndarray:
+        assert len(choose) and not set(choose) & {*test, *train} and not set(everything) & set(test)
+        assert set(everything) == ({*train, *choose} if mode == "cv" else set(train))
+        seen.extend(test.tolist())
+        return np.ones(len(test), bool)
+
+    monkeypatch.setattr(module, "_correct", watched)
+    judged(examples, 0.5)
+    assert examples.split is not None and sorted(seen) == examples.split.held_out.tolist()

@@ -377,6 +377,18 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     assert solved == (3 if mode == "cv" else 1)  # every seed has a fold of its own, or solves the same
 
 
+def test_an_ablation_takes_the_groups_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.arange(400) % 2
+    split, widths = held_out(400, test=0.5), []
+    for size in (1, 20):
+        answered({"pure transfer": 0.7, "from scratch": 0.6, "both": 0.8}, monkeypatch)
+        groups = [str(i // size) for i in range(400)]
+        features = made_features(tmp_path / str(size), noise(400), made_examples(y, split=split, groups=groups))
+        found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
+        widths.append(found.contrasts[0].gain_ci95[1] - found.contrasts[0].gain_ci95[0])
+    assert abs(widths[0] - widths[1]) > 1e-6
+
+
 def test_the_gain_of_an_arm_respects_groups() -> None:
     right = np.random.default_rng(0).random((3, 60)) < 0.8
     other = np.random.default_rng(1).random((3, 60)) < 0.6

@@ -241,6 +241,12 @@ def test_a_threshold_has_the_best_f1_of_all() -> None:
             assert given == pytest.approx(best_f1(p[:, c], truth[:, c]))
 
 
+def test_a_threshold_lies_halfway_between_two_probabilities() -> None:
+    p = np.repeat([[0.9], [0.8], [0.4], [0.1]], 10, axis=0)
+    assert fit_thresholds(p, (p > 0.5).astype(int)) == pytest.approx((0.6,))
+    assert fit_thresholds(p, np.ones((40, 1), int)) == pytest.approx((0.05,))
+
+
 def test_the_threshold_of_a_rare_label_is_low_and_of_a_class_of_few_rows_a_half() -> None:
     generator = np.random.default_rng(1)
     score = generator.normal(-3, 1.5, (3000, 2))

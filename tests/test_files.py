@@ -130,6 +130,15 @@ def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
     assert mode == os.stat(tmp_path / "plain").st_mode & 0o777
 
 
+def test_a_reader_that_has_the_file_open_reads_the_old_content_to_its_end(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", "old" * 10_000)
+    with open_file(tmp_path / "file", "r") as reader:
+        start = reader.read(5)
+        write_atomically(tmp_path / "file", "new")
+        assert start + reader.read() == "old" * 10_000
+    assert (tmp_path / "file").read_text() == "new"
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_failed_write_leaves_what_was_there(error: type[BaseException], tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", "old")
