@@ -48,6 +48,7 @@ class Modality:
     fine_tuning: FineTuningRule
     baseline: str = field(kw_only=True)
     has_length: bool = False  # whether an input is a sequence whose length is chosen from the data
+    line_is_input: bool = False  # whether a line on standard input is an input itself; otherwise it names one
     preview: str = "text"  # how the report shows an input: thumbnail or text
     serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
     layer_modules: tuple[str, ...] = ()  # imported before model.keras loads: they register its layers
@@ -71,7 +72,8 @@ TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
     "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
     FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), baseline="kerastl.evaluation.word_counts", has_length=True,
-    serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
+    line_is_input=True, serving_modules=("tensorflow_text",),
+    layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}
 

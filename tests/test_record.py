@@ -1,12 +1,14 @@
 """The run record: typed, written as version 0.1 wrote it plus two keys, and read from any version."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kerastl.errors import ModelError
+from kerastl.report.model_card import model_card
 from kerastl.versions.fields import Section, from_json, key
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Figures, Parity
@@ -107,3 +109,16 @@ def test_from_json_follows_the_type() -> None:
     with pytest.raises(TypeError):
         from_json(Section, [1])
     assert key("x", default=1).metadata == {"key": "x"}
+
+
+def test_the_card_of_a_backbone_that_is_not_installed_says_that_its_licence_is_unknown() -> None:
+    record = replace(RunRecord.from_dict(golden("image")), backbone="my_own_network")
+    assert "licence: unknown" in model_card(record)
+
+
+def test_the_card_of_a_text_model_says_what_python_imports_first_and_escapes_what_comes_from_data() -> None:
+    record = replace(RunRecord.from_dict(golden("text")), classes=("a*b", "c\nd", "e"))
+    card = model_card(record)
+    assert "`import tensorflow_text`" in card and "tensorflow_text" not in model_card(
+        RunRecord.from_dict(golden("image")))
+    assert "a\\*b, c d, e" in card and "only the first 32 tokens are used" in card

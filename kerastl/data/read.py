@@ -31,13 +31,9 @@ def read_unlabelled(kind: str, source: str, *, text_column: str | None = None, d
     return read_any(source, data_dir=data_dir, cache_dir=cache_dir)
 
 
-def read_inputs(kind: str, inputs: Iterable[str], *, lines: Iterable[str] = (), text_column: str | None = None
-                ) -> Sequence[Any]:
-    """What to predict on: paths of images, or texts. `-` among the inputs stands for `lines`, each of them a path, or
-    itself a text. Raises DataError for an input that is not of this kind."""
-    if kind == "image":
-        return read_paths(name for item in inputs for name in (lines if item == "-" else [item]))
-    texts: list[Any] = []
-    for item in inputs:
-        texts += lines if item == "-" else read_unlabelled_texts([item], text_column=text_column)
-    return texts
+def read_inputs(kind: str, inputs: Iterable[str], *, text_column: str | None = None) -> Sequence[Any]:
+    """The inputs to predict on: for images the paths of files, for texts the texts or pairs of texts.
+
+    inputs: files, folders, tables, or texts. Raises DataError for one that cannot be read.
+    """
+    return read_unlabelled_texts(inputs, text_column=text_column) if kind == "text" else read_paths(inputs)

@@ -21,8 +21,8 @@ def evaluated_by(record: RunRecord) -> str:
     if record.split == "cv":
         return f"{record.n_test} {nouns}, evaluated by 5-fold cross-validation"
     parts = f"{record.n_train} for training, {record.n_validation} for validation, {record.n_test} for testing"
-    given = "the split that came with the data" if record.split == "given" else "a hold-out split"
-    return f"{record.n_train + record.n_validation + record.n_test} {nouns}, evaluated on {given} ({parts})"
+    split = "the split that came with the data" if record.split == "given" else "a hold-out split"
+    return f"{record.n_train + record.n_validation + record.n_test} {nouns}, evaluated on {split} ({parts})"
 
 
 def protocol(record: RunRecord) -> str:

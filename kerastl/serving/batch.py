@@ -10,6 +10,7 @@ from kerastl.data.read import read_inputs
 from kerastl.data.rows import printable
 from kerastl.errors import DataError, OptionError
 from kerastl.files import atomic_file, open_file
+from kerastl.modality import Modality
 from kerastl.serving.classifier import Classifier, Prediction, load
 
 COLUMNS = ("input", "label", "score", "error")
@@ -32,8 +33,8 @@ class PredictResult:
 
     def rows(self) -> list[tuple[str, str, float | None, str]]:
         """A row for each input: input, label, score (None where there is an error), error."""
-        return [(name, one.label, None if one.error else one.score, one.error)
-                for name, one in zip(self.inputs, self.predictions, strict=True)]
+        return [(name, prediction.label, None if prediction.error else prediction.score, prediction.error)
+                for name, prediction in zip(self.inputs, self.predictions, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl predict --json` prints it."""
@@ -61,7 +62,7 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
     table = None if out is None else table_path(out)
     classifier = load(model, weights) if isinstance(model, str) else model
     column = text_column or classifier.record.config.get("text_column")
-    items = read_inputs(classifier.modality.name, inputs, lines=lines, text_column=column)
+    items = [item for name in inputs for item in _items(classifier.modality, name, lines, column)]
     predictions = classifier.predict_each(items)
     if not predictions:
         raise DataError("the inputs are empty", classifier.modality.readable, "check the files and folders")
@@ -72,6 +73,13 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
     if table:
         write_table(table, COLUMNS, result.rows())
     return result
+
+
+def _items(modality: Modality, name: str, lines: Iterable[str], text_column: str | None) -> Iterable[Any]:
+    """The inputs that one argument stands for."""
+    if name == "-" and modality.line_is_input:
+        return lines
+    return read_inputs(modality.name, lines if name == "-" else [name], text_column=text_column)
 
 
 def table_path(out: str) -> Path:

@@ -44,6 +44,6 @@ def show(result: "Examination") -> str:
     rows += [(finding.name, VERDICT[finding.ok], finding.finding, finding.advice) for finding in result.findings]
     verdict = f"problems: {', '.join(result.problems)}" if result.failed else "no problems found"
     if result.undecided:
-        verdict += (f"; {len(result.undecided)} of {len(result.findings)} checks were skipped or inconclusive: "
+        verdict += (f"; {len(result.undecided)} of {len(result.findings)} checks skipped or inconclusive: "
                     f"{', '.join(result.undecided)} (see above)")
     return f"{table(rows)}\n\n{result.patient}: {verdict}"

@@ -39,7 +39,7 @@ class Section:
 def to_json(value: Any) -> Any:
     """A value of dataclasses, tuples, dictionaries and plain values, as JSON holds it."""
     if is_dataclass(value) and not isinstance(value, type):
-        own = {_key(one): to_json(getattr(value, one.name)) for one in fields(value) if one.name != "extra"}
+        own = {_key(part): to_json(getattr(value, part.name)) for part in fields(value) if part.name != "extra"}
         return {**own, **getattr(value, "extra", {})}
     if isinstance(value, Mapping):
         return {str(name): to_json(inner) for name, inner in value.items()}
@@ -52,7 +52,7 @@ def from_json(kind: Any, value: Any) -> Any:
     """A JSON value as the type `kind`: a dataclass, a tuple, a dictionary, an optional or plain type."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else from_json(next(one for one in inner if one is not types.NoneType), value)
+        return None if value is None else from_json(next(kind for kind in inner if kind is not types.NoneType), value)
     if kind is Any or value is None:
         return value
     if is_dataclass(kind) and isinstance(kind, type):
@@ -61,7 +61,7 @@ def from_json(kind: Any, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise TypeError(f"{value!r} is not a list")
         types_ = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
-        return tuple(from_json(one, item) for one, item in zip(types_, value, strict=True))
+        return tuple(from_json(type_, item) for type_, item in zip(types_, value, strict=True))
     if origin is dict:
         return {name: from_json(inner[1], item) for name, item in _items(value)}
     return value
@@ -69,13 +69,13 @@ def from_json(kind: Any, value: Any) -> Any:
 
 def _section(kind: type, document: Any) -> Any:
     hints, values, unknown = _hints(kind), {}, dict(_items(document))
-    for one in fields(kind):
-        if one.name == "extra":
+    for part in fields(kind):
+        if part.name == "extra":
             continue
-        if _key(one) in unknown:
-            values[one.name] = from_json(hints[one.name], unknown.pop(_key(one)))
-        elif one.default is MISSING and one.default_factory is MISSING:
-            raise KeyError(_key(one))
+        if _key(part) in unknown:
+            values[part.name] = from_json(hints[part.name], unknown.pop(_key(part)))
+        elif part.default is MISSING and part.default_factory is MISSING:
+            raise KeyError(_key(part))
     return kind(**values, **({"extra": unknown} if issubclass(kind, Section) else {}))
 
 
@@ -90,5 +90,5 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _key(one: Any) -> str:
-    return str(one.metadata.get("key", one.name))
+def _key(part: Any) -> str:
+    return str(part.metadata.get("key", part.name))

@@ -65,7 +65,7 @@ def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
 
 
 def figures(evaluation: Evaluation) -> Figures:
-    """An evaluation without its rows one by one."""
+    """An evaluation as the record has it: without its individual rows."""
     return Figures.from_dict(evaluation.to_dict())
 
 
