@@ -298,7 +298,7 @@ def test_several_labels_a_image_train_export_and_answer(shell: Shell, tmp_path: 
     (("--precision", "float8"), ("float32",)), (("--xla", "maybe"), ("auto",)), (("--split", "random"), ("cv",)),
     (("--tflite", "int4"), ("int8",)), (("--label-smoothing", "2"), ("[0, 1)",)), (("--name", "a/b"), ("--name",)),
     (("--class-weights", "heavy"), ("balanced",)), (("--split", "cv", "--unfreeze", "1"), ("holdout",)),
-    (("--min-per-class", "5", "--split", "holdout", "--unfreeze", "9"), ("up to 2, the blocks of tiny_net",)),
+    (("--min-per-class", "5", "--split", "holdout", "--unfreeze", "9"), ("at most 2", "tiny_net")),
     (("--weights", "bundled", "--backbone", "resnet50"), ("imagenet",)), (("--weights", "nowhere.h5"), ("nowhere.h5",)),
 ])
 def test_flags_that_cannot_be_are_refused_with_what_can(flags: tuple[str, ...], words: tuple[str, ...], shell: Shell,
