@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COLOURS, draw, draw_folder
-from kerastl.data.sources import read_images
 from tiny import made_examples, plain_runtime
 
 from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
 from kerastl.audit.label_errors import find_label_errors
+from kerastl.data.images import read_images
 
 
 def test_duplicates_conflicts_and_leaks_are_different_things() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_folder
-from kerastl.data.sources import read_images
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
+from kerastl.data.images import read_images
 from kerastl.decision import Predictions
 from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features

@@ -345,10 +345,10 @@ def test_spaces_and_keys_are_named_as_version_0_1_named_them(tmp_path: Path) -> 
         "text,label\n" + "".join(f"{text} {i},{'ab'[i % 2]}\n" for i in range(5) for text in texts))
     backbones = {name: replace(backbone, weights_hash="0" * 32) for name, backbone in {
         "images": tl.load_backbone("tiny_net", "none"),
-        "images, inner layer": tl.load_backbone("tiny_net", "none", tap="block1"),
+        "images, inner layer": tl.load_backbone("tiny_net", "none", layer="block1"),
         "maps": tl.load_backbone("tiny_net", "none", pooling="none"),
         "texts": tl.load_backbone("bert_base", bert), "texts, cls": tl.load_backbone("bert_base", bert, pooling="cls"),
-        "token states": tl.load_backbone("bert_base", bert, pooling="none", tap="layer_1"),
+        "token states": tl.load_backbone("bert_base", bert, pooling="none", layer="layer_1"),
     }.items()}
     for name, backbone in backbones.items():
         for kind in ("float32", "bfloat16"):

@@ -176,7 +176,8 @@ def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
     from kerastl.model import parts_of
 
     head = resolve_head("gated:width=16", pair.parts).build(pair.shape, 3)
-    saved_model.save(tmp_path, parts_of(tl.splice(pair, head)), pair.input, ["a", "b", "c"], Calibration(1.0))
+    saved_model.save(tmp_path, parts_of(tl.splice(pair, head)), pair.input, ["a", "b", "c"],
+                     task_named("single_label"), Calibration(1.0))
     stored = sum(path.stat().st_size for path in (tmp_path / "variables").iterdir())
     numbers = sum(weight.nbytes for part in (pair.model, head) for weight in part.get_weights())
     least = min(sum(weight.nbytes for weight in layer.get_weights()) for layer in pair.model.layers

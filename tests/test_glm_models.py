@@ -238,7 +238,7 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
     weights = glm_folder(tmp_path / "w")
     harm(weights)
     code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path / "o", "--weights", weights)
-    assert code == 2 and out == "" and err.count("error: ") == 1 and "to fix: " in err, err
+    assert code == 2 and out == "" and err.count("error: ") == 1, err
     assert all(part in err for part in told), err
     assert not (tmp_path / "o" / "m").exists()
 
@@ -246,14 +246,14 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
 @pytest.mark.parametrize(("more", "told"), [
     ((), ["missing for glm2_6b", "huggingface.co/THUDM/chatglm2-6b", "pass its path"]),
     (("--weights", "/no/such"), ["/no/such: no such folder of weights"]),
-    (("--precision", "mixed_bfloat16"), ["--precision mixed_bfloat16: one of auto, float32, bfloat16, int8, int4"]),
-    (("--unfreeze", "2", "--head", "blend"), ["--unfreeze 2 on glm2_6b", "--head blend on glm2_6b"]),
-    (("--backbone", "minilm", "--precision", "int8"), ["--precision int8: one of auto, float32, mixed_bfloat16"]),
+    (("--precision", "mixed_bfloat16"), ["--precision must be one of auto, float32, bfloat16, int8, int4 (got mixed_bfloat16)"]),
+    (("--unfreeze", "2", "--head", "blend"), ["--unfreeze must be 0 for glm2_6b", "--head blend also looks at the raw input"]),
+    (("--backbone", "minilm", "--precision", "int8"), ["--precision must be one of auto, float32, mixed_bfloat16"]),
 ], ids=["none", "missing", "precision", "tuned", "of another"])
 def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: Shell, table: Path, tmp_path: Path
                                 ) -> None:
     code, out, err = shell("run", RECIPE, "--data", table, "--name", "m", "--out", tmp_path, *more)
-    assert code == 2 and out == "" and err.count("error: ") == 1 and "to fix: " in err, err
+    assert code == 2 and out == "" and err.count("error: ") == 1, err
     assert all(part in err for part in told), err
 
 

