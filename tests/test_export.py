@@ -176,7 +176,7 @@ def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> No
 
 
 def test_two_runs_of_one_name_at_once_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="appeared"), new_version(str(tmp_path), "m") as version:
+    with pytest.raises(ModelError, match="written by another run"), new_version(str(tmp_path), "m") as version:
         (tmp_path / "m" / "1").mkdir()
         (version.folder / "run.json").write_text("{}")
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1"]
