@@ -22,7 +22,7 @@ class Predictions:
 
     @property
     def id(self) -> str:
-        """A hash that is the same only for the same logits of the same rows: 32 hexadecimal digits."""
+        """A hash of the rows and their logits, by which a set of predictions is recognised: 32 hexadecimal digits."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.rows, np.int64).tobytes(), digest_size=16)
         digest.update(np.ascontiguousarray(self.logits, np.float32).tobytes())
         return digest.hexdigest()

@@ -1,8 +1,8 @@
-"""The one door to the disk: opening a file, and writing a file or a folder so that a reader sees the old or the new.
+"""Files: opening them, and writing a file or a folder so that readers see the old content or the new, never a mixture.
 
-Whatever is written appears by a rename: the content is first written beside its place, under a name that starts with a
-dot and ends in `.part`, and synced. When the writing fails, that partial file is removed; when the process is killed,
-it stays, is never read, and goes with `remove_leftovers`.
+Content is first written beside its destination, under a name that starts with a dot and ends in `.part`, then synced
+and renamed. If writing fails, the partial file is removed. If the process is killed, it remains, is never read, and is
+removed later by `remove_leftovers`.
 """
 
 import errno
@@ -18,7 +18,7 @@ from typing import Any
 PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
 OURS = "made by kerastl"
-STALE_SECONDS = 24 * 3600.0  # after which a partial file is taken for that of a killed process
+STALE_SECONDS = 24 * 3600.0  # after which a partial file is assumed to be that of a killed process
 
 
 def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
@@ -29,16 +29,15 @@ def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file that is small enough to be in memory; a string is written as UTF-8, its line ends as they are.
-    A reader sees the old content or the new."""
+    """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged."""
     with atomic_file(path) as partial, open_file(partial, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends, and is removed when the block fails.
-    The folder of `path` has to exist."""
+    """A path to write to. It replaces `path` when the block ends, and is removed if the block fails. The folder of
+    `path` must exist."""
     partial = _beside(path)
     try:
         yield partial
@@ -51,9 +50,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder to write into, which becomes `path` when the block ends, and is removed when the block fails.
+    """A new folder to write into. It becomes `path` when the block ends, and is removed if the block fails.
 
-    The parent of `path` has to exist. Raises FileExistsError where `path` exists when the block ends.
+    The parent of `path` must exist. Raises FileExistsError if `path` exists when the block ends.
     """
     partial = _beside(path)
     try:
@@ -68,7 +67,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+    """Wait until the content of a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -77,14 +76,14 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
-    """Remove the partial files and folders that killed processes left in a folder, not in those below it, once nothing
+    """Remove the partial files and folders that killed processes left in a folder (not in its subfolders), once nothing
     in them has changed for `older_than` seconds. Returns the bytes freed."""
     freed = 0
     for path in folder.glob(f"*{PARTIAL}"):
         inner = [path, *path.rglob("*")] if path.is_dir() else [path]
         size, last_change = 0, 0.0
         for file in inner:
-            with suppress(FileNotFoundError):  # its writer is alive, and has just finished
+            with suppress(FileNotFoundError):  # its writer has just finished
                 stat = file.stat()
                 size, last_change = size + stat.st_size, max(last_change, stat.st_mtime)
         if time.time() - last_change < older_than:
@@ -98,7 +97,7 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
 
 
 def cache_folder(cache_dir: Path, name: str) -> Path:
-    """A folder of the cache. It is tagged as kerastl's, so that clearing the cache removes it, whoever made it."""
+    """A folder in the cache directory, tagged as kerastl's, so that clearing the cache removes it."""
     folder = cache_dir / name
     if not (folder / TAG).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +112,7 @@ def cache_folders(cache_dir: Path) -> list[Path]:
 
 
 def _beside(path: Path) -> Path:
-    # A long name would no longer be one with something added to it; and TF Serving ignores what is not a number.
+    # The name is shortened, since file names are limited to 255 bytes. TF Serving ignores names that are no numbers.
     return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
 
 

@@ -1,4 +1,4 @@
-"""Columns as a pandas DataFrame, for those who have pandas: kerastl itself does not need it."""
+"""Tables as pandas DataFrames, if pandas is installed; kerastl itself does not need it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,9 @@ from kerastl.errors import OptionError
 
 
 def data_frame(columns: Any, index: Sequence[Any] | None = None, columns_instead: str = "") -> Any:
-    """A pandas.DataFrame. columns: of each name its values, or a matrix [rows, columns] with `index` as both labels.
+    """A pandas.DataFrame. columns: the values of each name, or a square matrix with `index` as row and column labels.
 
-    columns_instead: what gives the same without pandas, for the message. Raises OptionError where pandas is not
-    installed.
+    columns_instead: the alternative without pandas, for the message. Raises OptionError if pandas is not installed.
     """
     try:
         import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]

@@ -1,8 +1,8 @@
-"""Intervals, paired tests and the mean log loss: each is implemented here, and nowhere else.
+"""Confidence intervals, paired tests and the mean log loss.
 
-Rows of one group (near-duplicates, or what the user grouped) vary together, so they are not independent observations.
-Every function that returns an interval takes the group of each row; where rows are independent, each is a group of its
-own. No interval narrows when every row is repeated within its group.
+Rows of the same group (duplicates, or rows that the user grouped) are not independent observations. Every function that
+returns an interval therefore takes the group of each row; if rows are independent, each is a group of its own. No
+interval narrows when every row is repeated within its group.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Z95 = 1.959963984540054  # of the normal distribution: 2.5% lie above it
+Z95 = 1.959963984540054  # 97.5th percentile of the normal distribution
 LEVEL = 0.05  # below which a p value is significant
-FLIPS = 10_000  # draws of the randomisation test
+FLIPS = 10_000  # random sign assignments in the randomisation test
 Groups = Sequence[Any] | NDArray[Any]  # [n], the name or the number of each row's group
 
 
@@ -34,8 +34,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two models on the same `n` rows. gain: the mean of the first less that of the second. p: two-sided, of the
-    hypothesis that which model is which does not matter, in [0, 1]."""
+    """Two models on the same `n` rows. gain: the mean of the first minus that of the second. p: two-sided, of the null
+    hypothesis that both models are equally accurate, in [0, 1]."""
 
     n: int
     gain: float
@@ -54,15 +54,16 @@ class HasLogLoss(Protocol):
 def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     """Wilson's interval of an accuracy. correct: [n] of booleans.
 
-    Where rows share groups, it is that of as many independent rows as would vary as much (the effective sample size of
-    Korn and Graubard 1998). Resampling the groups instead gives an interval without width when every row is correct.
+    If rows share groups, n is replaced by the effective sample size (Korn and Graubard 1998): the number of independent
+    rows whose accuracy would have the same variance. Bootstrapping groups instead gives an interval of zero width when
+    every row is correct.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     n, p = len(correct), float(np.mean(correct))
     hits, sizes = np.bincount(member, weights=correct), np.bincount(member)
     variance = _variance_of_mean(hits, sizes)
-    fewest = n**2 / float((sizes**2).sum())  # if the rows of each group were all alike
-    # At most the rows there are. If each row is there k times, the most cannot be told from n / k rows.
+    fewest = n**2 / float((sizes**2).sum())  # if all rows of a group were identical
+    # At most n; n / k where every group could be k copies of its rows, since copies must not narrow the interval.
     most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
     rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
     z2 = Z95**2 / rows
@@ -73,13 +74,13 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
 
 
 def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
-    """The interval of a mean: 1.96 standard errors to either side, within the bounds that values have. values: [n].
+    """The interval of a mean: 1.96 standard errors to either side, clipped to the bounds of the values. values: [n].
 
-    One group alone does not tell how groups vary: the interval is then all that the bounds allow.
+    The variation between groups cannot be estimated from a single group: the interval then spans the bounds.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) == 1:
-        return Interval(*bounds, "one group, whose variation is unknown")
+        return Interval(*bounds, "a single group: the interval is unknown")
     sums, sizes = np.bincount(member, weights=values), np.bincount(member)
     mean, half = float(np.mean(values)), Z95 * _variance_of_mean(sums, sizes) ** 0.5
     low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
@@ -89,9 +90,9 @@ def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, flo
 def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> PairedDifference:
     """Compare two models on the same rows. a, b: [n], how often each row was predicted correctly, in [0, 1].
 
-    p is that of Fisher's randomisation test (1935), which exchanges the models' results for all rows of a group
-    together. Where all differences are of one size, that is McNemar's exact test. What training with other rows would
-    have changed is not in it (Dietterich 1998, https://doi.org/10.1162/089976698300017197).
+    p is that of Fisher's randomisation test (1935), which swaps the models' results for all rows of a group together.
+    If all differences have the same size, that is McNemar's exact test. The test does not cover the variation that
+    other training rows would cause (Dietterich 1998, https://doi.org/10.1162/089976698300017197).
     """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     _, member = np.unique(np.asarray(groups), return_inverse=True)
@@ -101,8 +102,8 @@ def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Paire
 
 
 def randomisation_test(differences: NDArray[Any]) -> float:
-    """The two-sided p value of a sum, when the sign of each difference might as well be the other one. differences:
-    [m], independent. Exact where they are of one size; else the signs are drawn 10,000 times."""
+    """The two-sided p value of the sum of independent differences, [m], under the null hypothesis that both signs of
+    each difference are equally likely. Exact if they have the same size; otherwise signs are drawn 10,000 times."""
     differences = differences[np.abs(differences) > 1e-12]
     if not len(differences):
         return 1.0
@@ -118,14 +119,14 @@ def randomisation_test(differences: NDArray[Any]) -> float:
 
 def mcnemar(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_],
             alternative: str = "two-sided") -> float:
-    """The exact p value of equal accuracy, from the rows that only one of two models predicts correctly (McNemar 1947).
-    a, b: [n], independent. alternative: `two-sided`, or `greater`, where only a better first model counts."""
+    """The exact p value of equal accuracy, from the rows that exactly one of two models predicts correctly (McNemar
+    1947). a, b: [n], independent rows. alternative: `two-sided`, or `greater`: the first model is better."""
     only_a, only_b = int((np.asarray(a) & ~np.asarray(b)).sum()), int((~np.asarray(a) & np.asarray(b)).sum())
     return _sign_test(only_a, only_a + only_b, alternative)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values corrected for how many there are, in the same order (Holm 1979)."""
+    """The p values corrected for multiple comparisons, in the same order (Holm 1979)."""
     corrected, least = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -134,7 +135,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(interval: tuple[float, float]) -> str:
-    """What an interval of a gain shows: `helped` where all of it is above 0, `hurt` below, else `unclear`."""
+    """What the interval of a gain shows: `helped` if it lies above 0, `hurt` if it lies below, otherwise `unclear`."""
     low, high = interval
     return "helped" if low > 0 else "hurt" if high < 0 else "unclear"
 
@@ -146,8 +147,8 @@ def log_loss(logits: NDArray[Any], truth: NDArray[Any], task: HasLogLoss) -> flo
 
 
 def _variance_of_mean(sums: NDArray[Any], sizes: NDArray[np.intp]) -> float:
-    """Of a mean of rows in groups, by linearisation. sums, sizes: of each group the sum of its rows, and their number.
-    Each row in a group of its own: the sample variance over n. One group alone: 0."""
+    """The variance of a mean over grouped rows, by linearisation. sums, sizes: the sum and the number of the rows of
+    each group. If each row is its own group, the sample variance divided by n; for a single group 0."""
     n = sizes.sum()
     residuals = sums - sums.sum() / n * sizes
     return float((residuals**2).sum()) / float(n) ** 2 * len(sizes) / max(1, len(sizes) - 1)

@@ -1,7 +1,6 @@
-"""The baseline without transfer learning: logistic regression on plain features, on the same rows and the same split.
+"""The baseline without transfer learning: logistic regression on plain features, with the same rows and the same split.
 
-Which plain features, the modality says. The pretrained backbone has to beat the baseline, and the report says whether
-it does.
+The modality names the plain features. A pretrained backbone should beat this baseline; the report says whether it does.
 """
 
 import time
@@ -19,12 +18,12 @@ from kerastl.evaluation.result import Evaluation
 from kerastl.stats import paired_difference, verdict, wilson_interval
 
 MOST = 20_000  # rows that it is fitted on
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best accuracy on rows that chose nothing else
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How accurate the baseline is on the same `n` held-out rows. Fractions in [0, 1].
+    """The accuracy of the baseline on the same `n` held-out rows as the model's. Fractions in [0, 1].
 
     gain: the model's accuracy minus the baseline's; its interval is that of the paired difference. verdict: helped |
     hurt | unclear; `sentence` states it. trained_on: rows.
@@ -42,15 +41,15 @@ class Baseline:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As run.json has it, where the sentence is called `word`."""
+        """As in run.json, where the key of the sentence is `word`."""
         return {"word" if name == "sentence" else name: value for name, value in vars(self).items()}
 
 
 def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     """Fit and evaluate the baseline on the split of `examples`, and compare it with the model of an evaluation there.
 
-    Its strength is chosen inside the training rows, or on the validation rows; test rows choose nothing. Raises
-    OptionError where the evaluation is of other rows.
+    The strength of its penalty is chosen inside the training rows, or on the validation rows, never on test rows.
+    Raises OptionError if the evaluation is of other rows.
     """
     start = time.perf_counter()
     assert examples.split is not None, "split the examples first"
@@ -59,7 +58,7 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
         raise OptionError(f"`evaluation` is of {evaluation.n} rows, not of the {len(held_out)} held-out rows of "
                           "`examples`", "an evaluation on the same split", "pass the examples that were evaluated")
     modality = examples.modality
-    features = modality.load(modality.baseline, "plain_features")(examples)  # a function of rows, which has a name
+    features = modality.load(modality.baseline, "plain_features")(examples)
     correct, trained_on = np.zeros(len(held_out), bool), 0
     if split.mode == "cv":
         for fold in split.folds:
@@ -87,7 +86,7 @@ def _limited(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _correct(examples: Examples, features: Any, train: NDArray[np.intp], choose: NDArray[np.intp],
              everything: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether each held-out row is predicted correctly by a model that is fitted on `everything`. Its strength is the
+    """Whether each held-out row is predicted correctly by a model that is fitted on `everything`. Its penalty is the
     one with which a model that is fitted on `train` is most accurate on the rows `choose`."""
     x, x_choose = features(train, choose)
     scores = [_hits(examples, _fitted(examples, x, train, c), x_choose, choose).mean() for c in STRENGTHS]

@@ -1,4 +1,4 @@
-"""What an evaluation found: figures, and the held-out rows one by one."""
+"""The result of an evaluation: figures, and the prediction of each held-out row."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,7 +15,7 @@ NOT_RECORDED = ("correct", "held_out", "predictions_id")
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Precision, recall and F1 of one class, in [0, 1], and its rows."""
+    """Precision, recall and F1 of one class, in [0, 1]. support: its held-out rows."""
 
     name: str
     precision: float
@@ -35,7 +35,7 @@ class Mistake:
     probability: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As run.json has it, where the predicted label is called `given`."""
+        """As in run.json, where the key of the predicted label is `given`."""
         return {"given" if name == "predicted" else name: value for name, value in asdict(self).items()}
 
 
@@ -123,7 +123,7 @@ class Evaluation:
         return data_frame(self.predictions(), columns_instead="`evaluation.predictions()`")
 
     def to_dict(self) -> dict[str, Any]:
-        """What the run record holds: all but the rows one by one."""
+        """What run.json holds: everything except the individual rows."""
         recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_RECORDED}
         return {**recorded, "calibration": asdict(self.calibration),
                 "classes": tuple(asdict(result) for result in self.classes),

@@ -1,4 +1,4 @@
-"""What the cache takes up on disk: shown, cleared, and kept under a limit."""
+"""The disk space of the cache: shown, cleared, and limited."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerastl.features.cache import FOLDER
-from kerastl.files import STALE_SECONDS, cache_folders, remove_leftovers
+from kerastl.files import STALE_SECONDS, cache_folders, open_file, remove_leftovers
 
 DEFAULT_LIMIT = 10 * 2**30  # bytes
 UNTAGGED = (FOLDER, "tfds", "fine_tune", "contrast-*")  # folders of version 0.1, which had no tag
@@ -33,7 +33,8 @@ def usage(cache_dir: Path) -> list[SpaceUse]:
     """Every space in the cache, largest first."""
     spaces = []
     for description in (cache_dir / FOLDER).glob("*/space.json"):
-        key = json.loads(description.read_text(encoding="utf-8"))
+        with open_file(description, "r") as file:
+            key = json.load(file)
         files = _stats(description.parent.iterdir())
         ids = [stat for path, stat in files.items() if path.name.endswith(".ids.npy")]
         rows = sum(max(0, stat.st_size - 128) // 16 for stat in ids)

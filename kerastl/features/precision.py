@@ -8,7 +8,7 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.features.engines.check import speed_ratio
 from kerastl.features.engines.tensorflow import COMPUTE
-from kerastl.files import write_atomically
+from kerastl.files import open_file, write_atomically
 from kerastl.runtime import Runtime, machine
 
 SPEED_FILE = "bfloat16-speed.json"  # in the cache directory
@@ -39,7 +39,10 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
     import tensorflow as tf
 
     path = cache_dir / SPEED_FILE
-    known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known: dict[str, float] = {}
+    if path.exists():
+        with open_file(path, "r") as file:
+            known = json.load(file)
     here = machine()
     name = f"{here['processor']}, {here['cores']} cores, TensorFlow {tf.__version__}, {backbone.name}"
     if name not in known:

@@ -24,7 +24,7 @@ def fitting_batch(backbone: Backbone, batch_size: int) -> int:
     if needed > free and backbone.large:
         raise OptionError(need, "memory for one text", "use a smaller `max_length`, or a `precision` with fewer bits")
     reduced = f" (batch size reduced from {requested})" if batch_size < requested else ""
-    print(need + reduced + ("; use a smaller `batch_size` or a smaller backbone" if needed > free else ""), flush=True)
+    print(need + reduced + ("; use a smaller batch size or a smaller backbone" if needed > free else ""), flush=True)
     return batch_size
 
 

@@ -82,7 +82,7 @@ def tasks() -> dict[str, Task]:
 
 
 def task_named(name: str) -> Task:
-    """The task of a name. Raises OptionError, with the closest name, for one that is not known."""
+    """The task of a name. Raises OptionError, with the closest name, for an unknown one."""
     if name not in tasks():
         raise unknown("task", name, tasks())
     return tasks()[name]
