@@ -363,7 +363,7 @@ def test_a_full_or_closed_disk_is_one_message_and_nothing_is_left(number: int, s
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(number, os.strerror(number), "labels.txt")
 
-    monkeypatch.setattr(export, "_write_split", full)
+    monkeypatch.setattr(export, "write_split", full)
     refused(shell(*RUN, "--data", images, "--name", "m", "--out", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
