@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-ROW, PLACES = "row", "places"  # pooled features; maps or token states
+from kerastl.inputs import Shape
 
-Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
+ROW, PLACES = "row", "places"  # pooled features; maps or token states
 Value = float | int | str
 
 
