@@ -2,22 +2,29 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import draw_folder
 from sklearn.preprocessing import StandardScaler
 from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
-from kerastl.data.examples import Examples
+from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions
+<<<<<<< /work/wt/int/tests/test_baseline.py
 from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline, _sentence
 from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.evaluation.word_counts import WordCounts
 from kerastl.modality import TEXT
 from kerastl.stats import verdict
+=======
+from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.metrics import accuracy_interval
+>>>>>>> /tmp/tmph3n00t7a/tests/test_baseline.py
 
 WORDS = ("good", "bad", "odd")
 
@@ -45,6 +52,46 @@ def judged(examples: Examples, right: float) -> Baseline:
     chosen = None if examples.split.mode == "cv" else Predictions(examples.split.rows(1), np.zeros(
         (len(examples.split.rows(1)), truth.shape[1]), np.float32))
     return tl.baseline(examples, tl.evaluate(examples, Predictions(rows, logits), chosen))
+
+
+def beside(right: int, *, telling: bool, groups: list[str] | None = None) -> Baseline:
+    """The baseline beside a model that is right on the first `right` of 60 test rows, of two classes by turns. The
+    texts are the name of the class, and the baseline is always right; or all the same, and it gives one class always:
+    it is right on every second row."""
+    part = np.repeat([0, 1, 2], [60, 30, 60]).astype(np.int8)
+    y = np.arange(150) % 2
+    items = tuple(WORDS[c] if telling else "!?" for c in y.tolist())
+    examples = replace(made_examples(y, groups=groups, split=Split("holdout", "a test's own", part)), kind="text",
+                       items=items)
+    rows, validation = np.arange(90, 150), np.arange(60, 90)
+    hit = np.arange(60) < right
+    logits = np.eye(2, dtype=np.float32)[np.where(hit, y[rows], 1 - y[rows])]
+    evaluation = tl.evaluate(examples, Predictions(rows, logits), Predictions(validation, np.eye(2, dtype=np.float32)[
+        y[validation]]))
+    assert evaluation.accuracy == right / 60
+    return tl.baseline(examples, evaluation)
+
+
+@pytest.mark.parametrize(("right", "telling"), [(45, True), (58, True), (45, False), (33, False)])
+def test_the_interval_of_the_gain_is_that_of_a_mean_of_paired_differences(right: int, telling: bool) -> None:
+    found = beside(right, telling=telling)
+    ours = (np.arange(60) < right).astype(float)
+    theirs = np.ones(60) if telling else (np.arange(60) % 2 == 0).astype(float)
+    assert found.accuracy == theirs.mean()
+    gain = ours - theirs
+    assert found.gain == pytest.approx(gain.mean())
+    assert found.gain_ci95 == pytest.approx(scipy.stats.norm.interval(0.95, gain.mean(), gain.std() / np.sqrt(60)))
+
+
+@pytest.mark.parametrize(("right", "telling", "verdict"), [
+    (33, False, "unclear"), (27, False, "unclear"), (38, False, "unclear"), (45, False, "helped"), (14, False, "hurt"),
+    (58, True, "unclear"), (52, True, "hurt")])
+def test_the_network_helped_only_where_the_whole_interval_of_the_gain_is_above_0(right: int, telling: bool,
+                                                                                verdict: str) -> None:
+    found = beside(right, telling=telling)
+    low, high = found.gain_ci95
+    assert found.gain != 0 and found.verdict == verdict
+    assert {"helped": low > 0, "hurt": high < 0, "unclear": low < 0 < high}[verdict]
 
 
 @pytest.mark.slow
@@ -91,6 +138,7 @@ def test_colours_and_shapes_of_images_are_learnt(tmp_path: Path) -> None:
     assert found.accuracy > 0.95 and found.name.startswith("colours") and found.seconds > 0
 
 
+<<<<<<< /work/wt/int/tests/test_baseline.py
 def test_image_features_are_scaled_by_the_rows_that_are_fitted_on_alone(tmp_path: Path) -> None:
     examples = tl.read_images(str(draw_folder(tmp_path, 12)))
     features = ImageHistograms(examples)
@@ -153,3 +201,74 @@ def test_the_record_keeps_its_keys() -> None:
     assert list(result.to_dict()) == ["name", "n", "accuracy", "accuracy_ci95", "gain", "gain_ci95", "verdict", "word",
                                       "trained_on", "seconds"]
     assert result.to_dict()["word"] == result.sentence
+=======
+def test_the_interval_of_the_baseline_respects_groups() -> None:
+    groups = [f"{row % 2} {row // 20}" for row in range(150)]  # right together, and wrong together
+    found = beside(45, telling=False, groups=groups)
+    wanted, _ = accuracy_interval(np.arange(60) % 2 == 0, groups[90:])
+    assert found.accuracy_ci95 == wanted and found.accuracy == 0.5
+    assert wanted[1] - wanted[0] > 1.5 * (lambda low, high: high - low)(*beside(45, telling=False).accuracy_ci95)
+
+
+def test_of_several_labels_the_whole_set_must_be_right() -> None:
+    targets = np.random.default_rng(3).integers(0, 2, (150, 3))
+    found = judged(replace(texts(150, targets, telling=False), split=held_out(150)), 0.5)
+    assert 0 < found.accuracy < 0.45  # one label in three is right nearly always
+
+
+def test_many_rows_are_cut_to_a_number_by_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerastl.evaluation.baseline.MOST", 60)
+    examples = texts(150, np.arange(150) % 2, telling=True)
+    found = judged(replace(examples, split=held_out(150)), 0.5)
+    assert found.trained_on == 60 and judged(in_folds(examples), 0.5).trained_on == 60
+    order = np.random.default_rng(0).permutation(150)
+    shuffled = replace(examples.take(order), split=replace(held_out(150), part=held_out(150).part[order]))
+    assert judged(shuffled, 0.5).accuracy == found.accuracy
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What logistic regression is fitted on, each time."""
+    from sklearn.linear_model import LogisticRegression
+
+    seen: list[Any] = []
+    fit = LogisticRegression.fit
+
+    def watched(self: LogisticRegression, x: Any, y: np.ndarray) -> LogisticRegression:
+        seen.append(x)
+        return fit(self, x, y)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_images_are_scaled_by_the_rows_that_are_fitted_on(mode: str, fits: list[Any], tmp_path: Path) -> None:
+    """What is fitted on has mean 0 and deviation 1 by itself: no other row had a part in it."""
+    examples = tl.read_images(str(draw_folder(tmp_path, 12)))
+    examples = tl.split(examples) if mode == "cv" else replace(examples, split=held_out(36, validation=0.3, test=0.4))
+    judged(examples, 0.5)
+    assert len(fits) == 5 * (5 if mode == "cv" else 1)  # four strengths, then the one that was chosen
+    for x in fits:
+        deviation = x.std(axis=0)
+        moving = deviation > 1e-6
+        assert moving.sum() > 100 and np.abs(x.mean(axis=0)).max() < 1e-4
+        assert np.abs(deviation[moving] - 1).max() < 1e-3
+
+
+def test_words_are_those_of_the_rows_that_are_fitted_on(fits: list[Any]) -> None:
+    examples = replace(texts(100, np.arange(100) % 2, telling=True), split=held_out(100))
+    examples = replace(examples, items=tuple(f"{text} only{row}" for row, text in enumerate(examples.items)))
+    judged(examples, 0.5)
+    assert all((x != 0).sum(axis=0).min() == 1 for x in fits)  # every word is in one of these rows
+
+
+def test_a_fold_chooses_on_rows_that_are_not_fitted_on_then_fits_on_them_too(fits: list[Any]) -> None:
+    examples = in_folds(texts(150, np.arange(150) % 2, telling=True))
+    judged(examples, 0.5)
+    assert examples.split is not None and len(fits) == 25
+    for fold in range(5):
+        *choosing, last = (x.shape[0] for x in fits[5 * fold:5 * fold + 5])
+        assert last == (examples.split.part != fold).sum()
+        assert len(set(choosing)) == 1 and 0.8 < choosing[0] / last < 0.9
+>>>>>>> /tmp/tmph3n00t7a/tests/test_baseline.py

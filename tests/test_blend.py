@@ -1,7 +1,6 @@
 """The blend: pretrained features mixed with a small network's on the raw input; its export, its ablation."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,12 @@ from kerastl.heads import Raw, blend, resolve_head
 from kerastl.heads.layers import blending
 from kerastl.inputs.batches import decode_file
 from kerastl.model import raw_branch_of, raw_of
+<<<<<<< /work/wt/int/tests/test_blend.py
 from kerastl.report.ablation import ablation_section
 from kerastl.shell.summary import ablation_table
 from kerastl.studies import ablation as ablation
+=======
+>>>>>>> /tmp/tmph3n00t7a/tests/test_blend.py
 from kerastl.training.fit import fit
 from kerastl.training.options import TrainingOptions
 from kerastl.versions.record import RunRecord
@@ -321,6 +323,7 @@ def test_a_blend_of_texts_ships_and_reads_again(side: str, shell: Shell, tmp_pat
     answers_the_same(tmp_path / "m/1")
     code, _, err = shell("run", "bert_text", "--data", tmp_path / "t.csv", "--name", "c", "--out", tmp_path,
                          "--weights", folder, "--unfreeze", 0, "--head", "blend", "--long", "chunks")
+<<<<<<< /work/wt/int/tests/test_blend.py
     assert code == 2 and "the head also takes the raw text" in err
 
 
@@ -397,3 +400,6 @@ def test_the_report_shows_the_ablation_and_escapes_it() -> None:
     assert "<b>It did NOT help.</b>" in page
     assert 'class="bad"' in page and "12 rows" in page and ablation_section(None) == ""
     assert re.search(r"both +0\.600 +0\.500 to 0\.700", ablation_table(record))
+=======
+    assert code == 2 and "chunks with a head that looks at the raw text" in err
+>>>>>>> /tmp/tmph3n00t7a/tests/test_blend.py

@@ -21,12 +21,24 @@ import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples, Split
 from kerastl.data.split import folds
 from kerastl.decision import Predictions
+<<<<<<< /work/wt/int/tests/test_evaluation.py
 from kerastl.errors import OptionError
 from kerastl.evaluation.calibration import ece
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.result import Evaluation
 from kerastl.tasks import Task, task_named
 from kerastl.tasks.multi_label import fit_thresholds
+=======
+from kerastl.evaluation.metrics import (
+    Evaluation,
+    calibrate,
+    ece,
+    evaluate_probabilities,
+    fit_temperature,
+    fit_thresholds,
+    probabilities,
+)
+>>>>>>> /tmp/tmph3n00t7a/tests/test_evaluation.py
 
 KINDS = pytest.mark.parametrize("several", [False, True], ids=["single", "several labels"])
 
@@ -107,6 +119,8 @@ def test_only_judged_rows_count() -> None:
     assert found.n == len(test) == sum(one.support for one in found.classes) == np.sum(found.confusion) == 40
     assert found.accuracy == pytest.approx((z[test].argmax(axis=1) == targets[test]).mean())
     assert {one.row for one in found.mistakes} <= set(test.tolist())
+    assert found.mistakes and all((one.origin, one.true) == (f"row {one.row}", f"class {targets[one.row]}")
+                                  for one in found.mistakes)
 
 
 def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
@@ -250,6 +264,21 @@ def test_the_threshold_of_a_rare_label_is_low_and_of_a_class_of_few_rows_a_half(
     truth[:9, 1] = 1
     rare, few = fit_thresholds(p, truth)
     assert 0.1 < rare < 0.45 and few == 0.5
+
+
+def test_a_probability_that_just_reaches_its_threshold_is_enough() -> None:
+    z = np.tile(np.array([[0.0, -4.0]], np.float32), (9, 1))  # too few rows for another threshold than a half
+    _, found = judged_in_folds(z, np.tile([[1, 0]], (9, 1)))
+    assert found.calibration.thresholds == (0.5, 0.5) and found.accuracy == 1
+
+
+def test_probabilities_of_an_exported_model_are_judged_by_the_thresholds_that_it_has() -> None:
+    z, targets = drawn(300, 3, True)
+    p, thresholds = probabilities(z.astype(np.float64), True).astype(np.float32), (0.2, 0.5, 0.9)
+    found = evaluate_probabilities(made_examples(targets), p, thresholds)
+    given = p >= np.array(thresholds)
+    assert found.accuracy == metrics.accuracy_score(targets, given) != metrics.accuracy_score(targets, p >= 0.5)
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, given, average="macro"))
 
 
 def test_thresholds_come_from_validation_rows_alone() -> None:

@@ -108,6 +108,20 @@ def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.Mon
         best(trials)
 
 
+def test_settings_that_diverge_are_kept_away_from(features: Features, quick: list, monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    """All low rates diverge here, half of the range, and the highest are the best: the sampler learns where to look."""
+    def bounded(logits: np.ndarray, y: np.ndarray, several: bool) -> float:
+        loss = log_loss(logits, y, several)
+        return loss if np.abs(logits).max() > 0.05 else float("nan")
+
+    monkeypatch.setattr(searching, "log_loss", bounded)
+    trials = search(features, "shallow", 40, runtime=plain_runtime())
+    diverged = [one.log_loss is None for one in trials]
+    assert sum(diverged[:15]) > 4 and sum(diverged[-15:]) < 4
+    assert best(trials).log_loss is not None
+
+
 def test_training_takes_the_setting_that_was_found(features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
                                                    ) -> None:
     from kerastl.training import train as training
