@@ -14,17 +14,12 @@ from tiny import held_out, in_folds, made_examples
 import kerastl as tl
 from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions
-<<<<<<< /work/wt/int/tests/test_baseline.py
 from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline, _sentence
 from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.evaluation.word_counts import WordCounts
 from kerastl.modality import TEXT
-from kerastl.stats import verdict
-=======
-from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.metrics import accuracy_interval
->>>>>>> /tmp/tmph3n00t7a/tests/test_baseline.py
+from kerastl.stats import verdict, wilson_interval
 
 WORDS = ("good", "bad", "odd")
 
@@ -42,8 +37,8 @@ def texts(n: int, targets: np.ndarray, *, telling: bool) -> Examples:
     return replace(made_examples(targets), modality=TEXT, items=tuple(items))
 
 
-def judged(examples: Examples, right: float) -> Baseline:
-    """The baseline beside a model that is right on a share of the judged rows."""
+def baseline_beside(examples: Examples, right: float) -> Baseline:
+    """The baseline beside a model that is correct on a share of the held-out rows."""
     assert examples.split is not None
     rows = examples.split.held_out
     truth = examples.one_hot(rows)
@@ -61,7 +56,7 @@ def beside(right: int, *, telling: bool, groups: list[str] | None = None) -> Bas
     part = np.repeat([0, 1, 2], [60, 30, 60]).astype(np.int8)
     y = np.arange(150) % 2
     items = tuple(WORDS[c] if telling else "!?" for c in y.tolist())
-    examples = replace(made_examples(y, groups=groups, split=Split("holdout", "a test's own", part)), kind="text",
+    examples = replace(made_examples(y, groups=groups, split=Split("holdout", "a test's own", part)), modality=TEXT,
                        items=items)
     rows, validation = np.arange(90, 150), np.arange(60, 90)
     hit = np.arange(60) < right
@@ -80,7 +75,8 @@ def test_the_interval_of_the_gain_is_that_of_a_mean_of_paired_differences(right:
     assert found.accuracy == theirs.mean()
     gain = ours - theirs
     assert found.gain == pytest.approx(gain.mean())
-    assert found.gain_ci95 == pytest.approx(scipy.stats.norm.interval(0.95, gain.mean(), gain.std() / np.sqrt(60)))
+    expected = scipy.stats.norm.interval(0.95, gain.mean(), scipy.stats.sem(gain))
+    assert found.gain_ci95 == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("right", "telling", "verdict"), [
@@ -97,7 +93,7 @@ def test_the_network_helped_only_where_the_whole_interval_of_the_gain_is_above_0
 @pytest.mark.slow
 def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
     examples = in_folds(texts(300, np.arange(300) % 3, telling=True))
-    worse, same = judged(examples, 0.6), judged(examples, 1.0)
+    worse, same = baseline_beside(examples, 0.6), baseline_beside(examples, 1.0)
     assert worse.accuracy == 1.0 and worse.n == 300 and worse.accuracy_ci95[0] > 0.98
     assert worse.verdict == "hurt" and "does NOT help" in worse.sentence
     assert worse.gain_ci95[0] < worse.gain == pytest.approx(-0.4, abs=0.08) and worse.gain_ci95[1] < 0
@@ -105,40 +101,39 @@ def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
 
 
 def test_what_says_nothing_is_not_learnt_and_the_pretrained_network_helps() -> None:
-    found = judged(in_folds(texts(400, np.random.default_rng(2).integers(0, 2, 400), telling=False)), 0.9)
-    assert 0.4 < found.accuracy < 0.6  # a row that is judged is never fitted on
+    found = baseline_beside(in_folds(texts(400, np.random.default_rng(2).integers(0, 2, 400), telling=False)), 0.9)
+    assert 0.4 < found.accuracy < 0.6  # a held-out row is never fitted on
     assert found.verdict == "helped" and found.sentence.startswith("The pretrained backbone improves")
 
 
-def test_a_hold_out_judges_its_test_rows_alone_and_they_choose_nothing() -> None:
+def test_a_hold_out_is_evaluated_on_its_test_rows_and_they_choose_nothing() -> None:
     examples = replace(texts(400, np.arange(400) % 2, telling=True), split=held_out(400))
     assert examples.split is not None
     rows = examples.split.held_out
     turned = examples.targets.copy()
     turned[rows] = 1 - turned[rows]
-    found = judged(examples, 1.0)
+    found = baseline_beside(examples, 1.0)
     assert found.accuracy > 0.95 and found.n == len(rows)
-    assert judged(replace(examples, targets=turned), 1.0).accuracy == pytest.approx(1 - found.accuracy)
+    assert baseline_beside(replace(examples, targets=turned), 1.0).accuracy == pytest.approx(1 - found.accuracy)
 
 
 @pytest.mark.slow
-def test_several_labels_are_judged_as_whole_sets() -> None:
+def test_several_labels_are_evaluated_as_whole_sets() -> None:
     targets = np.random.default_rng(0).integers(0, 2, (300, 3))
-    assert judged(in_folds(texts(300, targets, telling=True)), 0.5).accuracy > 0.8
+    assert baseline_beside(in_folds(texts(300, targets, telling=True)), 0.5).accuracy > 0.8
 
 
 def test_texts_without_words_are_no_obstacle() -> None:
     examples = in_folds(replace(texts(60, np.arange(60) % 2, telling=False), items=("!?",) * 60))
-    assert judged(examples, 0.9).accuracy <= 0.6
+    assert baseline_beside(examples, 0.9).accuracy <= 0.6
 
 
 def test_colours_and_shapes_of_images_are_learnt(tmp_path: Path) -> None:
     examples = tl.split(tl.read_images(str(draw_folder(tmp_path, 20))))
-    found = judged(examples, 0.5)
+    found = baseline_beside(examples, 0.5)
     assert found.accuracy > 0.95 and found.name.startswith("colours") and found.seconds > 0
 
 
-<<<<<<< /work/wt/int/tests/test_baseline.py
 def test_image_features_are_scaled_by_the_rows_that_are_fitted_on_alone(tmp_path: Path) -> None:
     examples = tl.read_images(str(draw_folder(tmp_path, 12)))
     features = ImageHistograms(examples)
@@ -197,33 +192,35 @@ def test_sentences_say_what_was_found_and_what_to_do_next(interval: tuple[float,
 
 
 def test_the_record_keeps_its_keys() -> None:
-    result = judged(replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60)), 0.5)
+    result = baseline_beside(replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60)), 0.5)
     assert list(result.to_dict()) == ["name", "n", "accuracy", "accuracy_ci95", "gain", "gain_ci95", "verdict", "word",
                                       "trained_on", "seconds"]
     assert result.to_dict()["word"] == result.sentence
-=======
+
+
 def test_the_interval_of_the_baseline_respects_groups() -> None:
-    groups = [f"{row % 2} {row // 20}" for row in range(150)]  # right together, and wrong together
-    found = beside(45, telling=False, groups=groups)
-    wanted, _ = accuracy_interval(np.arange(60) % 2 == 0, groups[90:])
-    assert found.accuracy_ci95 == wanted and found.accuracy == 0.5
-    assert wanted[1] - wanted[0] > 1.5 * (lambda low, high: high - low)(*beside(45, telling=False).accuracy_ci95)
+    groups = [f"{row % 2} {row // 20}" for row in range(150)]  # correct or not together
+    result = beside(45, telling=False, groups=groups)
+    expected = wilson_interval(np.arange(60) % 2 == 0, groups[90:])
+    assert result.accuracy_ci95 == expected.ends and result.accuracy == 0.5
+    low, high = beside(45, telling=False).accuracy_ci95
+    assert expected.high - expected.low > 1.5 * (high - low)
 
 
-def test_of_several_labels_the_whole_set_must_be_right() -> None:
+def test_with_several_labels_the_whole_set_must_be_correct() -> None:
     targets = np.random.default_rng(3).integers(0, 2, (150, 3))
-    found = judged(replace(texts(150, targets, telling=False), split=held_out(150)), 0.5)
-    assert 0 < found.accuracy < 0.45  # one label in three is right nearly always
+    result = baseline_beside(replace(texts(150, targets, telling=False), split=held_out(150)), 0.5)
+    assert 0 < result.accuracy < 0.45  # a single label of the three is correct more often
 
 
-def test_many_rows_are_cut_to_a_number_by_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_rows_those_that_are_used_follow_from_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kerastl.evaluation.baseline.MOST", 60)
     examples = texts(150, np.arange(150) % 2, telling=True)
-    found = judged(replace(examples, split=held_out(150)), 0.5)
-    assert found.trained_on == 60 and judged(in_folds(examples), 0.5).trained_on == 60
+    result = baseline_beside(replace(examples, split=held_out(150)), 0.5)
+    assert result.trained_on == 60 and baseline_beside(in_folds(examples), 0.5).trained_on == 60
     order = np.random.default_rng(0).permutation(150)
     shuffled = replace(examples.take(order), split=replace(held_out(150), part=held_out(150).part[order]))
-    assert judged(shuffled, 0.5).accuracy == found.accuracy
+    assert baseline_beside(shuffled, 0.5).accuracy == result.accuracy
 
 
 @pytest.fixture
@@ -234,20 +231,20 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     fit = LogisticRegression.fit
 
-    def watched(self: LogisticRegression, x: Any, y: np.ndarray) -> LogisticRegression:
+    def recorded(self: LogisticRegression, x: Any, y: np.ndarray) -> LogisticRegression:
         seen.append(x)
         return fit(self, x, y)
 
-    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    monkeypatch.setattr(LogisticRegression, "fit", recorded)
     return seen
 
 
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
-def test_images_are_scaled_by_the_rows_that_are_fitted_on(mode: str, fits: list[Any], tmp_path: Path) -> None:
-    """What is fitted on has mean 0 and deviation 1 by itself: no other row had a part in it."""
+def test_the_baseline_of_images_scales_by_the_rows_it_is_fitted_on(mode: str, fits: list[Any], tmp_path: Path) -> None:
+    """What is fitted on has mean 0 and standard deviation 1 by itself: no other row has a part in it."""
     examples = tl.read_images(str(draw_folder(tmp_path, 12)))
     examples = tl.split(examples) if mode == "cv" else replace(examples, split=held_out(36, validation=0.3, test=0.4))
-    judged(examples, 0.5)
+    baseline_beside(examples, 0.5)
     assert len(fits) == 5 * (5 if mode == "cv" else 1)  # four strengths, then the one that was chosen
     for x in fits:
         deviation = x.std(axis=0)
@@ -256,19 +253,18 @@ def test_images_are_scaled_by_the_rows_that_are_fitted_on(mode: str, fits: list[
         assert np.abs(deviation[moving] - 1).max() < 1e-3
 
 
-def test_words_are_those_of_the_rows_that_are_fitted_on(fits: list[Any]) -> None:
+def test_the_baseline_of_texts_has_the_words_of_the_rows_it_is_fitted_on(fits: list[Any]) -> None:
     examples = replace(texts(100, np.arange(100) % 2, telling=True), split=held_out(100))
     examples = replace(examples, items=tuple(f"{text} only{row}" for row, text in enumerate(examples.items)))
-    judged(examples, 0.5)
+    baseline_beside(examples, 0.5)
     assert all((x != 0).sum(axis=0).min() == 1 for x in fits)  # every word is in one of these rows
 
 
 def test_a_fold_chooses_on_rows_that_are_not_fitted_on_then_fits_on_them_too(fits: list[Any]) -> None:
     examples = in_folds(texts(150, np.arange(150) % 2, telling=True))
-    judged(examples, 0.5)
+    baseline_beside(examples, 0.5)
     assert examples.split is not None and len(fits) == 25
     for fold in range(5):
         *choosing, last = (x.shape[0] for x in fits[5 * fold:5 * fold + 5])
         assert last == (examples.split.part != fold).sum()
         assert len(set(choosing)) == 1 and 0.8 < choosing[0] / last < 0.9
->>>>>>> /tmp/tmph3n00t7a/tests/test_baseline.py

@@ -18,15 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import KEY, content_id, known_rows
 
-<<<<<<< /work/wt/int/tests/test_cache.py
-from kerastl.errors import OptionError
+from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey, chosen_dir
 from kerastl.features.housekeeping import clear, evict, usage
 from kerastl.files import cache_folder
-=======
-from kerastl.errors import CheckFailed, OptionError
-from kerastl.features.cache import Space, SpaceKey, chosen_dir, clear, evict, usage
->>>>>>> /tmp/tmph3n00t7a/tests/test_cache.py
 
 HERE = Path(__file__).parent
 IDS = [content_id(i) for i in range(400)]

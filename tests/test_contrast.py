@@ -10,18 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
-<<<<<<< /work/wt/int/tests/test_contrast.py
-from kerastl.training.fine_tuning.contrastive import ROWS_PER_CLASS, TEMPERATURE, contrastive_loss, draw_batches
-=======
 import kerastl as tl
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.inputs import floats
-from kerastl.training.fine_tuning import contrastive as contrast
-from kerastl.training.fine_tuning.contrastive import LIKES, TEMPERATURE, contrastive_loss, drawn, tune
+from kerastl.training.fine_tuning import few_labels as few_labels_module
+from kerastl.training.fine_tuning.contrastive import (
+    ROWS_PER_CLASS,
+    TEMPERATURE,
+    Contrast,
+    contrastive_loss,
+    draw_batches,
+    tune,
+)
+from kerastl.training.fine_tuning.few_labels import few_labels
 from kerastl.training.fit import held_out_predictions
-from kerastl.training.train import Trained, few_labels
->>>>>>> /tmp/tmph3n00t7a/tests/test_contrast.py
+from kerastl.training.train import TrainedModel
 
 
 def by_hand(features: np.ndarray, labels: np.ndarray) -> float:
@@ -74,7 +78,7 @@ def test_every_row_has_its_turn() -> None:
     assert len(np.unique(seen)) == 60
 
 
-def test_the_rows_tuned_on_are_all_that_counts(images: Path) -> None:
+def test_only_the_rows_tuned_on_count(images: Path) -> None:
     """Their images with their own labels, wherever they lie among the examples."""
     examples = tl.read_images(str(images))
     rows = np.arange(5, len(examples), 2)
@@ -103,7 +107,7 @@ def test_the_seed_decides_the_batches(images: Path) -> None:
     assert first == again != other
 
 
-def test_a_image_that_does_not_decode_takes_its_label_with_it(images: Path, tmp_path: Path) -> None:
+def test_an_image_that_does_not_decode_takes_its_label_with_it(images: Path, tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
     (tmp_path / "broken.png").write_bytes(b"no image")
     items = (*examples.items[:20], str(tmp_path / "broken.png"), *examples.items[21:])
@@ -116,12 +120,12 @@ def test_a_image_that_does_not_decode_takes_its_label_with_it(images: Path, tmp_
 # As a step of training
 
 
-def scale(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int = 0) -> contrast.Contrast:
-    """In the place of tuning: channels of the last kernel change their signs, by the labels of the rows tuned on."""
+def scale(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int = 0) -> Contrast:
+    """In the place of tuning: channels of the last kernel change sign, by the labels of the rows."""
     kernel = backbone.model.get_layer("block2_conv").kernel
     generator = np.random.default_rng(int(examples.targets[rows] @ (rows + 1)))
     kernel.assign(np.asarray(kernel) * generator.choice([-1.0, 1.0], kernel.shape[-1]))
-    return contrast.Contrast(1, (0.5,))
+    return Contrast(1, (0.5,))
 
 
 @pytest.fixture
@@ -129,13 +133,13 @@ def tuned_on(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The rows of each tuning, which `scale` stands in for."""
     times: list[list[int]] = []
 
-    def watched(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int) -> contrast.Contrast:
+    def recorded(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int) -> Contrast:
         for now, original in zip(backbone.model.get_weights(), tiny_backbone().model.get_weights(), strict=True):
             assert np.array_equal(now, original)  # each time from the weights that were loaded
         times.append(rows.tolist())
         return scale(backbone, examples, rows, seed)
 
-    monkeypatch.setattr(contrast, "tune", watched)
+    monkeypatch.setattr(few_labels_module, "tune", recorded)
     return times
 
 
@@ -145,14 +149,14 @@ def features_of(backbone: Backbone, examples: Examples) -> np.ndarray:
                            for batch in backbone.input.batches(examples.items, 32, {})])
 
 
-def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precision: str = "float32") -> Trained:
+def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precision: str = "float32") -> TrainedModel:
     """The tiny backbone with a linear head."""
     backbone, runtime = tiny_backbone(), plain_runtime(precision=precision)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache)
     return tl.train(backbone, features, runtime=runtime, cache_dir=cache, unfreeze=unfreeze)
 
 
-def test_a_fold_is_judged_by_a_backbone_and_a_head_that_never_saw_its_rows(tuned_on: list[list[int]], images: Path,
+def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on: list[list[int]], images: Path,
                                                                           tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
     examples = tl.split(replace(examples, groups=tuple(str(row % 3) for row in range(42))), "cv")  # into 3 folds
@@ -165,23 +169,23 @@ def test_a_fold_is_judged_by_a_backbone_and_a_head_that_never_saw_its_rows(tuned
         backbone = tiny_backbone()
         scale(backbone, examples, np.array(rows))
         features = made_features(tmp_path / str(fold), features_of(backbone, examples), examples)
-        wanted = held_out_predictions(features, "linear", fold, runtime=plain_runtime())
-        assert np.abs(made.fitted.held_out.logits[wanted.rows] - wanted.logits).max() < 0.01 * wanted.logits.std()
+        expected = held_out_predictions(features, "linear", fold, runtime=plain_runtime())
+        assert np.abs(made.fitted.held_out.logits[expected.rows] - expected.logits).max() < 0.01 * expected.logits.std()
 
 
-def test_of_a_hold_out_training_rows_alone_are_tuned_on(tuned_on: list[list[int]], images: Path, tmp_path: Path
+def test_in_a_hold_out_only_training_rows_are_tuned_on(tuned_on: list[list[int]], images: Path, tmp_path: Path
                                                        ) -> None:
     examples = replace(tl.read_images(str(images)), split=held_out(42, validation=0.3, test=0.3))
-    made = trained(examples, tmp_path, precision="mixed_bfloat16")  # which what ships is not judged in
+    made = trained(examples, tmp_path, precision="mixed_bfloat16")  # though the shipped model is evaluated in float32
     frozen = trained(examples, tmp_path, "0", "mixed_bfloat16")
     assert examples.split is not None and tuned_on == [examples.split.rows(TRAIN).tolist()]
-    judged, before = made.fitted.held_out, frozen.fitted.held_out
-    assert judged.rows.tolist() == examples.split.held_out.tolist() == before.rows.tolist()
+    held, before = made.fitted.held_out, frozen.fitted.held_out
+    assert held.rows.tolist() == examples.split.held_out.tolist() == before.rows.tolist()
     pixels = np.concatenate([floats(batch.values) for batch in tiny_backbone().input.batches(
-        examples.take(judged.rows).items, 32, {})])
-    assert np.abs(np.asarray(made.model(pixels)) - judged.logits).max() < 1e-4  # what ships gives what was judged
-    assert np.abs(before.logits - judged.logits).max() > 1e-3
-    assert made.tuned is not None and made.tuned.frozen_accuracy == pytest.approx(
+        examples.take(held.rows).items, 32, {})])
+    assert np.abs(np.asarray(made.model(pixels)) - held.logits).max() < 1e-4  # as the shipped model predicts
+    assert np.abs(before.logits - held.logits).max() > 1e-3
+    assert made.fine_tuning is not None and made.fine_tuning.frozen_accuracy == pytest.approx(
         float((before.logits.argmax(axis=1) == examples.targets[before.rows]).mean()))
 
 
@@ -193,7 +197,7 @@ def test_labels_are_few_from_8_to_256_in_the_median_class(counts: list[int], few
     assert few_labels(tl.split(made_examples(targets), "cv")) == few
 
 
-def test_labels_that_hold_out_do_not_count_as_few_or_many() -> None:
+def test_labels_of_held_out_rows_do_not_count() -> None:
     targets = np.arange(900) % 3
     split = held_out(900)
     assert not few_labels(made_examples(targets, split=replace(split, part=np.zeros_like(split.part))))

@@ -1,4 +1,4 @@
-"""The parity check: where each bound lies, and that what a client sends counts as much as decoded values."""
+"""The parity check: where each bound lies, and that raw input counts as much as decoded values."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from tiny import held_out, made_examples, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import Examples
-from kerastl.export.parity import Parity, Reference, choose_rows, compare_saved_model
-from kerastl.heads import head_of
+from kerastl.export.parity import Reference, choose_rows, compare_saved_model
+from kerastl.heads import resolve_head
 from kerastl.inputs import floats
+from kerastl.versions.sections import Parity
 
 CLASSES = 3
 
@@ -30,9 +31,9 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 
 
 def whole_model(examples: Examples, largest: float = 5.0) -> Any:
-    """The tiny backbone with a linear head whose largest logit on these images is `largest`. It gives every label."""
+    """The tiny backbone with a linear head that predicts every class; its largest logit on these images is `largest`."""
     backbone = tiny_backbone()
-    head = head_of("linear").made(backbone.shape, CLASSES)
+    head = resolve_head("linear").build(backbone.shape, CLASSES)
     features = np.concatenate([np.asarray(backbone.model(floats(batch.values), training=False))
                                for batch in backbone.input.batches(examples.items, 32, {})])
     kernel = np.random.default_rng(0).normal(size=(*backbone.shape, CLASSES))
@@ -42,7 +43,7 @@ def whole_model(examples: Examples, largest: float = 5.0) -> Any:
 
 
 def reference_of(examples: Examples, truth: NDArray[Any] | None = None, largest: float = 5.0) -> Reference:
-    """Keras' answers on all rows. truth: the labels that accuracy is measured by."""
+    """Keras' logits on all rows. truth: the labels that accuracy is measured by."""
     model = whole_model(examples, largest)
     examples = examples if truth is None else replace(examples, targets=truth)
     reference = Reference(model, tiny_backbone().input, examples, np.arange(len(examples)))
@@ -73,9 +74,9 @@ def test_float32_logits_may_differ_by_one_in_ten_thousand(hundred: Examples) -> 
     for kind, (difference, kept) in itertools.product(("saved_model", "fp32"), cases):
         other = reference.logits.copy()
         other[17, 1] += difference  # one logit of one row is enough
-        found = compared(reference, kind, other)
-        assert found.kept == kept and found.kind == kind and found.rows == 100
-        assert found.max_difference == pytest.approx(np.inf if np.isnan(difference) else abs(difference), abs=2e-6)
+        result = compared(reference, kind, other)
+        assert result.kept == kept and result.kind == kind and result.rows == 100
+        assert result.max_difference == pytest.approx(np.inf if np.isnan(difference) else abs(difference), abs=2e-6)
 
 
 @pytest.mark.parametrize("largest", [40.0, 5.0, 0.01], ids=["large logits", "usual logits", "small logits"])
@@ -92,12 +93,12 @@ def test_float16_logits_may_differ_by_a_hundredth_of_the_largest_and_of_1_at_lea
 
 def test_of_quantised_kinds_a_share_of_top_labels_must_agree(hundred: Examples) -> None:
     top = reference_of(hundred).logits.argsort(axis=1)
-    reference = reference_of(hundred, truth=top[:, 0])  # the third best is true: no answer is right, before or after
+    reference = reference_of(hundred, truth=top[:, 0])  # the third best is true: all are incorrect, before and after
     for kind, rows, kept in (("dynamic", 0, True), ("dynamic", 2, True), ("dynamic", 3, False), ("dynamic", 50, False),
                              ("int8", 0, True), ("int8", 3, True), ("int8", 4, False), ("int8", 50, False)):
-        found = compared(reference, kind, turned(reference.logits, rows))
-        assert found.agreement == pytest.approx(1 - rows / 100) and found.accuracy_change == 0
-        assert found.kept == kept
+        result = compared(reference, kind, turned(reference.logits, rows))
+        assert result.agreement == pytest.approx(1 - rows / 100) and result.accuracy_change == 0
+        assert result.kept == kept
 
 
 @pytest.mark.parametrize("better", [False, True])
@@ -105,18 +106,18 @@ def test_of_quantised_kinds_accuracy_may_change_by_a_point(better: bool, hundred
     top = reference_of(hundred).logits.argsort(axis=1)
     reference = reference_of(hundred, truth=top[:, -2 if better else -1])
     for kind, (rows, kept) in itertools.product(("dynamic", "int8"), ((1, True), (2, False))):  # 98 in 100 labels agree
-        found = compared(reference, kind, turned(reference.logits, rows))
-        assert found.accuracy_change == pytest.approx((1 if better else -1) * rows / 100)
-        assert found.kept == kept
+        result = compared(reference, kind, turned(reference.logits, rows))
+        assert result.accuracy_change == pytest.approx((1 if better else -1) * rows / 100)
+        assert result.kept == kept
 
 
 def test_quantised_kinds_may_differ_in_logits(hundred: Examples) -> None:
     reference = reference_of(hundred)
-    found = compared(reference, "dynamic", reference.logits * 1.5)
-    assert found.kept and found.max_difference > 1 and found.agreement == 1
+    result = compared(reference, "dynamic", reference.logits * 1.5)
+    assert result.kept and result.max_difference > 1 and result.agreement == 1
 
 
-# A SavedModel, by what a client sends
+# A SavedModel, by the raw input that a client sends
 
 
 class Served(tf.Module):
@@ -144,27 +145,27 @@ class Served(tf.Module):
         return folder
 
 
-def test_a_saved_model_that_answers_alike_is_kept(hundred: Examples, tmp_path: Path) -> None:
+def test_a_saved_model_that_equals_keras_is_kept(hundred: Examples, tmp_path: Path) -> None:
     reference = reference_of(hundred)
-    found = compare_saved_model(reference, Served(whole_model(hundred)).save(tmp_path / "m"))
-    assert found.kept and found.agreement == 1 and found.max_difference < 1e-4 and found.rows == 100
+    result = compare_saved_model(reference, Served(whole_model(hundred)).save(tmp_path / "m"))
+    assert result.kept and result.agreement == 1 and result.max_difference < 1e-4 and result.rows == 100
     files = [path for path in (tmp_path / "m").rglob("*") if path.name == "saved_model.pb" or "variables." in path.name]
-    assert found.bytes == sum(path.stat().st_size for path in files)
+    assert result.bytes == sum(path.stat().st_size for path in files)
 
 
 @pytest.mark.parametrize("place", [0, 99], ids=["the first row", "the last row"])
-def test_one_row_that_is_labelled_otherwise_by_its_bytes_is_enough(place: int, hundred: Examples, tmp_path: Path
-                                                                   ) -> None:
+def test_one_row_with_another_label_from_its_bytes_is_enough_to_refuse_it(place: int, hundred: Examples,
+                                                                       tmp_path: Path) -> None:
     reference = reference_of(hundred)
     content = Path(hundred.items[place]).read_bytes()
-    found = compare_saved_model(reference, Served(whole_model(hundred), [content]).save(tmp_path / "m"))
-    assert not found.kept and found.agreement == pytest.approx(0.99)
-    assert found.max_difference < 1e-4  # decoded values show nothing of it
+    result = compare_saved_model(reference, Served(whole_model(hundred), [content]).save(tmp_path / "m"))
+    assert not result.kept and result.agreement == pytest.approx(0.99)
+    assert result.max_difference < 1e-4  # decoded values do not show it
 
 
 def test_a_saved_model_with_other_logits_is_not_kept(hundred: Examples, tmp_path: Path) -> None:
-    found = compare_saved_model(reference_of(hundred), Served(whole_model(hundred), shift=0.01).save(tmp_path / "m"))
-    assert not found.kept and found.agreement == 1 and found.max_difference == pytest.approx(0.01, rel=0.01)
+    result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred), shift=0.01).save(tmp_path / "m"))
+    assert not result.kept and result.agreement == 1 and result.max_difference == pytest.approx(0.01, rel=0.01)
 
 
 # Which rows

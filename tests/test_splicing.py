@@ -1,4 +1,4 @@
-"""Backbone and head as one model: which layers train, what is refused, and answers batch by batch."""
+"""Backbone and head as one model: which layers train, what is refused, and logits batch by batch."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from tiny import tiny_backbone
 
 import kerastl as tl
 from kerastl.errors import OptionError
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.model import freeze, parts_of, predict_logits, unfreeze
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
 
 
 def spliced(backbone: Any) -> Any:
-    return tl.splice(backbone, head_of("linear").made(backbone.shape, 3))
+    return tl.splice(backbone, resolve_head("linear").build(backbone.shape, 3))
 
 
 def trainable(model: Any) -> set[str]:
@@ -46,22 +46,22 @@ def test_batch_norm_of_a_spliced_model_uses_its_statistics_even_in_training() ->
             layer.moving_mean.assign(np.full(layer.moving_mean.shape, 0.3))
     model = spliced(backbone)
     before = backbone.model.get_weights()
-    quiet, training = (np.asarray(model(PIXELS, training=mode)) for mode in (False, True))
-    assert np.abs(quiet - training).max() < 1e-5
+    inference, training = (np.asarray(model(PIXELS, training=mode)) for mode in (False, True))
+    assert np.abs(inference - training).max() < 1e-5
     assert all(np.array_equal(a, b) for a, b in zip(before, backbone.model.get_weights(), strict=True))
-    assert parts_of(model).backbone is backbone.model and parts_of(model).entrance is None
+    assert parts_of(model).backbone is backbone.model and parts_of(model).raw_branch is None
 
 
 @pytest.mark.parametrize("shape", [(23,), (25,), (4, 4, 24)])
 def test_a_head_for_other_features_is_refused(shape: tuple[int, ...]) -> None:
-    head = head_of("linear" if len(shape) == 1 else "resnet").made(shape, 3)
+    head = resolve_head("linear" if len(shape) == 1 else "resnet").build(shape, 3)
     with pytest.raises(OptionError, match=r"features \(24,\)"):
         tl.splice(tiny_backbone(), head)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 100])
-def test_answers_are_those_of_each_row_whatever_the_batch(batch_size: int) -> None:
+def test_logits_are_those_of_each_row_whatever_the_batch_size(batch_size: int) -> None:
     model = spliced(tiny_backbone())
-    wanted = np.concatenate([np.asarray(model(row[None], training=False)) for row in PIXELS])
-    assert np.abs(predict_logits(model, PIXELS, batch_size) - wanted).max() < 1e-4
+    expected = np.concatenate([np.asarray(model(row[None], training=False)) for row in PIXELS])
+    assert np.abs(predict_logits(model, PIXELS, batch_size) - expected).max() < 1e-4
     assert predict_logits(model, PIXELS[:0], batch_size).shape == (0, 3)

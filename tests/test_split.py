@@ -39,11 +39,7 @@ def examples(rows: Rows, given: Sequence[str] = (), several: bool = False) -> Ex
         seen[group] += 1
         ids.append(f"content {seen[group]} of {group}")
     sides = tuple(given) or ("",) * len(rows)
-<<<<<<< /work/wt/int/tests/test_split.py
-    return Examples(IMAGE, "made up", names, names, ids=groups, groups=groups, source_split=sides, classes=classes,
-=======
-    return Examples(IMAGE, "made up", names, names, ids=tuple(ids), groups=groups, given=sides, classes=classes,
->>>>>>> /tmp/tmph3n00t7a/tests/test_split.py
+    return Examples(IMAGE, "made up", names, names, ids=tuple(ids), groups=groups, source_split=sides, classes=classes,
                     targets=hot if several else hot.argmax(axis=1))
 
 
@@ -228,18 +224,12 @@ def test_three_groups_are_three_folds() -> None:
 @pytest.mark.parametrize(("n", "mode", "unfreeze", "expected", "reason"), [
     (100, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
     (4999, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
-<<<<<<< /work/wt/int/tests/test_split.py
     (5000, "auto", 0, "holdout", "the dataset is large enough"), (5000, "cv", 0, "cv", "requested"),
     (400, "holdout", 0, "holdout", "requested"), (400, "auto", 1, "holdout", "the backbone is unfrozen"),
-    (400, "holdout", 2, "holdout", "requested"),
-=======
-    (5000, "auto", 0, "holdout", "there are rows enough"), (5000, "cv", 0, "cv", "asked for"),
-    (400, "holdout", 0, "holdout", "asked for"), (400, "auto", 1, "holdout", "the backbone is unfrozen"),
-    (400, "holdout", 2, "holdout", "asked for"), (400, "auto", "all", "holdout", "the backbone is unfrozen"),
+    (400, "holdout", 2, "holdout", "requested"), (400, "auto", "all", "holdout", "the backbone is unfrozen"),
     (400, "auto", "contrast", "cv", "a 10% hold-out would have fewer than 500 rows"),
     (400, "auto", "auto", "cv", "a 10% hold-out would have fewer than 500 rows"),
-    (400, "cv", "contrast", "cv", "asked for"),
->>>>>>> /tmp/tmph3n00t7a/tests/test_split.py
+    (400, "cv", "contrast", "cv", "requested"),
 ])
 def test_the_way_of_judging_and_its_reason(n: int, mode: str, unfreeze: int | str, expected: str, reason: str) -> None:
     made = split(examples(lone(n)), mode, unfreeze=unfreeze).split

@@ -1,4 +1,4 @@
-"""Texts as a network's input: what their cached features are kept under, and what these are."""
+"""Texts as input of a network: the cache keys of their features, and the features."""
 
 import itertools
 from dataclasses import replace
@@ -11,10 +11,11 @@ from tiny import content_id, made_examples, plain_runtime
 
 import kerastl as tl
 from kerastl.backbones import Backbone
-from kerastl.heads import head_of
+from kerastl.heads import resolve_head
 from kerastl.inputs import vocabulary
 from kerastl.inputs.texts import Texts
 from kerastl.inputs.tokenizer import Tokenizer
+from kerastl.modality import TEXT
 from kerastl.model import Predictor
 
 SHORT, LONG, PAIR = "a good film", "the film was " * 6 + "great", ("a good film", "the plot was never dull " * 4)
@@ -27,7 +28,7 @@ def tokenizer() -> Tokenizer:
 
 
 def test_a_truncated_text_has_a_key_for_each_way_of_truncating_it(tokenizer: Tokenizer) -> None:
-    """Its features differ with each, and the cache must not give those of one way for another."""
+    """Its features differ with each, and the cache must not return those of one way for another."""
     ids = [content_id("short"), content_id("long")]
     keys = {(long, length): Texts(tokenizer, length, long).keys(ids, [SHORT, LONG])
             for long, length in itertools.product(WAYS, (8, 9))}
@@ -65,9 +66,9 @@ def of(backbone: Backbone, long: str) -> Backbone:
 ITEMS = (SHORT, LONG, "a bad film", LONG + " not", "the actor was " * 9)
 
 
-def test_features_of_truncated_texts_are_those_of_the_way_asked_for(bert: Backbone, tmp_path: Path) -> None:
-    """One cache for all ways: only what is truncated is computed anew, and no way is given the rows of another."""
-    examples = replace(made_examples(np.arange(5) % 2), kind="text", items=ITEMS)
+def test_features_of_truncated_texts_are_those_of_the_way_that_was_asked_for(bert: Backbone, tmp_path: Path) -> None:
+    """All ways share a cache: only truncated texts are computed anew, and no way gets the rows of another."""
+    examples = replace(made_examples(np.arange(5) % 2), modality=TEXT, items=ITEMS)
     rows = {}
     for way, computed in zip((*WAYS, WAYS[0]), (5, 3, 3, 0), strict=True):
         backbone = of(bert, way)
@@ -85,7 +86,7 @@ def test_features_of_truncated_texts_are_those_of_the_way_asked_for(bert: Backbo
 
 def test_logits_of_a_text_in_chunks_are_those_of_its_mean_features(bert: Backbone) -> None:
     backbone = of(bert, "chunks")
-    head = head_of("linear").made(backbone.shape, 2)
+    head = resolve_head("linear").build(backbone.shape, 2)
     head.set_weights([np.random.default_rng(0).normal(size=(32, 2)), np.ones(2)])
     (batch,) = backbone.input.batches(ITEMS, 8, {}, in_order=True)
     logits = Predictor(tl.splice(backbone, head))(batch)
@@ -95,8 +96,8 @@ def test_logits_of_a_text_in_chunks_are_those_of_its_mean_features(bert: Backbon
     assert np.abs(np.asarray(head(mean)) - logits).max() < 1e-4
 
 
-def test_another_tokenizer_has_features_of_its_own(bert: Backbone, tmp_path: Path) -> None:
-    examples = replace(made_examples(np.arange(2)), kind="text", items=(SHORT, "good"))
+def test_another_tokenizer_has_its_own_cached_features(bert: Backbone, tmp_path: Path) -> None:
+    examples = replace(made_examples(np.arange(2)), modality=TEXT, items=(SHORT, "good"))
     vocabulary_of = bert.input.tokenizer
     pieces = list(vocabulary_of.pieces)
     place = pieces.index("good")

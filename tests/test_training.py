@@ -24,6 +24,7 @@ from kerastl.training.fit import FittedHead
 from kerastl.training.fitters import convex, gradient, solver
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import scale_of
+from kerastl.training.targets import row_weights
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 
@@ -72,9 +73,9 @@ def penalty_scale(x: np.ndarray) -> np.ndarray:
 
 def test_a_feature_is_scaled_by_its_own_variance_and_that_of_all_together() -> None:
     variance = np.array([0.0, 1.0, 5.0])
-    assert linear.scale_of(variance) == pytest.approx(np.sqrt([2, 3, 7]))
-    assert linear.scale_of(np.array([0, 1, 5, 100, 300.0]), (3, 2)) == pytest.approx(np.sqrt([2, 3, 7, 300, 500]))
-    assert linear.scale_of(np.array([0, 0, 4.0]), (2, 1)) == pytest.approx([1, 1, np.sqrt(8)])  # 1 for what never moves
+    assert scale_of(variance) == pytest.approx(np.sqrt([2, 3, 7]))
+    assert scale_of(np.array([0, 1, 5, 100, 300.0]), (3, 2)) == pytest.approx(np.sqrt([2, 3, 7, 300, 500]))
+    assert scale_of(np.array([0, 0, 4.0]), (2, 1)) == pytest.approx([1, 1, np.sqrt(8)])  # 1 for what never moves
 
 
 @pytest.mark.parametrize("kind", ["single", "several labels", "weighted", "smoothed"])
@@ -88,11 +89,7 @@ def test_a_solution_is_where_the_gradient_vanishes(kind: str, dim: int) -> None:
         logits = x.astype(np.float64) @ kernel + bias
         p = scipy.special.expit(logits) if several else scipy.special.softmax(logits, axis=1)
         error = (p - y) * (weight / weight.sum())[:, None]
-<<<<<<< /work/wt/int/tests/test_training.py
-        scale = scale_of(x.var(axis=0))  # the penalty is on standardised features
-=======
         scale = penalty_scale(x)  # the penalty is on scaled features
->>>>>>> /tmp/tmph3n00t7a/tests/test_training.py
         by_kernel = ((x - x.mean(axis=0)) / scale).T @ error + found.l2 * kernel * scale[:, None]
         return float(max(np.abs(by_kernel).max(), np.abs(error.sum(axis=0)).max()))
 
@@ -106,11 +103,7 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
     x, y, weight = problem(kind)
     several = kind == "several labels"
     found = solved(x, y, weight, several)
-<<<<<<< /work/wt/int/tests/test_training.py
-    z = (x - x.mean(axis=0)) / scale_of(x.var(axis=0))
-=======
     z = (x - x.mean(axis=0)) / penalty_scale(x)
->>>>>>> /tmp/tmph3n00t7a/tests/test_training.py
     given = x @ found.kernel + found.bias
     given = scipy.special.expit(given) if several else scipy.special.softmax(given, axis=1)
     theirs = LogisticRegression(C=1 / (found.l2 * weight.sum()), tol=1e-6, max_iter=10_000)
@@ -269,12 +262,12 @@ def test_class_weights_are_the_inverse_of_the_training_rows_of_a_class_and_1_in_
     y = np.repeat([0, 1, 2], [100, 10, 9])
     examples, rows = made_examples(y), np.arange(109, -1, -1)  # the rows of the first two classes, backwards
     for how in ("auto", "balanced"):
-        weights = fitting.row_weights(examples, rows, how)
+        weights = row_weights(examples, rows, how)
         assert weights == pytest.approx(np.where(y[rows] == 0, 110 / 200, 110 / 20))
         assert weights.mean() == pytest.approx(1)
-    assert (fitting.row_weights(examples, np.arange(99), "auto") == 1).all()
-    assert (fitting.row_weights(examples, np.arange(1, 110), "auto") == 1).all()  # 9.9 times as many is not 10 times
-    assert (fitting.row_weights(examples, rows, "none") == 1).all()
+    assert (row_weights(examples, np.arange(99), "auto") == 1).all()
+    assert (row_weights(examples, np.arange(1, 110), "auto") == 1).all()  # 9.9 times as many is not 10 times
+    assert (row_weights(examples, rows, "none") == 1).all()
 
 
 def test_class_weights_are_not_used_unasked_on_mild_imbalance_nor_with_several_labels(tmp_path: Path) -> None:
