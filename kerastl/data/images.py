@@ -36,10 +36,12 @@ def read_images(source: str, *, min_per_class: int = 10, limit: int | None = Non
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
-                  data_dir: str | None = None, cache_dir: Path | None = None) -> Examples:
-    """As `read_images`, with all classes, however small. Raises OptionError for a column, which only texts have."""
+                  min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
+                  cache_dir: Path | None = None) -> Examples:
+    """As `read_images`; by default all classes, however small. Raises OptionError for a column, which only texts
+    have."""
     _no_columns(text_column=text_column, label_column=label_column)
-    return read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
+    return read_images(source, min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,

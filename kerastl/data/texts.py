@@ -50,10 +50,11 @@ def read_texts(source: str, *, text_column: str | None = None, label_column: str
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
-                  data_dir: str | None = None, cache_dir: Path | None = None) -> Examples:
-    """As `read_texts`, with all classes, however small."""
-    return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=0, data_dir=data_dir,
-                      cache_dir=cache_dir)
+                  min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
+                  cache_dir: Path | None = None) -> Examples:
+    """As `read_texts`; by default all classes, however small."""
+    return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=min_per_class,
+                      limit=limit, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,
