@@ -14,7 +14,7 @@ from conftest import draw_folder
 from tiny import content_id, held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
-from kerastl.data.read import read_images
+from kerastl.data.images import read_images
 from kerastl.decision import Predictions
 from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features
@@ -74,7 +74,7 @@ def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
     rest = without_test(aside)
     assert 10 < len(aside.split.held_out) < 60 and len(rest) == 300 - len(aside.split.held_out)
     assert not {aside.ids[row] for row in aside.split.held_out} & set(rest.ids)
-    own = set_aside(replace(examples, given=("test",) * 50 + ("train",) * 250))
+    own = set_aside(replace(examples, source_split=("test",) * 50 + ("train",) * 250))
     assert own.split.held_out.tolist() == list(range(50))
     with pytest.raises(DataError, match="sets test rows aside"):
         set_aside(made_examples(np.arange(4) % 2))

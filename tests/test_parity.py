@@ -31,7 +31,7 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 
 
 def whole_model(examples: Examples, largest: float = 5.0) -> Any:
-    """The tiny backbone with a linear head that predicts every class; its largest logit on these images is `largest`."""
+    """The tiny backbone with a linear head that predicts every class; its largest logit on these images: `largest`."""
     backbone = tiny_backbone()
     head = resolve_head("linear").build(backbone.shape, CLASSES)
     features = np.concatenate([np.asarray(backbone.model(floats(batch.values), training=False))
