@@ -19,12 +19,12 @@ def test_duplicates_conflicts_and_leaks_are_different_things() -> None:
     examples = made_examples(np.array([0, 0, 1, 1, 0]))
     a, b, c = examples.ids[:3]
     examples = replace(examples, ids=(a, a, a, b, c), groups=(a, a, a, b, b),
-                       given=("train", "train", "test", "test", ""))
+                       source_split=("train", "train", "test", "test", ""))
     assert same_content(examples) == [[0, 1, 2]]
     assert conflicting_labels(examples) == [[0, 1, 2]]
     assert leaks(examples) == [[0, 1, 2], [3, 4]]
     assert conflicting_labels(replace(examples, targets=np.zeros(5, np.int64))) == []
-    assert leaks(replace(examples, given=("train", "validation", "", "test", "test"))) == []
+    assert leaks(replace(examples, source_split=("train", "validation", "", "test", "test"))) == []
 
 
 def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path) -> None:

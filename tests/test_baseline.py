@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import draw_folder
 from sklearn.preprocessing import StandardScaler
 from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
-from kerastl.data.examples import Examples
+from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.evaluation import baseline as module
@@ -18,7 +20,7 @@ from kerastl.evaluation.baseline import Baseline, _sentence
 from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.evaluation.word_counts import WordCounts
 from kerastl.modality import TEXT
-from kerastl.stats import verdict
+from kerastl.stats import verdict, wilson_interval
 
 WORDS = ("good", "bad", "odd")
 
@@ -36,8 +38,8 @@ def texts(n: int, targets: np.ndarray, *, telling: bool) -> Examples:
     return replace(made_examples(targets), modality=TEXT, items=tuple(items))
 
 
-def judged(examples: Examples, right: float) -> Baseline:
-    """The baseline beside a model that is right on a share of the judged rows."""
+def baseline_beside(examples: Examples, right: float) -> Baseline:
+    """The baseline beside a model that is correct on a share of the held-out rows."""
     assert examples.split is not None
     rows = examples.split.held_out
     truth = examples.one_hot(rows)
@@ -48,10 +50,51 @@ def judged(examples: Examples, right: float) -> Baseline:
     return tl.baseline(examples, tl.evaluate(examples, Predictions(rows, logits), chosen))
 
 
+def beside(right: int, *, telling: bool, groups: list[str] | None = None) -> Baseline:
+    """The baseline beside a model that is right on the first `right` of 60 test rows, of two classes by turns. The
+    texts are the name of the class, and the baseline is always right; or all the same, and it gives one class always:
+    it is right on every second row."""
+    part = np.repeat([0, 1, 2], [60, 30, 60]).astype(np.int8)
+    y = np.arange(150) % 2
+    items = tuple(WORDS[c] if telling else "!?" for c in y.tolist())
+    examples = replace(made_examples(y, groups=groups, split=Split("holdout", "a test's own", part)), modality=TEXT,
+                       items=items)
+    rows, validation = np.arange(90, 150), np.arange(60, 90)
+    hit = np.arange(60) < right
+    logits = np.eye(2, dtype=np.float32)[np.where(hit, y[rows], 1 - y[rows])]
+    evaluation = tl.evaluate(examples, Predictions(rows, logits), Predictions(validation, np.eye(2, dtype=np.float32)[
+        y[validation]]))
+    assert evaluation.accuracy == right / 60
+    return tl.baseline(examples, evaluation)
+
+
+@pytest.mark.parametrize(("right", "telling"), [(45, True), (58, True), (45, False), (33, False)])
+def test_the_interval_of_the_gain_is_that_of_a_mean_of_paired_differences(right: int, telling: bool) -> None:
+    found = beside(right, telling=telling)
+    ours = (np.arange(60) < right).astype(float)
+    theirs = np.ones(60) if telling else (np.arange(60) % 2 == 0).astype(float)
+    assert found.accuracy == theirs.mean()
+    gain = ours - theirs
+    assert found.gain == pytest.approx(gain.mean())
+    expected = scipy.stats.norm.interval(0.95, gain.mean(), scipy.stats.sem(gain))
+    assert found.gain_ci95 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("right", "telling", "verdict"), [
+    (33, False, "unclear"), (27, False, "unclear"), (38, False, "unclear"), (45, False, "helped"), (14, False, "hurt"),
+    (58, True, "unclear"), (52, True, "hurt")])
+def test_the_network_helped_only_where_the_whole_interval_of_the_gain_is_above_0(right: int, telling: bool,
+                                                                                verdict: str) -> None:
+    found = beside(right, telling=telling)
+    low, high = found.gain_ci95
+    assert found.gain != 0 and found.verdict == verdict
+    assert {"helped": low > 0, "hurt": high < 0, "unclear": low < 0 < high}[verdict]
+
+
 @pytest.mark.slow
 def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
     examples = in_folds(texts(300, np.arange(300) % 3, telling=True))
-    worse, same = judged(examples, 0.6), judged(examples, 1.0)
+    worse, same = baseline_beside(examples, 0.6), baseline_beside(examples, 1.0)
     assert worse.accuracy == 1.0 and worse.n == 300 and worse.accuracy_ci95[0] > 0.98
     assert worse.verdict == "hurt" and "does NOT help" in worse.sentence
     assert worse.gain_ci95[0] < worse.gain == pytest.approx(-0.4, abs=0.08) and worse.gain_ci95[1] < 0
@@ -59,36 +102,36 @@ def test_words_that_tell_are_learnt_and_the_verdict_compares() -> None:
 
 
 def test_what_says_nothing_is_not_learnt_and_the_pretrained_network_helps() -> None:
-    found = judged(in_folds(texts(400, np.random.default_rng(2).integers(0, 2, 400), telling=False)), 0.9)
-    assert 0.4 < found.accuracy < 0.6  # a row that is judged is never fitted on
+    found = baseline_beside(in_folds(texts(400, np.random.default_rng(2).integers(0, 2, 400), telling=False)), 0.9)
+    assert 0.4 < found.accuracy < 0.6  # a held-out row is never fitted on
     assert found.verdict == "helped" and found.sentence.startswith("The pretrained backbone improves")
 
 
-def test_a_hold_out_judges_its_test_rows_alone_and_they_choose_nothing() -> None:
+def test_a_hold_out_is_evaluated_on_its_test_rows_and_they_choose_nothing() -> None:
     examples = replace(texts(400, np.arange(400) % 2, telling=True), split=held_out(400))
     assert examples.split is not None
     rows = examples.split.held_out
     turned = examples.targets.copy()
     turned[rows] = 1 - turned[rows]
-    found = judged(examples, 1.0)
+    found = baseline_beside(examples, 1.0)
     assert found.accuracy > 0.95 and found.n == len(rows)
-    assert judged(replace(examples, targets=turned), 1.0).accuracy == pytest.approx(1 - found.accuracy)
+    assert baseline_beside(replace(examples, targets=turned), 1.0).accuracy == pytest.approx(1 - found.accuracy)
 
 
 @pytest.mark.slow
-def test_several_labels_are_judged_as_whole_sets() -> None:
+def test_several_labels_are_evaluated_as_whole_sets() -> None:
     targets = np.random.default_rng(0).integers(0, 2, (300, 3))
-    assert judged(in_folds(texts(300, targets, telling=True)), 0.5).accuracy > 0.8
+    assert baseline_beside(in_folds(texts(300, targets, telling=True)), 0.5).accuracy > 0.8
 
 
 def test_texts_without_words_are_no_obstacle() -> None:
     examples = in_folds(replace(texts(60, np.arange(60) % 2, telling=False), items=("!?",) * 60))
-    assert judged(examples, 0.9).accuracy <= 0.6
+    assert baseline_beside(examples, 0.9).accuracy <= 0.6
 
 
 def test_colours_and_shapes_of_images_are_learnt(tmp_path: Path) -> None:
     examples = tl.split(tl.read_images(str(draw_folder(tmp_path, 20))))
-    found = judged(examples, 0.5)
+    found = baseline_beside(examples, 0.5)
     assert found.accuracy > 0.95 and found.name.startswith("colours") and found.seconds > 0
 
 
@@ -150,7 +193,7 @@ def test_sentences_say_what_was_found_and_what_to_do_next(interval: tuple[float,
 
 
 def test_the_record_keeps_its_keys() -> None:
-    result = judged(replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60)), 0.5)
+    result = baseline_beside(replace(texts(60, np.arange(60) % 2, telling=True), split=held_out(60)), 0.5)
     assert list(result.to_dict()) == ["name", "n", "accuracy", "accuracy_ci95", "gain", "gain_ci95", "verdict", "word",
                                       "trained_on", "seconds"]
     assert result.to_dict()["word"] == result.sentence
@@ -170,5 +213,77 @@ def test_rows_that_choose_the_strength_are_never_held_out_ones(mode: str, monkey
         return np.ones(len(test), bool)
 
     monkeypatch.setattr(module, "_correct", watched)
-    judged(examples, 0.5)
+    baseline_beside(examples, 0.5)
     assert examples.split is not None and sorted(seen) == examples.split.held_out.tolist()
+
+
+def test_the_interval_of_the_baseline_respects_groups() -> None:
+    groups = [f"{row % 2} {row // 20}" for row in range(150)]  # correct or not together
+    result = beside(45, telling=False, groups=groups)
+    expected = wilson_interval(np.arange(60) % 2 == 0, groups[90:])
+    assert result.accuracy_ci95 == expected.ends and result.accuracy == 0.5
+    low, high = beside(45, telling=False).accuracy_ci95
+    assert expected.high - expected.low > 1.5 * (high - low)
+
+
+def test_with_several_labels_the_whole_set_must_be_correct() -> None:
+    targets = np.random.default_rng(3).integers(0, 2, (150, 3))
+    result = baseline_beside(replace(texts(150, targets, telling=False), split=held_out(150)), 0.5)
+    assert 0 < result.accuracy < 0.45  # a single label of the three is correct more often
+
+
+def test_of_many_rows_those_that_are_used_follow_from_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerastl.evaluation.baseline.MOST", 60)
+    examples = texts(150, np.arange(150) % 2, telling=True)
+    result = baseline_beside(replace(examples, split=held_out(150)), 0.5)
+    assert result.trained_on == 60 and baseline_beside(in_folds(examples), 0.5).trained_on == 60
+    order = np.random.default_rng(0).permutation(150)
+    shuffled = replace(examples.take(order), split=replace(held_out(150), part=held_out(150).part[order]))
+    assert baseline_beside(shuffled, 0.5).accuracy == result.accuracy
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What logistic regression is fitted on, each time."""
+    from sklearn.linear_model import LogisticRegression
+
+    seen: list[Any] = []
+    fit = LogisticRegression.fit
+
+    def recorded(self: LogisticRegression, x: Any, y: np.ndarray) -> LogisticRegression:
+        seen.append(x)
+        return fit(self, x, y)
+
+    monkeypatch.setattr(LogisticRegression, "fit", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_the_baseline_of_images_scales_by_the_rows_it_is_fitted_on(mode: str, fits: list[Any], tmp_path: Path) -> None:
+    """What is fitted on has mean 0 and standard deviation 1 by itself: no other row has a part in it."""
+    examples = tl.read_images(str(draw_folder(tmp_path, 12)))
+    examples = tl.split(examples) if mode == "cv" else replace(examples, split=held_out(36, validation=0.3, test=0.4))
+    baseline_beside(examples, 0.5)
+    assert len(fits) == 5 * (5 if mode == "cv" else 1)  # four strengths, then the one that was chosen
+    for x in fits:
+        deviation = x.std(axis=0)
+        moving = deviation > 1e-6
+        assert moving.sum() > 100 and np.abs(x.mean(axis=0)).max() < 1e-4
+        assert np.abs(deviation[moving] - 1).max() < 1e-3
+
+
+def test_the_baseline_of_texts_has_the_words_of_the_rows_it_is_fitted_on(fits: list[Any]) -> None:
+    examples = replace(texts(100, np.arange(100) % 2, telling=True), split=held_out(100))
+    examples = replace(examples, items=tuple(f"{text} only{row}" for row, text in enumerate(examples.items)))
+    baseline_beside(examples, 0.5)
+    assert all((x != 0).sum(axis=0).min() == 1 for x in fits)  # every word is in one of these rows
+
+
+def test_a_fold_chooses_on_rows_that_are_not_fitted_on_then_fits_on_them_too(fits: list[Any]) -> None:
+    examples = in_folds(texts(150, np.arange(150) % 2, telling=True))
+    baseline_beside(examples, 0.5)
+    assert examples.split is not None and len(fits) == 25
+    for fold in range(5):
+        *choosing, last = (x.shape[0] for x in fits[5 * fold:5 * fold + 5])
+        assert last == (examples.split.part != fold).sum()
+        assert len(set(choosing)) == 1 and 0.8 < choosing[0] / last < 0.9

@@ -1,7 +1,6 @@
 """The blend: pretrained features mixed with a small network's on the raw input; its export, its ablation."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +22,10 @@ from kerastl.heads import Raw, blend, resolve_head
 from kerastl.heads.layers import blending
 from kerastl.inputs.batches import decode_file
 from kerastl.model import raw_branch_of, raw_of
-from kerastl.report.ablation import ablation_section
-from kerastl.shell.summary import ablation_table
-from kerastl.studies import ablation as ablation
 from kerastl.training.fit import fit
 from kerastl.training.options import TrainingOptions
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_model
-from kerastl.versions.sections import Ablation, Arm, Contrast
 
 Shell = Callable[..., tuple[int, str, str]]
 IMAGE, TEXT = Raw((8, 8, 3)), Raw((None,), 40)
@@ -322,90 +317,3 @@ def test_a_blend_of_texts_ships_and_reads_again(side: str, shell: Shell, tmp_pat
     code, _, err = shell("run", "bert_text", "--data", tmp_path / "t.csv", "--name", "c", "--out", tmp_path,
                          "--weights", folder, "--unfreeze", 0, "--head", "blend", "--long", "chunks")
     assert code == 2 and "the head also takes the raw text" in err
-
-
-# The ablation
-
-
-def answered(right: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Heads that answer a share of the rows rightly, for the ablation; what was asked of them."""
-    asked = []
-
-    def judged(features: Features, head: str, fold: int, *, runtime: Any, **how: Any) -> Any:
-        name = next(name for name, one in ablation.arms_of(resolve_head("blend")).items() if one == head)
-        asked.append((name, runtime.seed))
-        split = features.examples.split
-        rows = np.flatnonzero(split.part == fold) if split.mode == "cv" else split.held_out
-        y = features.examples.targets[rows]
-        hit = np.random.default_rng((runtime.seed, len(name))).random(len(rows)) < right[name]
-        return ablation.Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
-
-    monkeypatch.setattr(ablation, "held_out_predictions", judged)
-    monkeypatch.setattr(ablation, "with_raw", lambda features, backbone, cache_dir: features)
-    return asked
-
-
-@pytest.mark.parametrize(("scratch", "both", "verdict", "said"), [
-    (0.6, 0.9, "helped", "The pretrained network improves accuracy by "),
-    (0.9, 0.6, "hurt", "The pretrained network lowers accuracy by "),
-    (0.8, 0.8, "unclear", "Inconclusive: the pretrained network changes accuracy by "),
-])
-@pytest.mark.parametrize("mode", ["cv", "holdout"])
-def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: float, verdict: str, said: str,
-                                                          mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                                          ) -> None:
-    y = np.arange(1000) % 2
-    examples = made_examples(y, split=held_out(1000, test=0.5))
-    if mode == "cv":
-        examples = tl.split(replace(examples, split=None), "cv")
-    features = made_features(tmp_path, noise(1000), examples)
-    asked = answered({"pure transfer": 0.7, "from scratch": scratch, "both": both}, monkeypatch)
-    found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
-    first = found.contrasts[0]
-    assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict)
-    assert first.sentence.startswith(said) and ("negative transfer" in first.sentence) == (verdict == "hurt")
-    assert first.gain_ci95[0] < first.gain < first.gain_ci95[1] and abs(first.gain - (both - scratch)) < 0.1
-    assert (first.p < 0.01) == (verdict != "unclear")
-    assert found.n == (len(examples.split.held_out) if mode == "holdout" else (examples.split.part < 3).sum())
-    assert [one for one in asked if one[0] == "both"] == [("both", seed) for seed in (0, 1, 2)]
-    arms = {arm.name: arm for arm in found.arms}
-    assert len(arms["from scratch"].accuracies) == 3 and arms["both"].accuracy == pytest.approx(both, abs=0.08)
-    assert arms["pure transfer"].head == "linear"  # which a blend without a side is
-    assert arms["from scratch"].head == "blend:mix=fixed,theta=0.0,lambda=1.0"
-    assert ablation.arms_of(resolve_head("blend:inner=mlp"))["pure transfer"].endswith("theta=1.0,lambda=0.0")
-    solved = sum(name == "pure transfer" for name, _ in asked)
-    assert solved == (3 if mode == "cv" else 1)  # every seed has a fold of its own, or solves the same
-
-
-def test_an_ablation_takes_the_groups_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    y = np.arange(400) % 2
-    split, widths = held_out(400, test=0.5), []
-    for size in (1, 20):
-        answered({"pure transfer": 0.7, "from scratch": 0.6, "both": 0.8}, monkeypatch)
-        groups = [str(i // size) for i in range(400)]
-        features = made_features(tmp_path / str(size), noise(400), made_examples(y, split=split, groups=groups))
-        found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
-        widths.append(found.contrasts[0].gain_ci95[1] - found.contrasts[0].gain_ci95[0])
-    assert abs(widths[0] - widths[1]) > 1e-6
-
-
-def test_the_gain_of_an_arm_respects_groups() -> None:
-    right = np.random.default_rng(0).random((3, 60)) < 0.8
-    other = np.random.default_rng(1).random((3, 60)) < 0.6
-    alone, doubled, apart = (
-        ablation.contrast("from scratch", np.repeat(right, n, axis=1).astype(float),
-                          np.repeat(other, n, axis=1).astype(float), groups)
-        for n, groups in ((1, [str(i) for i in range(60)]), (2, [str(i // 2) for i in range(120)]),
-                          (2, [str(i) for i in range(120)])))
-    assert doubled.gain_ci95 == pytest.approx(alone.gain_ci95) and doubled.p == pytest.approx(alone.p)
-    assert apart.gain_ci95[1] - apart.gain_ci95[0] < 0.8 * (alone.gain_ci95[1] - alone.gain_ci95[0])
-
-
-def test_the_report_shows_the_ablation_and_escapes_it() -> None:
-    contrast = Contrast("both", "from scratch", -0.1, (-0.2, -0.05), 0.01, "hurt", "It did NOT help.")
-    record = Ablation("the test rows", 12, 2, (Arm("both", "blend:<b>", (0.5, 0.7)),), (contrast,), 1.0)
-    page = ablation_section(record)
-    assert "0.600" in page and "0.500 to 0.700" in page and "blend:&lt;b&gt;" in page
-    assert "<b>It did NOT help.</b>" in page
-    assert 'class="bad"' in page and "12 rows" in page and ablation_section(None) == ""
-    assert re.search(r"both +0\.600 +0\.500 to 0\.700", ablation_table(record))

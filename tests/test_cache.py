@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import KEY, content_id, known_rows
 
-from kerastl.errors import OptionError
+from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey, chosen_dir
 from kerastl.features.housekeeping import clear, evict, usage
 from kerastl.files import cache_folder
@@ -333,6 +333,26 @@ def test_eviction_takes_the_longest_unused_until_under_the_cap(tmp_path: Path) -
     assert len(list(space.folder.glob("*.npy"))) == 6
     assert there(tmp_path, IDS[:50]) == IDS[20:50]  # which uses them all
     assert evict(tmp_path, 3 * segment - 1) == segment and len(there(tmp_path, IDS[:50])) == 20
+
+
+def test_eviction_leaves_what_just_fits(tmp_path: Path) -> None:
+    filled(tmp_path, [3, 4])
+    total = sum(path.stat().st_size for path in tmp_path.glob("features/*/*.npy"))
+    assert evict(tmp_path, total) == 0 and len(there(tmp_path, IDS[:7])) == 7
+    assert evict(tmp_path, total - 1) > 0 and there(tmp_path, IDS[:7]) == IDS[3:7]
+
+
+@pytest.mark.parametrize("value", [65_600.0, -65_600.0, np.nan])
+def test_numbers_that_float16_cannot_hold_are_refused(value: float, tmp_path: Path) -> None:
+    space = Space(tmp_path, replace(KEY, dtype="float16"))
+    rows = np.zeros((2, 6), np.float32)
+    rows[1, 3] = value
+    with pytest.raises(CheckFailed, match="what float16 can hold"):
+        space.append(IDS[:2], rows)
+    assert IDS[0] not in Space(tmp_path, space.key)
+    rows[1, 3] = 65_504.0
+    space.append(IDS[:2], rows)
+    assert np.array_equal(space.gather(IDS[1::-1]), rows[::-1]) and space.gather(IDS[:1]).dtype == np.float32
 
 
 def test_eviction_spares_the_space_that_was_opened_last(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.runtime import Runtime
 from kerastl.studies.compare import cells as cells_module
-from kerastl.studies.compare.cells import cell_key
+from kerastl.studies.compare.cells import cell_key, measure
 from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.cost import Cost
 from kerastl.studies.compare.folds import hold_out, set_aside, without_test
@@ -30,31 +30,18 @@ from kerastl.studies.compare.recommendation import ComparisonRow, sentence, simp
 from kerastl.studies.compare.study import compare
 from kerastl.studies.journal import Journal
 from kerastl.studies.verdict import simplest_within_noise
+from kerastl.training.fine_tuning.fine_tune import FineTuneResult
 from kerastl.training.fit import FittedHead
 from kerastl.training.options import TrainingOptions
 from kerastl.training.train import TrainedModel
 
 Shell = Callable[..., tuple[int, str, str]]
 
-# The verdict
+def rows(n: int, correct: int) -> np.ndarray:
+    return (np.arange(n) < correct).astype(float)
 
 
-def rows(n: int, right: int) -> np.ndarray:
-    return (np.arange(n) < right).astype(float)
-
-
-@pytest.mark.parametrize(("right", "chosen"), [
-    ((90, 92, 91), 0),  # nothing is told apart: the simplest
-    ((60, 92, 91), 1),  # the simplest is worse; of the other two, the simpler
-    ((60, 70, 95), 2),  # the best is told from both
-    ((95, 70, 60), 0),
-    ((90, 90, 90), 0),  # of equals the simplest is the best too
-])
-def test_the_simplest_that_is_not_told_from_the_best(right: tuple[int, ...], chosen: int) -> None:
-    names, costs = [str(i) for i in range(100)], [(0, 10, 1.0), (0, 20, 1.0), (1, 5, 1.0)]
-    found = simplest_within_noise([rows(100, n) for n in right], costs, names)
-    assert found.chosen == chosen and right[found.best] == max(right)
-    assert [one is None for one in found.tests] == [i == found.best for i in range(3)]
+# What is simpler
 
 
 def test_simpler_is_fewer_blocks_then_a_smaller_model_then_a_head_that_is_solved() -> None:
@@ -87,10 +74,59 @@ def test_test_rows_are_those_of_the_hold_out_or_the_sources_own() -> None:
     rest = without_test(aside)
     assert 10 < len(aside.split.held_out) < 60 and len(rest) == 300 - len(aside.split.held_out)
     assert not {aside.ids[row] for row in aside.split.held_out} & set(rest.ids)
-    own = set_aside(replace(examples, given=("test",) * 50 + ("train",) * 250))
+    own = set_aside(replace(examples, source_split=("test",) * 50 + ("train",) * 250))
     assert own.split.held_out.tolist() == list(range(50))
     with pytest.raises(DataError, match="sets test rows aside"):
         set_aside(made_examples(np.arange(4) % 2))
+
+
+def test_five_groups_besides_the_test_rows_are_enough() -> None:
+    for n in (4, 5):
+        groups = [f"test {i}" if i < 50 else str(i % n) for i in range(100)]
+        examples = made_examples(np.arange(100) // 3 % 2, groups=groups)
+        aside = set_aside(replace(examples, source_split=("test",) * 50 + ("validation",) * 10 + ("train",) * 40))
+        if n == 5:
+            assert without_test(aside).split.folds == [0, 1, 2, 3, 4]
+        else:
+            with pytest.raises(DataError, match=r"(?s)4 groups of rows.*5 or more"):
+                without_test(aside)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_backbone_that_was_fine_tuned_has_its_weights_back_for_the_next(fails: bool, tmp_path: Path,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, seeds = tiny_backbone(), []
+
+    def spoil(backbone: Any, features: Features, head: str, *, runtime: Runtime, **_: Any) -> TrainedModel:
+        seeds.append(runtime.seed)
+        backbone.model.set_weights([weight + 1 for weight in backbone.model.get_weights()])
+        if fails:
+            raise KeyboardInterrupt
+        split = features.examples.split
+        held, validation = (Predictions(rows, np.tile(np.array([[1, 0]], np.float32), (len(rows), 1)))
+                            for rows in (split.held_out, split.rows(VALIDATION)))
+        return TrainedModel(None, FittedHead(head, None, held, validation, {}, (), 0.5),
+                            FineTuneResult(True, 1, (), 1.0, 0.5, (), 2.0))
+
+    monkeypatch.setattr(cells_module, "train", spoil)
+    prepared = Prepared(backbone, made_features(tmp_path, np.zeros((60, 24)), made_examples(np.arange(60) % 2)))
+    setup = Setup(plain_runtime(), tmp_path, TrainingOptions())
+
+    def cell() -> cells_module.Cell:
+        return measure(prepared, Combination("tiny_net", "linear", "1"), 3, setup, Journal(tmp_path / "rows.jsonl"))
+
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            cell()
+    else:
+        first, again = cell(), cell()
+        examples = hold_out(prepared.features.examples, 3)
+        assert first.correct.tolist() == (examples.targets[examples.split.held_out] == 0).tolist()
+        assert (first.seconds, first.blocks) == (2.5, 1) == (again.seconds, again.blocks)
+        assert again.correct.tolist() == first.correct.tolist()
+    assert seeds == [3]  # training has the seed too, and what the journal has is not trained again
+    for now, before in zip(backbone.model.get_weights(), tiny_backbone().model.get_weights(), strict=True):
+        assert np.array_equal(now, before)
 
 
 # Cells
@@ -212,7 +248,7 @@ def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(s
     by_head = {head: [one for one in stand.fits[:6] if one[0] == head] for head in ("linear", "shallow", "mlp")}
     folds = {head: [(seed, ids) for _, seed, ids in some] for head, some in by_head.items()}
     assert folds["linear"] == folds["shallow"] == folds["mlp"] and len(folds["linear"]) == 2
-    assert not set(folds["mlp"][0][1]) & set(folds["mlp"][1][1])
+    assert not set(folds["mlp"][0][1]) & set(folds["mlp"][1][1]) and [seed for seed, _ in folds["mlp"]] == [0, 1]
     (tested,) = stand.tested
     test = {tested.ids[row] for row in tested.split.held_out}
     assert len(test) == found["n_test"] > 5 and not test & {one for _, _, ids in stand.fits[:6] for one in ids}

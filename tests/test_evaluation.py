@@ -25,6 +25,7 @@ from kerastl.errors import OptionError
 from kerastl.evaluation.calibration import ece
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.result import Evaluation
+from kerastl.stats import wilson_interval
 from kerastl.tasks import Task, task_named
 from kerastl.tasks.multi_label import fit_thresholds
 
@@ -107,6 +108,8 @@ def test_only_judged_rows_count() -> None:
     assert found.n == len(test) == sum(one.support for one in found.classes) == np.sum(found.confusion) == 40
     assert found.accuracy == pytest.approx((z[test].argmax(axis=1) == targets[test]).mean())
     assert {one.row for one in found.mistakes} <= set(test.tolist())
+    assert found.mistakes and all((one.origin, one.true) == (f"row {one.row}", f"class {targets[one.row]}")
+                                  for one in found.mistakes)
 
 
 def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
@@ -118,6 +121,21 @@ def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
     assert sum(found.confusion[2]) == 0 and sum(line[2] for line in found.confusion) > 0
     said = z[kept].argmax(axis=1)
     assert found.macro_f1 == pytest.approx(metrics.f1_score(targets[kept], said, labels=[0, 1, 3], average="macro"))
+
+
+@KINDS
+def test_the_interval_of_an_evaluation_is_that_of_the_held_out_rows_in_their_groups(several: bool) -> None:
+    z, targets = drawn(400, 3, several)
+    hit = ((z >= 0) == targets).all(axis=1) if several else z.argmax(axis=1) == targets
+    groups = [str(place // 10) for place in hit.argsort(kind="stable").argsort()]  # correct or not together
+    examples = made_examples(targets, groups=groups, split=held_out(400, test=0.3))
+    test, validation = examples.split.held_out, examples.split.rows(VALIDATION)
+    result = tl.evaluate(examples, Predictions(test, z[test]), Predictions(validation, z[validation]))
+    expected = wilson_interval(np.array(result.correct), [groups[row] for row in test])
+    assert result.accuracy_ci95 == expected.ends
+    assert result.interval == expected.method and "groups" in expected.method
+    alone = wilson_interval(np.array(result.correct), range(len(test)))
+    assert expected.high - expected.low > 1.1 * (alone.high - alone.low)
 
 
 # Calibration
@@ -256,6 +274,21 @@ def test_the_threshold_of_a_rare_label_is_low_and_of_a_class_of_few_rows_a_half(
     truth[:9, 1] = 1
     rare, few = fit_thresholds(p, truth)
     assert 0.1 < rare < 0.45 and few == 0.5
+
+
+def test_a_probability_that_just_reaches_its_threshold_is_enough() -> None:
+    z = np.tile(np.array([[0.0, -4.0]], np.float32), (9, 1))  # too few rows for another threshold than a half
+    _, found = judged_in_folds(z, np.tile([[1, 0]], (9, 1)))
+    assert found.calibration.thresholds == (0.5, 0.5) and found.accuracy == 1
+
+
+def test_probabilities_of_an_exported_model_are_evaluated_with_its_thresholds() -> None:
+    z, targets = drawn(300, 3, True)
+    p, thresholds = probabilities(z.astype(np.float64), True).astype(np.float32), (0.2, 0.5, 0.9)
+    found = evaluate_probabilities(made_examples(targets), p, thresholds)
+    predicted = p >= np.array(thresholds)
+    assert found.accuracy == metrics.accuracy_score(targets, predicted) != metrics.accuracy_score(targets, p >= 0.5)
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, predicted, average="macro"))
 
 
 def test_thresholds_come_from_validation_rows_alone() -> None:

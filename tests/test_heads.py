@@ -141,6 +141,7 @@ def test_features_and_settings_that_do_not_fit_are_refused() -> None:
 def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     taken = "mean" if heads()[name].takes == ROW else NO_POOLING
     backbone = tl.load_backbone("tiny_net", "none", pooling=taken)
+    backbone.model.trainable = True  # so that it is splicing that freezes it
     raw = raw_of(backbone) if heads()[name].takes_raw else None
     head = resolve_head(name).build(backbone.shape, 3, raw)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
@@ -149,6 +150,7 @@ def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     wanted = np.asarray(head(given, training=False))
     whole = tl.splice(backbone, head)
     assert backbone.model.weights and not backbone.model.trainable_weights
+    assert {w.path for w in whole.trainable_weights} == {w.path for w in head.trainable_weights}
     assert wanted.std() > 0 and np.abs(np.asarray(whole(images, training=False)) - wanted).max() < 1e-4
 
 

@@ -15,8 +15,10 @@ from kerastl.decision import Predictions
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.heads import heads, heads_of, parted, resolve_head
+from kerastl.stats import log_loss
 from kerastl.studies import search as searching
 from kerastl.studies.search import best, best_head, search, search_heads, without_test_rows
+from kerastl.tasks import Task
 from kerastl.training.fit import FittedHead
 from kerastl.training.options import TrainingOptions
 
@@ -106,6 +108,20 @@ def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.Mon
     assert [one.log_loss for one in trials] == [None, None]
     with pytest.raises(CheckFailed, match="none of 2 trials"):
         best(trials)
+
+
+def test_settings_that_diverge_are_kept_away_from(features: Features, quick: list, monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    """All low rates diverge here, half of the range, and the highest are the best: the sampler learns where to look."""
+    def bounded(logits: np.ndarray, truth: np.ndarray, task: Task) -> float:
+        loss = log_loss(logits, truth, task)
+        return loss if np.abs(logits).max() > 0.05 else float("nan")
+
+    monkeypatch.setattr(searching, "log_loss", bounded)
+    trials = search(features, "shallow", 40, runtime=plain_runtime())
+    diverged = [trial.log_loss is None for trial in trials]
+    assert sum(diverged[:15]) > 4 and sum(diverged[-15:]) < 4
+    assert best(trials).log_loss is not None
 
 
 def test_training_takes_the_setting_that_was_found(features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

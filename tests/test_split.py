@@ -1,5 +1,6 @@
 """Splits: a row's side follows from its content or group alone, groups stay whole, folds are even, users are heard."""
 
+import hashlib
 import inspect
 import random
 import re
@@ -32,8 +33,13 @@ def examples(rows: Rows, given: Sequence[str] = (), several: bool = False) -> Ex
     hot = np.array([[int(name in label.split("|")) for name in classes] for _, label in rows])
     names = tuple(f"row {i}" for i in range(len(rows)))
     groups = tuple(group for group, _ in rows)
+    seen: Counter[str] = Counter()
+    ids = []
+    for group in groups:  # an id differs from its group, so that it shows where one is taken for the other
+        seen[group] += 1
+        ids.append(f"content {seen[group]} of {group}")
     sides = tuple(given) or ("",) * len(rows)
-    return Examples(IMAGE, "made up", names, names, ids=groups, groups=groups, source_split=sides, classes=classes,
+    return Examples(IMAGE, "made up", names, names, ids=tuple(ids), groups=groups, source_split=sides, classes=classes,
                     targets=hot if several else hot.argmax(axis=1))
 
 
@@ -67,6 +73,31 @@ def test_a_side_does_not_move_as_rows_come_in_any_order_with_any_seed(rows: Rows
     after = dict(zip((group for group, _ in later), part(split(examples(later), "holdout")), strict=True))
     assert {group: after[group] for group in before} == before
     assert len(after) > len(before)
+
+
+def hash_position(name: str) -> float:
+    """The hash of a name as a fraction of 1: what decides the split, in every version of the library."""
+    return int(hashlib.blake2b(name.encode(), digest_size=8).hexdigest(), 16) / 2**64
+
+
+def test_a_hold_out_follows_from_the_hash_of_the_group() -> None:
+    rows = lone(2000)
+    expected = [TEST if at < 0.1 else VALIDATION if at < 0.2 else TRAIN
+                for at in (hash_position(group) for group, _ in rows)]
+    assert part(split(examples(rows), "holdout")) == expected
+
+
+def test_test_rows_taken_from_the_training_rows_follow_from_a_hash_of_their_own() -> None:
+    """With the hash of a plain hold-out they would be the very rows that an earlier hold-out had set aside."""
+    rows = lone(2000)
+    expected = [TEST if at < 0.1 else VALIDATION if at >= 0.9 else TRAIN
+                for at in (hash_position(f"carved {group}") for group, _ in rows)]
+    made = split(examples(rows, ["train"] * 2000))
+    assert part(made) == expected
+    plain = split(examples(rows), "holdout")
+    assert made.split is not None and plain.split is not None
+    shared = set(made.split.rows(TEST).tolist()) & set(plain.split.rows(TEST).tolist())
+    assert 0 < len(shared) < 0.2 * len(made.split.rows(TEST))  # a tenth of them, by chance
 
 
 def test_no_seed_can_be_given() -> None:
@@ -165,6 +196,17 @@ def test_what_is_carved_off_is_a_share_of_each_class() -> None:
     assert Counter(label for (_, label), one in zip(rows, kept, strict=True) if one) == {"a": 100, "b": 10, "c": 1}
 
 
+def test_rows_carved_off_some_rows_are_a_share_of_their_classes_and_groups() -> None:
+    """Of the rows asked about, whatever lies before and between them."""
+    rows = [(f"{label}{i}", label) for label, n in (("a", 300), ("b", 140), ("c", 70)) for i in range(n)]
+    made, chosen = examples(rows), np.arange(509, 0, -2)  # 35 c, 70 b, 150 a
+    kept = chosen[carve(made, chosen)]
+    counts = Counter(rows[row][1] for row in kept)
+    assert counts["c"] == 5 and counts["b"] == 10 and counts["a"] in (21, 22)
+    two = np.array([row for row in range(510) if rows[row][0] in ("a7", "b8")])
+    assert carve(made, two).sum() == 1  # one of its two groups, though all rows are of many
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_too_few_groups_to_cross_validate_are_told(groups: int) -> None:
     with pytest.raises(DataError, match=f"belong to {groups} group"):
@@ -184,9 +226,12 @@ def test_three_groups_are_three_folds() -> None:
     (4999, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
     (5000, "auto", 0, "holdout", "the dataset is large enough"), (5000, "cv", 0, "cv", "requested"),
     (400, "holdout", 0, "holdout", "requested"), (400, "auto", 1, "holdout", "the backbone is unfrozen"),
-    (400, "holdout", 2, "holdout", "requested"),
+    (400, "holdout", 2, "holdout", "requested"), (400, "auto", "all", "holdout", "the backbone is unfrozen"),
+    (400, "auto", "contrast", "cv", "a 10% hold-out would have fewer than 500 rows"),
+    (400, "auto", "auto", "cv", "a 10% hold-out would have fewer than 500 rows"),
+    (400, "cv", "contrast", "cv", "requested"),
 ])
-def test_the_way_of_judging_and_its_reason(n: int, mode: str, unfreeze: int, expected: str, reason: str) -> None:
+def test_the_way_of_judging_and_its_reason(n: int, mode: str, unfreeze: int | str, expected: str, reason: str) -> None:
     made = split(examples(lone(n)), mode, unfreeze=unfreeze).split
     assert made is not None and (made.mode, made.reason) == (expected, reason)
 

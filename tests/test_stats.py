@@ -1,5 +1,6 @@
 """Intervals and tests: against SciPy, by hand, in simulation, and on grouped rows, whose copies must not count."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,26 @@ def test_groups_that_are_correct_or_not_together_count_as_one_row_each() -> None
     assert grouped.ends == pytest.approx(single.ends, abs=0.005)
     assert "30 groups" in grouped.method and "120 rows" in grouped.method
     assert apart.high - apart.low < 0.6 * (grouped.high - grouped.low)
+
+
+def test_groups_whose_rows_are_alike_count_by_the_effective_sample_size() -> None:
+    """Both ends of Wilson's interval lie z standard deviations from the estimate, by the variance that they imply; the
+    number of rows is p (1 - p) over the variance of a mean over clusters (Korn and Graubard 1998)."""
+    generator = np.random.default_rng(4)
+    sizes = generator.integers(1, 6, 12)
+    member = np.repeat(np.arange(12), sizes)
+    correct = generator.random(len(member)) < generator.choice([0.3, 0.9], 12)[member]
+    n, p = len(correct), correct.mean()
+    residuals = np.array([(correct[member == group] - p).sum() for group in range(12)])
+    effective = p * (1 - p) / (12 / 11 * (residuals**2).sum() / n**2)
+    assert 13 < effective < 0.9 * n
+    for end in wilson_interval(correct, member).ends:
+        assert (end - p) ** 2 == pytest.approx(scipy.stats.norm.ppf(0.975) ** 2 * end * (1 - end) / effective)
+
+
+def test_rows_that_differ_within_groups_count_as_no_more_than_they_are() -> None:
+    correct = np.array([True, False] * 40 + [True, True, False, False])
+    assert wilson_interval(correct, names(84, 2)).ends == wilson_interval(correct, names(84)).ends
 
 
 SIZES = {"single rows": [1] * 100, "one pair": [2] + [1] * 98, "pairs": [2] * 50, "uneven": [1, 2, 3, 4, 5] * 8}
@@ -161,6 +182,15 @@ def test_drawn_signs_come_to_the_same_as_all_signs_where_both_can_be_done() -> N
     difference[0] = 0.5  # no longer of one size
     drawn = randomisation_test(difference)
     assert 0.01 < exact < 0.05 and drawn == pytest.approx(exact, abs=0.015) and drawn != exact
+
+
+@pytest.mark.parametrize("difference", [[0.2, 0.4, 0.6, 0.8], [-0.2, -0.4, -0.6, -0.8], [0.2, -0.4, 0.6, 0.8, 1.0, 1.0],
+                                        [1, 0.5, -0.5, 0.5, -1, 0.25, -0.75, -0.25]])
+def test_drawn_signs_count_both_tails_and_sums_that_are_as_large(difference: list[float]) -> None:
+    signs = np.array(list(itertools.product([1, -1], repeat=len(difference))))
+    expected = (np.abs(signs @ difference) >= abs(sum(difference)) - 1e-9).mean()
+    p = randomisation_test(np.array(difference))
+    assert expected > 0.05 and p == pytest.approx(expected, abs=0.02)  # 4 standard deviations of 10,000 draws
 
 
 def test_rows_of_one_group_are_exchanged_together() -> None:

@@ -24,6 +24,7 @@ from kerastl.training.fit import FittedHead
 from kerastl.training.fitters import convex, gradient, solver
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import scale_of
+from kerastl.training.targets import row_weights
 
 ONE_HOT = np.eye(10, dtype=np.float32)
 
@@ -64,6 +65,19 @@ def solved(x: np.ndarray, y: np.ndarray, weight: np.ndarray, multi_label: bool =
                         task=task_named("multi_label" if multi_label else "single_label"))
 
 
+def penalty_scale(x: np.ndarray) -> np.ndarray:
+    """What the penalty takes for a feature's unit: the square root of its variance plus the mean variance."""
+    variance = x.astype(np.float64).var(axis=0)
+    return np.sqrt(variance + variance.mean())
+
+
+def test_a_feature_is_scaled_by_its_own_variance_and_that_of_all_together() -> None:
+    variance = np.array([0.0, 1.0, 5.0])
+    assert scale_of(variance) == pytest.approx(np.sqrt([2, 3, 7]))
+    assert scale_of(np.array([0, 1, 5, 100, 300.0]), (3, 2)) == pytest.approx(np.sqrt([2, 3, 7, 300, 500]))
+    assert scale_of(np.array([0, 0, 4.0]), (2, 1)) == pytest.approx([1, 1, np.sqrt(8)])  # 1 for what never moves
+
+
 @pytest.mark.parametrize("kind", ["single", "several labels", "weighted", "smoothed"])
 @pytest.mark.parametrize("dim", [20, 400], ids=["more rows", "more features"])
 def test_a_solution_is_where_the_gradient_vanishes(kind: str, dim: int) -> None:
@@ -75,7 +89,7 @@ def test_a_solution_is_where_the_gradient_vanishes(kind: str, dim: int) -> None:
         logits = x.astype(np.float64) @ kernel + bias
         p = scipy.special.expit(logits) if several else scipy.special.softmax(logits, axis=1)
         error = (p - y) * (weight / weight.sum())[:, None]
-        scale = scale_of(x.var(axis=0))  # the penalty is on standardised features
+        scale = penalty_scale(x)  # the penalty is on scaled features
         by_kernel = ((x - x.mean(axis=0)) / scale).T @ error + found.l2 * kernel * scale[:, None]
         return float(max(np.abs(by_kernel).max(), np.abs(error.sum(axis=0)).max()))
 
@@ -89,7 +103,7 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
     x, y, weight = problem(kind)
     several = kind == "several labels"
     found = solved(x, y, weight, several)
-    z = (x - x.mean(axis=0)) / scale_of(x.var(axis=0))
+    z = (x - x.mean(axis=0)) / penalty_scale(x)
     given = x @ found.kernel + found.bias
     given = scipy.special.expit(given) if several else scipy.special.softmax(given, axis=1)
     theirs = LogisticRegression(C=1 / (found.l2 * weight.sum()), tol=1e-6, max_iter=10_000)
@@ -120,6 +134,8 @@ def test_features_that_never_move_leave_the_share_of_each_class() -> None:
         found = solved(x, y, np.ones(40, np.float32))
         p = scipy.special.softmax(x @ found.kernel + found.bias, axis=1)
         assert np.abs(p - [0.75, 0.25]).max() < 0.01
+        entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))  # the loss in nats, of a row
+        assert [loss for _, loss in found.path] == pytest.approx([entropy] * len(found.path), rel=0.02)
 
 
 @pytest.mark.slow
@@ -240,6 +256,18 @@ def test_class_weights_help_the_rare_class_and_are_used_when_it_is_rare(head: st
         rare = y[fitted.held_out.rows] == 1
         recall[choice] = (fitted.held_out.logits.argmax(axis=1)[rare] == 1).mean()
     assert recall["auto"] == recall["balanced"] > recall["none"] + 0.3
+
+
+def test_class_weights_are_the_inverse_of_the_training_rows_of_a_class_and_1_in_the_mean() -> None:
+    y = np.repeat([0, 1, 2], [100, 10, 9])
+    examples, rows = made_examples(y), np.arange(109, -1, -1)  # the rows of the first two classes, backwards
+    for how in ("auto", "balanced"):
+        weights = row_weights(examples, rows, how)
+        assert weights == pytest.approx(np.where(y[rows] == 0, 110 / 200, 110 / 20))
+        assert weights.mean() == pytest.approx(1)
+    assert (row_weights(examples, np.arange(99), "auto") == 1).all()
+    assert (row_weights(examples, np.arange(1, 110), "auto") == 1).all()  # 9.9 times as many is not 10 times
+    assert (row_weights(examples, rows, "none") == 1).all()
 
 
 def test_class_weights_are_not_used_unasked_on_mild_imbalance_nor_with_several_labels(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Which rows a head is fitted on, which stop training or choose its settings, and which are held out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+
+import kerastl as tl
+from kerastl.data.examples import VALIDATION
+from kerastl.features.compute import Features
+from kerastl.training.fit import FittedHead, held_out_predictions
+from kerastl.training.fitters import convex, gradient, solver
+from kerastl.training.options import TrainingOptions
+
+
+def weights_of(fitted: FittedHead) -> list[np.ndarray]:
+    return fitted.head.get_weights()
+
+
+def equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_validation_predictions_come_from_the_features_that_the_solver_sees(tmp_path: Path) -> None:
+    """Only held-out rows have features in float32 as well."""
+    x, y = clouds(90, 3, 8, 3.0)
+    features = made_features(tmp_path, x, made_examples(y, split=held_out(90)), held_out=-x)
+    fitted = tl.fit(features, runtime=plain_runtime())
+    split = features.examples.split
+    for predictions, values, rows in ((fitted.validation, x, split.rows(VALIDATION)),
+                                      (fitted.held_out, -x, split.held_out)):
+        assert predictions.rows.tolist() == rows.tolist()
+        assert np.abs(np.asarray(fitted.head(values[rows])) - predictions.logits).max() < 1e-5
+
+
+def test_the_shipped_head_is_fitted_on_all_rows_whatever_the_folds(tmp_path: Path) -> None:
+    x, y = clouds(90, 3, 12, 2.0)
+    examples = in_folds(made_examples(y))
+    other = replace(examples, split=replace(examples.split, part=np.roll(examples.split.part, 7)))
+    first, second = (tl.fit(made_features(tmp_path / name, x, rows), runtime=plain_runtime())
+                     for name, rows in (("a", examples), ("b", other)))
+    assert equal(weights_of(first), weights_of(second))
+    assert not np.array_equal(first.held_out.logits, second.held_out.logits)
+
+
+def test_a_fold_stops_on_rows_of_its_own_and_the_shipped_head_trains_for_the_median_of_their_epochs(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(200, 2, 6, 3.0)
+    examples = in_folds(made_examples(y, groups=[str(i // 4) for i in range(200)]))
+    part, calls = examples.split.part, []
+
+    def recorded(model: Any, head: Any, features: Features, rows: Any, validation: Any, weights: Any, moments: Any,
+                 batch_size: int, seed: int, epochs: int, on_epoch_begin: Any) -> tuple[dict[str, float], ...]:
+        """In the place of Keras' training loop: the best epoch is the 3rd, the 9th, and so on."""
+        calls.append((rows, validation, epochs))
+        assert len(weights) == len(rows) and batch_size == 32
+        best = (3, 9, 5, 4, 40, 5)[len(calls) - 1]
+        return tuple({"epoch": i + 1.0, "loss": 1.0, "val_loss": abs(i + 1.0 - best)} for i in range(epochs))
+
+    monkeypatch.setattr(gradient, "_train", recorded)
+    options = TrainingOptions(50, head_batch_size=32)
+    fitted = tl.fit(made_features(tmp_path, x, examples), "mlp", runtime=plain_runtime(), options=options)
+    for fold, (rows, validation, epochs) in enumerate(calls[:5]):
+        assert sorted([*rows, *validation]) == np.flatnonzero(part != fold).tolist() and epochs == 50
+        assert not set(rows // 4) & set(validation // 4) and 0.1 < len(validation) / 160 < 0.2
+    rows, validation, epochs = calls[5]
+    assert len(calls) == 6 and rows.tolist() == list(range(200)) and validation is None
+    assert epochs == 5 == fitted.settings["epochs"]
+
+
+def test_the_strength_is_chosen_on_each_training_row_once_with_whole_groups(tmp_path: Path,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(120, 3, 6, 3.0)
+    examples = in_folds(made_examples(y, groups=[str(i // 4) for i in range(120)]))
+    solve, calls = solver.solve, []
+
+    def recorded(x: Any, y: Any, weight: Any, held_out: Any, **more: Any) -> solver.Linear:
+        calls.append((len(x), held_out, more["validation"]))
+        return solve(x, y, weight, held_out, **more)
+
+    monkeypatch.setattr(convex, "solve", recorded)
+    tl.fit(made_features(tmp_path, x, examples), runtime=plain_runtime())
+    assert [n for n, _, _ in calls] == [*((examples.split.part != fold).sum() for fold in range(5)), 120]
+    for _, masks, validation in calls:
+        assert validation is None and len(masks) == 5 and (np.sum(masks, axis=0) == 1).all()
+    for mask in calls[-1][1]:
+        assert all(len(set(mask[i:i + 4])) == 1 for i in range(0, 120, 4))
+
+
+def test_a_fold_is_fitted_and_evaluated_on_its_own_features(tmp_path: Path) -> None:
+    x, y = clouds(90, 3, 8, 2.0)
+    examples = in_folds(made_examples(y))
+    turned = [made_features(tmp_path / str(fold), x * np.roll(np.linspace(0, 2, 8), fold), examples)
+              for fold in range(5)]
+    own = made_features(tmp_path / "own", x, examples)
+    fitted = tl.fit(own, runtime=plain_runtime(), fold_features=turned.__getitem__)
+    for fold, features in enumerate(turned):
+        expected = held_out_predictions(features, "linear", fold, runtime=plain_runtime())
+        assert np.array_equal(fitted.held_out.logits[expected.rows], expected.logits)
+    assert equal(weights_of(fitted), weights_of(tl.fit(own, runtime=plain_runtime())))  # of the shipped head
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_held_out_predictions_are_those_of_a_whole_fit(mode: str, tmp_path: Path) -> None:
+    x, y = clouds(90, 3, 8, 2.0)
+    examples = made_examples(y)
+    examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(90))
+    features = made_features(tmp_path, x, examples, held_out=x + 0.5)
+    whole = tl.fit(features, runtime=plain_runtime()).held_out
+    predictions = held_out_predictions(features, "linear", 3, runtime=plain_runtime())
+    rows = np.flatnonzero(examples.split.part == 3) if mode == "cv" else examples.split.held_out
+    assert predictions.rows.tolist() == rows.tolist()
+    assert np.array_equal(predictions.logits, whole.logits[np.isin(whole.rows, rows)])

@@ -1,0 +1,104 @@
+"""Heads trained by gradient descent: weights and targets of the right rows, smoothing, several labels, the scaling."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+from numpy.typing import NDArray
+from tiny import clouds, held_out, made_examples, made_features, plain_runtime
+
+import kerastl as tl
+from kerastl.data.examples import VALIDATION
+from kerastl.features.compute import Features
+from kerastl.heads import resolve_head
+from kerastl.stats import log_loss
+from kerastl.tasks import task_named
+from kerastl.training.fitters import RowsFit, convex, gradient
+from kerastl.training.options import TrainingOptions
+
+HEAD = "shallow:rate=0.02"
+
+
+def descend(features: Features, rows: NDArray[np.intp], *, head: str = HEAD, epochs: int = 6, seed: int = 0,
+            label_smoothing: float = 0.0) -> RowsFit:
+    options = TrainingOptions(head_batch_size=16, label_smoothing=label_smoothing)
+    return gradient.descend(resolve_head(head), features, rows, None, options, plain_runtime(seed=seed), epochs=epochs)
+
+
+def test_weights_and_targets_are_those_of_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three labels in five are wrong, and only the weights show which."""
+    x, y = clouds(240, 2, 8, 6.0)
+    wrong = np.arange(240) % 5 < 3
+    weights = np.where(wrong, 0.0, 2.5).astype(np.float32)
+    monkeypatch.setattr(gradient, "row_weights", lambda examples, rows, class_weights: weights[rows])
+    features = made_features(tmp_path, x, made_examples(np.where(wrong, 1 - y, y)))
+    fitted = descend(features, np.arange(239, 19, -1))
+    assert len(fitted.curve) == 6 == fitted.epochs
+    assert (np.asarray(fitted.model(x)).argmax(axis=1) == y).mean() > 0.95
+
+
+def test_an_epoch_takes_every_row(tmp_path: Path) -> None:
+    """While nearly nothing is learned, an epoch's loss is the mean over all rows, the last small batch included."""
+    x, y = clouds(31, 2, 8, 30.0)
+    features = made_features(tmp_path, x, made_examples(y))
+    fitted = descend(features, np.arange(31), head="shallow:rate=0.000001", epochs=1)
+    loss = log_loss(np.asarray(fitted.model(x)), np.eye(2)[y], task_named("single_label"))
+    assert fitted.curve[0]["loss"] == pytest.approx(loss, rel=1e-3)
+
+
+def test_a_head_predicts_smoothed_targets(tmp_path: Path) -> None:
+    x, y = clouds(240, 3, 8, 9.0)
+    fitted = descend(made_features(tmp_path, x, made_examples(y)), np.arange(240), label_smoothing=0.3)
+    p = scipy.special.softmax(np.asarray(fitted.model(x)), axis=1)
+    assert (p.argmax(axis=1) == y).mean() > 0.95 and p.max(axis=1).mean() == pytest.approx(0.8, abs=0.07)
+
+
+def test_each_of_several_labels_is_learned(tmp_path: Path) -> None:
+    x, y = clouds(240, 4, 8, 8.0)
+    targets = np.stack([y >= 2, y % 2], axis=1).astype(np.int64)
+    fitted = descend(made_features(tmp_path, x, made_examples(targets)), np.arange(240))
+    assert ((np.asarray(fitted.model(x)) > 0) == targets).mean() > 0.95
+
+
+def test_the_scaling_is_folded_into_a_convex_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a small scale far from 0 are learned, and the shipped head has the loss of its best epoch."""
+    monkeypatch.setattr(convex, "free_memory", lambda: 0)
+    x, y = clouds(240, 2, 8, 12.0)
+    x = x * np.logspace(-2, -1, 8, dtype=np.float32) + 1
+    examples = made_examples(y, split=held_out(240, validation=0.3))
+    features = made_features(tmp_path, x, examples)
+    fitted = tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(10, head_batch_size=8))
+    assert fitted.settings["solver"] == "AdamW" and fitted.validation is not None
+    best = min(fitted.curve, key=lambda epoch: epoch["val_loss"])
+    assert fitted.settings["epochs"] == best["epoch"]
+    assert fitted.validation.rows.tolist() == examples.split.rows(VALIDATION).tolist()
+    loss = log_loss(fitted.validation.logits, examples.one_hot(fitted.validation.rows), examples.task)
+    assert loss == pytest.approx(best["val_loss"], rel=1e-3) and loss < 0.6
+
+
+def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convex, "free_memory", lambda: 0)
+    x, y = clouds(120, 2, 4, 3.0)
+    examples = made_examples(y, split=held_out(120))
+    losses = []
+    for name, factor in (("a", 1), ("b", 1000)):
+        other = x.copy()
+        other[examples.split.part == VALIDATION] *= factor
+        fitted = tl.fit(made_features(tmp_path / name, other, examples), runtime=plain_runtime(),
+                        options=TrainingOptions(2))
+        losses.append([epoch["loss"] for epoch in fitted.curve])
+    assert losses[0] == losses[1]
+
+
+def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
+    x, y = clouds(64, 2, 4, 1.0)
+    features = made_features(tmp_path, x, made_examples(y))
+
+    def losses(seed: int, order: int) -> list[float]:
+        rows = np.random.default_rng(order).permutation(64)
+        return [epoch["loss"] for epoch in descend(features, rows, epochs=2, seed=seed).curve]
+
+    assert losses(0, 0) == losses(0, 0)
+    assert losses(0, 0) != losses(0, 1)  # the same start and the same rows, dealt into other batches
+    assert losses(0, 0) != losses(1, 0)
