@@ -39,9 +39,9 @@ class RunRecord(Section):
 
     input: what `Input.record` says, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
     n_train, n_validation, n_test: rows; where rows were cross-validated, all of them are both training and test rows.
-    backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2,
-    log_loss). seconds: of each step, and their `total`. config: the settings of the run, as the recipe's flags.
-    path: the version folder.
+    backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head.
+    training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). seconds: of each step, and their
+    `total`. config: the settings of the run, as the recipe's flags. path: the version folder.
     """
 
     format: int = 1
