@@ -47,6 +47,14 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     return replace(examples, split=_checked(examples, Split("holdout", reason, part)))
 
 
+def split_of(examples: Examples) -> Split:
+    """The split of examples. Raises DataError where they have none."""
+    if examples.split is None:
+        raise DataError(f"the examples of {examples.source} are not split", "rows to train on and rows to evaluate on",
+                        "examples = kerastl.split(examples)")
+    return examples.split
+
+
 def _check_mode(mode: str, unfrozen: bool, search: int) -> None:
     if mode not in MODES:
         raise OptionError(f"`split` is {mode}", f"one of {', '.join(MODES)}", "omit `split` for auto")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
-from kerastl.data.split import carve
+from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError
 from kerastl.evaluation.result import Evaluation
 from kerastl.stats import paired_difference, verdict, wilson_interval
@@ -50,11 +50,11 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     """Fit and evaluate the baseline on the split of `examples`, and compare it with the model of an evaluation there.
 
     Its strength is chosen inside the training rows, or on the validation rows; test rows choose nothing. Raises
-    OptionError where the evaluation is of other rows.
+    OptionError where the evaluation is of other rows, DataError where the examples are not split.
     """
     start = time.perf_counter()
-    assert examples.split is not None, "split the examples first"
-    split, held_out = examples.split, examples.split.held_out
+    split = split_of(examples)
+    held_out = split.held_out
     if not np.array_equal(evaluation.held_out.rows, held_out):
         raise OptionError(f"`evaluation` is of {evaluation.n} rows, not of the {len(held_out)} held-out rows of "
                           "`examples`", "an evaluation on the same split", "pass the examples that were evaluated")

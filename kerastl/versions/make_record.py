@@ -5,7 +5,7 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
-from kerastl.errors import OptionError
+from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
@@ -83,11 +83,8 @@ def _feature_pass(features: Features) -> FeaturePass:
 
 def _split(examples: Examples) -> dict[str, Any]:
     """Rows of each part. Where rows are cross-validated, all of them train the exported head, and each is held out once
-    from another one. Raises OptionError for examples that were not split."""
-    split = examples.split
-    if split is None:
-        raise OptionError("these examples are not split", "examples that `kerastl.split` returned",
-                          "split them before features are computed")
+    from another one. Raises DataError for examples that were not split."""
+    split = split_of(examples)
     about = {"split": split.mode, "split_reason": split.reason}
     if split.mode == "cv":
         return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}
