@@ -58,7 +58,7 @@ def drawn(n: int, classes: int, several: bool, sharp: float = 1.0, seed: int = 0
 def exact_loss(z: np.ndarray, examples: Examples, rows: np.ndarray) -> float:
     y = examples.one_hot(rows).astype(np.float64)
     z = z.astype(np.float64)
-    if examples.multi_label:
+    if not examples.task.exclusive:
         return float((np.logaddexp(0, z) - y * z).sum(axis=1).mean())
     return float((scipy.special.logsumexp(z, axis=1) - (y * z).sum(axis=1)).mean())
 

@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
+from kerastl.data.examples import PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.errors import DataError, OptionError
 
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
-PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:
