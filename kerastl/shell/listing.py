@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import fetch_weights, specs
+from kerastl.backbones import Weights, fetch_weights, specs
 from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
 from kerastl.heads import heads
@@ -44,12 +44,23 @@ class BackboneInfo:
         return any(weights.path for weights in self.weights)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `kerastl backbones --json` prints it."""
+        """The backbone's entry in what `kerastl backbones --json` prints."""
         return {"name": self.name, "kind": self.modality, "summary": self.summary, "input": self.size,
                 "features": self.dim, "parameters": self.parameters, "preprocessing": self.preprocessing,
                 "taps": {name: list(shape) for name, shape in self.layers.items()}, "offline": self.offline,
                 "weights": [{"kind": weights.kind, "from": weights.origin, "licence": weights.licence,
                              "here": weights.path is not None} for weights in self.weights]}
+
+
+@dataclass(frozen=True)
+class BackboneList:
+    """All backbones."""
+
+    backbones: tuple[BackboneInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl backbones --json` prints it."""
+        return {"backbones": [backbone.to_dict() for backbone in self.backbones]}
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,19 @@ class HeadInfo:
     settings: dict[str, dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `kerastl heads --json` prints it."""
+        """The head's entry in what `kerastl heads --json` prints."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class HeadList:
+    """All heads."""
+
+    heads: tuple[HeadInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl heads --json` prints it."""
+        return {"heads": [head.to_dict() for head in self.heads]}
 
 
 @dataclass(frozen=True)
@@ -132,24 +154,23 @@ def download_weights(backbone: str | None = None) -> DownloadedWeights | Weights
     """
     if backbone:
         return DownloadedWeights(backbone, fetch_weights(backbone))
-    return WeightsList(tuple((spec.name, WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()))
+    return WeightsList(tuple((spec.name, _weights_info(weights))
                              for spec in specs().values() for weights in spec.weights if weights.fetch))
 
 
-def list_backbones() -> tuple[BackboneInfo, ...]:
+def list_backbones() -> BackboneList:
     """Every backbone, with where its weights come from and whether they are on this machine."""
-    return tuple(BackboneInfo(
+    return BackboneList(tuple(BackboneInfo(
         spec.name, spec.modality.name, spec.summary, spec.size or None, spec.dim or None, spec.parameters or None,
         spec.preprocessing, {layer.name: layer.shape for layer in spec.feature_layers},
-        tuple(WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()) for weights in spec.weights))
-        for spec in specs().values())
+        tuple(map(_weights_info, spec.weights))) for spec in specs().values()))
 
 
-def list_heads() -> tuple[HeadInfo, ...]:
+def list_heads() -> HeadList:
     """Every head, with its settings."""
-    return tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
-                          {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
-                           for name, setting in head.known.items()}) for head in heads().values())
+    return HeadList(tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
+                                   {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
+                                    for name, setting in head.known.items()}) for head in heads().values()))
 
 
 def list_recipes() -> tuple[RecipeInfo, ...]:
@@ -171,6 +192,10 @@ def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: f
     elif limit_gb is not None:
         freed = housekeeping.evict(folder, int(limit_gb * 1e9))
     return CacheInfo(folder, freed, tuple(housekeeping.usage(folder)))
+
+
+def _weights_info(weights: Weights) -> WeightsInfo:
+    return WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find())
 
 
 def _section(docstring: str, name: str) -> str:

@@ -1,10 +1,9 @@
 """List the backbones: size, input, licence, and which work offline."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kerastl.modality import modality_named
-from kerastl.shell.listing import BackboneInfo, list_backbones
+from kerastl.shell.listing import BackboneList, list_backbones
 from kerastl.shell.terminal import table
 
 LIGHT = True
@@ -17,23 +16,12 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-@dataclass(frozen=True)
-class Backbones:
-    """All backbones."""
-
-    backbones: tuple[BackboneInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that --json prints."""
-        return {"backbones": [backbone.to_dict() for backbone in self.backbones]}
-
-
-def run(config: Config) -> Backbones:
+def run(config: Config) -> BackboneList:
     """List the backbones."""
-    return Backbones(list_backbones())
+    return list_backbones()
 
 
-def show(result: Backbones) -> str:
+def show(result: BackboneList) -> str:
     """A table, and below it where weights come from."""
     rows = [("backbone", "input", "features", "parameters", "weights", "offline", "licence")]
     notes, layers = [], []

@@ -1,10 +1,9 @@
 """List the heads and their settings."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kerastl.heads import ROW
-from kerastl.shell.listing import HeadInfo, list_heads
+from kerastl.shell.listing import HeadList, list_heads
 from kerastl.shell.terminal import table
 
 LIGHT = True
@@ -17,23 +16,12 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-@dataclass(frozen=True)
-class Heads:
-    """All heads."""
-
-    heads: tuple[HeadInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that --json prints."""
-        return {"heads": [head.to_dict() for head in self.heads]}
-
-
-def run(config: Config) -> Heads:
+def run(config: Config) -> HeadList:
     """List the heads."""
-    return Heads(list_heads())
+    return list_heads()
 
 
-def show(result: Heads) -> str:
+def show(result: HeadList) -> str:
     """A table."""
     rows = [("head", "input", "settings", "summary")]
     rows += [(head.name, "pooled features" if head.takes == ROW else "maps or token states",

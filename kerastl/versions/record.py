@@ -27,6 +27,7 @@ from kerastl.versions.sections import (
     SkippedItem,
     TokenLengths,
     Trial,
+    breaches,
 )
 
 FILE = "run.json"
@@ -122,7 +123,7 @@ class RunRecord(Section):
     @property
     def breaches(self) -> tuple[str, ...]:
         """The artifacts that broke their bound and were not written."""
-        return tuple(artifact.kind for artifact in self.parity if not artifact.kept)
+        return breaches(self.parity)
 
     @property
     def failed(self) -> bool:

@@ -2,6 +2,7 @@
 these; `evaluation`, `training` and `features` have types of their own, from which `make_record` fills these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ class ConfidentMistake(Section):
 @dataclass(frozen=True)
 class Figures(Section):
     """What an evaluation on `n` rows found. Fractions in [0, 1], losses in nats; the attributes are those of
-    `evaluation.metrics.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
+    `evaluation.result.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
 
     n: int
     accuracy: float
@@ -187,6 +188,11 @@ class Parity(Section):
     milliseconds: float
     bound: str
     kept: bool
+
+
+def breaches(parity: Sequence[Parity]) -> tuple[str, ...]:
+    """The artifacts that broke their bound."""
+    return tuple(artifact.kind for artifact in parity if not artifact.kept)
 
 
 @dataclass(frozen=True)
