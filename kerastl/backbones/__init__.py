@@ -21,6 +21,7 @@ from kerastl.backbones._weights import (
     fill,
     first_line,
     in_keras_cache,
+    keras_application,
     keras_download,
     maps_of,
     pooled,
@@ -34,7 +35,7 @@ from kerastl.backbones._text_memory import text_memory  # isort: skip
 
 __all__ = [
     "NO_POOLING", "TOP", "WEIGHTS", "Backbone", "BuildOptions", "FeatureLayer", "Large", "Network", "Shape", "Spec",
-    "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large", "keras_download", "load", "maps_of",
-    "on_this_machine", "pooled", "precisions_of", "published_weights", "repooled", "spec_of",
-    "specs", "text_memory", "weights_hash",
+    "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large", "keras_application",
+    "keras_download", "load", "maps_of", "on_this_machine", "pooled", "precisions_of", "published_weights", "repooled",
+    "spec_of", "specs", "text_memory", "weights_hash",
 ]
