@@ -4,7 +4,7 @@ import ast
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from kerastl.backbones import Weights, fetch_weights, specs
 from kerastl.features import housekeeping
@@ -53,17 +53,6 @@ class BackboneInfo:
 
 
 @dataclass(frozen=True)
-class BackboneList:
-    """All backbones."""
-
-    backbones: tuple[BackboneInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `kerastl backbones --json` prints it."""
-        return {"backbones": [backbone.to_dict() for backbone in self.backbones]}
-
-
-@dataclass(frozen=True)
 class HeadInfo:
     """A head. takes: `row`, pooled features, or `places`, maps or token states. settings: default and range of each."""
 
@@ -79,17 +68,6 @@ class HeadInfo:
 
 
 @dataclass(frozen=True)
-class HeadList:
-    """All heads."""
-
-    heads: tuple[HeadInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `kerastl heads --json` prints it."""
-        return {"heads": [head.to_dict() for head in self.heads]}
-
-
-@dataclass(frozen=True)
 class RecipeInfo:
     """A recipe, with what was measured with it and the time that took, as its docstring says."""
 
@@ -102,6 +80,28 @@ class RecipeInfo:
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl recipes --json` prints it."""
         return {**asdict(self), "path": str(self.path)}
+
+
+class Entry(Protocol):
+    """What a `Listing` is of."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in the document."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[E]):
+    """Everything there is of a sort, such as all backbones. name: of the sort, in the plural."""
+
+    name: str
+    items: tuple[E, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl backbones --json`, `kerastl heads --json` and `kerastl recipes --json` print it."""
+        return {self.name: [item.to_dict() for item in self.items]}
 
 
 @dataclass(frozen=True)
@@ -158,29 +158,30 @@ def download_weights(backbone: str | None = None) -> DownloadedWeights | Weights
                              for spec in specs().values() for weights in spec.weights if weights.fetch))
 
 
-def list_backbones() -> BackboneList:
+def list_backbones() -> Listing[BackboneInfo]:
     """Every backbone, with where its weights come from and whether they are on this machine."""
-    return BackboneList(tuple(BackboneInfo(
+    return Listing("backbones", tuple(BackboneInfo(
         spec.name, spec.modality.name, spec.summary, spec.size or None, spec.dim or None, spec.parameters or None,
         spec.preprocessing, {layer.name: layer.shape for layer in spec.feature_layers},
         tuple(map(_weights_info, spec.weights))) for spec in specs().values()))
 
 
-def list_heads() -> HeadList:
+def list_heads() -> Listing[HeadInfo]:
     """Every head, with its settings."""
-    return HeadList(tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
-                                   {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
-                                    for name, setting in head.known.items()}) for head in heads().values()))
+    return Listing("heads", tuple(
+        HeadInfo(head.name, head.summary, head.convex, head.takes,
+                 {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
+                  for name, setting in head.known.items()}) for head in heads().values()))
 
 
-def list_recipes() -> tuple[RecipeInfo, ...]:
+def list_recipes() -> Listing[RecipeInfo]:
     """Every recipe, as its docstring describes it."""
     infos = []
     for name, path in recipes().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         summary = text.partition("\n")[0]
         infos.append(RecipeInfo(name, summary, _section(text, "Measured"), _section(text, "Time"), path))
-    return tuple(infos)
+    return Listing("recipes", tuple(infos))
 
 
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kerastl.modality import modality_named
-from kerastl.shell.listing import BackboneList, list_backbones
+from kerastl.shell.listing import BackboneInfo, Listing, list_backbones
 from kerastl.shell.terminal import table
 
 LIGHT = True
@@ -16,16 +16,16 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-def run(config: Config) -> BackboneList:
+def run(config: Config) -> Listing[BackboneInfo]:
     """List the backbones."""
     return list_backbones()
 
 
-def show(result: BackboneList) -> str:
+def show(result: Listing[BackboneInfo]) -> str:
     """A table, and below it where weights come from."""
     rows = [("backbone", "input", "features", "parameters", "weights", "offline", "licence")]
     notes, layers = [], []
-    for backbone in result.backbones:
+    for backbone in result.items:
         unit = modality_named(backbone.modality).unit
         size = f"{backbone.size} {unit}" if backbone.size else "by preset"
         parameters = f"{backbone.parameters / 1e6:.1f} M" if backbone.parameters else "by preset"
