@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kerastl.errors import ModelError
+from kerastl.fields import Section, from_json, key
 from kerastl.report.model_card import model_card
-from kerastl.versions.fields import Section, from_json, key
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Figures, Parity
 

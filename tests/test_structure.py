@@ -12,7 +12,8 @@ import kerastl
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
-    ("kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision", "kerastl.user_code"),
+    ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision",
+     "kerastl.user_code"),
     ("kerastl.tasks", "kerastl.modality"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),

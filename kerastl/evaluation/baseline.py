@@ -16,6 +16,7 @@ from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError
 from kerastl.evaluation.result import Evaluation
+from kerastl.fields import Section, key
 from kerastl.stats import paired_difference, verdict, wilson_interval
 
 MOST = 20_000  # rows that it is fitted on
@@ -23,7 +24,7 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best a
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Section):
     """How accurate the baseline is on the same `n` held-out rows. Fractions in [0, 1].
 
     gain: the model's accuracy minus the baseline's; its interval is that of the paired difference. verdict: helped |
@@ -37,13 +38,9 @@ class Baseline:
     gain: float
     gain_ci95: tuple[float, float]
     verdict: str
-    sentence: str
-    trained_on: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As run.json has it, where the sentence is called `word`."""
-        return {"word" if name == "sentence" else name: value for name, value in vars(self).items()}
+    sentence: str = key("word")
+    trained_on: int = 0
+    seconds: float = 0.0
 
 
 def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
