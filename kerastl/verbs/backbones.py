@@ -32,7 +32,8 @@ def show(result: Listing[BackboneInfo]) -> str:
         for weights in backbone.weights:
             rows.append((backbone.name, size, str(backbone.dim or "by preset"), parameters, weights.kind,
                          "yes" if weights.path else "no", weights.licence))
-            notes.append(f"{backbone.name} {weights.kind}: {weights.origin}")
+            flag = "--weights DIR, " if weights.kind == "folder" else ""
+            notes.append(f"{backbone.name} {weights.kind}: {flag}{weights.origin}")
         names = list(backbone.layers)
         if names:
             shown = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
