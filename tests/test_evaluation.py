@@ -59,7 +59,7 @@ def drawn(n: int, classes: int, several: bool, sharp: float = 1.0, seed: int = 0
 def exact_loss(z: np.ndarray, examples: Examples, rows: np.ndarray) -> float:
     y = examples.one_hot(rows).astype(np.float64)
     z = z.astype(np.float64)
-    if examples.multi_label:
+    if not examples.task.exclusive:
         return float((np.logaddexp(0, z) - y * z).sum(axis=1).mean())
     return float((scipy.special.logsumexp(z, axis=1) - (y * z).sum(axis=1)).mean())
 
@@ -313,7 +313,7 @@ def test_worst_mistakes_come_first_and_are_mistakes() -> None:
     assert sure == sorted(sure, reverse=True)
     for one in found.mistakes:
         assert one.row in wrong and one.origin == f"row {one.row}"
-        assert (one.true, one.predicted) == (f"class {targets[one.row]}", f"class {z[one.row].argmax()}")
+        assert (one.actual, one.predicted) == (f"class {targets[one.row]}", f"class {z[one.row].argmax()}")
     everything = judged_in_folds(z, targets, worst=999)[1].mistakes
     assert {one.row for one in everything} == wrong and everything[:10] == found.mistakes
 
@@ -323,7 +323,7 @@ def test_mistakes_with_several_labels_name_whole_sets() -> None:
     examples = replace(made_examples(np.array([[1, 1], [1, 1], [0, 0], [0, 1]]), classes="ab"))
     found = evaluate_probabilities(examples, probabilities(z.astype(np.float64), True).astype(np.float32))
     assert found.accuracy == 0.25
-    assert {(one.row, one.true, one.predicted) for one in found.mistakes} == {
+    assert {(one.row, one.actual, one.predicted) for one in found.mistakes} == {
         (1, "a|b", "(none)"), (2, "(none)", "a"), (3, "b", "a")}
     assert found.mistakes[-1].row == 3
     assert found.mistakes[-1].probability == pytest.approx(scipy.special.expit(1), abs=1e-3)

@@ -88,7 +88,7 @@ def test_odd_class_names_are_only_names(tmp_path: Path) -> None:
     names = ["two words", "quote\"'s", "\U0001f600", "<script>alert(1)<", "a|b", "c..", "-x", "%s{}", "tab\t", "né"]
     draw_folder(tmp_path, 10, {name: (20 * i, 90, 90) for i, name in enumerate(names)})
     found = read_images(str(tmp_path))
-    assert found.classes == tuple(sorted(names)) and not found.multi_label
+    assert found.classes == tuple(sorted(names)) and found.task.exclusive
     assert all(origin == f"{label}/{Path(origin).name}" for origin, label in labelled(found).items())
 
 
@@ -208,7 +208,7 @@ def test_several_labels_come_as_a_list_or_with_bars(several: Callable[[list[str]
     names = [["red", "blue"], ["red"], ["blue", "dark"]]
     records = numbered(tmp_path, 30, label=lambda i: several(names[i % 3]))
     found = read_images(write_table(tmp_path / "t.jsonl", records))
-    assert found.multi_label and found.classes == ("blue", "dark", "red")
+    assert not found.task.exclusive and found.classes == ("blue", "dark", "red")
     assert found.targets[:3].tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 0]]
     assert found.counts() == {"blue": 20, "dark": 10, "red": 20} and found.label_of(2) == "blue|dark"
 
@@ -360,7 +360,7 @@ def test_records_without_a_path_are_rows_that_cannot_be_read(tmp_path: Path) -> 
 def test_an_empty_list_among_single_labels_is_no_label(tmp_path: Path) -> None:
     records = numbered(tmp_path, 24, label=lambda i: [] if i == 5 else ["red", "blue"][i % 2])
     found = read_images(write_table(tmp_path / "t.jsonl", records))
-    assert found.classes == ("blue", "red") and not found.multi_label
+    assert found.classes == ("blue", "red") and found.task.exclusive
     assert reasons(found) == {"pic/5.png": "no label"}
 
 

@@ -1,9 +1,12 @@
 """The house's rules that a machine can check: import floors, public names, nothing heavy at import, sizes."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -12,7 +15,8 @@ import kerastl
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
-    ("kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision", "kerastl.user_code"),
+    ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision",
+     "kerastl.user_code"),
     ("kerastl.tasks", "kerastl.modality"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),
@@ -32,18 +36,16 @@ FLOORS = (
     ("kerastl.cli",),
     ("kerastl.__main__",),
 )
-PUBLIC = {
-    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "Calibration", "CheckFailed", "Classifier", "classify_images", "classify_texts",
-    "compute_features", "ConfiguredHead", "DataError", "divide_classes", "evaluate", "evaluate_few_shot",
-    "Evaluation", "Examples", "Features", "fetch_weights", "few_shot_summary", "few_shot_task", "fine_tune",
-    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "ModelError", "OptionError", "Parity",
-    "pooling_for", "Prediction", "Predictions", "read_images", "read_texts", "resolve_head", "run", "RunConfig",
-    "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
-    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
-    "WeightsError", "write_few_shot", "write_version",
-}
+PUBLIC = set("""
+    __version__ ablate Ablation apply_runtime as_main Backbone Baseline baseline best_head by_folder cache_dir
+    Calibration CheckFailed Classifier classify_images classify_texts compute_features ConfiguredHead DataError
+    divide_classes evaluate evaluate_few_shot Evaluation Examples Features fetch_weights few_shot_summary
+    few_shot_task fine_tune FineTuneResult fit fit_length FittedHead Head HeadLike ImageConfig KerastlError
+    learn_few_shot lesson load load_backbone load_teacher ModelError OptionError Parity pooling_for Prediction
+    Predictions read_images read_texts resolve_head run RunConfig RunRecord Runtime search_heads Skipped splice
+    Split split Stopwatch Target target teach Teacher TextConfig train TrainedModel TrainingOptions Trial
+    TuningOptions WeightsError write_few_shot write_version
+""".split())
 
 
 def room(module: str) -> str | None:
@@ -112,11 +114,64 @@ def test_help_imports_not_even_tyro() -> None:
 
 
 def test_files_are_of_a_size_to_be_read() -> None:
-    long = {str(path): n for _, path in files() if (n := len(path.read_text().splitlines())) > 400}
-    assert not long
-    long_recipes = {str(path): n for path in (ROOT / "recipes").glob("*.py")
-                    if (n := len(path.read_text().splitlines())) > 80}
-    assert not long_recipes
+    lines = {str(path): len(path.read_text().splitlines()) for _, path in files()}
+    assert not {path: n for path, n in lines.items() if n > 400}
+    assert median(lines.values()) <= 130
+    assert not {path: n for path, n in lines.items() if Path(path).parent == ROOT / "recipes" and n > 80}
+    assert not {path: n for path, n in lines.items() if Path(path).parent == ROOT / "kerastl/verbs" and n > 150}
+
+
+def test_no_two_recipes_spell_out_the_same_steps() -> None:
+    name_of: dict[str, str] = {}
+    for path in sorted((ROOT / "recipes").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "main":
+                steps = "\n".join(ast.unparse(step) for step in node.body[1:])  # without the docstring
+                assert name_of.setdefault(steps, path.stem) == path.stem
+    assert len(name_of) > 3
+
+
+def test_only_the_tasks_know_what_several_labels_are() -> None:
+    knowing = {module for module, path in files() if "multi_label" in path.read_text()}
+    assert {".".join(module.split(".")[:2]) for module in knowing} == {"kerastl.tasks"}
+
+
+def test_a_private_module_is_imported_by_its_own_package_only() -> None:
+    for module, path in files():
+        for name in imports(path):
+            package, private, _ = name.partition("._")
+            assert not private or module == package or module.startswith(package + "."), f"{module} imports {name}"
+
+
+COMMAND = re.compile(r"\b(kerastl|pip|python -m) [a-z]+( -[\w-]+)+")
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """The strings of a module that are not docstrings; of an f-string its fixed parts."""
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree)
+                  if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                  and node.body and isinstance(node.body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_messages_of_the_library_name_arguments_and_not_flags() -> None:
+    """Only the shell knows flags; a whole command may be named, such as `kerastl cache --clear`."""
+    apart = ("kerastl.shell", "kerastl.verbs", "kerastl.cli", "recipes")
+    found = [f"{module}: {text}" for module, path in files() if not module.startswith(apart)
+             for text in texts(ast.parse(path.read_text()))
+             if re.search(r"(^|\s)--[a-z][\w-]* ?[A-Z]|\s--[a-z]", COMMAND.sub("", text))]
+    assert not found
+
+
+def test_asserts_are_where_no_argument_can_break_them() -> None:
+    """An assertion that a user can cause has to be an error of the tree in `errors.py`."""
+    found = {module for module, path in files()
+             if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))}
+    assert found == {
+        "kerastl.data.delimited", "kerastl.data.texts", "kerastl.export.reference_tokenizer", "kerastl.shell.recipes",
+        "kerastl.studies.compare.cells", "kerastl.studies.search", "kerastl.training.fine_tuning.checkpoints"}
 
 
 def test_public_functions_have_docstrings() -> None:

@@ -166,7 +166,7 @@ def test_a_third_task_trains_and_is_evaluated_without_a_change_elsewhere(head: s
     table = evaluation.predictions()
     assert set(table["predicted"]) == set(CLASSES) and table["label"][:3] == [
         CLASSES[y[row]] for row in examples.split.held_out[:3]]
-    assert all(mistake.true != mistake.predicted for mistake in evaluation.mistakes)
+    assert all(mistake.actual != mistake.predicted for mistake in evaluation.mistakes)
     record = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert record["calibration"]["temperature"] > 0 and task_of_record({"task": "ordinal"}) is ordinal
 

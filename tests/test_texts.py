@@ -180,7 +180,7 @@ def test_splits_and_groups_are_honoured(read: Read) -> None:
 def test_several_labels_come_as_a_list_or_with_bars(several: Callable[[list[str]], Any], read: Read) -> None:
     names = [["red", "blue"], ["red"], ["blue", "dark"]]
     found = read([{"text": f"t {i}", "label": several(names[i % 3])} for i in range(30)], "t.jsonl")
-    assert found.multi_label and found.classes == ("blue", "dark", "red")
+    assert not found.task.exclusive and found.classes == ("blue", "dark", "red")
     assert found.targets[:3].tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 0]] and found.label_of(2) == "blue|dark"
 
 

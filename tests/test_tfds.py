@@ -141,7 +141,7 @@ def test_a_tfds_data_set_of_pairs_with_several_labels(tmp_path: Path) -> None:
                   {"train": [{**row, "image": np.zeros((2, 2, 3), np.uint8)} for row in rows]})
     assert modality_of("tfds:tiny_pairs", data_dir=str(tmp_path / "data")).name == "text"
     found = read_texts("tfds:tiny_pairs", data_dir=str(tmp_path / "data"))
-    assert list(found.items) == [(f"a {i}", f"b {i}") for i in range(30)] and found.multi_label
+    assert list(found.items) == [(f"a {i}", f"b {i}") for i in range(30)] and not found.task.exclusive
     assert [found.label_of(row) for row in range(3)] == ["x", "x|y", ""] and not any(found.source_split)
 
 

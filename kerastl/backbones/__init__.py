@@ -5,8 +5,6 @@ A file defines `SPEC`. No other file has to be edited: lists, tables and tests f
 one, and what other packages need to use one, is named below.
 """
 
-import importlib
-
 from kerastl.backbones._spec import (
     NO_POOLING,
     TOP,
@@ -23,6 +21,7 @@ from kerastl.backbones._weights import (
     fill,
     first_line,
     in_keras_cache,
+    keras_application,
     keras_download,
     maps_of,
     pooled,
@@ -36,15 +35,7 @@ from kerastl.backbones._text_memory import text_memory  # isort: skip
 
 __all__ = [
     "NO_POOLING", "TOP", "WEIGHTS", "Backbone", "BuildOptions", "FeatureLayer", "Large", "Network", "Shape", "Spec",
-    "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large", "keras_download", "load", "maps_of",
-    "on_this_machine", "pooled", "precisions_of", "published_weights", "register_layers", "repooled", "spec_of",
-    "specs", "text_memory", "weights_hash",
+    "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large", "keras_application",
+    "keras_download", "load", "maps_of", "on_this_machine", "pooled", "precisions_of", "published_weights", "repooled",
+    "spec_of", "specs", "text_memory", "weights_hash",
 ]
-
-
-def register_layers(modality: str) -> None:
-    """Import what registers the Keras layers of a modality's networks, so that `keras.models.load_model` knows them."""
-    from kerastl.modality import modality_named
-
-    for module in modality_named(modality).layer_modules:
-        importlib.import_module(module)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones._spec import NO_POOLING, BuildOptions, FeatureLayer, Weights
+from kerastl.backbones._spec import NO_POOLING, BuildOptions, FeatureLayer, Network, Weights
 from kerastl.errors import WeightsError
 
 
@@ -52,6 +52,21 @@ def keras_download(build: Callable[[str | None], Any], weights: str, file: Weigh
     if weights != "none":
         fill(model, weights, f"a Keras weights file like {file.origin}")
     return model
+
+
+def keras_application(name: str, application: Callable[..., Any], size: int, scale: Callable[[Any], Any],
+                      options: BuildOptions, file: Weights, layers: tuple[FeatureLayer, ...]) -> Network:
+    """A network of `keras.applications`: images [batch, size, size, 3] float32 in [0, 255] -> features [batch, dim]
+    float32, or maps of the requested feature layer. scale: in the graph, from such images to what the network was
+    trained with. Raises WeightsError as `keras_download` does."""
+    import keras
+
+    shape = (size, size, 3)
+    network = keras_download(lambda weights: application(include_top=False, weights=weights, input_shape=shape),
+                             options.weights, file)
+    images = keras.Input(shape, name="images")
+    maps = maps_of(network, options, layers)(scale(images))
+    return Network(keras.Model(images, pooled(maps, options), name=name))
 
 
 def fill(model: Any, path: str, expected: str) -> None:

@@ -25,7 +25,7 @@ def build(options: BuildOptions) -> Network:
 
 
 def _published(place: str, gigabytes: float, files: str, licence: str) -> Weights:
-    return Weights("folder", f"--weights DIR, a complete download of huggingface.co/{place} ({gigabytes} GB: "
+    return Weights("folder", f"a complete download of huggingface.co/{place} ({gigabytes} GB: "
                    f"config.json, {files})", f"{licence}: {FREE}", lambda: None)
 
 

@@ -2,17 +2,7 @@
 
 from typing import Any
 
-from kerastl.backbones import (
-    BuildOptions,
-    FeatureLayer,
-    Network,
-    Spec,
-    Weights,
-    in_keras_cache,
-    keras_download,
-    maps_of,
-    pooled,
-)
+from kerastl.backbones import BuildOptions, FeatureLayer, Network, Spec, Weights, in_keras_cache, keras_application
 
 FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -30,13 +20,11 @@ def build(options: BuildOptions) -> Network:
     """images: [batch, 299, 299, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a feature layer's."""
     import keras
 
-    def network(weights: str | None) -> Any:
-        return keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=(299, 299, 3))
+    def scale(images: Any) -> Any:
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)  # in [-1, 1]
 
-    images = keras.Input((299, 299, 3), name="images")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)  # in [-1, 1]
-    maps = maps_of(keras_download(network, options.weights, IMAGENET), options, FEATURE_LAYERS)(scaled)
-    return Network(keras.Model(images, pooled(maps, options), name="inception_v3"))
+    return keras_application("inception_v3", keras.applications.InceptionV3, 299, scale, options, IMAGENET,
+                             FEATURE_LAYERS)
 
 
 SPEC = Spec(

@@ -2,17 +2,7 @@
 
 from typing import Any
 
-from kerastl.backbones import (
-    BuildOptions,
-    FeatureLayer,
-    Network,
-    Spec,
-    Weights,
-    in_keras_cache,
-    keras_download,
-    maps_of,
-    pooled,
-)
+from kerastl.backbones import BuildOptions, FeatureLayer, Network, Spec, Weights, in_keras_cache, keras_application
 
 FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET = Weights(
@@ -31,14 +21,11 @@ def build(options: BuildOptions) -> Network:
     """images: [batch, 224, 224, 3] float32 in [0, 255] -> features: [batch, 2048] float32, or a feature layer's."""
     import keras
 
-    def network(weights: str | None) -> Any:
-        return keras.applications.ResNet50(include_top=False, weights=weights, input_shape=(224, 224, 3))
+    def scale(images: Any) -> Any:
+        blue_first = keras.ops.flip(images, axis=-1)
+        return keras.layers.Rescaling(1.0, offset=[-mean for mean in MEANS], name="scale")(blue_first)
 
-    images = keras.Input((224, 224, 3), name="images")
-    blue_first = keras.ops.flip(images, axis=-1)
-    scaled = keras.layers.Rescaling(1.0, offset=[-mean for mean in MEANS], name="scale")(blue_first)
-    maps = maps_of(keras_download(network, options.weights, IMAGENET), options, FEATURE_LAYERS)(scaled)
-    return Network(keras.Model(images, pooled(maps, options), name="resnet50"))
+    return keras_application("resnet50", keras.applications.ResNet50, 224, scale, options, IMAGENET, FEATURE_LAYERS)
 
 
 SPEC = Spec(

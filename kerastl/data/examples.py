@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.spool import Hashes, Spool
-from kerastl.errors import DataError, KerastlError
+from kerastl.errors import DataError
+from kerastl.frames import data_frame
 from kerastl.modality import Modality
 from kerastl.tasks import Task, task_of_targets
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
 SHOWN = 20  # classes that a message lists
 
@@ -73,6 +75,14 @@ class Split:
         return sorted(set(self.part.tolist())) if self.mode == "cv" else []
 
     @property
+    def names(self) -> list[str]:
+        """The part of each row in words: train, validation or test; in cross-validation fold N."""
+        if self.mode == "cv":
+            return [f"fold {part}" for part in self.part.tolist()]
+        names = {part: name for name, part in PARTS.items()}
+        return [names[part] for part in self.part.tolist()]
+
+    @property
     def held_out(self) -> NDArray[np.intp]:
         """The rows that reported figures come from: every row in cross-validation, otherwise the test rows."""
         return np.arange(len(self.part)) if self.mode == "cv" else self.rows(TEST)
@@ -118,11 +128,6 @@ class Examples:
         """The task that the targets belong to, such as one label per row."""
         return task_of_targets(self.targets)
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether a row may have several labels."""
-        return not self.task.exclusive
-
     def classes_of(self, row: int) -> list[int]:
         """The numbers of a row's classes. For many classes this takes less memory than `one_hot`."""
         return self.task.classes_of(self.targets[row])
@@ -145,20 +150,14 @@ class Examples:
         return self.one_hot(rows) if self.soft_targets is None else self.soft_targets[rows]
 
     def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame: origin, item, label, group, split and id. Raises KerastlError if pandas is
+        """The rows as a pandas DataFrame: origin, item, label, group, split and id. Raises OptionError if pandas is
         not installed."""
-        try:
-            import pandas  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            raise KerastlError("pandas is not installed", "pandas", "install it: pip install pandas") from error
         columns: dict[str, Any] = {"origin": list(self.origins), self.modality.noun: list(self.items),
                                    "label": [self.label_of(row) for row in range(len(self))],
                                    "group": list(self.groups), "source_split": list(self.source_split)}
         if self.split:
-            names = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
-            columns["split"] = [f"fold {part}" if self.split.mode == "cv" else names[part]
-                                for part in self.split.part.tolist()]
-        return pandas.DataFrame(columns | {"id": list(self.ids)})
+            columns["split"] = self.split.names
+        return data_frame(columns | {"id": list(self.ids)}, columns_instead="`examples.items`, `examples.origins` ...")
 
     def take(self, rows: Iterable[int]) -> "Examples":
         """The same columns for these rows only. The classes stay the same."""

@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
+from kerastl.data.examples import PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.errors import DataError, OptionError
 
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
-PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:
@@ -45,6 +44,14 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
     return replace(examples, split=_checked(examples, Split("holdout", reason, part)))
+
+
+def split_of(examples: Examples) -> Split:
+    """The split of examples. Raises DataError where they have none."""
+    if examples.split is None:
+        raise DataError(f"the examples of {examples.source} are not split", "rows to train on and rows to evaluate on",
+                        "examples = kerastl.split(examples)")
+    return examples.split
 
 
 def _check_mode(mode: str, unfrozen: bool, search: int) -> None:

@@ -5,7 +5,7 @@ Each check is a function of real objects (networks, arrays) that returns one Dia
 
 from dataclasses import dataclass
 
-from kerastl.versions.fields import Section, key
+from kerastl.fields import Section, key
 
 
 @dataclass(frozen=True)

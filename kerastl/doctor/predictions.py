@@ -13,6 +13,7 @@ from kerastl.doctor import Diagnosis, first_few, skipped
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.heads import GRADIENT_SETTINGS
+from kerastl.stats import mcnemar
 from kerastl.tasks import Task, task_of_targets
 from kerastl.tasks.single_label import TASK as SINGLE_LABEL
 from kerastl.training.scaling import scale_of
@@ -34,7 +35,6 @@ def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tu
     trained fit it well, and are not detected.
     """
     from scipy.optimize import linear_sum_assignment
-    from scipy.stats import binomtest
 
     if not task_of_targets(targets).exclusive:
         return skipped(LABELS, "a row may have several labels")
@@ -48,8 +48,7 @@ def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tu
     gains = 2 * len(targets) * counts + np.eye(len(classes), dtype=np.int64)  # an output never predicted stays in place
     assigned = linear_sum_assignment(gains, maximize=True)[1]  # output -> label
     as_is, other = predicted[testing] == targets[testing], assigned[predicted[testing]] == targets[testing]
-    better, worse = int((other & ~as_is).sum()), int((as_is & ~other).sum())
-    chance = binomtest(better, better + worse, alternative="greater").pvalue if better + worse else 1.0
+    chance = mcnemar(other, as_is, "greater")
     if chance >= CHANCE:
         return Diagnosis(LABELS, True, f"match the predictions for {(predicted == targets).mean():.1%} of "
                          f"{len(targets)} rows, and no other order of classes matches better")

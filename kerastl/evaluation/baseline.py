@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
-from kerastl.data.split import carve
+from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError
 from kerastl.evaluation.result import Evaluation
+from kerastl.fields import Section, key
 from kerastl.stats import paired_difference, verdict, wilson_interval
 
 MOST = 20_000  # rows that it is fitted on
@@ -22,7 +23,7 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Section):
     """The accuracy of the baseline on the same `n` held-out rows as the model's. Fractions in [0, 1].
 
     gain: the model's accuracy minus the baseline's; its interval is that of the paired difference. verdict: helped |
@@ -36,24 +37,20 @@ class Baseline:
     gain: float
     gain_ci95: tuple[float, float]
     verdict: str
-    sentence: str
-    trained_on: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in run.json, where the key of the sentence is `word`."""
-        return {"word" if name == "sentence" else name: value for name, value in vars(self).items()}
+    sentence: str = key("word")
+    trained_on: int = 0
+    seconds: float = 0.0
 
 
 def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     """Fit and evaluate the baseline on the split of `examples`, and compare it with the model of an evaluation there.
 
     The strength of its penalty is chosen inside the training rows, or on the validation rows, never on test rows.
-    Raises OptionError if the evaluation is of other rows.
+    Raises OptionError if the evaluation is of other rows, DataError if the examples are not split.
     """
     start = time.perf_counter()
-    assert examples.split is not None, "split the examples first"
-    split, held_out = examples.split, examples.split.held_out
+    split = split_of(examples)
+    held_out = split.held_out
     if not np.array_equal(evaluation.held_out.rows, held_out):
         raise OptionError(f"`evaluation` is of {evaluation.n} rows, not of the {len(held_out)} held-out rows of "
                           "`examples`", "an evaluation on the same split", "pass the examples that were evaluated")

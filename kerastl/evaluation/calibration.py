@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
+from kerastl.data.split import split_of
 from kerastl.decision import Calibration, Predictions
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
@@ -22,8 +23,7 @@ def calibrate(examples: Examples, predictions: Predictions) -> Calibration:
 def cross_fitted(examples: Examples, predictions: Predictions, calibration: Calibration) -> list[Calibration]:
     """The calibration of each row, fitted on the rows of the other folds. calibration: that of all rows, used if there
     is only one fold."""
-    assert examples.split is not None, "split the examples first"
-    part = examples.split.part[predictions.rows]
+    part = split_of(examples).part[predictions.rows]
     of_fold = {}
     for fold in set(part.tolist()):
         others = part != fold

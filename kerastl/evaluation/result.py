@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
 from kerastl.decision import Calibration
+from kerastl.fields import Section, key
 from kerastl.frames import data_frame
 
 NOT_RECORDED = ("correct", "held_out", "predictions_id")
 
 
 @dataclass(frozen=True)
-class ClassResult:
+class ClassResult(Section):
     """Precision, recall and F1 of one class, in [0, 1]. support: its held-out rows."""
 
     name: str
@@ -25,18 +26,14 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A row that was predicted incorrectly, and how confident the model was. true, predicted: labels."""
+class Mistake(Section):
+    """A row that was predicted incorrectly, and how confident the model was. actual, predicted: labels."""
 
     row: int
     origin: str
-    true: str
-    predicted: str
-    probability: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in run.json, where the key of the predicted label is `given`."""
-        return {"given" if name == "predicted" else name: value for name, value in asdict(self).items()}
+    actual: str = key("true")
+    predicted: str = key("given")
+    probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,5 +123,5 @@ class Evaluation:
         """What run.json holds: everything except the individual rows."""
         recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_RECORDED}
         return {**recorded, "calibration": asdict(self.calibration),
-                "classes": tuple(asdict(result) for result in self.classes),
+                "classes": tuple(result.to_dict() for result in self.classes),
                 "mistakes": tuple(mistake.to_dict() for mistake in self.mistakes)}

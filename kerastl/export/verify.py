@@ -11,7 +11,7 @@ from kerastl.versions.folder import check_manifest, find_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
-from kerastl.versions.sections import Parity
+from kerastl.versions.sections import Parity, breaches
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class VerifyResult:
     @property
     def breaches(self) -> tuple[str, ...]:
         """The artifacts that broke their bound."""
-        return tuple(artifact.kind for artifact in self.parity if not artifact.kept)
+        return breaches(self.parity)
 
     @property
     def failed(self) -> bool:

@@ -27,6 +27,7 @@ from kerastl.inputs import Batch
 from kerastl.runtime import Runtime
 
 BATCH = 32
+ADD_RAW = "kerastl.features.raw_inputs.with_raw(features, backbone, cache_dir=...)"
 POLICY = {compute: policy for policy, compute in COMPUTE.items()}
 
 
@@ -94,8 +95,10 @@ class Features:
         return self.held_out_space.gather(self._keys(indices))
 
     def raw_rows(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """The raw inputs as a head takes them (see `heads.Raw`). indices: [n] -> [n, *raw.shape] uint8 or int32."""
-        assert self.raw_space is not None, "add the raw inputs first: features.raw_inputs.with_raw"
+        """The raw inputs as a head takes them (see `heads.Raw`). indices: [n] -> [n, *raw.shape] uint8 or int32.
+        Raises OptionError for features without raw inputs."""
+        if self.raw_space is None:
+            raise OptionError("these features have no raw inputs", "features with the raw inputs", ADD_RAW)
         return self.raw_space.gather(self._keys(indices))
 
     def inputs(self, indices: NDArray[np.intp], *, raw: bool = False, held_out: bool = False) -> Any:

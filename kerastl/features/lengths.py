@@ -17,10 +17,13 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels play no part.
 
     long: `head`, `head+tail` (the first half and the last), or `chunks` (windows whose features are averaged).
-    Raises OptionError for an unknown `long`, chunks of pairs, or a length that the network cannot take.
+    Raises OptionError for an unknown `long`, chunks of pairs, a length that the network cannot take, or a backbone that
+    is not for texts.
     """
     source = backbone.input
-    assert isinstance(source, Texts), "only texts have a length"
+    if not isinstance(source, Texts):
+        raise OptionError(f"{backbone.name} takes {backbone.spec.modality.nouns}, which have no length",
+                          "a backbone for texts", "leave `fit_length` out")
     pair = isinstance(examples.items[0], tuple)
     if long not in LONG:
         raise OptionError(f"`long` is {long!r}", f"one of {', '.join(LONG)}", "head is the default")

@@ -2,16 +2,15 @@
 
 import csv
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from kerastl.files import atomic_file, open_file, write_atomically
 from kerastl.report.charts import Frame, svg
+from kerastl.report.page import page
 
 COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy_max", "head_seconds", "parameters",
            "megabytes", "milliseconds", "behind_best", "p", "within_noise", "recommended")
@@ -29,10 +28,7 @@ def write_comparison(folder: Path, result: dict[str, Any]) -> None:
 
 def comparison_html(result: dict[str, Any]) -> str:
     """The report as one HTML page; whatever comes from data or flags is escaped."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template("comparison.html").render(
-        run=result, made=datetime.now(UTC).strftime("%d %B %Y"), chart=Markup(latency_chart(result["table"])))
+    return page("comparison.html", run=result, chart=Markup(latency_chart(result["table"])))
 
 
 def latency_chart(table: Sequence[dict[str, Any]]) -> str:

@@ -1,7 +1,6 @@
 """MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
 
-from kerastl.backbones import spec_of
-from kerastl.errors import OptionError
+from kerastl.backbones import published_weights
 from kerastl.report.sentences import calibration_note, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -49,10 +48,7 @@ def model_card(record: RunRecord) -> str:
 
 def _licence(record: RunRecord) -> str:
     """Of the backbone's weights; of a folder, the licences that published folders have."""
-    try:
-        weights = spec_of(record.backbone)[0].weights
-    except OptionError:  # a backbone of the user's own, which is not installed here
-        return "unknown"
+    weights = published_weights(record.backbone)
     known = {source.kind: source.licence for source in weights}
     published = [source.licence for source in weights if source.kind == "folder"]
     default = f"that of the model in the folder, one of: {'; '.join(published)}" if published else "unknown"

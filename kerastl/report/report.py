@@ -2,11 +2,8 @@
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import tensorflow as tf
 from markupsafe import Markup
 
@@ -17,6 +14,7 @@ from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
+from kerastl.report.page import page
 from kerastl.versions.folder import Version
 from kerastl.versions.record import RunRecord
 
@@ -36,15 +34,13 @@ def write_report(version: Version, record: RunRecord, examples: Examples) -> Non
 
 def report_html(record: RunRecord, examples: Examples) -> str:
     """The report of a run record as one HTML page."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True)
     modality, tuned = record.modality, record.fine_tuning
     place = {origin: row for row, origin in enumerate(examples.origins)}
     preview = PREVIEWS[modality.preview]
     readable = len(record.classes) <= MOST_CLASSES
-    return environment.get_template("report.html").render(
-        run=record, test=record.test, modality=modality, made=datetime.now(UTC).strftime("%d %B %Y"),
-        sentences=sentences, input=modality.load(modality.input_module, "describe_input")(record.input),
+    return page(
+        "report.html", run=record, test=record.test, modality=modality, sentences=sentences,
+        input=modality.load(modality.input_module, "describe_input")(record.input),
         mistakes=[{"row": mistake, **preview(examples, place.get(mistake.origin))} for mistake in record.test.mistakes],
         reliability=Markup(reliability_chart(record.test.reliability)),
         curve=Markup(curve_chart(record.training_curve)),

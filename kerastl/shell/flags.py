@@ -90,8 +90,3 @@ class TextConfig(RunConfig):
     unfreeze: str = "auto"  # auto (contrastive fine-tuning for few labels), 0, the last N blocks, or all
     lora: int = 0  # fine-tune a low-rank update (LoRA) of this rank in the attention layers only
     batch_size: int = 32  # texts per batch
-
-
-def training_options(config: RunConfig) -> Any:
-    """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
-    return config.training_options()

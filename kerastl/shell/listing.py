@@ -4,9 +4,9 @@ import ast
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from kerastl.backbones import fetch_weights, specs
+from kerastl.backbones import Weights, fetch_weights, specs
 from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
 from kerastl.heads import heads
@@ -44,7 +44,7 @@ class BackboneInfo:
         return any(weights.path for weights in self.weights)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `kerastl backbones --json` prints it."""
+        """The backbone's entry in what `kerastl backbones --json` prints."""
         return {"name": self.name, "kind": self.modality, "summary": self.summary, "input": self.size,
                 "features": self.dim, "parameters": self.parameters, "preprocessing": self.preprocessing,
                 "taps": {name: list(shape) for name, shape in self.layers.items()}, "offline": self.offline,
@@ -63,7 +63,7 @@ class HeadInfo:
     settings: dict[str, dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `kerastl heads --json` prints it."""
+        """The head's entry in what `kerastl heads --json` prints."""
         return asdict(self)
 
 
@@ -80,6 +80,28 @@ class RecipeInfo:
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl recipes --json` prints it."""
         return {**asdict(self), "path": str(self.path)}
+
+
+class Entry(Protocol):
+    """What a `Listing` is of."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in the document."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[E]):
+    """Everything there is of a sort, such as all backbones. name: of the sort, in the plural."""
+
+    name: str
+    items: tuple[E, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl backbones --json`, `kerastl heads --json` and `kerastl recipes --json` print it."""
+        return {self.name: [item.to_dict() for item in self.items]}
 
 
 @dataclass(frozen=True)
@@ -132,34 +154,34 @@ def download_weights(backbone: str | None = None) -> DownloadedWeights | Weights
     """
     if backbone:
         return DownloadedWeights(backbone, fetch_weights(backbone))
-    return WeightsList(tuple((spec.name, WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()))
+    return WeightsList(tuple((spec.name, _weights_info(weights))
                              for spec in specs().values() for weights in spec.weights if weights.fetch))
 
 
-def list_backbones() -> tuple[BackboneInfo, ...]:
+def list_backbones() -> Listing[BackboneInfo]:
     """Every backbone, with where its weights come from and whether they are on this machine."""
-    return tuple(BackboneInfo(
+    return Listing("backbones", tuple(BackboneInfo(
         spec.name, spec.modality.name, spec.summary, spec.size or None, spec.dim or None, spec.parameters or None,
         spec.preprocessing, {layer.name: layer.shape for layer in spec.feature_layers},
-        tuple(WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find()) for weights in spec.weights))
-        for spec in specs().values())
+        tuple(map(_weights_info, spec.weights))) for spec in specs().values()))
 
 
-def list_heads() -> tuple[HeadInfo, ...]:
+def list_heads() -> Listing[HeadInfo]:
     """Every head, with its settings."""
-    return tuple(HeadInfo(head.name, head.summary, head.convex, head.takes,
-                          {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
-                           for name, setting in head.known.items()}) for head in heads().values())
+    return Listing("heads", tuple(
+        HeadInfo(head.name, head.summary, head.convex, head.takes,
+                 {name: {field.name: getattr(setting, field.name) for field in fields(setting)}
+                  for name, setting in head.known.items()}) for head in heads().values()))
 
 
-def list_recipes() -> tuple[RecipeInfo, ...]:
+def list_recipes() -> Listing[RecipeInfo]:
     """Every recipe, as its docstring describes it."""
     infos = []
     for name, path in recipes().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         summary = text.partition("\n")[0]
         infos.append(RecipeInfo(name, summary, _section(text, "Measured"), _section(text, "Time"), path))
-    return tuple(infos)
+    return Listing("recipes", tuple(infos))
 
 
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
@@ -171,6 +193,10 @@ def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: f
     elif limit_gb is not None:
         freed = housekeeping.evict(folder, int(limit_gb * 1e9))
     return CacheInfo(folder, freed, tuple(housekeeping.usage(folder)))
+
+
+def _weights_info(weights: Weights) -> WeightsInfo:
+    return WeightsInfo(weights.kind, weights.origin, weights.licence, weights.find())
 
 
 def _section(docstring: str, name: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples, Split
+from kerastl.data.split import split_of
 from kerastl.decision import Predictions, numpy_backend, probabilities
 from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
@@ -50,8 +51,7 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
     if faults:
         raise all_of(faults)
     features = with_raw(features, backbone, cache_dir=cache_dir)
-    examples, split = features.examples, features.examples.split
-    assert split is not None, "split the examples first"
+    examples, split = features.examples, split_of(features.examples)
     arms, correct = [], {}
     for name, text in arms_of(configured).items():
         correct[name] = _correct_by_seed(features, text, name, seeds, options, runtime)
@@ -73,8 +73,7 @@ def arms_of(head: ConfiguredHead) -> dict[str, str]:
 def _correct_by_seed(features: Features, head: str, name: str, seeds: int, options: TrainingOptions, runtime: Runtime
                      ) -> NDArray[np.float64]:
     """[seeds, rows] of 1 and 0, NaN where a seed did not hold out the row."""
-    split = features.examples.split
-    assert split is not None
+    split = split_of(features.examples)
     folds = split.folds or [0]
     correct = np.full((seeds, len(features.examples)), np.nan)
     for seed in range(seeds):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.split import split_of
 from kerastl.errors import OptionError
 from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
@@ -77,9 +78,8 @@ def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = 
 def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
     """The same features with soft targets for the training rows: the mean of the teacher's probabilities and the
     labels. The teacher's logits for these rows are computed once and cached."""
-    examples, split = features.examples, features.examples.split
-    assert split is not None, "split the examples before distillation"
-    rows = split.rows(TRAIN)
+    examples = features.examples
+    rows = split_of(examples).rows(TRAIN)
     logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
     p = examples.task.probabilities(logits, teacher.record.temperature)
     aims = examples.one_hot()

@@ -13,7 +13,8 @@ import numpy as np
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
-from kerastl.errors import CheckFailed
+from kerastl.data.split import split_of
+from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, Setting, free, to_search
@@ -84,9 +85,11 @@ def best(trials: tuple[Trial, ...]) -> Trial:
 
 def without_test_rows(features: Features) -> Features:
     """The training and validation rows, and no others. `fit` also needs held-out rows: they are the validation rows
-    again."""
-    split = features.examples.split
-    assert split is not None and split.mode != "cv", "a search needs the validation rows of a hold-out"
+    again. Raises OptionError where rows are cross-validated."""
+    split = split_of(features.examples)
+    if split.mode == "cv":
+        raise OptionError("`search` needs validation rows, which cross-validated examples do not have", "a hold-out",
+                          "examples = kerastl.split(examples, search=...)")
     train, validation = split.rows(TRAIN), split.rows(VALIDATION)
     kept = np.concatenate([train, validation, validation])
     parts = np.repeat([TRAIN, VALIDATION, TEST], [len(train), len(validation), len(validation)]).astype(np.int8)

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, VALIDATION
+from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
-from kerastl.features.compute import Features
+from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
 from kerastl.runtime import Runtime
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
-from kerastl.training.rows import split_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
     check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss)
     if configured.spec.takes_raw and features.raw is None:
         raise OptionError(f"`head` is {configured.text!r}, which also takes the raw input", "features with the raw "
-                          "inputs", "kerastl.features.raw_inputs.with_raw(features, backbone, cache_dir=...)")
+                          "inputs", ADD_RAW)
     if not configured.spec.custom:
         return configured, ""
     return configured, check_custom_head(configured, features.shape, len(examples.classes),

@@ -1,19 +1,10 @@
-"""Which rows training may use."""
+"""Rows that training holds out inside the training rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples, Split
+from kerastl.data.examples import Examples
 from kerastl.data.split import folds
-from kerastl.errors import DataError
-
-
-def split_of(examples: Examples) -> Split:
-    """The split of examples. Raises DataError where they have none."""
-    if examples.split is None:
-        raise DataError(f"the examples of {examples.source} are not split", "rows to train on and rows to evaluate on",
-                        "examples = kerastl.split(examples)")
-    return examples.split
 
 
 def inner_folds(examples: Examples, rows: NDArray[np.intp]) -> list[NDArray[np.bool_]]:

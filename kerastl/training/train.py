@@ -6,6 +6,7 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN
+from kerastl.data.split import split_of
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
@@ -18,7 +19,6 @@ from kerastl.training.fine_tuning.fine_tune import FineTuneResult, fine_tune
 from kerastl.training.fine_tuning.plan import plan_for
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
-from kerastl.training.rows import split_of
 
 FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
 

@@ -1,10 +1,9 @@
 """List the backbones: size, input, licence, and which work offline."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kerastl.modality import modality_named
-from kerastl.shell.listing import BackboneInfo, list_backbones
+from kerastl.shell.listing import BackboneInfo, Listing, list_backbones
 from kerastl.shell.terminal import table
 
 LIGHT = True
@@ -17,34 +16,24 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-@dataclass(frozen=True)
-class Backbones:
-    """All backbones."""
-
-    backbones: tuple[BackboneInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that --json prints."""
-        return {"backbones": [backbone.to_dict() for backbone in self.backbones]}
-
-
-def run(config: Config) -> Backbones:
+def run(config: Config) -> Listing[BackboneInfo]:
     """List the backbones."""
-    return Backbones(list_backbones())
+    return list_backbones()
 
 
-def show(result: Backbones) -> str:
+def show(result: Listing[BackboneInfo]) -> str:
     """A table, and below it where weights come from."""
     rows = [("backbone", "input", "features", "parameters", "weights", "offline", "licence")]
     notes, layers = [], []
-    for backbone in result.backbones:
+    for backbone in result.items:
         unit = modality_named(backbone.modality).unit
         size = f"{backbone.size} {unit}" if backbone.size else "by preset"
         parameters = f"{backbone.parameters / 1e6:.1f} M" if backbone.parameters else "by preset"
         for weights in backbone.weights:
             rows.append((backbone.name, size, str(backbone.dim or "by preset"), parameters, weights.kind,
                          "yes" if weights.path else "no", weights.licence))
-            notes.append(f"{backbone.name} {weights.kind}: {weights.origin}")
+            flag = "--weights DIR, " if weights.kind == "folder" else ""
+            notes.append(f"{backbone.name} {weights.kind}: {flag}{weights.origin}")
         names = list(backbone.layers)
         if names:
             shown = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"

@@ -1,10 +1,9 @@
 """List the heads and their settings."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kerastl.heads import ROW
-from kerastl.shell.listing import HeadInfo, list_heads
+from kerastl.shell.listing import HeadInfo, Listing, list_heads
 from kerastl.shell.terminal import table
 
 LIGHT = True
@@ -17,28 +16,17 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-@dataclass(frozen=True)
-class Heads:
-    """All heads."""
-
-    heads: tuple[HeadInfo, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that --json prints."""
-        return {"heads": [head.to_dict() for head in self.heads]}
-
-
-def run(config: Config) -> Heads:
+def run(config: Config) -> Listing[HeadInfo]:
     """List the heads."""
-    return Heads(list_heads())
+    return list_heads()
 
 
-def show(result: Heads) -> str:
+def show(result: Listing[HeadInfo]) -> str:
     """A table."""
     rows = [("head", "input", "settings", "summary")]
     rows += [(head.name, "pooled features" if head.takes == ROW else "maps or token states",
               ", ".join(f"{name}={_short(setting['default'])}" for name, setting in head.settings.items()),
-              head.summary) for head in result.heads]
+              head.summary) for head in result.items]
     return f"{table(rows)}\n\nSettings follow the name after a colon: --head mlp:hidden=256,dropout=0.3"
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerastl.shell.listing import RecipeInfo, list_recipes
+from kerastl.shell.listing import Listing, RecipeInfo, list_recipes
 from kerastl.shell.recipes import copy_recipe
 from kerastl.shell.terminal import table
 
@@ -20,26 +20,23 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Recipes:
-    """All recipes, or the path of a copy."""
+class Copied:
+    """Where the copy of a recipe is."""
 
-    recipes: tuple[RecipeInfo, ...] = ()
-    copied: Path | None = None
+    path: Path
 
     def to_dict(self) -> dict[str, Any]:
         """The document that --json prints."""
-        if self.copied:
-            return {"copied": str(self.copied)}
-        return {"recipes": [recipe.to_dict() for recipe in self.recipes]}
+        return {"copied": str(self.path)}
 
 
-def run(config: Config) -> Recipes:
+def run(config: Config) -> Listing[RecipeInfo] | Copied:
     """List the recipes, or copy one into the current folder."""
-    return Recipes(copied=copy_recipe(config.copy, Path("."))) if config.copy else Recipes(list_recipes())
+    return Copied(copy_recipe(config.copy, Path("."))) if config.copy else list_recipes()
 
 
-def show(result: Recipes) -> str:
+def show(result: Listing[RecipeInfo] | Copied) -> str:
     """A table, or where the copy is."""
-    if result.copied:
-        return f"copied to {result.copied}; to see its options: python {result.copied} --help"
-    return table([("recipe", "what it does"), *((recipe.name, recipe.summary) for recipe in result.recipes)])
+    if isinstance(result, Copied):
+        return f"copied to {result.path}; to see its options: python {result.path} --help"
+    return table([("recipe", "what it does"), *((recipe.name, recipe.summary) for recipe in result.items)])

@@ -5,20 +5,19 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
-from kerastl.errors import OptionError
+from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
+from kerastl.fields import to_json
 from kerastl.runtime import Runtime, machine
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
-from kerastl.versions.fields import to_json
 from kerastl.versions.folder import Version
 from kerastl.versions.large import separate_backbone
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.sections import (
     Ablation,
-    BaselineFigures,
     Distillation,
     FeaturePass,
     Figures,
@@ -48,7 +47,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
         training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
         notes=examples.notes, skipped=skipped_items(examples), test=_held_out(evaluation, fitted),
         temperature=calibration.temperature, thresholds=calibration.thresholds,
-        baseline=BaselineFigures.from_dict(baseline.to_dict()) if baseline else None, distilled=distilled,
+        baseline=baseline, distilled=distilled,
         ablation=ablation,
         fine_tuning=FineTuning.from_dict(tuned.to_dict()) if tuned else None, features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
@@ -83,11 +82,8 @@ def _feature_pass(features: Features) -> FeaturePass:
 
 def _split(examples: Examples) -> dict[str, Any]:
     """Rows of each part. Where rows are cross-validated, all of them train the exported head, and each is held out once
-    from another one. Raises OptionError for examples that were not split."""
-    split = examples.split
-    if split is None:
-        raise OptionError("these examples are not split", "examples that `kerastl.split` returned",
-                          "split them before features are computed")
+    from another one. Raises DataError for examples that were not split."""
+    split = split_of(examples)
     about = {"split": split.mode, "split_reason": split.reason}
     if split.mode == "cv":
         return {"n_train": len(examples), "n_validation": 0, "n_test": len(examples), **about}

@@ -11,13 +11,13 @@ from typing import Any
 
 from kerastl.decision import Calibration
 from kerastl.errors import KerastlError, ModelError
+from kerastl.evaluation.baseline import Baseline
+from kerastl.fields import Section, from_json, key
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
-from kerastl.versions.fields import Section, from_json, key
 from kerastl.versions.folder import read_json, write_json
 from kerastl.versions.sections import (
     Ablation,
-    BaselineFigures,
     Distillation,
     FeaturePass,
     FineTuning,
@@ -27,6 +27,7 @@ from kerastl.versions.sections import (
     SkippedItem,
     TokenLengths,
     Trial,
+    breaches,
 )
 
 FILE = "run.json"
@@ -74,7 +75,7 @@ class RunRecord(Section):
     test: HeldOutFigures
     temperature: float
     thresholds: tuple[float, ...] = ()
-    baseline: BaselineFigures | None = None
+    baseline: Baseline | None = None
     distilled: Distillation | None = None
     ablation: Ablation | None = None
     fine_tuning: FineTuning | None = key("unfrozen", default=None)
@@ -122,7 +123,7 @@ class RunRecord(Section):
     @property
     def breaches(self) -> tuple[str, ...]:
         """The artifacts that broke their bound and were not written."""
-        return tuple(artifact.kind for artifact in self.parity if not artifact.kept)
+        return breaches(self.parity)
 
     @property
     def failed(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Skipped, Split
+from kerastl.data.examples import PARTS, Examples, Skipped, Split
 from kerastl.data.read import read_labelled
 from kerastl.data.rows import printable
 from kerastl.errors import DataError, ModelError
@@ -17,7 +17,6 @@ from kerastl.inputs.features import FeatureRows
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
-PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def restore_model(folder: Path, record: RunRecord) -> Any:
@@ -67,12 +66,7 @@ def read_split(folder: Path) -> dict[str, str]:
 
 def split_parts(examples: Examples) -> list[str]:
     """The part of each row in words; empty for examples that are not split."""
-    if examples.split is None:
-        return [""] * len(examples)
-    if examples.split.mode == "cv":
-        return [f"fold {part}" for part in examples.split.part]
-    names = {number: name for name, number in PARTS.items()}
-    return [names[part] for part in examples.split.part]
+    return examples.split.names if examples.split else [""] * len(examples)
 
 
 def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:

@@ -1,14 +1,16 @@
 """The sections of the run record, each a frozen dataclass. What a study or the export finds out is made as one of
-these; `evaluation`, `training` and `features` have types of their own, from which `make_record` fills these.
+these, or in `evaluation`; `training` and `features` have types of their own, from which `make_record` fills these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kerastl.decision import Calibration
-from kerastl.versions.fields import Section, key
+from kerastl.evaluation.result import ClassResult, Mistake
+from kerastl.fields import Section, key
 
 Interval = tuple[float, float]  # low, high
 
@@ -19,17 +21,6 @@ class SkippedItem(Section):
 
     origin: str
     reason: str
-
-
-@dataclass(frozen=True)
-class ClassScores(Section):
-    """Precision, recall and F1 of one class, in [0, 1]. support: held-out rows of it."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
 
 
 @dataclass(frozen=True)
@@ -44,20 +35,9 @@ class ReliabilityBin(Section):
 
 
 @dataclass(frozen=True)
-class ConfidentMistake(Section):
-    """A row that was predicted incorrectly, and the probability of the predicted label."""
-
-    row: int
-    origin: str
-    actual: str = key("true")
-    predicted: str = key("given")
-    probability: float = 0.0
-
-
-@dataclass(frozen=True)
 class Figures(Section):
     """What an evaluation on `n` rows found. Fractions in [0, 1], losses in nats; the attributes are those of
-    `evaluation.metrics.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
+    `evaluation.result.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
 
     n: int
     accuracy: float
@@ -69,10 +49,10 @@ class Figures(Section):
     ece: float
     ece_calibrated: float
     calibration: Calibration
-    classes: tuple[ClassScores, ...] = ()
+    classes: tuple[ClassResult, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: tuple[ReliabilityBin, ...] = ()
-    mistakes: tuple[ConfidentMistake, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,23 +60,6 @@ class HeldOutFigures(Figures):
     """The figures of a run, on its held-out rows. calibrated_by: which rows the calibration was fitted on, in words."""
 
     calibrated_by: str = ""
-
-
-@dataclass(frozen=True)
-class BaselineFigures(Section):
-    """The baseline without transfer learning, on the same `n` held-out rows. gain: the model's accuracy minus the
-    baseline's. verdict: helped | hurt | unclear; `sentence` states it. trained_on: rows."""
-
-    name: str
-    n: int
-    accuracy: float
-    accuracy_ci95: Interval
-    gain: float
-    gain_ci95: Interval
-    verdict: str
-    sentence: str = key("word")
-    trained_on: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +150,11 @@ class Parity(Section):
     milliseconds: float
     bound: str
     kept: bool
+
+
+def breaches(parity: Sequence[Parity]) -> tuple[str, ...]:
+    """The artifacts that broke their bound."""
+    return tuple(artifact.kind for artifact in parity if not artifact.kept)
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,6 @@ class Checkpoint:
     places: Mapping[str, tuple[Stored, Part]]
 
     @property
-    def shard_bytes(self) -> int:
-        """The size of the largest file."""
-        return max(path.stat().st_size for path in self.files)
-
-    @property
     def number_bytes(self) -> int:
         """Bytes of a value in the widest type of the checkpoint."""
         return max(TYPES[stored.kind].itemsize for stored, _ in self.places.values())

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
+from kerastl.data.split import split_of
 from kerastl.evaluation.metrics import evaluate
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
@@ -76,8 +77,7 @@ def train_and_restore(backbone: Backbone, features: Features, combination: Combi
 
 def cell_key(prepared: Prepared, examples: Examples, combination: Combination, seed: int, setup: Setup) -> str:
     """The journal's key of a combination with a seed. examples: split."""
-    assert examples.split is not None
     head_file, runtime = resolve_head(combination.head).spec.sha256, replace(setup.runtime, seed=seed)
     about = [*prepared.key, combination.to_dict(), head_file, asdict(runtime), asdict(setup.options),
              list(examples.ids), list(examples.groups), list(examples.classes)]
-    return work_key(about, examples.targets, examples.split.part)
+    return work_key(about, examples.targets, split_of(examples).part)

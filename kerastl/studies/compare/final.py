@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kerastl.data.examples import TEST, Examples
+from kerastl.data.split import split_of
 from kerastl.errors import DataError
 from kerastl.evaluation.metrics import evaluate
 from kerastl.features.compute import compute_features
@@ -39,9 +40,7 @@ def evaluate_on_test_rows(examples: Examples, combination: Combination, prepared
         features = compute_features(examples, prepared.backbone, setup.runtime, cache_dir=setup.cache_dir,
                                     batch_size=setup.options.batch_size)
         trained = train_and_restore(prepared.backbone, features, combination, setup)
-        split = features.examples.split
-        assert split is not None
-        if not len(split.rows(TEST)):
+        if not len(split_of(features.examples).rows(TEST)):
             raise DataError("no test row could be decoded", "test rows", "see what is skipped: kerastl check")
         evaluation = evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
         figures = FinalFigures(evaluation.n, evaluation.accuracy, evaluation.accuracy_ci95, evaluation.interval,

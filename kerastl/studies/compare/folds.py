@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples, Split
-from kerastl.data.split import FOLDS, carve, folds, split
+from kerastl.data.split import FOLDS, carve, folds, split, split_of
 from kerastl.errors import DataError
 
 
@@ -26,8 +26,7 @@ def set_aside(examples: Examples) -> Examples:
 
 def without_test(examples: Examples) -> Examples:
     """The rows that are not test rows, dealt into 5 folds. Raises DataError for fewer than 5 groups of them."""
-    assert examples.split is not None
-    rest = examples.take(np.flatnonzero(examples.split.part != TEST))
+    rest = examples.take(np.flatnonzero(split_of(examples).part != TEST))
     if (groups := len(set(rest.groups))) < FOLDS:
         raise DataError(f"{examples.source} has {groups} groups of rows besides the test rows", f"{FOLDS} or more",
                         "add data")
@@ -45,8 +44,8 @@ def hold_out(rest: Examples, seed: int) -> Examples:
 
 def for_final_training(examples: Examples) -> Examples:
     """Examples as `set_aside` returns them, with a part of the rows that are not test rows used for validation."""
-    assert examples.split is not None
-    return replace(examples, split=replace(examples.split, part=_parts(examples, examples.split.part == TEST)))
+    aside = split_of(examples)
+    return replace(examples, split=replace(aside, part=_parts(examples, aside.part == TEST)))
 
 
 def _parts(examples: Examples, held_out: NDArray[np.bool_]) -> NDArray[np.int8]:

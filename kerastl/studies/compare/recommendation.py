@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.data.examples import Examples
+from kerastl.data.split import split_of
 from kerastl.heads import resolve_head
 from kerastl.stats import LEVEL
 from kerastl.studies.compare.cells import Cell
@@ -58,8 +59,7 @@ def judge(rest: Examples, combinations: Sequence[Combination], cells: Sequence[S
     """The table, the verdict, and the number of rows that it is based on. cells: of each combination one a seed."""
     times, correct = np.zeros(len(rest)), np.zeros((len(cells), len(rest)))
     for seed in range(len(cells[0])):
-        split = hold_out(rest, seed).split
-        assert split is not None
+        split = split_of(hold_out(rest, seed))
         times[split.held_out] += 1
         for place, row in enumerate(cells):
             correct[place, split.held_out] += row[seed].correct

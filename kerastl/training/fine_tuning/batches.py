@@ -9,12 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import DataError
 from kerastl.inputs import Batch, Input, floats
 from kerastl.model import Predictor
 from kerastl.training.fine_tuning.mixing import mixer
-from kerastl.training.rows import split_of
 from kerastl.training.targets import row_weights, smoothed_targets
 
 Loss = tuple[NDArray[np.float32], NDArray[np.float32]]  # targets [n, classes] and weights [n] of the rows to train on

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.split import split_of
 from kerastl.features.compute import Features, compute_features
 from kerastl.heads import HeadLike
 from kerastl.runtime import Runtime
@@ -17,7 +18,6 @@ from kerastl.training.fine_tuning.contrastive import Contrast, tune
 from kerastl.training.fine_tuning.fine_tune import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
-from kerastl.training.rows import split_of
 
 FEW = (8, 256)  # training rows per class; with more it pays too, but takes minutes, so it has to be asked for
 

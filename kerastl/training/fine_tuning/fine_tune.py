@@ -17,6 +17,7 @@ import numpy as np
 
 from kerastl.backbones import Backbone, text_memory
 from kerastl.data.examples import TRAIN, VALIDATION, Examples
+from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.files import cache_folder, write_atomically
@@ -32,7 +33,6 @@ from kerastl.training.fine_tuning.schedules import schedule_for
 from kerastl.training.fine_tuning.trainee import compile_for, make_trainee
 from kerastl.training.fit import FittedHead, as_history
 from kerastl.training.options import DEFAULTS, TrainingOptions
-from kerastl.training.rows import split_of
 
 CURVE = "rates.json"
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.split import split_of
 from kerastl.model import block_count, freeze
 from kerastl.runtime import Runtime
 from kerastl.tasks import Task
@@ -17,7 +18,6 @@ from kerastl.training.fine_tuning.batches import training_data
 from kerastl.training.fine_tuning.plan import DEFAULTS, Plan, TuningOptions, plan_for
 from kerastl.training.fine_tuning.trainee import Trainee, compile_for, make_trainee
 from kerastl.training.fit import FittedHead
-from kerastl.training.rows import split_of
 
 LOWEST, HIGHEST, UPDATES = 1e-6, 1e-2, 48
 SMOOTHING = 0.8  # share of the past in the smoothed loss
