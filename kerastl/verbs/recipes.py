@@ -1,4 +1,4 @@
-"""List the recipes, or copy one here to change it."""
+"""List the recipes, or copy one into the current folder to change it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ LIGHT = True
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """List the recipes, or copy one here to change it."""
+    """List the recipes, or copy one into the current folder to change it."""
 
     copy: str | None = None  # write this recipe into the current folder (default: list all)
     json: bool = False  # print the results as one JSON document
@@ -41,5 +41,5 @@ def run(config: Config) -> Recipes:
 def show(result: Recipes) -> str:
     """A table, or where the copy is."""
     if result.copied:
-        return f"copied to {result.copied}; to see its options: python {result.copied} --help"
+        return f"copied to {result.copied}; its options: python {result.copied} --help"
     return table([("recipe", "what it does"), *((recipe.name, recipe.summary) for recipe in result.recipes)])
