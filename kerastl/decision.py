@@ -1,4 +1,4 @@
-"""From logits to an answer: calibrated probabilities, the predicted labels, and their scores.
+"""From logits to predictions: calibrated probabilities, the predicted labels, and their scores.
 
 There is one formula. It is applied with NumPy to held-out rows, and with TensorFlow inside the SavedModel and the
 TFLite files: what differs is only the `Backend` that computes a softmax and a sigmoid.
@@ -33,7 +33,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become an answer. Logits are divided by `temperature`. With several labels a row, the labels whose
+    """How logits become predictions. Logits are divided by `temperature`. With several labels a row, the labels whose
     probability reaches their class's threshold are predicted; `thresholds` is empty for single labels."""
 
     temperature: float

@@ -31,7 +31,7 @@ def diagnose(patient: str, *, data: str | None = None, backbone: str | None = No
     for name, value in (("backbone", backbone), ("weights", weights), ("head", head)):
         if value is not None:
             raise OptionError(f"`{name}` is {value!r}, but {patient} is a model", "a recipe, whose parts can be "
-                              "replaced", f"leave `{name}` out")
+                              "replaced", f"omit `{name}`")
     return examine_model(patient, data=data, **columns)
 
 
@@ -40,7 +40,7 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
                    data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
     """Examine what a recipe builds: its backbone, frozen, and a new head."""
     if data is None:
-        raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "give `data`")
+        raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "set `data`")
     defaults = {field.name: field.default for field in fields(load_recipe(recipe).Config)
                 if field.default is not MISSING}
     if not {"backbone", "head"} <= defaults.keys():
@@ -51,8 +51,8 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
                              layer=defaults.get("layer", "top"),
                              pooling=pooling_for(asked, defaults.get("pooling", "mean")))
     if network.large:
-        raise OptionError(f"{network.name} is exported without its backbone", "a backbone that is exported with its "
-                          "head", "choose a smaller one with `backbone`")
+        raise OptionError(f"`backbone` is {network.name}, which is not exported with its head",
+                          "a backbone that is exported with its head", "set `backbone` to a smaller one")
     modality = network.spec.modality
     examples = sample(read_labelled(
         modality.name, data, text_column=text_column or defaults.get("text_column"),

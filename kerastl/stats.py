@@ -28,7 +28,7 @@ class Interval:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lower end and the upper one."""
+        """The lower and the upper end."""
         return self.low, self.high
 
 
@@ -62,7 +62,7 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     hits, sizes = np.bincount(member, weights=correct), np.bincount(member)
     variance = _variance_of_mean(hits, sizes)
     fewest = n**2 / float((sizes**2).sum())  # if the rows of each group were all alike
-    # At most the rows there are. If each row is there k times, the most cannot be told from n / k rows.
+    # At most the rows there are. If each row is there k times, that maximum is indistinguishable from n / k rows.
     most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
     rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
     z2 = Z95**2 / rows
@@ -75,7 +75,7 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
 def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
     """The interval of a mean: 1.96 standard errors to either side, within the bounds that values have. values: [n].
 
-    One group alone does not tell how groups vary: the interval is then all that the bounds allow.
+    A single group says nothing about how groups vary: the interval is then all that the bounds allow.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) == 1:

@@ -28,7 +28,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
                  kinds: Sequence[str] = TFLITE_KINDS) -> tuple[Parity, ...]:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each artifact with Keras.
 
-    model: backbone and head in one, with logits as output. A TFLite file that breaks its bound is not written.
+    model: backbone and head in one, with logits as output. A TFLite file that exceeds its error bound is not written.
     Raises CheckFailed when the SavedModel does: then no version is left behind.
     """
     folder, task = version.folder, examples.task

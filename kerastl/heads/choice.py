@@ -91,7 +91,7 @@ def heads_of(head: HeadLike) -> tuple[ConfiguredHead, ...]:
     resolved = tuple(resolve_head(text) for text in parted(head))
     if len({configured.spec.takes for configured in resolved}) > 1:
         raise OptionError(f"`head` is {head!r}: some of these heads take pooled features and some do not",
-                          "heads that take the same features", "search them in two runs")
+                          "heads that take the same features", "search them in separate runs")
     return resolved
 
 
@@ -109,8 +109,8 @@ def to_search(head: HeadLike, trials: int) -> tuple[ConfiguredHead, ...]:
     if len(resolved) == 1 and not free(resolved[0]):
         raise OptionError(f"`search` is {trials}, but the head {resolved[0].text} has no setting left to search",
                           "a head with free settings, several heads, or auto",
-                          "give `head` auto (the L2 strength of linear is always chosen)")
+                          "set `head` to auto (the L2 strength of linear is always tuned)")
     if trials < len(resolved):
         raise OptionError(f"`search` is {trials}", f"at least {len(resolved)}: each of the {len(resolved)} heads is "
-                          "tried once with its defaults", "give more trials, or fewer heads")
+                          "tried once with its defaults", "increase `search`, or name fewer heads")
     return resolved

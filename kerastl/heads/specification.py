@@ -63,7 +63,7 @@ class Head:
 
     @property
     def convex(self) -> bool:
-        """Whether it is solved, so that it has one answer whatever the seed."""
+        """Whether its training problem is convex, so that the solution does not depend on the seed."""
         return self.fitter == "convex"
 
     @property

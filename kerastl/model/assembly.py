@@ -16,7 +16,7 @@ def pooling_for(head: HeadLike, pooling: str = "mean") -> str:
         return NO_POOLING
     if pooling == NO_POOLING:
         raise OptionError(f"`pooling` is 'none', but the head {heads_of(head)[0].text} takes pooled features",
-                          "mean, cls or pooled", "leave `pooling` out, or choose a head that takes token states")
+                          "mean, cls or pooled", "omit `pooling`, or choose a head that takes token states")
     return pooling
 
 
@@ -38,7 +38,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
         return _alone(head)
     if head.name in (backbone.model.name, RAW_BRANCH):
         raise OptionError(f"the head is named {head.name!r}, as another part of the model is", "a name of its own",
-                          "give the keras.Model another name")
+                          "rename the keras.Model")
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)

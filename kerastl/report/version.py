@@ -54,9 +54,9 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
     was distilled from; both are compared, form by form. clock: seconds since the run began; default: since this call.
     config: the settings of the run, for the record.
 
-    A TFLite file that breaks its bound is not written, and is listed in the record's `breaches`. The version is written
-    completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed when the
-    SavedModel differs from Keras.
+    A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
+    is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
+    when the SavedModel differs from Keras.
     """
     check_evaluation(trained.fitted, evaluation)
     start = time.perf_counter()

@@ -50,7 +50,7 @@ class Classifier:
             self._model = tf.saved_model.load(str(folder))
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} does not load: {str(error).splitlines()[0]}", "a complete version folder",
-                             "find out what is damaged: kerastl verify") from error
+                             "list the damaged files: kerastl verify") from error
         self._serve = self._model.signatures["serving_default"]
 
     @property
@@ -86,7 +86,7 @@ class Classifier:
         predictions = self.predict_each(inputs)
         for place, prediction in enumerate(predictions):
             if prediction.error:
-                raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "leave it out")
+                raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "omit this input")
         return predictions
 
     def predict_each(self, inputs: Iterable[Any]) -> list[Prediction]:

@@ -75,7 +75,7 @@ def _form(config: Any, brief: bool) -> type:
 
 
 def _argument(item: "Field[Any]", hint: Any, comment: str | None) -> Any:
-    """How tyro shows a field. If the default is None, the comment explains it. tyro shows the last of two names first."""
+    """How tyro shows a field. A default of None is explained in the comment. tyro shows the last of two names first."""
     import tyro
 
     kind, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)

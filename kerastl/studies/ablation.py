@@ -1,6 +1,6 @@
 """What each part of a blend contributes: the same head on pretrained features only, on raw inputs only, and on both.
 
-Nothing is chosen by the result: it is reported, and the head that was asked for is exported.
+The result is only reported; the requested head is exported.
 """
 
 import time
@@ -45,7 +45,7 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
     configured = resolve_head(head)
     faults: list[KerastlError] = broken(at_least(FEWEST_SEEDS, "seeds"), {"seeds": seeds})
     if configured.spec.fitter != "blend":
-        faults.append(OptionError(f"`head` must mix in the raw input for an ablation (got {configured.text})", "",
+        faults.append(OptionError(f"`head` must also take the raw input for an ablation (got {configured.text})", "",
                                   "use blend"))
     if faults:
         raise all_of(faults)

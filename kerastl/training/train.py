@@ -1,4 +1,4 @@
-"""Training: a head on the features and, where it is asked for, the backbone with it."""
+"""Training: a head on the features and, if requested, the backbone with it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,13 +73,13 @@ def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str
     asked = str(unfreeze)
     if backbone.large and asked not in (AUTO, FROZEN):
         raise OptionError(f"`unfreeze` is {asked!r}, but {backbone.name} is a large backbone: its weights are "
-                          f"{backbone.large.kept}, and the head is exported without it", "`unfreeze` 0",
+                          f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",
                           "choose a smaller backbone to fine-tune")
     if asked == AUTO:
         return CONTRAST if pooled and not backbone.spec.large and few_labels(features.examples) else FROZEN
     if asked == CONTRAST and not pooled:
         raise OptionError(f"`unfreeze` is 'contrast' with the head {head}", "a head that takes pooled features only",
-                          "give `unfreeze` 0, a number of blocks, or all")
+                          "set `unfreeze` to 0, a number of blocks, or all")
     return asked
 
 

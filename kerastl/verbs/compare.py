@@ -23,7 +23,7 @@ class Config:
     unfreeze: str = "0"  # values separated by commas: numbers of blocks, all, contrast
     seeds: int = 3  # number of seeds; each seed holds out a different fold and uses different initial weights
     out: str = "comparison"  # folder for rows.csv, report.html and rows.jsonl; a killed run resumes from rows.jsonl
-    weights: str | None = None  # one for all backbones, or one each, separated by commas (default: see `kerastl backbones`)
+    weights: str | None = None  # one for all backbones, or one each: a,b (default: see `kerastl backbones`)
     text_column: str | None = None  # column of the texts (default: detected)
     label_column: str | None = None  # column of the labels (default: detected)
     min_per_class: int = 10  # skip classes with fewer examples
@@ -71,8 +71,8 @@ def show(result: "Comparison") -> str:
               f"{row.cost.milliseconds:.1f} ms" + " *" * row.recommended) for row in result.table]
     test, lines = result.test, []
     if result.random_weights:
-        lines.append(f"RANDOM WEIGHTS: {', '.join(result.random_weights)} not pretrained, so these figures say nothing "
-                     "about transfer learning")
+        lines.append(f"RANDOM WEIGHTS ({', '.join(result.random_weights)}): these figures say nothing about transfer "
+                     "learning")
     lines += [f"the weights of {name} are stored in {kept}" for name, kept in result.kept.items()]
     if result.resumed:
         lines.append(f"{result.resumed} of {result.cells} results were read from {result.out}")

@@ -17,7 +17,7 @@ VERDICT = {True: "ok", False: "WRONG", None: "?"}
 class Config:
     """Diagnose common mistakes in a model, or in what a recipe builds. The exit code is 1 if something is wrong."""
 
-    patient: Annotated[Positional[str], arg(metavar="MODEL_OR_RECIPE")]  # saved_models/NAME, a version folder, or a recipe
+    patient: Annotated[Positional[str], arg(metavar="MODEL_OR_RECIPE")]  # saved_models/NAME, version folder or recipe
     data: str | None = None  # labelled data, as for training (default for a model: the data it was trained on)
     backbone: str | None = None  # for a recipe: backbone to use instead of its own
     weights: str | None = None  # for a recipe's backbone: bundled, imagenet, preset, none (random) or a path

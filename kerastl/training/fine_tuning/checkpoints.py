@@ -73,7 +73,7 @@ class Checkpoints(keras.callbacks.Callback):
         return read_arrays(self.folder / BEST) if (self.folder / BEST).exists() else None
 
     def average(self) -> list[NDArray[Any]] | None:
-        """The mean of the last epochs' weights, if it is asked for. Frozen weights are as they were."""
+        """The mean of the last epochs' weights, if requested. Frozen weights are unchanged."""
         assert self.folder is not None, "at least one epoch is trained"
         if not self.plan.averaged_epochs:
             return None

@@ -140,10 +140,10 @@ def _accumulate(backbone: Backbone, batch_size: int) -> int:
     free, parts = free_memory(), 1
     while (needed := text_memory(backbone, -(-batch_size // parts), training=True)) > free and parts < batch_size:
         parts *= 2
-    message = f"fine-tuning needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} GiB free"
+    message = f"fine-tuning needs about {needed / 2**30:.1f} GiB; this machine has {free / 2**30:.1f} GiB free"
     if needed > free:
         raise OptionError(f"{message}, with one text at a time", "enough memory",
-                          "unfreeze fewer blocks, give a smaller `max_length`, or choose a smaller backbone")
+                          "unfreeze fewer blocks, use a smaller `max_length`, or choose a smaller backbone")
     print(message + (f": each batch of {batch_size} is trained in {parts} parts" if parts > 1 else ""), flush=True)
     return parts
 
