@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's logits for rows that it was not fitted on. rows: [n] row numbers; logits: [n, classes] float32."""
+    """A model's logits for rows that it was not trained on. rows: [n] row numbers; logits: [n, classes] float32."""
 
     rows: NDArray[np.intp]
     logits: NDArray[np.float32]
@@ -33,8 +33,8 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become predictions. Logits are divided by `temperature`. With several labels a row, the labels whose
-    probability reaches their class's threshold are predicted; `thresholds` is empty for single labels."""
+    """How logits become predictions. Logits are divided by `temperature`. With several labels per row, a label is
+    predicted if its probability reaches the threshold of its class; `thresholds` is empty for single labels."""
 
     temperature: float
     thresholds: tuple[float, ...] = ()

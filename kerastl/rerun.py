@@ -1,4 +1,4 @@
-"""What runs a recipe, or a part of it, again: `doctor RECIPE` examines what a recipe builds."""
+"""Runs parts of a recipe again: `doctor RECIPE` examines what a recipe builds."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -46,10 +46,10 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
     if not {"backbone", "head"} <= defaults.keys():
         raise OptionError(f"{recipe} has no default backbone and head", "a Config with defaults for both",
                           "start from a recipe of kerastl: kerastl recipes --copy NAME")
-    asked = head or defaults["head"]
+    head = head or str(defaults["head"])
     network = backbones.load(backbone or defaults["backbone"], weights or defaults.get("weights"),
                              layer=defaults.get("layer", "top"),
-                             pooling=pooling_for(asked, defaults.get("pooling", "mean")))
+                             pooling=pooling_for(head, defaults.get("pooling", "mean")))
     if network.large:
         raise OptionError(f"`backbone` is {network.name}, which is not exported with its head",
                           "a backbone that is exported with its head", "set `backbone` to a smaller one")
@@ -60,7 +60,7 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
         cache_dir=chosen_dir(cache_dir)))
     if modality.has_length:
         network = fit_length(network, examples, defaults.get("max_length"), defaults.get("long", "head"))
-    configured = resolve_head(asked, network.parts)
+    configured = resolve_head(head, network.parts)
     model = splice(network, configured.build(network.shape, len(examples.classes),
                                              raw_of(network) if configured.spec.takes_raw else None))
     tokenizer = getattr(network.input, "tokenizer", None)

@@ -20,7 +20,7 @@ from kerastl.versions.restore import as_the_model_knows, restore_input, restore_
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found. kind: model or recipe. rows: that it was examined on."""
+    """The result of an examination. kind: model or recipe. rows: the number of rows that were used."""
 
     patient: str
     kind: str

@@ -1,7 +1,6 @@
 """The baseline without transfer learning: logistic regression on plain features, on the same rows and the same split.
 
-Which plain features, the modality says. The pretrained backbone has to beat the baseline, and the report says whether
-it does.
+The modality defines the features. The report says whether the pretrained backbone is better than the baseline.
 """
 
 import time
@@ -24,7 +23,7 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the best a
 
 @dataclass(frozen=True)
 class Baseline:
-    """How accurate the baseline is on the same `n` held-out rows. Fractions in [0, 1].
+    """The accuracy of the baseline on the same `n` held-out rows. Fractions in [0, 1].
 
     gain: the model's accuracy minus the baseline's; its interval is that of the paired difference. verdict: helped |
     hurt | unclear; `sentence` states it. trained_on: rows.

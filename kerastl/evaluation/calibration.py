@@ -1,6 +1,6 @@
-"""Calibration on held-out rows: each row by rows that it is not one of; and how far confidence and accuracy differ.
+"""Calibration on held-out rows, cross-fitted so that no row influences its own calibration; and calibration error.
 
-How the temperature and the thresholds are fitted is the task's to say (see `tasks`).
+The task defines how the temperature and the thresholds are fitted (see `tasks`).
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/17
 
 
 def calibrate(examples: Examples, predictions: Predictions) -> Calibration:
-    """The calibration that these rows ask for."""
+    """The calibration fitted on these rows."""
     return examples.task.calibrate(predictions.logits, examples.one_hot(predictions.rows))
 
 
 def cross_fitted(examples: Examples, predictions: Predictions, calibration: Calibration) -> list[Calibration]:
-    """The calibration of each row, fitted on the rows of the other folds. calibration: that of all rows, for a fold
-    that is the only one."""
+    """The calibration of each row, fitted on the rows of the other folds. calibration: fitted on all rows, used
+    if there is only one fold."""
     assert examples.split is not None, "split the examples first"
     part = examples.split.part[predictions.rows]
     of_fold = {}

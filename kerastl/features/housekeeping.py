@@ -1,4 +1,4 @@
-"""What the cache takes up on disk: shown, cleared, and kept under a limit."""
+"""The disk usage of the cache: shown, cleared, and kept under a limit."""
 
 import json
 import os

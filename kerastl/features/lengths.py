@@ -1,4 +1,4 @@
-"""The maximum number of tokens that a backbone is given: by a rule from the data, or as requested."""
+"""The maximum number of tokens per text: from the data by a rule, or as requested."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ STEP = 16
 
 def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = None, long: str = "head") -> Backbone:
     """The backbone with its texts truncated at `max_length` tokens. Default: the 99th percentile of token counts over
-    the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels play no part.
+    the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels are not used.
 
     long: `head`, `head+tail` (the first half and the last), or `chunks` (windows whose features are averaged).
     Raises OptionError for an unknown `long`, chunks of pairs, or a length that the network cannot take.

@@ -1,4 +1,4 @@
-"""What each part of a blend contributes: the same head on pretrained features only, on raw inputs only, and on both.
+"""Ablation of a blend: the same head on pretrained features only, on raw inputs only, and on both.
 
 The result is only reported; the requested head is exported.
 """
@@ -38,8 +38,8 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
            options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
     """Fit a blend head on each part alone and on both, `seeds` times each; the backbone stays frozen.
 
-    Of cross-validated rows each seed holds out one fold, so that 3 seeds take 3 fits and not 15. Raises OptionError for
-    a head that does not mix in the raw input, or fewer than 3 seeds.
+    With cross-validation each seed holds out one fold, so 3 seeds take 3 fits, not 15. Raises OptionError for a head
+    that does not take the raw input, or fewer than 3 seeds.
     """
     start = time.perf_counter()
     configured = resolve_head(head)

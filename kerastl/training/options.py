@@ -12,12 +12,12 @@ CLASS_WEIGHTS = ("auto", "none", "balanced")
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a head is fitted and, with `fine_tuning`, how the backbone is trained with it.
+    """How a head is fitted and, by `fine_tuning`, how the backbone is trained with it.
 
-    epochs: at most so many; None: early stopping decides, and in fine-tuning the number of rows. batch_size: of
-    fine-tuning; head_batch_size: of heads trained by gradient descent on features. class_weights: `balanced` weights
+    epochs: the maximum; None: early stopping decides (in fine-tuning: the number of rows). batch_size: for
+    fine-tuning; head_batch_size: for heads trained by gradient descent on features. class_weights: `balanced` weights
     the loss of a row by the rarity of its class, `auto` does so when the largest class has at least 10 times the rows
-    of the smallest. label_smoothing: the share of a target that is spread evenly over the classes, in [0, 1).
+    of the smallest. label_smoothing: the fraction of a target that is spread evenly over the classes, in [0, 1).
     """
 
     epochs: int | None = None
@@ -32,7 +32,7 @@ DEFAULTS = TrainingOptions()
 
 
 def option_faults(options: TrainingOptions, task: Task | None = None) -> list[str]:
-    """What is wrong with these options, a sentence each; empty if nothing is. task: where it is known already."""
+    """One sentence for each fault of these options. task: if it is known already."""
     faults = [
         (options.epochs is not None and options.epochs < 1, f"`epochs` must be at least 1 (got {options.epochs})"),
         (options.batch_size < 1, f"`batch_size` must be at least 1 (got {options.batch_size})"),

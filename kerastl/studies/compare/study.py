@@ -24,7 +24,7 @@ from kerastl.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found. rows: that are not test rows; n_validation: those of them that were held out for a seed.
+    """The result of a comparison. rows: without the test rows; n_validation: rows that were held out for some seed.
 
     best: the combination with the highest accuracy; recommended: the simplest that is not significantly worse. kept:
     what the weights of each large backbone are kept in. random_weights: backbones that were not pretrained. cells:

@@ -39,7 +39,7 @@ CURVE = "rates.json"
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """How fine-tuning went. Losses are on the validation rows, in nats.
+    """The result of fine-tuning. Losses are on the validation rows, in nats.
 
     method: `blocks`, which is kept if the validation loss improves; or `contrast`, which is chosen by the number of
     rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone on the

@@ -19,8 +19,8 @@ class TuningOptions:
     learning_rate: the peak, of the head. find_learning_rate: run a learning-rate range test for it instead. gradual:
     unfreeze one more block from the top each epoch. layer_decay: the factor from the learning rate of a block to that
     of the block below. lora: the rank of the update that is trained in place of the attention's query and value
-    kernels; 0: the kernels themselves. mixing: of images in training, one of MIXING. average_epochs: the weights of so
-    many last epochs are averaged; 1: none are.
+    kernels; 0: the kernels themselves. mixing: of images in training, one of MIXING. average_epochs: average the
+    weights of this many last epochs; 1: no averaging.
     """
 
     schedule: str = "auto"
@@ -96,8 +96,7 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
 
 
 def tuning_faults(options: TuningOptions, modality: Modality | None = None, epochs: int | None = None) -> list[str]:
-    """What is wrong with these options, a sentence each; empty if nothing is. modality, epochs: where they are known
-    already."""
+    """One sentence for each fault of these options. modality, epochs: if they are known already."""
     rate, decay = options.learning_rate, options.layer_decay
     faults = [
         (options.schedule not in SCHEDULES,
