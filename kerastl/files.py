@@ -1,4 +1,4 @@
-"""The one door to the disk: opening a file, and writing a file or a folder so that a reader sees the old or the new.
+"""All file access: opening a file, and writing a file or a folder so that a reader sees the old or the new content.
 
 Whatever is written appears by a rename: the content is first written beside its place, under a name that starts with a
 dot and ends in `.part`, and synced. When the writing fails, that partial file is removed; when the process is killed,

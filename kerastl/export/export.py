@@ -1,4 +1,5 @@
-"""Writing the artifacts of a model into a version folder. Each one is either proved equal to Keras or not written."""
+"""Writes the artifacts of a model into a version folder. One that differs from Keras by more than its bound is not
+written."""
 
 import importlib
 import shutil

@@ -19,7 +19,7 @@ SPEED_FILES = "*-speed.json"
 
 @dataclass(frozen=True)
 class SpaceUse:
-    """What `kerastl cache` shows of one space."""
+    """The entry of one space in `kerastl cache`."""
 
     name: str
     backbone: str

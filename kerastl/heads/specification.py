@@ -43,7 +43,7 @@ class Head:
     `class_means` are for one Dense layer. takes: `row`, pooled features, or `places`, maps or token states, where the
     zeros of a token state are padding. settings: what `build` can be given by name. training: what the fitter can be
     given. takes_parts: `build` also takes `parts`, the number of features of each part of a fused backbone, () where
-    all are one part. takes_raw: the head looks at the raw input too; it is built by `build(shape, outputs, raw,
+    all are one part. takes_raw: the head takes the raw input too; it is built by `build(shape, outputs, raw,
     **settings)`, `raw` being a `Raw`, and takes [features, raw rows].
 
     custom: the user's own, which is checked before training. sha256: of the file or the model that it comes from.

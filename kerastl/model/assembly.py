@@ -23,7 +23,7 @@ def pooling_for(head: HeadLike, pooling: str = "mean") -> str:
 def splice(backbone: Backbone, head: Any) -> Any:
     """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
-    The backbone is frozen. A head that also looks at the raw input gets it by a branch of its own. For a large
+    The backbone is frozen. A head that also takes the raw input gets it by a branch of its own. For a large
     backbone (see `backbones.Large`) the model takes features: a network that passes them through stands in its place.
     Raises OptionError when the head takes features of another shape.
     """

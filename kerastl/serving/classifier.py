@@ -60,12 +60,12 @@ class Classifier:
 
     @property
     def modality(self) -> Modality:
-        """What an input is: images or texts."""
+        """The modality of the inputs: image or text."""
         return self.record.modality
 
     @property
     def task(self) -> Task:
-        """What a prediction is: one label or several."""
+        """The task: one label per row, or several."""
         return self.record.task
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Classifier:
 
     @property
     def batch_size(self) -> int:
-        """How many inputs are best passed at a time."""
+        """The best number of inputs per call."""
         return BATCH if self._featurizer is None else self._featurizer.batch_size
 
     def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
@@ -132,7 +132,7 @@ class Classifier:
         return {output: np.concatenate([batch[output].numpy() for batch in batches]) for output in batches[0]}
 
     def _batch(self, contents: list[Content | str]) -> list[Prediction]:
-        """Predictions for contents, of which some are the reason why there is none."""
+        """Predictions for contents; a str among them is the reason why an input has none."""
         readable = [content for content in contents if not isinstance(content, str)]
         try:
             predictions = iter(self._predictions(readable))

@@ -189,7 +189,7 @@ def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRat
     curve = run_test()
     write_atomically(path, json.dumps(curve.to_dict()))
     print(f"the range test of {len(curve.learning_rates)} learning rates suggests {curve.suggested:.1e}"
-          if curve.suggested else "the loss fell at none of the learning rates tried: the default is used", flush=True)
+          if curve.suggested else "the loss fell at none of the learning rates; using the default", flush=True)
     return curve
 
 
