@@ -1,4 +1,4 @@
-"""From logits to an answer: calibrated probabilities, the predicted labels, and their scores.
+"""From logits to predictions: calibrated probabilities, the predicted labels, and their scores.
 
 There is one formula. It is applied with NumPy to held-out rows, and with TensorFlow inside the SavedModel and the
 TFLite files: what differs is only the `Backend` that computes a softmax and a sigmoid.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's logits for rows that it was not fitted on. rows: [n] row numbers; logits: [n, classes] float32."""
+    """A model's logits for rows that it was not trained on. rows: [n] row numbers; logits: [n, classes] float32."""
 
     rows: NDArray[np.intp]
     logits: NDArray[np.float32]
@@ -33,8 +33,8 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become an answer. Logits are divided by `temperature`. With several labels a row, the labels whose
-    probability reaches their class's threshold are predicted; `thresholds` is empty for single labels."""
+    """How logits become predictions. Logits are divided by `temperature`. With several labels per row, a label is
+    predicted if its probability reaches the threshold of its class; `thresholds` is empty for single labels."""
 
     temperature: float
     thresholds: tuple[float, ...] = ()

@@ -3,7 +3,7 @@
     KerastlError                2   bad usage or bad input
     ├── DataError                   the source: no such path, one class, nothing can be decoded, too few rows
     ├── WeightsError                the backbone's weights: unknown name, failed download, wrong file
-    ├── ModelError                  a model folder: not written by kerastl, damaged, another kind of input
+    ├── ModelError                  a model folder: not written by kerastl, damaged, or for another modality
     ├── OptionError                 the value of an argument, a head that does not fit, an unknown name
     └── CheckFailed             1   the work was done and failed a check of its own: parity, verify, doctor
 

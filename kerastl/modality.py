@@ -46,7 +46,7 @@ class Modality:
     reader: str
     input_module: str
     fine_tuning: FineTuningRule
-    poolings: tuple[str, ...]  # how maps or token states can become one row
+    poolings: tuple[str, ...]  # how maps or token states can be pooled to one vector
     baseline: str = field(kw_only=True)
     layer_modules: tuple[str, ...] = ()  # importing them registers the Keras layers of its networks
     serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations

@@ -1,4 +1,4 @@
-"""What runs a recipe, or a part of it, again: `doctor RECIPE` examines what a recipe builds."""
+"""Runs parts of a recipe again: `doctor RECIPE` examines what a recipe builds."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -31,7 +31,7 @@ def diagnose(patient: str, *, data: str | None = None, backbone: str | None = No
     for name, value in (("backbone", backbone), ("weights", weights), ("head", head)):
         if value is not None:
             raise OptionError(f"`{name}` is {value!r}, but {patient} is a model", "a recipe, whose parts can be "
-                              "replaced", f"leave `{name}` out")
+                              "replaced", f"omit `{name}`")
     return examine_model(patient, data=data, **columns)
 
 
@@ -40,19 +40,19 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
                    data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
     """Examine what a recipe builds: its backbone, frozen, and a new head."""
     if data is None:
-        raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "give `data`")
+        raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "set `data`")
     defaults = {field.name: field.default for field in fields(load_recipe(recipe).Config)
                 if field.default is not MISSING}
     if not {"backbone", "head"} <= defaults.keys():
         raise OptionError(f"{recipe} has no default backbone and head", "a Config with defaults for both",
                           "start from a recipe of kerastl: kerastl recipes --copy NAME")
-    asked = head or defaults["head"]
+    head = head or str(defaults["head"])
     network = backbones.load(backbone or defaults["backbone"], weights or defaults.get("weights"),
                              layer=defaults.get("layer", "top"),
-                             pooling=pooling_for(asked, defaults.get("pooling", "mean")))
+                             pooling=pooling_for(head, defaults.get("pooling", "mean")))
     if network.large:
-        raise OptionError(f"{network.name} is exported without its backbone", "a backbone that is exported with its "
-                          "head", "choose a smaller one with `backbone`")
+        raise OptionError(f"`backbone` is {network.name}, which is not exported with its head",
+                          "a backbone that is exported with its head", "set `backbone` to a smaller one")
     modality = network.spec.modality
     examples = sample(read_labelled(
         modality.name, data, text_column=text_column or defaults.get("text_column"),
@@ -60,7 +60,7 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
         cache_dir=chosen_dir(cache_dir)))
     if modality.has_length:
         network = fit_length(network, examples, defaults.get("max_length"), defaults.get("long", "head"))
-    configured = resolve_head(asked, network.parts)
+    configured = resolve_head(head, network.parts)
     model = splice(network, configured.build(network.shape, len(examples.classes),
                                              raw_of(network) if configured.spec.takes_raw else None))
     tokenizer = getattr(network.input, "tokenizer", None)

@@ -28,7 +28,7 @@ class Interval:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lower end and the upper one."""
+        """The lower and the upper end."""
         return self.low, self.high
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import kerastl as tl
 
-STUDENTS = {"image": ("efficientnet_lite0", "top"), "text": ("minilm", "layer_2")}  # backbone and tap
+STUDENTS = {"image": ("efficientnet_lite0", "top"), "text": ("minilm", "layer_2")}  # backbone and feature layer
 
 
 @dataclass(frozen=True, kw_only=True)

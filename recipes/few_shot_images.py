@@ -31,7 +31,7 @@ class Config:
     queries: int = 5  # test images per class and episode; classes with too few images are skipped
     episodes: int = 600  # episodes for evaluation, at least 200
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
-    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file (default: the first it has)
+    weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     seed: int = 0  # training seed; affects neither the division of classes nor the test episodes
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
@@ -39,7 +39,7 @@ class Config:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """The steps: source, features, division of the classes, methods learnt on base classes, figures on novel ones."""
+    """Read the images, compute features, learn each method on base classes and evaluate it on novel classes."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, "none")
     task = tl.few_shot_task(config.way, config.shots, config.queries, config.episodes, config.seed)
@@ -57,7 +57,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def show(run: dict[str, Any]) -> str:
-    """What is printed of a run."""
+    """The printed summary of a run."""
     return tl.few_shot_summary(run)
 
 

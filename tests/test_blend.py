@@ -266,7 +266,7 @@ def test_raw_texts_are_tokens_from_1_on_padded_with_0(family: str, tmp_path: Pat
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     for spoken, raw, said in (("blend:side=conv", TEXT, "one of ngrams, words, gru"),
                               ("blend:side=gru", IMAGE, "one of conv"),
-                              ("blend:theta=0", IMAGE, "give mix=fixed"),
+                              ("blend:theta=0", IMAGE, "use mix=fixed"),
                               ("blend:mix=channel,lambda=2", IMAGE, "below 2")):
         with pytest.raises(OptionError, match=said):
             resolve_head(spoken).build((DIM,), 2, raw)

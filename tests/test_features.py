@@ -221,7 +221,7 @@ def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backb
     monkeypatch.setattr(engine, "convert_variables_to_constants_v2", lambda function: fault(real(function)))
     wrong = replace(backbone, model=spread(backbone.model), weights_hash="spread")
     found = run(images, wrong, tmp_path)
-    assert re.search(r"plain Keras model.*folded graph in float32 is not used, since it is off \(cosine -?\d",
+    assert re.search(r"plain Keras model.*folded graph in float32 is not used because it is inaccurate \(cosine -?\d",
                      found.reason)
     assert np.abs(everything(found) - direct(found, wrong)).max() < 1e-6
     made, _ = check.checked_engine(wrong.model, noise(wrong.model), "float32", False)
@@ -236,7 +236,7 @@ def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone:
     model = keras.Model(pixels, keras.layers.Activation("linear")(large))
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
     found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
-    assert found.compute == "float32" and "in float16 is not used, since it is off (cosine 0.0" in found.reason
+    assert found.compute == "float32" and "in float16 is not used because it is inaccurate (cosine 0.0" in found.reason
     assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
 

@@ -246,9 +246,10 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
 @pytest.mark.parametrize(("more", "told"), [
     ((), ["missing for glm2_6b", "huggingface.co/THUDM/chatglm2-6b", "pass its path"]),
     (("--weights", "/no/such"), ["/no/such: no such folder of weights"]),
-    (("--precision", "mixed_bfloat16"), ["one of auto, float32, bfloat16, int8, int4 (got mixed_bfloat16)"]),
+    (("--precision", "mixed_bfloat16"),
+     ["--precision must be one of auto, float32, bfloat16, int8, int4 (got mixed_bfloat16)"]),
     (("--unfreeze", "2", "--head", "blend"),
-     ["--unfreeze must be 0 for glm2_6b", "--head blend also looks at the raw input"]),
+     ["--unfreeze must be 0 for glm2_6b", "--head blend also takes the raw input"]),
     (("--backbone", "minilm", "--precision", "int8"), ["--precision must be one of auto, float32, mixed_bfloat16"]),
 ], ids=["none", "missing", "precision", "tuned", "of another"])
 def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: Shell, table: Path, tmp_path: Path

@@ -44,7 +44,7 @@ def test_a_head_of_another_shape_or_of_a_name_that_is_taken_is_not_spliced() -> 
     with pytest.raises(OptionError, match=r"takes features of shape \(5,\)"):
         tl.splice(backbone, resolve_head("linear").build((5,), 3))
     named = keras.Sequential([keras.Input((24,)), keras.layers.Dense(3)], name=backbone.model.name)
-    with pytest.raises(OptionError, match="give the keras.Model another name"):
+    with pytest.raises(OptionError, match="rename the keras.Model"):
         tl.splice(backbone, named)
     model = tl.splice(backbone, keras.Sequential([keras.Input((None,)), keras.layers.Identity()], name="any"))
     images = np.zeros((2, 32, 32, 3), np.float32)

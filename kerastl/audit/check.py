@@ -20,11 +20,11 @@ SMALL = 10  # rows; smaller classes are skipped by default in training
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What an inspection found. Each tuple in `duplicates`, `conflicts` and `leaks` names rows that belong together.
+    """The result of an inspection. Each tuple in `duplicates`, `conflicts` and `leaks` names rows that belong together.
 
     rows: all rows of the source. counts: rows of each class, without the skipped ones. conflicts: duplicates with
     different labels. leaks: duplicates or groups that are in both train and test. imbalance: the rows of the largest
-    class over those of the smallest. label_errors_reason: why label errors were not looked for; empty if they were.
+    class over those of the smallest. label_errors_reason: why label errors were not searched for; empty if they were.
     """
 
     source: str
@@ -97,7 +97,7 @@ def _named(examples: Examples, groups: list[Rows], suffix: Any) -> tuple[tuple[s
 
 def _label_errors(examples: Examples, cache: Path, backbone: str | None, weights: str | None
                   ) -> tuple[tuple[LabelError, ...], str]:
-    """Likely label errors, or the reason why they were not looked for."""
+    """Likely label errors, or the reason why they were not searched for."""
     task = examples.task
     if backbone == "none":
         return (), "not requested"

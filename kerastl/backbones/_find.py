@@ -1,4 +1,4 @@
-"""The backbones there are, by name: every file of this folder, presets, fused backbones, and files of the user."""
+"""Finds backbones by name: the files of this folder, presets, fused backbones, and files of the user."""
 
 import difflib
 import importlib
@@ -17,8 +17,8 @@ def specs() -> dict[str, Spec]:
     """Every backbone of this package, by name."""
     modules = sorted(module.name for module in pkgutil.iter_modules(kerastl.backbones.__path__)
                      if not module.name.startswith("_"))
-    found = (importlib.import_module(f"kerastl.backbones.{module}").SPEC for module in modules)
-    return {spec.name: spec for spec in found}
+    available = (importlib.import_module(f"kerastl.backbones.{module}").SPEC for module in modules)
+    return {spec.name: spec for spec in available}
 
 
 def spec_of(name: str) -> tuple[Spec, str]:

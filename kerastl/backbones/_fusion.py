@@ -29,7 +29,7 @@ def spec_for(name: str) -> Spec:
     """
     names = _names(name)
     if "" in names:
-        raise OptionError(f"the backbone {name} lacks a name beside a +", "two or more names joined by +",
+        raise OptionError(f"the backbone {name} has no name on one side of a +", "two or more names joined by +",
                           "add the other name, as in efficientnet_lite0+resnet50")
     parts = tuple(spec_of(part)[0] for part in names)
     for part in parts:

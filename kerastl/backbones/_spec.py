@@ -35,7 +35,7 @@ class FeatureLayer:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `Spec.build` is asked for.
+    """The request to `Spec.build`.
 
     weights: one of `WEIGHTS` that the spec offers, or the path of a file (for texts, of a folder). preset: what
     followed the colon in the backbone's name. pooling: how a map or token states become one row: `mean`; for texts also
@@ -88,7 +88,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Spec:
-    """What is known of a backbone before it is built. `build` makes the network."""
+    """The description of a backbone before it is built. `build` makes the network."""
 
     name: str  # ends with ":" for a family of presets, `family:preset`
     summary: str

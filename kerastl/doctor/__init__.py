@@ -1,4 +1,4 @@
-"""Common mistakes in a transfer-learning model, found and named: `kerastl doctor`.
+"""Diagnosis of common mistakes in a transfer-learning model: `kerastl doctor`.
 
 Each check is a function of real objects (networks, arrays) that returns one Diagnosis and leaves them unchanged.
 """
@@ -10,8 +10,8 @@ from kerastl.fields import Section, key
 
 @dataclass(frozen=True)
 class Diagnosis(Section):
-    """What one check found. ok: None where it was skipped or cannot tell; `finding` says why. advice: how to mend what
-    is wrong; empty where nothing is."""
+    """What one check found. ok: None where it was skipped or cannot tell; `finding` says why. advice: how to fix it;
+    empty if nothing is wrong."""
 
     name: str
     ok: bool | None

@@ -20,7 +20,7 @@ from kerastl.versions.restore import as_the_model_knows, restore_input, restore_
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found. kind: model or recipe. rows: that it was examined on."""
+    """The result of an examination. kind: model or recipe. rows: the number of rows that were used."""
 
     patient: str
     kind: str
@@ -52,7 +52,7 @@ def examine_model(model: str, *, data: str | None = None, text_column: str | Non
                   label_column: str | None = None, data_dir: str | None = None, cache_dir: str | None = None
                   ) -> Examination:
     """Examine an exported model. model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. data: labelled
-    data; default: those it was made from. Checks that need data are skipped where those are gone.
+    data; default: the data it was trained on. Checks that need data are skipped if it is gone.
 
     Raises OptionError for a model that was exported without its backbone, DataError when `data` cannot be read.
     """
@@ -71,7 +71,7 @@ def examine_model(model: str, *, data: str | None = None, text_column: str | Non
     except DataError as error:
         if data is not None:
             raise
-        examples = f"no data ({error.got}); give their location as `data`"
+        examples = f"no data ({error.got}); set `data` to its location"
     source = restore_input(folder, record)
     fingerprint = _own_fingerprint(record) if hasattr(source, "tokenizer") else None
     patient = Patient(restore_model(folder, record), source, examples, record.task, True, fingerprint)

@@ -58,7 +58,7 @@ def fresh_copy(head: Any) -> Any:
     """The same layers with new weights, all trainable."""
     keras.utils.set_random_seed(0)
     copy = keras.models.clone_model(head)
-    copy.trainable = False  # first: told True while it is True, Keras passes nothing on to the layers in it
+    copy.trainable = False  # first: setting True where it is True already would not reach the inner layers
     copy.trainable = True
     return copy
 
@@ -154,7 +154,7 @@ def precision(model: Any) -> Diagnosis:
     if model.output.dtype in HALF:
         half.append(f"the model's output in {model.output.dtype}")
     if half:
-        return Diagnosis(PRECISION, False, first_few(half), 'give the last layers dtype="float32": half precision '
+        return Diagnosis(PRECISION, False, first_few(half), 'set dtype="float32" in the last layers: half precision '
                          "rounds probabilities to 3 digits, and overflows")
     return Diagnosis(PRECISION, True, "logits and everything after them are in float32")
 

@@ -1,4 +1,4 @@
-"""What is examined: a model with the rows to examine it on, and what its parts compute for them."""
+"""The examined model, the rows to examine it on, and the features and logits that it computes for them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks of predictions against labels: labels that are shifted, a head that does not learn."""
+"""Checks of predictions against labels: shifted labels, and a head that does not learn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +52,8 @@ def shifted(logits: NDArray[np.float32], targets: NDArray[np.int64], classes: tu
     if chance >= CHANCE:
         return Diagnosis(LABELS, True, f"match the predictions for {(predicted == targets).mean():.1%} of "
                          f"{len(targets)} rows, and no other order of classes matches better")
-    return Diagnosis(LABELS, False, f"{_mixed_up(assigned, classes)}: {other.mean():.1%} of {len(testing)} rows would "
-                     f"match, {as_is.mean():.1%} do (p = {chance:.0e})",
+    return Diagnosis(LABELS, False, f"{_mixed_up(assigned, classes)}: if corrected, {other.mean():.1%} of "
+                     f"{len(testing)} rows would match, instead of {as_is.mean():.1%} (p = {chance:.0e})",
                      "compare the order of classes in the data and in labels.txt")
 
 
@@ -90,14 +90,14 @@ def learns(head: Any, features: NDArray[np.float32], truth: NDArray[np.float32],
     step = _step(fresh, inputs, y, task, rate)
     before = after = _state(fresh, inputs, y, task)
     steps = 0
-    while steps < STEPS and np.isfinite(after.loss) and not _learnt(before, after):
+    while steps < STEPS and np.isfinite(after.loss) and not _learned(before, after):
         for _ in range(EVERY):
             step()
         after, steps = _state(fresh, inputs, y, task), steps + EVERY
     course = (f"on {len(x)} examples the loss went from {before.loss:.3g} to {after.loss:.3g} in {steps} steps, the "
               f"accuracy from {before.accuracy:.0%} to {after.accuracy:.0%}")
     cause, advice = _cause(fresh, features, inputs, y, before, after, task)
-    if _learnt(before, after) and cause != CONSTANT:
+    if _learned(before, after) and cause != CONSTANT:
         return Diagnosis(LEARNS, True, course)
     return Diagnosis(LEARNS, False, f"{course}: {cause}", advice)
 
@@ -116,7 +116,7 @@ def _step(head: Any, x: Any, y: NDArray[np.float32], task: Task, rate: float) ->
     return step
 
 
-def _learnt(before: _State, after: _State) -> bool:
+def _learned(before: _State, after: _State) -> bool:
     return after.loss <= before.loss / 2 and (after.accuracy > before.accuracy or after.accuracy == 1)
 
 
@@ -126,15 +126,16 @@ def _cause(head: Any, features: NDArray[np.float32], x: Any, y: NDArray[np.float
     if not np.isfinite(features).all():
         return "features are not finite", "check the weights and the precision of the backbone"
     if (y == y[0]).all() and task.exclusive:
-        return CONSTANT, "give rows of two classes or more"
+        return CONSTANT, "use rows of at least two classes"
     if float(features.std(axis=0).max()) <= 1e-6 * max(1e-12, float(np.abs(features).max())):
-        return "the features of all rows are equal", "check the range of the input, and that files are decoded"
+        return "the features of all rows are equal", "check the input range, and that the files are decoded"
     if dead := _dead(head, x):
         return f"no unit of {dead} is ever above zero", "lower the learning rate, change the initialisation, or " \
                                                         "normalise the features"
     if not np.isfinite(after.loss) or after.loss > before.loss:
         return "the learning rate is too high", "lower the learning rate"
-    return "it learns too slowly, or not at all", "raise the learning rate, normalise the features, or change the head"
+    return ("the loss falls too slowly, or not at all",
+            "raise the learning rate, normalise the features, or change the head")
 
 
 def _dead(head: Any, x: Any) -> str:

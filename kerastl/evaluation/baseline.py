@@ -1,6 +1,6 @@
 """The baseline without transfer learning: logistic regression on plain features, with the same rows and the same split.
 
-The modality names the plain features. A pretrained backbone should beat this baseline; the report says whether it does.
+The modality defines the features. The report says whether the pretrained backbone is better than the baseline.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""Calibration on held-out rows, each row by other rows than itself, and the calibration error.
+"""Calibration on held-out rows, cross-fitted so that no row influences its own calibration; and calibration error.
 
-How the temperature and the thresholds are fitted depends on the task (see `tasks`).
+The task defines how the temperature and the thresholds are fitted (see `tasks`).
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The figures of a model on held-out rows: accuracy with its interval, per class, calibration, mistakes."""
+"""The metrics of a model on held-out rows: accuracy with its interval, metrics per class, calibration, mistakes."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -15,15 +15,15 @@ from kerastl.stats import log_loss, wilson_interval
 
 
 class HasPredictions(Protocol):
-    """What `evaluate` needs of a fitted head."""
+    """The attributes of a fitted head that `evaluate` uses."""
 
     @property
     def held_out(self) -> Predictions:
-        """For rows that it was not fitted on."""
+        """Predictions for rows that it was not trained on."""
 
     @property
     def validation(self) -> Predictions | None:
-        """For the validation rows; None where rows were cross-validated."""
+        """Predictions for the validation rows; None with cross-validation."""
 
 
 def evaluate(examples: Examples, predictions: Predictions | HasPredictions, validation: Predictions | None = None, *,
@@ -31,8 +31,8 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions, vali
     """Evaluate a model on held-out rows.
 
     predictions: a fitted head, or its predictions for the held-out rows. validation: predictions for the validation
-    rows, which calibrate; without them the held-out rows are cross-validated ones, and each fold is calibrated by the
-    others. worst: so many mistakes are listed, the most confident first.
+    rows, on which the calibration is fitted; without them the rows are cross-validated, and the calibration of each
+    fold is fitted on the others. worst: the number of mistakes to list, the most confident first.
     """
     if not isinstance(predictions, Predictions):
         validation, predictions = predictions.validation, predictions.held_out
@@ -83,7 +83,7 @@ def _figures(examples: Examples, predictions: Predictions, calibration: Calibrat
 
 def _mistakes(held_out: HeldOutRows, correct: NDArray[np.bool_], surprise: NDArray[Any], worst: int
               ) -> tuple[Mistake, ...]:
-    """The mistakes that the model was most confident of. With several labels: of the label that it got most wrong."""
+    """The most confident mistakes. With several labels per row, a mistake is the label with the largest error."""
     wrong = np.flatnonzero(~correct)
     order = wrong[np.argsort(-surprise[wrong], kind="stable")][:worst]
     examples, rows = held_out.examples, held_out.rows

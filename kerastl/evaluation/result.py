@@ -1,4 +1,4 @@
-"""The result of an evaluation: figures, and the prediction of each held-out row."""
+"""The result of an evaluation: metrics, and the prediction for each held-out row."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -63,7 +63,7 @@ class HeldOutRows:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of one model on `n` held-out rows. Fractions in [0, 1], losses in nats.
+    """The metrics of one model on `n` held-out rows. Fractions in [0, 1], losses in nats.
 
     accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
     computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a

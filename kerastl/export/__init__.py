@@ -1,1 +1,1 @@
-"""Writing SavedModel and TFLite files, and proving that they give the same predictions as Keras."""
+"""Writes SavedModel and TFLite files, and checks that they give the same predictions as Keras."""

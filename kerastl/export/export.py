@@ -1,4 +1,5 @@
-"""Writing the artifacts of a model into a version folder. Each one is either proved equal to Keras or not written."""
+"""Writes the artifacts of a model into a version folder. One that differs from Keras by more than its bound is not
+written."""
 
 import importlib
 import shutil
@@ -28,7 +29,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
                  kinds: Sequence[str] = TFLITE_KINDS) -> tuple[Parity, ...]:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each artifact with Keras.
 
-    model: backbone and head in one, with logits as output. A TFLite file that breaks its bound is not written.
+    model: backbone and head in one, with logits as output. A TFLite file that exceeds its error bound is not written.
     Raises CheckFailed when the SavedModel does: then no version is left behind.
     """
     folder, task = version.folder, examples.task

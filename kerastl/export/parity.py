@@ -1,6 +1,6 @@
 """The parity check: the same rows through Keras, the reloaded SavedModel and each TFLite file, compared.
 
-Each artifact has a bound, and one that breaks its bound is not written.
+Each artifact has an error bound, and one that exceeds it is not written.
 """
 
 import os
@@ -49,7 +49,7 @@ class Reference:
         if refused or not logits:
             reason = next(iter(refused.values()), "there are none")
             raise DataError(f"rows to compare on cannot be read from {examples.source}: {reason}",
-                            "the data that the model was made from", "restore the data")
+                            "the data that the model was trained on", "restore the data")
         self.logits = np.concatenate(logits)
 
     def batches(self) -> Iterator[Batch]:

@@ -25,12 +25,12 @@ class VerifyResult:
 
     @property
     def breaches(self) -> tuple[str, ...]:
-        """The artifacts that broke their bound."""
+        """The artifacts that exceeded their error bound."""
         return breaches(self.parity)
 
     @property
     def failed(self) -> bool:
-        """Whether an artifact broke its bound."""
+        """Whether an artifact exceeded its error bound."""
         return bool(self.breaches)
 
     def to_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is re
 
 @dataclass(frozen=True)
 class SpaceKey:
-    """What decides the numbers of a row, beside the example. The names are those of `space.json` on disk."""
+    """Everything but the example that determines the values of a row. The names are those of `space.json` on disk."""
 
     backbone: str
     weights_hash: str
@@ -135,7 +135,7 @@ class Space:
         limits = np.finfo(self.key.dtype) if np.dtype(self.key.dtype).kind == "f" else np.iinfo(self.key.dtype)
         if rows.size and not (limits.min <= rows.min() and rows.max() <= limits.max):
             raise CheckFailed(f"features range from {rows.min():.3g} to {rows.max():.3g}",
-                              f"what {self.key.dtype} can hold, to {float(limits.max):.3g}",
+                              f"at most {float(limits.max):.3g}, the largest {self.key.dtype} value",
                               "use another feature layer (`layer`), or a head that takes pooled features")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         keys = np.frombuffer(b"".join(bytes.fromhex(content_hash) for content_hash in ids), dtype="V16")

@@ -1,4 +1,4 @@
-"""The disk space of the cache: shown, cleared, and limited."""
+"""The disk usage of the cache: shown, cleared, and kept under a limit."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SPEED_FILES = "*-speed.json"
 
 @dataclass(frozen=True)
 class SpaceUse:
-    """What `kerastl cache` shows of one space."""
+    """The entry of one space in `kerastl cache`."""
 
     name: str
     backbone: str

@@ -1,4 +1,4 @@
-"""The maximum number of tokens that a backbone is given: by a rule from the data, or as requested."""
+"""The maximum number of tokens per text: from the data by a rule, or as requested."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ STEP = 16
 
 def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = None, long: str = "head") -> Backbone:
     """The backbone with its texts truncated at `max_length` tokens. Default: the 99th percentile of token counts over
-    the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels play no part.
+    the rows that are not test rows, rounded up to 16, and at most what the network can take. Labels are not used.
 
     long: `head`, `head+tail` (the first half and the last), or `chunks` (windows whose features are averaged).
     Raises OptionError for an unknown `long`, chunks of pairs, a length that the network cannot take, or a backbone that
@@ -32,7 +32,7 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     most = source.max_length  # as loaded: the network's positions
     if max_length is not None and not 8 <= max_length <= most:
         raise OptionError(f"`max_length` is {max_length}", f"8 to {most}, which {backbone.name} can take",
-                          "change it, or leave it out for a length that fits the data")
+                          "change it, or omit it for a length that fits the data")
     counts = replace(source, pair=pair).counts(examples.items)
     free = counts[examples.split.part != TEST] if examples.split and examples.split.mode != "cv" else counts
     p99 = int(np.ceil(np.quantile(free, 0.99)))

@@ -42,6 +42,6 @@ def with_raw(features: Features, backbone: Backbone, *, cache_dir: Path) -> Feat
     filled = fill(space, examples, features.keys or examples.ids, range(len(examples)), computed,
                   description="raw inputs")
     for row, reason in filled.refused.items():
-        raise DataError(f"{examples.items[row]} could be decoded before and now cannot: {reason}",
+        raise DataError(f"{examples.items[row]} can no longer be decoded: {reason}",
                         "inputs that do not change during training", "restore it and run again")
     return replace(features, raw=raw, raw_space=space, computed=features.computed + filled.computed)

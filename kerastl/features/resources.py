@@ -39,6 +39,6 @@ def check_disk(backbone: Backbone, rows: int, cache_dir: Path, limit: int) -> No
     if needed > free:
         raise OptionError(need, "enough disk space", "free some space, choose a `cache_dir` on another disk, or a head "
                           "that takes pooled features")
-    evicted = (f"; since the cache is limited to {limit / GIB:.0f} GiB, they will be removed after the run"
+    evicted = (f"; since the cache is limited to {limit / GIB:.0f} GiB, they are removed after the run"
                if needed > limit else "")
     print(need + evicted, flush=True)

@@ -42,7 +42,7 @@ def build(shape: Shape, outputs: int, raw: Raw, side: str = "auto", at: str = "b
     shares = (theta, more.get("lambda", LAMBDA))
     if mix in LEARNED and not all(0 < share < 2 for share in shares):
         raise OptionError(f"`head` is 'blend:mix={mix},theta={shares[0]:g},lambda={shares[1]:g}'",
-                          "both above 0 and below 2, where they can be learned", "change them, or give mix=fixed")
+                          "both above 0 and below 2, where they can be learned", "change them, or use mix=fixed")
     build_inner, flow = INNER[inner]
     features = keras.Input(shape, name="features")
     raw_rows = keras.Input(raw.shape, dtype="int32" if raw.symbols else "float32", name="raw")
@@ -69,7 +69,7 @@ def build(shape: Shape, outputs: int, raw: Raw, side: str = "auto", at: str = "b
 def _side(name: str, raw: Raw) -> Callable[[Any, Raw], Any]:
     names, inputs = (TEXTS, "texts") if raw.symbols else (IMAGES, "images")
     if name not in ("auto", *names):
-        raise OptionError(f"`head` is 'blend:side={name}' for {inputs}", f"one of {', '.join(names)}", "leave it out")
+        raise OptionError(f"`head` is 'blend:side={name}' for {inputs}", f"one of {', '.join(names)}", "omit side")
     return {"conv": _conv, "words": _words, "gru": _gru, "ngrams": _ngrams}[names[0] if name == "auto" else name]
 
 

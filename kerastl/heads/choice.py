@@ -1,4 +1,4 @@
-"""Which head is meant: by a name with settings, a file, a model or a callable; one of them, several, or all."""
+"""Resolves `head`: a name with settings, a file, a model or a callable; several names, or all."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ AUTO = "auto"
 
 
 def resolve_head(head: HeadLike, parts: tuple[int, ...] = ()) -> ConfiguredHead:
-    """The head that is meant, for features of these parts (see `Head.takes_parts`).
+    """The head that `head` refers to, for features of these parts (see `Head.takes_parts`).
 
     head: a name, or a name with settings, `mlp:hidden=256,dropout=0.3`; a Python file that defines `HEAD` or `build`,
     `./my_head.py`; a keras.Model, which is copied with new weights each time it is trained; a callable
@@ -77,8 +77,7 @@ def parted(text: str) -> list[str]:
 
 
 def heads_of(head: HeadLike) -> tuple[ConfiguredHead, ...]:
-    """The heads that are meant: one, several separated by commas, or `auto`, all that take pooled features and nothing
-    else.
+    """The heads that `head` refers to: one, several separated by commas, or `auto`, all that take only pooled features.
 
     Raises OptionError as `resolve_head` does, and for heads that take different features.
     """
@@ -91,12 +90,12 @@ def heads_of(head: HeadLike) -> tuple[ConfiguredHead, ...]:
     resolved = tuple(resolve_head(text) for text in parted(head))
     if len({configured.spec.takes for configured in resolved}) > 1:
         raise OptionError(f"`head` is {head!r}: some of these heads take pooled features and some do not",
-                          "heads that take the same features", "search them in two runs")
+                          "heads that take the same features", "search them in separate runs")
     return resolved
 
 
 def free(head: ConfiguredHead) -> list[str]:
-    """The settings that were not given, which a search may choose."""
+    """The settings without a value, which a search may choose."""
     return [name for name in head.spec.known if name not in dict(head.settings)]
 
 
@@ -109,8 +108,8 @@ def to_search(head: HeadLike, trials: int) -> tuple[ConfiguredHead, ...]:
     if len(resolved) == 1 and not free(resolved[0]):
         raise OptionError(f"`search` is {trials}, but the head {resolved[0].text} has no setting left to search",
                           "a head with free settings, several heads, or auto",
-                          "give `head` auto (the L2 strength of linear is always chosen)")
+                          "set `head` to auto (the L2 strength of linear is always tuned)")
     if trials < len(resolved):
         raise OptionError(f"`search` is {trials}", f"at least {len(resolved)}: each of the {len(resolved)} heads is "
-                          "tried once with its defaults", "give more trials, or fewer heads")
+                          "tried once with its defaults", "increase `search`, or name fewer heads")
     return resolved

@@ -1,4 +1,4 @@
-"""What is known of a head (`Head`), and a head with the settings it was given (`ConfiguredHead`)."""
+"""The description of a head (`Head`), and a head with specific settings (`ConfiguredHead`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ Value = float | int | str
 
 @dataclass(frozen=True)
 class Setting:
-    """A number or word that a head can be given. A number is in [low, high], and searched on a log scale if `log`."""
+    """A number or string that configures a head. A number is in [low, high], and searched on a log scale if `log`."""
 
     default: Value
     low: float = 0.0
@@ -36,14 +36,14 @@ GRADIENT_SETTINGS = {"rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay":
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of a head, whatever it is asked to do.
+    """The description of a head, independent of its settings.
 
     build: `build(shape, outputs, **settings)` makes a keras.Model: features [batch, *shape] float32 in, logits [batch,
     outputs] float32 out. fitter: how it gets its weights, a name of `kerastl.training.fitters`; `convex` and
     `class_means` are for one Dense layer. takes: `row`, pooled features, or `places`, maps or token states, where the
     zeros of a token state are padding. settings: what `build` can be given by name. training: what the fitter can be
     given. takes_parts: `build` also takes `parts`, the number of features of each part of a fused backbone, () where
-    all are one part. takes_raw: the head looks at the raw input too; it is built by `build(shape, outputs, raw,
+    all are one part. takes_raw: the head takes the raw input too; it is built by `build(shape, outputs, raw,
     **settings)`, `raw` being a `Raw`, and takes [features, raw rows].
 
     custom: the user's own, which is checked before training. sha256: of the file or the model that it comes from.
@@ -63,18 +63,18 @@ class Head:
 
     @property
     def convex(self) -> bool:
-        """Whether it is solved, so that it has one answer whatever the seed."""
+        """Whether its training problem is convex, so that the solution does not depend on the seed."""
         return self.fitter == "convex"
 
     @property
     def known(self) -> dict[str, Setting]:
-        """All that it can be given, by name."""
+        """All of its settings, by name."""
         return {**self.training, **self.settings}
 
 
 @dataclass(frozen=True)
 class ConfiguredHead:
-    """A head with the settings it was given, in their order. parts: see `Head.takes_parts`."""
+    """A head with specific settings, in their order. parts: see `Head.takes_parts`."""
 
     spec: Head
     settings: tuple[tuple[str, Value], ...] = ()
@@ -91,7 +91,7 @@ class ConfiguredHead:
         return self.spec.build(shape, outputs, *(() if raw is None else (raw,)), **arguments)
 
     def setting(self, name: str) -> Any:
-        """A setting as it was given, or its default."""
+        """The value of a setting, or its default."""
         return dict(self.settings).get(name, self.spec.known[name].default)
 
     def with_settings(self, more: Mapping[str, Value]) -> "ConfiguredHead":

@@ -155,7 +155,7 @@ def _added(folder: Path, described: Json, settings: Json, more: Iterable[str] = 
     for token in tokens:
         if not token.get("special") and token["content"] not in special:
             raise WeightsError(f"the tokenizer in {folder} has added words, such as {token['content']!r}",
-                               "the vocabulary of the pretrained model", "use the model that this one was made from")
+                               "the vocabulary of the pretrained model", "use the model that this one was derived from")
         added[int(token["id"])] = str(token["content"])
     return added
 

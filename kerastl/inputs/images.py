@@ -226,9 +226,9 @@ def _orientation(data: tf.Tensor) -> tf.Tensor:
 
     directory = tiff + number(tiff + 4, 4)
     entries = directory + 2 + 12 * tf.range(tf.clip_by_value(number(directory, 2), 0, 512))
-    found = tf.boolean_mask(entries, number(entries, 2) == 0x0112)
-    value = number(tf.concat([found, [0]], 0)[0] + 8, 2)
-    known = is_exif(place) & (tf.size(found) > 0) & (value >= 1) & (value <= 8)
+    matches = tf.boolean_mask(entries, number(entries, 2) == 0x0112)
+    value = number(tf.concat([matches, [0]], 0)[0] + 8, 2)
+    known = is_exif(place) & (tf.size(matches) > 0) & (value >= 1) & (value <= 8)
     return tf.where(known, value, 1)
 
 

@@ -223,6 +223,6 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes | list[bytes]:
     parts, expected = [item] if isinstance(item, str | bytes) else list(item), 2 if record.get("pair") else 1
     if len(parts) != expected or not all(isinstance(part, str | bytes) for part in parts):
         raise DataError(f"an input is {str(item)[:60]!r}", "two texts each" if expected == 2 else "one text each, a "
-                        "str", "give the kind of input that the model was trained on")
+                        "str", "use the type of input that the model was trained on")
     contents = [part if isinstance(part, bytes) else _bytes(part) for part in parts]
     return contents if expected == 2 else contents[0]

@@ -16,14 +16,14 @@ def pooling_for(head: HeadLike, pooling: str = "mean") -> str:
         return NO_POOLING
     if pooling == NO_POOLING:
         raise OptionError(f"`pooling` is 'none', but the head {heads_of(head)[0].text} takes pooled features",
-                          "mean, cls or pooled", "leave `pooling` out, or choose a head that takes token states")
+                          "mean, cls or pooled", "omit `pooling`, or choose a head that takes token states")
     return pooling
 
 
 def splice(backbone: Backbone, head: Any) -> Any:
     """One keras.Model: what the backbone takes (see `backbones.Network`) -> logits [batch, outputs] float32.
 
-    The backbone is frozen. A head that also looks at the raw input gets it by a branch of its own. For a large
+    The backbone is frozen. A head that also takes the raw input gets it by a branch of its own. For a large
     backbone (see `backbones.Large`) the model takes features: a network that passes them through stands in its place.
     Raises OptionError when the head takes features of another shape.
     """
@@ -38,7 +38,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
         return _alone(head)
     if head.name in (backbone.model.name, RAW_BRANCH):
         raise OptionError(f"the head is named {head.name!r}, as another part of the model is", "a name of its own",
-                          "give the keras.Model another name")
+                          "rename the keras.Model")
     freeze(backbone.model)
     taken = backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)

@@ -1,4 +1,4 @@
-"""Which weights of a backbone train. BatchNorm never does."""
+"""Freezing and unfreezing of a backbone's weights. BatchNorm is always frozen."""
 
 import itertools
 import re

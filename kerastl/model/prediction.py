@@ -1,4 +1,4 @@
-"""Predictions of a spliced model, and how long a single row takes."""
+"""Predictions of a spliced model, and its latency for a single row."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The raw input branch: how a head that also looks at the raw input gets it."""
+"""The raw input branch: how a head that also takes the raw input gets it."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""The results of a run, for people: report.html, the model card, and the pages of comparisons."""
+"""The results of a run for readers: report.html, the model card, and the reports of comparisons."""

@@ -12,7 +12,7 @@ def ablation_section(ablation: Ablation | None) -> Markup:
     if ablation is None:
         return Markup("")
     verdicts = Markup("").join(
-        Markup('<p class="{}"><b>{}</b> <span class="soft small">McNemar test of the first seed: p = {}</span></p>'
+        Markup('<p class="{}"><b>{}</b> <span class="soft small">McNemar test, first seed: p = {}</span></p>'
                ).format(STYLE[contrast.verdict], contrast.sentence, f"{contrast.p:.2g}")
         for contrast in ablation.contrasts)
     rows = Markup("").join(
@@ -22,6 +22,6 @@ def ablation_section(ablation: Ablation | None) -> Markup:
     return Markup('<section><h2>What each part contributes</h2>{}<div class="scroll"><table><tr><th>features</th>'
                   '<th>accuracy</th><th>range over seeds</th><th>seeds</th><th class="name">head</th></tr>{}</table>'
                   '</div><p class="soft small">Evaluated on {} ({} rows), which were not used for model selection: the '
-                  "head that was asked for is exported, whatever this table says. The confidence interval of a gain is "
+                  "requested head is exported regardless of this table. The confidence interval of a gain is "
                   "that of the paired difference on the same rows.</p></section>"
                   ).format(verdicts, rows, escape(ablation.rows), ablation.n)

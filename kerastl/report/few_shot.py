@@ -25,8 +25,8 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
     clock: seconds since the run began. config: the settings of the run, for the record.
     """
     examples, home = features.examples, Path(to.out) / to.name
-    unused = ("; the split that came with the data is one of rows, and was not used" if any(examples.source_split)
-              else "")
+    unused = ("; the split that came with the data divides rows, not classes, and was not used"
+              if any(examples.source_split) else "")
     run: dict[str, Any] = {
         "kind": examples.modality.name, "backbone": backbone.name, "weights": backbone.weights,
         "weights_hash": backbone.weights_hash, "random_weights": backbone.random, **asdict(task),
@@ -76,11 +76,11 @@ def few_shot_summary(run: dict[str, Any]) -> str:
         f"The simplest method that is not significantly worse than the best on these episodes: {best}.",
         f"Evaluated on {run['episodes']} episodes of {len(run['novel_classes'])} novel classes "
         f"({_listed(run['novel_classes'])}); chance level {1 / run['way']:.3f}. Interval: {run['interval']}.",
-        f"Methods learned, and their settings were chosen, on {len(run['base_classes'])} base classes "
-        f"({_listed(run['base_classes'])})." + (f" Skipped: {skipped} classes with too few rows." if skipped else ""),
+        f"Trained and tuned on {len(run['base_classes'])} base classes ({_listed(run['base_classes'])})."
+        + (f" Skipped for too few rows: {skipped} classes." if skipped else ""),
         f"Settings: {settings}.",
-        f"Written to {run['path']}. No model is exported: the classifier of an episode is fitted to its few labelled "
-        "rows.",
+        f"Written to {run['path']}. No model is exported, because the classifier of an episode is fitted to "
+        "its few labelled rows.",
     ])
 
 

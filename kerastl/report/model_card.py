@@ -10,7 +10,7 @@ def model_card(record: RunRecord) -> str:
     test, (low, high), noun = record.test, record.test.accuracy_ci95, record.modality.noun
     tuned, note = record.fine_tuning, calibration_note(record.test)
     task = f"Classifies {_article(noun)} as one of" if record.task.exclusive else \
-        f"Predicts for {_article(noun)} any number of labels out of"
+        f"Assigns any number of labels to {_article(noun)}, out of"
     lines = [
         f"# {_plain(record.name)}, version {record.version}",
         "",
@@ -29,9 +29,9 @@ def model_card(record: RunRecord) -> str:
         "",
         protocol(record),
         "",
-        f"- accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
-        f"- macro F1 {test.macro_f1:.3f}",
-        f"- after calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
+        f"- Accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
+        f"- Macro F1 {test.macro_f1:.3f}",
+        f"- After calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
         f"expected calibration error {test.ece_calibrated:.3f}",
         *([f"- {note}"] if note else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
@@ -41,7 +41,7 @@ def model_card(record: RunRecord) -> str:
         *([f"- The model always predicts one of its classes, even for {_article(noun)} that belongs to none of them."]
           if record.task.exclusive else []),
         f"- These figures apply only to {record.modality.nouns} similar to the training data.",
-        "- The features carry whatever the backbone learned from its own training data, including its biases.",
+        "- The model inherits the biases of the data on which the backbone was pretrained.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -51,7 +51,7 @@ def _licence(record: RunRecord) -> str:
     weights = published_weights(record.backbone)
     known = {source.kind: source.licence for source in weights}
     published = [source.licence for source in weights if source.kind == "folder"]
-    default = f"that of the model in the folder, one of: {'; '.join(published)}" if published else "unknown"
+    default = f"depends on the model in the folder: {' or '.join(published)}" if published else "unknown"
     return known.get(record.weights, default)
 
 
@@ -63,7 +63,7 @@ def _input(record: RunRecord) -> str:
 
 
 def _python(record: RunRecord) -> list[str]:
-    """What Python has to import before it loads the SavedModel, where that is something."""
+    """What Python has to import before it loads the SavedModel; empty if nothing."""
     modules = record.modality.serving_modules
     if not modules or record.large:
         return []

@@ -5,7 +5,7 @@ from kerastl.versions.sections import Figures
 
 
 def warnings(record: RunRecord) -> list[str]:
-    """What makes the figures meaningless: random weights."""
+    """Warnings about random weights, which make the figures meaningless."""
     if record.random_weights:
         return ["RANDOM WEIGHTS: the backbone was not pretrained, so the figures say nothing about transfer learning. "
                 "Do not use this model."]
@@ -26,7 +26,7 @@ def evaluated_by(record: RunRecord) -> str:
 
 
 def protocol(record: RunRecord) -> str:
-    """Why nothing that is reported was chosen on the rows it is reported for, in a sentence or two."""
+    """How the model was evaluated, and that no reported figure comes from rows that chose anything."""
     nouns, reason = record.modality.nouns, f" ({record.split_reason})" if record.split_reason else ""
     if record.split == "cv":
         return (f"5-fold cross-validation{reason}: each of the {record.n_test} {nouns} is predicted by a head that was "
@@ -43,8 +43,8 @@ def calibration_note(test: Figures) -> str:
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can happen by "
-            "chance.")
+    return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can "
+            "happen by chance.")
 
 
 def fine_tuned(record: RunRecord) -> str:

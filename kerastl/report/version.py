@@ -1,4 +1,4 @@
-"""The last step of a recipe: what the steps before it made becomes a version of a model."""
+"""The last step of a recipe: writes the results of the previous steps as a version of a model."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from kerastl.versions.sections import Ablation, Distillation, Trial
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model goes, `out/name/VERSION`, and which TFLite files it gets."""
+    """Where a model is written, `out/name/VERSION`, and which TFLite files it gets."""
 
     out: str
     name: str
@@ -50,13 +50,13 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
                   trials: Sequence[Trial] = ()) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
 
-    evaluation: of `trained`. baseline, ablation, trials: what else the report shows. teacher: the model that this one
-    was distilled from; both are compared, form by form. clock: seconds since the run began; default: since this call.
+    evaluation: of `trained`. baseline, ablation, trials: also shown in the report. teacher: the model that this one was
+    distilled from; both are compared in every format. clock: seconds since the run began; default: since this call.
     config: the settings of the run, for the record.
 
-    A TFLite file that breaks its bound is not written, and is listed in the record's `breaches`. The version is written
-    completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed when the
-    SavedModel differs from Keras.
+    A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
+    is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
+    when the SavedModel differs from Keras.
     """
     check_evaluation(trained.fitted, evaluation)
     start = time.perf_counter()

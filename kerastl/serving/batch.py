@@ -58,7 +58,7 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
     """
     if not inputs:
         raise OptionError("`inputs` is empty", "files, folders, tables or texts; - for one input per line on standard "
-                          "input", "name some")
+                          "input", "name at least one input")
     table = None if out is None else table_path(out)
     classifier = load(model, weights) if isinstance(model, str) else model
     column = text_column or classifier.record.config.get("text_column")

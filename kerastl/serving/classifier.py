@@ -50,7 +50,7 @@ class Classifier:
             self._model = tf.saved_model.load(str(folder))
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder} does not load: {str(error).splitlines()[0]}", "a complete version folder",
-                             "find out what is damaged: kerastl verify") from error
+                             "list the damaged files: kerastl verify") from error
         self._serve = self._model.signatures["serving_default"]
 
     @property
@@ -60,12 +60,12 @@ class Classifier:
 
     @property
     def modality(self) -> Modality:
-        """What an input is: images or texts."""
+        """The modality of the inputs: image or text."""
         return self.record.modality
 
     @property
     def task(self) -> Task:
-        """What a prediction is: one label or several."""
+        """The task: one label per row, or several."""
         return self.record.task
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Classifier:
 
     @property
     def batch_size(self) -> int:
-        """How many inputs are best passed at a time."""
+        """The best number of inputs per call."""
         return BATCH if self._featurizer is None else self._featurizer.batch_size
 
     def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
@@ -86,7 +86,7 @@ class Classifier:
         predictions = self.predict_each(inputs)
         for place, prediction in enumerate(predictions):
             if prediction.error:
-                raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "leave it out")
+                raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "omit this input")
         return predictions
 
     def predict_each(self, inputs: Iterable[Any]) -> list[Prediction]:
@@ -132,7 +132,7 @@ class Classifier:
         return {output: np.concatenate([batch[output].numpy() for batch in batches]) for output in batches[0]}
 
     def _batch(self, contents: list[Content | str]) -> list[Prediction]:
-        """Predictions for contents, of which some are the reason why there is none."""
+        """Predictions for contents; a str among them is the reason why an input has none."""
         readable = [content for content in contents if not isinstance(content, str)]
         try:
             predictions = iter(self._predictions(readable))

@@ -20,7 +20,7 @@ from kerastl.versions.sections import Figures, SkippedItem
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """The figures of a model on other data. trained_on: how many of these rows were used in training it."""
+    """The metrics of a model on other data. trained_on: how many of these rows were used in training it."""
 
     model: str
     trained_on: int
@@ -36,7 +36,7 @@ class EvaluateResult:
 def evaluate_model(model: str | Classifier, source: str, *, text_column: str | None = None,
                    label_column: str | None = None, weights: str | None = None, data_dir: str | None = None,
                    cache_dir: str | None = None) -> EvaluateResult:
-    """Evaluate a model on labelled data, with the figures that training reports.
+    """Evaluate a model on labelled data, with the metrics that training reports.
 
     model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column: of a
     table; default: as in training. Rows of unknown classes and rows that cannot be decoded are skipped and listed.

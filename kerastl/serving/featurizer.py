@@ -29,7 +29,7 @@ class Featurizer:
 
     @property
     def batch_size(self) -> int:
-        """How many texts are best passed at a time. A network that is streamed reads all its weights each time, so for
+        """The best number of texts per call. A network that is streamed reads all its weights each time, so for
         that one it is as many as have 1 GiB of features."""
         return BATCH if self._engine.stream is None else max(BATCH, 2**30 // (4 * math.prod(self._shape)))
 

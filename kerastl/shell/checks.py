@@ -1,6 +1,6 @@
 """Checks before any work is done: every fault of a recipe's flags in one error, and whether the paths exist.
 
-Nothing here imports TensorFlow, so a typing error is reported at once.
+Nothing here imports TensorFlow, so that a typo is reported at once.
 """
 
 from pathlib import Path
@@ -44,11 +44,11 @@ def check_flags(config: RunConfig) -> None:
         if config.search > 0:
             to_search(head, config.search)
         elif head == AUTO or len(parted(head)) > 1:
-            faults.append(OptionError(f"`head={head}` names several heads, of which one is to be chosen", "",
-                                      "choose among them with `search`, or name one head"))
+            faults.append(OptionError(f"`head={head}` names several heads, and only a search can choose among them", "",
+                                      "set `search`, or name one head"))
         elif resolve_head(head).spec.takes_raw and large:
-            faults.append(OptionError(f"`head={head}` also looks at the raw input, and {backbone} is not exported with "
-                                      "its head", "a head that takes features alone"))
+            faults.append(OptionError(f"`head={head}` also takes the raw input, and {backbone} is not exported with "
+                                      "its head", "a head that takes only features"))
     except OptionError as error:
         faults.append(error)
     if faults:

@@ -69,7 +69,7 @@ class ImageConfig(RunConfig):
     """The flags that every recipe for images has."""
 
     data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet with path,label, or tfds:NAME[:split]
-    weights: str | None = None  # bundled, imagenet, none (random, for tests) or a file (default: the first it has)
+    weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
     batch_size: int = 32  # images per batch
@@ -82,7 +82,7 @@ class TextConfig(RunConfig):
     data: str  # a .csv/.tsv/.jsonl/.parquet, DIR/<class>/*.txt, or tfds:NAME[:split]
     text_column: str | None = None  # column of the texts; for pairs two: a,b (default: detected)
     label_column: str | None = None  # column of the labels (default: detected)
-    weights: str | None = None  # bundled, preset, none (random, for tests) or a folder (default: the first it has)
+    weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     pooling: str = "mean"  # of token states: mean, cls, last or pooled (BERT's trained pooler)
     max_length: int | None = None  # maximum tokens per text (default: the 99th percentile of token counts)

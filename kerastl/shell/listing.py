@@ -1,4 +1,4 @@
-"""What there is on this machine: backbones, heads, recipes, and what is cached. Nothing here imports TensorFlow."""
+"""Listings: backbones, heads, recipes and the contents of the cache. Nothing here imports TensorFlow."""
 
 import ast
 import re
@@ -114,7 +114,7 @@ class CacheInfo:
 
     @property
     def bytes(self) -> int:
-        """What the features take on disk."""
+        """The size of the features on disk."""
         return sum(space.bytes for space in self.spaces)
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def list_recipes() -> Listing[RecipeInfo]:
 
 
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
-    """What the cache holds. clear: first remove all that kerastl keeps there. limit_gb: first remove the features that
-    were not used for longest, until the rest takes at most so many gigabytes. Nothing else in the folder is touched."""
+    """The contents of the cache. clear: first remove everything that kerastl keeps there. limit_gb: first remove the
+    least recently used features, until at most this many gigabytes remain. Other files there are not touched."""
     folder, freed = chosen_dir(cache_dir), 0
     if clear:
         freed = housekeeping.clear(folder)

@@ -1,4 +1,4 @@
-"""From words on the command line to a `Config`, and the help of each flag: the comment on its line.
+"""From the command line to a `Config`. The help of each flag is the comment on its line.
 
 A plain `--help` shows the flags that are not in a group of `flags.GROUPS`; `--help-all` shows every group.
 """
@@ -75,8 +75,7 @@ def _form(config: Any, brief: bool) -> type:
 
 
 def _argument(item: "Field[Any]", hint: Any, comment: str | None) -> Any:
-    """How tyro shows a field. A comment says itself what the default of None means. Of two names the last is shown
-    first."""
+    """How tyro shows a field. A default of None is explained in the comment. tyro shows the last of two names first."""
     import tyro
 
     kind, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -87,7 +86,7 @@ def _argument(item: "Field[Any]", hint: Any, comment: str | None) -> Any:
     if _is_positional(hint) and kind is str:
         names = {"metavar": item.name.upper()}
     if any(getattr(extra, "metavar", None) for extra in extras):
-        del names["metavar"]
+        names.pop("metavar", None)
     if item.name in OLD_NAMES:
         names |= {"name": OLD_NAMES[item.name], "aliases": (f"--{item.name.replace('_', '-')}",)}
     return tyro.conf.arg(help=comment, **names)
@@ -109,14 +108,14 @@ def _flat(values: Any) -> dict[str, Any]:
 
 def _comments(config: type) -> dict[str, str]:
     """The comment on the line of each field, of the class that is lowest in the hierarchy."""
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for parent in reversed(config.__mro__[:-1]):
         try:
             source = inspect.getsource(parent)
         except (OSError, TypeError):  # installed without source: the flags work, and have no help
             continue
-        found |= dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
-    return found
+        comments |= dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
+    return comments
 
 
 def _is_positional(hint: Any) -> bool:

@@ -45,7 +45,7 @@ def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None
 
 
 def as_main(pipeline: Callable[..., R]) -> Callable[[Any], R]:
-    """A pipeline as the `main` of a recipe: it is called with a Config, whose fields are its arguments."""
+    """A pipeline as the `main` of a recipe: it is called with the fields of a Config as arguments."""
 
     def main(config: Any) -> R:
         return pipeline(**{field.name: getattr(config, field.name) for field in fields(config) if field.name != "json"})

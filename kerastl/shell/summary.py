@@ -1,4 +1,4 @@
-"""What is printed about a run: its figures in a few lines, and tables of its artifacts."""
+"""The printed summary of a run: its metrics in a few lines, and tables of its artifacts."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def run_summary(record: RunRecord) -> str:
     lines = [
         *warnings(record),
         f"{record.backbone} + {record.head}, {len(record.classes)} classes",
-        f"data       {evaluated_by(record)}" + (f"; {record.split_reason}" if record.split_reason else ""),
+        f"data       {evaluated_by(record)}" + (f" ({record.split_reason})" if record.split_reason else ""),
         *(f"           {note}" for note in record.notes),
     ]
     optional = [("length", text_lengths(record)), ("skipped", _skipped(record)), ("search", _search(record.search)),
@@ -48,7 +48,7 @@ def ablation_table(ablation: Ablation) -> str:
 
 def forms_table(forms: Sequence[DistilledForm]) -> str:
     """Teacher and student, each in every form, as a table."""
-    rows = [("", "form", "accuracy", "size", "latency")]
+    rows = [("", "format", "accuracy", "size", "latency")]
     rows += [(form.who, form.form, f"{form.accuracy:.3f}", f"{form.bytes / 1e6:.1f} MB", f"{form.milliseconds:.1f} ms")
              for form in forms]
     return table(rows)
@@ -74,4 +74,4 @@ def _search(trials: Sequence[Trial]) -> str:
     first, losses = trials[0], [trial.log_loss for trial in trials if trial.log_loss is not None]
     defaults = "not finite" if first.log_loss is None else f"{first.log_loss:.4f}"
     best = f"{min(losses):.4f}" if losses else "not finite"
-    return f"{len(trials)} trials: validation log loss {best}; {defaults} with {first.head} as given"
+    return f"{len(trials)} trials: best validation log loss {best} (first trial, {first.head}: {defaults})"

@@ -1,6 +1,6 @@
-"""What each part of a blend contributes: the same head on pretrained features only, on raw inputs only, and on both.
+"""Ablation of a blend: the same head on pretrained features only, on raw inputs only, and on both.
 
-Nothing is chosen by the result: it is reported, and the head that was asked for is exported.
+The result is only reported; the requested head is exported.
 """
 
 import time
@@ -39,14 +39,14 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
            options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
     """Fit a blend head on each part alone and on both, `seeds` times each; the backbone stays frozen.
 
-    Of cross-validated rows each seed holds out one fold, so that 3 seeds take 3 fits and not 15. Raises OptionError for
-    a head that does not mix in the raw input, or fewer than 3 seeds.
+    With cross-validation each seed holds out one fold, so 3 seeds take 3 fits, not 15. Raises OptionError for a head
+    that does not take the raw input, or fewer than 3 seeds.
     """
     start = time.perf_counter()
     configured = resolve_head(head)
     faults: list[KerastlError] = broken(at_least(FEWEST_SEEDS, "seeds"), {"seeds": seeds})
     if configured.spec.fitter != "blend":
-        faults.append(OptionError(f"`head` must mix in the raw input for an ablation (got {configured.text})", "",
+        faults.append(OptionError(f"`head` must also take the raw input for an ablation (got {configured.text})", "",
                                   "use blend"))
     if faults:
         raise all_of(faults)

@@ -43,7 +43,7 @@ class Teacher:
     weights: str
 
     def source(self, data: str | None, data_dir: str | None) -> dict[str, Any]:
-        """Where its data are read from, for the student's record. data, data_dir: where they are now, if they moved."""
+        """The source of its data, for the student's record. data, data_dir: the new location, if the data moved."""
         used = self.record.config
         return {"data": data or used["data"], "data_dir": data_dir or used.get("data_dir"),
                 "text_column": used.get("text_column"), "label_column": used.get("label_column")}
@@ -70,8 +70,8 @@ def load_teacher(model: str) -> Teacher:
 
 def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None, cache_dir: Path | None = None
            ) -> Examples:
-    """The rows of the teacher with the teacher's split, so that no held-out row was used to train the teacher. data:
-    where they are now, if they moved. Raises DataError when they are gone."""
+    """The rows of the teacher in the teacher's split, so that no held-out row was used to train the teacher. data: the
+    new location of the data, if it moved. Raises DataError if the data is gone."""
     return restore_examples(teacher.folder, teacher.record, data=data, data_dir=data_dir, cache_dir=cache_dir)
 
 

@@ -16,7 +16,7 @@ from kerastl.files import open_file
 class Journal:
     """Records by key, in a file of JSON lines. A line that a kill left incomplete is ignored.
 
-    resumed: how many of the records that were asked for had been written by an earlier run.
+    resumed: how many of the requested records had been written by an earlier run.
     """
 
     def __init__(self, path: Path) -> None:

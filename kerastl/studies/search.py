@@ -27,8 +27,8 @@ from kerastl.versions.sections import Trial
 
 def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials: int, *,
                  options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> tuple[Trial, ...]:
-    """Run `trials` trials before training, see `search`; none where `trials` is 0. Heads that look at the raw input get
-    it beside the features."""
+    """Run `trials` trials before training, see `search`; none where `trials` is 0. Heads that take the raw input get
+    it with the features."""
     if not trials:
         return ()
     if any(candidate.spec.takes_raw for candidate in to_search(head, trials)):
@@ -41,7 +41,7 @@ def search(features: Features, heads: HeadLike, trials: int, *, options: Trainin
     """Try settings of the named heads (see `heads.heads_of`), first each head with its defaults.
 
     A setting that was given is kept. The same seed gives the same trials. Test rows are not available to the search.
-    Raises OptionError when there is nothing to search.
+    Raises OptionError if there is nothing to search.
     """
     import optuna
 
@@ -70,7 +70,7 @@ def search(features: Features, heads: HeadLike, trials: int, *, options: Trainin
 
 
 def best_head(trials: tuple[Trial, ...], head: HeadLike) -> HeadLike:
-    """The head of the best trial; `head` where nothing was searched."""
+    """The head of the best trial; `head` if there was no search."""
     return best(trials).head if trials else head
 
 

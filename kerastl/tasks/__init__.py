@@ -1,4 +1,4 @@
-"""Tasks: what an answer is. One file here is one task; it defines `TASK`.
+"""Tasks: what is predicted for a row. One file here is one task; it defines `TASK`.
 
 A task knows its targets, loss, activation, calibration, metrics and outputs. Everything else asks the task: no module
 compares a task's name, so adding a task is adding a file. Functions here are pure and use NumPy; the two that make
@@ -25,7 +25,7 @@ LEAST = 1e-7  # to which a probability is clipped before its logarithm is taken
 
 @dataclass(frozen=True)
 class Task:
-    """What is known of a kind of answer. n: rows; targets: as `Examples.targets` holds them; truth: targets as [n,
+    """The properties of a task. n: rows; targets: as `Examples.targets` holds them; truth: targets as [n,
     classes] float32 of 0 and 1; p: probabilities [n, classes] in [0, 1].
 
     exclusive: whether a row has exactly one class, so that classes can be drawn evenly and weighted.
@@ -50,7 +50,7 @@ class Task:
     log_loss: Callable[[Array, Array], Array]  # logits, truth (or soft targets) -> the loss of each row in nats, [n]
     keras_loss: Callable[[float], Any]  # label smoothing -> a Keras loss from logits
     summed_loss: Callable[[], Any]  # a Keras loss from logits whose mean over rows is that of `log_loss`
-    # Answers
+    # Predictions
     activation: Activation
     logits_of: Callable[[Array], Array]  # p -> logits that the activation turns into p again
     calibrate: Callable[[Array, Array], Calibration]  # logits, truth
@@ -58,7 +58,7 @@ class Task:
     predict: Callable[[Array, Array], Array]  # p, thresholds [classes], [n, classes] or () -> predicted targets
     correct: Callable[[Array, Array], NDArray[np.bool_]]  # predicted, true targets -> [n]
     claims: Callable[[Array, Array], tuple[Array, Array]]  # p, truth -> confidences and whether each claim is correct
-    surprise: Callable[[Array, Array], Array]  # p, truth -> how far a wrong answer is off, [n]
+    surprise: Callable[[Array, Array], Array]  # p, truth -> how confident a wrong prediction is, [n]
     confusion: Callable[[Array, Array, int], Array]  # true, predicted targets, classes -> [true, predicted]; or empty
     label: Callable[[Any, Sequence[str]], str]  # one row's target, class names -> its label as text
     served_label: Callable[[Any, Any, Any, Calibration], Any]  # in the graph: p, names, labels by score, calibration

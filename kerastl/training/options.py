@@ -1,4 +1,4 @@
-"""What can be asked of training, and the one place where it is checked."""
+"""The options of training, and the only place where they are checked."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ CLASS_WEIGHTS = ("auto", "none", "balanced")
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a head is fitted and, with `fine_tuning`, how the backbone is trained with it.
+    """How a head is fitted and, by `fine_tuning`, how the backbone is trained with it.
 
-    epochs: at most so many; None: early stopping decides, and in fine-tuning the number of rows. batch_size: of
-    fine-tuning; head_batch_size: of heads trained by gradient descent on features. class_weights: `balanced` weights
+    epochs: the maximum; None: early stopping decides (in fine-tuning: the number of rows). batch_size: for
+    fine-tuning; head_batch_size: for heads trained by gradient descent on features. class_weights: `balanced` weights
     the loss of a row by the rarity of its class, `auto` does so when the largest class has at least 10 times the rows
-    of the smallest. label_smoothing: the share of a target that is spread evenly over the classes, in [0, 1).
+    of the smallest. label_smoothing: the fraction of a target that is spread evenly over the classes, in [0, 1).
     """
 
     epochs: int | None = None
@@ -32,15 +32,15 @@ DEFAULTS = TrainingOptions()
 
 
 def option_faults(options: TrainingOptions, task: Task | None = None) -> list[str]:
-    """What is wrong with these options, a sentence each; empty if nothing is. task: where it is known already."""
+    """One sentence for each fault of these options. task: if it is known already."""
     faults = [
-        (options.epochs is not None and options.epochs < 1, f"`epochs` is {options.epochs}; it must be at least 1"),
-        (options.batch_size < 1, f"`batch_size` is {options.batch_size}; it must be at least 1"),
-        (options.head_batch_size < 1, f"`head_batch_size` is {options.head_batch_size}; it must be at least 1"),
+        (options.epochs is not None and options.epochs < 1, f"`epochs` must be at least 1 (got {options.epochs})"),
+        (options.batch_size < 1, f"`batch_size` must be at least 1 (got {options.batch_size})"),
+        (options.head_batch_size < 1, f"`head_batch_size` must be at least 1 (got {options.head_batch_size})"),
         (options.class_weights not in CLASS_WEIGHTS,
-         f"`class_weights` is {options.class_weights!r}; it must be one of {', '.join(CLASS_WEIGHTS)}"),
+         f"`class_weights` must be one of {', '.join(CLASS_WEIGHTS)} (got {options.class_weights})"),
         (not 0 <= options.label_smoothing < 1,
-         f"`label_smoothing` is {options.label_smoothing}; it must be in [0, 1)"),
+         f"`label_smoothing` must be in [0, 1) (got {options.label_smoothing})"),
         (options.class_weights == "balanced" and task is not None and not task.exclusive,
          "`class_weights` is 'balanced', which needs one label per row; with several labels per row each class has a "
          "threshold of its own"),
@@ -52,7 +52,7 @@ def check_options(options: TrainingOptions, head: ConfiguredHead, task: Task, *,
     """Raises one OptionError that lists all that is wrong. minimises_loss: whether the head's fitter does."""
     faults = option_faults(options, task)
     if not minimises_loss:
-        reason = f"but the head {head.text} is computed without a loss; leave it out"
+        reason = f"but the head {head.text} is computed without a loss; omit it"
         if options.class_weights == "balanced":
             faults.append(f"`class_weights` is 'balanced', {reason}")
         if options.label_smoothing:

@@ -12,7 +12,7 @@ BLOCK = 4096  # rows read at a time
 
 
 def scale_of(variance: NDArray[Any], parts: Sequence[int] = ()) -> NDArray[np.float32]:
-    """What each feature is divided by: the root of its own variance plus the mean variance of all features. [dim] ->
+    """The divisor of each feature: the square root of its own variance plus the mean variance of all features. [dim] ->
     [dim] float32.
 
     Divided by its own standard deviation alone, a feature that hardly varies in training would be magnified, and new

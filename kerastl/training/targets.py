@@ -1,4 +1,4 @@
-"""What the loss of training aims at: smoothed targets, and a weight for each row."""
+"""The targets of the training loss: smoothed labels, and a weight for each row."""
 
 import numpy as np
 from numpy.typing import NDArray

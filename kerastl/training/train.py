@@ -1,4 +1,4 @@
-"""Training: a head on the features and, where it is asked for, the backbone with it."""
+"""Training: a head on the features and, if requested, the backbone with it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,17 +70,17 @@ def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, 
 def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str, pooled: bool) -> str:
     """What is fine-tuned: `0`, `contrast`, a number of blocks, or `all`. pooled: whether the head takes pooled features
     only, as contrastive fine-tuning needs."""
-    asked = str(unfreeze)
-    if backbone.large and asked not in (AUTO, FROZEN):
-        raise OptionError(f"`unfreeze` is {asked!r}, but {backbone.name} is a large backbone: its weights are "
-                          f"{backbone.large.kept}, and the head is exported without it", "`unfreeze` 0",
+    mode = str(unfreeze)
+    if backbone.large and mode not in (AUTO, FROZEN):
+        raise OptionError(f"`unfreeze` is {mode!r}, but {backbone.name} is a large backbone: its weights are "
+                          f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",
                           "choose a smaller backbone to fine-tune")
-    if asked == AUTO:
+    if mode == AUTO:
         return CONTRAST if pooled and not backbone.spec.large and few_labels(features.examples) else FROZEN
-    if asked == CONTRAST and not pooled:
+    if mode == CONTRAST and not pooled:
         raise OptionError(f"`unfreeze` is 'contrast' with the head {head}", "a head that takes pooled features only",
-                          "give `unfreeze` 0, a number of blocks, or all")
-    return asked
+                          "set `unfreeze` to 0, a number of blocks, or all")
+    return mode
 
 
 def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: FittedHead, batch_size: int) -> FittedHead:

@@ -14,13 +14,13 @@ class Config:
     """Show or clear what is cached on disk."""
 
     clear: bool = False  # remove everything that kerastl cached
-    limit: float | None = None  # remove the least recently used features until the rest takes at most N GB
+    limit: float | None = None  # remove the least recently used features until at most N GB remain
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> CacheInfo:
-    """What the cache holds, after removing what was asked for."""
+    """The contents of the cache, after the requested removals."""
     return cache_info(config.cache_dir, clear=config.clear, limit_gb=config.limit)
 
 

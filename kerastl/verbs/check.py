@@ -19,7 +19,7 @@ class Config:
     """Inspect a dataset: corrupt files, duplicates, train/test leakage, imbalance and likely label errors."""
 
     source: Positional[str]  # labelled data, as for training
-    backbone: str | None = None  # used to find likely label errors; none to skip (default: the bundled one)
+    backbone: str | None = None  # used to find likely label errors; none skips that (default: the bundled one)
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
     text_column: str | None = None  # column of the texts (default: detected)
     label_column: str | None = None  # column of the labels (default: detected)

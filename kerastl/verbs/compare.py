@@ -20,10 +20,10 @@ class Config:
     source: Positional[str]  # labelled data, as for training
     backbones: str  # names separated by commas, all for images or all for texts; see `kerastl backbones`
     heads: str = "linear"  # heads separated by commas; with settings: linear,mlp:hidden=64,dropout=0.2
-    unfreeze: str = "0"  # numbers of blocks, all or contrast, separated by commas
-    seeds: int = 3  # number of seeds; each holds out another fold and trains with other initial weights
-    out: str = "comparison"  # folder of rows.csv, report.html and rows.jsonl, from which a killed run resumes
-    weights: str | None = None  # one for all backbones, or one each, separated by commas (default: the first it has)
+    unfreeze: str = "0"  # values separated by commas: numbers of blocks, all, contrast
+    seeds: int = 3  # number of seeds; each seed holds out a different fold and uses different initial weights
+    out: str = "comparison"  # folder for rows.csv, report.html and rows.jsonl; a killed run resumes from rows.jsonl
+    weights: str | None = None  # one for all backbones, or one each: a,b (default: see `kerastl backbones`)
     text_column: str | None = None  # column of the texts (default: detected)
     label_column: str | None = None  # column of the labels (default: detected)
     min_per_class: int = 10  # skip classes with fewer examples
@@ -62,7 +62,7 @@ def run(config: Config) -> "Comparison":
 
 
 def show(result: "Comparison") -> str:
-    """The table, what is recommended, and its test accuracy."""
+    """The table, the recommendation, and its test accuracy."""
     rows = [("backbone", "head", "unfreeze", "validation", "over seeds", "behind", "p", "training", "size", "latency")]
     rows += [(row.combination.backbone, row.combination.head, row.combination.unfreeze, f"{row.accuracy:.3f}",
               f"{row.accuracy_min:.3f} to {row.accuracy_max:.3f}",
@@ -71,9 +71,9 @@ def show(result: "Comparison") -> str:
               f"{row.cost.milliseconds:.1f} ms" + " *" * row.recommended) for row in result.table]
     test, lines = result.test, []
     if result.random_weights:
-        lines.append(f"RANDOM WEIGHTS: {', '.join(result.random_weights)} not pretrained; the figures say nothing "
-                     "about transfer learning")
-    lines += [f"the weights of {name} are kept in {kept}" for name, kept in result.kept.items()]
+        lines.append(f"RANDOM WEIGHTS ({', '.join(result.random_weights)}): these figures say nothing about transfer "
+                     "learning")
+    lines += [f"the weights of {name} are stored in {kept}" for name, kept in result.kept.items()]
     if result.resumed:
         lines.append(f"{result.resumed} of {result.cells} results were read from {result.out}")
     low, high = test.accuracy_ci95

@@ -1,9 +1,9 @@
 """Diagnose common mistakes in a model, or in what a recipe builds."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from kerastl.shell.terminal import table
 
@@ -15,18 +15,18 @@ VERDICT = {True: "ok", False: "WRONG", None: "?"}
 
 @dataclass(frozen=True)
 class Config:
-    """Diagnoses common mistakes in a model, or in what a recipe builds. The exit code is 1 if something is wrong."""
+    """Diagnose common mistakes in a model, or in what a recipe builds. The exit code is 1 if something is wrong."""
 
-    patient: Positional[str]  # saved_models/NAME, a version folder, or a recipe by name or path
-    data: str | None = None  # labelled data, as for training; default for a model: those it was made from
-    backbone: str | None = None  # for a recipe: instead of its own
+    patient: Annotated[Positional[str], arg(metavar="MODEL_OR_RECIPE")]  # saved_models/NAME, version folder or recipe
+    data: str | None = None  # labelled data, as for training (default for a model: the data it was trained on)
+    backbone: str | None = None  # for a recipe: backbone to use instead of its own
     weights: str | None = None  # for a recipe's backbone: bundled, imagenet, preset, none (random) or a path
-    head: str | None = None  # for a recipe: instead of its own
-    text_column: str | None = None  # the column with the texts; default: as in training, else found by name
-    label_column: str | None = None  # the column with the labels
-    data_dir: str | None = None  # where TFDS datasets are stored
-    cache_dir: str | None = None  # default: the user's cache directory
-    json: bool = False  # print one JSON document
+    head: str | None = None  # for a recipe: head to use instead of its own
+    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
+    label_column: str | None = None  # column of the labels (default: as in training, else detected)
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> "Examination":

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Evaluates an exported model on labelled data, with the figures that training reports."""
+    """Evaluate an exported model on labelled data, with the metrics that training reports."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     source: Positional[str]  # labelled data, as for training
-    text_column: str | None = None  # the column with the texts; default: as in training, else found by name
-    label_column: str | None = None  # the column with the labels
+    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
+    label_column: str | None = None  # column of the labels (default: as in training, else detected)
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
-    data_dir: str | None = None  # where TFDS datasets are stored
-    cache_dir: str | None = None  # default: the user's cache directory
-    json: bool = False  # print one JSON document
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> "EvaluateResult":
-    """The figures on these data, and how many of the rows were used in training."""
+    """The metrics on this data, and how many of its rows were used in training."""
     from kerastl.serving.evaluate_model import evaluate_model
 
     return evaluate_model(config.model, config.source, text_column=config.text_column, weights=config.weights,
@@ -34,7 +34,7 @@ def run(config: Config) -> "EvaluateResult":
 
 
 def show(result: "EvaluateResult") -> str:
-    """The figures, a warning where rows were used in training, and the scores of each class."""
+    """The metrics, a warning if rows were used in training, and the scores of each class."""
     test, (low, high) = result.test, result.test.accuracy_ci95
     lines = [f"{result.model}, evaluated on {test.n} rows",
              f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",

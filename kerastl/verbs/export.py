@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Exports a model again, with other TFLite files, as a new version; the old version is not changed."""
+    """Export a model again, with other TFLite files, as a new version; the old version is not changed."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    tflite: str = "all"  # fp32, fp16, dynamic, int8, separated by commas; all (for texts without int8) or none
-    data: str | None = None  # new location of the training data, if they moved
+    tflite: str = "all"  # TFLite files to write: fp32,fp16,dynamic,int8, all (texts: all but int8) or none
+    data: str | None = None  # new location of the training data, if it moved
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
-    data_dir: str | None = None  # where TFDS datasets are stored
-    cache_dir: str | None = None  # default: the user's cache directory
-    json: bool = False  # print one JSON document
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> "RunRecord":

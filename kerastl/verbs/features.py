@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Write the features of a source to a file, in input order, with content hashes, names and labels."""
+    """Write the features of a source to a file, in input order, with content hash, name and label of each row."""
 
     source: Positional[str]  # a folder of images or texts (labelled or not), a table, or tfds:NAME
     out: str  # a .parquet or .npz file
@@ -20,7 +20,7 @@ class Config:
     layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
     pooling: str = "mean"  # texts: pooling of token states: mean, cls, last or pooled
     max_length: int | None = None  # texts: maximum tokens per text (default: the 99th percentile of token counts)
-    long: str = "head"  # texts: longer ones are truncated to head or head+tail, or split into chunks
+    long: str = "head"  # longer texts: head or head+tail (truncate), or chunks (average over windows)
     text_column: str | None = None  # column of the texts (default: detected)
     label_column: str | None = None  # column of the labels (default: detected)
     batch_size: int = 32  # images or texts per batch

@@ -1,10 +1,10 @@
-"""Predict for files, folders, tables and texts with an exported model."""
+"""Predict the labels of images or texts with an exported model."""
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from kerastl.shell.terminal import table
 
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # characters of an input that are shown
 
+Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT ...]", help_behavior_hint="")]
+
 
 @dataclass(frozen=True)
 class Config:
-    """Predicts for files, folders, tables and texts with an exported model."""
+    """Predict the labels of images or texts with an exported model."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    inputs: Positional[tuple[str, ...]]  # images or texts, folders, tables; - for one input per line on standard input
+    inputs: Inputs  # files, texts, folders or tables; - reads one input per line from standard input
     out: str | None = None  # write the predictions to this .csv or .parquet file
-    text_column: str | None = None  # the column with the texts; default: as in training, else found by name
+    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
-    json: bool = False  # print one JSON document
+    json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> "PredictResult":

@@ -1,4 +1,4 @@
-"""List the recipes, or copy one here to change it."""
+"""List the recipes, or copy one into the current folder to change it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ LIGHT = True
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """List the recipes, or copy one here to change it."""
+    """List the recipes, or copy one into the current folder to change it."""
 
     copy: str | None = None  # write this recipe into the current folder (default: list all)
     json: bool = False  # print the results as one JSON document

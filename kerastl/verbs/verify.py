@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Re-checks the hash of every file of a model, and on held-out rows that all formats give the same predictions."""
+    """Re-check the hash of every file of a model, and that all formats give the same predictions on held-out rows."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
-    data: str | None = None  # new location of the training data, if they moved
+    data: str | None = None  # new location of the training data, if it moved
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
-    data_dir: str | None = None  # where TFDS datasets are stored
-    cache_dir: str | None = None  # default: the user's cache directory
-    json: bool = False  # print one JSON document
+    data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    json: bool = False  # print the results as one JSON document
 
 
 def run(config: Config) -> "VerifyResult":

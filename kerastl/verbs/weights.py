@@ -15,7 +15,7 @@ LIGHT = True
 class Config:
     """Download the pretrained weights of a backbone, or list the backbones whose weights can be downloaded."""
 
-    backbone: Annotated[Positional[str | None], arg(metavar="[BACKBONE]")] = None  # default: list them
+    backbone: Annotated[Positional[str | None], arg(metavar="[BACKBONE]")] = None  # default: list the backbones
     json: bool = False  # print the results as one JSON document
 
 

@@ -80,8 +80,8 @@ def new_version(out: str, name: str) -> Iterator[Version]:
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
         if isinstance(error, FileExistsError) and error.filename == str(path):
-            raise ModelError(f"{path} was written by another run meanwhile", "one run at a time for a name",
-                             "run again to write the next version") from error
+            raise ModelError(f"{path} was written by another run in the meantime", "one run at a time per name",
+                             "run it again to write the next version") from error
         raise
 
 

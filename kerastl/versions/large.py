@@ -22,7 +22,7 @@ from kerastl.versions.sections import SeparateBackbone
 
 @dataclass(frozen=True)
 class CachedRows(Sequence[NDArray[np.float32]]):
-    """The features of some examples as a column; each is read from the cache when it is asked for."""
+    """The features of some examples as a column; each is read from the cache on access."""
 
     features: Features
     places: NDArray[np.intp]
@@ -73,7 +73,7 @@ def backbone_of(record: RunRecord) -> Backbone:
     path = record.weights
     if path != "none" and not Path(path).is_dir():
         raise ModelError(f"the backbone's weights are no longer in {path}", "the folder that the model was trained "
-                         "with", "restore it, or give its new location as `weights`")
+                         "with", "restore it, or set `weights` to its new location")
     backbone = load(record.backbone, path, modality=record.modality_name, pooling=record.pooling,
                     layer=record.feature_layer, precision=record.large.kept,
                     pickles=record.config.get("pickles", False))
@@ -93,7 +93,7 @@ def with_weights(record: RunRecord, weights: str | None) -> RunRecord:
         return record
     if record.large is None:
         raise OptionError(f"`weights` is {weights!r}, but the model was exported with its backbone",
-                          "a model that was exported without its backbone", "leave `weights` out")
+                          "a model that was exported without its backbone", "omit `weights`")
     return replace(record, weights=str(Path(weights).absolute()))
 
 

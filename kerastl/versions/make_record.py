@@ -1,4 +1,4 @@
-"""From what the steps of a recipe returned to the run record."""
+"""The run record, from the results of a recipe's steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
 
 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
-    """What took no part, as the record has it."""
+    """The skipped rows, files and classes, as the record has them."""
     return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
 
 

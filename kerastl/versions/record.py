@@ -1,4 +1,4 @@
-"""The run record: everything that a run found out. This module alone knows the keys of run.json.
+"""The run record: the results and settings of a run. This module alone knows the keys of run.json.
 
 `--json` prints the same document. Attributes use the field's words where an older key does not: `modality` is `kind` in
 run.json, `feature_layer` is `tap`, `skipped` is `left_out`, `fine_tuning` is `unfrozen`.
@@ -36,13 +36,13 @@ FORMAT = 2  # 1: version 0.1, without `format` and `task`
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Section):
-    """What a run found out, and with what. It is made once, when the artifacts are written, and never changed.
+    """The results and settings of a run. It is made once, when the artifacts are written, and never changed.
 
-    input: what `Input.record` says, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
-    n_train, n_validation, n_test: rows; where rows were cross-validated, all of them are both training and test rows.
-    backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head.
-    training_curve: by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). seconds: of each step, and their
-    `total`. config: the settings of the run, as the recipe's flags. path: the version folder.
+    input: from `Input.record`, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
+    n_train, n_validation, n_test: rows; with cross-validation, all of them are both training and test rows.
+    backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
+    by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). seconds: of each step, and their `total`. config:
+    the settings of the run, as the recipe's flags. path: the version folder.
     """
 
     format: int = 1
@@ -96,12 +96,12 @@ class RunRecord(Section):
 
     @property
     def modality(self) -> Modality:
-        """What an input is."""
+        """The modality of the inputs."""
         return modality_named(self.modality_name)
 
     @property
     def task(self) -> Task:
-        """What an answer is."""
+        """The task: one label per row, or several."""
         return task_named(self.task_name)
 
     @property
@@ -111,7 +111,7 @@ class RunRecord(Section):
 
     @property
     def lengths(self) -> TokenLengths | None:
-        """Of a model of texts, how long the texts of its data are."""
+        """The token counts of the training texts; None for images."""
         lengths = self.input.get("lengths")
         return TokenLengths.from_dict(lengths) if lengths else None
 
@@ -122,12 +122,12 @@ class RunRecord(Section):
 
     @property
     def breaches(self) -> tuple[str, ...]:
-        """The artifacts that broke their bound and were not written."""
+        """The artifacts that exceeded their error bound and were not written."""
         return breaches(self.parity)
 
     @property
     def failed(self) -> bool:
-        """Whether the run failed a check of its own: an artifact broke its bound."""
+        """Whether the run failed a check of its own: an artifact exceeded its error bound."""
         return bool(self.breaches)
 
     @property

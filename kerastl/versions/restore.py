@@ -106,8 +106,8 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
                              data_dir=data_dir or record.config.get("data_dir"))
     rows = [row for row, content in enumerate(examples.ids) if content in parts]
     if not rows:
-        raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was made from", "those rows",
-                        "give their new location as `data`")
+        raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was trained on", "those rows",
+                        "set `data` to the new location")
     examples = as_the_model_knows(examples.take(rows), record)
     names = [parts[content] for content in examples.ids]
     numbers = [int(name.removeprefix("fold ")) if name.startswith("fold ") else PARTS[name] for name in names]

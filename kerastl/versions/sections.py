@@ -1,5 +1,7 @@
-"""The sections of the run record, each a frozen dataclass. What a study or the export finds out is made as one of
-these, or in `evaluation`; `training` and `features` have types of their own, from which `make_record` fills these.
+"""The sections of the run record, each a frozen dataclass.
+
+Studies and the export return their results as these. `evaluation`, `training` and `features` have types of their own,
+from which `make_record` fills these.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ Interval = tuple[float, float]  # low, high
 
 @dataclass(frozen=True)
 class SkippedItem(Section):
-    """A row, file or class that took no part, and why."""
+    """A row, file or class that was skipped, and the reason."""
 
     origin: str
     reason: str
@@ -36,7 +38,7 @@ class ReliabilityBin(Section):
 
 @dataclass(frozen=True)
 class Figures(Section):
-    """What an evaluation on `n` rows found. Fractions in [0, 1], losses in nats; the attributes are those of
+    """The metrics of an evaluation on `n` rows. Fractions in [0, 1], losses in nats; the attributes are those of
     `evaluation.result.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
 
     n: int
@@ -57,14 +59,14 @@ class Figures(Section):
 
 @dataclass(frozen=True)
 class HeldOutFigures(Figures):
-    """The figures of a run, on its held-out rows. calibrated_by: which rows the calibration was fitted on, in words."""
+    """The metrics of a run on its held-out rows. calibrated_by: which rows the calibration was fitted on, in words."""
 
     calibrated_by: str = ""
 
 
 @dataclass(frozen=True)
 class FineTuning(Section):
-    """How fine-tuning the backbone went. Losses are on the validation rows, in nats.
+    """The result of fine-tuning the backbone. Losses are on the validation rows, in nats.
 
     method: `blocks` (the last blocks, kept if the validation loss fell) or `contrast` (a contrastive loss; then
     `frozen_accuracy` is that of the frozen backbone on the held-out rows). plan: learning rate, schedule and the like.

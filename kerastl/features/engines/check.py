@@ -24,7 +24,8 @@ def checked_engine(model: Model, batch: Values, precision: str, xla: bool) -> tu
         cosine = least_cosine(engine.run(batch), expected)
         if cosine >= LEAST_COSINE:
             return engine, f"{engine.graph} graph, cosine to the plain Keras model >= {cosine:.5f}{rejected}"
-        rejected += f"; the {engine.graph} graph in {engine.compute} is not used, since it is off (cosine {cosine:.5f})"
+        rejected += (f"; the {engine.graph} graph in {engine.compute} is not used because it is inaccurate "
+                     f"(cosine {cosine:.5f})")
     return plain, "the plain Keras model" + rejected
 
 

@@ -1,4 +1,4 @@
-"""What is compared, and whether it can be. Nothing here imports TensorFlow."""
+"""The combinations to compare, checked before any work. Nothing here imports TensorFlow."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -47,7 +47,7 @@ def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Se
             faults.append(error)
     if len({spec.modality.name for spec in specs}) > 1:
         nouns = ", ".join(f"{spec.name} is for {spec.modality.nouns}" for spec in specs)
-        faults.append(OptionError(f"`backbones` must all be for the same kind of input ({nouns})"))
+        faults.append(OptionError(f"`backbones` must all be for one modality ({nouns})"))
     faults += _head_faults(heads, [name for name in backbones if is_large(name)])
     for name, values in (("backbones", backbones), ("heads", heads), ("unfreeze", unfreeze)):
         if len(set(values)) < len(values):

@@ -1,4 +1,4 @@
-"""What a combination costs when it is deployed: its size, and the time for a single row."""
+"""The cost of deploying a combination: its size, and its latency for a single row."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -26,7 +26,7 @@ class Prepared:
 
     @property
     def key(self) -> list[Any]:
-        """What decides the features, beside the rows."""
+        """Everything but the rows that determines the features."""
         backbone = self.backbone
         return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.layer,
                 backbone.input.version, backbone.input.record(), self.features.compute]
@@ -34,7 +34,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all combinations of a comparison share."""
+    """The settings that all combinations of a comparison share."""
 
     runtime: Runtime
     cache_dir: Path

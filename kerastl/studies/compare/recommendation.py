@@ -54,8 +54,8 @@ class ComparisonRow:
                 "within_noise": self.within_noise, "recommended": self.recommended}
 
 
-def judge(rest: Examples, combinations: Sequence[Combination], cells: Sequence[Sequence[Cell]], costs: Sequence[Cost]
-          ) -> tuple[tuple[ComparisonRow, ...], Verdict, int]:
+def recommend(rest: Examples, combinations: Sequence[Combination], cells: Sequence[Sequence[Cell]],
+              costs: Sequence[Cost]) -> tuple[tuple[ComparisonRow, ...], Verdict, int]:
     """The table, the verdict, and the number of rows that it is based on. cells: of each combination one a seed."""
     times, correct = np.zeros(len(rest)), np.zeros((len(cells), len(rest)))
     for seed in range(len(cells[0])):
@@ -88,12 +88,12 @@ def _row(combination: Combination, cells: Sequence[Cell], cost: Cost, test: Any,
 
 
 def sentence(rows: Sequence[ComparisonRow], verdict: Verdict) -> str:
-    """What is recommended, and why."""
+    """The recommendation, with the reason."""
     best, chosen = rows[verdict.best], rows[verdict.chosen]
     others = len(rows) - 1
     beaten = sum(not row.within_noise for row in rows)
     if not others:
-        return f"{chosen.combination} is the only combination: name more backbones, heads or depths."
+        return f"{chosen.combination} is the only combination. Name more backbones, heads or depths to compare."
     if best is not chosen:
         return (f"{best.combination} has the highest accuracy ({best.accuracy:.3f}), but {chosen.combination} is "
                 f"simpler and not significantly worse: {100 * chosen.behind_best:.1f} points behind on the same rows "
@@ -102,5 +102,5 @@ def sentence(rows: Sequence[ComparisonRow], verdict: Verdict) -> str:
         return f"{best.combination} is significantly better than {'the other' if others == 1 else 'all others'}."
     better = "it is not significantly better than " if not beaten else f"it is significantly better than {beaten} of "
     than = "the other" if others == 1 else f"the {others} others" if beaten else f"any of the {others} others"
-    return (f"{best.combination} has the highest accuracy ({best.accuracy:.3f}); {better}{than}, and no simpler one is "
-            "as good. More labelled rows or more seeds may show a difference.")
+    return (f"{best.combination} has the highest accuracy ({best.accuracy:.3f}); {better}{than}, and no simpler model "
+            "is as good. More labelled rows or more seeds may show a difference.")

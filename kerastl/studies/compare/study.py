@@ -17,14 +17,14 @@ from kerastl.studies.compare.cost import measure_cost
 from kerastl.studies.compare.final import FinalFigures, evaluate_on_test_rows
 from kerastl.studies.compare.folds import set_aside, without_test
 from kerastl.studies.compare.preparation import Setup, network_key, prepare
-from kerastl.studies.compare.recommendation import ComparisonRow, judge, sentence
+from kerastl.studies.compare.recommendation import ComparisonRow, recommend, sentence
 from kerastl.studies.journal import Journal
 from kerastl.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found. rows: that are not test rows; n_validation: those of them that were held out for a seed.
+    """The result of a comparison. rows: without the test rows; n_validation: rows that were held out for some seed.
 
     best: the combination with the highest accuracy; recommended: the simplest that is not significantly worse. kept:
     what the weights of each large backbone are kept in. random_weights: backbones that were not pretrained. cells:
@@ -99,7 +99,7 @@ def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[st
     resumed = journal.resumed
     costs = [measure_cost(prepared[network_key(combination)], combination.head, setup.runtime, journal)
              for combination in combinations]
-    table, verdict, n_validation = judge(rest, combinations, cells, costs)
+    table, verdict, n_validation = recommend(rest, combinations, cells, costs)
     recommended = combinations[verdict.chosen]
     networks = [item.backbone for item in prepared.values()]
     return Comparison(
@@ -121,7 +121,7 @@ def _folder(out: str) -> Path:
 
 
 def _in_float32(runtime: Runtime) -> Runtime:
-    """Float32 unless another precision was asked for: every row is held out in turn, and the exported model computes in
+    """Float32 unless another precision was requested: every row is held out in turn, and the exported model computes in
     float32."""
     if runtime.explicit_precision:
         return runtime

@@ -105,7 +105,7 @@ def divide_classes(features: Features, task: Task) -> Division:
     examples = features.examples
     if not examples.task.exclusive:
         raise DataError(f"{examples.source} has {examples.task.noun}", "one label per row",
-                        "give each row the one class that it belongs to")
+                        "give each row exactly one label")
     group_of = {group: i for i, group in enumerate(dict.fromkeys(examples.groups))}
     groups = np.array([group_of[group] for group in examples.groups], np.intp)
     of_class = [np.flatnonzero(examples.targets == c) for c in range(len(examples.classes))]

@@ -187,16 +187,16 @@ def _meta_learn(base: Pool, task: Task, seed: int, start: list[Any], score: Scor
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits))
         optimizer.apply(tape.gradient(loss, variables), variables)
 
-    found = []
+    learned = []
     for number in range(STEPS[-1] + 1):
         if number in STEPS:
             weights = tuple(variable.numpy() for variable in variables)
-            found.append(Learned(f"{number} steps", weights, _frozen(weights, score)))
+            learned.append(Learned(f"{number} steps", weights, _frozen(weights, score)))
         if number < STEPS[-1]:
             drawn = sample(base, BATCH, way=way, shot=task.shots[number % len(task.shots)], queries=task.queries,
                            seed=(seed, number))
             step(base.x[drawn.support], base.x[drawn.query].reshape(BATCH, way * task.queries, -1))
-    return found
+    return learned
 
 
 def _frozen(weights: tuple[Array, ...], score: Scorer) -> Method:

@@ -1,4 +1,4 @@
-"""What is kept after each epoch, so that a killed run resumes, and the best weights can be taken at the end."""
+"""Checkpoints after each epoch, so that a killed run resumes, and the best weights can be restored at the end."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ BEST, SUM, LATEST, LOSSES = "best.npz", "sum.npz", "latest.npz", "epochs.json"
 class Checkpoints(keras.callbacks.Callback):
     """After each epoch, writes a folder with all that resuming needs, which gets its name when it is complete: the
     state of the training, the losses so far, the weights of the best epoch if they beat the frozen backbone's loss, and
-    the sum of the weights that are averaged. Before that, it proves that frozen weights did not change.
+    the sum of the weights that are averaged. Before that, it checks that frozen weights did not change.
 
     before: the validation loss of the frozen backbone. original: the model's weights before training.
     """
@@ -73,7 +73,7 @@ class Checkpoints(keras.callbacks.Callback):
         return read_arrays(self.folder / BEST) if (self.folder / BEST).exists() else None
 
     def average(self) -> list[NDArray[Any]] | None:
-        """The mean of the last epochs' weights, if it is asked for. Frozen weights are as they were."""
+        """The mean of the last epochs' weights, if requested. Frozen weights are unchanged."""
         assert self.folder is not None, "at least one epoch is trained"
         if not self.plan.averaged_epochs:
             return None

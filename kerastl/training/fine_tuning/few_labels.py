@@ -1,4 +1,4 @@
-"""When contrastive fine-tuning pays, and how it is cross-validated: once per fold, without the rows of the fold."""
+"""When contrastive fine-tuning pays off, and how it is cross-validated: once per fold, without the rows of the fold."""
 
 import tempfile
 import time
@@ -19,11 +19,11 @@ from kerastl.training.fine_tuning.fine_tune import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
 
-FEW = (8, 256)  # training rows per class; with more it pays too, but takes minutes, so it has to be asked for
+FEW = (8, 256)  # training rows per class; with more it helps too, but takes minutes, so it is opt-in
 
 
 def few_labels(examples: Examples) -> bool:
-    """Whether contrastive fine-tuning pays: the median class has from 8 to 256 training rows.
+    """Whether contrastive fine-tuning pays off: the median class has from 8 to 256 training rows.
 
     The range comes from movie snippets that were used for no reported figure: from 8 to 512 labels per class it was
     better than frozen features each time, by 2 to 8 points (docs/few_labels.md)."""

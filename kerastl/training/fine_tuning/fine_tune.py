@@ -39,7 +39,7 @@ CURVE = "rates.json"
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """How fine-tuning went. Losses are on the validation rows, in nats.
+    """The result of fine-tuning. Losses are on the validation rows, in nats.
 
     method: `blocks`, which is kept if the validation loss improves; or `contrast`, which is chosen by the number of
     rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone on the
@@ -140,10 +140,10 @@ def _accumulate(backbone: Backbone, batch_size: int) -> int:
     free, parts = free_memory(), 1
     while (needed := text_memory(backbone, -(-batch_size // parts), training=True)) > free and parts < batch_size:
         parts *= 2
-    message = f"fine-tuning needs about {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} GiB free"
+    message = f"fine-tuning needs about {needed / 2**30:.1f} GiB; this machine has {free / 2**30:.1f} GiB free"
     if needed > free:
         raise OptionError(f"{message}, with one text at a time", "enough memory",
-                          "unfreeze fewer blocks, give a smaller `max_length`, or choose a smaller backbone")
+                          "unfreeze fewer blocks, use a smaller `max_length`, or choose a smaller backbone")
     print(message + (f": each batch of {batch_size} is trained in {parts} parts" if parts > 1 else ""), flush=True)
     return parts
 
@@ -189,7 +189,7 @@ def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRat
     curve = run_test()
     write_atomically(path, json.dumps(curve.to_dict()))
     print(f"the range test of {len(curve.learning_rates)} learning rates suggests {curve.suggested:.1e}"
-          if curve.suggested else "the loss fell at none of the learning rates tried: the default is used", flush=True)
+          if curve.suggested else "the loss fell at none of the learning rates; using the default", flush=True)
     return curve
 
 

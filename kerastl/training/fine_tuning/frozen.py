@@ -1,4 +1,4 @@
-"""The proof that frozen weights did not change."""
+"""The check that frozen weights did not change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,4 +22,4 @@ def prove_frozen(paths: Sequence[str], before: Sequence[NDArray[Any]], after: Se
         raise CheckFailed(f"{len(changed)} frozen weights changed during training, in {', '.join(layers[:5])}"
                           + (f" and {len(layers) - 5} more layers" if len(layers) > 5 else ""),
                           "frozen weights, and those of every BatchNorm, equal bit by bit",
-                          "the layer updates itself: leave its block frozen, and report it")
+                          "the layer updates itself: keep its block frozen, and report this as a bug")

@@ -24,7 +24,7 @@ def adapt(blocks: Sequence[Sequence[Any]], rank: int) -> list[Any]:
                    if part.name in TARGETS and hasattr(part, "enable_lora")]
     if not projections:
         raise OptionError(f"`lora` is {rank}, but the unfrozen blocks have no attention", "attention with query and "
-                          "value kernels in the unfrozen blocks", "unfreeze more blocks, or leave `lora` out")
+                          "value kernels in the unfrozen blocks", "unfreeze more blocks, or omit `lora`")
     for layer in layers:
         for weight in layer.weights:
             weight.trainable = False

@@ -1,4 +1,4 @@
-"""The plan of a fine-tuning run: what can be asked for, and what follows from it and from the number of rows."""
+"""The plan of a fine-tuning run: the options, and what follows from them and from the number of rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ LORA_FACTOR = 10  # LoRA's learning rate over that of the kernels themselves (Hu
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """What can be asked of fine-tuning. What is not given follows from the modality and the number of rows.
+    """The options of fine-tuning. Defaults follow from the modality and the number of rows.
 
     learning_rate: the peak, of the head. find_learning_rate: run a learning-rate range test for it instead. gradual:
     unfreeze one more block from the top each epoch. layer_decay: the factor from the learning rate of a block to that
     of the block below. lora: the rank of the update that is trained in place of the attention's query and value
-    kernels; 0: the kernels themselves. mixing: of images in training, one of MIXING. average_epochs: the weights of so
-    many last epochs are averaged; 1: none are.
+    kernels; 0: the kernels themselves. mixing: of images in training, one of MIXING. average_epochs: average the
+    weights of this many last epochs; 1: no averaging.
     """
 
     schedule: str = "auto"
@@ -96,27 +96,26 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
 
 
 def tuning_faults(options: TuningOptions, modality: Modality | None = None, epochs: int | None = None) -> list[str]:
-    """What is wrong with these options, a sentence each; empty if nothing is. modality, epochs: where they are known
-    already."""
+    """One sentence for each fault of these options. modality, epochs: if they are known already."""
     rate, decay = options.learning_rate, options.layer_decay
     faults = [
         (options.schedule not in SCHEDULES,
-         f"`schedule` is {options.schedule!r}; it must be one of {', '.join(SCHEDULES)}"),
-        (options.mixing not in MIXING, f"`mixing` is {options.mixing!r}; it must be one of {', '.join(MIXING)}"),
-        (rate is not None and not 0 < rate <= 1, f"`learning_rate` is {rate}; it must be in (0, 1]"),
+         f"`schedule` must be one of {', '.join(SCHEDULES)} (got {options.schedule})"),
+        (options.mixing not in MIXING, f"`mixing` must be one of {', '.join(MIXING)} (got {options.mixing})"),
+        (rate is not None and not 0 < rate <= 1, f"`learning_rate` must be in (0, 1] (got {rate})"),
         (rate is not None and options.find_learning_rate,
-         "`learning_rate` and `find_learning_rate` are both given; give one of them"),
-        (decay is not None and not 0 < decay <= 1, f"`layer_decay` is {decay}; it must be in (0, 1]"),
-        (options.lora < 0, f"`lora` is {options.lora}; it must be a rank of at least 1, or 0 for none"),
-        (options.average_epochs < 1, f"`average_epochs` is {options.average_epochs}; it must be at least 1"),
+         "`learning_rate` and `find_learning_rate` cannot be combined; set one of them"),
+        (decay is not None and not 0 < decay <= 1, f"`layer_decay` must be in (0, 1] (got {decay})"),
+        (options.lora < 0, f"`lora` must be a rank of at least 1, or 0 for none (got {options.lora})"),
+        (options.average_epochs < 1, f"`average_epochs` must be at least 1 (got {options.average_epochs})"),
         (epochs is not None and options.average_epochs > epochs,
-         f"`average_epochs` is {options.average_epochs}, but there are {epochs} epochs"),
+         f"`average_epochs` must be at most `epochs`, {epochs} (got {options.average_epochs})"),
     ]
     if modality is not None:
         faults += [
             (options.lora > 0 and not modality.has_length,
-             f"`lora` is {options.lora}; it changes attention kernels, which networks for {modality.nouns} lack"),
+             f"`lora` must be 0 for {modality.nouns}, whose networks have no attention kernels (got {options.lora})"),
             (options.mixing in MIXING[2:] and not modality.augments,
-             f"`mixing` is {options.mixing!r}; {modality.nouns} cannot be mixed"),
+             f"`mixing` must be auto or none for {modality.nouns} (got {options.mixing})"),
         ]
     return [message for wrong, message in faults if wrong]
