@@ -17,6 +17,7 @@ from kerastl.data.rows import UNLABELLED, Row, cell, examples_of, labels_in, spl
 from kerastl.data.tables import TABLES, Table, check_columns, open_table
 from kerastl.data.tfds import tfds_rows
 from kerastl.errors import DataError, OptionError
+from kerastl.files import open_file
 from kerastl.modality import IMAGE
 
 
@@ -148,7 +149,7 @@ def _hashes(paths: list[str]) -> list[bytes | OSError]:
         try:
             if os.path.exists(path) and not os.path.isfile(path):
                 return OSError(errno.EINVAL, "not a regular file")  # opening a named pipe would block
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
         except OSError as error:  # returned: it becomes the reason why the row is skipped
             return error
