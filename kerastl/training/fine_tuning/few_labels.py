@@ -12,6 +12,7 @@ from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.features.compute import Features, compute_features
+from kerastl.files import cache_folder
 from kerastl.heads import HeadLike
 from kerastl.runtime import Runtime
 from kerastl.training.fine_tuning.contrastive import Contrast, tune
@@ -44,7 +45,7 @@ def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen:
     examples, original = features.examples, backbone.model.get_weights()
     split = split_of(examples)
 
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix="contrast-") as folder:
+    with tempfile.TemporaryDirectory(dir=cache_folder(cache_dir, "contrast")) as folder:
         def tuned_on(rows: NDArray[np.intp]) -> tuple[Features, Contrast]:
             backbone.model.set_weights(original)
             contrast = tune(backbone, examples, rows, runtime.seed)
