@@ -111,9 +111,9 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
     return freed
 
 
-def cache_folder(cache_dir: Path, name: str) -> Path:
+def cache_folder(cache_dir: str | Path, name: str) -> Path:
     """A folder of the cache. It is tagged as kerastl's, so that clearing the cache removes it, whoever made it."""
-    folder = cache_dir / name
+    folder = Path(cache_dir) / name
     if not (folder / TAG).exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / TAG, f"Signature: 8a477f597d28d172789f06886806bc55\n# A cache, {OURS}.\n")

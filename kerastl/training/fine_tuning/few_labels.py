@@ -37,7 +37,8 @@ def few_labels(examples: Examples) -> bool:
 
 
 def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen: FittedHead, *,
-                 options: TrainingOptions, runtime: Runtime, cache_dir: Path) -> tuple[FittedHead, FineTuneResult]:
+                 options: TrainingOptions, runtime: Runtime, cache_dir: str | Path
+                 ) -> tuple[FittedHead, FineTuneResult]:
     """Fine-tune the backbone on the training rows, in place, and fit the head on the features that result. Cross-
     validated, do so once per fold, without the rows of the fold, then on all rows. frozen: the head fitted on the
     frozen backbone, for the figure beside."""
