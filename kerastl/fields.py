@@ -9,6 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 
@@ -37,7 +38,7 @@ class Section:
 
 
 def to_json(value: Any) -> Any:
-    """A value of dataclasses, tuples, dictionaries and plain values, as JSON holds it."""
+    """A value of dataclasses, tuples, dictionaries and plain values, as JSON holds it; a path as text."""
     if is_dataclass(value) and not isinstance(value, type):
         own = {_key(part): to_json(getattr(value, part.name)) for part in fields(value) if part.name != "extra"}
         return {**own, **getattr(value, "extra", {})}
@@ -45,7 +46,7 @@ def to_json(value: Any) -> Any:
         return {str(name): to_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(inner) for inner in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def from_json(kind: Any, value: Any) -> Any:

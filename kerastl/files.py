@@ -10,10 +10,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from kerastl.errors import OptionError
 
 PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
@@ -26,6 +28,18 @@ def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
     if "b" not in mode:
         options = {"encoding": "utf-8", **options}
     return open(path, mode, **options)
+
+
+def output_file(out: str, endings: Sequence[str]) -> Path:
+    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another ending
+    or its folder does not exist."""
+    path = Path(out)
+    if path.suffix not in endings:
+        raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
+    if not path.parent.is_dir():
+        raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
+                          "create the folder first")
+    return path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -96,9 +110,9 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
     return freed
 
 
-def cache_folder(cache_dir: Path, name: str) -> Path:
+def cache_folder(cache_dir: str | Path, name: str) -> Path:
     """A folder in the cache directory, tagged as kerastl's, so that clearing the cache removes it."""
-    folder = cache_dir / name
+    folder = Path(cache_dir) / name
     if not (folder / TAG).exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / TAG, f"Signature: 8a477f597d28d172789f06886806bc55\n# A cache, {OURS}.\n")

@@ -51,6 +51,7 @@ class Modality:
     layer_modules: tuple[str, ...] = ()  # importing them registers the Keras layers of its networks
     serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
     has_length: bool = False  # whether inputs are sequences whose maximum length is chosen from the data
+    in_files: bool = False  # whether an item is the path of a file, which may not be decodable
     line_is_input: bool = False  # whether a line on standard input is an input itself; otherwise it names one
     preview: str = "text"  # how the report shows an input: thumbnail or text
     augments: bool = False  # whether fine-tuning flips, rotates and mixes the inputs
@@ -67,7 +68,8 @@ IMAGE = Modality(
     "image", "image", "images", "files", "JPEG, PNG, GIF, BMP or WebP images", "file", "efficientnet_lite0",
     "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
     FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), ("mean", "none"),
-    baseline="kerastl.evaluation.image_histograms", augments=True, preview="thumbnail")
+    baseline="kerastl.evaluation.image_histograms", augments=True, preview="thumbnail",
+    in_files=True)
 # Full int8 is not accurate enough for BERT and its relatives: MiniLM's features then have a cosine similarity of 0.3.
 TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",

@@ -156,9 +156,9 @@ def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) ->
     assert sure.calibration.temperature == pytest.approx(3, abs=0.3)
     for found in (honest, sure):
         bins = found.reliability
-        assert sum(one["n"] for one in bins) == 3000 * (4 if several else 1)
-        assert all(one["low"] - 1e-9 <= one["confidence"] <= one["high"] + 1e-9 for one in bins)
-        gap = sum(one["n"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / sum(one["n"] for one in bins)
+        assert sum(one.n for one in bins) == 3000 * (4 if several else 1)
+        assert all(one.low - 1e-9 <= one.confidence <= one.high + 1e-9 for one in bins)
+        gap = sum(one.n * abs(one.confidence - one.accuracy) for one in bins) / sum(one.n for one in bins)
         assert found.ece_calibrated == pytest.approx(gap)
 
 
@@ -361,14 +361,14 @@ def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
     found = tl.evaluate(examples, answers, None if cv else answers)
     for value in (found.accuracy, found.macro_f1, found.ece, found.ece_calibrated, *found.accuracy_ci95,
                   *(x for one in found.classes for x in (one.precision, one.recall, one.f1)),
-                  *(x for one in found.reliability for x in (one["confidence"], one["accuracy"])),
+                  *(x for one in found.reliability for x in (one.confidence, one.accuracy)),
                   *(one.probability for one in found.mistakes)):
         assert 0 <= value <= 1
     low, high = found.accuracy_ci95
     assert low <= found.accuracy <= high and low < high
     assert 0.05 * 0.99 <= found.calibration.temperature <= 20 * 1.01
     assert found.log_loss >= 0 and found.log_loss_calibrated >= 0
-    assert found.n == n and sum(one["n"] for one in found.reliability) == n * (classes if several else 1)
+    assert found.n == n and sum(one.n for one in found.reliability) == n * (classes if several else 1)
     before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.calibration.temperature))
     assert after <= before * 1.001 + 1e-6
     json.dumps(found.to_dict(), allow_nan=False)

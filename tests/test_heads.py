@@ -18,8 +18,8 @@ from kerastl.features.cache import Space
 from kerastl.features.compute import Features
 from kerastl.heads import ROW, heads, resolve_head
 from kerastl.model import raw_branch_of, raw_of
+from kerastl.training import scaling
 from kerastl.training.fit import FittedHead
-from kerastl.training.fitters import class_means
 from kerastl.training.options import TrainingOptions
 
 SIDE, LENGTH, DIM = 5, 9, 8
@@ -185,7 +185,7 @@ def nearest(x: NDArray[Any], y: NDArray[Any], other: NDArray[Any], classes: int)
 
 @pytest.mark.parametrize("mode", ["holdout", "cv"])
 def test_class_means_answer_as_distances_do(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(class_means, "BLOCK", 37)  # several to a pass
+    monkeypatch.setattr(scaling, "BLOCK", 37)  # several to a pass
     x, y = clouds(300, 4, 20, 2.5)
     x = x * np.logspace(-1, 1, 20, dtype=np.float32) + 7
     examples = made_examples(y, split=held_out(len(y)))

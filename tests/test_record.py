@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from kerastl.errors import ModelError
+from kerastl.evaluation.result import Figures
 from kerastl.fields import Section, from_json, key
 from kerastl.report.model_card import model_card
 from kerastl.versions.record import RunRecord
-from kerastl.versions.sections import Figures, Parity
+from kerastl.versions.sections import Parity
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("image", "tuned", "text")

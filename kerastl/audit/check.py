@@ -83,7 +83,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
 def _corrupt(examples: Examples) -> dict[int, str]:
     """Rows whose files cannot be decoded, with the reason; none where rows are not files."""
     refused: dict[int, str] = {}
-    if examples.modality.items != "files":
+    if not examples.modality.in_files:
         return refused
     with tqdm(total=len(examples), desc="decoding", unit=f" {examples.modality.nouns}") as bar:
         for _ in pixel_batches(examples.items, 32, 32, refused, bar.update):

@@ -17,7 +17,7 @@ from kerastl.runtime import KEPT, PRECISIONS
 _EXISTS: dict[str, Callable[[Path], bool]] = {"file": Path.is_file, "folder": Path.is_dir}
 
 
-def load(name: str, weights: str | None = None, *, modality: str | None = None, pooling: str = "mean",
+def load(name: str, weights: str | Path | None = None, *, modality: str | None = None, pooling: str = "mean",
          layer: str = TOP, precision: str = "auto", pickles: bool = False) -> Backbone:
     """Build a backbone with its weights.
 
@@ -38,7 +38,7 @@ def load(name: str, weights: str | None = None, *, modality: str | None = None, 
         choices = ", ".join(other.name for other in specs().values() if other.modality.name == modality)
         raise OptionError(f"the backbone {name} is for {spec.modality.nouns}",
                           f"a backbone for {modality_named(modality).nouns}: {choices}", "choose one of these")
-    weights = _checked_weights(name, spec, weights)
+    weights = _checked_weights(name, spec, None if weights is None else str(weights))
     _check(name, spec, pooling, layer, precision, pickles)
     network = spec.build(BuildOptions(weights, preset, pooling, layer, precision, pickles))
     digest = network.hash or weights_hash(network.model)

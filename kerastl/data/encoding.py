@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kerastl.data.spool import Unnamed
+from kerastl.files import open_file
 
 BLOCK = 1 << 20  # bytes read at a time
 HEAD = 4096  # bytes that are searched for UTF-16 without a byte order mark
@@ -114,7 +115,7 @@ def lines_of(path: Path, folder: Path | None) -> tuple[Callable[[], BinaryIO], E
     A file in UTF-16 is first converted to UTF-8, and one whose lines end in a bare carriage return to line feeds, in an
     unnamed file in `folder`.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         encoding = encoding_of(file)
         file.seek(encoding.start)
         head = file.read(HEAD)
@@ -127,7 +128,7 @@ def lines_of(path: Path, folder: Path | None) -> tuple[Callable[[], BinaryIO], E
             return _copied(file, folder, lambda block: block.replace(b"\r", b"\n")), replace(encoding, start=0)
 
     def opener() -> BinaryIO:
-        file = path.open("rb")
+        file: BinaryIO = open_file(path)
         file.seek(encoding.start)
         return file
 

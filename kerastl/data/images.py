@@ -17,11 +17,12 @@ from kerastl.data.rows import UNLABELLED, Row, cell, examples_of, labels_in, spl
 from kerastl.data.tables import TABLES, Table, check_columns, open_table
 from kerastl.data.tfds import tfds_rows
 from kerastl.errors import DataError, OptionError
+from kerastl.files import open_file
 from kerastl.modality import IMAGE
 
 
-def read_images(source: str, *, min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
-                cache_dir: Path | None = None) -> Examples:
+def read_images(source: str | Path, *, min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
+                cache_dir: str | Path | None = None) -> Examples:
     """The labelled images of a source, hashed but not decoded.
 
     source: `DIR` containing `<class>/**/<image>` (or `train/ validation/ test/` of such); a `.csv`, `.tsv`, `.jsonl`
@@ -30,14 +31,14 @@ def read_images(source: str, *, min_per_class: int = 10, limit: int | None = Non
     the classes. data_dir: the folder of TFDS data sets. cache_dir: where TFDS images are unpacked.
     Raises DataError if there is no such source, or fewer than two classes of `min_per_class` images.
     """
-    skipped, notes = SkippedRows(), list[str]()
+    source, skipped, notes = str(source), SkippedRows(), list[str]()
     examples = _hashed(source, _rows(source, data_dir, cache_dir, skipped, notes), skipped, notes, min_per_class)
     return examples.limited(limit) if limit else examples
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
                   min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
-                  cache_dir: Path | None = None) -> Examples:
+                  cache_dir: str | Path | None = None) -> Examples:
     """As `read_images`, by default with all classes, however small. Raises OptionError for a column, which only texts
     have."""
     _no_columns(text_column=text_column, label_column=label_column)
@@ -45,7 +46,7 @@ def read_labelled(source: str, *, text_column: str | None = None, label_column: 
 
 
 def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,
-                    cache_dir: Path | None = None) -> Examples:
+                    cache_dir: str | Path | None = None) -> Examples:
     """As `read_images`, for images that need no labels: also any folder of images, or a table of paths.
 
     Raises DataError if there is no such source, or nothing in it.
@@ -106,7 +107,7 @@ def _hashed(source: str, rows: list[Row], skipped: SkippedRows, notes: list[str]
     return enough(examples_of(IMAGE, source, readable, skipped, min_per_class, notes))
 
 
-def _rows(source: str, data_dir: str | None, cache_dir: Path | None, skipped: SkippedRows, notes: list[str]
+def _rows(source: str, data_dir: str | None, cache_dir: str | Path | None, skipped: SkippedRows, notes: list[str]
           ) -> list[Row]:
     if source.startswith("tfds:"):
         return tfds_rows(source, data_dir, cache_dir)
@@ -115,7 +116,7 @@ def _rows(source: str, data_dir: str | None, cache_dir: Path | None, skipped: Sk
         check_modality(source, modality_of_folder(path), IMAGE)
         return folder_rows(path, skipped)
     if path.is_file() and path.suffix.lower() in TABLES:
-        table = _checked(open_table(path, cache_dir), ("path", "label"))
+        table = _checked(open_table(path, None if cache_dir is None else Path(cache_dir)), ("path", "label"))
         notes += table.notes
         return _table_rows(table, path.parent, skipped)
     raise no_source(source)
@@ -148,7 +149,7 @@ def _hashes(paths: list[str]) -> list[bytes | OSError]:
         try:
             if os.path.exists(path) and not os.path.isfile(path):
                 return OSError(errno.EINVAL, "not a regular file")  # opening a named pipe would block
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
         except OSError as error:  # returned: it becomes the reason why the row is skipped
             return error

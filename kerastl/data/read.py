@@ -11,7 +11,7 @@ from kerastl.modality import modality_named
 
 def read_labelled(modality: str, source: str, *, text_column: str | None = None, label_column: str | None = None,
                   min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
-                  cache_dir: Path | None = None) -> Examples:
+                  cache_dir: str | Path | None = None) -> Examples:
     """The labelled rows of a source; by default all, however few there are of a class. modality: `image` or `text`.
 
     text_column, label_column: for tables of texts. Raises DataError if the source cannot be read.
@@ -23,7 +23,7 @@ def read_labelled(modality: str, source: str, *, text_column: str | None = None,
 
 
 def read_unlabelled(modality: str, source: str, *, text_column: str | None = None, data_dir: str | None = None,
-                    cache_dir: Path | None = None) -> Examples:
+                    cache_dir: str | Path | None = None) -> Examples:
     """The rows of a source, labelled or not. Raises DataError if the source cannot be read or is empty."""
     examples: Examples = _reader(modality, "read_unlabelled")(
         source, text_column=text_column, data_dir=data_dir, cache_dir=cache_dir)

@@ -14,6 +14,7 @@ from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, split_in
 from kerastl.data.spool import Text
 from kerastl.data.tables import Table
+from kerastl.files import open_file
 
 _SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # control characters become spaces before tokenization
 
@@ -80,7 +81,7 @@ def text_file(path: str) -> tuple[str, Encoding | None, str]:
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             return "", None, "not a regular file"  # opening a named pipe would block
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(4 * MAX_CELL + 1)
     except OSError as error:
         return "", None, str(error.strerror)

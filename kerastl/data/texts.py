@@ -32,9 +32,9 @@ from kerastl.errors import DataError
 from kerastl.modality import TEXT
 
 
-def read_texts(source: str, *, text_column: str | None = None, label_column: str | None = None,
+def read_texts(source: str | Path, *, text_column: str | None = None, label_column: str | None = None,
                min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
-               cache_dir: Path | None = None) -> Examples:
+               cache_dir: str | Path | None = None) -> Examples:
     """The labelled texts, or pairs of texts, of a source.
 
     source: a `.csv`, `.tsv`, `.jsonl` or `.parquet` table with columns of texts and labels, and optionally
@@ -45,20 +45,20 @@ def read_texts(source: str, *, text_column: str | None = None, label_column: str
     while this process runs.
     Raises DataError if there is no such source, or fewer than two classes of `min_per_class` texts.
     """
-    examples = enough(_read(source, (text_column, label_column), True, min_per_class, data_dir, cache_dir))
+    examples = enough(_read(str(source), (text_column, label_column), True, min_per_class, data_dir, cache_dir))
     return examples.limited(limit) if limit else examples
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
                   min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
-                  cache_dir: Path | None = None) -> Examples:
+                  cache_dir: str | Path | None = None) -> Examples:
     """As `read_texts`, by default with all classes, however small."""
     return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=min_per_class,
                       limit=limit, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,
-                    cache_dir: Path | None = None) -> Examples:
+                    cache_dir: str | Path | None = None) -> Examples:
     """As `read_texts`, for texts that need no labels: also any folder of .txt files, or a table without labels.
 
     Raises DataError if there is no such source, or nothing in it.
@@ -128,13 +128,13 @@ def _column(table: Table, text_column: str | None) -> list[Text]:
 
 
 def _read(source: str, columns: tuple[str | None, str | None], labelled: bool, min_per_class: int, data_dir: str | None,
-          cache_dir: Path | None) -> Examples:
+          cache_dir: str | Path | None) -> Examples:
     skipped, notes = SkippedRows(), list[str]()
-    path, pairs = Path(source), False
+    path, pairs, folder = Path(source), False, None if cache_dir is None else Path(cache_dir)
     if source.startswith("tfds:") or (path.is_file() and path.suffix.lower() in TABLES):
         if source.startswith("tfds:"):
             check_modality(source, modality_of_features(feature_names(source, data_dir)), TEXT)
-        table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_table(path, cache_dir)
+        table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_table(path, folder)
         chosen = _chosen(table, columns, labelled)
         notes += [*table.notes, chosen.note]
         rows, pairs = table_texts(table, chosen, skipped), len(chosen.texts) == 2
@@ -147,7 +147,7 @@ def _read(source: str, columns: tuple[str | None, str | None], labelled: bool, m
     else:
         raise no_source(source)
     examples = examples_of(TEXT, source, _hashed(rows, notes), skipped, min_per_class, notes,
-                           Spool[Text](cache_dir, pairs), Spool[str](cache_dir))
+                           Spool[Text](folder, pairs), Spool[str](folder))
     if not len(examples):
         first = next(iter(examples.skipped), None)
         raise DataError(f"no usable texts in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),

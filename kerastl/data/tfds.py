@@ -15,7 +15,7 @@ from kerastl.errors import DataError, OptionError
 from kerastl.files import cache_folder, write_atomically
 
 
-def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list[Row]:
+def tfds_rows(source: str, data_dir: str | None, cache_dir: str | Path | None) -> list[Row]:
     """The rows of `tfds:NAME[:split]`. Splits named train, validation and test are used as the source's split.
 
     Raises DataError if the data set is neither prepared nor downloadable, or has no image and label.
@@ -25,7 +25,7 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: Path | None) -> list
     if {"image", "label"} - names:
         raise DataError(f"TFDS data set {builder.name!r} has features {', '.join(sorted(names))}",
                         "the features image and label", "choose an image classification data set")
-    root = cache_folder(cache_dir or Path("."), "tfds") / builder.info.full_name.replace("/", "-")
+    root = cache_folder(cache_dir or ".", "tfds") / builder.info.full_name.replace("/", "-")
     rows = []
     for split in splits:
         index = root / f"{split.replace('/', '-')}.json"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kerastl.data.examples import Examples
 from kerastl.data.split import split_of
 from kerastl.decision import Calibration, Predictions
+from kerastl.evaluation.result import ReliabilityBin
 
 BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
 
@@ -35,16 +36,16 @@ def cross_fitted(examples: Examples, predictions: Predictions, calibration: Cali
 def ece(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
     """Expected calibration error: the gap between confidence and accuracy, averaged over 15 bins of equal width.
     confidence: [n] in [0, 1]; correct: [n] of 0 and 1."""
-    gaps = (part["n"] * abs(part["confidence"] - part["accuracy"]) for part in reliability(confidence, correct))
+    gaps = (part.n * abs(part.confidence - part.accuracy) for part in reliability(confidence, correct))
     return float(sum(gaps) / max(1, len(correct)))
 
 
-def reliability(confidence: NDArray[Any], correct: NDArray[Any]) -> list[dict[str, float]]:
-    """The bins of a reliability diagram that have rows: low, high, n, mean confidence, accuracy."""
+def reliability(confidence: NDArray[Any], correct: NDArray[Any]) -> list[ReliabilityBin]:
+    """The bins of a reliability diagram that have rows."""
     bin_of = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
     bins = []
     for b in np.unique(bin_of):
         inside = bin_of == b
-        bins.append({"low": b / BINS, "high": (b + 1) / BINS, "n": float(inside.sum()),
-                     "confidence": float(confidence[inside].mean()), "accuracy": float(correct[inside].mean())})
+        bins.append(ReliabilityBin(b / BINS, (b + 1) / BINS, float(inside.sum()), float(confidence[inside].mean()),
+                                   float(correct[inside].mean())))
     return bins

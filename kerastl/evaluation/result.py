@@ -1,6 +1,6 @@
 """The result of an evaluation: metrics, and the prediction for each held-out row."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,6 @@ from kerastl.data.examples import Examples
 from kerastl.decision import Calibration
 from kerastl.fields import Section, key
 from kerastl.frames import data_frame
-
-NOT_RECORDED = ("correct", "held_out", "predictions_id")
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,42 @@ class Mistake(Section):
     actual: str = key("true")
     predicted: str = key("given")
     probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReliabilityBin(Section):
+    """The predictions whose confidence lies in [low, high): how many, their mean confidence, their accuracy."""
+
+    low: float
+    high: float
+    n: float
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Figures(Section):
+    """What an evaluation on `n` held-out rows found. Fractions in [0, 1], losses in nats.
+
+    accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
+    computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a
+    temperature that they had no part in. confusion: [actual][predicted]; empty where a row may have several labels.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    interval: str
+    macro_f1: float
+    log_loss: float
+    log_loss_calibrated: float
+    ece: float
+    ece_calibrated: float
+    calibration: Calibration
+    classes: tuple[ClassResult, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,30 +95,12 @@ class HeldOutRows:
         }
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of one model on `n` held-out rows. Fractions in [0, 1], losses in nats.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Figures):
+    """The metrics of one model, and the prediction for each held-out row. correct: whether each is predicted correctly.
+    predictions_id: of the predictions that were evaluated (`Predictions.id`)."""
 
-    accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
-    computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a
-    temperature that they had no part in. predictions_id: of the predictions that were evaluated (`Predictions.id`).
-    """
-
-    n: int
-    accuracy: float
-    accuracy_ci95: tuple[float, float]
-    interval: str
-    macro_f1: float
-    log_loss: float
-    log_loss_calibrated: float
-    ece: float
-    ece_calibrated: float
-    calibration: Calibration
-    classes: tuple[ClassResult, ...]
-    confusion: tuple[tuple[int, ...], ...]  # [true][predicted]; empty with several labels
-    reliability: tuple[dict[str, float], ...]  # of each bin: low, high, n, confidence, accuracy
-    mistakes: tuple[Mistake, ...]
-    correct: tuple[bool, ...]  # of each held-out row
+    correct: tuple[bool, ...]
     held_out: HeldOutRows
     predictions_id: str
 
@@ -119,9 +135,11 @@ class Evaluation:
         """`predictions` as a pandas.DataFrame. Raises OptionError where pandas is not installed."""
         return data_frame(self.predictions(), columns_instead="`evaluation.predictions()`")
 
+    @property
+    def figures(self) -> Figures:
+        """What the run record holds: all but the rows one by one."""
+        return Figures(**{item.name: getattr(self, item.name) for item in fields(Figures)})
+
     def to_dict(self) -> dict[str, Any]:
-        """What run.json holds: everything except the individual rows."""
-        recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_RECORDED}
-        return {**recorded, "calibration": asdict(self.calibration),
-                "classes": tuple(result.to_dict() for result in self.classes),
-                "mistakes": tuple(mistake.to_dict() for mistake in self.mistakes)}
+        """The figures as JSON holds them."""
+        return self.figures.to_dict()

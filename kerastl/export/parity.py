@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -111,14 +112,14 @@ def decoded(source: Input, batch: Batch) -> dict[str, tf.Tensor]:
 def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
     """One TFLite file, given the decoded values of the same rows one by one."""
     run: Callable[..., dict[str, Any]] = Interpreter(content, threads=os.cpu_count() or 1)
-    logits, seconds = [], 0.0
+    logits, seconds = [], []
     for batch in reference.batches():
         for row in batch.values:
             values = reference.source.fixed(row)
             begun = time.perf_counter()
             logits.append(run(values)["logits"])
-            seconds += time.perf_counter() - begun
-    return reference.compare(kind, np.stack(logits), len(content), 1000 * seconds / len(logits))
+            seconds.append(time.perf_counter() - begun)
+    return reference.compare(kind, np.stack(logits), len(content), 1000 * median(seconds))
 
 
 def _bytes(folder: Path) -> int:

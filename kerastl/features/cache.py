@@ -73,7 +73,7 @@ def chosen_dir(cache_dir: str | None) -> Path:
 class Space:
     """The rows of one key. Opening reads the ids; rows stay on disk, memory-mapped."""
 
-    def __init__(self, cache_dir: Path, key: SpaceKey) -> None:
+    def __init__(self, cache_dir: str | Path, key: SpaceKey) -> None:
         self.key = key
         self.folder = cache_folder(cache_dir, FOLDER) / key.name
         self.folder.mkdir(exist_ok=True)

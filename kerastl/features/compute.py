@@ -112,7 +112,7 @@ class Features:
         return [keys[i] for i in indices]
 
 
-def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: Path,
+def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: str | Path,
                      batch_size: int = BATCH, cache_limit: int = DEFAULT_LIMIT) -> Features:
     """Features of every example, from the cache or computed; examples that cannot be decoded are skipped, with reasons.
 
@@ -122,7 +122,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     space that they need is printed first. Raises DataError when too few rows are left, OptionError when the disk is too
     small.
     """
-    start, n = time.perf_counter(), len(examples)
+    start, n, cache_dir = time.perf_counter(), len(examples), Path(cache_dir)
     held_out = examples.split.held_out if examples.split else np.arange(0)
     training = np.arange(n) if len(held_out) == n else np.setdiff1d(np.arange(n), held_out)
     if backbone.spec.modality.has_length:

@@ -19,7 +19,7 @@ from kerastl.model import RAW_BRANCH, raw_branch_of, raw_of
 BATCH = 64
 
 
-def with_raw(features: Features, backbone: Backbone, *, cache_dir: Path) -> Features:
+def with_raw(features: Features, backbone: Backbone, *, cache_dir: str | Path) -> Features:
     """The same features with `raw_rows`: what the model's raw branch makes of each input, from the cache or computed.
 
     These are integers: images of at most 64 x 64 in uint8, texts as int32 tokens, padded with 0 to the maximum length.

@@ -10,11 +10,11 @@ import numpy as np
 from kerastl import backbones
 from kerastl.data.examples import Examples, Skipped
 from kerastl.data.read import read_labelled, read_unlabelled
-from kerastl.errors import DataError, OptionError
+from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import Features, compute_features
 from kerastl.features.lengths import fit_length
-from kerastl.files import atomic_file
+from kerastl.files import atomic_file, output_file
 from kerastl.runtime import apply
 
 ENDINGS = (".parquet", ".npz")
@@ -55,11 +55,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
     in training. Raises OptionError for another file type or a missing folder, DataError where there is no such source.
     """
-    target = Path(out)
-    if target.suffix not in ENDINGS:
-        raise OptionError(f"`out` must end in {' or '.join(ENDINGS)} (got {out})")
-    if not target.parent.is_dir():
-        raise OptionError(f"`out` is {out}, but there is no folder {target.parent}", "", "create the folder first")
+    target = output_file(out, ENDINGS)
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     examples = read_unlabelled(modality.name, source, text_column=text_column, data_dir=data_dir, cache_dir=cache)
@@ -84,7 +80,7 @@ def _labels(examples: Examples, label_column: str | None, text_column: str | Non
         if label_column is not None:
             raise
         return None  # whether a source has labels is known by reading it
-    files = examples.modality.items == "files"  # their paths are unique; what a row is called may differ
+    files = examples.modality.in_files  # their paths are unique; what a row is called may differ
     keys, known_keys = ((rows.items if files else rows.origins) for rows in (examples, labelled))
     known = {(str(key), content): row for row, (key, content) in enumerate(zip(known_keys, labelled.ids, strict=True))}
     rows = [known.get((str(key), content)) for key, content in zip(keys, examples.ids, strict=True)]

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.files import open_file
 from kerastl.inputs.images import decoder
 
 Decoded = NDArray[np.uint8] | str
@@ -16,7 +17,7 @@ Decoded = NDArray[np.uint8] | str
 def decode_file(path: str, size: int) -> Decoded:
     """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return decoder(size)(file.read())
     except OSError as error:
         return str(error.strerror)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import Any
 
-from kerastl.versions.sections import ReliabilityBin
+from kerastl.evaluation.result import ReliabilityBin
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 360, 240, 48, 34, 12, 14
 

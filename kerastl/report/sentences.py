@@ -1,7 +1,7 @@
 """Sentences about a run, shared by the report, the model card and the terminal."""
 
+from kerastl.evaluation.result import Figures
 from kerastl.versions.record import RunRecord
-from kerastl.versions.sections import Figures
 
 
 def warnings(record: RunRecord) -> list[str]:

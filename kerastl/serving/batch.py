@@ -9,7 +9,7 @@ from typing import Any
 from kerastl.data.read import read_inputs
 from kerastl.data.rows import printable
 from kerastl.errors import DataError, OptionError
-from kerastl.files import atomic_file, open_file
+from kerastl.files import atomic_file, open_file, output_file
 from kerastl.modality import Modality
 from kerastl.serving.classifier import Classifier, Prediction, load
 
@@ -59,7 +59,7 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
     if not inputs:
         raise OptionError("`inputs` is empty", "files, folders, tables or texts; - for one input per line on standard "
                           "input", "name at least one input")
-    table = None if out is None else table_path(out)
+    table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
     classifier = load(model, weights) if isinstance(model, str) else model
     column = text_column or classifier.record.config.get("text_column")
     items = [item for name in inputs for item in _items(classifier.modality, name, lines, column)]
@@ -80,17 +80,6 @@ def _items(modality: Modality, name: str, lines: Iterable[str], text_column: str
     if name == "-" and modality.line_is_input:
         return lines
     return read_inputs(modality.name, lines if name == "-" else [name], text_column=text_column)
-
-
-def table_path(out: str) -> Path:
-    """A path to write a table to. Raises OptionError where its folder does not exist or its ending is another."""
-    path = Path(out)
-    if path.suffix not in TABLE_WRITERS:
-        raise OptionError(f"`out` must end in {' or '.join(TABLE_WRITERS)} (got {out})")
-    if not path.parent.is_dir():
-        raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
-                          "create the folder first")
-    return path
 
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -11,11 +11,12 @@ from kerastl.data.examples import Examples, Skipped
 from kerastl.data.read import read_labelled
 from kerastl.errors import DataError
 from kerastl.evaluation.metrics import evaluate_probabilities
+from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.serving.classifier import Classifier, load
-from kerastl.versions.make_record import figures, skipped_items
+from kerastl.versions.make_record import skipped_items
 from kerastl.versions.restore import as_the_model_knows, read_split
-from kerastl.versions.sections import Figures, SkippedItem
+from kerastl.versions.sections import SkippedItem
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def evaluate_model(model: str | Classifier, source: str, *, text_column: str | N
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
     p = np.stack([outputs[row] for row in readable])  # [rows, classes]
     evaluation = evaluate_probabilities(kept, p, record.thresholds)
-    return EvaluateResult(str(classifier.folder), trained_on, figures(evaluation), skipped_items(kept))
+    return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept))
 
 
 def _probabilities(classifier: Classifier, examples: Examples) -> list[NDArray[np.float32] | Any]:

@@ -36,7 +36,7 @@ WITHOUT = {SCRATCH: "training from scratch", TRANSFER: "the pretrained features 
 
 
 def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = FEWEST_SEEDS,
-           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> Ablation:
+           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> Ablation:
     """Fit a blend head on each part alone and on both, `seeds` times each; the backbone stays frozen.
 
     With cross-validation each seed holds out one fold, so 3 seeds take 3 fits, not 15. Raises OptionError for a head

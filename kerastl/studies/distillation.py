@@ -68,14 +68,14 @@ def load_teacher(model: str) -> Teacher:
     return Teacher(folder, record, network, restore_input(folder, record), weights_hash(network))
 
 
-def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None, cache_dir: Path | None = None
-           ) -> Examples:
+def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = None,
+           cache_dir: str | Path | None = None) -> Examples:
     """The rows of the teacher in the teacher's split, so that no held-out row was used to train the teacher. data: the
     new location of the data, if it moved. Raises DataError if the data is gone."""
     return restore_examples(teacher.folder, teacher.record, data=data, data_dir=data_dir, cache_dir=cache_dir)
 
 
-def teach(teacher: Teacher, features: Features, cache_dir: Path) -> Features:
+def teach(teacher: Teacher, features: Features, cache_dir: str | Path) -> Features:
     """The same features with soft targets for the training rows: the mean of the teacher's probabilities and the
     labels. The teacher's logits for these rows are computed once and cached."""
     examples = features.examples
@@ -108,7 +108,7 @@ def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples
         yield DistilledForm(who, file.kind, len(rows), accuracy + file.accuracy_change, file.bytes, file.milliseconds)
 
 
-def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: Path) -> NDArray[np.float32]:
+def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: str | Path) -> NDArray[np.float32]:
     """The teacher's logits [len(rows), classes]; what the cache lacks is computed."""
     source = teacher.input.single()
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",

@@ -26,7 +26,7 @@ from kerastl.versions.sections import Trial
 
 
 def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials: int, *,
-                 options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> tuple[Trial, ...]:
+                 options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> tuple[Trial, ...]:
     """Run `trials` trials before training, see `search`; none where `trials` is 0. Heads that take the raw input get
     it with the features."""
     if not trials:

@@ -11,6 +11,11 @@ from kerastl.features.compute import Features
 BLOCK = 4096  # rows read at a time
 
 
+def blocks_of(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Rows in blocks that are small enough to be read at a time."""
+    return [rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)]
+
+
 def scale_of(variance: NDArray[Any], parts: Sequence[int] = ()) -> NDArray[np.float32]:
     """The divisor of each feature: the square root of its own variance plus the mean variance of all features. [dim] ->
     [dim] float32.
@@ -27,8 +32,8 @@ def scale_of(variance: NDArray[Any], parts: Sequence[int] = ()) -> NDArray[np.fl
 def mean_and_scale(features: Features, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The mean of each feature over these rows, and its `scale_of`: [dim] each. Read block by block."""
     first, total, squares = features.rows(rows[:1]), np.zeros(features.dim), np.zeros(features.dim)
-    for start in range(0, len(rows), BLOCK):
-        block = (features.rows(rows[start:start + BLOCK]) - first).astype(np.float64)
+    for numbers in blocks_of(rows):
+        block = (features.rows(numbers) - first).astype(np.float64)
         total, squares = total + block.sum(axis=0), squares + (block**2).sum(axis=0)
     mean = total / len(rows)
     variance = (squares / len(rows) - mean**2).clip(0)

@@ -33,7 +33,7 @@ class TrainedModel:
 
 
 def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
-          options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path) -> TrainedModel:
+          options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> TrainedModel:
     """Fit a head on frozen features and splice it with the backbone.
 
     head: a name as `kerastl heads` lists it, with or without settings, `mlp:hidden=256`; a keras.Model, which is copied

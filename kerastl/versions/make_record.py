@@ -20,7 +20,6 @@ from kerastl.versions.sections import (
     Ablation,
     Distillation,
     FeaturePass,
-    Figures,
     FineTuning,
     HeldOutFigures,
     Parity,
@@ -64,15 +63,10 @@ def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
     return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
 
 
-def figures(evaluation: Evaluation) -> Figures:
-    """An evaluation as the record has it: without its individual rows."""
-    return Figures.from_dict(evaluation.to_dict())
-
-
 def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
     calibrated_by = ("cross-fitted temperature" if fitted.validation is None else
                      "temperature fitted on the validation rows")
-    return HeldOutFigures.from_dict({**evaluation.to_dict(), "calibrated_by": calibrated_by})
+    return HeldOutFigures(**vars(evaluation.figures), calibrated_by=calibrated_by)
 
 
 def _feature_pass(features: Features) -> FeaturePass:

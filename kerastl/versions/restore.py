@@ -93,7 +93,7 @@ def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:
 
 
 def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None, data_dir: str | None = None,
-                     cache_dir: Path | None = None) -> Examples:
+                     cache_dir: str | Path | None = None) -> Examples:
     """The rows that a version was made from, each in its part of the split, read again from their source or from
     `data`.
 

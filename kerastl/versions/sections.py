@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.decision import Calibration
-from kerastl.evaluation.result import ClassResult, Mistake
+from kerastl.evaluation.result import Figures
 from kerastl.fields import Section, key
 
 Interval = tuple[float, float]  # low, high
@@ -23,38 +22,6 @@ class SkippedItem(Section):
 
     origin: str
     reason: str
-
-
-@dataclass(frozen=True)
-class ReliabilityBin(Section):
-    """The predictions whose confidence lies in [low, high): how many, their mean confidence, their accuracy."""
-
-    low: float
-    high: float
-    n: float
-    confidence: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Figures(Section):
-    """The metrics of an evaluation on `n` rows. Fractions in [0, 1], losses in nats; the attributes are those of
-    `evaluation.result.Evaluation`. confusion: [actual][predicted]; empty where a row may have several labels."""
-
-    n: int
-    accuracy: float
-    accuracy_ci95: Interval
-    interval: str
-    macro_f1: float
-    log_loss: float
-    log_loss_calibrated: float
-    ece: float
-    ece_calibrated: float
-    calibration: Calibration
-    classes: tuple[ClassResult, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = ()
-    reliability: tuple[ReliabilityBin, ...] = ()
-    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)

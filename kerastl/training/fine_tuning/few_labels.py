@@ -12,6 +12,7 @@ from kerastl.backbones import Backbone, weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.features.compute import Features, compute_features
+from kerastl.files import cache_folder
 from kerastl.heads import HeadLike
 from kerastl.runtime import Runtime
 from kerastl.training.fine_tuning.contrastive import Contrast, tune
@@ -36,7 +37,8 @@ def few_labels(examples: Examples) -> bool:
 
 
 def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen: FittedHead, *,
-                 options: TrainingOptions, runtime: Runtime, cache_dir: Path) -> tuple[FittedHead, FineTuneResult]:
+                 options: TrainingOptions, runtime: Runtime, cache_dir: str | Path
+                 ) -> tuple[FittedHead, FineTuneResult]:
     """Fine-tune the backbone on the training rows, in place, and fit the head on the features that result. Cross-
     validated, do so once per fold, without the rows of the fold, then on all rows. frozen: the head fitted on the
     frozen backbone, for the figure beside."""
@@ -44,7 +46,7 @@ def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen:
     examples, original = features.examples, backbone.model.get_weights()
     split = split_of(examples)
 
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix="contrast-") as folder:
+    with tempfile.TemporaryDirectory(dir=cache_folder(cache_dir, "contrast")) as folder:
         def tuned_on(rows: NDArray[np.intp]) -> tuple[Features, Contrast]:
             backbone.model.set_weights(original)
             contrast = tune(backbone, examples, rows, runtime.seed)

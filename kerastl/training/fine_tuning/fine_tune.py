@@ -78,7 +78,7 @@ class FineTuneResult:
 
 
 def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
-              options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: Path
+              options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path
               ) -> tuple[FittedHead, FineTuneResult]:
     """Train the last blocks of the backbone, `unfreeze` of them or `all`, and the head, in place.
 

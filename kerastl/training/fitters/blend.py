@@ -13,7 +13,7 @@ from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.fitters.convex import fits_in_memory, solve_rows
 from kerastl.training.fitters.gradient import descend
 from kerastl.training.options import TrainingOptions
-from kerastl.training.scaling import BLOCK, mean_and_scale
+from kerastl.training.scaling import blocks_of, mean_and_scale
 
 MOST = 20_000  # rows that the inner head is solved on where not all fit into memory
 
@@ -29,7 +29,7 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
                 np.sort(np.random.default_rng(0).permutation(training)[:MOST])
             solution = solve_rows(features, sample, choosing, options)
             solved = (solution.kernel, solution.bias)
-        raw_blocks = (features.raw_rows(training[i:i + BLOCK]) for i in range(0, len(training), BLOCK))
+        raw_blocks = (features.raw_rows(block) for block in blocks_of(training))
         blend.prepare(model, *mean_and_scale(features, training), raw_blocks, solved)
 
     fitted = descend(head, features, rows, validation, options, runtime, epochs=epochs, prepare=prepare,

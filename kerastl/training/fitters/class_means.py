@@ -15,8 +15,8 @@ from kerastl.runtime import Runtime
 from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import inner_folds
+from kerastl.training.scaling import blocks_of
 
-BLOCK = 4096  # rows read at a time
 NEVER = -1e3  # the logit of a class without a row
 TEMPERATURES = np.logspace(-1, 6, 71)  # 1 is about right for features that vary independently, which they do not
 TIE = 1e-3  # nats
@@ -45,7 +45,7 @@ def _temperature(features: Features, choices: Sequence[Choice]) -> float:
     logits, truth = [], []
     for training, choosing in choices:
         kernel, bias = _layer(features, training)
-        for block in _blocks(choosing):
+        for block in blocks_of(choosing):
             logits.append(features.rows(block) @ kernel + bias)
             truth.append(features.examples.one_hot(block))
     z, y = np.concatenate(logits), np.concatenate(truth).astype(np.float64)
@@ -58,7 +58,7 @@ def _layer(features: Features, rows: NDArray[np.intp]) -> tuple[Array, Array]:
     examples, dim = features.examples, features.dim
     classes = len(examples.classes)
     counts, total, squares, of_class = np.zeros((classes, 1)), np.zeros(dim), np.zeros(dim), np.zeros((classes, dim))
-    for block in _blocks(rows):
+    for block in blocks_of(rows):
         x, y = features.rows(block).astype(np.float64), examples.one_hot(block).astype(np.float64)
         total, squares = total + x.sum(axis=0), squares + (x**2).sum(axis=0)
         counts, of_class = counts + y.sum(axis=0)[:, None], of_class + y.T @ x
@@ -76,10 +76,6 @@ def _layer(features: Features, rows: NDArray[np.intp]) -> tuple[Array, Array]:
 
 def _cooled(logits: Array, temperature: float) -> Array:
     return np.where(np.isneginf(logits), NEVER, logits / temperature)
-
-
-def _blocks(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)]
 
 
 FITTER = Fitter(fit_rows, minimises_loss=False)

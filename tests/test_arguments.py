@@ -1,0 +1,72 @@
+"""What a Python user passes to the steps of a recipe: paths as texts or as paths, and mistakes that end in one message.
+
+No AssertionError, AttributeError or TypeError may reach the user.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
+
+import kerastl as tl
+from kerastl.features.compute import Features
+from kerastl.fields import to_json
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    """Features of examples that are not split."""
+    x, y = clouds(60, 3, 4, 2.0)
+    return made_features(tmp_path_factory.mktemp("cache"), x, made_examples(y))
+
+
+UNSPLIT: dict[str, Callable[[Features, tl.Evaluation, Path], object]] = {
+    "fit": lambda features, evaluation, cache: tl.fit(features, runtime=plain_runtime()),
+    "baseline": lambda features, evaluation, cache: tl.baseline(features.examples, evaluation),
+    "search_heads": lambda features, evaluation, cache: tl.search_heads(
+        tiny_backbone(), features, "mlp", 3, runtime=plain_runtime(), cache_dir=cache),
+}
+
+
+@pytest.mark.parametrize("step", UNSPLIT)
+def test_examples_without_a_split_are_refused_by_each_step(step: str, features: Features, tmp_path: Path) -> None:
+    split = tl.fit(in_folds_of(features), runtime=plain_runtime())
+    evaluation = tl.evaluate(in_folds_of(features).examples, split)
+    with pytest.raises(tl.DataError, match=r"not split[\s\S]*kerastl.split\(examples\)"):
+        UNSPLIT[step](features, evaluation, tmp_path)
+
+
+def in_folds_of(features: Features) -> Features:
+    """The same features, cross-validated."""
+    return Features(**{**vars(features), "examples": in_folds(features.examples)})
+
+
+def test_a_search_on_cross_validated_rows_says_what_it_needs(features: Features, tmp_path: Path) -> None:
+    with pytest.raises(tl.OptionError, match=r"`search` needs validation rows[\s\S]*search=..."):
+        tl.search_heads(tiny_backbone(), in_folds_of(features), "mlp", 3, runtime=plain_runtime(), cache_dir=tmp_path)
+
+
+def test_a_length_for_images_and_raw_rows_that_were_not_added_are_refused(features: Features) -> None:
+    with pytest.raises(tl.OptionError, match="images, which have no length"):
+        tl.fit_length(tiny_backbone(), features.examples)
+    with pytest.raises(tl.OptionError, match=r"no raw inputs[\s\S]*with_raw"):
+        features.raw_rows(features.examples.targets[:2])
+
+
+def test_folders_may_be_texts_or_paths(images: Path, tmp_path: Path) -> None:
+    read = [tl.read_images(source, cache_dir=cache) for source in (images, str(images))
+            for cache in (tmp_path, str(tmp_path))]
+    assert len({examples.ids for examples in read}) == 1 and {examples.source for examples in read} == {str(images)}
+    table = tmp_path / "texts.csv"
+    table.write_text("text,label\n" + "".join(f"a text {i},{'ab'[i % 2]}\n" for i in range(40)))
+    texts = [tl.read_texts(source, cache_dir=cache) for source, cache in ((table, str(tmp_path)), (str(table), None))]
+    assert list(texts[0].items) == list(texts[1].items)
+    backbone = tiny_backbone()
+    computed = [tl.compute_features(read[0], backbone, plain_runtime(), cache_dir=cache).array
+                for cache in (tmp_path / "c", str(tmp_path / "c"))]
+    assert (computed[0] == computed[1]).all()
+
+
+def test_a_path_among_the_settings_is_recorded_as_text() -> None:
+    assert to_json({"data": Path("a/b"), "more": [Path("c")]}) == {"data": "a/b", "more": ["c"]}
