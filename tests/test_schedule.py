@@ -50,7 +50,8 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
     (TEXT, TuningOptions(lora=-1), ["`lora` must be", "(got -1)"]),
     (IMAGE, TuningOptions(layer_decay=1.5), ["`layer_decay` must be in (0, 1] (got 1.5)"]),
     (IMAGE, TuningOptions(average_epochs=0), ["`average_epochs` must be at least 1 (got 0)"]),
-    (TEXT, TuningOptions(average_epochs=5, schedule="step"), ["`average_epochs` must be at most `epochs`, 4 (got 5)", "step"]),  # all
+    (TEXT, TuningOptions(average_epochs=5, schedule="step"),
+     ["`average_epochs` must be at most `epochs`, 4 (got 5)", "step"]),  # all
 ])
 def test_what_does_not_fit_is_refused(modality: Modality, asked: TuningOptions, words: list[str]) -> None:
     with pytest.raises(OptionError) as refused:

@@ -323,7 +323,8 @@ def test_another_seed_trains_another_head(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("choice", "words"), [
     ({"class_weights": "heavy"}, ["`class_weights` must be one of", "auto, none, balanced (got heavy)"]),
-    ({"label_smoothing": 1.0}, ["`label_smoothing` must be in [0, 1) (got 1.0)"]), ({"label_smoothing": -0.1}, ["-0.1"]),
+    ({"label_smoothing": 1.0}, ["`label_smoothing` must be in [0, 1) (got 1.0)"]),
+    ({"label_smoothing": -0.1}, ["-0.1"]),
     ({"epochs": 0, "batch_size": 0, "head_batch_size": 0, "class_weights": "x"},  # all at once
      ["`epochs` must be", "`batch_size` must be", "`head_batch_size` must be at least 1 (got 0)", "`class_weights`"]),
 ])
