@@ -40,17 +40,18 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
 
 
 @pytest.mark.parametrize(("modality", "asked", "words"), [
-    (IMAGE, TuningOptions(lora=4), ["`lora` is 4", "images"]),
-    (TEXT, TuningOptions(mixing="mixup"), ["`mixing`", "texts cannot be mixed"]),
+    (IMAGE, TuningOptions(lora=4), ["`lora` must be 0 for images", "got 4"]),
+    (TEXT, TuningOptions(mixing="mixup"), ["`mixing` must be auto or none for texts (got mixup)"]),
     (TEXT, TuningOptions(mixing="cutmix"), ["texts"]),
     (IMAGE, TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
     (IMAGE, TuningOptions(mixing="blend"), ["blend", "cutmix"]),
-    (IMAGE, TuningOptions(learning_rate=0.0), ["`learning_rate` is 0.0", "(0, 1]"]),
+    (IMAGE, TuningOptions(learning_rate=0.0), ["`learning_rate` must be in (0, 1] (got 0.0)"]),
     (IMAGE, TuningOptions(learning_rate=0.1, find_learning_rate=True), ["`find_learning_rate`", "one of them"]),
-    (TEXT, TuningOptions(lora=-1), ["`lora` is -1"]),
-    (IMAGE, TuningOptions(layer_decay=1.5), ["`layer_decay` is 1.5"]),
-    (IMAGE, TuningOptions(average_epochs=0), ["`average_epochs` is 0", "at least 1"]),
-    (TEXT, TuningOptions(average_epochs=5, schedule="step"), ["`average_epochs` is 5", "4 epochs", "step"]),  # all
+    (TEXT, TuningOptions(lora=-1), ["`lora` must be", "(got -1)"]),
+    (IMAGE, TuningOptions(layer_decay=1.5), ["`layer_decay` must be in (0, 1] (got 1.5)"]),
+    (IMAGE, TuningOptions(average_epochs=0), ["`average_epochs` must be at least 1 (got 0)"]),
+    (TEXT, TuningOptions(average_epochs=5, schedule="step"),
+     ["`average_epochs` must be at most `epochs`, 4 (got 5)", "step"]),  # all
 ])
 def test_what_does_not_fit_is_refused(modality: Modality, asked: TuningOptions, words: list[str]) -> None:
     with pytest.raises(OptionError) as refused:

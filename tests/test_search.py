@@ -159,8 +159,8 @@ def test_a_search_holds_rows_out(features: Features) -> None:
     (["--head", "linear", "--search", "5"], "no setting left to search"),
     (["--head", "mlp,linear", "--search", "1"], "at least 2"),
     (["--head", "mlp", "--search", "5", "--split", "cv"], "--search needs validation rows, which --split cv does not"),
-    (["--head", "auto"], "choose among them with --search"),
-    (["--head", "linear,mlp"], "choose among them with --search"),
+    (["--head", "auto"], "only a search can choose among them"),
+    (["--head", "linear,mlp"], "only a search can choose among them"),
     (["--head", "mlpp,linear", "--search", "5"], "unknown head 'mlpp'"),
     (["--search", "-1"], "--search must be at least 0 (got -1)"),
 ])

@@ -350,10 +350,11 @@ def test_another_seed_trains_another_head(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("choice", "words"), [
-    ({"class_weights": "heavy"}, ["`class_weights` is 'heavy'", "auto, none, balanced"]),
-    ({"label_smoothing": 1.0}, ["`label_smoothing` is 1.0", "[0, 1)"]), ({"label_smoothing": -0.1}, ["-0.1"]),
+    ({"class_weights": "heavy"}, ["`class_weights` must be one of", "auto, none, balanced (got heavy)"]),
+    ({"label_smoothing": 1.0}, ["`label_smoothing` must be in [0, 1) (got 1.0)"]),
+    ({"label_smoothing": -0.1}, ["-0.1"]),
     ({"epochs": 0, "batch_size": 0, "head_batch_size": 0, "class_weights": "x"},  # all at once
-     ["`epochs` is 0", "`batch_size` is 0", "`head_batch_size` is 0", "`class_weights`"]),
+     ["`epochs` must be", "`batch_size` must be", "`head_batch_size` must be at least 1 (got 0)", "`class_weights`"]),
 ])
 def test_options_that_cannot_be_are_refused_all_at_once(choice: dict[str, Any], words: list[str], tmp_path: Path
                                                         ) -> None:

@@ -226,9 +226,9 @@ def test_lora_needs_attention_among_what_is_unfrozen() -> None:
 
 
 def test_what_does_not_fit_is_refused_before_any_work(close: Path, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="`lora` is 4.*images"):
+    with pytest.raises(OptionError, match=r"`lora` must be 0 for images.*got 4"):
         Made(close, tmp_path).tune(lora=4)
-    with pytest.raises(OptionError, match="texts cannot be mixed"):
+    with pytest.raises(OptionError, match="`mixing` must be auto or none for texts"):
         Texts(texts, tmp_path).tune(mixing="mixup")
     assert not (tmp_path / "fine_tune").exists()
 

@@ -41,5 +41,6 @@ def show(result: Listing[BackboneInfo]) -> str:
     return "\n".join([
         table(rows), "", *notes, *layers, "",
         "offline: yes if the weights are on this machine.",
-        "Any backbone takes --weights none (random, for tests), or --weights FILE (texts: FOLDER).",
+        "weights: by default, the first of a backbone are used. Any backbone also takes --weights none (random, for "
+        "tests) or --weights FILE (texts: FOLDER).",
         "hub: takes the name of a KerasHub image preset, for example hub:resnet_18_imagenet."])

@@ -1,4 +1,4 @@
-"""Compare backbones, heads and unfreezing on the same rows, and recommend the simplest good one."""
+"""Compare backbones, heads and depths of fine-tuning on the same rows, and recommend one combination."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Compare backbones, heads and unfreezing on the same rows, and recommend the simplest good one."""
+    """Compare backbones, heads and depths of fine-tuning on the same rows, and recommend one combination."""
 
     source: Positional[str]  # labelled data, as for training
     backbones: str  # names separated by commas, all for images or all for texts; see `kerastl backbones`
