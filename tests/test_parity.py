@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from tiny import held_out, made_examples, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import Examples
-from kerastl.export.parity import Reference, choose_rows, compare_saved_model
+from kerastl.export import parity, tflite
+from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.heads import resolve_head
 from kerastl.inputs import floats
 from kerastl.versions.sections import Parity
@@ -166,6 +168,35 @@ def test_one_row_with_another_label_from_its_bytes_is_enough_to_refuse_it(place:
 def test_a_saved_model_with_other_logits_is_not_kept(hundred: Examples, tmp_path: Path) -> None:
     result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred), shift=0.01).save(tmp_path / "m"))
     assert not result.kept and result.agreement == 1 and result.max_difference == pytest.approx(0.01, rel=0.01)
+
+
+def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that advances by a second each time it is read: a batch of 32 takes a second."""
+    monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred)).save(tmp_path / "m"))
+    assert result.milliseconds == pytest.approx(1000 * 4 / 100)
+
+
+# A TFLite file, by decoded values
+
+
+def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    examples, model = hundred.take(np.arange(0, 100, 5)), whole_model(hundred)
+    reference = Reference(model, tiny_backbone().input, examples, np.arange(20))
+
+    def comparison() -> Parity:
+        spec, activation = tiny_backbone().input.single_spec, examples.task.activation
+        ((kind, content),) = tflite.convert(model, spec, 1.0, activation, ["fp32"], [])
+        result = compare_tflite(reference, kind, content)
+        assert result.rows == 20 and result.bytes == len(content) and result.milliseconds == 1000
+        return result
+
+    assert comparison().kept
+    *others, bias = model.get_weights()
+    model.set_weights([*others, bias + np.array([0, 0, 0.01], np.float32)])  # the reference keeps its logits
+    other = comparison()
+    assert not other.kept and other.max_difference == pytest.approx(0.01, rel=0.01)
 
 
 # Which rows
