@@ -18,8 +18,8 @@ from kerastl.heads.specification import (
     HeadLike,
     Raw,
     Setting,
-    Shape,
 )
+from kerastl.inputs import Shape
 
 __all__ = ["AUTO", "GRADIENT_SETTINGS", "PLACES", "ROW", "ConfiguredHead", "Head", "HeadLike", "Raw", "Setting",
            "Shape", "check_custom_head", "free", "heads", "heads_of", "parted", "register_layers", "resolve_head",

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from kerastl.errors import OptionError
-from kerastl.heads.specification import PLACES, ROW, ConfiguredHead, Head, Raw, Shape
+from kerastl.heads.specification import PLACES, ROW, ConfiguredHead, Head, Raw
+from kerastl.inputs import Shape
 from kerastl.user_code import load_user_module
 
 EXPECTED = "a name, a Python file, a keras.Model, or a callable (shape, outputs) -> keras.Model"

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kerastl.inputs import Shape
+
 ROW, PLACES = "row", "places"  # pooled features; maps or token states
 
-Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 Value = float | int | str
 
 
