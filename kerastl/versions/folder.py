@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import CheckFailed, ModelError, OptionError
-from kerastl.files import atomic_folder, remove_leftovers
+from kerastl.files import atomic_folder, file_sha256, remove_leftovers
 
 FORMAT = 1
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
@@ -123,7 +123,7 @@ def check_manifest(folder: Path) -> int:
     the files that were added, changed or removed."""
     listed = read_json(folder, "manifest.json").get("files", {})
     changed = [name for name, digest in listed.items()
-               if not (folder / name).is_file() or _sha256(folder / name) != digest]
+               if file_sha256(folder / name) != digest]
     present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     added = sorted(present - {"manifest.json", *listed})
     if added:
@@ -152,10 +152,5 @@ def _write_manifest(version: Version) -> None:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         **version.manifest,
-        "files": {str(path.relative_to(version.folder)): _sha256(path) for path in files},
+        "files": {str(path.relative_to(version.folder)): file_sha256(path) for path in files},
     })
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,6 +13,7 @@ from kerastl.decision import Calibration
 from kerastl.errors import KerastlError, ModelError
 from kerastl.evaluation.baseline import Baseline
 from kerastl.fields import Section, from_json, key
+from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.versions.folder import read_json, write_json
@@ -25,7 +26,6 @@ from kerastl.versions.sections import (
     Parity,
     SeparateBackbone,
     SkippedItem,
-    TokenLengths,
     Trial,
     breaches,
 )

@@ -39,7 +39,7 @@ def restore_input(folder: Path, record: RunRecord) -> Input:
     """What the exported model takes: that of its backbone, or features where the head was exported alone."""
     if record.large is not None:
         return FeatureRows(record.large.shape)
-    return restored({"kind": record.modality_name, "input": record.input}, folder)
+    return restored(record.modality, record.input, folder)
 
 
 def write_split(folder: Path, examples: Examples) -> None:

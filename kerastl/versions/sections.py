@@ -82,18 +82,6 @@ class SeparateBackbone(Section):
 
 
 @dataclass(frozen=True)
-class TokenLengths(Section):
-    """Tokens per text, special tokens included, before truncation, over the rows that are not held out. truncated: of
-    all `rows`."""
-
-    median: int
-    p99: int
-    longest: int
-    rows: int
-    truncated: int = key("cut")
-
-
-@dataclass(frozen=True)
 class Trial(Section):
     """A head with its settings, as `head` takes it, and its log loss on the validation rows in nats; None where that
     was not a number, as when training diverged."""
