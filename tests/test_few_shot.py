@@ -272,7 +272,7 @@ def test_the_recipe_runs_whole(shell: Callable[..., tuple[int, str, str]], tmp_p
              "tiny_net", "--weights", "none", "--way", 3, "--shots", "1,3", "--queries", 3, "--episodes", 200]
     code, out, err = shell(*words)
     assert code == 0, err
-    assert "RANDOM WEIGHTS" in out and "4 novel classes" in out and "chance is 0.333" in out
+    assert "RANDOM WEIGHTS" in out and "4 novel classes" in out and "chance level 0.333" in out
     run = json.loads((tmp_path / "out/few/few_shot.json").read_text())
     assert (tmp_path / "out/few/few_shot.md").read_text() == out
     assert len(run["base_classes"]) == 5 and not set(run["base_classes"]) & set(run["novel_classes"])
