@@ -171,7 +171,7 @@ def test_export_writes_a_new_version_and_leaves_the_old(shell: Shell, trained: P
     assert [path.name for path in (home / "2" / "tflite").iterdir()] == ["model_fp16.tflite"]
     assert before == {path: path.read_bytes() for path in (home / "1").rglob("*") if path.is_file()}
     code, out, _ = shell("verify", home)
-    assert code == 0 and "files as in the manifest" in out
+    assert code == 0 and "files match the manifest" in out
 
 
 def test_verify_exits_with_1_when_a_file_changed_or_an_artifact_differs(shell: Shell, trained: Path, tmp_path: Path,
@@ -196,7 +196,7 @@ def test_verify_says_when_the_data_are_gone_and_finds_them_elsewhere(shell: Shel
     code, _, _ = shell(*RUN, "--data", first, "--name", "m", "--out", tmp_path / "out")
     assert code == 0
     first.rename(tmp_path / "second")
-    refused(shell("verify", tmp_path / "out" / "m"), "no such path")
+    refused(shell("verify", tmp_path / "out" / "m"), "no such file or folder")
     code, _, _ = shell("verify", tmp_path / "out" / "m", "--data", tmp_path / "second")
     assert code == 0
 
@@ -330,7 +330,7 @@ def test_a_download_that_is_impossible_names_file_address_hash_and_ways_round(sh
                            ("resnet50_images", "4d473c1dd8becc155b73f8504c6f6626")):
         draw_folder(tmp_path / "d", 12)
         refused(shell("run", recipe, "--data", tmp_path / "d", "--name", "m", "--out", tmp_path / "out"),
-                "https://storage.googleapis.com", "notop.h5", digest, "--weights PATH", "efficientnet_lite0")
+                "https://storage.googleapis.com", "notop.h5", digest, "as --weights", "efficientnet_lite0")
 
 
 def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_every_recipe_for_texts_runs_and_its_verbs_follow(recipe: str, shell: Sh
     code, out, err = shell("predict", tmp_path / "m", "a good film", table, "--json")
     assert code == 0 and len(json.loads(out)["predictions"]) == 41, err
     report = (tmp_path / "m/1/report.html").read_text()
-    assert "Did the pretrained network help?" in report and "How long the texts are" in report
+    assert "Does transfer learning help?" in report and "Text length" in report
 
 
 @pytest.mark.slow
