@@ -48,6 +48,7 @@ def classify_images(
     from kerastl.model import pooling_for
     from kerastl.report.version import target
 
+    options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="image")
     runtime = apply(precision, xla, seed)
@@ -56,7 +57,6 @@ def classify_images(
 
     network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head))
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
-    options = _options(arguments)
     return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
                             arguments)
 
@@ -92,6 +92,7 @@ def classify_texts(
     from kerastl.model import pooling_for
     from kerastl.report.version import target
 
+    options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="text")
     runtime = apply(precision, xla, seed)
@@ -103,7 +104,6 @@ def classify_texts(
                    precision=precision, pickles=pickles)
     network = fit_length(network, examples, max_length, long)
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
-    options = _options(arguments)
     return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
                             arguments)
 
@@ -128,15 +128,19 @@ def _train_and_write(destination: "Target", backbone: "Backbone", features: "Fea
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":
-    """Of a pipeline's arguments, those of training."""
+    """Of a pipeline's arguments, those of training. Raises one OptionError that lists all that cannot be used."""
     from dataclasses import fields
 
+    from kerastl.errors import OptionError
     from kerastl.training.fine_tuning.plan import TuningOptions
-    from kerastl.training.options import TrainingOptions
+    from kerastl.training.options import TrainingOptions, option_faults
 
     tuning = {field.name: arguments[field.name] for field in fields(TuningOptions) if field.name in arguments}
-    return TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
+    options = TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
                            arguments["label_smoothing"], TuningOptions(**tuning))
+    if faults := option_faults(options):
+        raise OptionError("\n".join(faults))
+    return options
 
 
 def _recordable(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -70,3 +70,30 @@ def test_folders_may_be_texts_or_paths(images: Path, tmp_path: Path) -> None:
 
 def test_a_path_among_the_settings_is_recorded_as_text() -> None:
     assert to_json({"data": Path("a/b"), "more": [Path("c")]}) == {"data": "a/b", "more": ["c"]}
+
+
+def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, tmp_path: Path) -> None:
+    split = in_folds_of(features)
+    fitted = tl.fit(split, runtime=plain_runtime())
+    trained = tl.TrainedModel(None, fitted, None)
+    of_model, of_head = (tl.evaluate(split.examples, predictor) for predictor in (trained, fitted))
+    assert of_model.to_dict() == of_head.to_dict() and of_model.predictions_id == of_head.predictions_id
+
+
+@pytest.mark.parametrize("head", ["transformer", "attention", "resnet"])
+def test_a_head_on_maps_is_refused_on_pooled_features(head: str, features: Features) -> None:
+    with pytest.raises(tl.OptionError, match=r"pooled to rows of 4(.|\n)*`pooling=none`"):
+        tl.fit(in_folds_of(features), head, runtime=plain_runtime())
+
+
+def test_a_pipeline_checks_its_options_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(tl.OptionError) as refused:
+        tl.classify_images(tmp_path / "no data", name="m", out=tmp_path, epochs=0, label_smoothing=3)
+    assert "`epochs` must be at least 1 (got 0)" in str(refused.value) and "`label_smoothing`" in str(refused.value)
+
+
+def test_a_negative_limit_of_the_cache_removes_nothing(tmp_path: Path) -> None:
+    from kerastl.shell.listing import cache_info
+
+    with pytest.raises(tl.OptionError, match="`limit` must be at least 0"):
+        cache_info(str(tmp_path), limit_gb=-1)

@@ -26,16 +26,25 @@ class HasPredictions(Protocol):
         """Predictions for the validation rows; None with cross-validation."""
 
 
-def evaluate(examples: Examples, predictions: Predictions | HasPredictions, validation: Predictions | None = None, *,
-             worst: int = 24) -> Evaluation:
+class HasFittedHead(Protocol):
+    """A trained model."""
+
+    @property
+    def fitted(self) -> HasPredictions:
+        """Its head."""
+
+
+def evaluate(examples: Examples, predictions: Predictions | HasPredictions | HasFittedHead,
+             validation: Predictions | None = None, *, worst: int = 24) -> Evaluation:
     """Evaluate a model on held-out rows.
 
-    predictions: a fitted head, or its predictions for the held-out rows. validation: predictions for the validation
-    rows, on which the calibration is fitted; without them the rows are cross-validated, and the calibration of each
-    fold is fitted on the others. worst: the number of mistakes to list, the most confident first.
+    predictions: a trained model, its fitted head, or predictions for the held-out rows. validation: predictions for the
+    validation rows, on which the calibration is fitted; without them the rows are cross-validated, and the calibration
+    of each fold is fitted on the others. worst: the number of mistakes to list, the most confident first.
     """
     if not isinstance(predictions, Predictions):
-        validation, predictions = predictions.validation, predictions.held_out
+        fitted: Any = getattr(predictions, "fitted", predictions)
+        validation, predictions = fitted.validation, fitted.held_out
     calibration = calibrate(examples, validation or predictions)
     of_row = [calibration] * len(predictions.rows)
     if validation is None and examples.split is not None:

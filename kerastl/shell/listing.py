@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from kerastl.backbones import Weights, fetch_weights, specs
+from kerastl.errors import OptionError
 from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
 from kerastl.heads import heads
@@ -187,6 +188,8 @@ def list_recipes() -> Listing[RecipeInfo]:
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
     """The contents of the cache. clear: first remove everything that kerastl keeps there. limit_gb: first remove the
     least recently used features, until at most this many gigabytes remain. Other files there are not touched."""
+    if limit_gb is not None and limit_gb < 0:
+        raise OptionError(f"`limit` must be at least 0 (got {limit_gb:g})")
     folder, freed = chosen_dir(cache_dir), 0
     if clear:
         freed = housekeeping.clear(folder)

@@ -13,7 +13,7 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import ADD_RAW, Features
-from kerastl.heads import ConfiguredHead, HeadLike, check_custom_head, resolve_head
+from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
 from kerastl.runtime import Runtime
 from kerastl.training.fitters import RowsFit, fitter_named
@@ -91,6 +91,9 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
     configured, examples = resolve_head(head, features.parts), features.examples
     fitter = fitter_named(configured.spec.fitter)
     check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss)
+    if configured.spec.takes == PLACES and not configured.spec.custom and len(features.shape) == 1:
+        raise OptionError(f"`head` is {configured.text!r}, but the features are pooled to rows of {features.dim}",
+                          "maps or token states", "load the backbone with `pooling=none`: see kerastl.pooling_for")
     if configured.spec.takes_raw and features.raw is None:
         raise OptionError(f"`head` is {configured.text!r}, which also takes the raw input", "features with the raw "
                           "inputs", ADD_RAW)
