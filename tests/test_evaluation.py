@@ -108,7 +108,7 @@ def test_only_judged_rows_count() -> None:
     assert found.n == len(test) == sum(one.support for one in found.classes) == np.sum(found.confusion) == 40
     assert found.accuracy == pytest.approx((z[test].argmax(axis=1) == targets[test]).mean())
     assert {one.row for one in found.mistakes} <= set(test.tolist())
-    assert found.mistakes and all((one.origin, one.true) == (f"row {one.row}", f"class {targets[one.row]}")
+    assert found.mistakes and all((one.origin, one.actual) == (f"row {one.row}", f"class {targets[one.row]}")
                                   for one in found.mistakes)
 
 

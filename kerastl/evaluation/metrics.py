@@ -44,7 +44,7 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions | Has
     """
     if not isinstance(predictions, Predictions):
         fitted: Any = getattr(predictions, "fitted", predictions)
-        validation, predictions = fitted.validation, fitted.held_out
+        return evaluate(examples, fitted.held_out, fitted.validation, worst=worst)
     calibration = calibrate(examples, validation or predictions)
     of_row = [calibration] * len(predictions.rows)
     if validation is None and examples.split is not None:
