@@ -75,6 +75,8 @@ def test_a_feature_is_scaled_by_its_own_variance_and_that_of_all_together() -> N
     variance = np.array([0.0, 1.0, 5.0])
     assert scale_of(variance) == pytest.approx(np.sqrt([2, 3, 7]))
     assert scale_of(np.array([0, 1, 5, 100, 300.0]), (3, 2)) == pytest.approx(np.sqrt([2, 3, 7, 300, 500]))
+    assert scale_of(np.array([0, 1, 5, 100, 300.0]), (1, 2, 2)) == pytest.approx(
+        [1, 2, np.sqrt(8), np.sqrt(300), np.sqrt(500)])
     assert scale_of(np.array([0, 0, 4.0]), (2, 1)) == pytest.approx([1, 1, np.sqrt(8)])  # 1 for what never moves
 
 
