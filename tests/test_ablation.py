@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tiny import held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
+from kerastl.data.examples import Split
 from kerastl.decision import Predictions
 from kerastl.features.compute import Features
 from kerastl.heads import resolve_head
@@ -72,6 +73,8 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
     assert first.sentence.startswith(start) and ("negative transfer" in first.sentence) == (verdict == "hurt")
     assert first.gain_ci95[0] < first.gain < first.gain_ci95[1] and abs(first.gain - (both - scratch)) < 0.1
     assert (first.p < 0.01) == (verdict != "unclear")
+    second = found.contrasts[1]
+    assert second.over == "pure transfer" and abs(second.gain - (both - 0.7)) < 0.1
     assert found.n == (len(examples.split.held_out) if mode == "holdout" else (examples.split.part < 3).sum())
     assert [fit for fit in fits if fit[0] == "both"] == [("both", seed) for seed in (0, 1, 2)]
     arms = {arm.name: arm for arm in found.arms}
@@ -95,9 +98,9 @@ def test_a_part_helped_only_where_the_whole_interval_of_its_gain_is_above_0(won:
 
 def test_a_gain_averages_the_predictions_of_each_row_over_the_seeds_that_held_it_out() -> None:
     both = np.array([[1, 1, np.nan, np.nan, 1, 1], [1, 0, 1, 1, np.nan, np.nan]])
-    alone = np.array([[0, 1, np.nan, np.nan, 1, 0], [0, 0, 1, 0, np.nan, np.nan]])
+    alone = np.array([[0, 1, np.nan, np.nan, 1, 0], [1, 1, 1, 0, np.nan, np.nan]])
     contrast = ablation.contrast("from scratch", both, alone, names(6))
-    gain = np.array([1, 0, 0, 1, 0, 1.0])
+    gain = np.array([0.5, -0.5, 0, 1, 0, 1])
     assert contrast.gain == pytest.approx(gain.mean())
     assert contrast.gain_ci95[1] - contrast.gain == pytest.approx(Z95 * gain.std(ddof=1) / np.sqrt(6))
     first = [True, True, True, True, True, True], [False, True, True, False, True, False]  # of the first seed of each
@@ -114,6 +117,35 @@ def test_the_gain_of_an_arm_respects_groups() -> None:
                           (2, [str(i) for i in range(120)])))
     assert doubled.gain_ci95 == pytest.approx(alone.gain_ci95) and doubled.p == pytest.approx(alone.p)
     assert apart.gain_ci95[1] - apart.gain_ci95[0] < 0.8 * (alone.gain_ci95[1] - alone.gain_ci95[0])
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_an_ablation_compares_by_the_groups_of_the_held_out_rows(mode: str, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a group are predicted alike, and a group in four by `both` alone: as many rows as groups count."""
+    groups = [str(row // 10) for row in range(400)]
+    examples = made_examples(np.arange(400) // 10 % 2, groups=groups)
+    examples = in_folds(examples) if mode == "cv" else replace(
+        examples, split=Split("holdout", "a test's own", np.repeat([0, 1, 2], [100, 100, 200]).astype(np.int8)))
+    stand_in({}, monkeypatch)
+
+    def predicted(features: Features, head: str, fold: int, **_: Any) -> Predictions:
+        part = features.examples.split.part
+        rows = np.flatnonzero(part == fold) if mode == "cv" else features.examples.split.held_out
+        y = features.examples.targets[rows]
+        hit = (head == "blend") | (rows // 10 % 4 > 0)
+        return Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
+
+    monkeypatch.setattr(ablation, "held_out_predictions", predicted)
+    result = ablation.ablate(tiny_backbone(), made_features(tmp_path, noise(400), examples), "blend",
+                             runtime=plain_runtime(), cache_dir=tmp_path)
+    part = examples.split.part
+    held = np.unique(np.arange(400)[part < 3 if mode == "cv" else part == 2] // 10)  # the groups: 3 folds, or the test
+    gain = (held % 4 == 0).astype(float)
+    half = Z95 * gain.std(ddof=1) / np.sqrt(len(held))
+    for contrast in result.contrasts:
+        assert contrast.gain == pytest.approx(gain.mean()) and 0 < gain.mean() < 0.5
+        assert contrast.gain_ci95 == pytest.approx((gain.mean() - half, gain.mean() + half))
 
 
 def test_the_report_shows_the_ablation_and_escapes_it() -> None:

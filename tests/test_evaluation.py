@@ -428,7 +428,9 @@ def test_the_table_of_a_hold_out_is_of_its_test_rows() -> None:
     examples = made_examples(targets, split=held_out(100))
     test = examples.split.rows(TEST)
     found = tl.evaluate(examples, Predictions(test, z[test]))
-    assert found.predictions()["origin"] == [f"row {row}" for row in test]
+    table = found.predictions()
+    assert table["origin"] == [f"row {row}" for row in test] and table["id"] == [examples.ids[row] for row in test]
+    assert table["label"] == [f"class {targets[row]}" for row in test]
 
 
 def test_confusions_are_an_array_with_class_names() -> None:

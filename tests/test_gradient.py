@@ -14,6 +14,7 @@ from kerastl.features.compute import Features
 from kerastl.heads import resolve_head
 from kerastl.stats import log_loss
 from kerastl.tasks import task_named
+from kerastl.training import scaling
 from kerastl.training.fitters import RowsFit, convex, gradient
 from kerastl.training.options import TrainingOptions
 
@@ -54,6 +55,14 @@ def test_a_head_predicts_smoothed_targets(tmp_path: Path) -> None:
     assert (p.argmax(axis=1) == y).mean() > 0.95 and p.max(axis=1).mean() == pytest.approx(0.8, abs=0.07)
 
 
+def test_a_head_predicts_smoothed_targets_of_several_labels(tmp_path: Path) -> None:
+    x, y = clouds(240, 4, 8, 9.0)
+    targets = np.stack([y >= 2, y % 2], axis=1).astype(np.int64)
+    fitted = descend(made_features(tmp_path, x, made_examples(targets)), np.arange(240), label_smoothing=0.3)
+    p = scipy.special.expit(np.asarray(fitted.model(x)))
+    assert ((p > 0.5) == targets).mean() > 0.95 and p[targets == 1].mean() == pytest.approx(0.85, abs=0.06)
+
+
 def test_each_of_several_labels_is_learned(tmp_path: Path) -> None:
     x, y = clouds(240, 4, 8, 8.0)
     targets = np.stack([y >= 2, y % 2], axis=1).astype(np.int64)
@@ -75,6 +84,17 @@ def test_the_scaling_is_folded_into_a_convex_head(tmp_path: Path, monkeypatch: p
     assert fitted.validation.rows.tolist() == examples.split.rows(VALIDATION).tolist()
     loss = log_loss(fitted.validation.logits, examples.one_hot(fitted.validation.rows), examples.task)
     assert loss == pytest.approx(best["val_loss"], rel=1e-3) and loss < 0.6
+
+
+def test_the_mean_and_the_scale_are_those_of_the_rows_read_block_by_block(tmp_path: Path,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "BLOCK", 16)
+    x = clouds(60, 2, 4, 3.0)[0] * np.array([1, 5, 0.1, 2], np.float32) + 30
+    rows = np.arange(59, 4, -1)
+    mean, scale = scaling.mean_and_scale(made_features(tmp_path, x, made_examples(np.arange(60) % 2)), rows)
+    variance = x[rows].var(axis=0)
+    assert mean == pytest.approx(x[rows].mean(axis=0), rel=1e-5)
+    assert scale == pytest.approx(np.sqrt(variance + variance.mean()), rel=1e-4)
 
 
 def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,11 +182,12 @@ def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monk
 
 def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
-    examples, model = hundred.take(np.arange(0, 100, 5)), whole_model(hundred)
-    reference = Reference(model, tiny_backbone().input, examples, np.arange(20))
+    rows, model = np.arange(0, 100, 5), whole_model(hundred)
+    reference = Reference(model, tiny_backbone().input, hundred, rows)
+    assert reference.accuracy(reference.logits) == (reference.logits.argmax(axis=1) == hundred.targets[rows]).mean()
 
     def comparison() -> Parity:
-        spec, activation = tiny_backbone().input.single_spec, examples.task.activation
+        spec, activation = tiny_backbone().input.single_spec, hundred.task.activation
         ((kind, content),) = tflite.convert(model, spec, 1.0, activation, ["fp32"], [])
         result = compare_tflite(reference, kind, content)
         assert result.rows == 20 and result.bytes == len(content) and result.milliseconds == 1000

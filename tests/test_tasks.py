@@ -69,6 +69,8 @@ def test_the_loss_is_that_of_keras_and_is_least_at_the_truth(task: Task) -> None
     assert loss.shape == (60,) and (loss > 0).all()
     of_keras = float(task.keras_loss(0.0)(truth, z.astype(np.float32)))
     assert loss.mean() == pytest.approx(of_keras * (1 if task.exclusive else 3), rel=1e-5)  # Keras averages over labels
+    summed = np.asarray(task.summed_loss()(truth, z.astype(np.float32)))  # that of each row, or their mean
+    assert loss.mean() == pytest.approx(float(summed.mean()), rel=1e-5)
     assert (task.log_loss(40.0 * (truth - 0.5), truth) < 1e-6).all()
     p = task.probabilities(z)
     for column in range(3):  # the gradient of the loss, on which the convex solver relies

@@ -75,6 +75,8 @@ def test_a_feature_is_scaled_by_its_own_variance_and_that_of_all_together() -> N
     variance = np.array([0.0, 1.0, 5.0])
     assert scale_of(variance) == pytest.approx(np.sqrt([2, 3, 7]))
     assert scale_of(np.array([0, 1, 5, 100, 300.0]), (3, 2)) == pytest.approx(np.sqrt([2, 3, 7, 300, 500]))
+    assert scale_of(np.array([0, 1, 5, 100, 300.0]), (1, 2, 2)) == pytest.approx(
+        [1, 2, np.sqrt(8), np.sqrt(300), np.sqrt(500)])
     assert scale_of(np.array([0, 0, 4.0]), (2, 1)) == pytest.approx([1, 1, np.sqrt(8)])  # 1 for what never moves
 
 
@@ -113,6 +115,23 @@ def test_a_solution_is_scikit_learns_of_the_same_strength(kind: str) -> None:
         else:
             wanted = theirs.fit(z, y.argmax(axis=1), sample_weight=weight).predict_proba(z)
     assert wanted.std() > 0.2 and np.abs(given - wanted).max() < 0.02
+
+
+def test_the_strength_of_a_solution_is_chosen_on_held_out_rows() -> None:
+    """Labels are random, so a strong penalty is best; on the rows that are fitted on, a weak one would seem best."""
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(120, 40)).astype(np.float32), ONE_HOT[generator.integers(0, 2, 120)][:, :2]
+    found = solved(x, y, np.ones(120, np.float32))
+    assert found.l2 >= 1 and min(loss for _, loss in found.path) > 0.98 * np.log(2)
+
+
+@pytest.mark.parametrize("dim", [20, 400], ids=["more rows", "more features"])
+def test_the_loss_that_chose_a_solution_is_that_of_its_validation_rows(dim: int) -> None:
+    x, y, weight = problem("single", dim=dim)
+    task, rows, validation = task_named("single_label"), slice(0, 160), slice(160, 240)
+    found = solver.solve(x[rows], y[rows], weight[rows], [], task=task, validation=(x[validation], y[validation]))
+    logits = (x[validation] @ found.kernel + found.bias).astype(np.float64)
+    assert task.log_loss(logits, y[validation]).mean() == pytest.approx(min(loss for _, loss in found.path), rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["single", "several labels"])
