@@ -26,8 +26,9 @@ space = Space(Path(sys.argv[2]), SpaceKey("made up", "0" * 32, "none", "top", "n
 generator = np.random.default_rng(0)
 for start in range(0, n, 100):
     space.append(ids[start:start + 100], generator.normal(size=(100, *shape)).astype(np.float16))
-features = Features(examples, shape, "float32", "made up", 0, 0.0, space, space)
-tl.fit(features, "resnet", runtime=tl.apply_runtime("float32", "off"), options=tl.TrainingOptions({EPOCHS}))
+features = Features(examples, None, tl.apply_runtime("float32", "off"), Path(sys.argv[2]), shape, "float32", "made up",
+                    0, 0.0, space, space)  # no backbone: only the head is fitted
+tl.fit(features, "resnet", options=tl.TrainingOptions({EPOCHS}))
 # Not getrusage: its peak also counts the process that started this one.
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 """

@@ -101,7 +101,7 @@ def _ours(train: tl.Examples, judged: tl.Examples, seed: int) -> tuple[float, fl
         features = compute_features(train, backbone, runtime, cache_dir=Path(folder))
         options = TrainingOptions(class_weights="none", head_batch_size=BATCH)
         rows = np.arange(len(train))
-        head = descend(resolve_head("mlp"), features, rows, None, options, runtime, epochs=EPOCHS).model
+        head = descend(resolve_head("mlp"), features, rows, None, options, epochs=EPOCHS).model
         seconds = time.perf_counter() - start
         x = compute_features(judged, backbone, runtime, cache_dir=Path(folder)).rows(np.arange(len(judged)))
     return seconds, float((predict_logits(head, x).argmax(axis=1) == judged.targets).mean())

@@ -43,7 +43,7 @@ def ours(examples: tl.Examples, seed: int, name: str = SMALL, weights: str = "bu
         features = tl.compute_features(train, backbone, runtime, cache_dir=Path(folder))
         options = TrainingOptions(class_weights="none", head_batch_size=BATCH)
         rows = np.arange(len(features.examples))
-        head = descend(resolve_head("mlp"), features, rows, None, options, runtime, epochs=EPOCHS).model
+        head = descend(resolve_head("mlp"), features, rows, None, options, epochs=EPOCHS).model
         seconds = time.perf_counter() - start
         judged = examples.take(split.rows(TEST))
         if not len(judged):

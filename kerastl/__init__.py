@@ -38,7 +38,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "few_shot_summary": "kerastl.report.few_shot",
     "few_shot_task": "kerastl.studies.few_shot.episodes",
     "fine_tune": "kerastl.training.fine_tuning.fine_tune",
-    "FineTuneResult": "kerastl.training.fine_tuning.fine_tune",
+    "FineTuneResult": "kerastl.training.fine_tuning.result",
     "fit": "kerastl.training.fit",
     "fit_length": "kerastl.features.lengths",
     "FittedHead": "kerastl.training.fit",
@@ -161,9 +161,9 @@ if TYPE_CHECKING:
     from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
-    from kerastl.training.fine_tuning.fine_tune import FineTuneResult as FineTuneResult
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
+    from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult
     from kerastl.training.fit import FittedHead as FittedHead
     from kerastl.training.fit import fit as fit
     from kerastl.training.options import TrainingOptions as TrainingOptions

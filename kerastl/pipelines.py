@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 from kerastl.runtime import Stopwatch, apply
 
 if TYPE_CHECKING:
-    from kerastl.backbones import Backbone
     from kerastl.features.compute import Features
     from kerastl.heads import HeadLike
     from kerastl.report.version import Target
-    from kerastl.runtime import Runtime
     from kerastl.training.options import TrainingOptions
     from kerastl.versions.record import RunRecord
 
@@ -57,8 +55,7 @@ def classify_images(
 
     network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head))
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
-    return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
-                            arguments)
+    return _train_and_write(destination, features, head, search, unfreeze, options, stopwatch, arguments)
 
 
 def classify_texts(
@@ -104,13 +101,11 @@ def classify_texts(
                    precision=precision, pickles=pickles)
     network = fit_length(network, examples, max_length, long)
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
-    return _train_and_write(destination, network, features, head, search, unfreeze, options, runtime, cache, stopwatch,
-                            arguments)
+    return _train_and_write(destination, features, head, search, unfreeze, options, stopwatch, arguments)
 
 
-def _train_and_write(destination: "Target", backbone: "Backbone", features: "Features", head: "HeadLike", search: int,
-                     unfreeze: int | str, options: "TrainingOptions", runtime: "Runtime", cache: Path,
-                     stopwatch: Stopwatch, arguments: dict[str, Any]) -> "RunRecord":
+def _train_and_write(destination: "Target", features: "Features", head: "HeadLike", search: int, unfreeze: int | str,
+                     options: "TrainingOptions", stopwatch: Stopwatch, arguments: dict[str, Any]) -> "RunRecord":
     """The steps after the features, which are the same for every modality."""
     from kerastl.evaluation.baseline import baseline
     from kerastl.evaluation.metrics import evaluate
@@ -118,13 +113,12 @@ def _train_and_write(destination: "Target", backbone: "Backbone", features: "Fea
     from kerastl.studies.search import best_head, search_heads
     from kerastl.training.train import train
 
-    trials = search_heads(backbone, features, head, search, options=options, runtime=runtime, cache_dir=cache)
-    trained = train(backbone, features, best_head(trials, head), unfreeze=unfreeze, options=options, runtime=runtime,
-                    cache_dir=cache)
+    trials = search_heads(features, head, search, options=options)
+    trained = train(features, best_head(trials, head), unfreeze=unfreeze, options=options)
     evaluation = evaluate(features.examples, trained.fitted)
-    return write_version(destination, trained, backbone=backbone, features=features, evaluation=evaluation,
-                         baseline=baseline(features.examples, evaluation), trials=trials, runtime=runtime,
-                         clock=stopwatch, config=_recordable(arguments))
+    return write_version(destination, trained, features=features, evaluation=evaluation,
+                         baseline=baseline(features.examples, evaluation), trials=trials, clock=stopwatch,
+                         config=_recordable(arguments))
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":

@@ -7,15 +7,10 @@ is tested from end to end on a tiny BERT with random weights.
 Time: not measured.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.TextConfig):
-    """Flags of the recipe."""
-
     backbone: str = "bert_base"  # see `kerastl backbones`
     unfreeze: str = "0"  # fine-tune the last N blocks, or all; auto or contrast: contrastive loss if labels are few
 
@@ -41,16 +36,13 @@ def main(config: Config) -> tl.RunRecord:
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
 
     # features -> logits [batch, classes]; settings are chosen inside the training rows or on validation rows
-    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
-                             cache_dir=cache)
-    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
-                       runtime=runtime, cache_dir=cache)
+    trials = tl.search_heads(features, config.head, config.search, options=options)
+    trained = tl.train(features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options)
 
     evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
-    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=stopwatch,
-                            config=config.to_dict())
+    return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
+                            clock=stopwatch, config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -10,17 +10,12 @@ measured.
 Time: not measured on an idle machine.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 STUDENTS = {"image": ("efficientnet_lite0", "top"), "text": ("minilm", "layer_2")}  # backbone and feature layer
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.RunConfig):
-    """Flags of the recipe."""
-
     teacher: str  # saved_models/NAME or saved_models/NAME/VERSION, trained with a hold-out
     data: str | None = None  # new location of the teacher's data (default: as in its training)
     backbone: str | None = None  # student's backbone (default: efficientnet_lite0, or the first two blocks of minilm)
@@ -50,16 +45,14 @@ def main(config: Config) -> tl.RunRecord:
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
 
     # targets [batch, classes]: half the labels, half the teacher's probabilities
-    features = tl.teach(teacher, features, cache)
-    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
-                             cache_dir=cache)
-    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
-                       runtime=runtime, cache_dir=cache)
+    features = tl.teach(teacher, features)
+    trials = tl.search_heads(features, config.head, config.search, options=options)
+    trained = tl.train(features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options)
 
     evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
-    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, runtime=runtime, clock=stopwatch, teacher=teacher,
+    return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
+                            clock=stopwatch, teacher=teacher,
                             config=config.to_dict() | teacher.source(config.data, config.data_dir))
 
 

@@ -9,15 +9,10 @@ to 0.870 over 3 seeds).
 Time: 61 s on 2 cores of an Intel Xeon with avx512_bf16: features 9, head 8, four TFLite files and the rest 44.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
 
 

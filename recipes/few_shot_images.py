@@ -52,8 +52,8 @@ def main(config: Config) -> dict[str, Any]:
     division = tl.divide_classes(features, task)
     methods = tl.learn_few_shot(division.base, task, config.seed)
     figures = tl.evaluate_few_shot(division.novel, methods, task, config.episodes)
-    return tl.write_few_shot(target, figures, methods, division=division, task=task, backbone=backbone,
-                             features=features, clock=clock, config=asdict(config))
+    return tl.write_few_shot(target, figures, methods, division=division, task=task, features=features,
+                             clock=clock, config=asdict(config))
 
 
 def show(run: dict[str, Any]) -> str:

@@ -13,15 +13,10 @@ is within noise. Two pretrained networks: not measured.
 Time: not measured on an idle machine.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "efficientnet_lite0+resnet50"  # two or more, joined by +; weights: none, or one kind each
 
 

@@ -11,15 +11,10 @@ second in bfloat16, 33 in int8, 26 in int4, 22 streamed from disk. 1,000 texts o
 once.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.TextConfig):
-    """Flags of the recipe."""
-
     backbone: str = "glm2_6b"  # see `kerastl backbones`
     head: str = "transformer"  # on token states; linear, mlp and others take pooled ones (--pooling mean or last)
     layer: str = "top"  # or layer_1 to layer_27; middle layers are faster and often better for classification

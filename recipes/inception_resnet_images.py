@@ -8,15 +8,10 @@ tested from end to end with random weights. The same head on EfficientNet-Lite0'
 Time: not measured.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "inception_v3"  # see `kerastl backbones`
     head: str = "resnet"  # see `kerastl heads`; with settings: resnet:width=64,blocks=1
 

@@ -10,15 +10,10 @@ Time: 58 s on 2 cores of an AMD EPYC with avx512_bf16: features 24, head 2, TF-I
 31.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.TextConfig):
-    """Flags of the recipe."""
-
     backbone: str = "minilm"  # see `kerastl backbones`
 
 

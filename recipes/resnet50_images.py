@@ -7,15 +7,10 @@ end with random weights.
 Time: see benchmarks/README.md for the speed of the feature pass.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "resnet50"  # see `kerastl backbones`
 
 

@@ -7,15 +7,10 @@ is tested from end to end on a tiny RoBERTa with random weights.
 Time: not measured.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.TextConfig):
-    """Flags of the recipe."""
-
     backbone: str = "roberta_base"  # see `kerastl backbones`
 
 

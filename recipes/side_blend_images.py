@@ -8,15 +8,10 @@ points over scratch (95% CI +27.3 to +37.0). The blend did not beat the linear h
 Time: not measured on an idle machine. The ablation trains 6 heads by gradient descent, the recipe itself 6 more.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "efficientnet_lite0"  # see `kerastl backbones`
     head: str = "blend"  # with settings: blend:at=features,mix=channel,theta=1,lambda=0.5; see `kerastl heads`
     seeds: int = 3  # seeds of the ablation, which fits each part alone and both
@@ -40,19 +35,15 @@ def main(config: Config) -> tl.RunRecord:
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
 
     # the pretrained features alone, the side network alone, and both: reported, chooses nothing
-    ablation = tl.ablate(backbone, features, config.head, seeds=config.seeds, options=options, runtime=runtime,
-                         cache_dir=cache)
+    ablation = tl.ablate(features, config.head, seeds=config.seeds, options=options)
     # features -> logits [batch, classes]; settings are chosen inside the training rows or on validation rows
-    trials = tl.search_heads(backbone, features, config.head, config.search, options=options, runtime=runtime,
-                             cache_dir=cache)
-    trained = tl.train(backbone, features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options,
-                       runtime=runtime, cache_dir=cache)
+    trials = tl.search_heads(features, config.head, config.search, options=options)
+    trained = tl.train(features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options)
 
     evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
-    return tl.write_version(target, trained, backbone=backbone, features=features, evaluation=evaluation,
-                            baseline=baseline, trials=trials, ablation=ablation, runtime=runtime, clock=stopwatch,
-                            config=config.to_dict())
+    return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
+                            ablation=ablation, clock=stopwatch, config=config.to_dict())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny import held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
+from tiny import held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.examples import Split
@@ -38,17 +38,18 @@ def stand_in(share: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[t
     trained."""
     fits = []
 
-    def predicted(features: Features, head: str, fold: int, *, runtime: Any, **_: Any) -> Predictions:
+    def predicted(features: Features, head: str, fold: int, **_: Any) -> Predictions:
         name = next(name for name, text in ablation.arms_of(resolve_head("blend")).items() if text == head)
-        fits.append((name, runtime.seed))
+        seed = features.runtime.seed
+        fits.append((name, seed))
         split = features.examples.split
         rows = np.flatnonzero(split.part == fold) if split.mode == "cv" else split.held_out
         y = features.examples.targets[rows]
-        hit = np.random.default_rng((runtime.seed, len(name))).random(len(rows)) < share[name]
+        hit = np.random.default_rng((seed, len(name))).random(len(rows)) < share[name]
         return Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
 
     monkeypatch.setattr(ablation, "held_out_predictions", predicted)
-    monkeypatch.setattr(ablation, "with_raw", lambda features, backbone, cache_dir: features)
+    monkeypatch.setattr(ablation, "with_raw", lambda features: features)
     return fits
 
 
@@ -67,7 +68,7 @@ def test_an_ablation_says_plainly_whether_transfer_helped(scratch: float, both: 
         examples = tl.split(replace(examples, split=None), "cv")
     features = made_features(tmp_path, noise(1000), examples)
     fits = stand_in({"pure transfer": 0.7, "from scratch": scratch, "both": both}, monkeypatch)
-    found = ablation.ablate(tiny_backbone(), features, "blend", runtime=plain_runtime(), cache_dir=tmp_path)
+    found = ablation.ablate(features, "blend")
     first = found.contrasts[0]
     assert (first.what, first.over, first.verdict) == ("both", "from scratch", verdict)
     assert first.sentence.startswith(start) and ("negative transfer" in first.sentence) == (verdict == "hurt")
@@ -137,8 +138,7 @@ def test_an_ablation_compares_by_the_groups_of_the_held_out_rows(mode: str, tmp_
         return Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
 
     monkeypatch.setattr(ablation, "held_out_predictions", predicted)
-    result = ablation.ablate(tiny_backbone(), made_features(tmp_path, noise(400), examples), "blend",
-                             runtime=plain_runtime(), cache_dir=tmp_path)
+    result = ablation.ablate(made_features(tmp_path, noise(400), examples), "blend")
     part = examples.split.part
     held = np.unique(np.arange(400)[part < 3 if mode == "cv" else part == 2] // 10)  # the groups: 3 folds, or the test
     gain = (held % 4 == 0).astype(float)
@@ -175,7 +175,6 @@ def test_with_several_labels_a_row_is_correct_when_all_of_them_are(mode: str, tm
         return Predictions(rows, logits)
 
     monkeypatch.setattr(ablation, "held_out_predictions", half)
-    result = ablation.ablate(tiny_backbone(), made_features(tmp_path, noise(100), examples), "blend",
-                            runtime=plain_runtime(), cache_dir=tmp_path)
+    result = ablation.ablate(made_features(tmp_path, noise(100), examples), "blend")
     assert {arm.name: arm.accuracy for arm in result.arms} == {"pure transfer": 0, "from scratch": 0, "both": 1}
     assert result.contrasts[0].gain == 1

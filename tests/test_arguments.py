@@ -22,16 +22,15 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
 
 
 UNSPLIT: dict[str, Callable[[Features, tl.Evaluation, Path], object]] = {
-    "fit": lambda features, evaluation, cache: tl.fit(features, runtime=plain_runtime()),
+    "fit": lambda features, evaluation, cache: tl.fit(features),
     "baseline": lambda features, evaluation, cache: tl.baseline(features.examples, evaluation),
-    "search_heads": lambda features, evaluation, cache: tl.search_heads(
-        tiny_backbone(), features, "mlp", 3, runtime=plain_runtime(), cache_dir=cache),
+    "search_heads": lambda features, evaluation, cache: tl.search_heads(features, "mlp", 3),
 }
 
 
 @pytest.mark.parametrize("step", UNSPLIT)
 def test_examples_without_a_split_are_refused_by_each_step(step: str, features: Features, tmp_path: Path) -> None:
-    split = tl.fit(in_folds_of(features), runtime=plain_runtime())
+    split = tl.fit(in_folds_of(features))
     evaluation = tl.evaluate(in_folds_of(features).examples, split)
     with pytest.raises(tl.DataError, match=r"not split[\s\S]*kerastl.split\(examples\)"):
         UNSPLIT[step](features, evaluation, tmp_path)
@@ -44,7 +43,7 @@ def in_folds_of(features: Features) -> Features:
 
 def test_a_search_on_cross_validated_rows_says_what_it_needs(features: Features, tmp_path: Path) -> None:
     with pytest.raises(tl.OptionError, match=r"`search` needs validation rows[\s\S]*search=..."):
-        tl.search_heads(tiny_backbone(), in_folds_of(features), "mlp", 3, runtime=plain_runtime(), cache_dir=tmp_path)
+        tl.search_heads(in_folds_of(features), "mlp", 3)
 
 
 def test_a_length_for_images_and_raw_rows_that_were_not_added_are_refused(features: Features) -> None:
@@ -74,7 +73,7 @@ def test_a_path_among_the_settings_is_recorded_as_text() -> None:
 
 def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, tmp_path: Path) -> None:
     split = in_folds_of(features)
-    fitted = tl.fit(split, runtime=plain_runtime())
+    fitted = tl.fit(split)
     trained = tl.TrainedModel(None, fitted, None)
     of_model, of_head = (tl.evaluate(split.examples, predictor) for predictor in (trained, fitted))
     assert of_model.to_dict() == of_head.to_dict() and of_model.predictions_id == of_head.predictions_id
@@ -83,7 +82,7 @@ def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, 
 @pytest.mark.parametrize("head", ["transformer", "attention", "resnet"])
 def test_a_head_on_maps_is_refused_on_pooled_features(head: str, features: Features) -> None:
     with pytest.raises(tl.OptionError, match=r"pooled to rows of 4(.|\n)*`pooling=none`"):
-        tl.fit(in_folds_of(features), head, runtime=plain_runtime())
+        tl.fit(in_folds_of(features), head)
 
 
 def test_a_pipeline_checks_its_options_before_any_work(tmp_path: Path) -> None:

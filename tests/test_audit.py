@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COLOURS, draw, draw_folder
-from tiny import made_examples, plain_runtime
+from tiny import made_examples
 
 from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
@@ -30,7 +30,7 @@ def test_duplicates_conflicts_and_leaks_are_different_things() -> None:
 def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 14)
     draw(root / "green" / "odd.png", COLOURS["red"], 999)
-    errors = find_label_errors(read_images(str(root)), backbone="tiny_net", weights="none", runtime=plain_runtime(),
+    errors = find_label_errors(read_images(str(root)), backbone="tiny_net", weights="none",
                                cache_dir=tmp_path)
     assert errors[0].origin == "green/odd.png" and (errors[0].label, errors[0].predicted) == ("green", "red")
     assert 1 / 3 < errors[0].probability <= 1 and len(errors) < 5

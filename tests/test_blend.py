@@ -98,10 +98,10 @@ def test_theta_1_and_lambda_0_is_the_inner_head_to_the_bit(inner: str, at: str, 
 def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp_path: Path) -> None:
     y = np.arange(120) % OUTPUTS
     features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, IMAGE, seen(IMAGE, 120))
-    mixed, plain = (fit(features, head, runtime=plain_runtime(), options=TrainingOptions(2)).held_out.logits
+    mixed, plain = (fit(features, head, options=TrainingOptions(2)).held_out.logits
                     for head in ("blend:mix=fixed,theta=1,lambda=0", "linear"))
     assert plain.std() > 0.1 and np.abs(mixed - plain).max() < 1e-4
-    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", runtime=plain_runtime(), options=TrainingOptions(2))
+    scratch = fit(features, "blend:mix=fixed,theta=0,lambda=1", options=TrainingOptions(2))
     assert np.abs(scratch.held_out.logits - plain).max() > 0.1
 
 
@@ -121,7 +121,7 @@ def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> No
 def test_every_mix_trains_and_says_its_shares(mix: str, tmp_path: Path) -> None:
     y = np.arange(100) % OUTPUTS
     features = beside(tmp_path, noise(100), y, IMAGE, telling(IMAGE, y))
-    fitted = fit(features, f"blend:mix={mix},theta=0.9,lambda=0.5,rate=0.01", runtime=plain_runtime(),
+    fitted = fit(features, f"blend:mix={mix},theta=0.9,lambda=0.5,rate=0.01",
                  options=TrainingOptions(3))
     said = fitted.settings
     places = [f"{share}_{place}" for place in ("features", "flow") for share in ("theta", "lambda")]
@@ -155,7 +155,7 @@ def test_a_scheduled_lambda_ends_at_its_value() -> None:
 def test_where_features_are_noise_the_side_network_learns_and_its_share_grows(side: str, tmp_path: Path) -> None:
     y = np.arange(240) % OUTPUTS
     features = beside(tmp_path, noise(240), y, SIDES[side], telling(SIDES[side], y))
-    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), options=TrainingOptions(40))
+    fitted = fit(features, f"blend:side={side},rate=0.01", options=TrainingOptions(40))
     judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.85
     assert fitted.settings["lambda_flow"] > 0.52  # from 0.5
@@ -168,7 +168,7 @@ def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_pat
     x = noise(240)
     x[:, 0] += 3.0 * (2 * y - 1)
     features = beside(tmp_path, x, y, SIDES[side], seen(SIDES[side], 240))
-    fitted = fit(features, f"blend:side={side},rate=0.01", runtime=plain_runtime(), options=TrainingOptions(40))
+    fitted = fit(features, f"blend:side={side},rate=0.01", options=TrainingOptions(40))
     judged = fitted.held_out
     assert (judged.logits.argmax(axis=1) == y[judged.rows]).mean() > 0.9
     assert features.examples.task.log_loss(judged.logits, features.examples.one_hot(judged.rows)).mean() < 0.4
@@ -211,7 +211,7 @@ def test_frequencies_and_scales_come_from_training_rows_alone(tmp_path: Path) ->
     features = beside(tmp_path, noise(80) * 5 + 2, y, TEXT, rows)
     split = features.examples.split
     rows_of = {True: split.rows(0), False: np.arange(80)}
-    model = fit(features, "blend", runtime=plain_runtime(), options=TrainingOptions(1)).head
+    model = fit(features, "blend", options=TrainingOptions(1)).head
     found = {}
     for only_training, some in rows_of.items():
         layer = blending.Ngrams(1)
@@ -243,12 +243,12 @@ def test_the_entrance_gives_whole_numbers_that_a_byte_holds(size: int, shape: in
 def test_raw_rows_are_what_the_entrance_makes_and_are_kept(images: Path, tmp_path: Path) -> None:
     backbone, examples = tiny_backbone(), tl.split(tl.read_images(str(images)), "cv")
     features = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
-    first = with_raw(features, backbone, cache_dir=tmp_path)
+    first = with_raw(features)
     assert first.computed == features.computed + 42 and first.raw_space.key.dtype == "uint8"
     rows = np.array([7, 0, 41])
     assert np.array_equal(first.raw_rows(rows), [decode_file(examples.items[row], 32) for row in rows])
     again = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
-    assert with_raw(again, backbone, cache_dir=tmp_path).computed == 0
+    assert with_raw(again).computed == 0
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])  # whose padding is token 0, and 1
@@ -273,10 +273,10 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     y = np.arange(20) % 2
     features = made_features(tmp_path, noise(20), made_examples(y, split=held_out(20)))
     with pytest.raises(OptionError, match="features with the raw inputs"):
-        fit(features, "blend", runtime=plain_runtime())
+        fit(features, "blend")
     for spoken, seeds, said in (("mlp", 3, "for an ablation .got mlp"), ("blend", 2, "`seeds` must be at least 3")):
         with pytest.raises(OptionError, match=said):
-            tl.ablate(tiny_backbone(), features, spoken, runtime=plain_runtime(), cache_dir=tmp_path, seeds=seeds)
+            tl.ablate(features, spoken, seeds=seeds)
 
 
 # What ships

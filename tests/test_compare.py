@@ -19,13 +19,11 @@ from kerastl.decision import Predictions
 from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
-from kerastl.runtime import Runtime
 from kerastl.studies.compare import cells as cells_module
 from kerastl.studies.compare.cells import cell_key, measure
 from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.cost import Cost
 from kerastl.studies.compare.folds import hold_out, set_aside, without_test
-from kerastl.studies.compare.preparation import Prepared, Setup
 from kerastl.studies.compare.recommendation import ComparisonRow, sentence, simplicity
 from kerastl.studies.compare.study import compare
 from kerastl.studies.journal import Journal
@@ -97,8 +95,8 @@ def test_a_backbone_that_was_fine_tuned_has_its_weights_back_for_the_next(fails:
                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, seeds = tiny_backbone(), []
 
-    def spoil(backbone: Any, features: Features, head: str, *, runtime: Runtime, **_: Any) -> TrainedModel:
-        seeds.append(runtime.seed)
+    def spoil(features: Features, head: str, **_: Any) -> TrainedModel:
+        seeds.append(features.runtime.seed)
         backbone.model.set_weights([weight + 1 for weight in backbone.model.get_weights()])
         if fails:
             raise KeyboardInterrupt
@@ -106,21 +104,22 @@ def test_a_backbone_that_was_fine_tuned_has_its_weights_back_for_the_next(fails:
         held, validation = (Predictions(rows, np.tile(np.array([[1, 0]], np.float32), (len(rows), 1)))
                             for rows in (split.held_out, split.rows(VALIDATION)))
         return TrainedModel(None, FittedHead(head, None, held, validation, {}, (), 0.5),
-                            FineTuneResult(True, 1, (), 1.0, 0.5, (), 2.0))
+                            FineTuneResult(kept=True, blocks=1, layers=(), loss_before=1.0, loss_after=0.5, epochs=(),
+                                           seconds=2.0))
 
     monkeypatch.setattr(cells_module, "train", spoil)
-    prepared = Prepared(backbone, made_features(tmp_path, np.zeros((60, 24)), made_examples(np.arange(60) % 2)))
-    setup = Setup(plain_runtime(), tmp_path, TrainingOptions())
+    prepared = made_features(tmp_path, np.zeros((60, 24)), made_examples(np.arange(60) % 2), backbone=backbone)
 
     def cell() -> cells_module.Cell:
-        return measure(prepared, Combination("tiny_net", "linear", "1"), 3, setup, Journal(tmp_path / "rows.jsonl"))
+        return measure(prepared, Combination("tiny_net", "linear", "1"), 3, TrainingOptions(),
+                       Journal(tmp_path / "rows.jsonl"))
 
     if fails:
         with pytest.raises(KeyboardInterrupt):
             cell()
     else:
         first, again = cell(), cell()
-        examples = hold_out(prepared.features.examples, 3)
+        examples = hold_out(prepared.examples, 3)
         assert first.correct.tolist() == (examples.targets[examples.split.held_out] == 0).tolist()
         assert (first.seconds, first.blocks) == (2.5, 1) == (again.seconds, again.blocks)
         assert again.correct.tolist() == first.correct.tolist()
@@ -153,11 +152,10 @@ def test_a_cell_is_known_only_for_the_same_work(changed: str, tmp_path: Path) ->
         y[0] = other.get("label", 0)
         examples = made_examples(y, split=held_out(60, seed=other.get("rows", 0)))
         backbone = replace(load("tiny_net", "none"), weights_hash=other.get("weights", "0"))
-        prepared = Prepared(backbone, made_features(tmp_path, np.zeros((60, 4)), examples))
-        setup = Setup(plain_runtime(precision=other.get("precision", "float32")), tmp_path,
-                      TrainingOptions(other.get("epochs")))
-        return cell_key(prepared, examples, Combination("tiny_net", other.get("head", "linear"), "0"),
-                        other.get("seed", 0), setup)
+        runtime = plain_runtime(precision=other.get("precision", "float32"), seed=other.get("seed", 0))
+        prepared = replace(made_features(tmp_path, np.zeros((60, 4)), examples, backbone=backbone), runtime=runtime)
+        return cell_key(prepared, Combination("tiny_net", other.get("head", "linear"), "0"),
+                        TrainingOptions(other.get("epochs")))
 
     other = {"seed": {"seed": 1}, "head": {"head": "mlp"}, "labels": {"label": 1}, "rows": {"rows": 1},
              "epochs": {"epochs": 3}, "precision": {"precision": "mixed_bfloat16"}, "weights": {"weights": "1"}}
@@ -188,11 +186,11 @@ class Stand:
     def __init__(self, **shares: float) -> None:
         self.shares, self.stop, self.fits, self.tested = shares, -1, [], []
 
-    def fit(self, features: Features, head: str, *, runtime: Runtime, **_: Any) -> FittedHead:
+    def fit(self, features: Features, head: str, **_: Any) -> FittedHead:
         if len(self.fits) == self.stop:
             raise KeyboardInterrupt
         examples = features.examples
-        self.fits.append((head, runtime.seed, tuple(examples.ids[row] for row in examples.split.held_out)))
+        self.fits.append((head, features.runtime.seed, tuple(examples.ids[row] for row in examples.split.held_out)))
         return FittedHead(head, None, self.answers(features, head, examples.split.held_out),
                       self.answers(features, head, examples.split.rows(VALIDATION)), {}, (), 0.5)
 
@@ -202,9 +200,9 @@ class Stand:
         given = np.where(luck < self.shares[head], truth, (truth + 1) % 3)
         return Predictions(judged, np.eye(3, dtype=np.float32)[given])
 
-    def train(self, backbone: Any, features: Features, head: str, **more: Any) -> TrainedModel:
+    def train(self, features: Features, head: str, **_: Any) -> TrainedModel:
         self.tested.append(features.examples)
-        return TrainedModel(None, self.fit(features, head, runtime=more["runtime"]), None)
+        return TrainedModel(None, self.fit(features, head), None)
 
 
 @pytest.fixture
@@ -254,7 +252,7 @@ def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(s
     assert len(test) == found["n_test"] > 5 and not test & {one for _, _, ids in stand.fits[:6] for one in ids}
     assert found["n_validation"] == len({one for _, _, ids in stand.fits[:2] for one in ids})
     assert found["test"]["accuracy"] == pytest.approx(np.mean(
-        stand.answers(Features(tested, (), "", "", 0, 0, None, None), "shallow", tested.split.held_out)
+        stand.answers(made_features(tmp_path, np.zeros((len(tested), 4)), tested), "shallow", tested.split.held_out)
         .logits.argmax(axis=1) == tested.targets[tested.split.held_out]))
 
 

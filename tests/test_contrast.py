@@ -153,7 +153,7 @@ def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precisi
     """The tiny backbone with a linear head."""
     backbone, runtime = tiny_backbone(), plain_runtime(precision=precision)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache)
-    return tl.train(backbone, features, runtime=runtime, cache_dir=cache, unfreeze=unfreeze)
+    return tl.train(features, unfreeze=unfreeze)
 
 
 def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on: list[list[int]], images: Path,
@@ -169,7 +169,7 @@ def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on
         backbone = tiny_backbone()
         scale(backbone, examples, np.array(rows))
         features = made_features(tmp_path / str(fold), features_of(backbone, examples), examples)
-        expected = held_out_predictions(features, "linear", fold, runtime=plain_runtime())
+        expected = held_out_predictions(features, "linear", fold)
         assert np.abs(made.fitted.held_out.logits[expected.rows] - expected.logits).max() < 0.01 * expected.logits.std()
 
 

@@ -64,7 +64,7 @@ def build(shape: tuple[int | None, ...], outputs: int) -> keras.Model:
 @pytest.fixture
 def features(tmp_path: Path) -> Features:
     x, y = clouds(90, CLASSES, DIM, 6.0)
-    return made_features(tmp_path, x, made_examples(y, split=held_out(90)))
+    return made_features(tmp_path, x, made_examples(y, split=held_out(90)), backbone=tiny_backbone())
 
 
 @pytest.mark.parametrize("make", [sequential, functional, unbuilt])
@@ -72,8 +72,7 @@ def test_a_model_is_trained_as_a_copy_and_spliced(make: Callable[[], keras.Model
                                                   ) -> None:
     model = make()
     before = [weight.copy() for weight in model.get_weights()]
-    trained = tl.train(tiny_backbone(), features, model, options=TrainingOptions(60, head_batch_size=16),
-                       runtime=plain_runtime(), cache_dir=tmp_path)
+    trained = tl.train(features, model, options=TrainingOptions(60, head_batch_size=16))
     assert trained.fitted.name == f"custom:{model.name}" and len(str(trained.fitted.settings["head_sha256"])) == 64
     assert trained.fitted.settings["solver"] == "AdamW"
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
@@ -99,7 +98,7 @@ def test_each_fold_starts_from_new_weights(features: Features, monkeypatch: pyte
 
     monkeypatch.setattr(keras.Sequential, "fit", noted)
     given = sequential()
-    fitted = tl.fit(in_five, given, options=OPTIONS, runtime=plain_runtime())
+    fitted = tl.fit(in_five, given, options=OPTIONS)
     assert len(started) == 6  # five folds, and the head that ships
     for weights in started:  # the same seed gives the same start, whatever was trained before
         assert np.array_equal(weights[0], started[0][0]) and not np.array_equal(weights[0], given.get_weights()[0])
@@ -107,24 +106,24 @@ def test_each_fold_starts_from_new_weights(features: Features, monkeypatch: pyte
 
 
 def test_a_callable_is_built_for_the_features_and_its_hash_does_not_depend_on_made_up_names(features: Features) -> None:
-    first, again = (tl.fit(features, build, options=OPTIONS, runtime=plain_runtime()) for _ in range(2))
+    first, again = (tl.fit(features, build, options=OPTIONS) for _ in range(2))
     assert first.name == "custom:build" and first.settings == again.settings
     assert np.array_equal(first.held_out.logits, again.held_out.logits)
-    other = tl.fit(features, lambda shape, outputs: sequential(outputs), options=OPTIONS, runtime=plain_runtime())
-    wider = tl.fit(features, lambda shape, outputs: functional(), options=OPTIONS, runtime=plain_runtime())
+    other = tl.fit(features, lambda shape, outputs: sequential(outputs), options=OPTIONS)
+    wider = tl.fit(features, lambda shape, outputs: functional(), options=OPTIONS)
     assert other.settings["head_sha256"] != wider.settings["head_sha256"]
 
 
 def test_a_file_with_a_function_or_a_head_is_a_head(features: Features, tmp_path: Path) -> None:
     path = tmp_path / "my_head.py"
     path.write_text(FILE)
-    plain = tl.fit(features, str(path), options=OPTIONS, runtime=plain_runtime())
+    plain = tl.fit(features, str(path), options=OPTIONS)
     assert plain.name == str(path) and plain.settings["head_sha256"] == resolve_head(str(path)).spec.sha256
     path.write_text(HEAD_FILE)
     head = resolve_head(f"{path}:units=5,rate=0.01")
     assert head.text == f"{path}:units=5,rate=0.01" and head.setting("rate") == 0.01
     assert head.spec.sha256 != plain.settings["head_sha256"]
-    fitted = tl.fit(features, head.text, options=OPTIONS, runtime=plain_runtime())
+    fitted = tl.fit(features, head.text, options=OPTIONS)
     assert fitted.head.layers[0].units == 5 and fitted.name == head.text
     assert [found.text for found in to_search(f"{path}:units=5,linear", 3)] == [f"{path}:units=5", "linear"]
     with pytest.raises(OptionError, match="unknown setting of .*my_head.py 'unit'"):
@@ -176,7 +175,7 @@ def test_what_cannot_be_trained_or_shipped_is_refused_before_training(head: Any,
                                                                       ) -> None:
     monkeypatch.setattr(keras.Model, "fit", None)
     with pytest.raises(OptionError) as refused:
-        tl.train(tiny_backbone(), features, head, runtime=plain_runtime(), cache_dir=tmp_path)
+        tl.train(features, head)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -200,7 +199,7 @@ def test_a_fitter_is_one_file(features: Features, tmp_path: Path, monkeypatch: p
 from kerastl.training.fitters import Fitter, RowsFit
 
 
-def fit_rows(head, features, rows, validation, options, runtime, *, epochs=None):
+def fit_rows(head, features, rows, validation, options, *, epochs=None):
     model = head.build(features.shape, len(features.examples.classes))
     model.set_weights([0 * weight + len(rows) for weight in model.get_weights()])
     return RowsFit(model, {"solver": "none"})
@@ -214,11 +213,11 @@ FITTER = Fitter(fit_rows, minimises_loss=False)
         assert {"blend", "class_means", "convex", "first_row", "gradient"} == set(fitters())
         assert isinstance(fitters()["first_row"], Fitter)
         head = Head("constant", "a test's own", build, fitter="first_row", training={})
-        fitted = tl.fit(features, head, runtime=plain_runtime())
+        fitted = tl.fit(features, head)
         assert fitted.name == "constant" and fitted.settings == {"solver": "none"}
         assert (fitted.head.get_weights()[0] == features.examples.split.rows(0).size).all()
         with pytest.raises(OptionError, match="computed without a loss"):
-            tl.fit(features, head, options=TrainingOptions(label_smoothing=0.1), runtime=plain_runtime())
+            tl.fit(features, head, options=TrainingOptions(label_smoothing=0.1))
         assert RowsFit(None, {}).epochs == 0
     finally:
         fitters.cache_clear()
@@ -229,8 +228,7 @@ def test_a_model_is_fine_tuned_with_the_backbone(images: Path, tmp_path: Path) -
     backbone, runtime = tiny_backbone(), plain_runtime()
     examples = tl.split(tl.read_images(str(images)), unfreeze=1)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=tmp_path)
-    trained = tl.train(backbone, features, sequential(), unfreeze=1, options=TrainingOptions(2), runtime=runtime,
-                       cache_dir=tmp_path)
+    trained = tl.train(features, sequential(), unfreeze=1, options=TrainingOptions(2))
     result = trained.fine_tuning
     assert result is not None and result.layers == ("block2_conv",)
     assert list(result.history) == ["epoch", "loss", "val_loss"] and result.history["epoch"] == [1, 2]

@@ -60,7 +60,7 @@ def test_what_is_aimed_at_is_half_the_teachers_calibrated_answer(shell: Shell, f
     teacher = tl.load_teacher(str(taught(shell, tmp_path, folder, "--split", "holdout")))
     examples = tl.lesson(teacher)
     features = tl.compute_features(examples, tiny_backbone(), plain_runtime(), cache_dir=tmp_path)
-    found = tl.teach(teacher, features, tmp_path).examples
+    found = tl.teach(teacher, features).examples
     rows = found.split.rows(TRAIN)
     aims, truth = smoothed_targets(found, rows, 0.0), found.one_hot(rows)
     given = tl.load(teacher.folder).probabilities([Path(found.items[row]).read_bytes() for row in rows])
@@ -82,7 +82,7 @@ def test_both_kinds_of_head_follow_the_aims(shell: Shell, folder: Path, tmp_path
     turned = np.eye(3, dtype=np.float32)[(labels + 1) % 3]  # a teacher that is always wrong in one way
     misled = replace(features, examples=replace(features.examples, soft_targets=turned))
     for head in ("linear", "mlp"):
-        judged = tl.fit(misled, head, runtime=plain_runtime(), options=TrainingOptions(30)).held_out
+        judged = tl.fit(misled, head, options=TrainingOptions(30)).held_out
         assert (judged.logits.argmax(axis=1) == (labels[judged.rows] + 1) % 3).mean() > 0.6
 
 

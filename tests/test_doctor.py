@@ -281,7 +281,7 @@ def test_a_sound_model_of_real_weights_passes_all(real: Any, images: Path, tmp_p
     examples = tl.split(read_labelled("image", str(images)), "cv")
     runtime = tl.apply_runtime("float32", "off", 0)
     features = tl.compute_features(examples, real, runtime, cache_dir=tmp_path)
-    trained = tl.train(real, features, runtime=runtime, cache_dir=tmp_path)
+    trained = tl.train(features)
     found = examine(Patient(trained.model, real.input, examples, task_named("single_label"), True))
     assert [one.ok for one in found] == [True] * 7, found
 

@@ -292,8 +292,8 @@ def test_the_split_is_listed_with_names_and_older_files_without_are_read(trained
 def test_an_evaluation_of_another_head_is_refused(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 6, apart=1.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
-    first = tl.fit(features, runtime=plain_runtime())
-    second = tl.fit(made_features(tmp_path / "b", np.tanh(x), features.examples), runtime=plain_runtime())
+    first = tl.fit(features)
+    second = tl.fit(made_features(tmp_path / "b", np.tanh(x), features.examples))
     evaluation = tl.evaluate(features.examples, first.held_out)
     check_evaluation(first, evaluation)
     with pytest.raises(OptionError, match="belongs to another model"):
@@ -305,16 +305,15 @@ def test_a_version_is_written_without_settings_and_an_alien_evaluation_leaves_no
                                                                                   ) -> None:
     backbone, runtime = tiny_backbone(), plain_runtime()
     features = tl.compute_features(tl.split(tl.read_images(str(images))), backbone, runtime, cache_dir=tmp_path)
-    trained = tl.train(backbone, features, runtime=runtime, cache_dir=tmp_path)
+    trained = tl.train(features)
     evaluation = tl.evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
     to = tl.target(str(tmp_path), "m", "none")
-    steps = {"backbone": backbone, "features": features, "runtime": runtime}
     for config in (None, {}):
-        record = tl.write_version(to, trained, evaluation=evaluation, config=config, **steps)
+        record = tl.write_version(to, trained, evaluation=evaluation, config=config, features=features)
         assert record.data == str(images) and RunRecord.read(Path(record.path)) == record
-    other = tl.fit(features, "mlp", runtime=runtime, options=TrainingOptions(epochs=1))
+    other = tl.fit(features, "mlp", options=TrainingOptions(epochs=1))
     with pytest.raises(OptionError, match="belongs to another model"):
-        tl.write_version(to, trained, evaluation=tl.evaluate(features.examples, other.held_out), **steps)
+        tl.write_version(to, trained, evaluation=tl.evaluate(features.examples, other.held_out), features=features)
     assert versions(tmp_path / "m") == [1, 2]
     assert not verify(str(tmp_path / "m")).failed  # finds its data without settings
 

@@ -156,7 +156,7 @@ def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split
         assert "not an image" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
         assert found.computed == expected and len(found.examples) == 90
         assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
-    fitted = tl.fit(found, runtime=plain_runtime())
+    fitted = tl.fit(found)
     assert tl.evaluate(found.examples, fitted.held_out, fitted.validation).accuracy > 0.8
 
 
@@ -358,7 +358,7 @@ def test_spaces_and_keys_are_named_as_version_0_1_named_them(tmp_path: Path) -> 
     for name, examples in sources.items():
         backbone = backbones[name]
         features = tl.compute_features(tl.split(examples, "cv"), backbone, plain_runtime(), cache_dir=tmp_path)
-        raw = with_raw(features, backbone, cache_dir=tmp_path).raw_space
+        raw = with_raw(features).raw_space
         assert raw is not None and raw.key.name == names[f"{name}, raw inputs"]
         outputs = keras.layers.Dense(len(examples.classes))
         head = keras.Sequential([keras.Input(backbone.shape, name="features"), outputs])

@@ -36,13 +36,13 @@ class Made:
         self.features = tl.compute_features(tl.split(examples, unfreeze=1), self.backbone, self.runtime,
                                             cache_dir=cache)
         self.examples = self.features.examples
-        self.frozen = tl.fit(self.features, runtime=self.runtime)
+        self.frozen = tl.fit(self.features)
         self.model = tl.splice(self.backbone, self.frozen.head)
         self.before, self.loss_before = self.model.get_weights(), self.loss()
 
     def tune(self, epochs: int = 2, blocks: int = 1, **asked: Any) -> tuning.FineTuneResult:
         self.fitted, tuned = tl.fine_tune(
-            self.backbone, self.model, self.frozen, self.examples, blocks, runtime=self.runtime, cache_dir=self.cache,
+            replace(self.features, examples=self.examples), self.model, self.frozen, blocks,
             options=TrainingOptions(epochs, fine_tuning=TuningOptions(**asked)))
         return tuned
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.examples import VALIDATION
@@ -28,7 +28,7 @@ def test_validation_predictions_come_from_the_features_that_the_solver_sees(tmp_
     """Only held-out rows have features in float32 as well."""
     x, y = clouds(90, 3, 8, 3.0)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(90)), held_out=-x)
-    fitted = tl.fit(features, runtime=plain_runtime())
+    fitted = tl.fit(features)
     split = features.examples.split
     for predictions, values, rows in ((fitted.validation, x, split.rows(VALIDATION)),
                                       (fitted.held_out, -x, split.held_out)):
@@ -40,7 +40,7 @@ def test_the_shipped_head_is_fitted_on_all_rows_whatever_the_folds(tmp_path: Pat
     x, y = clouds(90, 3, 12, 2.0)
     examples = in_folds(made_examples(y))
     other = replace(examples, split=replace(examples.split, part=np.roll(examples.split.part, 7)))
-    first, second = (tl.fit(made_features(tmp_path / name, x, rows), runtime=plain_runtime())
+    first, second = (tl.fit(made_features(tmp_path / name, x, rows))
                      for name, rows in (("a", examples), ("b", other)))
     assert equal(weights_of(first), weights_of(second))
     assert not np.array_equal(first.held_out.logits, second.held_out.logits)
@@ -62,7 +62,7 @@ def test_a_fold_stops_on_rows_of_its_own_and_the_shipped_head_trains_for_the_med
 
     monkeypatch.setattr(gradient, "_train", recorded)
     options = TrainingOptions(50, head_batch_size=32)
-    fitted = tl.fit(made_features(tmp_path, x, examples), "mlp", runtime=plain_runtime(), options=options)
+    fitted = tl.fit(made_features(tmp_path, x, examples), "mlp", options=options)
     for fold, (rows, validation, epochs) in enumerate(calls[:5]):
         assert sorted([*rows, *validation]) == np.flatnonzero(part != fold).tolist() and epochs == 50
         assert not set(rows // 4) & set(validation // 4) and 0.1 < len(validation) / 160 < 0.2
@@ -82,7 +82,7 @@ def test_the_strength_is_chosen_on_each_training_row_once_with_whole_groups(tmp_
         return solve(x, y, weight, held_out, **more)
 
     monkeypatch.setattr(convex, "solve", recorded)
-    tl.fit(made_features(tmp_path, x, examples), runtime=plain_runtime())
+    tl.fit(made_features(tmp_path, x, examples))
     assert [n for n, _, _ in calls] == [*((examples.split.part != fold).sum() for fold in range(5)), 120]
     for _, masks, validation in calls:
         assert validation is None and len(masks) == 5 and (np.sum(masks, axis=0) == 1).all()
@@ -97,11 +97,11 @@ def test_a_fold_is_fitted_and_evaluated_on_its_own_features(tmp_path: Path) -> N
     turned = [made_features(tmp_path / str(fold), x * np.roll(np.linspace(0, 2, 8), fold), examples)
               for fold in range(5)]
     own = made_features(tmp_path / "own", x, examples)
-    fitted = tl.fit(own, runtime=plain_runtime(), fold_features=turned.__getitem__)
+    fitted = tl.fit(own, fold_features=dict(enumerate(turned)))
     for fold, features in enumerate(turned):
-        expected = held_out_predictions(features, "linear", fold, runtime=plain_runtime())
+        expected = held_out_predictions(features, "linear", fold)
         assert np.array_equal(fitted.held_out.logits[expected.rows], expected.logits)
-    assert equal(weights_of(fitted), weights_of(tl.fit(own, runtime=plain_runtime())))  # of the shipped head
+    assert equal(weights_of(fitted), weights_of(tl.fit(own)))  # of the shipped head
 
 
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
@@ -110,8 +110,11 @@ def test_held_out_predictions_are_those_of_a_whole_fit(mode: str, tmp_path: Path
     examples = made_examples(y)
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(90))
     features = made_features(tmp_path, x, examples, held_out=x + 0.5)
-    whole = tl.fit(features, runtime=plain_runtime()).held_out
-    predictions = held_out_predictions(features, "linear", 3, runtime=plain_runtime())
+    whole = tl.fit(features).held_out
+    fold, missing = (3, None) if mode == "cv" else (None, 3)
+    predictions = held_out_predictions(features, "linear", fold)
+    with pytest.raises(tl.OptionError, match="`fold` is"):
+        held_out_predictions(features, "linear", missing)
     rows = np.flatnonzero(examples.split.part == 3) if mode == "cv" else examples.split.held_out
     assert predictions.rows.tolist() == rows.tolist()
     assert np.array_equal(predictions.logits, whole.logits[np.isin(whole.rows, rows)])

@@ -223,10 +223,9 @@ def test_the_gate_learns_which_part_counts(tmp_path: Path) -> None:
     x, y, which = one_of_two(900)
     examples = made_examples(y, split=held_out(900))
     features = replace(made_features(tmp_path, x, examples), parts=(8, 8))
-    runtime = plain_runtime()
     accuracy = {}
     for head in ("linear", "gated:width=16"):
-        fitted = tl.fit(features, head, runtime=runtime, options=TrainingOptions(30))
+        fitted = tl.fit(features, head, options=TrainingOptions(30))
         judged = fitted.held_out
         accuracy[head.partition(":")[0]] = (judged.logits.argmax(axis=1) == y[judged.rows]).mean()
     gate = keras.Model(fitted.head.input, fitted.head.get_layer("shares").output)
@@ -260,7 +259,7 @@ def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: P
     examples = replace(examples, split=held_out(len(examples)))
     features = tl.compute_features(examples, pair, plain_runtime(), cache_dir=tmp_path)
     assert features.parts == (24, 20)
-    fitted = tl.fit(features, "averaged:width=16", runtime=plain_runtime(), options=TrainingOptions(3))
+    fitted = tl.fit(features, "averaged:width=16", options=TrainingOptions(3))
     assert fitted.name == "averaged:width=16" and fitted.head.get_layer("part_2").kernel.shape == (20, 16)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 from numpy.typing import NDArray
-from tiny import clouds, held_out, made_examples, made_features, plain_runtime
+from tiny import clouds, held_out, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.examples import VALIDATION
@@ -24,7 +24,7 @@ HEAD = "shallow:rate=0.02"
 def descend(features: Features, rows: NDArray[np.intp], *, head: str = HEAD, epochs: int = 6, seed: int = 0,
             label_smoothing: float = 0.0) -> RowsFit:
     options = TrainingOptions(head_batch_size=16, label_smoothing=label_smoothing)
-    return gradient.descend(resolve_head(head), features, rows, None, options, plain_runtime(seed=seed), epochs=epochs)
+    return gradient.descend(resolve_head(head), features.with_seed(seed), rows, None, options, epochs=epochs)
 
 
 def test_weights_and_targets_are_those_of_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_the_scaling_is_folded_into_a_convex_head(tmp_path: Path, monkeypatch: p
     x = x * np.logspace(-2, -1, 8, dtype=np.float32) + 1
     examples = made_examples(y, split=held_out(240, validation=0.3))
     features = made_features(tmp_path, x, examples)
-    fitted = tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(10, head_batch_size=8))
+    fitted = tl.fit(features, options=TrainingOptions(10, head_batch_size=8))
     assert fitted.settings["solver"] == "AdamW" and fitted.validation is not None
     best = min(fitted.curve, key=lambda epoch: epoch["val_loss"])
     assert fitted.settings["epochs"] == best["epoch"]
@@ -105,7 +105,7 @@ def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch
     for name, factor in (("a", 1), ("b", 1000)):
         other = x.copy()
         other[examples.split.part == VALIDATION] *= factor
-        fitted = tl.fit(made_features(tmp_path / name, other, examples), runtime=plain_runtime(),
+        fitted = tl.fit(made_features(tmp_path / name, other, examples),
                         options=TrainingOptions(2))
         losses.append([epoch["loss"] for epoch in fitted.curve])
     assert losses[0] == losses[1]

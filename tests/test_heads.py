@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 from numpy.typing import NDArray
-from tiny import KEY, clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+from tiny import KEY, clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.backbones import NO_POOLING
@@ -36,7 +36,7 @@ def placed_features(folder: Path, x: NDArray[Any], y: NDArray[Any]) -> Features:
     space = Space(folder, replace(KEY, pooling=NO_POOLING, shape=x.shape[1:], dtype="float16"))
     space.append(examples.ids, x)
     shape = x.shape[1:] if x.ndim == 4 else (None, x.shape[2])
-    return Features(examples, shape, "float32", "made up", 0, 0.0, space, space)
+    return replace(made_features(folder / "plain", x, examples), shape=shape, space=space, held_out_space=space)
 
 
 def maps_told_by_place(n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -95,9 +95,9 @@ def states_told_by_company(n: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 def test_a_head_on_places_learns_what_the_mean_does_not_tell(head: str, made: Any, tmp_path: Path) -> None:
     x, y = made(600)
     features = placed_features(tmp_path / "places", x, y)
-    fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(60, head_batch_size=32))
+    fitted = tl.fit(features, head, options=TrainingOptions(60, head_batch_size=32))
     mean = made_features(tmp_path / "mean", x.reshape(len(x), -1, DIM).mean(axis=1), features.examples)
-    assert accuracy(tl.fit(mean, "linear", runtime=plain_runtime()), mean) < 0.65
+    assert accuracy(tl.fit(mean, "linear"), mean) < 0.65
     assert accuracy(fitted, features) > 0.8
 
 
@@ -162,7 +162,7 @@ def test_cosines_heed_directions_and_not_lengths(tmp_path: Path) -> None:
     examples = made_examples(y, split=held_out(len(y)))
     lengths = np.exp(np.random.default_rng(1).normal(0, 2, (len(x), 1))).astype(np.float32)
     features = made_features(tmp_path, x * lengths, examples)
-    fitted = tl.fit(features, "cosine:rate=0.02,scale=5", runtime=plain_runtime(), options=TrainingOptions(25))
+    fitted = tl.fit(features, "cosine:rate=0.02,scale=5", options=TrainingOptions(25))
     assert accuracy(fitted, features) > 0.9
     a, b = (np.asarray(fitted.head(rows)) for rows in (x[:5], 7 * x[:5]))
     assert np.abs(a - b).max() < 1e-4
@@ -190,7 +190,7 @@ def test_class_means_answer_as_distances_do(mode: str, tmp_path: Path, monkeypat
     x = x * np.logspace(-1, 1, 20, dtype=np.float32) + 7
     examples = made_examples(y, split=held_out(len(y)))
     features = made_features(tmp_path, x, in_folds(examples) if mode == "cv" else examples)
-    fitted = tl.fit(features, "prototype", runtime=plain_runtime())
+    fitted = tl.fit(features, "prototype")
     split = features.examples.split
     assert split is not None
     train = split.part != 0 if mode == "cv" else np.isin(np.arange(len(x)), split.rows(0))
@@ -206,7 +206,7 @@ def test_the_temperature_is_the_best_on_rows_held_out_and_test_rows_move_nothing
     x, y = clouds(400, 3, 10, 1.5)
     examples = made_examples(y, split=held_out(len(y)))
     features = made_features(tmp_path / "a", x, examples)
-    fitted = tl.fit(features, "prototype", runtime=plain_runtime())
+    fitted = tl.fit(features, "prototype")
     assert fitted.validation is not None
     logits, truth = fitted.validation.logits.astype(float), y[fitted.validation.rows]
 
@@ -216,7 +216,7 @@ def test_the_temperature_is_the_best_on_rows_held_out_and_test_rows_move_nothing
     assert loss(1.0) < min(loss(0.5), loss(2.0))
     assert examples.split is not None
     x[examples.split.held_out] += 100
-    other = tl.fit(made_features(tmp_path / "b", x, examples), "prototype", runtime=plain_runtime())
+    other = tl.fit(made_features(tmp_path / "b", x, examples), "prototype")
     assert all(np.array_equal(a, b) for a, b in zip(fitted.head.get_weights(), other.head.get_weights(), strict=True))
 
 
@@ -224,7 +224,7 @@ def test_class_means_of_several_labels_are_with_against_without(tmp_path: Path) 
     x, y = clouds(400, 4, 12, 4.0)
     several = np.stack([y > 1, y % 2], axis=1).astype(np.int64)
     features = made_features(tmp_path, x, made_examples(several, split=held_out(len(y))))
-    judged = tl.fit(features, "prototype", runtime=plain_runtime()).held_out
+    judged = tl.fit(features, "prototype").held_out
     assert ((judged.logits > 0) == several[judged.rows]).mean() > 0.9
 
 
@@ -233,14 +233,14 @@ def test_a_class_that_no_training_row_has_is_never_said(tmp_path: Path) -> None:
     split = held_out(len(y))
     split.part[y == 2] = np.where(np.arange((y == 2).sum()) % 2, 2, 1)  # validation and test only
     features = made_features(tmp_path, x, made_examples(y, split=split))
-    fitted = tl.fit(features, "prototype", runtime=plain_runtime())
+    fitted = tl.fit(features, "prototype")
     assert np.isfinite(fitted.held_out.logits).all() and set(fitted.held_out.logits.argmax(axis=1)) == {0, 1}
 
 
 def test_far_classes_do_not_make_large_logits(tmp_path: Path) -> None:
     x, y = clouds(300, 3, 12, 300.0)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(len(y))))
-    fitted = tl.fit(features, "prototype", runtime=plain_runtime())
+    fitted = tl.fit(features, "prototype")
     assert accuracy(fitted, features) == 1 and np.abs(fitted.held_out.logits).max() < 30
 
 
@@ -249,6 +249,6 @@ def test_class_means_know_no_weights_and_no_smoothing(tmp_path: Path) -> None:
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
     for wrong in (TrainingOptions(class_weights="balanced"), TrainingOptions(label_smoothing=0.1)):
         with pytest.raises(OptionError, match="computed without a loss"):
-            tl.fit(features, "prototype", runtime=plain_runtime(), options=wrong)
+            tl.fit(features, "prototype", options=wrong)
     with pytest.raises(OptionError, match="unknown setting of prototype"):
         resolve_head("prototype:rate=0.1")

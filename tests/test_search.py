@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import clouds, held_out, made_examples, made_features, plain_runtime, tiny_backbone
+from tiny import clouds, held_out, made_examples, made_features, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION
@@ -52,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Features]:
 
 
 def test_the_chosen_setting_has_the_least_loss_of_the_validation_rows(features: Features, quick: list) -> None:
-    trials = search(features, "mlp", 12, runtime=plain_runtime())
+    trials = search(features, "mlp", 12)
     assert len(trials) == 12 and trials[0].head == "mlp"  # as it is
     assert best(trials).log_loss == min(one.log_loss for one in trials) < trials[0].log_loss
     answers = searching.fit(without_test_rows(features), best(trials).head).validation
@@ -62,7 +63,7 @@ def test_the_chosen_setting_has_the_least_loss_of_the_validation_rows(features: 
 
 
 def test_every_trial_is_a_head_that_can_be_asked_for_within_its_ranges(features: Features, quick: list) -> None:
-    trials = search(features, "mlp:hidden=64,linear,shallow", 15, runtime=plain_runtime())
+    trials = search(features, "mlp:hidden=64,linear,shallow", 15)
     assert [one.head for one in trials[:3]] == ["mlp:hidden=64", "linear", "shallow"]
     asked = [resolve_head(one.head) for one in trials]  # raises for a value out of range
     assert {head.spec.name for head in asked[3:]} == {"mlp", "shallow"}  # linear has one answer
@@ -72,7 +73,7 @@ def test_every_trial_is_a_head_that_can_be_asked_for_within_its_ranges(features:
 
 
 def test_the_seed_decides_the_trials(features: Features, quick: list) -> None:
-    a, b, c = ([one.head for one in search(features, "mlp", 6, runtime=plain_runtime(seed=seed))] for seed in (1, 1, 2))
+    a, b, c = ([one.head for one in search(features.with_seed(seed), "mlp", 6)] for seed in (1, 1, 2))
     assert a == b != c
 
 
@@ -81,8 +82,8 @@ def test_rows_that_judge_are_not_there(features: Features, quick: list, tmp_path
     x = features.rows(np.arange(len(examples)))
     x[examples.split.rows(TEST)] = 1e6
     spoilt = made_features(tmp_path / "spoilt", x, examples)
-    clean = [(one.head, one.log_loss) for one in search(features, "mlp", 6, runtime=plain_runtime())]
-    assert [(one.head, one.log_loss) for one in search(spoilt, "mlp", 6, runtime=plain_runtime())] == clean
+    clean = [(one.head, one.log_loss) for one in search(features, "mlp", 6)]
+    assert [(one.head, one.log_loss) for one in search(spoilt, "mlp", 6)] == clean
     judges = {examples.ids[row] for row in examples.split.rows(TEST)}
     assert judges and not any(judges & set(one.examples.ids) for one in quick)
 
@@ -104,7 +105,7 @@ def test_a_trial_that_diverges_loses(features: Features, monkeypatch: pytest.Mon
         return FittedHead(head, None, None, Predictions(rows, np.full((len(rows), 3), np.nan, np.float32)), {}, (), 0.0)
 
     monkeypatch.setattr(searching, "fit", diverged)
-    trials = search(features, "linear,shallow", 2, runtime=plain_runtime())
+    trials = search(features, "linear,shallow", 2)
     assert [one.log_loss for one in trials] == [None, None]
     with pytest.raises(CheckFailed, match="none of 2 trials"):
         best(trials)
@@ -118,7 +119,7 @@ def test_settings_that_diverge_are_kept_away_from(features: Features, quick: lis
         return loss if np.abs(logits).max() > 0.05 else float("nan")
 
     monkeypatch.setattr(searching, "log_loss", bounded)
-    trials = search(features, "shallow", 40, runtime=plain_runtime())
+    trials = search(features, "shallow", 40)
     diverged = [trial.log_loss is None for trial in trials]
     assert sum(diverged[:15]) > 4 and sum(diverged[-15:]) < 4
     assert best(trials).log_loss is not None
@@ -131,10 +132,10 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
     found = (searching.Trial("shallow", 0.9, 0.0), searching.Trial("shallow:rate=0.02", 0.5, 0.0))
     monkeypatch.setattr(searching, "search", lambda *_, **__: found)
     monkeypatch.setattr(training, "splice", lambda *_: None)
-    trials = search_heads(tiny_backbone(), features, "shallow", 2, runtime=plain_runtime(), cache_dir=tmp_path)
+    trials = search_heads(features, "shallow", 2)
     assert trials == found
-    trained = tl.train(tiny_backbone(), features, best_head(trials, "shallow"), runtime=plain_runtime(),
-                       cache_dir=tmp_path, options=TrainingOptions(1))
+    trained = tl.train(replace(features, backbone=tiny_backbone()), best_head(trials, "shallow"),
+                       options=TrainingOptions(1))
     assert trained.fitted.name == "shallow:rate=0.02" and best_head((), "shallow") == "shallow"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 import kerastl.tasks
@@ -161,7 +161,7 @@ def test_a_third_task_trains_and_is_evaluated_without_a_change_elsewhere(head: s
     examples = replace(made_examples(y, classes=CLASSES), targets=ordinal.targets_of([[int(c)] for c in y], 3))
     assert examples.task is ordinal and examples.label_of(1) == "middle"
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(240))
-    fitted = tl.fit(made_features(tmp_path, x, examples), head, runtime=plain_runtime())
+    fitted = tl.fit(made_features(tmp_path, x, examples), head)
     evaluation = tl.evaluate(examples, fitted)
     assert evaluation.accuracy > 0.9 and evaluation.n == (240 if mode == "cv" else 48)
     assert evaluation.confusion_matrix.shape == (3, 3) and evaluation.confusion_matrix.trace() > 0.9 * evaluation.n

@@ -11,7 +11,7 @@ import sklearn.datasets
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.examples import TRAIN, VALIDATION
@@ -169,7 +169,7 @@ def test_digits_are_read_as_well_as_by_scikit_learn_which_searched_over_the_same
     for seed in range(5):
         examples = in_folds(made_examples(y, groups=[f"{seed} {i}" for i in range(len(y))]))
         features = made_features(tmp_path / str(seed), x, examples)
-        ours.append(accuracy(tl.fit(features, runtime=plain_runtime()), features))
+        ours.append(accuracy(tl.fit(features), features))
         right = 0
         for fold in range(5):
             rows, rest = np.flatnonzero(examples.split.part != fold), np.flatnonzero(examples.split.part == fold)
@@ -194,7 +194,7 @@ def test_out_of_fold_answers_do_not_know_their_own_labels(head: str, tmp_path: P
     """Turning the labels of one fold changes what ships, but not a bit of that fold's answers."""
     x, y = clouds(90, 3, 12, 3.0)
     examples = in_folds(made_examples(y))
-    more = {"runtime": plain_runtime(), "options": TrainingOptions(2)}
+    more = {"options": TrainingOptions(2)}
     before = tl.fit(made_features(tmp_path / "a", x, examples), head, **more)
     for fold in (0, 3):
         here = examples.split.part == fold
@@ -214,7 +214,7 @@ def test_random_labels_stay_near_chance_though_every_row_has_a_twin(head: str, t
     found = {}
     for name, groups in (("together", [str(i // 2) for i in range(n)]), ("apart", [str(i) for i in range(n)])):
         features = made_features(tmp_path / name, x, in_folds(made_examples(y, groups=groups)))
-        found[name] = accuracy(tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(8)), features)
+        found[name] = accuracy(tl.fit(features, head, options=TrainingOptions(8)), features)
     assert abs(found["together"] - 1 / 3) < 4 * np.sqrt(2 / 9 / (n // 2))
     assert found["apart"] > 0.6  # twins on both sides do show
 
@@ -226,7 +226,7 @@ def test_test_rows_never_influence_the_fit(head: str, tmp_path: Path) -> None:
     x = x.reshape(150, 2, 2, 5) if heads()[head].takes == PLACES else x
     examples = made_examples(y, split=held_out(150))
     test = examples.split.held_out
-    more = {"runtime": plain_runtime(), "options": TrainingOptions(1)}
+    more = {"options": TrainingOptions(1)}
     before = tl.fit(made_features(tmp_path / "a", x, examples), head, **more)
     changed_x, changed_y = x.copy(), y.copy()
     changed_x[test], changed_y[test] = -50 * x[test], (y[test] + 1) % 3
@@ -244,7 +244,7 @@ def test_training_and_validation_rows_do_influence_the_fit(tmp_path: Path) -> No
     for part in ((), (TRAIN,), (VALIDATION,)):
         turned = np.where(np.isin(split.part, part), (y + 1) % 3, y)
         features = made_features(tmp_path / str(part), x, made_examples(turned, split=split))
-        found.append(tl.fit(features, runtime=plain_runtime()))
+        found.append(tl.fit(features))
     plain, trained, chosen = found
     assert not any(same(weights_of(plain), weights_of(trained)))
     assert plain.settings["l2"] < chosen.settings["l2"] and plain.curve != chosen.curve
@@ -253,8 +253,8 @@ def test_training_and_validation_rows_do_influence_the_fit(tmp_path: Path) -> No
 def test_answers_that_judge_come_from_float32_rows(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 8, 3.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)), held_out=-x)
-    plain = tl.fit(made_features(tmp_path / "plain", x, features.examples), runtime=plain_runtime())
-    turned = tl.fit(features, runtime=plain_runtime())
+    plain = tl.fit(made_features(tmp_path / "plain", x, features.examples))
+    turned = tl.fit(features)
     assert all(same(weights_of(plain), weights_of(turned)))
     assert accuracy(plain, features) > 0.8 > 0.4 > accuracy(turned, features)
 
@@ -270,7 +270,7 @@ def test_class_weights_help_the_rare_class_and_are_used_when_it_is_rare(head: st
     features = made_features(tmp_path, x, made_examples(y, split=held_out(660, test=0.4)))
     recall = {}
     for choice in ("none", "auto", "balanced"):
-        fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(6, class_weights=choice))
+        fitted = tl.fit(features, head, options=TrainingOptions(6, class_weights=choice))
         assert fitted.settings["class_weights"] == ("none" if choice == "none" else "balanced")
         rare = y[fitted.held_out.rows] == 1
         recall[choice] = (fitted.held_out.logits.argmax(axis=1)[rare] == 1).mean()
@@ -295,9 +295,9 @@ def test_class_weights_are_not_used_unasked_on_mild_imbalance_nor_with_several_l
     several = np.stack([np.arange(200) % 40 == 0, y], axis=1)
     for name, targets in (("mild", y), ("several", several)):
         features = made_features(tmp_path / name, x, made_examples(targets, split=held_out(200)))
-        assert tl.fit(features, runtime=plain_runtime()).settings["class_weights"] == "none"
+        assert tl.fit(features).settings["class_weights"] == "none"
     with pytest.raises(OptionError, match="several labels"):
-        tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(class_weights="balanced"))
+        tl.fit(features, options=TrainingOptions(class_weights="balanced"))
 
 
 @pytest.mark.parametrize(("head", "several"), [
@@ -308,7 +308,7 @@ def test_label_smoothing_makes_a_head_less_sure_and_no_worse(head: str, several:
     features = made_features(tmp_path, x, made_examples(np.eye(3)[y] if several else y, split=held_out(240)))
     sure, right = [], []
     for share in (0.0, 0.3):
-        fitted = tl.fit(features, head, runtime=plain_runtime(), options=TrainingOptions(15, label_smoothing=share))
+        fitted = tl.fit(features, head, options=TrainingOptions(15, label_smoothing=share))
         assert fitted.settings["label_smoothing"] == share
         z = fitted.held_out.logits
         p = scipy.special.expit(z) if several else scipy.special.softmax(z, axis=1)
@@ -324,7 +324,7 @@ def test_several_labels_are_learned_each(mode: str, tmp_path: Path) -> None:
     targets = np.stack([y >= 2, y % 2, y == 0], axis=1).astype(np.int64)
     examples = made_examples(targets)
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(200))
-    fitted = tl.fit(made_features(tmp_path, x, examples), runtime=plain_runtime())
+    fitted = tl.fit(made_features(tmp_path, x, examples))
     right = ((fitted.held_out.logits > 0) == targets[fitted.held_out.rows]).mean(axis=0)
     assert right.shape == (3,) and (right > 0.85).all()
 
@@ -340,9 +340,9 @@ def test_without_the_memory_for_the_solver_gradient_descent_gets_there_too(mode:
     examples = made_examples(y)
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(300))
     features = made_features(tmp_path, x, examples)
-    solved = tl.fit(features, runtime=plain_runtime())
+    solved = tl.fit(features)
     monkeypatch.setattr(convex, "free_memory", lambda: 0)
-    descended = tl.fit(features, runtime=plain_runtime(), options=TrainingOptions(25, head_batch_size=8))
+    descended = tl.fit(features, options=TrainingOptions(25, head_batch_size=8))
     assert (solved.settings["solver"], descended.settings["solver"]) == ("L-BFGS", "AdamW")
     assert accuracy(solved, features) > 0.95
     assert accuracy(descended, features) >= accuracy(solved, features) - 0.02
@@ -352,7 +352,7 @@ def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setattr(gradient, "PATIENCE", 4)
     x, y = clouds(120, 3, 40, 1.5)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(120, validation=0.4, test=0.1)))
-    fitted = tl.fit(features, "mlp", runtime=plain_runtime())
+    fitted = tl.fit(features, "mlp")
     losses = [one["val_loss"] for one in fitted.curve]
     assert fitted.settings["epochs"] == np.argmin(losses) + 1 == len(losses) - 4
     rows = fitted.validation.rows
@@ -363,8 +363,8 @@ def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> Non
 def test_another_seed_trains_another_head(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 10, 1.5)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(60)))
-    first, other = (weights_of(tl.fit(features, "shallow", runtime=plain_runtime(seed=seed),
-                                       options=TrainingOptions(1))) for seed in (0, 1))
+    first, other = (weights_of(tl.fit(features.with_seed(seed), "shallow", options=TrainingOptions(1)))
+                    for seed in (0, 1))
     assert not any(same(first, other))
 
 
@@ -379,7 +379,7 @@ def test_options_that_cannot_be_are_refused_all_at_once(choice: dict[str, Any], 
                                                         ) -> None:
     x, y = clouds(60, 3, 4, 1.0)
     with pytest.raises(OptionError) as refused:
-        tl.fit(made_features(tmp_path, x, in_folds(made_examples(y))), runtime=plain_runtime(),
+        tl.fit(made_features(tmp_path, x, in_folds(made_examples(y))),
                options=TrainingOptions(**choice))
     assert all(word in str(refused.value) for word in words), refused.value
 
@@ -388,8 +388,8 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 4, 1.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
     with pytest.raises(OptionError, match="did you mean 'linear'"):
-        tl.fit(features, "linaer", runtime=plain_runtime())
+        tl.fit(features, "linaer")
     with pytest.raises(OptionError, match="unknown fitter 'convecks'[\\s\\S]*did you mean 'convex'"):
-        tl.fit(features, replace(heads()["linear"], fitter="convecks"), runtime=plain_runtime())
+        tl.fit(features, replace(heads()["linear"], fitter="convecks"))
     with pytest.raises(DataError, match="not split"):
-        tl.fit(replace(features, examples=replace(features.examples, split=None)), runtime=plain_runtime())
+        tl.fit(replace(features, examples=replace(features.examples, split=None)))

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -32,8 +33,10 @@ from kerastl.training.fine_tuning.checkpoints import Checkpoints
 from kerastl.training.fine_tuning.frozen import prove_frozen
 from kerastl.training.fine_tuning.mixing import mixer
 from kerastl.training.fine_tuning.plan import TuningOptions, plan_for
+from kerastl.training.fine_tuning.result import LearningRateCurve
 from kerastl.training.fine_tuning.trainee import make_trainee, weights_of
 
+FOUND = LearningRateCurve(learning_rates=(1e-6, 1e-5), losses=(1.0, 0.9), suggested=7e-5)
 
 @pytest.fixture(scope="module")
 def close(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,7 +52,7 @@ class Texts(Made):
         examples = tl.split(tl.read_texts(str(folder / "t.csv")), unfreeze="all")
         self.features = tl.compute_features(examples, self.backbone, self.runtime, cache_dir=cache)
         self.examples = self.features.examples
-        self.frozen = tl.fit(self.features, runtime=self.runtime)
+        self.frozen = tl.fit(self.features)
         self.model = tl.splice(self.backbone, self.frozen.head)
         self.before = self.model.get_weights()
 
@@ -389,7 +392,7 @@ def test_the_search_reads_training_rows_alone_and_puts_all_weights_back(close: P
         return values_of(source, examples, rows, *more, **most)
 
     monkeypatch.setitem(rates.training_data.__globals__, "values_of", noted)
-    curve = rates.find_learning_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
+    curve = rates.find_learning_rate(made.features, made.model, made.frozen, 2)
     assert set(read) <= set(made.examples.split.rows(TRAIN).tolist()) and len(set(read)) > 50
     assert not any(made.moved().values()) and not made.model.trainable_weights
     assert len(curve.learning_rates) == len(curve.losses) > 20 and np.isfinite(curve.losses).all()
@@ -399,7 +402,7 @@ def test_the_search_reads_training_rows_alone_and_puts_all_weights_back(close: P
 def test_a_search_ends_where_the_loss_diverges(close: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(rates, "HIGHEST", 1e3)
     made = Made(close, tmp_path)
-    curve = rates.find_learning_rate(made.backbone, made.model, made.frozen, made.examples, 2, runtime=made.runtime)
+    curve = rates.find_learning_rate(made.features, made.model, made.frozen, 2)
     assert len(curve.learning_rates) < rates.UPDATES and curve.losses[-1] > min(curve.losses) + 0.9
     assert not any(made.moved().values())
 
@@ -409,9 +412,9 @@ def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Pa
                                                        ) -> None:
     looked = []
 
-    def range_test(trainee: Any, *more: Any) -> rates.LearningRateCurve:
+    def range_test(trainee: Any, *more: Any) -> LearningRateCurve:
         looked.append(trainee)
-        return rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
+        return FOUND
 
     monkeypatch.setattr(fine_tuning, "range_test", range_test)
     seen.stop = 0
@@ -420,7 +423,7 @@ def test_a_run_trains_at_the_rate_found_and_looks_once(close: Path, tmp_path: Pa
     seen.stop = None
     tuned = Made(close, tmp_path).tune(epochs=2, find_learning_rate=True)
     assert len(looked) == 1 and len(tuned.epochs) == 2
-    assert tuned.plan.learning_rate == 7e-5 and tuned.curve == rates.LearningRateCurve((1e-6, 1e-5), (1.0, 0.9), 7e-5)
+    assert tuned.plan.learning_rate == 7e-5 and tuned.curve == FOUND
 
 
 @pytest.mark.slow
@@ -441,7 +444,8 @@ def test_xla_trains_with_all_of_it(texts: Path, tmp_path: Path) -> None:
 
 def test_the_chart_shows_the_curve_and_the_rate() -> None:
     tried = rates.rates_tried()
-    curve = {"rates": tried, "losses": [1 + i / 50 for i in range(len(tried))], "suggested": 1e-4}
+    losses = tuple(1 + i / 50 for i in range(len(tried)))
+    curve = LearningRateCurve(learning_rates=tuple(tried), losses=losses, suggested=1e-4)
     root = ElementTree.fromstring(learning_rate_chart(curve))
     points = next(node for node in root.iter() if node.tag == "polyline").get("points").split()
     assert len(points) == len(tried)
@@ -450,9 +454,9 @@ def test_the_chart_shows_the_curve_and_the_rate() -> None:
     upright = next(node for node in root.iter("line") if node.get("class") == "ideal")
     assert float(upright.get("x1")) == pytest.approx((min(xs) + max(xs)) / 2, abs=0.2)  # the middle of 1e-6 to 1e-2
     assert "1e-04" in "".join(root.itertext())
-    assert 'class="ideal"' not in learning_rate_chart({**curve, "suggested": None})
+    assert 'class="ideal"' not in learning_rate_chart(replace(curve, suggested=None))
     assert learning_rate_chart(None) == ""
-    assert learning_rate_chart({"rates": [1.0], "losses": [1.0], "suggested": None}) == ""
+    assert learning_rate_chart(LearningRateCurve(learning_rates=(1.0,), losses=(1.0,), suggested=None)) == ""
 
 
 def test_heads_batch_norm_keeps_its_statistics_too(close: Path, tmp_path: Path) -> None:

@@ -68,15 +68,18 @@ def held_out(n: int, *, validation: float = 0.2, test: float = 0.2, seed: int = 
     return Split("holdout", "a test's own", part.astype(np.int8))
 
 
-def made_features(folder: Path, x: NDArray[Any], examples: Examples, held_out: NDArray[Any] | None = None) -> Features:
-    """Features of given numbers, x: [n, *shape], kept in a real cache. held_out: float32 rows, where they differ."""
+def made_features(folder: Path, x: NDArray[Any], examples: Examples, held_out: NDArray[Any] | None = None, *,
+                  backbone: Backbone | None = None) -> Features:
+    """Features of given numbers, x: [n, *shape], kept in a real cache. held_out: float32 rows, where they differ.
+    backbone: for tests that need one; these rows do not come from it."""
     shape = x.shape[1:]
     spaces = []
     for kind, rows in (("bfloat16", x), ("float32", held_out)) if held_out is not None else (("float32", x),):
         space = Space(folder, replace(KEY, compute=kind, shape=shape))
         space.append(examples.ids, rows.astype(np.float32))
         spaces.append(space)
-    return Features(examples, shape, spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
+    return Features(examples, backbone, plain_runtime(), folder, shape,  # type: ignore[arg-type]
+                    spaces[0].key.compute, "made up", 0, 0.0, spaces[0], spaces[-1])
 
 
 def clouds(n: int, outputs: int, dim: int, apart: float, seed: int = 0

@@ -54,7 +54,7 @@ def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | No
         network = fit_length(network, rest)
     features = compute_features(rest, network, runtime, cache_dir=cache_dir)
     rest = features.examples
-    logits = fit(features, runtime=runtime).held_out.logits.astype(np.float64)
+    logits = fit(features).held_out.logits.astype(np.float64)
     p = task.probabilities(logits)
     average = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
     confident = np.where(p >= average, p, 0.0)

@@ -61,11 +61,10 @@ def examine_model(model: str, *, data: str | None = None, text_column: str | Non
     if record.large is not None:
         raise OptionError(f"{model} was exported without its backbone ({record.backbone})",
                           "a model that was exported with its backbone", "check its predictions: kerastl verify")
-    used = record.config
     try:
         examples: Any = read_labelled(
-            record.modality_name, data or record.data, text_column=text_column or used.get("text_column"),
-            label_column=label_column or used.get("label_column"), data_dir=data_dir or used.get("data_dir"),
+            record.modality_name, data or record.data, text_column=text_column or record.text_column,
+            label_column=label_column or record.label_column, data_dir=data_dir or record.data_dir,
             cache_dir=chosen_dir(cache_dir))
         examples = sample(as_the_model_knows(examples, record))
     except DataError as error:

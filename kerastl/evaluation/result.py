@@ -46,19 +46,25 @@ class ReliabilityBin(Section):
 
 
 @dataclass(frozen=True)
-class Figures(Section):
-    """What an evaluation on `n` held-out rows found. Fractions in [0, 1], losses in nats.
-
-    accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
-    computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a
-    temperature that they had no part in. confusion: [actual][predicted]; empty where a row may have several labels.
-    """
+class Scores(Section):
+    """The first figures of an evaluation on `n` held-out rows, in [0, 1]. accuracy: of single labels; with several
+    labels, of whole sets of labels. interval: how `accuracy_ci95` was computed, in words."""
 
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]
     interval: str
     macro_f1: float
+
+
+@dataclass(frozen=True)
+class Figures(Scores):
+    """What an evaluation on held-out rows found. Fractions in [0, 1], losses in nats.
+
+    The `calibrated` figures are after temperature scaling, for which rows were scaled by a
+    temperature that they had no part in. confusion: [actual][predicted]; empty where a row may have several labels.
+    """
+
     log_loss: float
     log_loss_calibrated: float
     ece: float

@@ -11,27 +11,17 @@ from kerastl.versions.folder import check_manifest, find_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
-from kerastl.versions.sections import Parity, breaches
+from kerastl.versions.sections import Compared, Parity
 
 
 @dataclass(frozen=True)
-class VerifyResult:
+class VerifyResult(Compared):
     """files: how many have the SHA-256 that the manifest lists. rows: held-out rows that formats were compared on."""
 
     model: str
     files: int
     rows: int
     parity: tuple[Parity, ...]
-
-    @property
-    def breaches(self) -> tuple[str, ...]:
-        """The artifacts that exceeded their error bound."""
-        return breaches(self.parity)
-
-    @property
-    def failed(self) -> bool:
-        """Whether an artifact exceeded its error bound."""
-        return bool(self.breaches)
 
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl verify --json` prints it."""

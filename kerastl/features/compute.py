@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,19 @@ from kerastl.inputs import Batch
 from kerastl.runtime import Runtime
 
 BATCH = 32
-ADD_RAW = "kerastl.features.raw_inputs.with_raw(features, backbone, cache_dir=...)"
+ADD_RAW = "kerastl.features.raw_inputs.with_raw(features)"
 POLICY = {compute: policy for policy, compute in COMPUTE.items()}
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of examples, one row each, on disk. `examples` are those that could be decoded."""
+    """The features of examples, one row each, on disk, with what computed them: later steps take it from here.
+    `examples` are those that could be decoded."""
 
     examples: Examples
+    backbone: Backbone
+    runtime: Runtime
+    cache_dir: Path
     shape: Shape  # of a row: (dim,); of a map, (height, width, channels); of token states, (None, dim)
     compute: str  # arithmetic of the training rows: float32, bfloat16, float16
     reason: str  # for that, and which graph computed them
@@ -51,6 +55,10 @@ class Features:
     def __repr__(self) -> str:
         size = " x ".join(map(str, (len(self.examples), *self.space.key.shape)))
         return f"Features({size} {self.compute}, {self.space.key.backbone}, {len(self.examples.classes)} classes)"
+
+    def with_seed(self, seed: int) -> "Features":
+        """The same features; what is trained on them starts from this seed."""
+        return replace(self, runtime=replace(self.runtime, seed=seed))
 
     @property
     def dim(self) -> int:
@@ -122,7 +130,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     space that they need is printed first. Raises DataError when too few rows are left, OptionError when the disk is too
     small.
     """
-    start, n, cache_dir = time.perf_counter(), len(examples), Path(cache_dir)
+    start, n, cache_dir, network = time.perf_counter(), len(examples), Path(cache_dir), backbone
     held_out = examples.split.held_out if examples.split else np.arange(0)
     training = np.arange(n) if len(held_out) == n else np.setdiff1d(np.arange(n), held_out)
     if backbone.spec.modality.has_length:
@@ -151,9 +159,9 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         decoded = examples.without(refused)
         key_of = dict(zip(examples.ids, keys, strict=True))
         keys = [key_of[content_hash] for content_hash in decoded.ids]
-    return Features(decoded, backbone.shape, space.key.compute, f"{reason}; {passes[0].graph}",
-                    sum(part.filled.computed for part in passes), time.perf_counter() - start, space, held_out_space,
-                    keys, backbone.parts)
+    return Features(decoded, network, runtime, cache_dir, backbone.shape, space.key.compute,
+                    f"{reason}; {passes[0].graph}", sum(part.filled.computed for part in passes),
+                    time.perf_counter() - start, space, held_out_space, keys, backbone.parts)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone
 from kerastl.errors import DataError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
@@ -19,17 +17,18 @@ from kerastl.model import RAW_BRANCH, raw_branch_of, raw_of
 BATCH = 64
 
 
-def with_raw(features: Features, backbone: Backbone, *, cache_dir: str | Path) -> Features:
+def with_raw(features: Features) -> Features:
     """The same features with `raw_rows`: what the model's raw branch makes of each input, from the cache or computed.
 
     These are integers: images of at most 64 x 64 in uint8, texts as int32 tokens, padded with 0 to the maximum length.
     `computed` then counts these rows too. Raises OptionError for texts in chunks, DataError for an input that could be
     decoded before.
     """
+    backbone = features.backbone
     branch, raw = raw_branch_of(backbone), raw_of(backbone)
     shape = tuple(int(size or backbone.input.single_spec.shape[1]) for size in raw.shape)
     version = f"{backbone.input.version}, 1"  # raise the number when the same input would give other rows
-    space = Space(cache_dir, SpaceKey(RAW_BRANCH, "", version, "", "none", "int", shape,
+    space = Space(features.cache_dir, SpaceKey(RAW_BRANCH, "", version, "", "none", "int", shape,
                                       "uint8" if len(shape) > 1 else "int32"))
 
     def computed(items: Sequence[Any], refused: dict[int, str], progress: Any

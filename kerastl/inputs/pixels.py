@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from kerastl.errors import OptionError
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
+from kerastl.inputs.fixed_shape import FixedShape
 from kerastl.inputs.images import VERSION, decode_batch
 from kerastl.modality import IMAGE, Modality
 
 
 @dataclass(frozen=True)
-class Pixels:
+class Pixels(FixedShape):
     """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file."""
 
     size: int
@@ -45,9 +44,6 @@ class Pixels:
         """[1, size, size, 3] uint8."""
         return tf.TensorSpec([1, self.size, self.size, 3], tf.uint8, name=self.values_name)
 
-    def tables(self) -> None:
-        """None: decoding needs no tables."""
-
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
         return [Path(path).read_bytes() for path in items]
@@ -62,36 +58,9 @@ class Pixels:
         for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress):
             yield Batch(places, pixels)
 
-    def single(self) -> "Pixels":
-        """The input itself."""
-        return self
-
-    def stepped(self) -> "Pixels":
-        """The input itself, because all images have one shape."""
-        return self
-
-    def shuffled(self, items: Sequence[str], batch_size: int, generator: np.random.Generator) -> NDArray[np.intp]:
-        """A random order; all images take the same time."""
-        return generator.permutation(len(items))
-
-    def keys(self, ids: Sequence[str], items: Sequence[str]) -> Sequence[str]:
-        """The ids, because images are never truncated."""
-        return ids
-
-    def fixed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[size, size, 3] -> [1, size, size, 3]."""
-        return values[np.newaxis]
-
     def record(self) -> dict[str, Any]:
         """The size, in pixels."""
         return {"size": self.size}
-
-    def save(self, folder: Path) -> None:
-        """Write nothing, because the size is in the record."""
-
-    def client_modules(self) -> dict[str, str]:
-        """None: a client resizes with any library."""
-        return {}
 
 
 def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Backbone
 from kerastl.features.compute import Features
 from kerastl.files import write_atomically
 from kerastl.report.version import Target
@@ -18,13 +17,12 @@ SHOWN = 12  # classes that a line lists
 
 
 def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, division: Division, task: Task,
-                   backbone: Backbone, features: Features, clock: Callable[[], float], config: dict[str, Any]
-                   ) -> dict[str, Any]:
+                   features: Features, clock: Callable[[], float], config: dict[str, Any]) -> dict[str, Any]:
     """Write the record and its table to `out/name/`, in place of older ones; returns the record.
 
     clock: seconds since the run began. config: the settings of the run, for the record.
     """
-    examples, home = features.examples, Path(to.out) / to.name
+    examples, backbone, home = features.examples, features.backbone, Path(to.out) / to.name
     unused = ("; the split that came with the data divides rows, not classes, and was not used"
               if any(examples.source_split) else "")
     run: dict[str, Any] = {

@@ -1,20 +1,19 @@
 """The chart of a learning-rate range test, as inline SVG."""
 
-from collections.abc import Mapping
 from math import ceil, floor, log10
-from typing import Any
 
 from kerastl.report.charts import Frame, svg
+from kerastl.training.fine_tuning.result import LearningRateCurve
 
 
-def learning_rate_chart(curve: Mapping[str, Any] | None) -> str:
+def learning_rate_chart(curve: LearningRateCurve | None) -> str:
     """The smoothed training loss by learning rate, and the suggested rate as a vertical line.
 
-    curve: the record of a `LearningRateCurve`: rates, losses, suggested. Empty without one, or with a single rate.
+    Empty without a curve, or with one of a single rate.
     """
-    if not curve or len(curve["rates"]) < 2:
+    if not curve or len(curve.learning_rates) < 2:
         return ""
-    rates, losses, suggested = curve["rates"], curve["losses"], curve["suggested"]
+    rates, losses, suggested = curve.learning_rates, curve.losses, curve.suggested
     frame = Frame((min(rates), max(rates)), (0.0, max(losses) * 1.05), log_x=True)
     points = " ".join(f"{x},{y}" for x, y in (frame.at(*point) for point in zip(rates, losses, strict=True)))
     parts = [f'<polyline class="line first" points="{points}"/>']

@@ -44,8 +44,8 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         mistakes=[{"row": mistake, **preview(examples, place.get(mistake.origin))} for mistake in record.test.mistakes],
         reliability=Markup(reliability_chart(record.test.reliability)),
         curve=Markup(curve_chart(record.training_curve)),
-        rates=Markup(learning_rate_chart(tuned.learning_rates if tuned else None)),
-        tuning=Markup(curve_chart(tuned.history)) if tuned else "",
+        rates=Markup(learning_rate_chart(tuned.curve if tuned else None)),
+        tuning=Markup(curve_chart(tuned.epochs)) if tuned else "",
         ablation=ablation_section(record.ablation),
         confusion=confusion_cells(record.test.confusion) if readable else [],
     )

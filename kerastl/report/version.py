@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerastl.backbones import Backbone
 from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
@@ -14,7 +13,6 @@ from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
 from kerastl.modality import modality_named
 from kerastl.report.report import write_report
-from kerastl.runtime import Runtime
 from kerastl.studies.distillation import Teacher, compare_forms
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
@@ -44,8 +42,8 @@ def target(out: str, name: str, tflite: str = "all", *, modality: str = "image")
     return Target(out, name, parse_kinds(tflite, modality_named(modality)))
 
 
-def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, features: Features, evaluation: Evaluation,
-                  runtime: Runtime, clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
+def write_version(to: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
+                  clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
                   trials: Sequence[Trial] = ()) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
@@ -59,6 +57,7 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
     when the SavedModel differs from Keras.
     """
     check_evaluation(trained.fitted, evaluation)
+    backbone = features.backbone
     start = time.perf_counter()
     clock = clock or (lambda: time.perf_counter() - start)
     with new_version(to.out, to.name) as version:
@@ -68,9 +67,9 @@ def write_version(to: Target, trained: TrainedModel, *, backbone: Backbone, feat
         seconds = {"export": clock() - begun, "total": clock()}
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
-        record = make_record(version, trained, backbone=backbone, features=features, evaluation=evaluation,
-                             parity=parity, runtime=runtime, baseline=baseline, ablation=ablation, distilled=distilled,
-                             trials=trials, seconds=seconds, config=config)
+        record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
+                             baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
+                             config=config)
         write_report(version, record, features.examples)
     return record
 

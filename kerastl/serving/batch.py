@@ -61,7 +61,7 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
                           "input", "name at least one input")
     table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
     classifier = load(model, weights) if isinstance(model, str) else model
-    column = text_column or classifier.record.config.get("text_column")
+    column = text_column or classifier.record.text_column
     items = [item for name in inputs for item in _items(classifier.modality, name, lines, column)]
     predictions = classifier.predict_each(items)
     if not predictions:

@@ -46,8 +46,8 @@ def evaluate_model(model: str | Classifier, source: str, *, text_column: str | N
     classifier = load(model, weights) if isinstance(model, str) else model
     record = classifier.record
     examples = read_labelled(record.modality_name, source, data_dir=data_dir, cache_dir=chosen_dir(cache_dir),
-                             text_column=text_column or record.config.get("text_column"),
-                             label_column=label_column or record.config.get("label_column"))
+                             text_column=text_column or record.text_column,
+                             label_column=label_column or record.label_column)
     examples = as_the_model_knows(examples, record)
     outputs = _probabilities(classifier, examples)
     readable = [row for row, output in enumerate(outputs) if not isinstance(output, str)]

@@ -1,7 +1,7 @@
 """The flags of recipes: frozen dataclasses whose line comments are the `--help` text."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, dataclass_transform
 
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
@@ -17,9 +17,14 @@ OLD_NAMES = {  # of fields that were renamed: their flags keep working, and run.
 }
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The flags that every recipe has."""
+    """The flags that every recipe has. A class derived from it is a frozen dataclass too, without the decorator."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        dataclass(frozen=True, kw_only=True)(cls)
 
     name: str  # name of the model; each run writes a new version to OUT/NAME/VERSION
     out: str = "saved_models"  # folder where models are written
@@ -64,7 +69,6 @@ class RunConfig:
                                fine_tuning=fine_tuning)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageConfig(RunConfig):
     """The flags that every recipe for images has."""
 
@@ -75,7 +79,6 @@ class ImageConfig(RunConfig):
     batch_size: int = 32  # images per batch
 
 
-@dataclass(frozen=True, kw_only=True)
 class TextConfig(RunConfig):
     """The flags that every recipe for texts has."""
 

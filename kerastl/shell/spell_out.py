@@ -16,7 +16,7 @@ def spelled_out(source: str, recipes: Mapping[str, Path]) -> str:
             shown = recipes[STEPS[pipeline]].read_text(encoding="utf-8")
             lines = source.splitlines(keepends=True)
             before, after = "".join(lines[:node.lineno - 1]), "".join(lines[node.end_lineno:])
-            return _import_line(before, shown) + _main_of(shown) + "\n" + after
+            return before + _main_of(shown) + "\n" + after
     return source
 
 
@@ -24,9 +24,3 @@ def _main_of(source: str) -> str:
     body = ast.parse(source).body
     function = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main")
     return (ast.get_source_segment(source, function) or "") + "\n"
-
-
-def _import_line(before: str, shown: str) -> str:
-    """The part before `main`, which imports from dataclasses what the steps use."""
-    wanted = next(line for line in shown.splitlines() if line.startswith("from dataclasses import"))
-    return "\n".join(wanted if line.startswith("from dataclasses import") else line for line in before.split("\n"))

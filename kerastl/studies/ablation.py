@@ -5,14 +5,11 @@ The result is only reported; the requested head is exported.
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples, Split
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions, numpy_backend, probabilities
@@ -20,7 +17,6 @@ from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
-from kerastl.runtime import Runtime
 from kerastl.stats import paired_difference, verdict
 from kerastl.training.fit import held_out_predictions
 from kerastl.training.options import DEFAULTS, TrainingOptions
@@ -35,8 +31,8 @@ PART = {SCRATCH: "pretrained network", TRANSFER: "side network"}  # what `both` 
 WITHOUT = {SCRATCH: "training from scratch", TRANSFER: "the pretrained features alone"}
 
 
-def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int = FEWEST_SEEDS,
-           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> Ablation:
+def ablate(features: Features, head: HeadLike, *, seeds: int = FEWEST_SEEDS, options: TrainingOptions = DEFAULTS
+           ) -> Ablation:
     """Fit a blend head on each part alone and on both, `seeds` times each; the backbone stays frozen.
 
     With cross-validation each seed holds out one fold, so 3 seeds take 3 fits, not 15. Raises OptionError for a head
@@ -50,11 +46,11 @@ def ablate(backbone: Backbone, features: Features, head: HeadLike, *, seeds: int
                                   "use blend"))
     if faults:
         raise all_of(faults)
-    features = with_raw(features, backbone, cache_dir=cache_dir)
+    features = with_raw(features)
     examples, split = features.examples, split_of(features.examples)
     arms, correct = [], {}
     for name, text in arms_of(configured).items():
-        correct[name] = _correct_by_seed(features, text, name, seeds, options, runtime)
+        correct[name] = _correct_by_seed(features, text, name, seeds, options)
         arms.append(Arm(name, text, tuple(np.nanmean(correct[name], axis=1).tolist())))
     held_out = np.flatnonzero(~np.isnan(correct[BOTH]).all(axis=0))
     groups = [examples.groups[row] for row in held_out]
@@ -70,20 +66,20 @@ def arms_of(head: ConfiguredHead) -> dict[str, str]:
     return {**texts, TRANSFER: SOLVED} if blend.starts_solved(head) else texts
 
 
-def _correct_by_seed(features: Features, head: str, name: str, seeds: int, options: TrainingOptions, runtime: Runtime
+def _correct_by_seed(features: Features, head: str, name: str, seeds: int, options: TrainingOptions
                      ) -> NDArray[np.float64]:
     """[seeds, rows] of 1 and 0, NaN where a seed did not hold out the row."""
-    split = split_of(features.examples)
-    folds = split.folds or [0]
+    split, first = split_of(features.examples), features.runtime.seed
+    folds: Sequence[int | None] = split.folds or [None]
     correct = np.full((seeds, len(features.examples)), np.nan)
     for seed in range(seeds):
         if seed and resolve_head(head).spec.convex and split.mode != "cv":
             correct[seed] = correct[0]  # the solution does not depend on the seed
             continue
-        predictions = held_out_predictions(features, head, folds[seed % len(folds)], options=options,
-                                           runtime=replace(runtime, seed=runtime.seed + seed))
+        predictions = held_out_predictions(features.with_seed(first + seed), head, folds[seed % len(folds)],
+                                           options=options)
         correct[seed, predictions.rows] = _correct(features.examples, predictions)
-        print(f"{name}, seed {runtime.seed + seed}: accuracy {np.nanmean(correct[seed]):.3f} on "
+        print(f"{name}, seed {first + seed}: accuracy {np.nanmean(correct[seed]):.3f} on "
               f"{len(predictions.rows)} rows", flush=True)
     return correct
 

@@ -44,9 +44,9 @@ class Teacher:
 
     def source(self, data: str | None, data_dir: str | None) -> dict[str, Any]:
         """The source of its data, for the student's record. data, data_dir: the new location, if the data moved."""
-        used = self.record.config
-        return {"data": data or used["data"], "data_dir": data_dir or used.get("data_dir"),
-                "text_column": used.get("text_column"), "label_column": used.get("label_column")}
+        used = self.record
+        return {"data": data or used.data, "data_dir": data_dir or used.data_dir,
+                "text_column": used.text_column, "label_column": used.label_column}
 
 
 def load_teacher(model: str) -> Teacher:
@@ -75,12 +75,12 @@ def lesson(teacher: Teacher, data: str | None = None, *, data_dir: str | None = 
     return restore_examples(teacher.folder, teacher.record, data=data, data_dir=data_dir, cache_dir=cache_dir)
 
 
-def teach(teacher: Teacher, features: Features, cache_dir: str | Path) -> Features:
+def teach(teacher: Teacher, features: Features) -> Features:
     """The same features with soft targets for the training rows: the mean of the teacher's probabilities and the
     labels. The teacher's logits for these rows are computed once and cached."""
     examples = features.examples
     rows = split_of(examples).rows(TRAIN)
-    logits = _logits(teacher, examples, rows, cache_dir).astype(np.float64)
+    logits = _logits(teacher, examples, rows, features.cache_dir).astype(np.float64)
     p = examples.task.probabilities(logits, teacher.record.temperature)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
@@ -108,7 +108,7 @@ def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples
         yield DistilledForm(who, file.kind, len(rows), accuracy + file.accuracy_change, file.bytes, file.milliseconds)
 
 
-def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: str | Path) -> NDArray[np.float32]:
+def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_dir: Path) -> NDArray[np.float32]:
     """The teacher's logits [len(rows), classes]; what the cache lacks is computed."""
     source = teacher.input.single()
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",

@@ -6,37 +6,34 @@ The tree-structured Parzen estimator of Bergstra et al. 2011 (https://papers.nip
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.data.split import split_of
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, Setting, free, to_search
-from kerastl.runtime import Runtime
 from kerastl.stats import log_loss
 from kerastl.training.fit import fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Trial
 
 
-def search_heads(backbone: Backbone, features: Features, head: HeadLike, trials: int, *,
-                 options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> tuple[Trial, ...]:
+def search_heads(features: Features, head: HeadLike, trials: int, *, options: TrainingOptions = DEFAULTS
+                 ) -> tuple[Trial, ...]:
     """Run `trials` trials before training, see `search`; none where `trials` is 0. Heads that take the raw input get
     it with the features."""
     if not trials:
         return ()
     if any(candidate.spec.takes_raw for candidate in to_search(head, trials)):
-        features = with_raw(features, backbone, cache_dir=cache_dir)
-    return search(features, head, trials, options=options, runtime=runtime)
+        features = with_raw(features)
+    return search(features, head, trials, options=options)
 
 
-def search(features: Features, heads: HeadLike, trials: int, *, options: TrainingOptions = DEFAULTS, runtime: Runtime
+def search(features: Features, heads: HeadLike, trials: int, *, options: TrainingOptions = DEFAULTS
            ) -> tuple[Trial, ...]:
     """Try settings of the named heads (see `heads.heads_of`), first each head with its defaults.
 
@@ -47,14 +44,14 @@ def search(features: Features, heads: HeadLike, trials: int, *, options: Trainin
 
     candidates = to_search(heads, trials)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=runtime.seed))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=features.runtime.seed))
     visible = without_test_rows(features)
     searchable = [place for place, head in enumerate(candidates) if free(head)]
     results: list[Trial] = []
     for number in range(trials if searchable else len(candidates)):
         with_defaults = number < len(candidates)
         if with_defaults and number not in searchable:  # it has no free setting, so the sampler need not know it
-            results.append(_tried(visible, candidates[number].text, options, runtime))
+            results.append(_tried(visible, candidates[number].text, options))
             continue
         if with_defaults:
             study.enqueue_trial({"head": number, **{_key(number, name): candidates[number].setting(name)
@@ -63,7 +60,7 @@ def search(features: Features, heads: HeadLike, trials: int, *, options: Trainin
         place = trial.suggest_categorical("head", searchable)
         suggested = _suggested(trial, place, candidates[place])
         head = candidates[place].text if with_defaults else suggested
-        results.append(_tried(visible, head, options, runtime))
+        results.append(_tried(visible, head, options))
         loss = results[-1].log_loss
         study.tell(trial, math.inf if loss is None else loss)
     return tuple(results)
@@ -98,9 +95,9 @@ def without_test_rows(features: Features) -> Features:
     return replace(features, examples=examples, keys=[keys[row] for row in kept], held_out_space=features.space)
 
 
-def _tried(features: Features, head: str, options: TrainingOptions, runtime: Runtime) -> Trial:
+def _tried(features: Features, head: str, options: TrainingOptions) -> Trial:
     start = time.perf_counter()
-    predictions = fit(features, head, options=options, runtime=runtime).validation
+    predictions = fit(features, head, options=options).validation
     assert predictions is not None, "a hold-out has validation rows"
     examples = features.examples
     loss = log_loss(predictions.logits, examples.one_hot(predictions.rows), examples.task)

@@ -1,7 +1,7 @@
 """Fitting a head on cached features, and its predictions for rows that it was not fitted on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from kerastl.errors import OptionError
 from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
-from kerastl.runtime import Runtime
+from kerastl.training.fine_tuning.result import as_history
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
 
@@ -39,18 +39,13 @@ class FittedHead:
         return as_history(self.curve)
 
 
-def as_history(epochs: tuple[dict[str, float], ...]) -> dict[str, list[float]]:
-    """Records of epochs as Keras' `History.history` has them: `{"epoch": [1, 2], "loss": [...], "val_loss": [...]}`."""
-    return {name: [epoch[name] for epoch in epochs] for name in (epochs[0] if epochs else ())}
-
-
-def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptions = DEFAULTS, runtime: Runtime,
-        fold_features: Callable[[int], Features] | None = None) -> FittedHead:
+def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptions = DEFAULTS,
+        fold_features: Mapping[int, Features] | None = None) -> FittedHead:
     """Fit a head on the training rows; cross-validated, fit one per fold, then the one that ships on all rows.
 
     Whatever is chosen (an L2 strength, an epoch) is chosen inside the training rows, or on the validation rows. head:
-    see `resolve_head`. fold_features: the features that a fold is fitted and evaluated on, where they are not those
-    that ship: a backbone that was fine-tuned without the rows of the fold gives others.
+    see `resolve_head`. fold_features: of each fold the features that it is fitted and evaluated on, where they are not
+    those that ship: a backbone that was fine-tuned without the rows of the fold gives others.
 
     Raises OptionError for a head or options that do not exist or do not fit the features.
     """
@@ -58,31 +53,26 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     configured, sha256 = _checked_head(features, head, options)
     split = split_of(features.examples)
     if split.mode == "cv":
-        rows = np.arange(len(features.examples))
-        logits = np.zeros((len(rows), len(features.examples.classes)), np.float32)
-        epochs = []
-        for fold in split.folds:
-            fitted, predictions = _fit_fold((fold_features or (lambda fold: features))(fold), configured, fold, options,
-                                            runtime)
-            logits[predictions.rows] = predictions.logits
-            epochs.append(fitted.epochs)
-        # no row is left to stop on: train for the median number of epochs of the folds
-        shipped = _fit_rows(features, configured, rows, None, options, runtime, int(np.median(epochs)) or None)
-        held_out, validation = Predictions(rows, logits), None
+        shipped, held_out = _cross_validate(features, configured, options, fold_features or {})
+        validation = None
     else:
-        shipped, held_out = _fit_fold(features, configured, 0, options, runtime)
+        shipped, held_out = _fit_and_predict(features, configured, options)
         validation = _predict(shipped.model, features, split.rows(VALIDATION), held_out=False)
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
     return FittedHead(configured.text, shipped.model, held_out, validation, settings, shipped.curve,
                       time.perf_counter() - start)
 
 
-def held_out_predictions(features: Features, head: HeadLike, fold: int = 0, *, options: TrainingOptions = DEFAULTS,
-                         runtime: Runtime) -> Predictions:
+def held_out_predictions(features: Features, head: HeadLike, fold: int | None = None, *,
+                         options: TrainingOptions = DEFAULTS) -> Predictions:
     """Predictions of a head for held-out rows, without fitting the head that would ship: for the rows of a fold, by a
-    head fitted on the other folds; of a hold-out, for the test rows."""
+    head fitted on the other folds; of a hold-out, which has no folds, for the test rows. Raises OptionError for a fold
+    that does not exist."""
+    folds: Sequence[int | None] = split_of(features.examples).folds or [None]
+    if fold not in folds:
+        raise OptionError(f"`fold` is {fold}", f"one of {', '.join(map(str, folds))}")
     configured, _ = _checked_head(features, head, options)
-    return _fit_fold(features, configured, fold, options, runtime)[1]
+    return _fit_and_predict(features, configured, options, fold)[1]
 
 
 def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) -> tuple[ConfiguredHead, str]:
@@ -103,22 +93,32 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
                                          features.raw if configured.spec.takes_raw else None)
 
 
-def _fit_fold(features: Features, head: ConfiguredHead, fold: int, options: TrainingOptions, runtime: Runtime
-              ) -> tuple[RowsFit, Predictions]:
-    """A head fitted without the rows of a fold, or of a hold-out without the test rows, and its predictions for
-    them."""
+def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingOptions,
+                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions]:
+    """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold."""
+    rows, folds = np.arange(len(features.examples)), split_of(features.examples).folds
+    logits, epochs = np.zeros((len(rows), len(features.examples.classes)), np.float32), []
+    for fold in folds:
+        fitted, predictions = _fit_and_predict(fold_features.get(fold, features), head, options, fold)
+        logits[predictions.rows] = predictions.logits
+        epochs.append(fitted.epochs)
+    # no row is left to stop on: train for the median number of epochs of the folds
+    shipped = fitter_named(head.spec.fitter).fit_rows(head, features, rows, None, options,
+                                                      epochs=int(np.median(epochs)) or None)
+    return shipped, Predictions(rows, logits)
+
+
+def _fit_and_predict(features: Features, head: ConfiguredHead, options: TrainingOptions, fold: int | None = None
+                     ) -> tuple[RowsFit, Predictions]:
+    """A head fitted without the held-out rows, and its predictions for them. fold: that is held out; None: the test
+    rows of a hold-out."""
     split = split_of(features.examples)
-    if split.mode == "cv":
-        rows, validation, held_out = np.flatnonzero(split.part != fold), None, np.flatnonzero(split.part == fold)
-    else:
+    if fold is None:
         rows, validation, held_out = split.rows(TRAIN), split.rows(VALIDATION), split.held_out
-    fitted = _fit_rows(features, head, rows, validation, options, runtime)
+    else:
+        rows, validation, held_out = np.flatnonzero(split.part != fold), None, np.flatnonzero(split.part == fold)
+    fitted = fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options)
     return fitted, _predict(fitted.model, features, held_out)
-
-
-def _fit_rows(features: Features, head: ConfiguredHead, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-              options: TrainingOptions, runtime: Runtime, epochs: int | None = None) -> RowsFit:
-    return fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options, runtime, epochs=epochs)
 
 
 def _predict(model: Any, features: Features, rows: NDArray[np.intp], held_out: bool = True) -> Predictions:

@@ -1,10 +1,8 @@
 """Training: a head on the features and, if requested, the backbone with it."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN
 from kerastl.data.split import split_of
 from kerastl.errors import OptionError
@@ -12,11 +10,11 @@ from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW, HeadLike, resolve_head
 from kerastl.model import block_count, splice
-from kerastl.runtime import Runtime
 from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, tune_and_fit
-from kerastl.training.fine_tuning.fine_tune import FineTuneResult, fine_tune
+from kerastl.training.fine_tuning.fine_tune import fine_tune
 from kerastl.training.fine_tuning.plan import plan_for
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
@@ -32,9 +30,9 @@ class TrainedModel:
     fine_tuning: FineTuneResult | None
 
 
-def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
-          options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> TrainedModel:
-    """Fit a head on frozen features and splice it with the backbone.
+def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
+          options: TrainingOptions = DEFAULTS) -> TrainedModel:
+    """Fit a head on frozen features and splice it with the backbone that computed them.
 
     head: a name as `kerastl heads` lists it, with or without settings, `mlp:hidden=256`; a keras.Model, which is copied
     with new weights each time it is trained; a callable `(shape, outputs) -> keras.Model`; or a Python file. unfreeze:
@@ -45,32 +43,31 @@ def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, 
     Raises OptionError for a head, options or a number of blocks that do not exist or do not fit.
     """
     configured = resolve_head(head, features.parts)
-    mode = _mode(backbone, features, configured.text, unfreeze, configured.spec.takes == ROW
+    backbone = features.backbone
+    mode = _mode(features, configured.text, unfreeze, configured.spec.takes == ROW
                  and not configured.spec.takes_raw)
     if mode not in (FROZEN, CONTRAST):  # before the head is fitted, for that may take minutes
         block_count(backbone, mode)
         plan_for(features.examples.modality, len(split_of(features.examples).rows(TRAIN)), options.fine_tuning,
                  epochs=options.epochs)
     if configured.spec.takes_raw:
-        features = with_raw(features, backbone, cache_dir=cache_dir)
-    fitted = fit(features, configured, options=options, runtime=runtime)
+        features = with_raw(features)
+    fitted = fit(features, configured, options=options)
     if mode == CONTRAST:
-        fitted, result = tune_and_fit(backbone, features, configured, fitted, options=options, runtime=runtime,
-                                      cache_dir=cache_dir)
+        fitted, result = tune_and_fit(features, configured, fitted, options=options)
         return TrainedModel(splice(backbone, fitted.head), fitted, result)
     model = splice(backbone, fitted.head)
-    fitted = _as_shipped(model, backbone, features, fitted, options.batch_size)
+    fitted = _as_shipped(model, features, fitted, options.batch_size)
     if mode == FROZEN:
         return TrainedModel(model, fitted, None)
-    fitted, result = fine_tune(backbone, model, fitted, features.examples, mode, options=options, runtime=runtime,
-                               cache_dir=cache_dir)
+    fitted, result = fine_tune(features, model, fitted, mode, options=options)
     return TrainedModel(model, fitted, result)
 
 
-def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str, pooled: bool) -> str:
+def _mode(features: Features, head: str, unfreeze: int | str, pooled: bool) -> str:
     """What is fine-tuned: `0`, `contrast`, a number of blocks, or `all`. pooled: whether the head takes pooled features
     only, as contrastive fine-tuning needs."""
-    mode = str(unfreeze)
+    mode, backbone = str(unfreeze), features.backbone
     if backbone.large and mode not in (AUTO, FROZEN):
         raise OptionError(f"`unfreeze` is {mode!r}, but {backbone.name} is a large backbone: its weights are "
                           f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",
@@ -83,11 +80,11 @@ def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str
     return mode
 
 
-def _as_shipped(model: Any, backbone: Backbone, features: Features, fitted: FittedHead, batch_size: int) -> FittedHead:
+def _as_shipped(model: Any, features: Features, fitted: FittedHead, batch_size: int) -> FittedHead:
     """The predictions for held-out rows by the whole model in float32, where the cache keeps feature maps in float16.
     In cross-validation they come from the heads of the folds, which do not ship, and stay as they are; so do those of a
     large backbone, whose head ships alone."""
-    split = split_of(features.examples)
+    split, backbone = split_of(features.examples), features.backbone
     if backbone.large or features.held_out_space.key.dtype == "float32" or split.mode == "cv":
         return fitted
     return replace(fitted, held_out=predictions_on(model, backbone.input, features.examples, split.held_out,

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
-from kerastl.runtime import Runtime, machine
+from kerastl.runtime import machine
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import Version
@@ -20,7 +19,6 @@ from kerastl.versions.sections import (
     Ablation,
     Distillation,
     FeaturePass,
-    FineTuning,
     HeldOutFigures,
     Parity,
     SkippedItem,
@@ -28,14 +26,14 @@ from kerastl.versions.sections import (
 )
 
 
-def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, features: Features,
-                evaluation: Evaluation, parity: Sequence[Parity], runtime: Runtime, baseline: Baseline | None = None,
-                ablation: Ablation | None = None, distilled: Distillation | None = None, trials: Sequence[Trial] = (),
-                seconds: Mapping[str, float], config: Mapping[str, Any] | None = None) -> RunRecord:
+def make_record(version: Version, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
+                parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
+                distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
+                config: Mapping[str, Any] | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
-    calibration = evaluation.calibration
+    backbone, runtime, calibration = features.backbone, features.runtime, evaluation.calibration
     return RunRecord(
         format=FORMAT, modality_name=examples.modality.name, task_name=examples.task.name,
         backbone=backbone.name, weights=backbone.weights, weights_hash=backbone.weights_hash,
@@ -48,7 +46,7 @@ def make_record(version: Version, trained: TrainedModel, *, backbone: Backbone, 
         temperature=calibration.temperature, thresholds=calibration.thresholds,
         baseline=baseline, distilled=distilled,
         ablation=ablation,
-        fine_tuning=FineTuning.from_dict(tuned.to_dict()) if tuned else None, features=_feature_pass(features),
+        fine_tuning=tuned, features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
         seconds={"features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,

@@ -16,18 +16,18 @@ from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
 from kerastl.versions.sections import (
     Ablation,
+    Compared,
     Distillation,
     FeaturePass,
-    FineTuning,
     HeldOutFigures,
     Parity,
     SeparateBackbone,
     SkippedItem,
     Trial,
-    breaches,
 )
 
 FILE = "run.json"
@@ -35,7 +35,7 @@ FORMAT = 2  # 1: version 0.1, without `format` and `task`
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord(Section):
+class RunRecord(Compared, Section):
     """The results and settings of a run. It is made once, when the artifacts are written, and never changed.
 
     input: from `Input.record`, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
@@ -78,7 +78,7 @@ class RunRecord(Section):
     baseline: Baseline | None = None
     distilled: Distillation | None = None
     ablation: Ablation | None = None
-    fine_tuning: FineTuning | None = key("unfrozen", default=None)
+    fine_tuning: FineTuneResult | None = key("unfrozen", default=None)
     engine: str = "tensorflow"
     features: FeaturePass
     precision: str = "float32"
@@ -121,14 +121,19 @@ class RunRecord(Section):
         return str(self.config.get("data", ""))
 
     @property
-    def breaches(self) -> tuple[str, ...]:
-        """The artifacts that exceeded their error bound and were not written."""
-        return breaches(self.parity)
+    def text_column(self) -> str | None:
+        """The column of the texts in the model's data, where it was given."""
+        return self.config.get("text_column")
 
     @property
-    def failed(self) -> bool:
-        """Whether the run failed a check of its own: an artifact exceeded its error bound."""
-        return bool(self.breaches)
+    def label_column(self) -> str | None:
+        """The column of the labels in the model's data, where it was given."""
+        return self.config.get("label_column")
+
+    @property
+    def data_dir(self) -> str | None:
+        """The directory of TFDS datasets, where it was given."""
+        return self.config.get("data_dir")
 
     @property
     def failure(self) -> str:

@@ -101,9 +101,9 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
     """
     source = data or record.data
     parts = read_split(folder)
-    examples = read_labelled(record.modality_name, source, text_column=record.config.get("text_column"),
-                             label_column=record.config.get("label_column"), cache_dir=cache_dir,
-                             data_dir=data_dir or record.config.get("data_dir"))
+    examples = read_labelled(record.modality_name, source, text_column=record.text_column,
+                             label_column=record.label_column, cache_dir=cache_dir,
+                             data_dir=data_dir or record.data_dir)
     rows = [row for row, content in enumerate(examples.ids) if content in parts]
     if not rows:
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was trained on", "those rows",

@@ -4,9 +4,7 @@ Studies and the export return their results as these. `evaluation`, `training` a
 from which `make_record` fills these.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,31 +27,6 @@ class HeldOutFigures(Figures):
     """The metrics of a run on its held-out rows. calibrated_by: which rows the calibration was fitted on, in words."""
 
     calibrated_by: str = ""
-
-
-@dataclass(frozen=True)
-class FineTuning(Section):
-    """The result of fine-tuning the backbone. Losses are on the validation rows, in nats.
-
-    method: `blocks` (the last blocks, kept if the validation loss fell) or `contrast` (a contrastive loss; then
-    `frozen_accuracy` is that of the frozen backbone on the held-out rows). plan: learning rate, schedule and the like.
-    learning_rates: of a learning-rate range test. averaged_loss: of the averaged weights; averaged_epochs: those
-    epochs, if their average was kept.
-    """
-
-    kept: bool
-    blocks: int
-    layers: tuple[str, ...]
-    loss_before: float
-    loss_after: float
-    history: tuple[dict[str, float], ...]
-    seconds: float
-    method: str = key("how", default="blocks")
-    frozen_accuracy: float | None = None
-    plan: dict[str, Any] | None = None
-    learning_rates: dict[str, Any] | None = key("rates", default=None)
-    averaged_loss: float | None = key("average_loss", default=None)
-    averaged_epochs: tuple[int, ...] = key("averaged", default=())
 
 
 @dataclass(frozen=True)
@@ -109,9 +82,20 @@ class Parity(Section):
     kept: bool
 
 
-def breaches(parity: Sequence[Parity]) -> tuple[str, ...]:
-    """The artifacts that broke their bound."""
-    return tuple(artifact.kind for artifact in parity if not artifact.kept)
+class Compared:
+    """What was compared with Keras, artifact by artifact."""
+
+    parity: tuple[Parity, ...]
+
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """The artifacts that exceeded their error bound, which are not written."""
+        return tuple(artifact.kind for artifact in self.parity if not artifact.kept)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an artifact exceeded its error bound."""
+        return bool(self.breaches)
 
 
 @dataclass(frozen=True)

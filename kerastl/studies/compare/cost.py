@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerastl.features.compute import Features
 from kerastl.features.engines.tensorflow import large_engine
 from kerastl.heads import resolve_head
 from kerastl.model import raw_of, single_row_latency, splice
-from kerastl.runtime import Runtime
-from kerastl.studies.compare.preparation import Prepared
+from kerastl.studies.compare.preparation import features_key
 from kerastl.studies.journal import Journal, work_key
 
 TIMED, WARM_UP = 20, 3  # rows, one at a time; a streamed backbone takes minutes for one, so it gets one
@@ -26,9 +26,9 @@ class Cost:
     milliseconds: float
 
 
-def measure_cost(prepared: Prepared, head: str, runtime: Runtime, journal: Journal) -> Cost:
+def measure_cost(features: Features, head: str, journal: Journal) -> Cost:
     """The cost of a backbone with a new head. It is measured once, so that a resumed comparison shows the same."""
-    examples, backbone = prepared.features.examples, prepared.backbone
+    examples, backbone = features.examples, features.backbone
 
     def work() -> dict[str, Any]:
         configured = resolve_head(head, backbone.parts)
@@ -45,6 +45,6 @@ def measure_cost(prepared: Prepared, head: str, runtime: Runtime, journal: Journ
         return {"backbone": backbone.name, "head": head, "parameters": parameters, "bytes": size,
                 "milliseconds": milliseconds}
 
-    record = journal.once(work_key(["cost in bytes", *prepared.key, head, list(examples.ids[:TIMED]), asdict(runtime)]),
-                          work)
+    record = journal.once(work_key(["cost in bytes", *features_key(features), head, list(examples.ids[:TIMED]),
+                                    asdict(features.runtime)]), work)
     return Cost(record["parameters"], record["bytes"], record["milliseconds"])

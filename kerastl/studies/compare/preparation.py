@@ -1,7 +1,6 @@
-"""The backbones of a comparison with their features: computed once, and used by every combination and seed."""
+"""The features of a comparison, from each backbone: computed once, and used by every combination and seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,8 @@ from kerastl.features.lengths import fit_length
 from kerastl.model import blocks, pooling_for
 from kerastl.runtime import Runtime
 from kerastl.studies.compare.combinations import Combination
-from kerastl.training.options import TrainingOptions
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A backbone with its features of all rows that are not test rows."""
-
-    backbone: Backbone
-    features: Features
-
-    @property
-    def key(self) -> list[Any]:
-        """Everything but the rows that determines the features."""
-        backbone = self.backbone
-        return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.layer,
-                backbone.input.version, backbone.input.record(), self.features.compute]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The settings that all combinations of a comparison share."""
-
-    runtime: Runtime
-    cache_dir: Path
-    options: TrainingOptions
-
-
-Pooled = dict[tuple[str, str], Prepared]  # by the name of a backbone and how it is pooled
+Pooled = dict[tuple[str, str], Features]  # by the name of a backbone and how it is pooled
 
 
 def network_key(combination: Combination) -> tuple[str, str]:
@@ -49,9 +22,17 @@ def network_key(combination: Combination) -> tuple[str, str]:
     return combination.backbone, pooling_for(combination.head)
 
 
-def prepare(combinations: Sequence[Combination], weights: dict[str, str | None], rest: Examples, setup: Setup,
-            precision: str, pickles: bool) -> tuple[Pooled, Examples]:
-    """Each backbone, pooled as its heads need it, with its features. All weights are loaded before the first pass."""
+def features_key(features: Features) -> list[Any]:
+    """Everything but the rows that determines the features."""
+    backbone = features.backbone
+    return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.layer,
+            backbone.input.version, backbone.input.record(), features.compute]
+
+
+def prepare(combinations: Sequence[Combination], weights: dict[str, str | None], rest: Examples, runtime: Runtime, *,
+            precision: str, pickles: bool, batch_size: int, cache_dir: Path) -> Pooled:
+    """The features of these rows from each backbone, pooled as its heads need it. All have the same rows: those that
+    every backbone could read. All weights are loaded before the first pass."""
     names = list(weights)
     keys = sorted({network_key(combination) for combination in combinations},
                     key=lambda key: (names.index(key[0]), key[1]))
@@ -61,8 +42,7 @@ def prepare(combinations: Sequence[Combination], weights: dict[str, str | None],
            if most and len(blocks(backbone)) < most]
     if few:
         raise OptionError(f"`unfreeze` must not exceed the number of blocks: {', '.join(few)} (got {most})")
-    prepared, rest = _features(rest, backbones, setup)
-    return dict(zip(keys, prepared, strict=True)), rest
+    return dict(zip(keys, _features(rest, backbones, runtime, batch_size, cache_dir), strict=True))
 
 
 def _loaded(keys: Sequence[tuple[str, str]], weights: dict[str, str | None], precision: str, pickles: bool
@@ -78,16 +58,13 @@ def _loaded(keys: Sequence[tuple[str, str]], weights: dict[str, str | None], pre
             repooled(shared[name], pooling) for name, pooling in keys]
 
 
-def _features(rest: Examples, backbones: Sequence[Backbone], setup: Setup) -> tuple[list[Prepared], Examples]:
-    """The features of these rows from each backbone, in float32, and the rows that every backbone could read."""
-    prepared: list[Prepared] = []
+def _features(rest: Examples, backbones: Sequence[Backbone], runtime: Runtime, batch_size: int, cache_dir: Path
+              ) -> list[Features]:
+    computed: list[Features] = []
     for backbone in backbones:
         if rest.modality.has_length:
             backbone = fit_length(backbone, rest)
-        features = compute_features(rest, backbone, setup.runtime, cache_dir=setup.cache_dir,
-                                    batch_size=setup.options.batch_size)
-        prepared.append(Prepared(backbone, features))
-        rest = features.examples
-    return [item if len(item.features.examples) == len(rest) else  # its rows are all in the cache
-            Prepared(item.backbone, compute_features(rest, item.backbone, setup.runtime, cache_dir=setup.cache_dir))
-            for item in prepared], rest
+        computed.append(compute_features(rest, backbone, runtime, cache_dir=cache_dir, batch_size=batch_size))
+        rest = computed[-1].examples
+    return [features if len(features.examples) == len(rest) else  # its rows are all in the cache
+            compute_features(rest, features.backbone, runtime, cache_dir=cache_dir) for features in computed]

@@ -1,7 +1,7 @@
 """Which backbone, head and depth of fine-tuning to use: all combinations on the same rows, and one recommendation."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kerastl.studies.compare.combinations import Combination, combinations_of
 from kerastl.studies.compare.cost import measure_cost
 from kerastl.studies.compare.final import FinalFigures, evaluate_on_test_rows
 from kerastl.studies.compare.folds import set_aside, without_test
-from kerastl.studies.compare.preparation import Setup, network_key, prepare
+from kerastl.studies.compare.preparation import network_key, prepare
 from kerastl.studies.compare.recommendation import ComparisonRow, recommend, sentence
 from kerastl.studies.journal import Journal
 from kerastl.training.options import TrainingOptions
@@ -58,7 +58,7 @@ class Comparison:
             "seeds": self.seeds, "split_reason": self.split_reason, "n_validation": self.n_validation, "level": LEVEL,
             "table": [row.to_dict() for row in self.table], "best": self.best.to_dict(),
             "recommended": self.recommended.to_dict(), "word": self.sentence,
-            "test": {**asdict(self.test), "accuracy_ci95": list(self.test.accuracy_ci95)}, "n_test": self.test.n,
+            "test": self.test.to_dict(), "n_test": self.test.n,
             "kept": self.kept, "random_weights": list(self.random_weights), "cells": self.cells,
             "resumed": self.resumed, "out": self.out, "machine": self.machine, "seconds": self.seconds,
         }
@@ -83,7 +83,7 @@ def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[st
         backbones, heads, unfreeze, weights=weights, seeds=seeds, limit=limit, epochs=options.epochs,
         batch_size=options.batch_size, min_per_class=min_per_class, precision=precision, xla=xla)
     folder, cache = _folder(out), chosen_dir(cache_dir)
-    setup = Setup(_in_float32(apply(precision, xla)), cache, options)
+    runtime = _in_float32(apply(precision, xla))
     if isinstance(source, str):
         source = read_labelled(modality.name, source, text_column=text_column, label_column=label_column,
                                min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache)
@@ -92,21 +92,23 @@ def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[st
         raise OptionError(f"`unfreeze=contrast` needs one label per row, and {examples.source} has "
                           f"{examples.task.noun}", "0, a number of blocks, or all")
     chosen = dict(zip(backbones, weights if len(weights) > 1 else [*weights, None][:1] * len(backbones), strict=True))
-    prepared, rest = prepare(combinations, chosen, without_test(examples), setup, precision, pickles)
-    journal = Journal(folder / "rows.jsonl")
-    cells = [[measure(prepared[network_key(combination)], combination, seed, setup, journal) for seed in range(seeds)]
-             for combination in combinations]
+    pooled = prepare(combinations, chosen, without_test(examples), runtime, precision=precision, pickles=pickles,
+                     batch_size=options.batch_size, cache_dir=cache)
+    features = [pooled[network_key(combination)] for combination in combinations]
+    rest, journal = features[0].examples, Journal(folder / "rows.jsonl")
+    cells = [[measure(prepared, combination, seed, options, journal) for seed in range(seeds)]
+             for prepared, combination in zip(features, combinations, strict=True)]
     resumed = journal.resumed
-    costs = [measure_cost(prepared[network_key(combination)], combination.head, setup.runtime, journal)
-             for combination in combinations]
+    costs = [measure_cost(prepared, combination.head, journal)
+             for prepared, combination in zip(features, combinations, strict=True)]
     table, verdict, n_validation = recommend(rest, combinations, cells, costs)
     recommended = combinations[verdict.chosen]
-    networks = [item.backbone for item in prepared.values()]
+    networks = [prepared.backbone for prepared in pooled.values()]
     return Comparison(
         source=examples.source, modality=modality.name, rows=len(rest), classes=tuple(rest.classes), seeds=seeds,
         split_reason=examples.split.reason if examples.split else "", n_validation=n_validation, table=table,
         best=combinations[verdict.best], recommended=recommended, sentence=sentence(table, verdict),
-        test=evaluate_on_test_rows(examples, recommended, prepared[network_key(recommended)], setup, journal),
+        test=evaluate_on_test_rows(examples, recommended, features[verdict.chosen], options, journal),
         kept={network.name: network.large.kept for network in networks if network.large},
         random_weights=tuple(sorted({network.name for network in networks if network.random})),
         cells=len(combinations) * seeds, resumed=resumed, out=str(folder), machine=machine(), seconds=stopwatch())

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone, weights_hash
+from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.features.compute import Features, compute_features
 from kerastl.files import cache_folder
 from kerastl.heads import HeadLike
-from kerastl.runtime import Runtime
 from kerastl.training.fine_tuning.contrastive import Contrast, tune
-from kerastl.training.fine_tuning.fine_tune import FineTuneResult
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
 
@@ -36,22 +35,20 @@ def few_labels(examples: Examples) -> bool:
     return FEW[0] <= median <= FEW[1]
 
 
-def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen: FittedHead, *,
-                 options: TrainingOptions, runtime: Runtime, cache_dir: str | Path
+def tune_and_fit(features: Features, head: HeadLike, frozen: FittedHead, *, options: TrainingOptions
                  ) -> tuple[FittedHead, FineTuneResult]:
     """Fine-tune the backbone on the training rows, in place, and fit the head on the features that result. Cross-
     validated, do so once per fold, without the rows of the fold, then on all rows. frozen: the head fitted on the
     frozen backbone, for the figure beside."""
     start = time.perf_counter()
-    examples, original = features.examples, backbone.model.get_weights()
-    split = split_of(examples)
+    examples, backbone = features.examples, features.backbone
+    split, original = split_of(examples), backbone.model.get_weights()
 
-    with tempfile.TemporaryDirectory(dir=cache_folder(cache_dir, "contrast")) as folder:
+    with tempfile.TemporaryDirectory(dir=cache_folder(features.cache_dir, "contrast")) as folder:
         def tuned_on(rows: NDArray[np.intp]) -> tuple[Features, Contrast]:
             backbone.model.set_weights(original)
-            contrast = tune(backbone, examples, rows, runtime.seed)
-            tuned = _features(backbone, examples, runtime, Path(folder))
-            return replace(tuned, raw=features.raw, raw_space=features.raw_space), contrast
+            contrast = tune(backbone, examples, rows, features.runtime.seed)
+            return _computed_again(features, Path(folder)), contrast
 
         of_fold: dict[int, Features] = {}
         for number, fold in enumerate(split.folds, 1):
@@ -59,18 +56,19 @@ def tune_and_fit(backbone: Backbone, features: Features, head: HeadLike, frozen:
             of_fold[fold] = tuned_on(np.flatnonzero(split.part != fold))[0]
         training = np.arange(len(examples)) if split.mode == "cv" else split.rows(TRAIN)
         own, contrast = tuned_on(training)  # last, for this backbone ships
-        fitted = fit(own, head, options=options, runtime=runtime,
-                     fold_features=of_fold.__getitem__ if of_fold else None)
+        fitted = fit(own, head, options=options, fold_features=of_fold)
     steps = tuple({"epoch": float(i), "loss": loss} for i, loss in enumerate(contrast.losses, 1))
-    return fitted, FineTuneResult(True, contrast.blocks, (), 0.0, 0.0, steps, time.perf_counter() - start, "contrast",
-                                  _accuracy(examples, frozen))
+    return fitted, FineTuneResult(kept=True, blocks=contrast.blocks, layers=(), loss_before=0.0, loss_after=0.0,
+                                  epochs=steps, seconds=time.perf_counter() - start, method="contrast",
+                                  frozen_accuracy=_accuracy(examples, frozen))
 
 
-def _features(backbone: Backbone, examples: Examples, runtime: Runtime, folder: Path) -> Features:
-    """Of the backbone as it is now, in float32, as the export computes."""
-    plain = replace(runtime, precision="float32", explicit_precision=True)
-    now = replace(backbone, weights_hash=weights_hash(backbone.model))
-    return compute_features(examples, now, plain, cache_dir=folder)
+def _computed_again(features: Features, folder: Path) -> Features:
+    """The features that the backbone gives as it is now, in float32, as the export computes."""
+    plain = replace(features.runtime, precision="float32", explicit_precision=True)
+    now = replace(features.backbone, weights_hash=weights_hash(features.backbone.model))
+    tuned = compute_features(features.examples, now, plain, cache_dir=folder)
+    return replace(tuned, runtime=features.runtime, raw=features.raw, raw_space=features.raw_space)
 
 
 def _accuracy(examples: Examples, fitted: FittedHead) -> float:

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from kerastl.data.examples import TRAIN, VALIDATION, Examples
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
+from kerastl.features.compute import Features
 from kerastl.files import cache_folder, write_atomically
 from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
@@ -27,66 +28,27 @@ from kerastl.runtime import Runtime, free_memory
 from kerastl.stats import log_loss
 from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
 from kerastl.training.fine_tuning.checkpoints import Checkpoints
-from kerastl.training.fine_tuning.learning_rate_finder import LearningRateCurve, range_test
+from kerastl.training.fine_tuning.learning_rate_finder import range_test
 from kerastl.training.fine_tuning.plan import Plan, plan_for
+from kerastl.training.fine_tuning.result import FineTuneResult, LearningRateCurve
 from kerastl.training.fine_tuning.schedules import schedule_for
 from kerastl.training.fine_tuning.trainee import compile_for, make_trainee
-from kerastl.training.fit import FittedHead, as_history
+from kerastl.training.fit import FittedHead
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
 CURVE = "rates.json"
 
 
-@dataclass(frozen=True)
-class FineTuneResult:
-    """The result of fine-tuning. Losses are on the validation rows, in nats.
-
-    method: `blocks`, which is kept if the validation loss improves; or `contrast`, which is chosen by the number of
-    rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone on the
-    held-out rows. epochs: an epoch each: epoch, loss, val_loss; of `contrast` a step each, without val_loss. curve: of
-    the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if they were
-    averaged; averaged_epochs: those epochs, if their mean is what is kept.
-    """
-
-    kept: bool
-    blocks: int
-    layers: tuple[str, ...]
-    loss_before: float
-    loss_after: float
-    epochs: tuple[dict[str, float], ...]
-    seconds: float
-    method: str = "blocks"
-    frozen_accuracy: float | None = None
-    plan: Plan | None = None
-    curve: LearningRateCurve | None = None
-    average_loss: float | None = None
-    averaged_epochs: tuple[int, ...] = ()
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """The epochs as Keras' `History.history` has them."""
-        return as_history(self.epochs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result under the keys of run.json."""
-        return {"kept": self.kept, "blocks": self.blocks, "layers": list(self.layers),
-                "loss_before": self.loss_before, "loss_after": self.loss_after, "history": list(self.epochs),
-                "seconds": self.seconds, "how": self.method, "frozen_accuracy": self.frozen_accuracy,
-                "plan": self.plan.to_dict() if self.plan else None,
-                "rates": self.curve.to_dict() if self.curve else None, "average_loss": self.average_loss,
-                "averaged": list(self.averaged_epochs)}
-
-
-def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
-              options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path
-              ) -> tuple[FittedHead, FineTuneResult]:
+def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int | str, *,
+              options: TrainingOptions = DEFAULTS) -> tuple[FittedHead, FineTuneResult]:
     """Train the last blocks of the backbone, `unfreeze` of them or `all`, and the head, in place.
 
-    model: `backbone` and `fitted.head`, spliced. BatchNorm stays in inference mode. Returns the fitted head, with the
-    predictions of the model that is kept, and how it went. Raises OptionError when the backbone has fewer blocks or the
-    options do not fit, CheckFailed when a frozen weight changed.
+    model: the backbone of `features` and `fitted.head`, spliced. BatchNorm stays in inference mode. Returns the fitted
+    head, with the predictions of the model that is kept, and how it went. Raises OptionError when the backbone has
+    fewer blocks or the options do not fit, CheckFailed when a frozen weight changed.
     """
     start = time.perf_counter()
+    examples, backbone, runtime = features.examples, features.backbone, features.runtime
     split = split_of(examples)
     if fitted.validation is None:
         raise OptionError(f"`unfreeze` is {unfreeze!r} on cross-validated rows", "a hold-out: the backbone is trained "
@@ -104,7 +66,7 @@ def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Exam
     _, before = validate()
     original = model.get_weights()
     name = _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted, original)
-    state = cache_folder(cache_dir, "fine_tune") / name
+    state = cache_folder(features.cache_dir, "fine_tune") / name
     checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
                                 fitted.settings)
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
@@ -125,9 +87,10 @@ def fine_tune(backbone: Backbone, model: Any, fitted: FittedHead, examples: Exam
     else:
         after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
     shutil.rmtree(state)
-    return fitted, FineTuneResult(kept, blocks, tuple(layers), before, after, tuple(checkpoints.epochs),
-                                  time.perf_counter() - start, plan=checkpoints.plan, curve=curve,
-                                  average_loss=average_loss, averaged_epochs=averaged)
+    return fitted, FineTuneResult(kept=kept, blocks=blocks, layers=tuple(layers), loss_before=before, loss_after=after,
+                                  epochs=tuple(checkpoints.epochs), seconds=time.perf_counter() - start,
+                                  plan=checkpoints.plan, curve=curve, average_loss=average_loss,
+                                  averaged_epochs=averaged)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:

@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastl.backbones import Backbone
-from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.examples import TRAIN
 from kerastl.data.split import split_of
+from kerastl.features.compute import Features
 from kerastl.model import block_count, freeze
-from kerastl.runtime import Runtime
 from kerastl.tasks import Task
 from kerastl.training.fine_tuning.batches import training_data
 from kerastl.training.fine_tuning.plan import DEFAULTS, Plan, TuningOptions, plan_for
+from kerastl.training.fine_tuning.result import LearningRateCurve
 from kerastl.training.fine_tuning.trainee import Trainee, compile_for, make_trainee
 from kerastl.training.fit import FittedHead
 
@@ -24,32 +23,14 @@ SMOOTHING = 0.8  # share of the past in the smoothed loss
 DIVERGED = 1.0  # the test ends when the loss exceeds the lowest by so many nats, and is twice as high
 
 
-@dataclass(frozen=True)
-class LearningRateCurve:
-    """learning_rates: those tried, rising. losses: for each the smoothed loss of the training rows it was tried on, in
-    nats. suggested: a tenth of the learning rate of the lowest loss; None where the loss did not fall, as with a head
-    that fits its rows already."""
-
-    learning_rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    suggested: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The curve under the keys of run.json."""
-        return {"rates": list(self.learning_rates), "losses": list(self.losses), "suggested": self.suggested}
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "LearningRateCurve":
-        """The curve that `to_dict` wrote."""
-        return cls(tuple(record["rates"]), tuple(record["losses"]), record["suggested"])
-
-
-def find_learning_rate(backbone: Backbone, model: Any, fitted: FittedHead, examples: Examples, unfreeze: int | str, *,
-                       options: TuningOptions = DEFAULTS, runtime: Runtime, batch_size: int = 32) -> LearningRateCurve:
+def find_learning_rate(features: Features, model: Any, fitted: FittedHead, unfreeze: int | str, *,
+                       options: TuningOptions = DEFAULTS, batch_size: int = 32) -> LearningRateCurve:
     """Train the last blocks and the head on training rows while the learning rate rises, then restore every weight.
 
-    model: `backbone` and `fitted.head`, spliced; it is frozen afterwards. Raises OptionError as `fine_tune` does.
+    model: the backbone of `features` and `fitted.head`, spliced; it is frozen afterwards. Raises OptionError as
+    `fine_tune` does.
     """
+    examples, backbone, runtime = features.examples, features.backbone, features.runtime
     plan = plan_for(examples.modality, len(split_of(examples).rows(TRAIN)), options)
     trainee = make_trainee(model, backbone, block_count(backbone, unfreeze), plan, runtime)
     source = backbone.input.single()
@@ -76,7 +57,7 @@ def range_test(trainee: Trainee, plan: Plan, data: Any, task: Task, xla: bool) -
                      for i in range(0, len(recorded.losses), plan.accumulate)])
     losses = losses[:next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))]
     rates = rates_tried()[:len(losses)]
-    return LearningRateCurve(tuple(rates), tuple(losses), suggest(rates, losses))
+    return LearningRateCurve(learning_rates=tuple(rates), losses=tuple(losses), suggested=suggest(rates, losses))
 
 
 def rates_tried() -> list[float]:

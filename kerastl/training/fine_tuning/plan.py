@@ -1,9 +1,9 @@
 """The plan of a fine-tuning run: the options, and what follows from them and from the number of rows."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kerastl.errors import OptionError
+from kerastl.fields import Section, key
 from kerastl.modality import Modality
 
 SCHEDULES = ("auto", "cosine", "linear", "one-cycle")
@@ -36,31 +36,24 @@ class TuningOptions:
 DEFAULTS = TuningOptions()
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Section):
     """How a run trains. learning_rate: the peak, of the head. warmup: the share of the steps in which it rises to the
     peak; then it falls to 0 by `schedule` (cosine | linear); one-cycle has its own course. accumulate: batches whose
     gradients make one step. The others: see `TuningOptions`."""
 
     epochs: int
-    learning_rate: float
+    learning_rate: float = key("rate")
     schedule: str
     warmup: float
     layer_decay: float
     weight_decay: float
     accumulate: int = 1
-    find_learning_rate: bool = False
+    find_learning_rate: bool = key("find", default=False)
     gradual: bool = False
     lora: int = 0
-    mixing: str = "none"
-    average_epochs: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan under the keys of run.json."""
-        return {"epochs": self.epochs, "rate": self.learning_rate, "schedule": self.schedule, "warmup": self.warmup,
-                "layer_decay": self.layer_decay, "weight_decay": self.weight_decay, "accumulate": self.accumulate,
-                "find": self.find_learning_rate, "gradual": self.gradual, "lora": self.lora, "mix": self.mixing,
-                "average": self.average_epochs}
+    mixing: str = key("mix", default="none")
+    average_epochs: int = key("average", default=1)
 
     @property
     def averaged_epochs(self) -> tuple[int, ...]:
@@ -91,8 +84,10 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
     if mixing == "auto":
         mixing = "mixup" if modality.augments and rows >= MIXUP_ROWS else "none"
     learning_rate = options.learning_rate or rule.learning_rate * (LORA_FACTOR if options.lora else 1)
-    return Plan(epochs, learning_rate, schedule, 0.1, options.layer_decay or rule.layer_decay, rule.weight_decay,
-                accumulate, options.find_learning_rate, options.gradual, options.lora, mixing, options.average_epochs)
+    return Plan(epochs=epochs, learning_rate=learning_rate, schedule=schedule, warmup=0.1,
+                layer_decay=options.layer_decay or rule.layer_decay, weight_decay=rule.weight_decay,
+                accumulate=accumulate, find_learning_rate=options.find_learning_rate, gradual=options.gradual,
+                lora=options.lora, mixing=mixing, average_epochs=options.average_epochs)
 
 
 def tuning_faults(options: TuningOptions, modality: Modality | None = None, epochs: int | None = None) -> list[str]:

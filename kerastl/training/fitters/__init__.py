@@ -32,8 +32,8 @@ class RowsFit:
 class Fitter:
     """How a head is fitted.
 
-    fit_rows: `fit_rows(head, features, rows, validation, options, runtime, *, epochs=None) -> RowsFit` fits a new copy
-    of a `ConfiguredHead` on these rows, [n] row numbers, of `Features`. Whatever is chosen (an L2 strength, an epoch)
+    fit_rows: `fit_rows(head, features, rows, validation, options, *, epochs=None) -> RowsFit` fits a new copy of a
+    `ConfiguredHead` on these rows, [n] row numbers, of `Features`. Whatever is chosen (an L2 strength, an epoch)
     is chosen on the validation rows; where these are None, on rows held out from `rows`. epochs: a fitter that descends
     does so for exactly so many epochs, and holds nothing out. minimises_loss: False where class weights and label
     smoothing have no meaning.

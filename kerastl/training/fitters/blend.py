@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead, blend
-from kerastl.runtime import Runtime
 from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.fitters.convex import fits_in_memory, solve_rows
 from kerastl.training.fitters.gradient import descend
@@ -19,7 +18,7 @@ MOST = 20_000  # rows that the inner head is solved on where not all fit into me
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+             options: TrainingOptions, *, epochs: int | None = None) -> RowsFit:
     """See `Fitter`."""
 
     def prepare(model: Any, training: NDArray[np.intp], choosing: NDArray[np.intp] | None) -> None:
@@ -32,7 +31,7 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
         raw_blocks = (features.raw_rows(block) for block in blocks_of(training))
         blend.prepare(model, *mean_and_scale(features, training), raw_blocks, solved)
 
-    fitted = descend(head, features, rows, validation, options, runtime, epochs=epochs, prepare=prepare,
+    fitted = descend(head, features, rows, validation, options, epochs=epochs, prepare=prepare,
                      on_epoch_begin=blend.schedule_shares)
     return RowsFit(fitted.model, {**fitted.settings, **blend.learned_shares(fitted.model)}, fitted.curve, fitted.epochs)
 

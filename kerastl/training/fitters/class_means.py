@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead
-from kerastl.runtime import Runtime
 from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import inner_folds
@@ -25,7 +24,7 @@ Choice = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows to compute means of, 
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+             options: TrainingOptions, *, epochs: int | None = None) -> RowsFit:
     """See `Fitter`. With several labels per row, a label is predicted by which mean is nearer: that of the rows that
     have it, or that of the rows that do not."""
     if validation is None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead
-from kerastl.runtime import Runtime, free_memory
+from kerastl.runtime import free_memory
 from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.fitters.gradient import descend
 from kerastl.training.fitters.solver import Linear, solve
@@ -16,10 +16,10 @@ from kerastl.training.targets import loss_settings, row_weights, smoothed_target
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+             options: TrainingOptions, *, epochs: int | None = None) -> RowsFit:
     """See `Fitter`."""
     if not fits_in_memory(features, rows):
-        return descend(head, features, rows, validation, options, runtime, epochs=epochs, scaled=True)
+        return descend(head, features, rows, validation, options, epochs=epochs, scaled=True)
     solution = solve_rows(features, rows, validation, options)
     model = head.build(features.shape, len(features.examples.classes))
     model.set_weights([solution.kernel, solution.bias])

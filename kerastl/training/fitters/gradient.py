@@ -11,7 +11,7 @@ from kerastl.data.split import carve
 from kerastl.features.compute import Features
 from kerastl.heads import GRADIENT_SETTINGS, ConfiguredHead
 from kerastl.model import freeze
-from kerastl.runtime import Runtime, dtype_policy
+from kerastl.runtime import dtype_policy
 from kerastl.training.fitters import Fitter, RowsFit
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import mean_and_scale
@@ -24,13 +24,13 @@ Moments = tuple[NDArray[np.float32], NDArray[np.float32]]  # mean and scale, [di
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-             options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None) -> RowsFit:
+             options: TrainingOptions, *, epochs: int | None = None) -> RowsFit:
     """See `Fitter`."""
-    return descend(head, features, rows, validation, options, runtime, epochs=epochs)
+    return descend(head, features, rows, validation, options, epochs=epochs)
 
 
 def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
-            options: TrainingOptions, runtime: Runtime, *, epochs: int | None = None, scaled: bool = False,
+            options: TrainingOptions, *, epochs: int | None = None, scaled: bool = False,
             prepare: Callable[[Any, NDArray[np.intp], NDArray[np.intp] | None], None] | None = None,
             on_epoch_begin: Callable[[Any, int], None] | None = None) -> RowsFit:
     """Train a head with AdamW until the validation loss has not improved for 10 epochs, and keep the best weights.
@@ -45,7 +45,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
     if validation is None and epochs is None:
         mask = carve(features.examples, rows)
         rows, validation = rows[~mask], rows[mask]
-    examples = features.examples
+    examples, runtime = features.examples, features.runtime
     keras.utils.set_random_seed(runtime.seed)
     with dtype_policy(runtime.precision if runtime.explicit_precision else "float32"):
         model = _new(head, features)

@@ -6,15 +6,10 @@ Measured: not measured yet.
 Time: not measured yet.
 """
 
-from dataclasses import dataclass
-
 import kerastl as tl
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(tl.ImageConfig):
-    """Flags of the recipe."""
-
     backbone: str = "tiny_net"  # see `kerastl backbones`
 
 

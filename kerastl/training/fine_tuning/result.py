@@ -1,0 +1,56 @@
+"""The result of fine-tuning, which the run record holds as it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kerastl.fields import Section, key
+from kerastl.training.fine_tuning.plan import Plan
+
+Epoch = dict[str, float]
+
+
+def as_history(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
+    """Records of epochs as Keras' `History.history` has them: `{"epoch": [1, 2], "loss": [...], "val_loss": [...]}`."""
+    return {name: [epoch[name] for epoch in epochs] for name in (epochs[0] if epochs else ())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateCurve(Section):
+    """learning_rates: those tried, rising. losses: for each the smoothed loss of the training rows it was tried on, in
+    nats. suggested: a tenth of the learning rate of the lowest loss; None where the loss did not fall, as with a head
+    that fits its rows already."""
+
+    learning_rates: tuple[float, ...] = key("rates")
+    losses: tuple[float, ...]
+    suggested: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneResult(Section):
+    """The result of fine-tuning the backbone. Losses are on the validation rows, in nats.
+
+    method: `blocks`, the last blocks, which are kept if the validation loss improves; or `contrast`, which is chosen by
+    the number of rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone
+    on the held-out rows. epochs: an epoch each: epoch, loss, val_loss; of `contrast` a step each, without val_loss.
+    curve: of the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if
+    they were averaged; averaged_epochs: those epochs, if their mean is what is kept.
+    """
+
+    kept: bool
+    blocks: int
+    layers: tuple[str, ...]
+    loss_before: float
+    loss_after: float
+    epochs: tuple[Epoch, ...] = key("history")
+    seconds: float
+    method: str = key("how", default="blocks")
+    frozen_accuracy: float | None = None
+    plan: Plan | None = None
+    curve: LearningRateCurve | None = key("rates", default=None)
+    average_loss: float | None = None
+    averaged_epochs: tuple[int, ...] = key("averaged", default=())
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The epochs as Keras' `History.history` has them."""
+        return as_history(self.epochs)
