@@ -20,23 +20,36 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "best_head": "kerastl.studies.search",
     "by_folder": "kerastl.studies.few_shot.episodes",
     "cache_dir": "kerastl.features.cache",
+    "cache_info": "kerastl.shell.listing",
+    "CacheInfo": "kerastl.shell.listing",
     "Calibration": "kerastl.decision",
+    "check": "kerastl.audit.check",
     "CheckFailed": "kerastl.errors",
+    "CheckResult": "kerastl.audit.check",
     "Classifier": "kerastl.serving.classifier",
     "classify_images": "kerastl.pipelines",
     "classify_texts": "kerastl.pipelines",
+    "compare": "kerastl.studies.compare.study",
+    "Comparison": "kerastl.studies.compare.study",
     "compute_features": "kerastl.features.compute",
     "ConfiguredHead": "kerastl.heads",
     "DataError": "kerastl.errors",
+    "diagnose": "kerastl.rerun",
     "divide_classes": "kerastl.studies.few_shot.episodes",
     "evaluate": "kerastl.evaluation.metrics",
     "evaluate_few_shot": "kerastl.studies.few_shot.comparison",
+    "evaluate_model": "kerastl.serving.evaluate_model",
+    "EvaluateResult": "kerastl.serving.evaluate_model",
     "Evaluation": "kerastl.evaluation.result",
+    "Examination": "kerastl.doctor.examine",
     "Examples": "kerastl.data.examples",
+    "export_again": "kerastl.report.reexport",
     "Features": "kerastl.features.compute",
+    "FeatureTable": "kerastl.features.table",
     "fetch_weights": "kerastl.backbones",
     "few_shot_summary": "kerastl.report.few_shot",
     "few_shot_task": "kerastl.studies.few_shot.episodes",
+    "find_label_errors": "kerastl.audit.label_errors",
     "fine_tune": "kerastl.training.fine_tuning.fine_tune",
     "FineTuneResult": "kerastl.training.fine_tuning.result",
     "fit": "kerastl.training.fit",
@@ -46,8 +59,12 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "HeadLike": "kerastl.heads",
     "ImageConfig": "kerastl.shell.flags",
     "KerastlError": "kerastl.errors",
+    "LabelError": "kerastl.audit.label_errors",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
     "lesson": "kerastl.studies.distillation",
+    "list_backbones": "kerastl.shell.listing",
+    "list_heads": "kerastl.shell.listing",
+    "list_recipes": "kerastl.shell.listing",
     "load": "kerastl.serving.classifier",
     "load_backbone": "kerastl.backbones",
     "load_teacher": "kerastl.studies.distillation",
@@ -55,8 +72,10 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "OptionError": "kerastl.errors",
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
+    "predict_inputs": "kerastl.serving.batch",
     "Prediction": "kerastl.serving.classifier",
     "Predictions": "kerastl.decision",
+    "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
     "resolve_head": "kerastl.heads",
@@ -80,7 +99,10 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "TrainingOptions": "kerastl.training.options",
     "Trial": "kerastl.versions.sections",
     "TuningOptions": "kerastl.training.fine_tuning.plan",
+    "verify": "kerastl.export.verify",
+    "VerifyResult": "kerastl.export.verify",
     "WeightsError": "kerastl.errors",
+    "write_features": "kerastl.features.table",
     "write_few_shot": "kerastl.report.few_shot",
     "write_version": "kerastl.report.version",
 }
@@ -88,18 +110,25 @@ _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backb
 
 __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "Calibration", "CheckFailed", "Classifier", "classify_images", "classify_texts",
-    "compute_features", "ConfiguredHead", "DataError", "divide_classes", "evaluate", "evaluate_few_shot",
-    "Evaluation", "Examples", "Features", "fetch_weights", "few_shot_summary", "few_shot_task", "fine_tune",
-    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "learn_few_shot", "lesson", "load", "load_backbone", "load_teacher", "ModelError", "OptionError", "Parity",
-    "pooling_for", "Prediction", "Predictions", "read_images", "read_texts", "resolve_head", "run", "RunConfig",
-    "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
-    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
-    "WeightsError", "write_few_shot", "write_version",
+    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "CheckFailed", "CheckResult",
+    "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
+    "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
+    "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
+    "few_shot_summary", "few_shot_task", "find_label_errors", "fine_tune", "FineTuneResult", "fit", "fit_length",
+    "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot", "lesson",
+    "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
+    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
+    "read_images", "read_texts", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads",
+    "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
+    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
+    "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
+    from kerastl.audit.check import CheckResult as CheckResult
+    from kerastl.audit.check import check as check
+    from kerastl.audit.label_errors import LabelError as LabelError
+    from kerastl.audit.label_errors import find_label_errors as find_label_errors
     from kerastl.backbones import Backbone as Backbone
     from kerastl.backbones import fetch_weights as fetch_weights
     from kerastl.backbones import load as load_backbone
@@ -111,6 +140,7 @@ if TYPE_CHECKING:
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration
     from kerastl.decision import Predictions as Predictions
+    from kerastl.doctor.examine import Examination as Examination
     from kerastl.errors import CheckFailed as CheckFailed
     from kerastl.errors import DataError as DataError
     from kerastl.errors import KerastlError as KerastlError
@@ -121,10 +151,14 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
     from kerastl.evaluation.result import Evaluation as Evaluation
+    from kerastl.export.verify import VerifyResult as VerifyResult
+    from kerastl.export.verify import verify as verify
     from kerastl.features.cache import chosen_dir as cache_dir
     from kerastl.features.compute import Features as Features
     from kerastl.features.compute import compute_features as compute_features
     from kerastl.features.lengths import fit_length as fit_length
+    from kerastl.features.table import FeatureTable as FeatureTable
+    from kerastl.features.table import write_features as write_features
     from kerastl.heads import ConfiguredHead as ConfiguredHead
     from kerastl.heads import Head as Head
     from kerastl.heads import HeadLike as HeadLike
@@ -135,21 +169,34 @@ if TYPE_CHECKING:
     from kerastl.pipelines import classify_texts as classify_texts
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
+    from kerastl.report.reexport import export_again as export_again
     from kerastl.report.version import Target as Target
     from kerastl.report.version import target as target
     from kerastl.report.version import write_version as write_version
+    from kerastl.rerun import diagnose as diagnose
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
+    from kerastl.serving.batch import PredictResult as PredictResult
+    from kerastl.serving.batch import predict_inputs as predict_inputs
     from kerastl.serving.classifier import Classifier as Classifier
     from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load
+    from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
+    from kerastl.serving.evaluate_model import evaluate_model as evaluate_model
     from kerastl.shell.flags import ImageConfig as ImageConfig
     from kerastl.shell.flags import RunConfig as RunConfig
     from kerastl.shell.flags import TextConfig as TextConfig
+    from kerastl.shell.listing import CacheInfo as CacheInfo
+    from kerastl.shell.listing import cache_info as cache_info
+    from kerastl.shell.listing import list_backbones as list_backbones
+    from kerastl.shell.listing import list_heads as list_heads
+    from kerastl.shell.listing import list_recipes as list_recipes
     from kerastl.shell.process import as_main as as_main
     from kerastl.shell.process import run as run
     from kerastl.studies.ablation import ablate as ablate
+    from kerastl.studies.compare.study import Comparison as Comparison
+    from kerastl.studies.compare.study import compare as compare
     from kerastl.studies.distillation import Teacher as Teacher
     from kerastl.studies.distillation import lesson as lesson
     from kerastl.studies.distillation import load_teacher as load_teacher

@@ -11,6 +11,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from kerastl.files import read_text
+
 FIRST = ("run", "predict", "evaluate")  # the verbs that help lists first
 
 
@@ -55,7 +57,7 @@ def usage() -> str:
 
 
 def _summary(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    docstring = ast.get_docstring(ast.parse(read_text(path))) or ""
     return docstring.partition("\n")[0].rstrip(".")
 
 

@@ -31,6 +31,27 @@ def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
     return open(path, mode, **options)
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises OSError as `open` does."""
+    with open_file(path) as file:
+        content: bytes = file.read()
+    return content
+
+
+def read_text(path: str | Path, errors: str = "strict") -> str:
+    """The content of a text file in UTF-8, with line endings as `\\n`. errors: as `open` takes it."""
+    with open_file(path, "r", errors=errors) as file:
+        content: str = file.read()
+    return content
+
+
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Write a file into a folder that is itself written atomically. A string is written as UTF-8, its line endings
+    unchanged."""
+    with open_file(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def output_file(out: str, endings: Sequence[str]) -> Path:
     """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another ending
     or its folder does not exist."""
@@ -45,8 +66,8 @@ def output_file(out: str, endings: Sequence[str]) -> Path:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged."""
-    with atomic_file(path) as partial, open_file(partial, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+    with atomic_file(path) as partial:
+        write_file(partial, content)
 
 
 @contextmanager
@@ -131,7 +152,7 @@ def cache_folder(cache_dir: str | Path, name: str) -> Path:
 def cache_folders(cache_dir: Path) -> list[Path]:
     """The folders of a cache directory that `cache_folder` made, by name."""
     tags = sorted(cache_dir.glob(f"*/{TAG}"))
-    return [tag.parent for tag in tags if OURS in tag.read_text(encoding="utf-8", errors="replace")]
+    return [tag.parent for tag in tags if OURS in read_text(tag, errors="replace")]
 
 
 def _beside(path: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kerastl.errors import OptionError
+from kerastl.files import read_bytes
 
 
 def is_user_file(name: str) -> bool:
@@ -25,7 +26,7 @@ def load_user_module(path: str | Path, argument: str) -> tuple[ModuleType, str]:
     if not file.is_file():
         raise OptionError(f"`{argument}` is {str(path)!r}, but there is no such file", "a Python file",
                           "check the path; it is relative to the current directory")
-    content = file.read_bytes()
+    content = read_bytes(file)
     digest = hashlib.sha256(content).hexdigest()
     name = f"kerastl_user_{file.stem}_{hashlib.sha256(str(file).encode() + content).hexdigest()[:12]}"
     if name in sys.modules:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import WeightsError
+from kerastl.files import open_file
 
 TYPES: dict[str, np.dtype[Any]] = {  # by the names that safetensors gives them
     "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"),
@@ -51,7 +52,7 @@ def safetensors(path: Path) -> list[Stored]:
     open, so its pages count as resident memory, and it does not tell the position of a tensor, which pickles need too.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             if not 0 < length <= min(HEADER, size - 8):

@@ -13,6 +13,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from kerastl.backbones._stored import TYPES, Stored
 from kerastl.backbones._torch_file import TensorsOnly
 from kerastl.errors import WeightsError
+from kerastl.files import open_file
 
 PICKLE = 100_000_000  # most bytes of data.pkl; a tensor takes about 200
 
@@ -20,7 +21,7 @@ PICKLE = 100_000_000  # most bytes of data.pkl; a tensor takes about 200
 def tensors(path: Path) -> list[Stored]:
     """The tensors of a torch file, in its order; no value is read. Raises WeightsError for anything but tensors."""
     try:
-        with path.open("rb") as file, ZipFile(file) as archive:
+        with open_file(path) as file, ZipFile(file) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
             top = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
             if top is None:

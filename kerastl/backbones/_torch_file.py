@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones._stored import TYPES
 from kerastl.errors import WeightsError
+from kerastl.files import open_file
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -80,7 +81,7 @@ class TensorsOnly(pickle.Unpickler):
 def read(path: Path) -> dict[str, NDArray[Any]]:
     """Every tensor of the file by name. Raises WeightsError if the file contains anything but tensors."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if TensorsOnly(file).load() != MAGIC:
                 raise pickle.UnpicklingError("not a legacy torch file")
             TensorsOnly(file).load()  # protocol version

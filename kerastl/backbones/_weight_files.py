@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import WeightsError
+from kerastl.files import read_text
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -14,7 +15,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """A folder's config.json. Raises WeightsError if it is missing or not a JSON object."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}", "a folder as KerasHub or Hugging Face saves it",
                            "pass the folder that contains config.json") from error
@@ -37,7 +38,7 @@ def shards(first: Path) -> list[Path]:
     if first.suffix != ".json":
         return [first]
     try:
-        names = sorted(set(json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(read_text(first))["weight_map"].values()))
         if any(Path(name).name != name for name in names):
             raise ValueError("it refers to files outside the folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

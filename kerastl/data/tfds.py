@@ -12,7 +12,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.rows import SPLIT_NAMES, Row
 from kerastl.data.tables import Table
 from kerastl.errors import DataError, OptionError
-from kerastl.files import cache_folder, write_atomically
+from kerastl.files import cache_folder, read_text, write_atomically, write_file
 
 
 def tfds_rows(source: str, data_dir: str | None, cache_dir: str | Path | None) -> list[Row]:
@@ -31,7 +31,7 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: str | Path | None) -
         index = root / f"{split.replace('/', '-')}.json"
         if not index.exists():
             _unpack(builder, split, index)
-        for number, (file, label) in enumerate(json.loads(index.read_text())):
+        for number, (file, label) in enumerate(json.loads(read_text(index))):
             rows.append(Row(f"{split}/{number}", str(root / file), (label,), split=_split_name(split, splits)))
     return rows
 
@@ -124,7 +124,7 @@ def _unpack(builder: Any, split: str, index: Path) -> None:
     entries = []
     for number, example in enumerate(_examples(builder, split, ["image", "label"], image=tfds.decode.SkipDecoding())):
         path = folder / f"{number:08d}"
-        path.write_bytes(example["image"])
+        write_file(path, example["image"])
         entries.append((str(path.relative_to(index.parent)), label_name(int(example["label"]))))
     write_atomically(index, json.dumps(entries))
 

@@ -16,6 +16,7 @@ from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
 from kerastl.export import saved_model, tflite
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
+from kerastl.files import write_file
 from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
@@ -43,7 +44,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     saved_model.write_warmup(folder, version.name, source, source.contents([reference.items[0]]))
     model.save(folder / "model.keras")
     source.save(folder)
-    (folder / "labels.txt").write_text("".join(f"{_one_line(name)}\n" for name in examples.classes), encoding="utf-8")
+    write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in examples.classes))
     write_split(folder, examples)
     version.manifest["data"] = {
         "source": examples.source, "rows": len(examples),
@@ -69,7 +70,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, tempe
         for kind, content in tflite.convert(model, source.single_spec, temperature, task.activation, kinds, ranges):
             parity = compare_tflite(reference, kind, content)
             if parity.kept:
-                (folder / f"model_{kind}.tflite").write_bytes(content)
+                write_file(folder / f"model_{kind}.tflite", content)
             compared.append(parity)
             bar.update(1)
     return compared

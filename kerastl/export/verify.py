@@ -7,6 +7,7 @@ import numpy as np
 
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
+from kerastl.files import read_bytes
 from kerastl.versions.folder import check_manifest, find_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
@@ -47,5 +48,5 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     reference = Reference(restore_model(folder, record), restore_input(folder, record), rows, np.arange(len(rows)))
     parity = [compare_saved_model(reference, folder)]
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
-        parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes()))
+        parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path)))
     return VerifyResult(str(folder), files, len(reference.items), tuple(parity))

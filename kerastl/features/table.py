@@ -14,7 +14,7 @@ from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import Features, compute_features
 from kerastl.features.lengths import fit_length
-from kerastl.files import atomic_file, output_file
+from kerastl.files import atomic_file, open_file, output_file
 from kerastl.runtime import apply
 
 ENDINGS = (".parquet", ".npz")
@@ -97,7 +97,7 @@ def _write(path: Path, features: Features, labels: Sequence[str] | None) -> None
 
 def _write_npz(path: Path, features: Features, text: dict[str, Sequence[str]]) -> None:
     names = {"id": "ids", "name": "names", "label": "labels"}  # of the arrays
-    with path.open("wb") as file:
+    with open_file(path, "wb") as file:
         np.savez(file, allow_pickle=False, features=features.rows(np.arange(len(features.examples))),
                  **{names[name]: np.array(list(column)) for name, column in text.items()})
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import WeightsError
+from kerastl.files import read_bytes
 from kerastl.inputs import _sentence_piece
 from kerastl.inputs._build import by_id, extended, of_text
 from kerastl.inputs._sentence_piece import CONTROL, Piece
@@ -47,7 +48,7 @@ def read(folder: Path, described: Mapping[str, Any], added: Mapping[int, str], n
         if described:
             return _of_json(folder, described, added)
         raise WeightsError(f"{folder} has no tokenizer.model", MODEL, "add the model's tokenizer files to it")
-    content = path.read_bytes()
+    content = read_bytes(path)
     if re.match(rb"[A-Za-z0-9+/]+=* \d+\s", content):
         return _of_ranks(content, added, str(path))
     try:

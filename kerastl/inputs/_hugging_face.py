@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import WeightsError
+from kerastl.files import read_bytes, read_text
 from kerastl.inputs import _glm, _sentence_piece
 from kerastl.inputs._build import BERT, FAIRSEQ, by_id, byte_pairs, deberta, extended, fairseq, sentence_pieces
 from kerastl.inputs._build import word_pieces as build_word_pieces
@@ -42,12 +43,12 @@ def read(folder: Path) -> Tokenizer:
         return byte_pairs(vocabulary, read_merges(folder / "merges.txt"), _names(settings, FAIRSEQ),
                           leading_space=bool(leading_space))
     if (folder / "sentencepiece.bpe.model").exists():
-        model = fairseq((folder / "sentencepiece.bpe.model").read_bytes())
+        model = fairseq(read_bytes(folder / "sentencepiece.bpe.model"))
         return sentence_pieces(model, _names(settings, FAIRSEQ), added)
     if (folder / "spm.model").exists():
         if settings.get("split_by_punct"):
             raise _other(folder, "splits at punctuation before SentencePiece")
-        return sentence_pieces(deberta((folder / "spm.model").read_bytes()), _names(settings, BERT), added,
+        return sentence_pieces(deberta(read_bytes(folder / "spm.model")), _names(settings, BERT), added,
                                lowercase=bool(settings.get("do_lower_case")))
     if not described:
         raise WeightsError(f"{folder} has no vocabulary", FILES, "add the model's tokenizer files to it")
@@ -74,7 +75,7 @@ def read_json(path: Path) -> Json:
     """The JSON object in a file; empty if there is no such file."""
     if not path.exists():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(read_text(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a JSON object")
     return content
@@ -82,7 +83,7 @@ def read_json(path: Path) -> Json:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file, without the empty one after a final line end."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path).split("\n")
     return lines[:-1] if not lines[-1] else lines
 
 

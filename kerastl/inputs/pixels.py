@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerastl.errors import OptionError
+from kerastl.files import read_bytes
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
@@ -46,7 +47,7 @@ class Pixels(FixedShape):
 
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
-        return [Path(path).read_bytes() for path in items]
+        return [read_bytes(path) for path in items]
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, None]:
         """[batch] string -> [batch, size, size, 3] uint8. One image that cannot be decoded makes the call fail."""
@@ -80,7 +81,7 @@ def describe_input(record: dict[str, Any]) -> str:
 
 def client_content(item: str | Path | bytes, record: dict[str, Any]) -> bytes:
     """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read."""
-    return item if isinstance(item, bytes) else Path(item).read_bytes()
+    return item if isinstance(item, bytes) else read_bytes(item)
 
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import ModelError, OptionError, WeightsError
+from kerastl.files import read_bytes, read_text, write_file
 from kerastl.inputs import _hugging_face, _sentence_piece
 from kerastl.inputs._build import BERT, FAIRSEQ, byte_pairs, deberta, fairseq, sentence_pieces, word_pieces
 from kerastl.inputs._glm import CHAT_GLM, chat_glm
@@ -88,31 +89,31 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     fields = asdict(tokenizer) | {"size": tokenizer.size}
     for name in ("pieces", "merges", "model"):
         del fields[name]
-    (folder / "about.json").write_text(json.dumps(fields, indent=1) + "\n")
+    write_file(folder / "about.json", json.dumps(fields, indent=1) + "\n")
     lines = ["".join(ESCAPES.get(letter, letter) for letter in piece) for piece in tokenizer.pieces]
-    (folder / "vocab.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+    write_file(folder / "vocab.txt", "".join(f"{line}\n" for line in lines).encode())
     if tokenizer.merges:
-        (folder / "merges.txt").write_bytes("".join(f"{merge}\n" for merge in tokenizer.merges).encode())
+        write_file(folder / "merges.txt", "".join(f"{merge}\n" for merge in tokenizer.merges).encode())
     if tokenizer.model:
-        (folder / "model.spm").write_bytes(tokenizer.model)
+        write_file(folder / "model.spm", tokenizer.model)
 
 
 def load(folder: Path) -> Tokenizer:
     """The tokenizer that `save` wrote. Raises ModelError if it is missing or damaged."""
     unescaped = {escape: letter for letter, escape in ESCAPES.items()}
     try:
-        about = json.loads((folder / "about.json").read_text())
+        about = json.loads(read_text(folder / "about.json"))
         size = about.pop("size")
         for name in IDS & about.keys():  # earlier versions stored one id for `start` and `end`
             ids = about[name]
             about[name] = (ids,) if isinstance(ids, int) else None if ids is None else tuple(ids)
-        lines = (folder / "vocab.txt").read_bytes().decode().split("\n")[:-1]
+        lines = read_bytes(folder / "vocab.txt").decode().split("\n")[:-1]
         pieces = tuple(re.sub(r"\\.", lambda match: unescaped[match[0]], line) for line in lines)
         merges, model = folder / "merges.txt", folder / "model.spm"
         tokenizer = Tokenizer(
             pieces=pieces, **about,
-            merges=tuple(merges.read_bytes().decode().split("\n")[:-1]) if merges.exists() else (),
-            model=model.read_bytes() if model.exists() else b"")
+            merges=tuple(read_bytes(merges).decode().split("\n")[:-1]) if merges.exists() else (),
+            model=read_bytes(model) if model.exists() else b"")
         if size != tokenizer.size or (tokenizer.kind == "sentencepiece" and pieces != tuple(
                 piece.text for piece in _sentence_piece.pieces(tokenizer.model))):
             raise ValueError("its files belong to different vocabularies")
@@ -136,7 +137,7 @@ def _described(where: Path | str) -> Iterator[None]:
 def _read_keras_hub(assets: Path, described: Mapping[str, Any]) -> Tokenizer:
     family = described["registered_name"].split(">")[-1].removesuffix("Tokenizer")
     if (assets / "vocabulary.spm").exists():
-        return _of_family(family, described["config"], (assets / "vocabulary.spm").read_bytes())
+        return _of_family(family, described["config"], read_bytes(assets / "vocabulary.spm"))
     if (assets / "vocabulary.json").exists():
         vocabulary = _hugging_face.read_json(assets / "vocabulary.json")
         return _of_family(family, described["config"], vocabulary, _hugging_face.read_merges(assets / "merges.txt"))

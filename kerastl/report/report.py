@@ -8,6 +8,7 @@ import tensorflow as tf
 from markupsafe import Markup
 
 from kerastl.data.examples import Examples
+from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
 from kerastl.report import sentences
 from kerastl.report.ablation import ablation_section
@@ -27,8 +28,8 @@ def write_report(version: Version, record: RunRecord, examples: Examples) -> Non
     """Write run.json, report.html and MODEL_CARD.md into a version. examples: the rows that the record's mistakes are
     among, for their thumbnails or texts."""
     record.write(version.folder)
-    (version.folder / "report.html").write_text(report_html(record, examples), encoding="utf-8")
-    (version.folder / "MODEL_CARD.md").write_text(model_card(record), encoding="utf-8")
+    write_file(version.folder / "report.html", report_html(record, examples))
+    write_file(version.folder / "MODEL_CARD.md", model_card(record))
     version.manifest.update(backbone=record.backbone, weights_hash=record.weights_hash, config=record.config)
 
 

@@ -10,6 +10,7 @@ from kerastl.backbones import Weights, fetch_weights, specs
 from kerastl.errors import OptionError
 from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
+from kerastl.files import read_text
 from kerastl.heads import heads
 from kerastl.shell.recipes import recipes
 
@@ -179,7 +180,7 @@ def list_recipes() -> Listing[RecipeInfo]:
     """Every recipe, as its docstring describes it."""
     infos = []
     for name, path in recipes().items():
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        text = ast.get_docstring(ast.parse(read_text(path))) or ""
         summary = text.partition("\n")[0]
         infos.append(RecipeInfo(name, summary, _section(text, "Measured"), _section(text, "Time"), path))
     return Listing("recipes", tuple(infos))

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import kerastl
 from kerastl.errors import OptionError, unknown
-from kerastl.files import write_atomically
+from kerastl.files import read_text, write_atomically
 from kerastl.shell.spell_out import spelled_out
 
 
@@ -50,5 +50,5 @@ def copy_recipe(name: str, folder: Path) -> Path:
     target = folder / f"{name}.py"
     if target.exists():
         raise OptionError(f"{target} already exists", "", "move or delete it first")
-    write_atomically(target, spelled_out(recipes()[name].read_text(encoding="utf-8"), recipes()))
+    write_atomically(target, spelled_out(read_text(recipes()[name]), recipes()))
     return target

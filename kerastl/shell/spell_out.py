@@ -4,6 +4,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
+from kerastl.files import read_text
+
 STEPS = {"classify_images": "inception_v3_images", "classify_texts": "bert_text"}  # pipeline: the recipe with its steps
 
 
@@ -13,7 +15,7 @@ def spelled_out(source: str, recipes: Mapping[str, Path]) -> str:
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "main" and isinstance(node.value, ast.Call):
             pipeline = ast.unparse(node.value.args[0]).rpartition(".")[2]
-            shown = recipes[STEPS[pipeline]].read_text(encoding="utf-8")
+            shown = read_text(recipes[STEPS[pipeline]])
             lines = source.splitlines(keepends=True)
             before, after = "".join(lines[:node.lineno - 1]), "".join(lines[node.end_lineno:])
             return before + _main_of(shown) + "\n" + after

@@ -20,6 +20,7 @@ from kerastl.export.parity import Reference, choose_rows, compare_tflite
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.features.fill import fill
+from kerastl.files import read_bytes
 from kerastl.inputs import Input
 from kerastl.model import Predictor, single_row_latency
 from kerastl.versions.folder import find_version
@@ -104,7 +105,7 @@ def _forms(who: str, model: Any, source: Input, folder: Path, examples: Examples
     yield DistilledForm(who, "keras", len(rows), accuracy, size,
                         single_row_latency(model, source, reference.items[:TIMED]))
     for path in sorted((folder / "tflite").glob("model_*.tflite")):
-        file = compare_tflite(reference, path.stem.removeprefix("model_"), path.read_bytes())
+        file = compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path))
         yield DistilledForm(who, file.kind, len(rows), accuracy + file.accuracy_change, file.bytes, file.milliseconds)
 
 

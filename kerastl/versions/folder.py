@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import CheckFailed, ModelError, OptionError
-from kerastl.files import atomic_folder, file_sha256, remove_leftovers
+from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_file
 
 FORMAT = 1
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
@@ -111,7 +111,7 @@ def find_version(model: str) -> Path:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """One of a version's JSON files. Raises ModelError when it is missing or damaged."""
     try:
-        document: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(read_text(folder / name))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read: {error}", "the file that `kerastl run` wrote",
                          "copy the version folder again") from error
@@ -137,7 +137,7 @@ def check_manifest(folder: Path) -> int:
 
 def write_json(path: Path, content: Any) -> None:
     """Write an indented JSON document."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def fingerprint(lines: list[str]) -> str:

@@ -12,6 +12,7 @@ from kerastl.data.examples import PARTS, Examples, Skipped, Split
 from kerastl.data.read import read_labelled
 from kerastl.data.rows import printable
 from kerastl.errors import DataError, ModelError
+from kerastl.files import open_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
 from kerastl.versions.record import RunRecord
@@ -46,7 +47,7 @@ def write_split(folder: Path, examples: Examples) -> None:
     """Write split.csv: the content hash of every row, its part (train, validation, test or fold N), and its name in
     the source. `kerastl evaluate` finds out from it which rows were used in training."""
     rows = sorted(zip(examples.ids, split_parts(examples), map(printable, examples.origins), strict=True))
-    with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as file:
+    with open_file(folder / SPLIT_FILE, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
 
 
@@ -57,7 +58,7 @@ def read_split(folder: Path) -> dict[str, str]:
     """
     path = folder / SPLIT_FILE
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_file(path, "r", newline="") as file:
             return {row["id"]: row["part"] for row in csv.DictReader(file)}
     except (OSError, KeyError, csv.Error) as error:
         raise ModelError(f"{path} cannot be read: {error}", "the file that `kerastl run` wrote",

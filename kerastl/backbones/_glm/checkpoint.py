@@ -16,6 +16,7 @@ from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._stored import TYPES, Stored
 from kerastl.backbones._weight_files import PICKLES, first_file, shards
 from kerastl.errors import WeightsError
+from kerastl.files import open_file
 
 FLOATS = ("F16", "BF16", "F32")
 BLOCK = 16 * 2**20  # bytes that are hashed at once
@@ -49,7 +50,7 @@ class Checkpoint:
 
         for path, ours in groupby(sorted(set(names), key=place), lambda name: self.places[name][0].path):
             try:
-                file = path.open("rb")
+                file = open_file(path)
             except OSError as error:
                 raise WeightsError(f"{path} cannot be read: {error}", "the file as it was when it was opened",
                                    "download it again") from error
@@ -63,7 +64,7 @@ class Checkpoint:
         digest = hashlib.blake2b(digest_size=16)
         for path in (self.folder / "config.json", *self.files):
             digest.update(path.stat().st_size.to_bytes(8, "little"))  # separates the files
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 while block := file.read(BLOCK):
                     digest.update(block)
         return digest.hexdigest()

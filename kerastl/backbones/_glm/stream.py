@@ -30,6 +30,7 @@ from kerastl.backbones._glm.network import block_of, embedding_of, norm_of
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
 from kerastl.errors import OptionError
+from kerastl.files import open_file
 
 MOST_STATES = 2**30  # bytes of the scratch file
 Tensors = list[tuple[str, NDArray[Any]]]
@@ -101,7 +102,7 @@ class Streamed:
             raise OptionError(message, "enough disk space", "free some space, set TMPDIR to a folder on another disk, "
                               "or use a smaller `batch_size`")
         print(message, flush=True)
-        with (scratch / "states").open("wb") as file:
+        with open_file(scratch / "states", "wb") as file:
             file.truncate(needed)
             if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
                 os.posix_fallocate(file.fileno(), 0, needed)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.files import atomic_folder, remove_leftovers, write_atomically
+from kerastl.files import atomic_folder, read_text, remove_leftovers, write_atomically
 from kerastl.training.fine_tuning.frozen import prove_frozen
 from kerastl.training.fine_tuning.plan import Plan
 from kerastl.training.fine_tuning.trainee import Trainee, weights_of
@@ -29,7 +29,7 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self.state, self.trainee, self.plan, self.before, self.original = state, trainee, plan, before, original
         self.folder = max(state.glob("after-*"), default=None)
-        self.epochs: list[dict[str, float]] = json.loads((self.folder / LOSSES).read_text()) if self.folder else []
+        self.epochs: list[dict[str, float]] = json.loads(read_text(self.folder / LOSSES)) if self.folder else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Called by Keras."""

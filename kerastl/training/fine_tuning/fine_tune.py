@@ -21,7 +21,7 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.files import cache_folder, write_atomically
+from kerastl.files import cache_folder, read_text, write_atomically
 from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
@@ -148,7 +148,7 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
 def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRateCurve:
     """The curve of the run that was killed, else a new one, which is kept: a second test would not give the same."""
     if path.exists():
-        return LearningRateCurve.from_dict(json.loads(path.read_text()))
+        return LearningRateCurve.from_dict(json.loads(read_text(path)))
     curve = run_test()
     write_atomically(path, json.dumps(curve.to_dict()))
     print(f"the range test of {len(curve.learning_rates)} learning rates suggests {curve.suggested:.1e}"
