@@ -16,10 +16,11 @@ from tiny import held_out, made_examples, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import Examples
-from kerastl.export import parity, tflite
+from kerastl.export import tflite
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.heads import resolve_head
 from kerastl.inputs import floats
+from kerastl.model import prediction
 from kerastl.versions.sections import Parity
 
 CLASSES = 3
@@ -171,17 +172,18 @@ def test_a_saved_model_with_other_logits_is_not_kept(hundred: Examples, tmp_path
 
 
 def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that advances by a second each time it is read: a batch of 32 takes a second."""
-    monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    """By a clock that advances by 1, 2, 3, ... seconds each time it is read: row i, from 0, takes 2 i + 1."""
+    times = itertools.accumulate(itertools.count())
+    monkeypatch.setattr(prediction, "time", SimpleNamespace(perf_counter=times.__next__))
     result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred)).save(tmp_path / "m"))
-    assert result.milliseconds == pytest.approx(1000 * 4 / 100)
+    assert result.milliseconds == 1000 * np.median([2 * row + 1 for row in range(30)])
 
 
 # A TFLite file, by decoded values
 
 
 def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    monkeypatch.setattr(prediction, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     rows, model = np.arange(0, 100, 5), whole_model(hundred)
     reference = Reference(model, tiny_backbone().input, hundred, rows)
     assert reference.accuracy(reference.logits) == (reference.logits.argmax(axis=1) == hundred.targets[rows]).mean()

@@ -4,11 +4,9 @@ Each artifact has an error bound, and one that exceeds it is not written.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,10 +17,11 @@ from kerastl.data.examples import Examples
 from kerastl.errors import DataError
 from kerastl.export.tflite import Interpreter
 from kerastl.inputs import Batch, Input
-from kerastl.model import Predictor
+from kerastl.model import Predictor, timed
 from kerastl.versions.sections import Parity
 
 ROWS = 256  # compared, or all there are
+TIMED = 30  # rows that are sent to the SavedModel one at a time
 LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
 # Rounding weights to 11 bits changes every logit in proportion to its size, so the bound is a fraction of the largest
 # logit: EfficientNet-Lite0 with a trained head reaches logits of 11, and differs by 0.05 at most and 0.005 on average.
@@ -89,17 +88,18 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
     source, n = reference.source, len(reference.items)
     loaded = tf.saved_model.load(str(folder))
     serve, tensor = loaded.signatures["serving_default"], loaded.signatures["tensor"]
-    logits, seconds, raw_top = [], 0.0, []
-    for start in range(0, n, 32):
-        sent = source.contents([reference.items[i] for i in range(start, min(start + 32, n))])
-        begun = time.perf_counter()
-        served = serve(**{source.raw_name: tf.constant(sent)})
-        seconds += time.perf_counter() - begun
-        raw_top.append(np.asarray(served["probabilities"]).argmax(axis=1))
-    for batch in reference.batches():
-        logits.append(np.asarray(tensor(**decoded(source, batch))["logits"]))
-    parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), 1000 * seconds / n)
-    raw_agreement = float((np.concatenate(raw_top) == _top(reference.logits)).mean())
+
+    def probabilities(sent: Any) -> NDArray[np.float32]:
+        return np.asarray(serve(**{source.raw_name: tf.constant(sent)})["probabilities"])
+
+    def sent(start: int, end: int) -> list[Any]:
+        return source.contents([reference.items[row] for row in range(start, min(end, n))])
+
+    served = np.concatenate([probabilities(sent(start, start + 32)) for start in range(0, n, 32)])
+    _, milliseconds = timed(probabilities, (sent(row, row + 1) for row in range(min(n, TIMED))))
+    logits = [np.asarray(tensor(**decoded(source, batch))["logits"]) for batch in reference.batches()]
+    parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), milliseconds)
+    raw_agreement = float((_top(served) == _top(reference.logits)).mean())
     return parity if raw_agreement == 1 else replace(parity, agreement=raw_agreement, kept=False)
 
 
@@ -112,14 +112,9 @@ def decoded(source: Input, batch: Batch) -> dict[str, tf.Tensor]:
 def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
     """One TFLite file, given the decoded values of the same rows one by one."""
     run: Callable[..., dict[str, Any]] = Interpreter(content, threads=os.cpu_count() or 1)
-    logits, seconds = [], []
-    for batch in reference.batches():
-        for row in batch.values:
-            values = reference.source.fixed(row)
-            begun = time.perf_counter()
-            logits.append(run(values)["logits"])
-            seconds.append(time.perf_counter() - begun)
-    return reference.compare(kind, np.stack(logits), len(content), 1000 * median(seconds))
+    rows = (reference.source.fixed(row) for batch in reference.batches() for row in batch.values)
+    logits, milliseconds = timed(lambda values: run(values)["logits"], rows)
+    return reference.compare(kind, np.stack(logits), len(content), milliseconds)
 
 
 def _bytes(folder: Path) -> int:

@@ -1,15 +1,17 @@
 """Predictions of a spliced model, and its latency for a single row."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.inputs import Batch, Input, floats
 from kerastl.model.assembly import parts_of
+
+T = TypeVar("T")
 
 WARM_UP = 3  # single rows that are not timed: the first one builds the graph
 
@@ -45,6 +47,17 @@ def predict_logits(model: Any, inputs: Any, batch_size: int = 1024) -> NDArray[n
     return np.concatenate(outputs) if outputs else np.zeros((0, model.output_shape[-1]), np.float32)
 
 
+def timed(call: Callable[[Any], T], rows: Iterable[Any]) -> tuple[list[T], float]:
+    """What `call` returns for each row, and the median number of milliseconds that one call takes in this process. It
+    is the one way in which latency is measured."""
+    outputs, seconds = [], []
+    for row in rows:
+        start = time.perf_counter()
+        outputs.append(call(row))
+        seconds.append(time.perf_counter() - start)
+    return outputs, 1000 * median(seconds)
+
+
 def single_row_latency(model: Any, source: Input, items: Sequence[Any], *,
                        features_of: Callable[[Any], Any] | None = None, warm_up: int = WARM_UP) -> float:
     """The median number of milliseconds that a model takes for a row by itself, decoded already, in this process.
@@ -60,12 +73,9 @@ def single_row_latency(model: Any, source: Input, items: Sequence[Any], *,
     values = [floats(batch.values) for batch in source.batches(items, 1, {}, in_order=True)]
     if not values:
         raise ValueError("none of the rows to time can be decoded")
-
-    def milliseconds(row: Any) -> float:
-        start = time.perf_counter()
-        np.asarray(predict(features_of(row) if features_of else row))  # an array, so that a GPU has finished
-        return 1000 * (time.perf_counter() - start)
+    def run(row: Any) -> NDArray[np.float32]:  # as an array, so that a GPU has finished
+        return np.asarray(predict(features_of(row) if features_of else row))
 
     for row in values[:warm_up]:
-        milliseconds(row)
-    return median(milliseconds(row) for row in values)
+        run(row)
+    return timed(run, values)[1]

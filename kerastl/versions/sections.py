@@ -66,9 +66,11 @@ class Trial(Section):
 
 @dataclass(frozen=True)
 class Parity(Section):
-    """How one artifact compares with Keras on `rows` rows. Differences are of logits; latency is per row.
+    """How one artifact compares with Keras on `rows` rows. Differences are of logits.
 
-    agreement: the fraction of rows with the same top label. kept: whether it is within its bound, and so was written.
+    agreement: the fraction of rows with the same top label. milliseconds: the median for one row by itself; a
+    SavedModel gets it as a client sends it, a TFLite file decoded. kept: whether it is within its bound, and so was
+    written.
     """
 
     kind: str  # saved_model | fp32 | fp16 | dynamic | int8
