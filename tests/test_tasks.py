@@ -19,7 +19,7 @@ import kerastl.tasks
 from kerastl.decision import Calibration, Predictions, numpy_backend, probabilities, tensorflow_backend
 from kerastl.errors import OptionError
 from kerastl.modality import TEXT
-from kerastl.tasks import Task, task_named, task_of_record, task_of_targets, tasks
+from kerastl.tasks import Task, task_named, task_of_labels, task_of_record, task_of_targets, tasks
 
 CLASSES = ("low", "middle", "high")
 DROPIN = Path(__file__).parent / "dropin/tasks"
@@ -171,6 +171,12 @@ def test_a_third_task_trains_and_is_evaluated_without_a_change_elsewhere(head: s
     assert all(mistake.actual != mistake.predicted for mistake in evaluation.mistakes)
     record = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert record["calibration"]["temperature"] > 0 and task_of_record({"task": "ordinal"}) is ordinal
+
+
+def test_the_numbers_of_labels_decide_the_task_of_a_source(ordinal: Task) -> None:
+    for counts, name in (([1, 1, 0], "single_label"), ([1, 2], "multi_label"), ([0, 3], "multi_label")):
+        assert task_of_labels(counts).name == name
+    assert ordinal is task_named("ordinal")  # no source has it by itself
 
 
 def test_a_third_task_has_a_baseline(ordinal: Task) -> None:

@@ -14,7 +14,7 @@ from kerastl.data.spool import Hashes, Spool
 from kerastl.errors import DataError
 from kerastl.inputs import Text
 from kerastl.modality import Modality
-from kerastl.tasks import tasks
+from kerastl.tasks import task_of_labels
 
 SPLIT_NAMES = {  # names of splits in sources, in lower case -> ours
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
@@ -80,8 +80,7 @@ def _targets(known: list[tuple[str, ...]], code: NDArray[np.int32]) -> tuple[tup
     names = [tuple(name for name in labels if name) if labels else ("",) for labels in known]
     classes = tuple(sorted({name for labels in names for name in labels}))
     number = {name: i for i, name in enumerate(classes)}
-    exclusive = all(len(labels) < 2 for labels in known)  # no row has a list of labels
-    task = next(task for task in tasks().values() if task.exclusive == exclusive)
+    task = task_of_labels([len(labels) for labels in known])
     return classes, task.targets_of([[number[name] for name in labels] for labels in names], len(classes))[code]
 
 

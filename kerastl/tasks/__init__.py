@@ -38,6 +38,7 @@ class Task:
     record: dict[str, Any]
     owns: Callable[[Array], bool]  # targets -> whether they are of this task
     # Targets
+    labelled_so: Callable[[Sequence[int]], bool]  # numbers of labels that rows of a source have -> whether it is this
     fewest_classes: int
     one_hot: Callable[[Array, int], NDArray[np.float32]]  # targets, classes -> truth
     classes_of: Callable[[Any], list[int]]  # one row's target -> its class numbers
@@ -86,6 +87,14 @@ def task_named(name: str) -> Task:
     if name not in tasks():
         raise unknown("task", name, tasks())
     return tasks()[name]
+
+
+def task_of_labels(counts: Sequence[int]) -> Task:
+    """The task of a source. counts: the numbers of labels that its rows have. Raises ValueError where none fits."""
+    for task in tasks().values():
+        if task.labelled_so(counts):
+            return task
+    raise ValueError(f"no task has rows with these numbers of labels: {sorted(set(counts))}")
 
 
 def task_of_targets(targets: Array) -> Task:

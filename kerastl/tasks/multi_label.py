@@ -105,6 +105,7 @@ def _estimator(model: Any) -> Any:
 
 TASK = Task(
     name="multi_label", noun="several labels per row", exclusive=False, record={"multi_label": True},
+    labelled_so=lambda counts: any(n > 1 for n in counts),
     owns=lambda targets: targets.ndim == 2 and targets.dtype.kind in "iu",
     fewest_classes=1, one_hot=lambda targets, classes: targets.astype(np.float32),
     classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,

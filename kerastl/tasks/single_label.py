@@ -67,6 +67,7 @@ def _served_label(p: Any, names: Any, by_score: Any, calibration: Calibration) -
 
 TASK = Task(
     name="single_label", noun="one label per row", exclusive=True, record={"multi_label": False},
+    labelled_so=lambda counts: all(n < 2 for n in counts),
     owns=lambda targets: targets.ndim == 1 and targets.dtype.kind in "iu",
     fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
     counts=lambda targets, classes: np.bincount(targets, minlength=classes), select=_select,

@@ -34,6 +34,7 @@ def served_label(p, names, by_score, calibration):
 
 TASK = replace(
     SEVERAL, name="ordinal", noun="one of several ordered labels per row", record={"task": "ordinal"},
+    labelled_so=lambda counts: False,
     owns=lambda targets: targets.ndim == 2 and targets.dtype.kind == "b", fewest_classes=2,
     classes_of=lambda target: [int(levels(target))], targets_of=targets_of, predict=predict,
     confusion=lambda true, predicted, classes: confusion_matrix(levels(true), levels(predicted),
