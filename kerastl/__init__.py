@@ -49,6 +49,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "fetch_weights": "kerastl.backbones",
     "few_shot_summary": "kerastl.report.few_shot",
     "few_shot_task": "kerastl.studies.few_shot.episodes",
+    "FewShotRecord": "kerastl.report.few_shot",
     "find_label_errors": "kerastl.audit.label_errors",
     "fine_tune": "kerastl.training.fine_tuning.fine_tune",
     "FineTuneResult": "kerastl.training.fine_tuning.result",
@@ -114,9 +115,9 @@ __all__ = [
     "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
     "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
-    "few_shot_summary", "few_shot_task", "find_label_errors", "fine_tune", "FineTuneResult", "fit", "fit_length",
-    "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot", "lesson",
-    "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
+    "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "fine_tune", "FineTuneResult", "fit",
+    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot",
+    "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
     "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
     "read_images", "read_texts", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads",
     "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
     from kerastl.report.reexport import export_again as export_again

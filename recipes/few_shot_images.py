@@ -13,7 +13,6 @@ Time: 78 s on 2 cores of an AMD EPYC with avx512_bf16 (features 8, learning 56, 
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import kerastl as tl
 
@@ -38,7 +37,7 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: Config) -> tl.FewShotRecord:
     """Read the images, compute features, learn each method on base classes and evaluate it on novel classes."""
     clock, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, "none")
@@ -56,10 +55,7 @@ def main(config: Config) -> dict[str, Any]:
                              clock=clock, config=asdict(config))
 
 
-def show(run: dict[str, Any]) -> str:
-    """The printed summary of a run."""
-    return tl.few_shot_summary(run)
-
+show = tl.few_shot_summary  # what is printed of a run
 
 if __name__ == "__main__":
     raise SystemExit(tl.run(main, Config, show=show))

@@ -39,14 +39,15 @@ FLOORS = (
 PUBLIC = set("""
     __version__ ablate Ablation apply_runtime as_main Backbone Baseline baseline best_head by_folder cache_dir
     cache_info CacheInfo Calibration check CheckFailed CheckResult Classifier classify_images classify_texts
-    compare Comparison compute_features ConfiguredHead DataError diagnose divide_classes evaluate evaluate_few_shot
-    evaluate_model EvaluateResult Evaluation Examination Examples export_again Features FeatureTable fetch_weights
-    few_shot_summary few_shot_task find_label_errors fine_tune FineTuneResult fit fit_length FittedHead Head
-    HeadLike ImageConfig KerastlError LabelError learn_few_shot lesson list_backbones list_heads list_recipes load
-    load_backbone load_teacher ModelError OptionError Parity pooling_for predict_inputs Prediction Predictions
-    PredictResult read_images read_texts resolve_head run RunConfig RunRecord Runtime search_heads Skipped splice
-    Split split Stopwatch Target target teach Teacher TextConfig train TrainedModel TrainingOptions Trial
-    TuningOptions verify VerifyResult WeightsError write_features write_few_shot write_version
+    compare Comparison compute_features ConfiguredHead DataError diagnose divide_classes evaluate
+    evaluate_few_shot evaluate_model EvaluateResult Evaluation Examination Examples export_again Features
+    FeatureTable fetch_weights few_shot_summary few_shot_task FewShotRecord find_label_errors fine_tune
+    FineTuneResult fit fit_length FittedHead Head HeadLike ImageConfig KerastlError LabelError learn_few_shot
+    lesson list_backbones list_heads list_recipes load load_backbone load_teacher ModelError OptionError Parity
+    pooling_for predict_inputs Prediction Predictions PredictResult read_images read_texts resolve_head run
+    RunConfig RunRecord Runtime search_heads Skipped splice Split split Stopwatch Target target teach Teacher
+    TextConfig train TrainedModel TrainingOptions Trial TuningOptions verify VerifyResult WeightsError
+    write_features write_few_shot write_version
 """.split())
 
 
