@@ -11,6 +11,7 @@ from kerastl.decision import Calibration
 from kerastl.export import saved_model
 from kerastl.heads import resolve_head
 from kerastl.model import Parts
+from kerastl.tasks import task_named
 
 
 def saved_models() -> list[Figure]:
@@ -22,7 +23,7 @@ def saved_models() -> list[Figure]:
         weights = sum(4 * int(np.prod(w.shape)) for part in (backbone.model, head) for w in part.weights)
         with tempfile.TemporaryDirectory() as folder:
             saved_model.save(Path(folder), Parts(backbone.model, head, None), backbone.input,
-                             [str(i) for i in range(10)], Calibration(1.0))
+                             [str(i) for i in range(10)], task_named("single_label"), Calibration(1.0))
             size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         figures.append(at_most(f"SavedModel over its weights, {name} ({size / 1e6:.1f} MB over {weights / 1e6:.1f} MB)",
                                size / weights, 1.05))
