@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,45 @@ def test_a_signal_ends_the_work_with_its_code_and_runs_what_cleans_up(name: str,
     assert (tmp_path / "cleaned up").exists() and signal.getsignal(signal.SIGTERM) is before
     err = capsys.readouterr().err
     assert err.startswith("error: stopped") and (name in err) == (name != "SIGINT")
+
+
+class Fragile:
+    """Its destructor takes what happens in it for granted, as those of TensorFlow do."""
+
+    def __init__(self, interrupted: bool) -> None:
+        self.built = True
+        if interrupted:
+            del self.built
+
+    def __del__(self) -> None:
+        if self.built:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def lost_in_a_destructor(config: object) -> dict[str, object]:
+    Fragile(False)
+    time.sleep(5)
+    return {}
+
+
+def turned_into_another_error(config: object) -> dict[str, object]:
+    half_built = Fragile(True)  # noqa: F841
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as error:
+        raise ValueError("could not be deserialized") from error
+    return {}
+
+
+@pytest.mark.parametrize("work", [lost_in_a_destructor, turned_into_another_error])
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_is_one_line_whatever_the_interrupted_code_makes_of_it(work: Callable[[object], dict[str, object]],
+                                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    hook = sys.unraisablehook
+    assert process.finish(work, Nothing, str, heavy=False) == 143
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: stopped by SIGTERM; ") and err.count("\n") == 1
+    assert sys.unraisablehook is hook
 
 
 def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
