@@ -73,6 +73,12 @@ def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> Opti
     return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)
 
 
+def one_line(value: Any) -> str:
+    """A value as a message shows it: its repr, in one line of at most 60 characters, and its type if that is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"
+
+
 Rule = tuple[str, str, Callable[[Any], bool]]  # an argument, what it must be, and whether a value is that
 
 

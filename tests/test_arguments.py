@@ -3,15 +3,18 @@
 No AssertionError, AttributeError or TypeError may reach the user.
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
+from kerastl.serving.batch import predict_inputs
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,29 @@ def test_a_pipeline_checks_its_options_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(tl.OptionError) as refused:
         tl.classify_images(tmp_path / "no data", name="m", out=tmp_path, epochs=0, label_smoothing=3)
     assert "`epochs` must be at least 1 (got 0)" in str(refused.value) and "`label_smoothing`" in str(refused.value)
+
+
+@pytest.mark.parametrize(("modality", "item", "words"), [
+    ("pixels", 3, "an input is 3"), ("pixels", None, "an input is None"), ("pixels", np.zeros((9, 9, 3)), "ndarray"),
+    ("texts", 3, "an input is 3"), ("texts", ("a", "b"), "an input is \\('a', 'b'\\)"), ("texts", [1], "an input is")])
+def test_an_input_that_is_neither_a_path_nor_a_text_is_refused(modality: str, item: object, words: str) -> None:
+    module = importlib.import_module(f"kerastl.inputs.{modality}")
+    with pytest.raises(tl.DataError, match=words) as refused:
+        module.client_content(item, {})
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def test_a_classifier_takes_a_single_path_and_names_the_place_of_what_it_cannot_take(trained: Path, images: Path
+                                                                                     ) -> None:
+    classifier, path = tl.load(trained), images / "red" / "0.png"
+    expected = classifier.predict([path])
+    for single in (path, str(path), path.read_bytes()):
+        assert classifier.predict(single) == expected
+    with pytest.raises(tl.DataError, match="input 1: an input is 3"):
+        classifier.predict([path, 3])
+    with pytest.raises(tl.OptionError, match="`inputs` is 3"):
+        classifier.predict_each(3)  # type: ignore[arg-type]
+    assert len(predict_inputs(trained, [str(path)]).predictions) == 1
 
 
 def test_a_negative_limit_of_the_cache_removes_nothing(tmp_path: Path) -> None:

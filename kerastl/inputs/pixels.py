@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError, one_line
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.images import VERSION, decode_batch
@@ -109,9 +110,15 @@ def describe_input(record: dict[str, Any]) -> str:
     return f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio"
 
 
-def client_content(item: str | Path | bytes, record: dict[str, Any]) -> bytes:
-    """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read."""
-    return item if isinstance(item, bytes) else Path(item).read_bytes()
+def client_content(item: Any, record: dict[str, Any]) -> bytes:
+    """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read, DataError
+    for an item that is neither a path nor bytes."""
+    if isinstance(item, bytes):
+        return item
+    if not isinstance(item, str | PathLike):
+        raise DataError(f"an input is {one_line(item)}", "the path of an image, or the bytes of an image file",
+                        "pass paths or bytes; a decoded image can be saved as PNG first")
+    return Path(item).read_bytes()
 
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:

@@ -47,7 +47,7 @@ class PredictResult:
         return f"PredictResult({self.model!r}: {len(self.predictions)} predictions, {self.errors} errors)"
 
 
-def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Iterable[str] = (),
+def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] = (),
                    text_column: str | None = None, out: str | None = None, weights: str | None = None) -> PredictResult:
     """Predict for files, folders, tables and texts.
 
@@ -60,7 +60,7 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
         raise OptionError("`inputs` is empty", "files, folders, tables or texts; - for one input per line on standard "
                           "input", "name at least one input")
     table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
-    classifier = load(model, weights) if isinstance(model, str) else model
+    classifier = load(model, weights) if isinstance(model, str | Path) else model
     column = text_column or classifier.record.config.get("text_column")
     items = [item for name in inputs for item in _items(classifier.modality, name, lines, column)]
     predictions = classifier.predict_each(items)
