@@ -237,6 +237,7 @@ def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone:
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
     found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
     assert found.compute == "float32" and "in float16 is not used because it is inaccurate (cosine 0.0" in found.reason
+    assert found.reason.startswith("float32; ") and "as requested" not in found.reason  # float16 was
     assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
 

@@ -151,6 +151,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         decoded = examples.without(refused)
         key_of = dict(zip(examples.ids, keys, strict=True))
         keys = [key_of[content_hash] for content_hash in decoded.ids]
+    if space.key.compute != compute:  # the reason is that of a graph which was not used; the pass says why
+        reason = space.key.compute
     return Features(decoded, backbone.shape, space.key.compute, f"{reason}; {passes[0].graph}",
                     sum(part.filled.computed for part in passes), time.perf_counter() - start, space, held_out_space,
                     keys, backbone.parts)
