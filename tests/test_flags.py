@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import kerastl
+from kerastl.backbones import load
 from kerastl.cli import verbs
-from kerastl.errors import DataError, OptionError, all_of
+from kerastl.errors import DataError, OptionError, all_of, unknown
 from kerastl.shell import process
 from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
@@ -90,6 +92,37 @@ def test_a_path_that_does_not_exist_is_reported_without_tensorflow(words: tuple[
     assert done.stdout == "LOADED 2 []\n", done.stdout + done.stderr
     assert done.stderr.count("error: ") == 1 and "no-such" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("doctor", "minilm_txt"), "no such model or recipe: minilm_txt(.|\n)*did you mean 'minilm_text'"),
+    (("doctor", "no-such"), "expected: saved_models/NAME, .* or a recipe: one of bert_text(.|\n)*"
+     "list them: kerastl recipes"),
+    (("run", "./nope.py"), "no such recipe file: ./nope.py(.|\n)*relative to the current directory"),
+    (("run", "minilm_text.py"), "no such recipe file(.|\n)*without the ending: minilm_text"),
+    (("recipes", "--copy", "no-such"), "list them: kerastl recipes"),
+    (("run", "minilm_text", "--data", "d", "--name", "m", "--head", "no-such"), "list them: kerastl heads")])
+def test_hints_lead_to_the_list_of_what_was_meant(words: tuple[str, ...], message: str, shell: Shell) -> None:
+    code, out, err = shell(*words)
+    assert code == 2 and out == "" and err.count("error: ") == 1 and re.search(message, err), err
+
+
+def test_hints_name_verbs_that_there_are() -> None:
+    root = Path(kerastl.__file__).parent
+    named = {word for path in root.rglob("*.py") for word in re.findall(r"list them: kerastl (\w+)", path.read_text())}
+    named |= {word for path in root.rglob("*.py")
+              for word in re.findall(r"unknown\(.*\"kerastl (\w+)\"\)", path.read_text())}
+    assert {"heads", "recipes", "weights"} <= named <= set(verbs())
+    assert unknown("task", "nothing", ["single", "several"]).hint == "choose one of them"
+
+
+def test_an_unknown_preset_is_one_message_that_leads_to_the_presets() -> None:
+    with pytest.raises(OptionError) as refused:
+        load("hub:x", "none")
+    assert refused.value.hint == ("list them: the image classifiers on https://keras.io/keras_hub/presets, such as "
+                                  "hub:resnet_18_imagenet")
+    with pytest.raises(OptionError, match="hub:PRESET"):
+        load("nope", "none")
 
 
 @dataclass(frozen=True)

@@ -323,14 +323,15 @@ def test_a_download_that_is_impossible_names_file_address_hash_and_ways_round(sh
     from keras.src.utils import file_utils
 
     def no_network(*args: object, **kwargs: object) -> None:
-        raise Exception("URL fetch failure: no network")  # as Keras raises it
+        raise Exception("URL fetch failure on https://a/b.h5: None -- no network")  # as Keras raises it
 
     monkeypatch.setattr(file_utils, "get_file", no_network)
     for recipe, digest in (("inception_v3_images", "bcbd6486424b2319ff4ef7d526e38f63"),
                            ("resnet50_images", "4d473c1dd8becc155b73f8504c6f6626")):
         draw_folder(tmp_path / "d", 12)
         refused(shell("run", recipe, "--data", tmp_path / "d", "--name", "m", "--out", tmp_path / "out"),
-                "https://storage.googleapis.com", "notop.h5", digest, "as --weights", "efficientnet_lite0")
+                "https://storage.googleapis.com", "notop.h5", f"{digest}): no network", "as --weights",
+                "efficientnet_lite0")
 
 
 def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Path) -> None:

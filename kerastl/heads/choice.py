@@ -38,7 +38,7 @@ def _parse(text: str) -> ConfiguredHead:
     elif name in heads():
         spec = heads()[name]
     else:
-        raise unknown("head", name, heads())
+        raise unknown("head", name, heads(), "kerastl heads")
     settings = []
     for word in filter(None, words.split(",")):
         setting, _, value = word.partition("=")

@@ -58,7 +58,7 @@ def check_flags(config: RunConfig) -> None:
 def check_paths(config: Any) -> None:
     """Raises DataError or ModelError for a source or a model that does not exist, by the names that flags have."""
     from kerastl.data.folders import no_source
-    from kerastl.shell.recipes import recipes
+    from kerastl.shell.recipes import is_recipe, no_such_model_or_recipe
     from kerastl.versions.folder import find_version
 
     for name in ("data", "source"):
@@ -67,5 +67,8 @@ def check_paths(config: Any) -> None:
             raise no_source(source)
     for name in ("model", "teacher", "patient"):
         model = getattr(config, name, None)
-        if model is not None and not (name == "patient" and (model in recipes() or model.endswith(".py"))):
+        if name == "patient" and model is not None and not Path(model).exists():
+            if not is_recipe(model):
+                raise no_such_model_or_recipe(model)
+        elif model is not None and not (name == "patient" and is_recipe(model)):
             find_version(model)
