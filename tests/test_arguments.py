@@ -83,6 +83,20 @@ def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, 
     assert of_model.to_dict() == of_head.to_dict() and of_model.predictions_id == of_head.predictions_id
 
 
+def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path: Path,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = clouds(60, 3, 24, 2.0)
+    pooled = made_features(tmp_path, x, in_folds(made_examples(y)))
+    backbone, runtime = tiny_backbone(), plain_runtime()
+    for rate, lines in ((None, 0), (0.1, 1)):
+        options = tl.TrainingOptions(fine_tuning=tl.TuningOptions(learning_rate=rate))
+        tl.train(backbone, pooled, options=options, runtime=runtime, cache_dir=tmp_path)
+        assert capsys.readouterr().out.count("learning_rate has no effect") == lines
+    for wrong in ("last", -1, 1.5):
+        with pytest.raises(tl.OptionError, match=f"`unfreeze` is {wrong}\n.*a number of blocks, at most 2 for"):
+            tl.train(backbone, pooled, unfreeze=wrong, runtime=runtime, cache_dir=tmp_path)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("head", ["transformer", "attention", "resnet"])
 def test_a_head_on_maps_is_refused_on_pooled_features(head: str, features: Features) -> None:
     with pytest.raises(tl.OptionError, match=r"pooled to rows of 4(.|\n)*`pooling=none`"):

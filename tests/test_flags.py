@@ -16,9 +16,11 @@ from kerastl.backbones import load
 from kerastl.cli import verbs
 from kerastl.errors import DataError, OptionError, all_of, unknown
 from kerastl.shell import process
+from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.recipes import recipes
+from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -64,6 +66,24 @@ def test_older_flags_keep_working_and_the_record_keeps_their_names(old: str, new
         config = parse(ImageConfig, words)
         assert getattr(config, field) == value
         assert config.to_dict()[old[2:].replace("-", "_")] == value and field not in config.to_dict()
+
+
+@pytest.mark.parametrize(("rate", "usable"), [(0.0, False), (1e-5, True), (1.0, True), (1.5, False)])
+def test_the_shell_and_the_library_take_the_same_learning_rates(rate: float, usable: bool) -> None:
+    assert bool(tuning_faults(TuningOptions(learning_rate=rate))) is not usable
+    config = parse(ImageConfig, ["--name", "m", "--data", "d", "--learning-rate", str(rate)])
+    if usable:
+        check_flags(config)
+    else:
+        with pytest.raises(OptionError, match="`learning_rate` must be"):
+            check_flags(config)
+
+
+def test_options_of_fine_tuning_that_have_no_effect_are_named() -> None:
+    assert unused_note(TuningOptions()) == ""
+    assert unused_note(TuningOptions(layer_decay=0.5)).startswith("layer_decay has no effect, because only fine-tuning")
+    note = unused_note(TuningOptions(learning_rate=0.1, schedule="linear"))
+    assert note.startswith("schedule, learning_rate have no effect") and "mlp:learning_rate=0.01" in note
 
 
 def test_arguments_in_a_message_become_the_flags_that_the_command_has() -> None:
@@ -207,6 +227,13 @@ def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: py
         raise DataError("nothing there", "something", "look")
 
     assert process.finish(fails, Nothing, repr, heavy=False) == 2
+
+
+def test_each_backbone_is_one_line_for_each_kind_of_weights(shell: Shell) -> None:
+    _, out, _ = shell("backbones")
+    names = [line.split()[0] for line in out.partition("\n\n")[0].splitlines()[1:]]
+    assert len(names) == len(set(names)) and "glm2_6b" in names
+    assert all(licence in out for licence in ("ChatGLM2-6B License", "ChatGLM3-6B License", "glm-4-9b License"))
 
 
 def test_each_verb_is_a_file_with_a_line_of_help(shell: Shell) -> None:

@@ -16,7 +16,7 @@ from kerastl.runtime import Runtime
 from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import FineTuneResult, fine_tune
-from kerastl.training.fine_tuning.plan import plan_for
+from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
@@ -51,6 +51,8 @@ def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, 
         block_count(backbone, mode)
         plan_for(features.examples.modality, len(split_of(features.examples).rows(TRAIN)), options.fine_tuning,
                  epochs=options.epochs)
+    elif note := unused_note(options.fine_tuning):
+        print(note, flush=True)
     if configured.spec.takes_raw:
         features = with_raw(features, backbone, cache_dir=cache_dir)
     fitted = fit(features, configured, options=options, runtime=runtime)

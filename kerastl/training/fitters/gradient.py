@@ -51,7 +51,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
         model = _new(head, features)
     if prepare:
         prepare(model, rows, validation)
-    optimizer = keras.optimizers.AdamW(_setting(head, "rate"), weight_decay=_setting(head, "weight_decay"))
+    optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
     model.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
     moments = mean_and_scale(features, rows) if scaled else None
     weights = row_weights(examples, rows, options.class_weights)
@@ -68,7 +68,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
 
 def _setting(head: ConfiguredHead, name: str) -> float:
     """A setting of AdamW; a head that is usually solved has none of its own."""
-    return float(dict(head.settings).get(name, {**GRADIENT_SETTINGS, **head.spec.training}[name].default))
+    return float(dict(head.settings).get(name, {**GRADIENT_SETTINGS, **head.spec.known}[name].default))
 
 
 def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[np.intp],
