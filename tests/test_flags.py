@@ -1,5 +1,6 @@
 """Flags: grouped help, older names, argument names in messages, paths checked first, and how a signal ends the work."""
 
+import ast
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from kerastl.shell import process
 from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
-from kerastl.shell.recipes import recipes
+from kerastl.shell.recipes import copy_recipe, recipes
 from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -143,6 +144,13 @@ def test_an_unknown_preset_is_one_message_that_leads_to_the_presets() -> None:
                                   "hub:resnet_18_imagenet")
     with pytest.raises(OptionError, match="hub:PRESET"):
         load("nope", "none")
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_a_copied_recipe_names_its_own_path_in_its_command(recipe: str, tmp_path: Path) -> None:
+    copy = copy_recipe(recipe, tmp_path)
+    docstring = ast.get_docstring(ast.parse(copy.read_text())) or ""
+    assert f"python {copy} --" in docstring and "recipes/" not in docstring
 
 
 @dataclass(frozen=True)

@@ -67,5 +67,6 @@ def copy_recipe(name: str, folder: Path) -> Path:
     target = folder / f"{name}.py"
     if target.exists():
         raise OptionError(f"{target} already exists", "", "move or delete it first")
-    write_atomically(target, spelled_out(recipes()[name].read_text(encoding="utf-8"), recipes()))
+    source = spelled_out(recipes()[name].read_text(encoding="utf-8"), recipes())
+    write_atomically(target, source.replace(f"recipes/{name}.py", str(target)))  # in the command of the docstring
     return target
