@@ -56,6 +56,9 @@ class Modality:
     preview: str = "text"  # how the report shows an input: thumbnail or text
     augments: bool = False  # whether fine-tuning flips, rotates and mixes the inputs
 
+    def __repr__(self) -> str:
+        return f"Modality({self.name})"
+
     def load(self, module: str, name: str) -> Callable[..., Any]:
         """A function of the reader, of the input module or of the baseline's."""
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)

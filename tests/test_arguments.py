@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
+from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
+from kerastl.inputs.texts import Texts
+from kerastl.inputs.tokenizer import Tokenizer
+from kerastl.modality import IMAGE
 from kerastl.serving.batch import predict_inputs
 
 
@@ -130,6 +133,39 @@ def test_a_classifier_takes_a_single_path_and_names_the_place_of_what_it_cannot_
     with pytest.raises(tl.OptionError, match="`inputs` is 3"):
         classifier.predict_each(3)  # type: ignore[arg-type]
     assert len(predict_inputs(trained, [str(path)]).predictions) == 1
+
+
+def test_what_a_recipe_handles_is_shown_in_one_line(features: Features) -> None:
+    split = in_folds_of(features)
+    fitted = tl.fit(split, runtime=plain_runtime())
+    evaluation = tl.evaluate(split.examples, fitted)
+    tokenizer = Tokenizer("wordpiece", tuple(f"piece {n}" for n in range(3000)), 0, (1,), (2,), 3, (2,))
+    backbone = tiny_backbone()
+    tuned = tl.FineTuneResult(True, 2, (), 0.5, 0.25, ({"epoch": 1.0},) * 50, 1.0)
+    shown: list[tuple[object, str]] = [
+        (backbone, "Backbone(tiny_net: images to features of shape (24,); random weights)"),
+        (backbone.spec, "Spec(tiny_net: "), (backbone.input, "Pixels(32 x 32)"), (IMAGE, "Modality(image)"),
+        (split, "Features(60 x 4 float32, tiny, 3"), (split.examples, "Examples(60 images, 3 classes"),
+        (split.examples.split, "Split(cv: 5 folds, 60 rows)"), (evaluation, "Evaluation(60 held-out rows"),
+        (evaluation.figures, "Figures(60 held-out rows, accuracy "),
+        (held_out(50), "Split(holdout: 30 train, 10 validation, 10 test)"),
+        (fitted, "FittedHead(linear, fitted in "),
+        (tl.TrainedModel(None, fitted, None), "TrainedModel(None: frozen backbone, FittedHead(linear"),
+        (tl.TrainedModel(None, fitted, tuned), "TrainedModel(None: last 2 blocks fine-tuned, FittedHead(linear"),
+        (tuned, "FineTuneResult(blocks, 2 blocks, validation loss 0.5000 -> 0.2500, kept)"),
+        (tl.Baseline("colours", 60, 0.5, (0.4, 0.6), 0.1, (0.0, 0.2), "unclear", "A sentence."),
+         "Baseline(colours: accuracy 0.500 (95% CI 0.400 to 0.600) on 60 rows, transfer unclear)"),
+        (Texts(tokenizer, 64), "Texts(texts, at most 64 tokens, head; Tokenizer(wordpiece, 3,000 pieces))"),
+        (tl.resolve_head("mlp:hidden=32"), "ConfiguredHead(mlp:hidden=32)"),
+        (tl.resolve_head("mlp").spec, "Head(mlp: one ")]
+    for value, start in shown:
+        assert repr(value).startswith(start) and len(repr(value)) < 200 and "\n" not in repr(value), repr(value)
+
+
+def test_rows_have_a_length_and_labels(features: Features) -> None:
+    assert len(features) == len(features.examples) == 60
+    labels = features.examples.labels
+    assert labels.shape == (60,) and labels[4] == "class 1" and (features.labels == labels).all()
 
 
 def test_a_negative_limit_of_the_cache_removes_nothing(tmp_path: Path) -> None:

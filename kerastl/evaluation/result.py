@@ -69,6 +69,11 @@ class Figures(Section):
     reliability: tuple[ReliabilityBin, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
 
+    def __repr__(self) -> str:
+        low, high = self.accuracy_ci95
+        return (f"{type(self).__name__}({self.n} held-out rows, accuracy {self.accuracy:.3f} (95% CI {low:.3f} to "
+                f"{high:.3f}), calibration error {self.ece_calibrated:.3f})")
+
 
 @dataclass(frozen=True)
 class HeldOutRows:
@@ -95,7 +100,7 @@ class HeldOutRows:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation(Figures):
     """The metrics of one model, and the prediction for each held-out row. correct: whether each is predicted correctly.
     predictions_id: of the predictions that were evaluated (`Predictions.id`)."""
@@ -103,11 +108,6 @@ class Evaluation(Figures):
     correct: tuple[bool, ...]
     held_out: HeldOutRows
     predictions_id: str
-
-    def __repr__(self) -> str:
-        low, high = self.accuracy_ci95
-        return (f"Evaluation({self.n} held-out rows, accuracy {self.accuracy:.3f} (95% CI {low:.3f} to {high:.3f}), "
-                f"calibration error {self.ece_calibrated:.3f})")
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -62,6 +62,9 @@ class Head:
     custom: bool = False
     sha256: str = ""
 
+    def __repr__(self) -> str:
+        return f"Head({self.name}: {self.summary})"
+
     @property
     def convex(self) -> bool:
         """Whether its training problem is convex, so that the solution does not depend on the seed."""
@@ -87,6 +90,9 @@ class ConfiguredHead:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", tuple((self.spec.name_of(name), value) for name, value in self.settings))
+
+    def __repr__(self) -> str:
+        return f"ConfiguredHead({self.text})"
 
     def build(self, shape: Shape, outputs: int, raw: Raw | None = None) -> Any:
         """A keras.Model with new weights. raw: the raw input, for a head that looks at it."""

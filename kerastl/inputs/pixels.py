@@ -26,6 +26,9 @@ class Pixels:
     raw_name: str = IMAGE.raw_input
     values_name: str = IMAGE.values
 
+    def __repr__(self) -> str:
+        return f"Pixels({self.size} x {self.size})"
+
     @property
     def version(self) -> str:
         """The size, and the version of the decoder."""

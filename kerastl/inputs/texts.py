@@ -43,6 +43,10 @@ class Texts:
     raw_name: str = TEXT.raw_input
     values_name: str = TEXT.values
 
+    def __repr__(self) -> str:
+        pairs = "pairs of texts" if self.pair else "texts"
+        return f"Texts({pairs}, at most {self.max_length} tokens, {self.long}; {self.tokenizer!r})"
+
     @property
     def version(self) -> str:
         """The tokenizer and the rules. How a text was truncated is part of its own key (see `keys`)."""

@@ -29,6 +29,9 @@ class EvaluateResult:
     test: Figures
     skipped: tuple[SkippedItem, ...]
 
+    def __repr__(self) -> str:
+        return f"EvaluateResult({self.model!r}: {self.test!r}, {self.trained_on} rows used in training)"
+
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl evaluate --json` prints it."""
         return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),

@@ -31,6 +31,11 @@ class TrainedModel:
     fitted: FittedHead
     fine_tuning: FineTuneResult | None
 
+    def __repr__(self) -> str:
+        kept = self.fine_tuning if self.fine_tuning and self.fine_tuning.kept else None
+        backbone = f"last {kept.blocks} blocks fine-tuned" if kept else "frozen backbone"
+        return f"TrainedModel({getattr(self.model, 'name', None)}: {backbone}, {self.fitted!r})"
+
 
 def train(backbone: Backbone, features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
           options: TrainingOptions = DEFAULTS, runtime: Runtime, cache_dir: str | Path) -> TrainedModel:
