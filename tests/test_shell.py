@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: st
     bad.write_bytes(b"no image")
     good, out = next((images / "blue").glob("*.png")), tmp_path / f"answers.{ending}"
     code, text, _ = shell("predict", trained, good, bad, "--out", out)
-    assert code == 0 and "(1 errors)" in text
+    assert code == 0 and "(1 error)" in text
     if ending == "csv":
         rows = list(csv.DictReader(out.read_text().splitlines()))
     else:
@@ -98,6 +99,11 @@ def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, t
     found = json.loads(out)
     assert code == 0 and found["trained_on"] == 0 and found["test"]["n"] == 18
     assert {one["origin"] for one in found["left_out"]} == {"purple", "red/broken.png"}
+    only_red = tmp_path / "red.csv"
+    only_red.write_text("path,label\n" + "".join(f"{path},red\n" for path in (new / "red").glob("?.png")))
+    code, out, _ = shell("evaluate", trained, only_red)
+    assert code == 0 and re.search(r"macro F1   \d\.\d{3}  \(mean of the 1 of 3 classes with rows\)", out)
+    assert re.search(r"^blue +-  +-  +-  +0$", out, re.MULTILINE) and re.search(r"^red  +\d\.\d{3}", out, re.MULTILINE)
     direct = [one.label for one in tl.load(trained).predict(sorted((new / "red").glob("?.png")))]
     recall = next(one["recall"] for one in found["test"]["classes"] if one["name"] == "red")
     assert recall == pytest.approx(direct.count("red") / 6)

@@ -14,7 +14,7 @@ from kerastl.frames import data_frame
 
 @dataclass(frozen=True)
 class ClassResult(Section):
-    """Precision, recall and F1 of one class, in [0, 1]. support: its held-out rows."""
+    """Precision, recall and F1 of one class, in [0, 1]; 0 where they are not defined. support: its held-out rows."""
 
     name: str
     precision: float
@@ -50,8 +50,9 @@ class Figures(Section):
     """What an evaluation on `n` held-out rows found. Fractions in [0, 1], losses in nats.
 
     accuracy: of single labels; with several labels, of whole sets of labels. interval: how `accuracy_ci95` was
-    computed, in words. The `calibrated` figures are after temperature scaling, for which rows were scaled by a
-    temperature that they had no part in. confusion: [actual][predicted]; empty where a row may have several labels.
+    computed, in words. macro_f1: the mean over the classes that have rows. The `calibrated` figures are after
+    temperature scaling, for which rows were scaled by a temperature that they had no part in. confusion:
+    [actual][predicted]; empty where a row may have several labels.
     """
 
     n: int
