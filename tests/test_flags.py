@@ -87,6 +87,30 @@ def test_options_of_fine_tuning_that_have_no_effect_are_named() -> None:
     assert note.startswith("schedule, learning_rate have no effect") and "mlp:learning_rate=0.01" in note
 
 
+@pytest.mark.parametrize(("flag", "word", "message"), [
+    ("--epochs", "many", "--epochs: an integer is expected (got 'many')"),
+    ("--seed", "1.5", "--seed: an integer is expected (got '1.5')"),
+    ("--learning-rate", "fast", "--rate: a number is expected (got 'fast')")])
+def test_a_flag_that_is_no_number_is_refused_without_the_parsers_internals(
+        flag: str, word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--name", "m", "--data", "d", flag]
+    with pytest.raises(SystemExit) as stopped:
+        parse(ImageConfig, [*words, word], prog="kerastl run minilm_text")
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and message in err and not re.search("NoneType|class|literal|instantiated", err), err
+    good = "3"
+    assert str(getattr(parse(ImageConfig, [*words, good]), flag[2:].replace("-", "_"))) in ("3", "3.0")
+    if flag != "--seed":
+        assert getattr(parse(ImageConfig, [*words, "None"]), flag[2:].replace("-", "_")) is None
+
+
+def test_recipes_describes_one_and_says_how_to_copy_it(shell: Shell) -> None:
+    code, out, _ = shell("recipes", "minilm_text")
+    assert code == 0 and "kerastl recipes --copy minilm_text" in out and "kerastl run minilm_text --help" in out
+    code, _, err = shell("recipes", "minilm_txt")
+    assert code == 2 and "did you mean 'minilm_text'" in err
+
+
 def test_arguments_in_a_message_become_the_flags_that_the_command_has() -> None:
     config = parse(TextConfig, ["--name", "m", "--data", "d"])
     text = "`max_length` with `long=chunks`, `head=\"mlp\"`, `no_such` and `kerastl run`"

@@ -357,6 +357,8 @@ def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: 
     (tmp_path / "a.png").write_text("text")
     refused(shell("predict", trained, tmp_path / "a.png"), "not an image")
     refused(shell("predict", trained, tmp_path / "b.png"), "no such file")
+    code, _, err = shell("predict", trained, tmp_path / "b.png", tmp_path / "a.png", tmp_path / "c.py")
+    assert code == 2 and err.startswith("error: 2 inputs cannot be used\n") and "b.png" in err and "c.py" in err
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "x.txt"), ".csv")
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "no" / "x.csv"), "no folder")
 

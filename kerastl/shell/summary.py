@@ -8,7 +8,6 @@ from kerastl.shell.terminal import table
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
 
-
 WIDTH = 100
 INDENT = " " * 11  # of what follows under a name
 
