@@ -289,7 +289,7 @@ def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Bac
 
 def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_path: Path) -> None:
     folder, chosen = draw_folder(tmp_path / "d", 25), choose("auto", "off", gpu=False, bfloat16_cpu=True)
-    verdict = tmp_path / "bfloat16-speed.json"
+    verdict = tmp_path / "speed/bfloat16.json"
     found = run(folder, backbone, tmp_path, chosen, "holdout")
     (machine, ratio), = json.loads(verdict.read_text()).items()
     assert ratio > 0 and "tiny_net" in machine

@@ -22,6 +22,7 @@ from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.recipes import copy_recipe, recipes
 from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
+from kerastl.verbs import export
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -175,6 +176,14 @@ def test_a_copied_recipe_names_its_own_path_in_its_command(recipe: str, tmp_path
     copy = copy_recipe(recipe, tmp_path)
     docstring = ast.get_docstring(ast.parse(copy.read_text())) or ""
     assert f"python {copy} --" in docstring and "recipes/" not in docstring
+
+
+def test_an_unknown_kind_of_tflite_file_is_reported_before_anything_is_loaded() -> None:
+    with pytest.raises(OptionError, match="unknown kind 'fp33'"):
+        export.check(export.Config("m", tflite="fp33"))
+    config = parse(ImageConfig, ["--name", "m", "--data", "d", "--tflite", "fp33", "--xla", "no"])
+    with pytest.raises(OptionError, match="(?s)2 options cannot be used.*fp33.*`xla`|2 options.*`xla`.*fp33"):
+        check_flags(config)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
+from kerastl.modality import parse_kinds
 from kerastl.runtime import XLA
 from kerastl.shell.flags import RunConfig
 
@@ -35,6 +36,10 @@ def check_flags(config: RunConfig) -> None:
             ("precision", precisions_of(backbone)), ("split", MODES))),
     )
     faults: list[KerastlError] = broken(rules, values)
+    try:
+        parse_kinds(config.tflite)
+    except OptionError as error:
+        faults.append(error)
     if large and values.get("unfreeze", "0") not in ("auto", "0"):
         faults.append(OptionError(f"`unfreeze` must be 0 for {backbone}, whose weights stay frozen"))
     if config.search > 0 and config.split == "cv":
