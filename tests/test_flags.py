@@ -186,6 +186,14 @@ def test_an_unknown_kind_of_tflite_file_is_reported_before_anything_is_loaded() 
         check_flags(config)
 
 
+def test_the_checks_of_a_users_head_print_no_banner(tmp_path: Path) -> None:
+    head = tmp_path / "head.py"
+    head.write_text("import keras\n\n\ndef build(shape, outputs):\n    return None\n")
+    words = ("run", "efficientnet_lite_images", "--data", "no-such", "--name", "m", "--head", str(head))
+    done = subprocess.run([sys.executable, "-m", "kerastl", *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: no such file or folder: no-such"), done.stderr
+
+
 @dataclass(frozen=True)
 class Nothing:
     """No flags."""

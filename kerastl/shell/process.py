@@ -62,13 +62,15 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
     """Call `main` with what `get` returns, print its result, and return the exit code.
 
     A result is a dict, or has `to_dict()`. It may have `failed`, whether a check failed, and `failure`, the message
-    then. heavy: whether TensorFlow is needed; it is imported after flags and paths were checked. check: raises an error
-    for flags that cannot be used.
+    then. heavy: whether TensorFlow is needed; it is imported after flags and paths were checked, or before that if the
+    checks run code of the user's. check: raises an error for flags that cannot be used.
     """
     config: Any = None
     try:
         with stopped_by_signals():
             config = get()
+            if heavy and _names_user_code(config):  # the checks run it, and it imports Keras
+                import_tensorflow_quietly()
             if isinstance(config, RunConfig):
                 check_flags(config)
             if check is not None:
@@ -99,6 +101,11 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)
+
+
+def _names_user_code(config: Any) -> bool:
+    """Whether a flag names a Python file of the user's, such as a head."""
+    return any(isinstance(value, str) and ".py" in value for value in getattr(config, "__dict__", {}).values())
 
 
 def _fail(message: str, code: int) -> int:
