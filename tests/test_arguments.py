@@ -96,7 +96,7 @@ def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path:
         tl.train(backbone, pooled, options=options, runtime=runtime, cache_dir=tmp_path)
         assert capsys.readouterr().out.count("learning_rate has no effect") == lines
     for wrong in ("last", -1, 1.5):
-        with pytest.raises(tl.OptionError, match=f"`unfreeze` is {wrong}\n.*a number of blocks, at most 2 for"):
+        with pytest.raises(tl.OptionError, match=f"`unfreeze` is {wrong}\n.*a number of blocks, all, auto or contrast"):
             tl.train(backbone, pooled, unfreeze=wrong, runtime=runtime, cache_dir=tmp_path)  # type: ignore[arg-type]
 
 
