@@ -6,7 +6,7 @@ from typing import Any
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN
-from kerastl.data.split import UNFREEZE, split_of
+from kerastl.data.split import UNFREEZE, UNFREEZE_TEXT, split_of
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
@@ -79,8 +79,7 @@ def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str
     only, as contrastive fine-tuning needs."""
     mode = str(unfreeze)
     if mode not in UNFREEZE and not mode.isdecimal():
-        raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, {', '.join(UNFREEZE[:-1])} or {UNFREEZE[-1]}",
-                          "blocks are counted from the output: 1 is the last one")
+        raise OptionError(f"`unfreeze` is {unfreeze}", UNFREEZE_TEXT, "blocks are counted from the output: 1 is the last one")
     if backbone.large and mode not in (AUTO, FROZEN):
         raise OptionError(f"`unfreeze` is {mode!r}, but {backbone.name} is a large backbone: its weights are "
                           f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",
