@@ -64,13 +64,19 @@ def all_of(faults: Sequence[KerastlError]) -> OptionError:
 
 
 def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> OptionError:
-    """The error for an unknown name, with the closest known one. where: the command that lists the known ones; default:
-    the verb named after them."""
+    """The error for an unknown name, with the closest known one. where: the command or page that lists the known ones,
+    if the message does not list them all."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"list them: {where or f'kerastl {what}s'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"list them: {where}" if where else "choose one of them"
     listed = ", ".join(known) if len(known) <= 20 else f"{len(known)} names, among them {', '.join(known[:5])}"
     return OptionError(f"unknown {what} {name!r}", f"one of {listed}", hint)
+
+
+def one_line(value: Any) -> str:
+    """A value as a message shows it: its repr, in one line of at most 60 characters, and its type if that is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"
 
 
 Rule = tuple[str, str, Callable[[Any], bool]]  # an argument, what it must be, and whether a value is that

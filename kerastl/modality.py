@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerastl.errors import unknown
+from kerastl.errors import OptionError, unknown
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class Modality:
     preview: str = "text"  # how the report shows an input: thumbnail or text
     augments: bool = False  # whether fine-tuning flips, rotates and mixes the inputs
 
+    def __repr__(self) -> str:
+        return f"Modality({self.name})"
+
     def load(self, module: str, name: str) -> Callable[..., Any]:
         """A function of the reader, of the input module or of the baseline's."""
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
@@ -86,3 +89,19 @@ def modality_named(name: str) -> Modality:
     if name not in MODALITIES:
         raise unknown("modality", name, MODALITIES)
     return MODALITIES[name]
+
+
+def parse_kinds(text: str, modality: Modality = IMAGE) -> tuple[str, ...]:
+    """The kinds of TFLite files in `fp32,int8`. `all`: those that serve this modality well; `none`: no file.
+
+    Raises OptionError for unknown kinds.
+    """
+    if text in ("all", "none", ""):
+        return modality.tflite_kinds if text == "all" else ()
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    wrong = [kind for kind in kinds if kind not in TFLITE_KINDS]
+    if wrong:
+        raise OptionError(f"`tflite` is {text!r}: unknown kind {wrong[0]!r}",
+                          f"some of {', '.join(TFLITE_KINDS)}, separated by commas; or all, or none",
+                          "choose among them")
+    return kinds

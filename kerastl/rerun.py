@@ -12,7 +12,7 @@ from kerastl.features.cache import chosen_dir
 from kerastl.features.lengths import fit_length
 from kerastl.heads import resolve_head
 from kerastl.model import pooling_for, raw_of, splice
-from kerastl.shell.recipes import load_recipe, recipes
+from kerastl.shell.recipes import is_recipe, load_recipe, no_such_model_or_recipe
 
 
 def diagnose(patient: str, *, data: str | None = None, backbone: str | None = None, weights: str | None = None,
@@ -22,12 +22,15 @@ def diagnose(patient: str, *, data: str | None = None, backbone: str | None = No
 
     patient: as `examine_model` takes a model, or the name or path of a recipe. data: labelled data; a recipe needs
     them. backbone, weights, head: used instead of the recipe's own.
-    Raises OptionError for arguments that do not fit the patient, DataError when the data cannot be read.
+    Raises OptionError for arguments that do not fit the patient, ModelError if it does not exist, DataError
+    when the data cannot be read.
     """
     path = Path(patient)
     columns = {"text_column": text_column, "label_column": label_column, "data_dir": data_dir, "cache_dir": cache_dir}
-    if not path.is_dir() and (path.suffix == ".py" or patient in recipes()):
+    if not path.is_dir() and is_recipe(patient):
         return examine_recipe(patient, data, backbone=backbone, weights=weights, head=head, **columns)
+    if not path.exists():
+        raise no_such_model_or_recipe(patient)
     for name, value in (("backbone", backbone), ("weights", weights), ("head", head)):
         if value is not None:
             raise OptionError(f"`{name}` is {value!r}, but {patient} is a model", "a recipe, whose parts can be "

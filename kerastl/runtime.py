@@ -109,13 +109,16 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hide what native code prints to standard error; if the block fails, it is printed after all."""
+    """Hide what native code prints to standard error; if the block fails, it is printed after all, unless it was only
+    interrupted."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as output:
         os.dup2(output.fileno(), 2)
         try:
             yield
+        except KeyboardInterrupt:  # which nothing in the output explains
+            raise
         except BaseException:
             os.dup2(terminal, 2)
             output.seek(0)

@@ -3,15 +3,21 @@
 No AssertionError, AttributeError or TypeError may reach the user.
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
+from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
+from kerastl.inputs.texts import Texts
+from kerastl.inputs.tokenizer import Tokenizer
+from kerastl.modality import IMAGE
+from kerastl.serving.batch import predict_inputs
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +85,20 @@ def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, 
     assert of_model.to_dict() == of_head.to_dict() and of_model.predictions_id == of_head.predictions_id
 
 
+def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path: Path,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = clouds(60, 3, 24, 2.0)
+    pooled = made_features(tmp_path, x, in_folds(made_examples(y)))
+    backbone, runtime = tiny_backbone(), plain_runtime()
+    for rate, lines in ((None, 0), (0.1, 1)):
+        options = tl.TrainingOptions(fine_tuning=tl.TuningOptions(learning_rate=rate))
+        tl.train(pooled, options=options)
+        assert capsys.readouterr().out.count("learning_rate has no effect") == lines
+    for wrong in ("last", -1, 1.5):
+        with pytest.raises(tl.OptionError, match=f"`unfreeze` is {wrong}\n.*a number of blocks, all, auto or contrast"):
+            tl.train(pooled, unfreeze=wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("head", ["transformer", "attention", "resnet"])
 def test_a_head_on_maps_is_refused_on_pooled_features(head: str, features: Features) -> None:
     with pytest.raises(tl.OptionError, match=r"pooled to rows of 4(.|\n)*`pooling=none`"):
@@ -89,6 +109,62 @@ def test_a_pipeline_checks_its_options_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(tl.OptionError) as refused:
         tl.classify_images(tmp_path / "no data", name="m", out=tmp_path, epochs=0, label_smoothing=3)
     assert "`epochs` must be at least 1 (got 0)" in str(refused.value) and "`label_smoothing`" in str(refused.value)
+
+
+@pytest.mark.parametrize(("modality", "item", "words"), [
+    ("pixels", 3, "an input is 3"), ("pixels", None, "an input is None"), ("pixels", np.zeros((9, 9, 3)), "ndarray"),
+    ("texts", 3, "an input is 3"), ("texts", ("a", "b"), "an input is \\('a', 'b'\\)"), ("texts", [1], "an input is")])
+def test_an_input_that_is_neither_a_path_nor_a_text_is_refused(modality: str, item: object, words: str) -> None:
+    module = importlib.import_module(f"kerastl.inputs.{modality}")
+    with pytest.raises(tl.DataError, match=words) as refused:
+        module.client_content(item, {})
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def test_a_classifier_takes_a_single_path_and_names_the_place_of_what_it_cannot_take(trained: Path, images: Path
+                                                                                     ) -> None:
+    classifier, path = tl.load(trained), images / "red" / "0.png"
+    expected = classifier.predict([path])
+    for single in (path, str(path), path.read_bytes()):
+        assert classifier.predict(single) == expected
+    with pytest.raises(tl.DataError, match="input 1: an input is 3"):
+        classifier.predict([path, 3])
+    with pytest.raises(tl.OptionError, match="`inputs` is 3"):
+        classifier.predict_each(3)  # type: ignore[arg-type]
+    assert len(predict_inputs(trained, [str(path)]).predictions) == 1
+
+
+def test_what_a_recipe_handles_is_shown_in_one_line(features: Features) -> None:
+    split = in_folds_of(features)
+    fitted = tl.fit(split)
+    evaluation = tl.evaluate(split.examples, fitted)
+    tokenizer = Tokenizer("wordpiece", tuple(f"piece {n}" for n in range(3000)), 0, (1,), (2,), 3, (2,))
+    backbone = tiny_backbone()
+    tuned = tl.FineTuneResult(True, 2, (), 0.5, 0.25, ({"epoch": 1.0},) * 50, 1.0)
+    shown: list[tuple[object, str]] = [
+        (backbone, "Backbone(tiny_net: images to features of shape (24,); random weights)"),
+        (backbone.spec, "Spec(tiny_net: "), (backbone.input, "Pixels(32 x 32)"), (IMAGE, "Modality(image)"),
+        (split, "Features(60 x 4 float32, tiny, 3"), (split.examples, "Examples(60 images, 3 classes"),
+        (split.examples.split, "Split(cv: 5 folds, 60 rows)"), (evaluation, "Evaluation(60 held-out rows"),
+        (evaluation.figures, "Figures(60 held-out rows, accuracy "),
+        (held_out(50), "Split(holdout: 30 train, 10 validation, 10 test)"),
+        (fitted, "FittedHead(linear, fitted in "),
+        (tl.TrainedModel(None, fitted, None), "TrainedModel(None: frozen backbone, FittedHead(linear"),
+        (tl.TrainedModel(None, fitted, tuned), "TrainedModel(None: last 2 blocks fine-tuned, FittedHead(linear"),
+        (tuned, "FineTuneResult(blocks, 2 blocks, validation loss 0.5000 -> 0.2500, kept)"),
+        (tl.Baseline("colours", 60, 0.5, (0.4, 0.6), 0.1, (0.0, 0.2), "unclear", "A sentence."),
+         "Baseline(colours: accuracy 0.500 (95% CI 0.400 to 0.600) on 60 rows, transfer unclear)"),
+        (Texts(tokenizer, 64), "Texts(texts, at most 64 tokens, head; Tokenizer(wordpiece, 3,000 pieces))"),
+        (tl.resolve_head("mlp:hidden=32"), "ConfiguredHead(mlp:hidden=32)"),
+        (tl.resolve_head("mlp").spec, "Head(mlp: one ")]
+    for value, start in shown:
+        assert repr(value).startswith(start) and len(repr(value)) < 200 and "\n" not in repr(value), repr(value)
+
+
+def test_rows_have_a_length_and_labels(features: Features) -> None:
+    assert len(features) == len(features.examples) == 60
+    labels = features.examples.labels
+    assert labels.shape == (60,) and labels[4] == "class 1" and (features.labels == labels).all()
 
 
 def test_a_negative_limit_of_the_cache_removes_nothing(tmp_path: Path) -> None:

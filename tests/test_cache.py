@@ -377,7 +377,8 @@ def test_usage_counts_rows_and_bytes_of_each_space(tmp_path: Path) -> None:
 
 def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
     filled(tmp_path, [10])
-    for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "notes/mine.txt", "mine.json", "bfloat16-speed.json"):
+    for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "notes/mine.txt", "mine.json", "bfloat16-speed.json",
+                 "my-speed.json"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("{}")
     (cache_folder(tmp_path, "anything") / "large.npz").write_bytes(b"x" * 1000)  # whoever makes it
@@ -385,7 +386,7 @@ def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
     (tmp_path / "browser/CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
     assert clear(tmp_path) > 10 * (KEY.shape[0] * 4 + 16) + 1000
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
-        "CACHEDIR.TAG", "browser", "mine.json", "mine.txt", "notes"]
+        "CACHEDIR.TAG", "browser", "mine.json", "mine.txt", "my-speed.json", "notes"]
     assert clear(tmp_path) == 0 and usage(tmp_path) == []
     filled(tmp_path, [10])  # and goes on from there
     assert there(tmp_path, IDS[:10]) == IDS[:10]

@@ -343,6 +343,11 @@ def test_from_python_it_takes_plain_arguments_and_returns_a_typed_result(stand: 
     ((92, 90), "simple has the highest accuracy (0.920); it is not significantly better than the other, and no"),
     ((60, 95), "best is significantly better than the other."),
     ((95, 60, 94), "simple has the highest accuracy (0.950); it is significantly better than 1 of the 2 others, and"),
+    ((95, 95), "simple and best share the highest accuracy (0.950); simple is the simplest of them. More labelled"),
+    ((95, 95, 95), "simple and 2 others share the highest accuracy (0.950); simple is the simplest of them. More"),
+    ((95, 95, 60), "simple and best share the highest accuracy (0.950); simple is the simplest of them, and it is "
+     "significantly better than 1 of the 2 others. More labelled"),
+    ((90, 92, 92), "best and third share the highest accuracy (0.920), but simple is simpler and not significantly"),
     ((95, 94, 93), "simple has the highest accuracy (0.950); it is not significantly better than any of the 2 others"),
     ((90,), "simple is the only combination"),
 ])

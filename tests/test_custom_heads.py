@@ -121,7 +121,7 @@ def test_a_file_with_a_function_or_a_head_is_a_head(features: Features, tmp_path
     assert plain.name == str(path) and plain.settings["head_sha256"] == resolve_head(str(path)).spec.sha256
     path.write_text(HEAD_FILE)
     head = resolve_head(f"{path}:units=5,rate=0.01")
-    assert head.text == f"{path}:units=5,rate=0.01" and head.setting("rate") == 0.01
+    assert head.text == f"{path}:units=5,learning_rate=0.01" and head.setting("rate") == 0.01
     assert head.spec.sha256 != plain.settings["head_sha256"]
     fitted = tl.fit(features, head.text, options=OPTIONS)
     assert fitted.head.layers[0].units == 5 and fitted.name == head.text

@@ -16,9 +16,10 @@ from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, 
 import kerastl as tl
 from kerastl.errors import CheckFailed, DataError, ModelError, OptionError
 from kerastl.export import parity
-from kerastl.export.tflite import Interpreter, parse_kinds
+from kerastl.export.tflite import Interpreter
 from kerastl.export.verify import verify
 from kerastl.inputs.batches import decode_file
+from kerastl.modality import parse_kinds
 from kerastl.report.reexport import export_again
 from kerastl.report.sentences import calibration_note
 from kerastl.report.version import check_evaluation

@@ -237,6 +237,7 @@ def test_a_model_too_large_for_float16_falls_back_to_the_float32_graph(backbone:
     loud = replace(backbone, model=model, weights_hash=weights_hash(model))
     found = run(images, loud, tmp_path, plain_runtime(precision="mixed_float16"))
     assert found.compute == "float32" and "in float16 is not used because it is inaccurate (cosine 0.0" in found.reason
+    assert found.reason.startswith("float32; ") and "as requested" not in found.reason  # float16 was
     assert np.isfinite(everything(found)).all() and everything(found).max() > 65504
     assert {one.compute: one.rows for one in usage(tmp_path)} == {"float32": 42, "float16": 0}
 
@@ -288,7 +289,7 @@ def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Bac
 
 def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_path: Path) -> None:
     folder, chosen = draw_folder(tmp_path / "d", 25), choose("auto", "off", gpu=False, bfloat16_cpu=True)
-    verdict = tmp_path / "bfloat16-speed.json"
+    verdict = tmp_path / "speed/bfloat16.json"
     found = run(folder, backbone, tmp_path, chosen, "holdout")
     (machine, ratio), = json.loads(verdict.read_text()).items()
     assert ratio > 0 and "tiny_net" in machine

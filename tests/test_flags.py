@@ -1,21 +1,28 @@
 """Flags: grouped help, older names, argument names in messages, paths checked first, and how a signal ends the work."""
 
+import ast
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import kerastl
+from kerastl.backbones import load
 from kerastl.cli import verbs
-from kerastl.errors import DataError, OptionError, all_of
+from kerastl.errors import DataError, OptionError, all_of, unknown
 from kerastl.shell import process
+from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
-from kerastl.shell.recipes import recipes
+from kerastl.shell.recipes import copy_recipe, recipes
+from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
+from kerastl.verbs import export
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +70,48 @@ def test_older_flags_keep_working_and_the_record_keeps_their_names(old: str, new
         assert config.to_dict()[old[2:].replace("-", "_")] == value and field not in config.to_dict()
 
 
+@pytest.mark.parametrize(("rate", "usable"), [(0.0, False), (1e-5, True), (1.0, True), (1.5, False)])
+def test_the_shell_and_the_library_take_the_same_learning_rates(rate: float, usable: bool) -> None:
+    assert bool(tuning_faults(TuningOptions(learning_rate=rate))) is not usable
+    config = parse(ImageConfig, ["--name", "m", "--data", "d", "--learning-rate", str(rate)])
+    if usable:
+        check_flags(config)
+    else:
+        with pytest.raises(OptionError, match="`learning_rate` must be"):
+            check_flags(config)
+
+
+def test_options_of_fine_tuning_that_have_no_effect_are_named() -> None:
+    assert unused_note(TuningOptions()) == ""
+    assert unused_note(TuningOptions(layer_decay=0.5)).startswith("layer_decay has no effect, because only fine-tuning")
+    note = unused_note(TuningOptions(learning_rate=0.1, schedule="linear"))
+    assert note.startswith("schedule, learning_rate have no effect") and "mlp:learning_rate=0.01" in note
+
+
+@pytest.mark.parametrize(("flag", "word", "message"), [
+    ("--epochs", "many", "--epochs: an integer is expected (got 'many')"),
+    ("--seed", "1.5", "--seed: an integer is expected (got '1.5')"),
+    ("--learning-rate", "fast", "--rate: a number is expected (got 'fast')")])
+def test_a_flag_that_is_no_number_is_refused_without_the_parsers_internals(
+        flag: str, word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--name", "m", "--data", "d", flag]
+    with pytest.raises(SystemExit) as stopped:
+        parse(ImageConfig, [*words, word], prog="kerastl run minilm_text")
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and message in err and not re.search("NoneType|class|literal|instantiated", err), err
+    good = "3"
+    assert str(getattr(parse(ImageConfig, [*words, good]), flag[2:].replace("-", "_"))) in ("3", "3.0")
+    if flag != "--seed":
+        assert getattr(parse(ImageConfig, [*words, "None"]), flag[2:].replace("-", "_")) is None
+
+
+def test_recipes_describes_one_and_says_how_to_copy_it(shell: Shell) -> None:
+    code, out, _ = shell("recipes", "minilm_text")
+    assert code == 0 and "kerastl recipes --copy minilm_text" in out and "kerastl run minilm_text --help" in out
+    code, _, err = shell("recipes", "minilm_txt")
+    assert code == 2 and "did you mean 'minilm_text'" in err
+
+
 def test_arguments_in_a_message_become_the_flags_that_the_command_has() -> None:
     config = parse(TextConfig, ["--name", "m", "--data", "d"])
     text = "`max_length` with `long=chunks`, `head=\"mlp\"`, `no_such` and `kerastl run`"
@@ -91,6 +140,60 @@ def test_a_path_that_does_not_exist_is_reported_without_tensorflow(words: tuple[
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (("doctor", "minilm_txt"), "no such model or recipe: minilm_txt(.|\n)*did you mean 'minilm_text'"),
+    (("doctor", "no-such"), "expected: saved_models/NAME, .* or a recipe: one of bert_text(.|\n)*"
+     "list them: kerastl recipes"),
+    (("run", "./nope.py"), "no such recipe file: ./nope.py(.|\n)*relative to the current directory"),
+    (("run", "minilm_text.py"), "no such recipe file(.|\n)*without the ending: minilm_text"),
+    (("recipes", "--copy", "no-such"), "list them: kerastl recipes"),
+    (("run", "minilm_text", "--data", "d", "--name", "m", "--head", "no-such"), "list them: kerastl heads")])
+def test_hints_lead_to_the_list_of_what_was_meant(words: tuple[str, ...], message: str, shell: Shell) -> None:
+    code, out, err = shell(*words)
+    assert code == 2 and out == "" and err.count("error: ") == 1 and re.search(message, err), err
+
+
+def test_hints_name_verbs_that_there_are() -> None:
+    root = Path(kerastl.__file__).parent
+    named = {word for path in root.rglob("*.py") for word in re.findall(r"list them: kerastl (\w+)", path.read_text())}
+    named |= {word for path in root.rglob("*.py")
+              for word in re.findall(r"unknown\(.*\"kerastl (\w+)\"\)", path.read_text())}
+    assert {"heads", "recipes", "weights"} <= named <= set(verbs())
+    assert unknown("task", "nothing", ["single", "several"]).hint == "choose one of them"
+
+
+def test_an_unknown_preset_is_one_message_that_leads_to_the_presets() -> None:
+    with pytest.raises(OptionError) as refused:
+        load("hub:x", "none")
+    assert refused.value.hint == ("list them: the image classifiers on https://keras.io/keras_hub/presets, such as "
+                                  "hub:resnet_18_imagenet")
+    with pytest.raises(OptionError, match="hub:PRESET"):
+        load("nope", "none")
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_a_copied_recipe_names_its_own_path_in_its_command(recipe: str, tmp_path: Path) -> None:
+    copy = copy_recipe(recipe, tmp_path)
+    docstring = ast.get_docstring(ast.parse(copy.read_text())) or ""
+    assert f"python {copy} --" in docstring and "recipes/" not in docstring
+
+
+def test_an_unknown_kind_of_tflite_file_is_reported_before_anything_is_loaded() -> None:
+    with pytest.raises(OptionError, match="unknown kind 'fp33'"):
+        export.check(export.Config("m", tflite="fp33"))
+    config = parse(ImageConfig, ["--name", "m", "--data", "d", "--tflite", "fp33", "--xla", "no"])
+    with pytest.raises(OptionError, match="(?s)2 options cannot be used.*fp33.*`xla`|2 options.*`xla`.*fp33"):
+        check_flags(config)
+
+
+def test_the_checks_of_a_users_head_print_no_banner(tmp_path: Path) -> None:
+    head = tmp_path / "head.py"
+    head.write_text("import keras\n\n\ndef build(shape, outputs):\n    return None\n")
+    words = ("run", "efficientnet_lite_images", "--data", "no-such", "--name", "m", "--head", str(head))
+    done = subprocess.run([sys.executable, "-m", "kerastl", *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: no such file or folder: no-such"), done.stderr
+
+
 @dataclass(frozen=True)
 class Nothing:
     """No flags."""
@@ -114,6 +217,45 @@ def test_a_signal_ends_the_work_with_its_code_and_runs_what_cleans_up(name: str,
     assert err.startswith("error: stopped") and (name in err) == (name != "SIGINT")
 
 
+class Fragile:
+    """Its destructor takes what happens in it for granted, as those of TensorFlow do."""
+
+    def __init__(self, interrupted: bool) -> None:
+        self.built = True
+        if interrupted:
+            del self.built
+
+    def __del__(self) -> None:
+        if self.built:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def lost_in_a_destructor(config: object) -> dict[str, object]:
+    Fragile(False)
+    time.sleep(5)
+    return {}
+
+
+def turned_into_another_error(config: object) -> dict[str, object]:
+    half_built = Fragile(True)  # noqa: F841
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as error:
+        raise ValueError("could not be deserialized") from error
+    return {}
+
+
+@pytest.mark.parametrize("work", [lost_in_a_destructor, turned_into_another_error])
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_is_one_line_whatever_the_interrupted_code_makes_of_it(work: Callable[[object], dict[str, object]],
+                                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    hook = sys.unraisablehook
+    assert process.finish(work, Nothing, str, heavy=False) == 143
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: stopped by SIGTERM; ") and err.count("\n") == 1
+    assert sys.unraisablehook is hook
+
+
 def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     @dataclass(frozen=True)
     class Result:
@@ -134,6 +276,13 @@ def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: py
         raise DataError("nothing there", "something", "look")
 
     assert process.finish(fails, Nothing, repr, heavy=False) == 2
+
+
+def test_each_backbone_is_one_line_for_each_kind_of_weights(shell: Shell) -> None:
+    _, out, _ = shell("backbones")
+    names = [line.split()[0] for line in out.partition("\n\n")[0].splitlines()[1:]]
+    assert len(names) == len(set(names)) and "glm2_6b" in names
+    assert all(licence in out for licence in ("ChatGLM2-6B License", "ChatGLM3-6B License", "glm-4-9b License"))
 
 
 def test_each_verb_is_a_file_with_a_line_of_help(shell: Shell) -> None:

@@ -1,5 +1,7 @@
 """Heads trained by gradient descent: weights and targets of the right rows, smoothing, several labels, the scaling."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,26 @@ def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
     assert losses(0, 0) == losses(0, 0)
     assert losses(0, 0) != losses(0, 1)  # the same start and the same rows, dealt into other batches
     assert losses(0, 0) != losses(1, 0)
+
+
+def test_the_heads_of_folds_are_not_taken_for_one_function_that_is_traced_again(tmp_path: Path) -> None:
+    """Real retracing is still reported. The count of TensorFlow is global, so this runs in a process of its own."""
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import subprocess
+import sys
+from pathlib import Path
+import tensorflow as tf
+from tiny import clouds, in_folds, made_examples, made_features, plain_runtime
+import kerastl as tl
+x, y = clouds(60, 3, 4, 2.0)
+features = made_features(Path({str(tmp_path)!r}), x, in_folds(made_examples(y)))
+for epochs in (1, 1):
+    tl.fit(features, "mlp", options=tl.TrainingOptions(epochs))
+print("BETWEEN", file=sys.stderr, flush=True)
+for n in range(6):
+    tf.function(lambda value: value + 1)(n)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    before, _, after = done.stderr.partition("BETWEEN")
+    assert done.returncode == 0 and "retracing" not in before and "retracing" in after, done.stderr

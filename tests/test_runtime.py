@@ -85,8 +85,11 @@ def test_native_noise_is_kept_off_unless_the_block_fails(capfd: pytest.CaptureFi
         os.write(2, b"a note of native code\n")
     print("after", file=sys.stderr)
     assert capfd.readouterr().err == "after\n"
-    with pytest.raises(KeyboardInterrupt), quiet_stderr():
+    with pytest.raises(ZeroDivisionError), quiet_stderr():
         os.write(2, b"why it failed\n")
+        raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt), quiet_stderr():
+        os.write(2, b"a note of native code\n")
         raise KeyboardInterrupt
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "why it failed\nafter\n"

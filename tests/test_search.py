@@ -136,7 +136,7 @@ def test_training_takes_the_setting_that_was_found(features: Features, monkeypat
     assert trials == found
     trained = tl.train(replace(features, backbone=tiny_backbone()), best_head(trials, "shallow"),
                        options=TrainingOptions(1))
-    assert trained.fitted.name == "shallow:rate=0.02" and best_head((), "shallow") == "shallow"
+    assert trained.fitted.name == "shallow:learning_rate=0.02" and best_head((), "shallow") == "shallow"
 
 
 def test_heads_with_commas_between_keep_their_settings() -> None:

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: st
     bad.write_bytes(b"no image")
     good, out = next((images / "blue").glob("*.png")), tmp_path / f"answers.{ending}"
     code, text, _ = shell("predict", trained, good, bad, "--out", out)
-    assert code == 0 and "(1 errors)" in text
+    assert code == 0 and "(1 error)" in text
     if ending == "csv":
         rows = list(csv.DictReader(out.read_text().splitlines()))
     else:
@@ -98,6 +99,11 @@ def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, t
     found = json.loads(out)
     assert code == 0 and found["trained_on"] == 0 and found["test"]["n"] == 18
     assert {one["origin"] for one in found["left_out"]} == {"purple", "red/broken.png"}
+    only_red = tmp_path / "red.csv"
+    only_red.write_text("path,label\n" + "".join(f"{path},red\n" for path in (new / "red").glob("?.png")))
+    code, out, _ = shell("evaluate", trained, only_red)
+    assert code == 0 and re.search(r"macro F1   \d\.\d{3}  \(mean of the 1 of 3 classes with rows\)", out)
+    assert re.search(r"^blue +-  +-  +-  +0$", out, re.MULTILINE) and re.search(r"^red  +\d\.\d{3}", out, re.MULTILINE)
     direct = [one.label for one in tl.load(trained).predict(sorted((new / "red").glob("?.png")))]
     recall = next(one["recall"] for one in found["test"]["classes"] if one["name"] == "red")
     assert recall == pytest.approx(direct.count("red") / 6)
@@ -323,14 +329,15 @@ def test_a_download_that_is_impossible_names_file_address_hash_and_ways_round(sh
     from keras.src.utils import file_utils
 
     def no_network(*args: object, **kwargs: object) -> None:
-        raise Exception("URL fetch failure: no network")  # as Keras raises it
+        raise Exception("URL fetch failure on https://a/b.h5: None -- no network")  # as Keras raises it
 
     monkeypatch.setattr(file_utils, "get_file", no_network)
     for recipe, digest in (("inception_v3_images", "bcbd6486424b2319ff4ef7d526e38f63"),
                            ("resnet50_images", "4d473c1dd8becc155b73f8504c6f6626")):
         draw_folder(tmp_path / "d", 12)
         refused(shell("run", recipe, "--data", tmp_path / "d", "--name", "m", "--out", tmp_path / "out"),
-                "https://storage.googleapis.com", "notop.h5", digest, "as --weights", "efficientnet_lite0")
+                "https://storage.googleapis.com", "notop.h5", f"{digest}): no network", "as --weights",
+                "efficientnet_lite0")
 
 
 def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Path) -> None:
@@ -350,6 +357,8 @@ def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: 
     (tmp_path / "a.png").write_text("text")
     refused(shell("predict", trained, tmp_path / "a.png"), "not an image")
     refused(shell("predict", trained, tmp_path / "b.png"), "no such file")
+    code, _, err = shell("predict", trained, tmp_path / "b.png", tmp_path / "a.png", tmp_path / "c.py")
+    assert code == 2 and err.startswith("error: 2 inputs cannot be used\n") and "b.png" in err and "c.py" in err
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "x.txt"), ".csv")
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "no" / "x.csv"), "no folder")
 

@@ -16,7 +16,7 @@ from kerastl.data.split import split
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.layout import row_shape
-from kerastl.heads import PLACES, ROW, heads, resolve_head
+from kerastl.heads import PLACES, ROW, ConfiguredHead, Head, Setting, heads, mlp, resolve_head
 
 IMAGES = [spec for spec in specs().values() if spec.modality.name == "image" and spec.feature_layers]
 FEW = [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if spec.size > 64 else []) for spec in IMAGES]
@@ -123,13 +123,28 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
 def test_a_head_is_told_by_name_and_settings() -> None:
     head = resolve_head("mlp:hidden=32,rate=0.01")
     assert (head.setting("hidden"), head.setting("rate"), head.setting("dropout")) == (32, 0.01, 0.5)
-    assert head.text == "mlp:hidden=32,rate=0.01" and resolve_head("mlp").text == "mlp"
+    assert head.text == "mlp:hidden=32,learning_rate=0.01" and resolve_head("mlp").text == "mlp"
     assert head.build((8,), 3).get_layer("hidden").units == 32
     for wrong, said in (("mlp:hiden=3", "did you mean 'hidden'"), ("mlp:hidden=3", "from 16 to 4096"),
-                        ("mlp:hidden=3.5", "an integer"), ("linear:rate=1", "unknown setting of linear"),
+                        ("mlp:hidden=3.5", "an integer"), ("linear:rate=1", "unknown setting of linear 'learning"),
+                        ("transformer:layers=x", "layers to be an integer from 1 to 4"),
+                        ("blend:mix=x", "mix to be one of"), ("mlp:rate=x", "learning_rate to be a number"),
+                        ("auto", "several heads"), ("linear,mlp", "kerastl.search_heads"),
+                        ("mlp:hidden=32,linear", "several heads"),
                         ("mpl", "did you mean 'mlp'")):
         with pytest.raises(OptionError, match=said):
             resolve_head(wrong)
+
+
+def test_a_setting_has_one_name_and_the_older_one_keeps_working() -> None:
+    old, new = (resolve_head(f"mlp:{name}=0.01") for name in ("rate", "learning_rate"))
+    assert old == new and old.setting("learning_rate") == old.setting("rate") == 0.01
+    assert old.with_settings({"rate": 0.1}).text == "mlp:learning_rate=0.1" and "rate" not in old.spec.known
+    own = Head("own", "whose layers have a rate", mlp.build, settings={"rate": Setting(0.5, 0, 1)},
+               training={"rate": Setting(1e-3, 0, 1)})
+    assert own.known["rate"].default == 0.5
+    older = replace(own, settings={})
+    assert older.known == {"learning_rate": Setting(1e-3, 0, 1)} and ConfiguredHead(older).setting("rate") == 1e-3
 
 
 @pytest.mark.parametrize("name", [name for name, head in heads().items() if head.takes == PLACES

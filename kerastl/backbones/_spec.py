@@ -105,6 +105,9 @@ class Spec:
     parts: tuple["Spec", ...] = ()  # of a fused backbone `a+b`, in order; each part's own `blocks` then count
     file_sha256: str = ""  # of the user's file that defines it; "" for the backbones of this package
 
+    def __repr__(self) -> str:
+        return f"Spec({self.name}: {self.summary})"
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -121,6 +124,11 @@ class Backbone:
     layer: str = TOP
     parts: tuple[int, ...] = ()  # the number of features of each part of a fused backbone; otherwise (dim,)
     large: Large | None = None
+
+    def __repr__(self) -> str:
+        layer = "" if self.layer == TOP else f", layer {self.layer}"
+        weights = "random weights" if self.random else f"weights: {self.weights}"
+        return f"Backbone({self.name}: {self.spec.modality.nouns} to features of shape {self.shape}{layer}; {weights})"
 
     @property
     def shape(self) -> Shape:

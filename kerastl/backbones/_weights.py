@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -45,13 +46,18 @@ def keras_download(build: Callable[[str | None], Any], weights: str, file: Weigh
             return build("imagenet")
         except Exception as error:  # Keras raises a bare Exception when a download fails
             raise WeightsError(
-                f"Keras could not download {file.origin}: {first_line(error)}", "a network connection, or the file",
-                "download the file on another machine and pass its path as `weights`, or use the backbone "
-                "efficientnet_lite0, whose weights come with a package") from error
+                f"Keras could not download {file.origin}: {_download_reason(error)}",
+                "a network connection, or the file", "download the file on another machine and pass its path as "
+                "`weights`, or use the backbone efficientnet_lite0, whose weights come with a package") from error
     model = build(None)
     if weights != "none":
         fill(model, weights, f"a Keras weights file like {file.origin}")
     return model
+
+
+def _download_reason(error: BaseException) -> str:
+    """Why a download failed, without the address, which Keras repeats."""
+    return re.sub(r"^URL fetch failure on \S+: (None -- )?", "", first_line(error))
 
 
 def keras_application(name: str, application: Callable[..., Any], size: int, scale: Callable[[Any], Any],

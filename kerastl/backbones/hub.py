@@ -36,7 +36,7 @@ def build(options: BuildOptions) -> Network:
                           f"add a name, for example hub:{EXAMPLE}")
     if not Path(preset).is_dir() and preset not in presets():
         raise unknown("backbone", f"hub:{preset}", [f"hub:{name}" for name in presets()],
-                      f"for example hub:{EXAMPLE}")
+                      f"the image classifiers on https://keras.io/keras_hub/presets, such as hub:{EXAMPLE}")
     try:
         network = keras_hub.models.Backbone.from_preset(preset, load_weights=options.weights == "imagenet")
         converter = keras_hub.layers.ImageConverter.from_preset(preset)

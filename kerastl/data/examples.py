@@ -65,6 +65,11 @@ class Split:
     reason: str
     part: NDArray[np.int8]
 
+    def __repr__(self) -> str:
+        counts = [f"{len(self.folds)} folds", f"{len(self.part):,} rows"] if self.mode == "cv" else \
+            [f"{len(self.rows(part)):,} {name}" for name, part in PARTS.items()]
+        return f"Split({self.mode}: {', '.join(counts)})"
+
     def rows(self, *parts: int) -> NDArray[np.intp]:
         """Indices of the rows in any of these parts, ascending."""
         return np.flatnonzero(np.isin(self.part, parts))
@@ -136,6 +141,11 @@ class Examples:
         """The rows of each class, in class order. A row with several labels counts for each."""
         totals = self.task.counts(self.targets, len(self.classes))
         return dict(zip(self.classes, totals.tolist(), strict=True))
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """The label of each row as text, [n], several labels joined by `|`; empty texts where rows are unlabelled."""
+        return np.array([self.label_of(row) if self.classes else "" for row in range(len(self))], np.str_)
 
     def label_of(self, row: int) -> str:
         """The row's label as text; several labels are joined by `|`."""

@@ -16,6 +16,7 @@ FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
+UNFREEZE_TEXT = "a number of blocks, all, auto or contrast"  # for messages
 
 
 def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:

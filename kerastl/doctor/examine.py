@@ -27,6 +27,10 @@ class Examination:
     rows: int
     findings: tuple[Diagnosis, ...]
 
+    def __repr__(self) -> str:
+        problems = ", ".join(self.problems) or "none"
+        return f"Examination({self.patient}: {len(self.findings)} checks, problems: {problems})"
+
     @property
     def problems(self) -> tuple[str, ...]:
         """The names of the checks that found something wrong."""

@@ -74,7 +74,8 @@ class _State:
 
 
 def learns(head: Any, features: NDArray[np.float32], truth: NDArray[np.float32], *, task: Task = SINGLE_LABEL,
-           rate: float = float(GRADIENT_SETTINGS["rate"].default), raw: NDArray[Any] | None = None) -> Diagnosis:
+           rate: float = float(GRADIENT_SETTINGS["learning_rate"].default), raw: NDArray[Any] | None = None
+           ) -> Diagnosis:
     """Whether a fresh copy of a head can memorise 32 examples: within 1,000 steps its loss halves and more rows are
     predicted correctly. features: [n, dim]; truth: [n, outputs] of 0 and 1. rate: AdamW's learning rate. raw: what the
     head takes of the raw inputs, if anything.

@@ -41,6 +41,11 @@ class Baseline(Section):
     trained_on: int = 0
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        low, high = self.accuracy_ci95
+        return (f"Baseline({self.name}: accuracy {self.accuracy:.3f} (95% CI {low:.3f} to {high:.3f}) on {self.n} "
+                f"rows, transfer {self.verdict})")
+
 
 def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     """Fit and evaluate the baseline on the split of `examples`, and compare it with the model of an evaluation there.

@@ -14,7 +14,7 @@ from kerastl.frames import data_frame
 
 @dataclass(frozen=True)
 class ClassResult(Section):
-    """Precision, recall and F1 of one class, in [0, 1]. support: its held-out rows."""
+    """Precision, recall and F1 of one class, in [0, 1]; 0 where they are not defined. support: its held-out rows."""
 
     name: str
     precision: float
@@ -48,7 +48,8 @@ class ReliabilityBin(Section):
 @dataclass(frozen=True)
 class Scores(Section):
     """The first figures of an evaluation on `n` held-out rows, in [0, 1]. accuracy: of single labels; with several
-    labels, of whole sets of labels. interval: how `accuracy_ci95` was computed, in words."""
+    labels, of whole sets of labels. interval: how `accuracy_ci95` was computed, in words. macro_f1: the mean over the
+    classes that have rows."""
 
     n: int
     accuracy: float
@@ -74,6 +75,11 @@ class Figures(Scores):
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: tuple[ReliabilityBin, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+
+    def __repr__(self) -> str:
+        low, high = self.accuracy_ci95
+        return (f"{type(self).__name__}({self.n} held-out rows, accuracy {self.accuracy:.3f} (95% CI {low:.3f} to "
+                f"{high:.3f}), calibration error {self.ece_calibrated:.3f})")
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class HeldOutRows:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation(Figures):
     """The metrics of one model, and the prediction for each held-out row. correct: whether each is predicted correctly.
     predictions_id: of the predictions that were evaluated (`Predictions.id`)."""
@@ -109,11 +115,6 @@ class Evaluation(Figures):
     correct: tuple[bool, ...]
     held_out: HeldOutRows
     predictions_id: str
-
-    def __repr__(self) -> str:
-        low, high = self.accuracy_ci95
-        return (f"Evaluation({self.n} held-out rows, accuracy {self.accuracy:.3f} (95% CI {low:.3f} to {high:.3f}), "
-                f"calibration error {self.ece_calibrated:.3f})")
 
     @property
     def class_names(self) -> tuple[str, ...]:

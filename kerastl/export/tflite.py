@@ -10,27 +10,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.decision import Activation, probabilities, tensorflow_backend
-from kerastl.errors import OptionError
 from kerastl.inputs import floats
-from kerastl.modality import IMAGE, TFLITE_KINDS, Modality
 from kerastl.runtime import quiet_stderr
 
 CALIBRATION_ROWS = 100  # from which the int8 ranges are taken
-
-
-def parse_kinds(text: str, modality: Modality = IMAGE) -> tuple[str, ...]:
-    """The kinds in `fp32,int8`. `all` stands for those that serve this modality well, `none` for no file.
-
-    Raises OptionError for unknown kinds.
-    """
-    if text in ("all", "none", ""):
-        return modality.tflite_kinds if text == "all" else ()
-    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [kind for kind in kinds if kind not in TFLITE_KINDS]
-    if unknown:
-        raise OptionError(f"`tflite` is {text!r}: unknown kind {unknown[0]!r}",
-                          f"some of {', '.join(TFLITE_KINDS)}, separated by commas; or all, or none", "correct it")
-    return kinds
 
 
 class _LiteModule(tf.Module):

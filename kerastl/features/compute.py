@@ -52,6 +52,9 @@ class Features:
     raw: Raw | None = None  # what `raw_rows` returns, once `features.raw_inputs.with_raw` has added it
     raw_space: Space | None = None
 
+    def __len__(self) -> int:
+        return len(self.examples)
+
     def __repr__(self) -> str:
         size = " x ".join(map(str, (len(self.examples), *self.space.key.shape)))
         return f"Features({size} {self.compute}, {self.space.key.backbone}, {len(self.examples.classes)} classes)"
@@ -78,9 +81,8 @@ class Features:
 
     @property
     def labels(self) -> NDArray[np.str_]:
-        """The label of each row as text, [n], several labels joined by `|`; empty texts where rows are unlabelled."""
-        examples = self.examples
-        return np.array([examples.label_of(row) if examples.classes else "" for row in range(len(examples))], np.str_)
+        """The label of each row, see `Examples.labels`."""
+        return self.examples.labels
 
     def to_frame(self) -> Any:
         """`id`, `origin`, `label` and a column for each feature, as a pandas.DataFrame. Raises OptionError for maps and
@@ -159,6 +161,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         decoded = examples.without(refused)
         key_of = dict(zip(examples.ids, keys, strict=True))
         keys = [key_of[content_hash] for content_hash in decoded.ids]
+    if space.key.compute != compute:  # the reason is that of a graph which was not used; the pass says why
+        reason = space.key.compute
     return Features(decoded, network, runtime, cache_dir, backbone.shape, space.key.compute,
                     f"{reason}; {passes[0].graph}", sum(part.filled.computed for part in passes),
                     time.perf_counter() - start, space, held_out_space, keys, backbone.parts)

@@ -13,8 +13,7 @@ from kerastl.features.cache import FOLDER
 from kerastl.files import STALE_SECONDS, cache_folders, open_file, remove_leftovers
 
 DEFAULT_LIMIT = 10 * 2**30  # bytes
-UNTAGGED = (FOLDER, "tfds", "fine_tune", "contrast-*")  # folders of version 0.1, which had no tag
-SPEED_FILES = "*-speed.json"
+UNTAGGED = (FOLDER, "tfds", "fine_tune", "contrast-*", "bfloat16-speed.json")  # of version 0.1, which had no tags
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def clear(cache_dir: Path) -> int:
     freed = 0
     for folder in {*cache_folders(cache_dir), *(path for name in UNTAGGED for path in cache_dir.glob(name))}:
         freed += sum(stat.st_size for path, stat in _stats(folder.rglob("*")).items() if path.is_file())
+        if folder.is_file():
+            folder.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-    for path in cache_dir.glob(SPEED_FILES):
-        path.unlink(missing_ok=True)
     return freed
 
 

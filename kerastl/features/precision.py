@@ -8,10 +8,10 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.features.engines.check import speed_ratio
 from kerastl.features.engines.tensorflow import COMPUTE
-from kerastl.files import open_file, write_atomically
+from kerastl.files import cache_folder, open_file, write_atomically
 from kerastl.runtime import Runtime, machine
 
-SPEED_FILE = "bfloat16-speed.json"  # in the cache directory
+SPEED_FILE = "speed", "bfloat16.json"  # folder in the cache directory, file
 BATCH = 32  # images or texts that are timed
 
 
@@ -38,7 +38,7 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
     cache."""
     import tensorflow as tf
 
-    path = cache_dir / SPEED_FILE
+    path = cache_folder(cache_dir, SPEED_FILE[0]) / SPEED_FILE[1]
     known: dict[str, float] = {}
     if path.exists():
         with open_file(path, "r") as file:

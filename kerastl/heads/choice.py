@@ -37,30 +37,41 @@ def _parse(text: str) -> ConfiguredHead:
         spec = custom.head_of_file(name)
     elif name in heads():
         spec = heads()[name]
+    elif text == AUTO or len(parted(text)) > 1:
+        raise _several(text)
     else:
-        raise unknown("head", name, heads())
+        raise unknown("head", name, heads(), "kerastl heads")
     settings = []
     for word in filter(None, words.split(",")):
         setting, _, value = word.partition("=")
+        setting = spec.name_of(setting)
+        if setting not in spec.known and len(parted(text)) > 1:
+            raise _several(text)
         if setting not in spec.known:
             raise unknown(f"setting of {name}", setting, spec.known, "kerastl heads")
-        settings.append((setting, _value(f"{name}:{word}", spec.known[setting], value)))
+        settings.append((setting, _value(f"{name}:{word}", setting, spec.known[setting], value)))
     return ConfiguredHead(spec, tuple(settings))
 
 
-def _value(text: str, setting: Setting, value: str) -> Value:
+def _several(text: str) -> OptionError:
+    return OptionError(f"`head` is {text!r}, which stands for several heads", "one head, for training", "set `search` "
+                       "to choose among them; in Python: kerastl.search_heads, then kerastl.best_head")
+
+
+def _value(text: str, name: str, setting: Setting, value: str) -> Value:
     if setting.choices:
         if value not in setting.choices:
-            raise OptionError(f"`head` is {text!r}", f"one of {', '.join(setting.choices)}", "choose one of them")
+            raise OptionError(f"`head` is {text!r}", f"{name} to be one of {', '.join(setting.choices)}",
+                              f"change {name}")
         return value
-    expected = f"{'an integer' if isinstance(setting.default, int) else 'a number'} from {setting.low:g} to " \
-               f"{setting.high:g}"
+    number_of = "an integer" if isinstance(setting.default, int) else "a number"
+    expected = f"{name} to be {number_of} from {setting.low:g} to {setting.high:g}"
     try:
         number = type(setting.default)(value)
     except ValueError as error:
-        raise OptionError(f"`head` is {text!r}", expected, "change the value") from error
+        raise OptionError(f"`head` is {text!r}", expected, f"change {name}") from error
     if not setting.low <= float(number) <= setting.high:
-        raise OptionError(f"`head` is {text!r}", expected, "change the value")
+        raise OptionError(f"`head` is {text!r}", expected, f"change {name}")
     return number
 
 

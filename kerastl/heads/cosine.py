@@ -31,4 +31,4 @@ def build(shape: Shape, outputs: int, scale: float = SCALE) -> Any:
 
 HEAD = Head("cosine", "cosine similarity to a learned vector per class; ignores the norm of the features", build,
             settings={"scale": Setting(SCALE, 1.0, 100.0, log=True)},
-            training={**GRADIENT_SETTINGS, "rate": Setting(3e-3, 1e-6, 1.0, log=True)})
+            training={**GRADIENT_SETTINGS, "learning_rate": Setting(3e-3, 1e-6, 1.0, log=True)})

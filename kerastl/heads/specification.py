@@ -30,8 +30,9 @@ class Raw:
     symbols: int = 0
 
 
-# AdamW's learning rate and weight decay
-GRADIENT_SETTINGS = {"rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}
+GRADIENT_SETTINGS = {  # of AdamW
+    "learning_rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}
+OLD_NAMES = {"rate": "learning_rate"}  # of settings that were renamed; heads in run.json have them
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Head:
     custom: bool = False
     sha256: str = ""
 
+    def __repr__(self) -> str:
+        return f"Head({self.name}: {self.summary})"
+
     @property
     def convex(self) -> bool:
         """Whether its training problem is convex, so that the solution does not depend on the seed."""
@@ -69,7 +73,11 @@ class Head:
     @property
     def known(self) -> dict[str, Setting]:
         """All of its settings, by name."""
-        return {**self.training, **self.settings}
+        return {**{self.name_of(name): setting for name, setting in self.training.items()}, **self.settings}
+
+    def name_of(self, setting: str) -> str:
+        """The present name of a setting, which may have been given by an older one."""
+        return setting if setting in self.settings else OLD_NAMES.get(setting, setting)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,12 @@ class ConfiguredHead:
     spec: Head
     settings: tuple[tuple[str, Value], ...] = ()
     parts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", tuple((self.spec.name_of(name), value) for name, value in self.settings))
+
+    def __repr__(self) -> str:
+        return f"ConfiguredHead({self.text})"
 
     def build(self, shape: Shape, outputs: int, raw: Raw | None = None) -> Any:
         """A keras.Model with new weights. raw: the raw input, for a head that looks at it."""
@@ -92,11 +106,13 @@ class ConfiguredHead:
 
     def setting(self, name: str) -> Any:
         """The value of a setting, or its default."""
+        name = self.spec.name_of(name)
         return dict(self.settings).get(name, self.spec.known[name].default)
 
     def with_settings(self, more: Mapping[str, Value]) -> "ConfiguredHead":
         """The same head with these settings too; they replace those of the same name."""
-        return replace(self, settings=tuple({**dict(self.settings), **more}.items()))
+        return replace(self, settings=tuple(
+            {**dict(self.settings), **{self.spec.name_of(name): value for name, value in more.items()}}.items()))
 
     @property
     def text(self) -> str:

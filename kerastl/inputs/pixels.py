@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError, one_line
 from kerastl.files import read_bytes
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
@@ -24,6 +25,9 @@ class Pixels(FixedShape):
     modality: Modality = IMAGE
     raw_name: str = IMAGE.raw_input
     values_name: str = IMAGE.values
+
+    def __repr__(self) -> str:
+        return f"Pixels({self.size} x {self.size})"
 
     @property
     def version(self) -> str:
@@ -79,9 +83,15 @@ def describe_input(record: dict[str, Any]) -> str:
     return f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio"
 
 
-def client_content(item: str | Path | bytes, record: dict[str, Any]) -> bytes:
-    """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read."""
-    return item if isinstance(item, bytes) else read_bytes(item)
+def client_content(item: Any, record: dict[str, Any]) -> bytes:
+    """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read, DataError
+    for an item that is neither a path nor bytes."""
+    if isinstance(item, bytes):
+        return item
+    if not isinstance(item, str | PathLike):
+        raise DataError(f"an input is {one_line(item)}", "the path of an image, or the bytes of an image file",
+                        "pass paths or bytes; a decoded image can be saved as PNG first")
+    return read_bytes(Path(item))
 
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:

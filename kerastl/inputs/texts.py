@@ -1,7 +1,7 @@
 """Texts as a network's input: tokenized in the graph, truncated to a maximum length, and padded per batch."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.errors import DataError
+from kerastl.errors import DataError, one_line
 from kerastl.inputs import Batch, Text, TokenLengths, vocabulary
 from kerastl.inputs.packing import lengths, pack, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
@@ -42,6 +42,10 @@ class Texts:
     modality: Modality = TEXT
     raw_name: str = TEXT.raw_input
     values_name: str = TEXT.values
+
+    def __repr__(self) -> str:
+        pairs = "pairs of texts" if self.pair else "texts"
+        return f"Texts({pairs}, at most {self.max_length} tokens, {self.long}; {self.tokenizer!r})"
 
     @property
     def version(self) -> str:
@@ -207,9 +211,10 @@ def describe_input(record: dict[str, Any]) -> str:
 def client_content(item: Any, record: dict[str, Any]) -> bytes | list[bytes]:
     """What a client sends of a text: its UTF-8 bytes, or those of both texts of a pair. Raises DataError for an item
     that is not a str (or for a model of pairs, two of them)."""
-    parts, expected = [item] if isinstance(item, str | bytes) else list(item), 2 if record.get("pair") else 1
+    several = isinstance(item, Iterable) and not isinstance(item, str | bytes)
+    parts, expected = list(item) if several else [item], 2 if record.get("pair") else 1
     if len(parts) != expected or not all(isinstance(part, str | bytes) for part in parts):
-        raise DataError(f"an input is {str(item)[:60]!r}", "two texts each" if expected == 2 else "one text each, a "
+        raise DataError(f"an input is {one_line(item)}", "two texts each" if expected == 2 else "one text each, a "
                         "str", "use the type of input that the model was trained on")
     contents = [part if isinstance(part, bytes) else _bytes(part) for part in parts]
     return contents if expected == 2 else contents[0]

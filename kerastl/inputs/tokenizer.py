@@ -49,6 +49,9 @@ class Tokenizer:
     pattern: str = "gpt2"  # bpe: how a text is split into words, gpt2 | cl100k
     whole: tuple[int, ...] = ()  # bpe: pieces that no merges produce, used only for whole words
 
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.kind}, {self.size:,} pieces)"
+
     @property
     def size(self) -> int:
         """The number of rows that an embedding needs."""

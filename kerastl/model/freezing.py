@@ -42,8 +42,11 @@ def block_count(backbone: Backbone, unfreeze: int | str) -> int:
     total = len(blocks(backbone))
     if unfreeze == "all":
         return total
-    if not str(unfreeze).isdecimal() or int(unfreeze) > total:
-        raise OptionError(f"`unfreeze` is {unfreeze!r}", f"at most {total}, the number of blocks of {backbone.name}, "
+    if not str(unfreeze).isdecimal():
+        raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, at most {total} for {backbone.name}, or "
+                          "all", "blocks are counted from the output: 1 is the last one")
+    if int(unfreeze) > total:
+        raise OptionError(f"`unfreeze` is {unfreeze}", f"at most {total}, the number of blocks of {backbone.name}, "
                           "or all", "unfreeze fewer blocks")
     return int(unfreeze)
 

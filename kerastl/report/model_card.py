@@ -1,7 +1,7 @@
 """MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
 
 from kerastl.backbones import published_weights
-from kerastl.report.sentences import calibration_note, protocol, warnings
+from kerastl.report.sentences import calibration_note, macro_f1, protocol, warnings
 from kerastl.versions.record import RunRecord
 
 
@@ -30,7 +30,7 @@ def model_card(record: RunRecord) -> str:
         protocol(record),
         "",
         f"- Accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
-        f"- Macro F1 {test.macro_f1:.3f}",
+        f"- Macro F1 {macro_f1(test)}",
         f"- After calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
         f"expected calibration error {test.ece_calibrated:.3f}",
         *([f"- {note}"] if note else []),

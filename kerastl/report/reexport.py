@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from kerastl.export.export import export_model
-from kerastl.export.tflite import parse_kinds
 from kerastl.features.cache import chosen_dir
+from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
 from kerastl.versions.folder import check_manifest, find_version, new_version
 from kerastl.versions.large import as_exported, with_weights

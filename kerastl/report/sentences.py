@@ -1,6 +1,6 @@
 """Sentences about a run, shared by the report, the model card and the terminal."""
 
-from kerastl.evaluation.result import Figures
+from kerastl.evaluation.result import ClassResult, Figures
 from kerastl.versions.record import RunRecord
 
 
@@ -45,6 +45,25 @@ def calibration_note(test: Figures) -> str:
         return ""
     return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can "
             "happen by chance.")
+
+
+def macro_f1(test: Figures) -> str:
+    """Macro F1, with its note if there is one."""
+    note = macro_f1_note(test)
+    return f"{test.macro_f1:.3f}" + (f"  ({note})" if note else "")
+
+
+def macro_f1_note(test: Figures) -> str:
+    """Over how many classes macro F1 is the mean, where not all have held-out rows: the others have no F1."""
+    present = sum(scores.support > 0 for scores in test.classes)
+    return f"mean of the {present} of {len(test.classes)} classes with rows" if present < len(test.classes) else ""
+
+
+def class_scores(scores: ClassResult) -> tuple[str, str, str]:
+    """Precision, recall and F1 of a class; a class without held-out rows has none."""
+    if not scores.support:
+        return "-", "-", "-"
+    return f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}"
 
 
 def fine_tuned(record: RunRecord) -> str:

@@ -9,9 +9,8 @@ from kerastl.errors import OptionError
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
 from kerastl.export.export import export_model
-from kerastl.export.tflite import parse_kinds
 from kerastl.features.compute import Features
-from kerastl.modality import modality_named
+from kerastl.modality import modality_named, parse_kinds
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
 from kerastl.training.fit import FittedHead

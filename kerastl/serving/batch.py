@@ -14,6 +14,7 @@ from kerastl.modality import Modality
 from kerastl.serving.classifier import Classifier, Prediction, load
 
 COLUMNS = ("input", "label", "score", "error")
+SHOWN = 20  # inputs that an error lists
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class PredictResult:
         return f"PredictResult({self.model!r}: {len(self.predictions)} predictions, {self.errors} errors)"
 
 
-def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Iterable[str] = (),
+def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] = (),
                    text_column: str | None = None, out: str | None = None, weights: str | None = None) -> PredictResult:
     """Predict for files, folders, tables and texts.
 
@@ -60,9 +61,9 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
         raise OptionError("`inputs` is empty", "files, folders, tables or texts; - for one input per line on standard "
                           "input", "name at least one input")
     table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
-    classifier = load(model, weights) if isinstance(model, str) else model
+    classifier = load(model, weights) if isinstance(model, str | Path) else model
     column = text_column or classifier.record.text_column
-    items = [item for name in inputs for item in _items(classifier.modality, name, lines, column)]
+    items = _items(classifier.modality, inputs, lines, column)
     predictions = classifier.predict_each(items)
     if not predictions:
         raise DataError("the inputs are empty", classifier.modality.readable, "check the files and folders")
@@ -75,11 +76,26 @@ def predict_inputs(model: str | Classifier, inputs: Sequence[str], *, lines: Ite
     return result
 
 
-def _items(modality: Modality, name: str, lines: Iterable[str], text_column: str | None) -> Iterable[Any]:
-    """The inputs that one argument stands for."""
-    if name == "-" and modality.line_is_input:
-        return lines
-    return read_inputs(modality.name, lines if name == "-" else [name], text_column=text_column)
+def _items(modality: Modality, inputs: Sequence[str], lines: Iterable[str], text_column: str | None) -> list[Any]:
+    """The inputs that the arguments stand for. Raises one DataError for all that cannot be read."""
+    items: list[Any] = []
+    faults: list[DataError] = []
+    for name in inputs:
+        if name == "-" and modality.line_is_input:
+            items += lines
+            continue
+        for source in lines if name == "-" else [name]:
+            try:
+                items += read_inputs(modality.name, [source], text_column=text_column)
+            except DataError as error:
+                faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = [f"  - {fault.line}" for fault in faults[:SHOWN]]
+        more = [f"  and {len(faults) - SHOWN} more"] * (len(faults) > SHOWN)
+        raise DataError("\n".join([f"{len(faults)} inputs cannot be used", *listed, *more]))
+    return items
 
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.errors import DataError, ModelError
+from kerastl.errors import DataError, ModelError, OptionError, one_line
 from kerastl.inputs.features import NAME as FEATURES
 from kerastl.inputs.images import op_reason
 from kerastl.modality import Modality
@@ -77,9 +78,9 @@ class Classifier:
         """The best number of inputs per call."""
         return BATCH if self._featurizer is None else self._featurizer.batch_size
 
-    def predict(self, inputs: Iterable[Any]) -> list[Prediction]:
+    def predict(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
         """Predictions in the order of the inputs: images, each a path or a file's bytes; or texts, each a str (for a
-        model of pairs, two of them).
+        model of pairs, two of them). A single str, bytes or path stands for a list of one.
 
         Raises DataError for the first input that cannot be decoded; `predict_each` continues after it.
         """
@@ -89,16 +90,18 @@ class Classifier:
                 raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "omit this input")
         return predictions
 
-    def predict_each(self, inputs: Iterable[Any]) -> list[Prediction]:
+    def predict_each(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
         """As `predict`, but an input that cannot be decoded gives a Prediction with `error` set. Raises DataError for
-        an input of another kind than the model takes."""
+        an input of another kind than the model takes, OptionError for `inputs` that are no inputs."""
         predictions: list[Prediction] = []
         pending: list[Content | str] = []
-        for item in inputs:
+        for place, item in enumerate(_several(inputs)):
             try:
                 pending.append(self._content(item))
             except OSError as error:
                 pending.append(f"{item}: {error.strerror}")
+            except DataError as error:
+                raise DataError(f"input {place}: {error.got}", error.expected, error.hint) from error
             if len(pending) == self.batch_size:
                 predictions += self._batch(pending)
                 pending = []
@@ -160,6 +163,16 @@ def load(model: str | Path, weights: str | None = None) -> Classifier:
     Raises ModelError when it was not written by kerastl.
     """
     return Classifier(find_version(str(model)), weights)
+
+
+def _several(inputs: Any) -> Iterable[Any]:
+    """The inputs one by one; a single str would otherwise be taken for its characters."""
+    if isinstance(inputs, str | bytes | PathLike):
+        return [inputs]
+    if not isinstance(inputs, Iterable):
+        raise OptionError(f"`inputs` is {one_line(inputs)}", "a list of inputs, or a single str, bytes or path",
+                          "pass a list")
+    return inputs
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -1,6 +1,7 @@
 """Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,16 @@ class EvaluateResult:
     test: Figures
     skipped: tuple[SkippedItem, ...]
 
+    def __repr__(self) -> str:
+        return f"EvaluateResult({self.model!r}: {self.test!r}, {self.trained_on} rows used in training)"
+
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl evaluate --json` prints it."""
         return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),
                 "left_out": [item.to_dict() for item in self.skipped]}
 
 
-def evaluate_model(model: str | Classifier, source: str, *, text_column: str | None = None,
+def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_column: str | None = None,
                    label_column: str | None = None, weights: str | None = None, data_dir: str | None = None,
                    cache_dir: str | None = None) -> EvaluateResult:
     """Evaluate a model on labelled data, with the metrics that training reports.
@@ -43,9 +47,9 @@ def evaluate_model(model: str | Classifier, source: str, *, text_column: str | N
     table; default: as in training. Rows of unknown classes and rows that cannot be decoded are skipped and listed.
     Raises DataError when no row is left.
     """
-    classifier = load(model, weights) if isinstance(model, str) else model
+    classifier = load(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
-    examples = read_labelled(record.modality_name, source, data_dir=data_dir, cache_dir=chosen_dir(cache_dir),
+    examples = read_labelled(record.modality_name, str(source), data_dir=data_dir, cache_dir=chosen_dir(cache_dir),
                              text_column=text_column or record.text_column,
                              label_column=label_column or record.label_column)
     examples = as_the_model_knows(examples, record)

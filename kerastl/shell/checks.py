@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
+from kerastl.modality import parse_kinds
 from kerastl.runtime import XLA
 from kerastl.shell.flags import RunConfig
 
@@ -14,7 +15,7 @@ from kerastl.shell.flags import RunConfig
 def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be used."""
     from kerastl.backbones import is_large, precisions_of
-    from kerastl.data.split import MODES, UNFREEZE
+    from kerastl.data.split import MODES, UNFREEZE, UNFREEZE_TEXT
     from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
     from kerastl.training.options import CLASS_WEIGHTS
@@ -25,16 +26,20 @@ def check_flags(config: RunConfig) -> None:
     rules: tuple[Rule, ...] = (
         *at_least(1, "limit", "epochs", "batch_size", "min_per_class", "average_epochs"),
         *at_least(0, "search", "lora"),
-        ("learning_rate", "above 0 and below 1", lambda x: x is None or 0 < x < 1),
+        ("learning_rate", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
-        ("unfreeze", f"a number of blocks, {' or '.join(UNFREEZE)}", lambda n: n in UNFREEZE or n.isdecimal()),
+        ("unfreeze", UNFREEZE_TEXT, lambda n: n in UNFREEZE or n.isdecimal()),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("precision", precisions_of(backbone)), ("split", MODES))),
     )
     faults: list[KerastlError] = broken(rules, values)
+    try:
+        parse_kinds(config.tflite)
+    except OptionError as error:
+        faults.append(error)
     if large and values.get("unfreeze", "0") not in ("auto", "0"):
         faults.append(OptionError(f"`unfreeze` must be 0 for {backbone}, whose weights stay frozen"))
     if config.search > 0 and config.split == "cv":
@@ -58,7 +63,7 @@ def check_flags(config: RunConfig) -> None:
 def check_paths(config: Any) -> None:
     """Raises DataError or ModelError for a source or a model that does not exist, by the names that flags have."""
     from kerastl.data.folders import no_source
-    from kerastl.shell.recipes import recipes
+    from kerastl.shell.recipes import is_recipe, no_such_model_or_recipe
     from kerastl.versions.folder import find_version
 
     for name in ("data", "source"):
@@ -67,5 +72,8 @@ def check_paths(config: Any) -> None:
             raise no_source(source)
     for name in ("model", "teacher", "patient"):
         model = getattr(config, name, None)
-        if model is not None and not (name == "patient" and (model in recipes() or model.endswith(".py"))):
+        if name == "patient" and model is not None and not Path(model).exists():
+            if not is_recipe(model):
+                raise no_such_model_or_recipe(model)
+        elif model is not None and not (name == "patient" and is_recipe(model)):
             find_version(model)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from kerastl.backbones import Weights, fetch_weights, specs
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, unknown
 from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_text
@@ -178,12 +178,16 @@ def list_heads() -> Listing[HeadInfo]:
 
 def list_recipes() -> Listing[RecipeInfo]:
     """Every recipe, as its docstring describes it."""
-    infos = []
-    for name, path in recipes().items():
-        text = ast.get_docstring(ast.parse(read_text(path))) or ""
-        summary = text.partition("\n")[0]
-        infos.append(RecipeInfo(name, summary, _section(text, "Measured"), _section(text, "Time"), path))
-    return Listing("recipes", tuple(infos))
+    return Listing("recipes", tuple(map(recipe_info, recipes())))
+
+
+def recipe_info(name: str) -> RecipeInfo:
+    """A recipe, as its docstring describes it. Raises OptionError for an unknown one."""
+    if name not in recipes():
+        raise unknown("recipe", name, recipes(), "kerastl recipes")
+    path = recipes()[name]
+    text = ast.get_docstring(ast.parse(read_text(path))) or ""
+    return RecipeInfo(name, text.partition("\n")[0], _section(text, "Measured"), _section(text, "Time"), path)
 
 
 def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:

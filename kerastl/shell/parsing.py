@@ -13,6 +13,7 @@ from kerastl.shell.flags import GROUPS, OLD_NAMES
 
 C = TypeVar("C")
 
+NUMBERS = {int: "an integer", float: "a number"}
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")  # as messages name an argument: `head`, or `head=linear`
 
@@ -65,7 +66,8 @@ def _form(config: Any, brief: bool) -> type:
     hints, comments, annotated = get_type_hints(config, include_extras=True), _comments(config), cast(Any, Annotated)
     for item in sorted(fields(config), key=lambda item: item.default is not MISSING):  # required ones first
         argument = _argument(item, hints[item.name], comments.get(item.name))
-        form[_group_of(item.name)].append((item.name, annotated[hints[item.name], argument], _default(item)))
+        form[_group_of(item.name)].append(
+            (item.name, annotated[(hints[item.name], argument, *_number(hints[item.name]))], _default(item)))
     plain = form.pop("")
     for group, members in form.items():
         if members and not brief:
@@ -90,6 +92,30 @@ def _argument(item: "Field[Any]", hint: Any, comment: str | None) -> Any:
     if item.name in OLD_NAMES:
         names |= {"name": OLD_NAMES[item.name], "aliases": (f"--{item.name.replace('_', '-')}",)}
     return tyro.conf.arg(help=comment, **names)
+
+
+def _number(hint: Any) -> list[Any]:
+    """For a number, what parses it: tyro's own message for a wrong one speaks of types and of Python's functions."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    kinds = [choice for choice in get_args(plain) or (plain,) if choice is not type(None)]
+    if len(kinds) != 1 or kinds[0] not in NUMBERS:
+        return []
+    kind, optional = kinds[0], plain is not kinds[0]
+
+    def parsed(words: list[str]) -> Any:
+        if optional and words[0] == "None":
+            return None
+        try:
+            return kind(words[0])
+        except ValueError:
+            raise ValueError(f"{NUMBERS[kind]} is expected (got {words[0]!r})") from None
+
+    return [PrimitiveConstructorSpec(
+        nargs=1, metavar=kind.__name__.upper(), instance_from_str=parsed,
+        is_instance=lambda value: isinstance(value, int | kind) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)])]
 
 
 def _default(item: "Field[Any]") -> Any:

@@ -4,11 +4,13 @@ Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 130, 143 and 129
 SIGHUP.
 """
 
+import gc
 import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -27,7 +29,8 @@ __all__ = ["as_main", "finish", "parse", "run"]
 C = TypeVar("C")
 R = TypeVar("R")
 
-STOPPING = ("SIGTERM", "SIGHUP")  # signals that end the work as Ctrl-C does; Windows has no SIGHUP
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end the work; Windows has no SIGHUP
+AGAIN = 0.01  # seconds until a signal is raised again whose exception was lost
 
 
 class Stopped(KeyboardInterrupt):
@@ -35,6 +38,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -58,13 +62,15 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
     """Call `main` with what `get` returns, print its result, and return the exit code.
 
     A result is a dict, or has `to_dict()`. It may have `failed`, whether a check failed, and `failure`, the message
-    then. heavy: whether TensorFlow is needed; it is imported after flags and paths were checked. check: raises an error
-    for flags that cannot be used.
+    then. heavy: whether TensorFlow is needed; it is imported after flags and paths were checked, or before that if the
+    checks run code of the user's. check: raises an error for flags that cannot be used.
     """
     config: Any = None
     try:
         with stopped_by_signals():
             config = get()
+            if heavy and _names_user_code(config):  # the checks run it, and it imports Keras
+                import_tensorflow_quietly()
             if isinstance(config, RunConfig):
                 check_flags(config)
             if check is not None:
@@ -84,7 +90,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
     except KerastlError as error:
         return _fail(with_flags(str(error), config), error.exit_code)
     except KeyboardInterrupt as error:
-        by = f" by {error}" if isinstance(error, Stopped) else ""
+        by = f" by {error}" if getattr(error, "number", signal.SIGINT) != signal.SIGINT else ""
         return _fail(f"stopped{by}; features computed so far are cached, no model was written",
                      getattr(error, "exit_code", 130))
     except BrokenPipeError:
@@ -97,6 +103,11 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         return _fail(with_flags(message, config), 2)
 
 
+def _names_user_code(config: Any) -> bool:
+    """Whether a flag names a Python file of the user's, such as a head."""
+    return any(isinstance(value, str) and ".py" in value for value in getattr(config, "__dict__", {}).values())
+
+
 def _fail(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr, flush=True)
     return code
@@ -104,21 +115,53 @@ def _fail(message: str, code: int) -> int:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise Stopped, except where they are ignored, as under nohup."""
+    """Within, SIGINT, SIGTERM and SIGHUP raise Stopped, except where they are ignored, as under nohup. Whatever the
+    code that was interrupted makes of that exception, the block ends with Stopped."""
+    stops: list[Stopped] = []
+    again: list[threading.Timer] = []
+    report = sys.unraisablehook
+
     def stop(number: int, frame: object) -> None:
-        raise Stopped(number)
+        stops.append(Stopped(number))
+        raise stops[-1]
+
+    def unraisable(problem: Any) -> None:
+        """Python only prints what is raised in a destructor: a signal would be lost there, and is raised again. Other
+        errors of destructors come from objects that the signal left half-built."""
+        if isinstance(problem.exc_value, Stopped):
+            again.append(threading.Timer(AGAIN, signal.raise_signal, (problem.exc_value.number,)))
+            again[-1].start()
+        elif not stops:
+            report(problem)
 
     numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
     in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
     before = {number: signal.getsignal(number) for number in numbers if in_main}
+    sys.unraisablehook = unraisable
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, stop)
         yield
+    except BaseException as error:
+        if not stops:
+            raise
+        _release(error)
+        raise stops[0].with_traceback(None) from None
     finally:
+        for timer in again:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = report
+
+
+def _release(error: BaseException | None) -> None:
+    """Drop what the frames of an exception hold, and of those before it, while the errors of destructors are hidden."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import ModuleType
 
 import kerastl
-from kerastl.errors import OptionError, unknown
+from kerastl.errors import ModelError, OptionError, unknown
 from kerastl.files import read_text, write_atomically
 from kerastl.shell.spell_out import spelled_out
+from kerastl.user_code import is_user_file
 
 
 def recipes_folder() -> Path:
@@ -28,9 +29,13 @@ def load_recipe(name: str) -> ModuleType:
 
     Raises OptionError for an unknown name, or a file that does not define `Config` and `main`.
     """
-    path = Path(name) if name.endswith(".py") else recipes().get(name)
-    if path is None or not path.is_file():
-        raise unknown("recipe", name, recipes())
+    path = Path(name) if is_user_file(name) else recipes().get(name)
+    if path is None:
+        raise unknown("recipe", name, recipes(), "kerastl recipes")
+    if not path.is_file():
+        hint = f"without the ending: {path.stem}" if path.stem in recipes() else \
+            "check the path; it is relative to the current directory"
+        raise OptionError(f"no such recipe file: {name}", "a Python file, or the name of a recipe", hint)
     spec = importlib.util.spec_from_file_location(f"kerastl_recipe_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -42,13 +47,26 @@ def load_recipe(name: str) -> ModuleType:
     return module
 
 
+def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe, or of a Python file, which may be one."""
+    return is_user_file(name) or name in recipes()
+
+
+def no_such_model_or_recipe(name: str) -> ModelError:
+    """The error for a name that is neither the folder of a model nor a recipe, with the closest recipe."""
+    listed = unknown("recipe", name, recipes(), "kerastl recipes")
+    return ModelError(f"no such model or recipe: {name}", "saved_models/NAME, saved_models/NAME/VERSION, or a recipe: "
+                      f"{listed.expected}", listed.hint)
+
+
 def copy_recipe(name: str, folder: Path) -> Path:
     """Copy a recipe into a folder, with its steps spelled out, to change it there. Returns the copy. Raises OptionError
     for an unknown recipe, or where it would overwrite a file."""
     if name not in recipes():
-        raise unknown("recipe", name, recipes())
+        raise unknown("recipe", name, recipes(), "kerastl recipes")
     target = folder / f"{name}.py"
     if target.exists():
         raise OptionError(f"{target} already exists", "", "move or delete it first")
-    write_atomically(target, spelled_out(read_text(recipes()[name]), recipes()))
+    source = spelled_out(read_text(recipes()[name]), recipes())
+    write_atomically(target, source.replace(f"recipes/{name}.py", str(target)))  # in the command of the docstring
     return target

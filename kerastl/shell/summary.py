@@ -1,11 +1,15 @@
 """The printed summary of a run: its metrics in a few lines, and tables of its artifacts."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
-from kerastl.report.sentences import calibration_note, evaluated_by, fine_tuned, text_lengths, warnings
+from kerastl.report.sentences import calibration_note, evaluated_by, fine_tuned, macro_f1, text_lengths, warnings
 from kerastl.shell.terminal import table
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
+
+WIDTH = 100
+INDENT = " " * 11  # of what follows under a name
 
 
 def run_summary(record: RunRecord) -> str:
@@ -15,17 +19,17 @@ def run_summary(record: RunRecord) -> str:
         *warnings(record),
         f"{record.backbone} + {record.head}, {len(record.classes)} classes",
         f"data       {evaluated_by(record)}" + (f" ({record.split_reason})" if record.split_reason else ""),
-        *(f"           {note}" for note in record.notes),
+        *(f"{INDENT}{note}" for note in record.notes),
     ]
     optional = [("length", text_lengths(record)), ("skipped", _skipped(record)), ("search", _search(record.search)),
                 ("fine-tuned", fine_tuned(record))]
     lines += [f"{name:<10} {text}" for name, text in optional if text]
     lines += [
         f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
-        f"macro F1   {test.macro_f1:.3f}",
+        f"macro F1   {macro_f1(test)}",
         f"log loss   {test.log_loss:.3f}, after calibration {test.log_loss_calibrated:.3f}",
         f"ECE        {test.ece:.3f}, after calibration {test.ece_calibrated:.3f}",
-        *([f"           {calibration_note(test)}"] if calibration_note(test) else []),
+        *wrap(calibration_note(test), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")

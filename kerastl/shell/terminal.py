@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, the first of which is the heading, as aligned text."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

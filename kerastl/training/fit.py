@@ -33,6 +33,9 @@ class FittedHead:
     curve: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, val_loss; or an L2 strength each: l2, log_loss
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"FittedHead({self.name}, fitted in {self.seconds:.1f} s, held out: {self.held_out!r})"
+
     @property
     def history(self) -> dict[str, list[float]]:
         """The curve as Keras' `History.history` has it: of each quantity the values, in order."""

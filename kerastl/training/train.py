@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kerastl.data.examples import TRAIN
-from kerastl.data.split import split_of
+from kerastl.data.split import UNFREEZE, UNFREEZE_TEXT, split_of
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
@@ -13,7 +13,7 @@ from kerastl.model import block_count, splice
 from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
-from kerastl.training.fine_tuning.plan import plan_for
+from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
@@ -28,6 +28,11 @@ class TrainedModel:
     model: Any
     fitted: FittedHead
     fine_tuning: FineTuneResult | None
+
+    def __repr__(self) -> str:
+        kept = self.fine_tuning if self.fine_tuning and self.fine_tuning.kept else None
+        backbone = f"last {kept.blocks} blocks fine-tuned" if kept else "frozen backbone"
+        return f"TrainedModel({getattr(self.model, 'name', None)}: {backbone}, {self.fitted!r})"
 
 
 def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
@@ -50,6 +55,8 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
         block_count(backbone, mode)
         plan_for(features.examples.modality, len(split_of(features.examples).rows(TRAIN)), options.fine_tuning,
                  epochs=options.epochs)
+    elif note := unused_note(options.fine_tuning):
+        print(note, flush=True)
     if configured.spec.takes_raw:
         features = with_raw(features)
     fitted = fit(features, configured, options=options)
@@ -68,6 +75,9 @@ def _mode(features: Features, head: str, unfreeze: int | str, pooled: bool) -> s
     """What is fine-tuned: `0`, `contrast`, a number of blocks, or `all`. pooled: whether the head takes pooled features
     only, as contrastive fine-tuning needs."""
     mode, backbone = str(unfreeze), features.backbone
+    if mode not in UNFREEZE and not mode.isdecimal():
+        raise OptionError(f"`unfreeze` is {unfreeze}", UNFREEZE_TEXT,
+                          "blocks are counted from the output: 1 is the last one")
     if backbone.large and mode not in (AUTO, FROZEN):
         raise OptionError(f"`unfreeze` is {mode!r}, but {backbone.name} is a large backbone: its weights are "
                           f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",

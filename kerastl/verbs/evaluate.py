@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from kerastl.shell.terminal import table
+from kerastl.shell.terminal import count_of, table
 
 if TYPE_CHECKING:
     from kerastl.serving.evaluate_model import EvaluateResult
@@ -35,10 +35,12 @@ def run(config: Config) -> "EvaluateResult":
 
 def show(result: "EvaluateResult") -> str:
     """The metrics, a warning if rows were used in training, and the scores of each class."""
+    from kerastl.report.sentences import class_scores, macro_f1
+
     test, (low, high) = result.test, result.test.accuracy_ci95
-    lines = [f"{result.model}, evaluated on {test.n} rows",
+    lines = [f"{result.model}, evaluated on {count_of(test.n, 'row')}",
              f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
-             f"macro F1   {test.macro_f1:.3f}",
+             f"macro F1   {macro_f1(test)}",
              f"log loss   {test.log_loss:.3f}",
              f"ECE        {test.ece:.3f}"]
     if result.trained_on:
@@ -48,6 +50,5 @@ def show(result: "EvaluateResult") -> str:
         lines.append(f"skipped    {len(result.skipped)}: {result.skipped[0].origin}: {result.skipped[0].reason}"
                      + (" ..." if len(result.skipped) > 1 else ""))
     rows = [("class", "precision", "recall", "F1", "rows")]
-    rows += [(scores.name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}", str(scores.support))
-             for scores in test.classes]
+    rows += [(scores.name, *class_scores(scores), str(scores.support)) for scores in test.classes]
     return "\n".join([*lines, "", table(rows)])

@@ -24,6 +24,13 @@ class Config:
     json: bool = False  # print the results as one JSON document
 
 
+def check(config: Config) -> None:
+    """Raises OptionError for an unknown kind of TFLite file."""
+    from kerastl.modality import parse_kinds
+
+    parse_kinds(config.tflite)
+
+
 def run(config: Config) -> "RunRecord":
     """The record of the new version."""
     from kerastl.report.reexport import export_again

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from kerastl.shell.terminal import table
+from kerastl.shell.terminal import count_of, table
 
 if TYPE_CHECKING:
     from kerastl.serving.batch import PredictResult
@@ -40,7 +40,8 @@ def run(config: Config) -> "PredictResult":
 def show(result: "PredictResult") -> str:
     """A line for each input, or where the table was written."""
     if result.out:
-        return f"{len(result.predictions)} predictions written to {result.out} ({result.errors} errors)"
+        return (f"{count_of(len(result.predictions), 'prediction')} written to {result.out} "
+                f"({count_of(result.errors, 'error')})")
     rows = [("input", "label", "score")]
     rows += [(_short(name), f"({error})" if error else label or "(none)", "" if score is None else f"{score:.3f}")
              for name, label, score, error in result.rows()]

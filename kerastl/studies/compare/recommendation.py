@@ -94,13 +94,20 @@ def sentence(rows: Sequence[ComparisonRow], verdict: Verdict) -> str:
     beaten = sum(not row.within_noise for row in rows)
     if not others:
         return f"{chosen.combination} is the only combination. Name more backbones, heads or depths to compare."
+    ties = [row for row in rows if row is not best and abs(row.behind_best) < 1e-9]
+    highest = f"{best.combination} has the highest accuracy ({best.accuracy:.3f})"
+    if ties:
+        equals = str(ties[0].combination) if len(ties) == 1 else f"{len(ties)} others"
+        highest = f"{best.combination} and {equals} share the highest accuracy ({best.accuracy:.3f})"
     if best is not chosen:
-        return (f"{best.combination} has the highest accuracy ({best.accuracy:.3f}), but {chosen.combination} is "
-                f"simpler and not significantly worse: {100 * chosen.behind_best:.1f} points behind on the same rows "
-                f"(p {chosen.p:.2f}).")
+        return (f"{highest}, but {chosen.combination} is simpler and not significantly worse: "
+                f"{100 * chosen.behind_best:.1f} points behind on the same rows (p {chosen.p:.2f}).")
     if beaten == others:
         return f"{best.combination} is significantly better than {'the other' if others == 1 else 'all others'}."
+    more = "More labelled rows or more seeds may show a difference."
     better = "it is not significantly better than " if not beaten else f"it is significantly better than {beaten} of "
     than = "the other" if others == 1 else f"the {others} others" if beaten else f"any of the {others} others"
-    return (f"{best.combination} has the highest accuracy ({best.accuracy:.3f}); {better}{than}, and no simpler model "
-            "is as good. More labelled rows or more seeds may show a difference.")
+    if ties:  # of models with equal accuracy the simplest is the best
+        apart = f", and {better}{than}" if len(ties) < others else ""
+        return f"{highest}; {best.combination} is the simplest of them{apart}. {more}"
+    return f"{highest}; {better}{than}, and no simpler model is as good. {more}"

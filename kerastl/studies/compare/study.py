@@ -51,6 +51,10 @@ class Comparison:
     machine: dict[str, str | int | bool]
     seconds: float
 
+    def __repr__(self) -> str:
+        return (f"Comparison({self.source}: {len(self.table)} combinations, best {self.best}, recommended "
+                f"{self.recommended}, test accuracy {self.test.accuracy:.3f} on {self.test.n} rows)")
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `kerastl compare --json` prints."""
         return {

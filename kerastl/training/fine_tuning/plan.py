@@ -1,6 +1,6 @@
 """The plan of a fine-tuning run: the options, and what follows from them and from the number of rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from kerastl.errors import OptionError
 from kerastl.fields import Section, key
@@ -88,6 +88,17 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
                 layer_decay=options.layer_decay or rule.layer_decay, weight_decay=rule.weight_decay,
                 accumulate=accumulate, find_learning_rate=options.find_learning_rate, gradual=options.gradual,
                 lora=options.lora, mixing=mixing, average_epochs=options.average_epochs)
+
+
+def unused_note(options: TuningOptions) -> str:
+    """A sentence about options that were set for a backbone that stays frozen; empty where none was."""
+    unused = [field.name for field in fields(options) if getattr(options, field.name) != getattr(DEFAULTS, field.name)]
+    if not unused:
+        return ""
+    own = "; the learning rate of a head is a setting of the head, as in mlp:learning_rate=0.01"
+    return (f"{', '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect, because only fine-tuning uses "
+            f"{'it' if len(unused) == 1 else 'them'}, and no blocks are unfrozen"
+            + own * ("learning_rate" in unused or "find_learning_rate" in unused))
 
 
 def tuning_faults(options: TuningOptions, modality: Modality | None = None, epochs: int | None = None) -> list[str]:

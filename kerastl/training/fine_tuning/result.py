@@ -50,6 +50,11 @@ class FineTuneResult(Section):
     average_loss: float | None = None
     averaged_epochs: tuple[int, ...] = key("averaged", default=())
 
+    def __repr__(self) -> str:
+        losses = "" if self.method == "contrast" else \
+            f", validation loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
+        return f"FineTuneResult({self.method}, {self.blocks} blocks{losses}, {'kept' if self.kept else 'not kept'})"
+
     @property
     def history(self) -> dict[str, list[float]]:
         """The epochs as Keras' `History.history` has them."""

@@ -1,6 +1,8 @@
 """For any head: gradient descent on cached features, read from disk batch by batch, with early stopping."""
 
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
         model = _new(head, features)
     if prepare:
         prepare(model, rows, validation)
-    optimizer = keras.optimizers.AdamW(_setting(head, "rate"), weight_decay=_setting(head, "weight_decay"))
+    optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
     model.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
     moments = mean_and_scale(features, rows) if scaled else None
     weights = row_weights(examples, rows, options.class_weights)
@@ -68,7 +70,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
 
 def _setting(head: ConfiguredHead, name: str) -> float:
     """A setting of AdamW; a head that is usually solved has none of its own."""
-    return float(dict(head.settings).get(name, {**GRADIENT_SETTINGS, **head.spec.training}[name].default))
+    return float(dict(head.settings).get(name, {**GRADIENT_SETTINGS, **head.spec.known}[name].default))
 
 
 def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[np.intp],
@@ -88,11 +90,30 @@ def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[n
                       "validation_steps": -(-len(validation) // batch_size)}
         callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE,
                                                        restore_best_weights=True))
-    record = model.fit(_batches(head, features, rows, weights, batch_size, moments, seed), epochs=epochs,
-                       steps_per_epoch=-(-len(rows) // batch_size), callbacks=callbacks, shuffle=False, verbose=0,
-                       **validating).history
+    with _counted_as_new():
+        record = model.fit(_batches(head, features, rows, weights, batch_size, moments, seed), epochs=epochs,
+                           steps_per_epoch=-(-len(rows) // batch_size), callbacks=callbacks, shuffle=False, verbose=0,
+                           **validating).history
     return tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
                  for i in range(len(record["loss"])))
+
+
+@contextmanager
+def _counted_as_new() -> Iterator[None]:
+    """Within, TensorFlow does not warn of Keras' training function being traced again. It counts traces by the line of
+    the source, so that the fifth head that is trained for a few steps, as in cross-validation, looks to it like one
+    function that was traced five times; each is traced once."""
+    logger = logging.getLogger("tensorflow")
+
+    def keep(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return not ("triggered tf.function retracing" in message and "TensorFlowTrainer" in message)
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 def _batches(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], weights: NDArray[np.float32],
