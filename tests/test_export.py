@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from kerastl.report.version import check_evaluation
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.evaluate_model import evaluate_model
 from kerastl.training.options import TrainingOptions
-from kerastl.versions.folder import check_manifest, find_version, new_version, versions
+from kerastl.versions.folder import check_manifest, find_version, fingerprint, new_version, versions
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split
 
@@ -158,7 +160,34 @@ def test_versions_count_up_and_temporary_names_are_not_numbers(tmp_path: Path) -
     (tmp_path / "m" / "7").mkdir()
     with new_version(str(tmp_path), "m") as version:
         assert version.number == 8
-    assert versions(tmp_path / "m") == [1, 2, 7, 8]
+    for number in (11, 9, 10):
+        (tmp_path / "m" / str(number)).mkdir()
+    (tmp_path / "m" / "12").write_text("a file is no version")
+    assert versions(tmp_path / "m") == [1, 2, 7, 8, 9, 10, 11]
+    assert find_version(str(tmp_path / "m" / "2")) == tmp_path / "m" / "2"
+    with new_version(str(tmp_path), "other") as version:
+        (version.folder / "run.json").write_text("{}")
+    with new_version(str(tmp_path), "other") as version:
+        (version.folder / "run.json").write_text("{}")
+    assert find_version(str(tmp_path / "other")) == tmp_path / "other" / "2"
+    for name in ("run.json", "manifest.json"):
+        (tmp_path / "other" / "2" / name).rename(tmp_path / "kept")
+        with pytest.raises(ModelError, match="was not written by kerastl"):
+            find_version(str(tmp_path / "other"))
+        (tmp_path / "kept").rename(tmp_path / "other" / "2" / name)
+
+
+def test_what_a_killed_run_left_goes_with_the_next_version_after_a_day(tmp_path: Path) -> None:
+    for name, age in ((".1.0a.part", 25), (".1.0b.part", 1)):
+        (tmp_path / "m" / name).mkdir(parents=True)
+        os.utime(tmp_path / "m" / name, (time.time() - age * 3600,) * 2)
+    with new_version(str(tmp_path), "m"):
+        pass
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".1.0b.part", "1"]
+
+
+def test_the_fingerprint_of_lines_is_that_of_no_order() -> None:
+    assert fingerprint(["b", "a"]) == fingerprint(["a", "b"]) != fingerprint(["a", "c"]) and len(fingerprint([])) == 32
 
 
 def test_a_failure_while_writing_leaves_things_as_they_were(tmp_path: Path) -> None:
@@ -200,6 +229,9 @@ def test_a_changed_or_missing_file_is_found_by_the_manifest(trained: Path, tmp_p
     (copy / "labels.txt").write_text("other\n")
     (copy / "report.html").unlink()
     with pytest.raises(CheckFailed, match=r"labels\.txt.*report\.html|report\.html.*labels\.txt"):
+        check_manifest(copy)
+    (copy / "added.txt").write_text("x")
+    with pytest.raises(CheckFailed, match=r"files added since it was written: added\.txt"):
         check_manifest(copy)
 
 
