@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from tiny import made_examples, made_features
 
 from kerastl.cli import main
@@ -88,6 +89,22 @@ def test_groups_lie_on_one_side_of_an_episode_also_across_classes(novel: Pool) -
         sample(photographers, 1, way=4, shot=6, queries=4, seed=0)
 
 
+def test_in_an_episode_a_class_has_one_row_of_a_group(novel: Pool) -> None:
+    twins = replace(novel, groups=np.arange(len(novel.x)) // 2)
+    drawn = sample(twins, 50, way=3, shot=4, queries=5, seed=0)
+    for part in (drawn.support, drawn.query):
+        groups = twins.groups[part]
+        assert all(len(set(row)) == len(row) for row in groups.reshape(-1, groups.shape[-1]))
+
+
+def test_a_pool_of_some_classes_has_their_rows_and_groups(novel: Pool) -> None:
+    part = replace(novel, groups=1000 + np.arange(len(novel.x))).only([4, 1])
+    assert part.classes == ("class 4", "class 1") and len(part.x) == 50
+    for number, c in enumerate((4, 1)):
+        assert np.array_equal(part.x[part.rows[number]], novel.x[novel.rows[c]])
+        assert part.groups[part.rows[number]].tolist() == (1000 + novel.rows[c]).tolist()
+
+
 def many_classes(tmp_path: Path, classes: int, **more: Any) -> tuple[Any, NDArray[np.float32]]:
     y = np.repeat(np.arange(classes), 12)
     x = np.random.default_rng(0).normal(size=(len(y), 8)).astype(np.float32)
@@ -117,6 +134,38 @@ def test_base_rows_that_are_a_novel_class_s_too_are_not_learnt_from(tmp_path: Pa
     without = divide_classes(replace(features, examples=copied), TASK)
     assert len(without.base.x) == len(division.base.x) - 1 and len(without.novel.x) == len(division.novel.x)
     assert not (without.base.x == x[b]).all(axis=1).any()
+
+
+def test_a_class_needs_as_many_groups_as_an_episode_takes_rows(tmp_path: Path) -> None:
+    """13 classes of 12 rows: class 3 has 9 groups, and 3 rows of a base class are a novel class's too."""
+    features, x = many_classes(tmp_path, 13)
+    names = np.array(features.examples.ids, dtype=object)
+    names[36:40] = names[36]
+    examples = replace(features.examples, groups=tuple(names))
+    division = divide_classes(replace(features, examples=examples), TASK)
+    assert division.skipped == ("class 3",) and len(division.base.classes) == len(division.novel.classes) == 6
+    for pool in (division.base, division.novel):  # the groups are those of the rows
+        numbers = [int(np.flatnonzero((x == row).all(axis=1))[0]) for row in pool.x]
+        assert len(set(pool.groups.tolist())) == len(numbers)
+    thirteen = divide_classes(features, TASK)
+    assert (len(thirteen.base.classes), len(thirteen.novel.classes), thirteen.skipped) == (7, 6, ())
+    base, novel = (int(pool.classes[0].split()[1]) for pool in (thirteen.base, thirteen.novel))
+    ids = list(features.examples.ids)
+    ids[12 * base:12 * base + 3] = ids[12 * novel:12 * novel + 3]
+    copied = replace(features.examples, ids=tuple(ids), groups=tuple(ids))
+    without = divide_classes(replace(features, examples=copied), TASK)
+    assert without.skipped == (f"class {base}",) and without.novel.classes == thirteen.novel.classes
+    exact = divide_classes(features, Task(4, (1, 7), 5))  # a class has just enough rows
+    assert len(exact.base.classes) == 7
+
+
+def test_rows_of_a_group_keep_its_number_in_both_pools(tmp_path: Path) -> None:
+    features, x = many_classes(tmp_path, 12)
+    shared = replace(features.examples, groups=tuple(str(row % 12) for row in range(144)))  # a group in all classes
+    division = divide_classes(replace(features, examples=shared), TASK)
+    for pool in (division.base, division.novel):
+        numbers = [int(np.flatnonzero((x == row).all(axis=1))[0]) for row in pool.x]
+        assert pool.groups.tolist() == [number % 12 for number in numbers]
 
 
 @pytest.mark.parametrize(("classes", "task", "got"), [
@@ -155,6 +204,59 @@ def test_each_method_beats_chance(name: str, shot: int, learned: dict[str, list[
     for one in learned[name]:
         scores = reached(one, novel, shot)
         assert mean_interval(scores, np.arange(len(scores))).low > 0.25, one.setting
+
+
+@pytest.mark.parametrize("way", [2, 4])
+def test_logistic_regression_in_the_span_of_the_support_is_that_in_full(way: int, novel: Pool,
+                                                                        learned: dict[str, list[meta.Learned]]) -> None:
+    drawn = sample(novel, 3, way=way, shot=5, queries=5, seed=0)
+    support, queries = novel.x[drawn.support], novel.x[drawn.query].reshape(3, way * 5, DIM)
+    y = np.repeat(np.arange(way), 5)
+    for one, strength in zip(learned["logistic"][:2], meta.STRENGTHS[:2], strict=True):  # weaker ones end less exactly
+        scores = one.method(support)(queries)
+        for episode in range(3):
+            rows = support[episode].reshape(way * 5, DIM).astype(np.float64)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            unit = queries[episode] / np.linalg.norm(queries[episode], axis=1, keepdims=True)
+            full = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(rows, y).decision_function(unit)
+            ours = scores[episode] if way > 2 else scores[episode][:, 1] - scores[episode][:, 0]
+            assert np.abs(ours - full).max() < 0.02 * np.abs(full).max()
+
+
+def test_prototypes_are_the_nearest_means(novel: Pool, base: Pool, learned: dict[str, list[meta.Learned]]) -> None:
+    drawn = sample(novel, 4, way=4, shot=3, queries=5, seed=0)
+    support, queries = novel.x[drawn.support] * 3 + 1, novel.x[drawn.query].reshape(4, 20, DIM)
+
+    def unit(x: NDArray[Any]) -> NDArray[Any]:
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def nearest(means: NDArray[Any], rows: NDArray[Any]) -> list[list[int]]:
+        return ((rows[:, :, None] - means[:, None]) ** 2).sum(axis=-1).argmin(axis=-1).tolist()
+
+    centre = base.x.mean(axis=0)
+    expected = [nearest(support.mean(axis=2), queries),
+                nearest(unit(unit(support).mean(axis=2)), unit(queries)),
+                nearest(unit(unit(support - centre).mean(axis=2)), unit(queries - centre))]
+    for one, predicted in zip(learned["prototypes"], expected, strict=True):
+        assert one.method(support)(queries).argmax(axis=-1).tolist() == predicted, one.setting
+    assert len({str(predicted) for predicted in expected}) == 3
+
+
+def test_meta_training_draws_other_episodes_each_step_and_every_number_of_shots(
+        base: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, 4)
+    drawn = []
+
+    def recorded(*arguments: Any, **more: Any) -> Any:
+        drawn.append(sample(*arguments, **more))
+        return drawn[-1]
+
+    monkeypatch.setattr(meta, "sample", recorded)
+    first, last = meta._metric(base, TASK, 0)
+    assert [episodes.support.shape for episodes in drawn] == [(8, 4, shot) for shot in (1, 5, 1, 5)]
+    assert len({episodes.query.tobytes() for episodes in drawn}) == 4
+    assert (first.setting, last.setting) == ("0 steps", "4 steps")
+    assert not np.array_equal(first.weights[0], last.weights[0])
 
 
 def test_two_classes_are_told_apart_the_right_way_round(learned: dict[str, list[meta.Learned]]) -> None:
@@ -241,6 +343,38 @@ def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_fr
     for taught, used in seen:
         assert not taught & {class_of[value] for value in used}
     assert len({frozenset(taught) for taught, _ in seen}) == 3
+    chosen.by_shot[1].method(base.x[None, None, :1])
+    assert seen[-1][0] == set(base.classes)  # the chosen setting is learned again, on all base classes
+    few_shot._learn(meta.Approach("made up", "", learn), base.only([0, 1, 2, 3, 4]), TASK, 0)  # 2 folds of 2 or 3
+
+
+def share_of(way: int, correct: int) -> meta.Method:
+    """Predicts the queries of the first classes of an episode correctly, and the others as the first class."""
+    def method(support: Any) -> meta.Classify:
+        truth = np.repeat(np.arange(way), 5)
+        return lambda rows: np.eye(way)[np.where(truth < correct, truth, 0)][None].repeat(len(rows), axis=0)
+    return method
+
+
+def test_a_figure_is_that_of_the_setting_chosen_for_its_shots_on_the_same_episodes_each_time(
+        novel: Pool, learned: dict[str, list[meta.Learned]]) -> None:
+    by_shot = {1: meta.Learned("one", (), share_of(4, 2)), 5: meta.Learned("five", (), share_of(4, 4))}
+    real = dict.fromkeys(TASK.shots, learned["prototypes"][0])
+    methods = [few_shot.Chosen("made up", "", by_shot, 0.0), few_shot.Chosen("real", "", real, 0.0)]
+    figures = few_shot.evaluate_few_shot(novel, methods, TASK, 120)
+    assert [(one.method, one.shot, one.setting) for one in figures] == [
+        ("made up", 1, "one"), ("real", 1, "Euclidean"), ("made up", 5, "five"), ("real", 5, "Euclidean")]
+    assert (figures[0].accuracy, figures[2].accuracy) == (0.5, 1.0) and len(figures[0].by_episode) == 120
+    values = figures[1].by_episode
+    half = 1.959964 * values.std(ddof=1) / np.sqrt(120)
+    assert figures[1].accuracy_ci95 == pytest.approx((values.mean() - half, values.mean() + half))
+    again = few_shot.evaluate_few_shot(novel, methods, TASK, 120)
+    assert np.array_equal(again[3].by_episode, figures[3].by_episode)
+    drawn = sample(novel, 120, way=4, shot=5, queries=5, seed=(few_shot.EVALUATION_SEED, 5))
+    for start in (0, 60, 119):  # whatever the blocks in which episodes are evaluated
+        part = replace(drawn, **{name: value[start:start + 1] for name, value in vars(drawn).items()})
+        alone = few_shot.accuracies(learned["prototypes"][0].method, novel, part)
+        assert alone == figures[3].by_episode[start:start + 1]
 
 
 def figure(name: str, right: NDArray[np.float64]) -> few_shot.Figure:
