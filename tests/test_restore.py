@@ -30,7 +30,7 @@ def record_of(name: str, **changed: object) -> RunRecord:
 
 
 def text_table(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    path.write_text("name,body,kind\n" + "".join(",".join(row) + "\n" for row in rows))
+    path.write_text("text,body,label,kind\n" + "".join(f"{name},{body},no label,{kind}\n" for name, body, kind in rows))
     return path
 
 
