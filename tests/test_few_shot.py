@@ -189,7 +189,7 @@ def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_fr
         return method
 
     def learn(pool: Pool, task: Task, seed: int) -> list[meta.Learned]:
-        return [meta.Learned("wrong", (), method_of(pool, False)), meta.Learned("right", (), method_of(pool, True))]
+        return [meta.Learned(name, (), method_of(pool, name == "right")) for name in ("wrong", "as wrong", "right")]
 
     chosen = few_shot._learn(meta.Approach("made up", "", learn), base, TASK, 0)
     assert {one.setting for one in chosen.by_shot.values()} == {"right"}
