@@ -150,6 +150,21 @@ def test_the_head_adapts_down_the_loss_of_its_support(novel: Pool) -> None:
     assert np.allclose(np.asarray(meta._adapted(support, 0.0)[0]), 2 * support.mean(axis=2))  # the prototypes
 
 
+def test_a_step_of_the_head_follows_the_gradient_of_the_log_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta, "INNER", 1)
+    support = np.random.default_rng(0).normal(size=(1, 3, 5, 4)).astype(np.float32)
+    support[:, 0] *= 0.1  # so that classes are predicted more and less often than they occur
+    rows, truth = support.reshape(15, 4), np.repeat(np.eye(3), 5, axis=0)
+    means = support[0].mean(axis=1)
+    offset = -(means**2).sum(axis=-1)
+    logits = 2 * rows @ means.T + offset
+    error = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) - truth
+    kernel_after, offset_after = (np.asarray(part)[0] for part in meta._adapted(support, 0.3))
+    assert np.allclose(kernel_after, 2 * means - 0.3 * error.T @ rows / 5, atol=1e-5)
+    assert np.allclose(offset_after[0], offset - 0.3 * error.mean(axis=0), atol=1e-5)
+    assert np.abs(error.mean(axis=0)).max() > 0.01
+
+
 def test_the_order_of_an_episode_s_classes_does_not_matter(learned: dict[str, list[meta.Learned]], novel: Pool
                                                            ) -> None:
     drawn = sample(novel, 5, way=4, shot=5, queries=5, seed=0)
@@ -199,7 +214,9 @@ def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_fr
     assert len({frozenset(taught) for taught, _ in seen}) == 3
     chosen.by_shot[1].method(base.x[None, None, :1])
     assert seen[-1][0] == set(base.classes)  # the chosen setting is learned again, on all base classes
-    few_shot._learn(meta.Approach("made up", "", learn), base.only([0, 1, 2, 3, 4]), TASK, 0)  # 2 folds of 2 or 3
+    seen.clear()
+    few_shot._learn(meta.Approach("made up", "", learn), base.only([0, 1, 2, 3, 4]), TASK, 0)
+    assert {len(taught) for taught, _ in seen} == {2, 3}  # 2 folds: in one of a single class there is nothing to tell
 
 
 def share_of(way: int, correct: int) -> meta.Method:
