@@ -88,5 +88,10 @@ def test_what_cannot_be_searched_for_label_errors_says_why(tmp_path: Path) -> No
     table.write_text("path,label\n" + "".join(f"few/{name}/{i}.png,{name}|all\n" for name in COLOURS for i in range(3)))
     result = check(str(table), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
     assert result.label_errors_reason == "not checked for several labels per row" and result.counts["all"] == 9
+    for part, seed in (("train", 0), ("test", 50_000)):
+        draw_folder(tmp_path / "parts" / part, 3, seed=seed)
+    shutil.copy(tmp_path / "parts/train/red/0.png", tmp_path / "parts/test/red/again.png")
+    result = check(str(tmp_path / "parts"), backbone="none", cache_dir=str(tmp_path / "cache"))
+    assert result.leaks == (("test/red/again.png (test)", "train/red/0.png (train)"),)
     ten = check(str(draw_folder(tmp_path / "ten", 10)), backbone="none", cache_dir=str(tmp_path / "cache"))
     assert ten.small_classes == {} and ten.imbalance == 1

@@ -86,8 +86,9 @@ def test_one_fault_is_itself_and_several_are_a_list() -> None:
     ("run", "minilm_text", "--data", "no-such.csv", "--name", "m"), ("predict", "saved_models/no-such", "x.png"),
     ("evaluate", "no-such", "no-such"), ("export", "no-such"), ("verify", "no-such"), ("doctor", "no-such"),
     ("run", "distil_to_tflite", "--teacher", "no-such", "--name", "m"), ("check", "no-such"),
-    ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz")])
-def test_a_path_that_does_not_exist_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
+    ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz"),
+    ("run", "minilm_text", "--data", ".", "--name", "m", "--schedule", "no-such")])
+def test_a_path_or_a_value_that_cannot_be_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
     code = ("import sys; from kerastl.cli import main; code = main(sys.argv[1:])\n"
             "print('LOADED', code, sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
@@ -159,6 +160,14 @@ class Own(Settings):
     depth: int = 4  # of its own
 
 
+@dataclass(frozen=True, kw_only=True)
+class Late:
+    """A work whose name comes last."""
+
+    depth: int = 3  # how deep
+    name: str  # its name
+
+
 def test_what_failed_is_said_and_a_full_disk_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     @dataclass(frozen=True)
     class Result:
@@ -211,6 +220,10 @@ def test_the_help_is_the_first_line_with_the_comments_of_the_class_itself(capsys
         assert stopped.value.code == 0 and comment in text and absent not in text
         assert (config.__doc__ or "").partition("\n")[0] in text and "does not show" not in text
         assert text.index("--name") < text.index("--depth") and "more options" not in text
+    with pytest.raises(SystemExit):
+        parse(Late, ["--help"])
+    text = capsys.readouterr().out
+    assert text.index("--name") < text.index("--depth")  # what is required comes first
     assert parse(Own, ["m", "--name", "n"]) == Own("m", "n")
     assert with_flags("`thing`, `name` and `depth=5`", Own("m", "n")) == "thing, --name and --depth 5"
     for words in (["m"], ["--name", "n"]):  # both are required
