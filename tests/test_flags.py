@@ -88,7 +88,7 @@ def test_one_fault_is_itself_and_several_are_a_list() -> None:
     ("run", "distil_to_tflite", "--teacher", "no-such", "--name", "m"), ("check", "no-such"),
     ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz"),
     ("run", "minilm_text", "--data", ".", "--name", "m", "--schedule", "no-such")])
-def test_a_path_or_a_value_that_cannot_be_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_what_cannot_be_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
     code = ("import sys; from kerastl.cli import main; code = main(sys.argv[1:])\n"
             "print('LOADED', code, sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
