@@ -126,13 +126,13 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     from dataclasses import fields
 
     from kerastl.errors import OptionError
-    from kerastl.training.fine_tuning.plan import TuningOptions
+    from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults
     from kerastl.training.options import TrainingOptions, option_faults
 
     tuning = {field.name: arguments[field.name] for field in fields(TuningOptions) if field.name in arguments}
     options = TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
-                           arguments["label_smoothing"], TuningOptions(**tuning))
-    if faults := option_faults(options):
+                              arguments["label_smoothing"], TuningOptions(**tuning))
+    if faults := [*option_faults(options), *tuning_faults(options.fine_tuning)]:
         raise OptionError("\n".join(faults))
     return options
 

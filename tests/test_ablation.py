@@ -124,23 +124,23 @@ def test_the_gain_of_an_arm_respects_groups() -> None:
 def test_an_ablation_compares_by_the_groups_of_the_held_out_rows(mode: str, tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows of a group are predicted alike, and a group in four by `both` alone: as many rows as groups count."""
-    groups = [str(row // 10) for row in range(400)]
-    examples = made_examples(np.arange(400) // 10 % 2, groups=groups)
+    group = np.arange(400) % 40  # not side by side, so that groups of other rows are other groups
+    examples = made_examples(group % 2, groups=[str(name) for name in group])
     examples = in_folds(examples) if mode == "cv" else replace(
-        examples, split=Split("holdout", "a test's own", np.repeat([0, 1, 2], [100, 100, 200]).astype(np.int8)))
+        examples, split=Split("holdout", "a test's own", np.repeat([0, 1, 2], [10, 10, 20])[group].astype(np.int8)))
     stand_in({}, monkeypatch)
 
     def predicted(features: Features, head: str, fold: int, **_: Any) -> Predictions:
         part = features.examples.split.part
         rows = np.flatnonzero(part == fold) if mode == "cv" else features.examples.split.held_out
         y = features.examples.targets[rows]
-        hit = (head == "blend") | (rows // 10 % 4 > 0)
+        hit = (head == "blend") | (group[rows] % 4 > 0)
         return Predictions(rows, np.eye(2, dtype=np.float32)[np.where(hit, y, 1 - y)])
 
     monkeypatch.setattr(ablation, "held_out_predictions", predicted)
     result = ablation.ablate(made_features(tmp_path, noise(400), examples), "blend")
     part = examples.split.part
-    held = np.unique(np.arange(400)[part < 3 if mode == "cv" else part == 2] // 10)  # the groups: 3 folds, or the test
+    held = np.unique(group[part < 3 if mode == "cv" else part == 2])  # the groups of 3 folds, or of the test rows
     gain = (held % 4 == 0).astype(float)
     half = Z95 * gain.std(ddof=1) / np.sqrt(len(held))
     for contrast in result.contrasts:

@@ -88,8 +88,7 @@ def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, 
 def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path: Path,
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     x, y = clouds(60, 3, 24, 2.0)
-    pooled = made_features(tmp_path, x, in_folds(made_examples(y)))
-    backbone, runtime = tiny_backbone(), plain_runtime()
+    pooled = made_features(tmp_path, x, in_folds(made_examples(y)), backbone=tiny_backbone())
     for rate, lines in ((None, 0), (0.1, 1)):
         options = tl.TrainingOptions(fine_tuning=tl.TuningOptions(learning_rate=rate))
         tl.train(pooled, options=options)

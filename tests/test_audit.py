@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COLOURS, draw, draw_folder
-from tiny import made_examples
+from tiny import made_examples, plain_runtime
 
 from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
-from kerastl.audit.label_errors import find_label_errors
+from kerastl.audit.label_errors import confidently_other, find_label_errors
 from kerastl.data.images import read_images
 
 
@@ -36,6 +36,29 @@ def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path
     assert 1 / 3 < errors[0].probability <= 1 and len(errors) < 5
 
 
+def test_rows_are_confidently_of_another_class_by_the_average_of_its_own_rows() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    p = np.array([[.9, .1, 0], [.5, .4, .1], [.2, .5, .3],  # class 0: 0.533 on average
+                  [.125, .375, .5], [.625, .375, 0], [.5, .375, .125],  # class 1: 0.375
+                  [.1, .1, .8], [.3, .2, .5]])  # class 2: 0.65
+    # Row 1 is below the average of class 0, though that is its most likely class. Row 3 is most likely of class 2, but
+    # not as likely as rows of class 2 are. Row 5 has no class but its own. Row 7 has none at all.
+    rows, predicted = confidently_other(p, labels)
+    assert rows.tolist() == [2, 4, 1] and predicted.tolist() == [1, 0, 1]  # their labels have 0.2, 0.375 and 0.5
+
+
+def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "d", 14)
+    draw(root / "a few" / "0.png", COLOURS["red"], 5)  # a class too small to be trained on, before all others
+    (root / "blue" / "000.png").write_bytes(b"no image")
+    draw(root / "green" / "odd.png", COLOURS["red"], 999)
+    errors = find_label_errors(read_images(str(root), min_per_class=0), backbone="tiny_net", weights="none",
+                               runtime=plain_runtime(), cache_dir=tmp_path)
+    found = {error.origin: (error.label, error.predicted) for error in errors}
+    assert found["green/odd.png"] == ("green", "red")
+    assert all(error.label == error.origin.split("/")[0] and error.probability > 1 / 3 for error in errors)
+
+
 def test_several_labels_per_row_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not for several labels per row"):
         find_label_errors(made_examples(np.eye(3, dtype=np.int64)[np.arange(30) % 3]), cache_dir=tmp_path)
@@ -52,3 +75,23 @@ def test_check_is_a_function_with_a_typed_result(tmp_path: Path) -> None:
     assert result.label_errors == () and result.label_errors_reason == "not requested"
     assert result.small_classes == {} and result.imbalance == pytest.approx(13 / 12)
     assert result.to_dict()["odd_labels_word"] == "not requested"
+
+
+def test_what_cannot_be_searched_for_label_errors_says_why(tmp_path: Path) -> None:
+    few = draw_folder(tmp_path / "few", 3)
+    shutil.copy(few / "red/0.png", few / "red/twin.png")
+    result = check(str(few), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
+    assert result.label_errors == () and result.label_errors_reason.startswith("not checked: ")
+    assert result.duplicates == (("red/0.png", "red/twin.png"),) and result.conflicts == ()
+    assert result.small_classes == {"blue": 3, "green": 3, "red": 4}
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(f"few/{name}/{i}.png,{name}|all\n" for name in COLOURS for i in range(3)))
+    result = check(str(table), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
+    assert result.label_errors_reason == "not checked for several labels per row" and result.counts["all"] == 9
+    for part, seed in (("train", 0), ("test", 50_000)):
+        draw_folder(tmp_path / "parts" / part, 3, seed=seed)
+    shutil.copy(tmp_path / "parts/train/red/0.png", tmp_path / "parts/test/red/again.png")
+    result = check(str(tmp_path / "parts"), backbone="none", cache_dir=str(tmp_path / "cache"))
+    assert result.leaks == (("test/red/again.png (test)", "train/red/0.png (train)"),)
+    ten = check(str(draw_folder(tmp_path / "ten", 10)), backbone="none", cache_dir=str(tmp_path / "cache"))
+    assert ten.small_classes == {} and ten.imbalance == 1

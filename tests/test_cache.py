@@ -377,14 +377,16 @@ def test_usage_counts_rows_and_bytes_of_each_space(tmp_path: Path) -> None:
 
 def test_clear_takes_only_what_is_ours(tmp_path: Path) -> None:
     filled(tmp_path, [10])
-    for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "notes/mine.txt", "mine.json", "bfloat16-speed.json",
-                 "my-speed.json"):
+    for path in ("tfds/x/1.png", "fine_tune/y/best.npz", "contrast-1a/rows.npy", "notes/mine.txt", "mine.json",
+                 "bfloat16-speed.json", "my-speed.json"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("{}")
     (cache_folder(tmp_path, "anything") / "large.npz").write_bytes(b"x" * 1000)  # whoever makes it
     (tmp_path / "browser").mkdir()
     (tmp_path / "browser/CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
-    assert clear(tmp_path) > 10 * (KEY.shape[0] * 4 + 16) + 1000
+    files = sum(path.stat().st_size for folder in ("features", "tfds", "fine_tune", "contrast-1a", "anything")
+                for path in (tmp_path / folder).rglob("*") if path.is_file())
+    assert clear(tmp_path) == files > 10 * (KEY.shape[0] * 4 + 16) + 1000
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "CACHEDIR.TAG", "browser", "mine.json", "mine.txt", "my-speed.json", "notes"]
     assert clear(tmp_path) == 0 and usage(tmp_path) == []

@@ -185,6 +185,8 @@ def test_in_a_hold_out_only_training_rows_are_tuned_on(tuned_on: list[list[int]]
         examples.take(held.rows).items, 32, {})])
     assert np.abs(np.asarray(made.model(pixels)) - held.logits).max() < 1e-4  # as the shipped model predicts
     assert np.abs(before.logits - held.logits).max() > 1e-3
+    plain = trained(examples, tmp_path).fitted.held_out  # training rows are float32 too, whatever was asked for
+    assert np.abs(plain.logits - held.logits).max() < 1e-5 * np.abs(held.logits).max()
     assert made.fine_tuning is not None and made.fine_tuning.frozen_accuracy == pytest.approx(
         float((before.logits.argmax(axis=1) == examples.targets[before.rows]).mean()))
 

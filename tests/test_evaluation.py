@@ -225,6 +225,8 @@ def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
     assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration.temperature == temperature
     assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / temperature, examples, test), rel=1e-6)
     assert found.log_loss_calibrated < found.log_loss
+    folds = replace(examples, split=in_folds(made_examples(targets)).split)  # also where there are folds
+    assert tl.evaluate(folds, Predictions(test, z[test]), chosen).log_loss_calibrated == found.log_loss_calibrated
 
 
 @KINDS

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tiny import clouds, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
-from kerastl.errors import CheckFailed, DataError, ModelError, OptionError
+from kerastl.errors import DataError, ModelError, OptionError
 from kerastl.export import parity
 from kerastl.export.tflite import Interpreter
 from kerastl.export.verify import verify
@@ -26,7 +26,7 @@ from kerastl.report.version import check_evaluation
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.evaluate_model import evaluate_model
 from kerastl.training.options import TrainingOptions
-from kerastl.versions.folder import check_manifest, find_version, new_version, versions
+from kerastl.versions.folder import check_manifest, versions
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split
 
@@ -149,65 +149,6 @@ def test_a_savedmodel_that_breaks_its_bound_leaves_no_version(shell: Shell, imag
                          "--weights", "none", "--tflite", "none")
     assert code == 1 and "SavedModel differs" in err
     assert not (tmp_path / "out").exists()
-
-
-def test_versions_count_up_and_temporary_names_are_not_numbers(tmp_path: Path) -> None:
-    for wanted in (1, 2):
-        with new_version(str(tmp_path), "m") as version:
-            assert version.number == wanted and not version.folder.name.isdecimal()
-            (version.folder / "run.json").write_text("{}")
-    (tmp_path / "m" / "7").mkdir()
-    with new_version(str(tmp_path), "m") as version:
-        assert version.number == 8
-    assert versions(tmp_path / "m") == [1, 2, 7, 8]
-
-
-def test_a_failure_while_writing_leaves_things_as_they_were(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), new_version(str(tmp_path / "a" / "b"), "m") as version:
-        (version.folder / "half").write_text("x")
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", ".hidden", "nul\0"])
-def test_a_name_that_is_no_folder_name_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError), new_version(str(tmp_path), name):
-        pass
-    with pytest.raises(OptionError):
-        tl.target(str(tmp_path), name)  # asked before the work begins
-
-
-def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
-    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
-        with pytest.raises(OptionError, match="is a file"):
-            tl.target(str(out), "m")
-    assert tl.target(str(tmp_path / "new" / "deep"), "m", "none").kinds == ()
-    assert not (tmp_path / "new").exists()
-
-
-def test_two_runs_of_one_name_at_once_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="written by another run"), new_version(str(tmp_path), "m") as version:
-        (tmp_path / "m" / "1").mkdir()
-        (version.folder / "run.json").write_text("{}")
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1"]
-
-
-def test_a_changed_or_missing_file_is_found_by_the_manifest(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "1"
-    shutil.copytree(trained, copy)
-    (copy / "labels.txt").write_text("other\n")
-    (copy / "report.html").unlink()
-    with pytest.raises(CheckFailed, match=r"labels\.txt.*report\.html|report\.html.*labels\.txt"):
-        check_manifest(copy)
-
-
-def test_folders_that_are_not_ours_are_refused_by_name(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(ModelError):
-            find_version(str(path))
 
 
 def test_tflite_kinds_are_parsed_and_unknown_ones_refused() -> None:

@@ -1,4 +1,4 @@
-"""Few-shot learning: episodes, the division of the classes, methods on made-up clouds, the recipe as a whole."""
+"""Few-shot methods on made-up clouds, how their settings are chosen and how they are compared, and the recipe."""
 
 import json
 from collections.abc import Callable
@@ -10,29 +10,17 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 from numpy.typing import NDArray
-from tiny import made_examples, made_features
+from sklearn.linear_model import LogisticRegression
+from tiny import FEW_SHOT_DIM as DIM
+from tiny import made_examples, made_features, noisy_clouds
 
 from kerastl.cli import main
-from kerastl.errors import DataError, OptionError
 from kerastl.stats import mean_interval
 from kerastl.studies.few_shot import comparison as few_shot
 from kerastl.studies.few_shot import methods as meta
-from kerastl.studies.few_shot.episodes import Pool, Task, by_folder, divide_classes, few_shot_task, sample
+from kerastl.studies.few_shot.episodes import Pool, Task, divide_classes, sample
 
 TASK = Task(4, (1, 5), 5)
-DIM = 24
-
-
-def noisy_clouds(classes: int, seed: int, per_class: int = 25) -> Pool:
-    """Classes that differ in 5 directions of 24, the same for every seed; the other 19 are louder, and say nothing."""
-    generator = np.random.default_rng(seed)
-    turned = np.linalg.qr(np.random.default_rng(99).normal(size=(DIM, DIM)))[0]
-    centres = np.zeros((classes, DIM))
-    centres[:, :5] = 2 * generator.normal(size=(classes, 5))
-    y = np.repeat(np.arange(classes), per_class)
-    x = centres[y] + generator.normal(size=(len(y), DIM)) * np.where(np.arange(DIM) < 5, 1.0, 2.5)
-    rows = tuple(np.flatnonzero(y == c) for c in range(classes))
-    return Pool(tuple(f"class {c}" for c in range(classes)), (x @ turned).astype(np.float32), rows, np.arange(len(y)))
 
 
 @pytest.fixture(scope="module")
@@ -63,91 +51,6 @@ def reached(one: meta.Learned, novel: Pool, shot: int = 5) -> NDArray[np.float64
     return few_shot.accuracies(one.method, novel, drawn)
 
 
-def test_episodes_are_of_their_classes_and_support_and_queries_are_disjoint(novel: Pool) -> None:
-    drawn = sample(novel, 200, way=4, shot=5, queries=5, seed=3)
-    class_of = np.arange(len(novel.x)) // 25
-    for classes, support, query in zip(drawn.classes, drawn.support, drawn.query, strict=True):
-        assert len(set(classes)) == 4 and not set(support.ravel()) & set(query.ravel())
-        assert len(set(support.ravel())) == support.size == 20 and len(set(query.ravel())) == 20
-        assert (class_of[support] == classes[:, None]).all() and (class_of[query] == classes[:, None]).all()
-    assert set(drawn.classes.ravel()) == set(range(6)) and len(set(drawn.support.ravel())) == 150  # all take part
-
-
-def test_episodes_follow_from_the_seed_alone(novel: Pool) -> None:
-    one, same, other = (sample(novel, 20, way=3, shot=1, queries=2, seed=seed) for seed in (1, 1, 2))
-    assert (one.support == same.support).all() and (one.query == same.query).all()
-    assert not (one.support == other.support).all()
-
-
-def test_groups_lie_on_one_side_of_an_episode_also_across_classes(novel: Pool) -> None:
-    photographers = replace(novel, groups=np.arange(len(novel.x)) % 9)  # each has rows of every class
-    drawn = sample(photographers, 50, way=4, shot=3, queries=4, seed=0)
-    for support, query in zip(drawn.support, drawn.query, strict=True):
-        assert not set(photographers.groups[support.ravel()]) & set(photographers.groups[query.ravel()])
-    with pytest.raises(DataError, match="keeps the groups of its support and its queries apart"):
-        sample(photographers, 1, way=4, shot=6, queries=4, seed=0)
-
-
-def many_classes(tmp_path: Path, classes: int, **more: Any) -> tuple[Any, NDArray[np.float32]]:
-    y = np.repeat(np.arange(classes), 12)
-    x = np.random.default_rng(0).normal(size=(len(y), 8)).astype(np.float32)
-    return made_features(tmp_path, x, made_examples(y, **more)), x
-
-
-def test_the_division_follows_from_the_names_and_no_row_is_on_both_sides(tmp_path: Path) -> None:
-    features, x = many_classes(tmp_path, 12)
-    division = divide_classes(features, TASK)
-    names = {*division.base.classes, *division.novel.classes}
-    assert len(division.base.classes) == len(division.novel.classes) == 6 and len(names) == 12
-    assert division.novel.classes != tuple(sorted(names))[:6]  # by hash, not by alphabet
-    for pool in (division.base, division.novel):
-        for name, rows in zip(pool.classes, pool.rows, strict=True):
-            assert (pool.x[rows] == x[12 * int(name.split()[1]):][:12]).all()
-    turned = replace(features.examples, classes=features.examples.classes[::-1])
-    assert set(divide_classes(replace(features, examples=turned), TASK).novel.classes) == set(division.novel.classes)
-
-
-def test_base_rows_that_are_a_novel_class_s_too_are_not_learnt_from(tmp_path: Path) -> None:
-    features, x = many_classes(tmp_path, 12)
-    division = divide_classes(features, TASK)
-    a, b = (12 * int(pool.classes[0].split()[1]) for pool in (division.base, division.novel))
-    ids = list(features.examples.ids)
-    ids[a] = ids[b]
-    copied = replace(features.examples, ids=tuple(ids), groups=tuple(ids))
-    without = divide_classes(replace(features, examples=copied), TASK)
-    assert len(without.base.x) == len(division.base.x) - 1 and len(without.novel.x) == len(division.novel.x)
-    assert not (without.base.x == x[b]).all(axis=1).any()
-
-
-@pytest.mark.parametrize(("classes", "task", "got"), [
-    (8, TASK, "4 base and 4 novel classes with 10 rows or more"),  # 5 are needed to learn from
-    (12, Task(4, (10,), 5), "0 base and 0 novel classes with 15 rows or more"),
-    (6, Task(2, (1,), 5), "3 base and 3 novel"),
-])
-def test_too_few_classes_are_one_error(tmp_path: Path, classes: int, task: Task, got: str) -> None:
-    features, _ = many_classes(tmp_path, classes)
-    with pytest.raises(DataError, match=got) as error:
-        divide_classes(features, task)
-    assert f"{task.way} novel classes" in error.value.expected and "`way`" in error.value.hint
-
-
-def test_rows_with_several_labels_are_refused(tmp_path: Path) -> None:
-    hot = np.eye(8, dtype=np.int64)[np.arange(96) % 8]
-    features = made_features(tmp_path, np.zeros((96, 4)), made_examples(hot))
-    with pytest.raises(DataError, match="several labels"):
-        divide_classes(features, TASK)
-
-
-def test_wrong_flags_are_named_all_at_once() -> None:
-    assert few_shot_task(5, "10, 1,5", 5, 200, 0) == Task(5, (1, 5, 10), 5)
-    with pytest.raises(OptionError) as error:
-        few_shot_task(1, "1,x", 0, 199, -1)
-    assert all(words in str(error.value) for words in ("`way` must be at least 2", "(got 1,x)", "`queries` must be",
-                                                       "(got 199)", "(got -1)"))
-    with pytest.raises(OptionError, match="`shots` must be numbers from 1 on"):
-        few_shot_task(5, "0,1", 5, 200, 0)
-
-
 @pytest.mark.parametrize("name", [approach.name for approach in meta.APPROACHES])
 @pytest.mark.parametrize("shot", [1, 5])
 @pytest.mark.slow
@@ -155,6 +58,59 @@ def test_each_method_beats_chance(name: str, shot: int, learned: dict[str, list[
     for one in learned[name]:
         scores = reached(one, novel, shot)
         assert mean_interval(scores, np.arange(len(scores))).low > 0.25, one.setting
+
+
+@pytest.mark.parametrize("way", [2, 4])
+def test_logistic_regression_in_the_span_of_the_support_is_that_in_full(way: int, novel: Pool,
+                                                                        learned: dict[str, list[meta.Learned]]) -> None:
+    drawn = sample(novel, 3, way=way, shot=5, queries=5, seed=0)
+    support, queries = novel.x[drawn.support], novel.x[drawn.query].reshape(3, way * 5, DIM)
+    y = np.repeat(np.arange(way), 5)
+    for one, strength in zip(learned["logistic"][:2], meta.STRENGTHS[:2], strict=True):  # weaker ones end less exactly
+        scores = one.method(support)(queries)
+        for episode in range(3):
+            rows = support[episode].reshape(way * 5, DIM).astype(np.float64)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            unit = queries[episode] / np.linalg.norm(queries[episode], axis=1, keepdims=True)
+            full = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(rows, y).decision_function(unit)
+            ours = scores[episode] if way > 2 else scores[episode][:, 1] - scores[episode][:, 0]
+            assert np.abs(ours - full).max() < 0.02 * np.abs(full).max()
+
+
+def test_prototypes_are_the_nearest_means(novel: Pool, base: Pool, learned: dict[str, list[meta.Learned]]) -> None:
+    drawn = sample(novel, 4, way=4, shot=3, queries=5, seed=0)
+    support, queries = novel.x[drawn.support] * 3 + 1, novel.x[drawn.query].reshape(4, 20, DIM)
+
+    def unit(x: NDArray[Any]) -> NDArray[Any]:
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def nearest(means: NDArray[Any], rows: NDArray[Any]) -> list[list[int]]:
+        return ((rows[:, :, None] - means[:, None]) ** 2).sum(axis=-1).argmin(axis=-1).tolist()
+
+    centre = base.x.mean(axis=0)
+    expected = [nearest(support.mean(axis=2), queries),
+                nearest(unit(unit(support).mean(axis=2)), unit(queries)),
+                nearest(unit(unit(support - centre).mean(axis=2)), unit(queries - centre))]
+    for one, predicted in zip(learned["prototypes"], expected, strict=True):
+        assert one.method(support)(queries).argmax(axis=-1).tolist() == predicted, one.setting
+    assert len({str(predicted) for predicted in expected}) == 3
+
+
+def test_meta_training_draws_other_episodes_each_step_and_every_number_of_shots(
+        base: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, 4)
+    drawn = []
+
+    def recorded(*arguments: Any, **more: Any) -> Any:
+        drawn.append(sample(*arguments, **more))
+        return drawn[-1]
+
+    monkeypatch.setattr(meta, "sample", recorded)
+    first, last = meta._metric(base, TASK, 0)
+    assert [episodes.support.shape for episodes in drawn] == [(8, 4, shot) for shot in (1, 5, 1, 5)]
+    assert len({episodes.query.tobytes() for episodes in drawn}) == 4
+    assert (first.setting, last.setting) == ("0 steps", "4 steps")
+    assert not np.array_equal(first.weights[0], last.weights[0])
 
 
 def test_two_classes_are_told_apart_the_right_way_round(learned: dict[str, list[meta.Learned]]) -> None:
@@ -192,6 +148,21 @@ def test_the_head_adapts_down_the_loss_of_its_support(novel: Pool) -> None:
         losses.append(-np.log(p[:, np.arange(20), truth]).mean(axis=1))
     assert (losses[1] < losses[0]).all()
     assert np.allclose(np.asarray(meta._adapted(support, 0.0)[0]), 2 * support.mean(axis=2))  # the prototypes
+
+
+def test_a_step_of_the_head_follows_the_gradient_of_the_log_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta, "INNER", 1)
+    support = np.random.default_rng(0).normal(size=(1, 3, 5, 4)).astype(np.float32)
+    support[:, 0] *= 0.1  # so that classes are predicted more and less often than they occur
+    rows, truth = support.reshape(15, 4), np.repeat(np.eye(3), 5, axis=0)
+    means = support[0].mean(axis=1)
+    offset = -(means**2).sum(axis=-1)
+    logits = 2 * rows @ means.T + offset
+    error = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) - truth
+    kernel_after, offset_after = (np.asarray(part)[0] for part in meta._adapted(support, 0.3))
+    assert np.allclose(kernel_after, 2 * means - 0.3 * error.T @ rows / 5, atol=1e-5)
+    assert np.allclose(offset_after[0], offset - 0.3 * error.mean(axis=0), atol=1e-5)
+    assert np.abs(error.mean(axis=0)).max() > 0.01
 
 
 def test_the_order_of_an_episode_s_classes_does_not_matter(learned: dict[str, list[meta.Learned]], novel: Pool
@@ -233,7 +204,7 @@ def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_fr
         return method
 
     def learn(pool: Pool, task: Task, seed: int) -> list[meta.Learned]:
-        return [meta.Learned("wrong", (), method_of(pool, False)), meta.Learned("right", (), method_of(pool, True))]
+        return [meta.Learned(name, (), method_of(pool, name == "right")) for name in ("wrong", "as wrong", "right")]
 
     chosen = few_shot._learn(meta.Approach("made up", "", learn), base, TASK, 0)
     assert {one.setting for one in chosen.by_shot.values()} == {"right"}
@@ -241,6 +212,40 @@ def test_a_setting_is_chosen_on_base_classes_that_its_candidate_did_not_learn_fr
     for taught, used in seen:
         assert not taught & {class_of[value] for value in used}
     assert len({frozenset(taught) for taught, _ in seen}) == 3
+    chosen.by_shot[1].method(base.x[None, None, :1])
+    assert seen[-1][0] == set(base.classes)  # the chosen setting is learned again, on all base classes
+    seen.clear()
+    few_shot._learn(meta.Approach("made up", "", learn), base.only([0, 1, 2, 3, 4]), TASK, 0)
+    assert {len(taught) for taught, _ in seen} == {2, 3}  # 2 folds: in one of a single class there is nothing to tell
+
+
+def share_of(way: int, correct: int) -> meta.Method:
+    """Predicts the queries of the first classes of an episode correctly, and the others as the first class."""
+    def method(support: Any) -> meta.Classify:
+        truth = np.repeat(np.arange(way), 5)
+        return lambda rows: np.eye(way)[np.where(truth < correct, truth, 0)][None].repeat(len(rows), axis=0)
+    return method
+
+
+def test_a_figure_is_that_of_the_setting_chosen_for_its_shots_on_the_same_episodes_each_time(
+        novel: Pool, learned: dict[str, list[meta.Learned]]) -> None:
+    by_shot = {1: meta.Learned("one", (), share_of(4, 2)), 5: meta.Learned("five", (), share_of(4, 4))}
+    real = dict.fromkeys(TASK.shots, learned["prototypes"][0])
+    methods = [few_shot.Chosen("made up", "", by_shot, 0.0), few_shot.Chosen("real", "", real, 0.0)]
+    figures = few_shot.evaluate_few_shot(novel, methods, TASK, 120)
+    assert [(one.method, one.shot, one.setting) for one in figures] == [
+        ("made up", 1, "one"), ("real", 1, "Euclidean"), ("made up", 5, "five"), ("real", 5, "Euclidean")]
+    assert (figures[0].accuracy, figures[2].accuracy) == (0.5, 1.0) and len(figures[0].by_episode) == 120
+    values = figures[1].by_episode
+    half = 1.959964 * values.std(ddof=1) / np.sqrt(120)
+    assert figures[1].accuracy_ci95 == pytest.approx((values.mean() - half, values.mean() + half))
+    again = few_shot.evaluate_few_shot(novel, methods, TASK, 120)
+    assert np.array_equal(again[3].by_episode, figures[3].by_episode)
+    drawn = sample(novel, 120, way=4, shot=5, queries=5, seed=(few_shot.EVALUATION_SEED, 5))
+    for start in (0, 60, 119):  # whatever the blocks in which episodes are evaluated
+        part = replace(drawn, **{name: value[start:start + 1] for name, value in vars(drawn).items()})
+        alone = few_shot.accuracies(learned["prototypes"][0].method, novel, part)
+        assert alone == figures[3].by_episode[start:start + 1]
 
 
 def figure(name: str, right: NDArray[np.float64]) -> few_shot.Figure:
@@ -254,12 +259,6 @@ def test_the_simplest_method_within_the_noise_is_named() -> None:
     assert few_shot.simplest_of_best([figure("plain", plain), figure("noisy", noisy)]) == {1: "plain"}
     assert few_shot.simplest_of_best([figure("plain", plain), figure("ahead", ahead)]) == {1: "ahead"}
     assert few_shot.simplest_of_best([figure("ahead", ahead), figure("plain", plain)]) == {1: "ahead"}
-
-
-def test_a_image_s_class_may_be_its_deepest_folder() -> None:
-    examples = replace(made_examples(np.array([0, 0, 1])), origins=("a/b/1.png", "a/2.png", "c/b/3.png"))
-    deep = by_folder(examples)
-    assert [deep.label_of(row) for row in range(3)] == ["a/b", "a", "c/b"]
 
 
 @pytest.mark.slow

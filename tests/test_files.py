@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from kerastl.files import atomic_file, atomic_folder, open_file, remove_leftovers, sync, write_atomically
+from kerastl.files import (
+    TAG,
+    atomic_file,
+    atomic_folder,
+    cache_folder,
+    cache_folders,
+    file_sha256,
+    open_file,
+    remove_leftovers,
+    sync,
+    write_atomically,
+)
 
 # Each content is one digit many times, so that a part of one, or of two, is seen.
 SIZE = 200_000
@@ -182,11 +193,18 @@ def test_leftovers_go_when_nothing_in_them_changed_for_long(tmp_path: Path) -> N
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner/.d.part").write_text("kept")
     assert remove_leftovers(tmp_path) == 0 and remove_leftovers(tmp_path / "missing") == 0
-    for path in (".a.part", ".b.part", "c.part.txt", "inner/.d.part"):
-        os.utime(tmp_path / path, (past, past))
+    for name in (".a.part", ".b.part", "c.part.txt", "inner/.d.part"):
+        os.utime(tmp_path / name, (past, past))
     assert remove_leftovers(tmp_path, older_than=1800) == 5  # a file in the folder is still new
+    os.utime(tmp_path / ".b.part")
     os.utime(tmp_path / ".b.part/file", (past, past))
-    assert remove_leftovers(tmp_path, older_than=1800) >= 3
+    assert remove_leftovers(tmp_path, older_than=1800) == 0  # and now the folder is, in which a file appeared
+    os.utime(tmp_path / ".b.part", (past, past))
+    size = (tmp_path / ".b.part").stat().st_size
+    for name, content in ((".e.part", "1234567"), (".f.part", "12")):
+        (tmp_path / name).write_text(content)
+        os.utime(tmp_path / name, (past, past))
+    assert remove_leftovers(tmp_path, older_than=1800) == size + 3 + 7 + 2
     assert {path.name for path in tmp_path.rglob("*")} == {"c.part.txt", "inner", ".d.part"}
 
 
@@ -201,3 +219,25 @@ def test_files_open_as_utf_8_unless_told_otherwise(tmp_path: Path) -> None:
     sync(tmp_path / "file")
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "missing")
+
+
+def test_a_hash_is_that_of_the_content_and_empty_where_there_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path) == file_sha256(tmp_path / "missing") == ""
+
+
+def test_a_folder_that_cannot_be_renamed_is_told_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "link"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_folder_of_the_cache_has_its_tag_also_where_it_was_made_without(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / TAG).write_text("Signature: 8a477f597d28d172789f06886806bc55\n")  # of another program
+    assert cache_folder(tmp_path, "old") == tmp_path / "old" and cache_folder(str(tmp_path), "new") == tmp_path / "new"
+    assert cache_folders(tmp_path) == [tmp_path / "new", tmp_path / "old"]

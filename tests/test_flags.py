@@ -1,29 +1,34 @@
 """Flags: grouped help, older names, argument names in messages, paths checked first, and how a signal ends the work."""
 
 import ast
+import errno
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tyro.conf import Positional
 
 import kerastl
 from kerastl.backbones import load
 from kerastl.cli import verbs
-from kerastl.errors import DataError, OptionError, all_of, unknown
+from kerastl.errors import CheckFailed, DataError, OptionError, all_of, unknown
 from kerastl.shell import process
 from kerastl.shell.checks import check_flags
-from kerastl.shell.flags import GROUPS, ImageConfig, TextConfig
+from kerastl.shell.flags import GROUPS, OLD_NAMES, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.recipes import copy_recipe, recipes
 from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
 from kerastl.verbs import export
 
+GROUPS_OF_IMAGES = [set(names) & set(ImageConfig.__dataclass_fields__) for names in GROUPS.values()]
 Shell = Callable[..., tuple[int, str, str]]
 
 
@@ -130,8 +135,9 @@ def test_one_fault_is_itself_and_several_are_a_list() -> None:
     ("run", "minilm_text", "--data", "no-such.csv", "--name", "m"), ("predict", "saved_models/no-such", "x.png"),
     ("evaluate", "no-such", "no-such"), ("export", "no-such"), ("verify", "no-such"), ("doctor", "no-such"),
     ("run", "distil_to_tflite", "--teacher", "no-such", "--name", "m"), ("check", "no-such"),
-    ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz")])
-def test_a_path_that_does_not_exist_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
+    ("compare", "no-such", "--backbones", "resnet50"), ("features", "no-such", "--out", "f.npz"),
+    ("run", "minilm_text", "--data", ".", "--name", "m", "--schedule", "no-such")])
+def test_what_cannot_be_is_reported_without_tensorflow(words: tuple[str, ...], tmp_path: Path) -> None:
     code = ("import sys; from kerastl.cli import main; code = main(sys.argv[1:])\n"
             "print('LOADED', code, sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
@@ -254,6 +260,130 @@ def test_a_signal_is_one_line_whatever_the_interrupted_code_makes_of_it(work: Ca
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: stopped by SIGTERM; ") and err.count("\n") == 1
     assert sys.unraisablehook is hook
+
+
+def test_a_signal_that_is_ignored_as_under_nohup_does_not_end_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        def work(config: object) -> dict[str, str]:
+            signal.raise_signal(signal.SIGHUP)
+            return {"done": "ja, é"}
+
+        assert process.finish(work, Nothing, str, heavy=False) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capsys.readouterr().out == "{'done': 'ja, é'}\n"
+
+
+def test_the_work_may_run_in_a_thread_which_cannot_handle_signals(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(process.finish, lambda _: {}, Nothing, str, heavy=False).result() == 0
+    assert capsys.readouterr().out == "{}\n"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the work is about.
+
+    More about it, which the help does not show.
+    """
+
+    thing: Positional[str]  # a thing
+    name: str  # its name
+    depth: int = 3  # of the base
+    json: bool = False  # print JSON
+
+
+@dataclass(frozen=True)
+class Own(Settings):
+    """Another work."""
+
+    depth: int = 4  # of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late:
+    """A work whose name comes last."""
+
+    depth: int = 3  # how deep
+    name: str  # its name
+
+
+def test_what_failed_is_said_and_a_full_disk_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Result:
+        failure: str
+        failed: bool = True
+
+        def to_dict(self) -> dict[str, str]:
+            return {"é": self.failure}
+
+    def raises(error: Exception) -> Callable[[object], Result]:
+        def work(config: object) -> Result:
+            raise error
+        return work
+
+    config = Settings("m", "n", json=True)
+    for why in ("it differs", ""):
+        assert process.finish(lambda _, why=why: Result(why), lambda: config, repr, heavy=False) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: it differs\n" and out == '{"é": "it differs"}\n{"é": ""}\n'
+    full = OSError(errno.ENOSPC, "No space left on device", "x")
+    assert process.finish(raises(full), lambda: config, repr, heavy=False) == 2
+    assert "no space left on disk (x)" in capsys.readouterr().err
+    assert process.finish(raises(CheckFailed("`depth` of `thing`", "a", "b")), lambda: config, repr, heavy=False) == 1
+    assert capsys.readouterr().err.startswith("error: --depth of thing\n")
+    with pytest.raises(ZeroDivisionError):  # a bug is not hidden
+        process.finish(raises(ZeroDivisionError()), lambda: config, repr, heavy=False)
+
+
+def test_a_closed_pipe_ends_the_work_quietly_and_standard_output_is_given_back() -> None:
+    code = ("import os, sys; from kerastl.shell import process\n"
+            "def work(config): print('progress'); os.system('echo native'); return {}\n"
+            "code = process.finish(work, lambda: None, lambda result: 'result', heavy=False)\n"
+            "print('after', code)\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("result\nafter 0\n", "progress\nnative\n") or (
+        done.stdout == "result\nafter 0\n" and sorted(done.stderr.split()) == ["native", "progress"])
+    read, write = os.pipe()
+    os.close(read)
+    code = code.replace("print('after', code)", "sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 0 and "error" not in done.stderr.lower()
+
+
+def test_the_help_is_the_first_line_with_the_comments_of_the_class_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for config, comment, absent in ((Settings, "of the base", "of its own"), (Own, "of its own", "of the base")):
+        with pytest.raises(SystemExit) as stopped:
+            parse(config, ["--help"])
+        text = capsys.readouterr().out
+        assert stopped.value.code == 0 and comment in text and absent not in text
+        assert (config.__doc__ or "").partition("\n")[0] in text and "does not show" not in text
+        assert text.index("--name") < text.index("--depth") and "more options" not in text
+    with pytest.raises(SystemExit):
+        parse(Late, ["--help"])
+    text = capsys.readouterr().out
+    assert text.index("--name") < text.index("--depth")  # what is required comes first
+    assert parse(Own, ["m", "--name", "n"]) == Own("m", "n")
+    assert with_flags("`thing`, `name` and `depth=5`", Own("m", "n")) == "thing, --name and --depth 5"
+    for words in (["m"], ["--name", "n"]):  # both are required
+        with pytest.raises(SystemExit) as stopped:
+            parse(Own, words)
+        assert stopped.value.code == 2
+
+
+def test_the_help_counts_the_options_that_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for word in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            parse(ImageConfig, [word])
+        texts.append(capsys.readouterr().out)
+    counts = [re.findall(r"(\d+) more options are listed by --help-all", text) for text in texts]
+    assert counts == [[str(sum(map(len, GROUPS_OF_IMAGES)))], []]
+    for name in {name for names in GROUPS_OF_IMAGES for name in names} - set(OLD_NAMES):
+        assert [f"--{name.replace('_', '-')}" in text for text in texts] == [False, True]
 
 
 def test_a_typed_result_is_printed_as_its_dict_and_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

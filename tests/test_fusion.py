@@ -254,6 +254,16 @@ def test_a_part_of_a_small_scale_is_not_lost_beside_a_loud_one() -> None:
     assert np.array_equal(scale_of(np.zeros(4), (2, 2)), np.ones(4))
 
 
+def test_a_linear_head_on_a_fused_backbone_does_not_depend_on_the_scale_of_a_part(tmp_path: Path) -> None:
+    x, y, _ = one_of_two(200)
+    examples, logits = made_examples(y, split=held_out(200)), []
+    for name, factor in (("a", 1), ("b", 1000)):
+        rows = x * np.where(np.arange(16) < 8, 1, factor).astype(np.float32)
+        features = replace(made_features(tmp_path / name, rows, examples), parts=(8, 8))
+        logits.append(tl.fit(features).held_out.logits)
+    assert np.abs(logits[1] - logits[0]).max() < 0.02 * np.abs(logits[0]).max()
+
+
 def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: Path, tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
     examples = replace(examples, split=held_out(len(examples)))

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.special
 from numpy.typing import NDArray
-from tiny import clouds, held_out, made_examples, made_features
+from tiny import clouds, held_out, made_examples, made_features, plain_runtime
 
 import kerastl as tl
 from kerastl.data.examples import VALIDATION
@@ -48,6 +49,45 @@ def test_an_epoch_takes_every_row(tmp_path: Path) -> None:
     fitted = descend(features, np.arange(31), head="shallow:rate=0.000001", epochs=1)
     loss = log_loss(np.asarray(fitted.model(x)), np.eye(2)[y], task_named("single_label"))
     assert fitted.curve[0]["loss"] == pytest.approx(loss, rel=1e-3)
+
+
+def test_the_validation_loss_is_that_of_every_validation_row(tmp_path: Path) -> None:
+    x, y = clouds(60, 2, 8, 30.0)
+    rows, validation = np.arange(20), np.arange(20, 51)  # not a whole number of batches
+    features = made_features(tmp_path, x, made_examples(y))
+    fitted = gradient.descend(resolve_head(HEAD), features, rows, validation, TrainingOptions(head_batch_size=16),
+                              epochs=1)
+    loss = log_loss(np.asarray(fitted.model(x[validation])), np.eye(2)[y[validation]], task_named("single_label"))
+    assert fitted.curve[0]["val_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_training_stops_10_epochs_after_the_best_one_and_keeps_its_weights(tmp_path: Path) -> None:
+    x, y = clouds(60, 2, 8, 1.0)
+    y[:30] = np.random.default_rng(0).permutation(y[:30])  # nothing to learn that holds for other rows
+    rows, validation = np.arange(30), np.arange(30, 60)
+    features = made_features(tmp_path, x, made_examples(y))
+    fitted = gradient.descend(resolve_head("shallow:rate=0.05"), features, rows, validation,
+                              TrainingOptions(head_batch_size=16))
+    losses = [epoch["val_loss"] for epoch in fitted.curve]
+    assert fitted.epochs == int(np.argmin(losses)) + 1 and len(losses) == fitted.epochs + 10
+    loss = log_loss(np.asarray(fitted.model(x[validation])), np.eye(2)[y[validation]], task_named("single_label"))
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_a_head_trains_in_float32_unless_another_precision_was_asked_for(tmp_path: Path) -> None:
+    x, y = clouds(60, 2, 8, 2.0)
+    features = made_features(tmp_path, x, made_examples(y))
+
+    def losses(precision: str, explicit: bool) -> list[float]:
+        runtime = replace(plain_runtime(), precision=precision, explicit_precision=explicit)
+        fitted = gradient.descend(resolve_head(HEAD), replace(features, runtime=runtime), np.arange(60), None,
+                                  TrainingOptions(), epochs=2)
+        assert fitted.model.dtype_policy.name == "float32"
+        return [epoch["loss"] for epoch in fitted.curve]
+
+    plain = losses("float32", True)
+    assert losses("mixed_bfloat16", False) == plain  # chosen for the backbone
+    assert losses("mixed_bfloat16", True) != plain
 
 
 def test_a_head_predicts_smoothed_targets(tmp_path: Path) -> None:
@@ -130,8 +170,6 @@ def test_the_heads_of_folds_are_not_taken_for_one_function_that_is_traced_again(
     """Real retracing is still reported. The count of TensorFlow is global, so this runs in a process of its own."""
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import subprocess
-import sys
 from pathlib import Path
 import tensorflow as tf
 from tiny import clouds, in_folds, made_examples, made_features, plain_runtime
@@ -147,3 +185,12 @@ for n in range(6):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     before, _, after = done.stderr.partition("BETWEEN")
     assert done.returncode == 0 and "retracing" not in before and "retracing" in after, done.stderr
+
+
+def test_rows_are_dealt_into_other_batches_than_they_come_in(tmp_path: Path) -> None:
+    x, y = clouds(64, 2, 4, 1.0)
+    features = made_features(tmp_path, x, made_examples(y))
+    rows = np.arange(64)
+    turned = rows.reshape(4, 16)[:, ::-1].ravel()  # in batches of 16 as they come, these are the same batches
+    losses = [descend(features, order, epochs=2).curve[-1]["loss"] for order in (rows, turned)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)

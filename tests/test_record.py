@@ -95,6 +95,7 @@ def test_broken_bounds_are_listed_and_fail_the_run() -> None:
     document["parity"][2]["kept"] = False
     record = RunRecord.from_dict(document)
     assert record.breaches == ("fp16",) and record.failed and record.to_dict()["breaches"] == ["fp16"]
+    assert record.failure.startswith("fp16: not written") and RunRecord.from_dict(golden("image")).failure == ""
     assert isinstance(record.parity[2], Parity) and isinstance(record.test, Figures)
 
 

@@ -1,5 +1,6 @@
 """Backbone and head as one model: which layers train, what is refused, and logits batch by batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -50,6 +51,14 @@ def test_batch_norm_of_a_spliced_model_uses_its_statistics_even_in_training() ->
     assert np.abs(inference - training).max() < 1e-5
     assert all(np.array_equal(a, b) for a, b in zip(before, backbone.model.get_weights(), strict=True))
     assert parts_of(model).backbone is backbone.model and parts_of(model).raw_branch is None
+
+
+def test_dropout_of_the_backbone_is_off_even_in_training() -> None:
+    plain = tiny_backbone()
+    backbone = replace(plain, model=keras.Model(plain.model.input, keras.layers.Dropout(0.5)(plain.model.output)))
+    model = spliced(backbone)
+    inference, training = (np.asarray(model(PIXELS, training=mode)) for mode in (False, True))
+    assert np.abs(inference - training).max() < 1e-5 and np.ptp(inference) > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(23,), (25,), (4, 4, 24)])

@@ -193,6 +193,18 @@ def test_drawn_signs_count_both_tails_and_sums_that_are_as_large(difference: lis
     assert expected > 0.05 and p == pytest.approx(expected, abs=0.02)  # 4 standard deviations of 10,000 draws
 
 
+@pytest.mark.parametrize("n", [1000, 4001])
+def test_the_p_value_of_many_differences_is_that_of_the_normal_distribution(n: int) -> None:
+    """Signs of more than 1,000 differences are drawn in several blocks, which count as one."""
+    size = np.random.default_rng(0).uniform(0.5, 1.5, n)
+    deviation = np.sqrt((size**2).sum())
+    sign = np.where(np.arange(n) % 2, 1, -1)
+    while sign @ size < deviation:
+        sign[np.flatnonzero(sign < 0)[0]] = 1
+    p = randomisation_test(sign * size)
+    assert p == pytest.approx(2 * scipy.stats.norm.sf(sign @ size / deviation), abs=0.02) and p > 0.25
+
+
 def test_rows_of_one_group_are_exchanged_together() -> None:
     a, b = rows(40, 40), rows(40, 28)
     alone = paired_difference(a, b, names(40))

@@ -16,8 +16,9 @@ from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 import kerastl.tasks
+from kerastl.data.examples import enough
 from kerastl.decision import Calibration, Predictions, numpy_backend, probabilities, tensorflow_backend
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError
 from kerastl.modality import TEXT
 from kerastl.tasks import Task, task_named, task_of_labels, task_of_record, task_of_targets, tasks
 
@@ -60,6 +61,43 @@ def test_targets_belong_to_one_task_and_say_their_classes(task: Task) -> None:
     assert truth.dtype == np.float32 and truth.shape == (3, 3) and truth[1, 2] == 1
     assert task.correct(targets, targets).tolist() == [True] * 3
     assert task.correct(targets[[0, 0, 2]], targets).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["single_label", "multi_label"])
+def test_rows_are_counted_and_kept_by_their_classes(name: str) -> None:
+    task = task_named(name)
+    targets = task.targets_of([[0], [2], [1], [2]], 4)
+    assert task.counts(targets, 4).tolist() == [1, 1, 2, 0]
+    rows, kept = task.select(targets, np.array([1, 2]), 4)
+    assert rows.tolist() == [1, 2, 3] and [task.classes_of(target) for target in kept] == [[1], [0], [1]]
+
+
+def test_the_loss_of_a_soft_target_is_the_mean_of_those_it_mixes(task: Task) -> None:
+    z, targets = drawn(task)
+    one, other = task.one_hot(targets, 3), task.one_hot(targets[::-1], 3)
+    mixed = 0.3 * task.log_loss(z, one) + 0.7 * task.log_loss(z, other)
+    assert np.allclose(task.log_loss(z, 0.3 * one + 0.7 * other), mixed, atol=1e-6)
+
+
+def test_two_classes_are_needed_or_one_label_that_a_row_may_have() -> None:
+    assert len(enough(made_examples(np.arange(40)[:, None] % 2))) == 40
+    with pytest.raises(DataError):
+        enough(made_examples(np.zeros(40, np.int64)))
+    rare = np.stack([np.arange(40) % 2, np.arange(40) < 3], axis=1)  # a second label, of fewer than 10 rows
+    assert enough(made_examples(rare)).classes == ("class 0",)
+    for targets in (np.where(np.arange(40) < 3, 1, 0), rare[:, 1:]):
+        with pytest.raises(DataError, match="too few rows"):
+            enough(made_examples(targets))
+
+
+def test_of_several_labels_each_is_one_that_reaches_a_half() -> None:
+    task = task_named("multi_label")
+    targets = task.targets_of([[2, 0], []], 3)
+    assert targets.tolist() == [[1, 0, 1], [0, 0, 0]] and task.label(targets[0], CLASSES) == "low|high"
+    p = np.array([[0.4, 0.5, 0.9]])
+    assert task.predict(p, np.array(task.half(3).thresholds)).tolist() == [[0, 1, 1]]
+    served = task.served_label(tf.constant(p), tf.constant(CLASSES), None, task.half(3))
+    assert served.numpy().tolist() == [b"middle|high"]
 
 
 def test_the_loss_is_that_of_keras_and_is_least_at_the_truth(task: Task) -> None:

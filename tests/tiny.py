@@ -19,8 +19,10 @@ from kerastl.inputs.packing import pack
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.modality import IMAGE
 from kerastl.runtime import Runtime, choose
+from kerastl.studies.few_shot.episodes import Pool
 
 KEY = SpaceKey("tiny", "0" * 32, "none", "top", "mean", "float32", (6,))
+FEW_SHOT_DIM = 24
 
 
 def content_id(name: object) -> str:
@@ -102,3 +104,15 @@ class Packed(tf.Module):
     def packed(self, texts: tf.Tensor) -> tf.Tensor:
         """[n] string -> [rows, length] int32."""
         return pack(self.ids(texts), self.ids.tokenizer, 64, "chunks")[0]
+
+
+def noisy_clouds(classes: int, seed: int, per_class: int = 25) -> Pool:
+    """Classes that differ in 5 directions of 24, the same for every seed; the other 19 are louder, and say nothing."""
+    generator = np.random.default_rng(seed)
+    turned = np.linalg.qr(np.random.default_rng(99).normal(size=(FEW_SHOT_DIM, FEW_SHOT_DIM)))[0]
+    centres = np.zeros((classes, FEW_SHOT_DIM))
+    centres[:, :5] = 2 * generator.normal(size=(classes, 5))
+    y = np.repeat(np.arange(classes), per_class)
+    x = centres[y] + generator.normal(size=(len(y), FEW_SHOT_DIM)) * np.where(np.arange(FEW_SHOT_DIM) < 5, 1.0, 2.5)
+    rows = tuple(np.flatnonzero(y == c) for c in range(classes))
+    return Pool(tuple(f"class {c}" for c in range(classes)), (x @ turned).astype(np.float32), rows, np.arange(len(y)))

@@ -5,8 +5,10 @@ Confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastl import backbones
 from kerastl.data.examples import Examples, enough
@@ -56,10 +58,17 @@ def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | No
     rest = features.examples
     logits = fit(features).held_out.logits.astype(np.float64)
     p = task.probabilities(logits)
-    average = np.array([p[rest.targets == c, c].mean() for c in range(len(rest.classes))])
+    rows, predicted = confidently_other(p, rest.targets)
+    return tuple(LabelError(rest.origins[row], rest.label_of(row), rest.classes[c], float(p[row, c]))
+                 for row, c in zip(rows.tolist(), predicted.tolist(), strict=True))
+
+
+def confidently_other(p: NDArray[np.float64], labels: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows that are confidently assigned to another class than their label, the least likely label first, and that
+    class. p: held-out probabilities, [n, classes]; labels: [n] class numbers; each class needs a row."""
+    average = np.array([p[labels == c, c].mean() for c in range(p.shape[1])])
     confident = np.where(p >= average, p, 0.0)
     predicted = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) > 0) & (predicted != rest.targets))
-    own = p[rows, rest.targets[rows]]
-    return tuple(LabelError(rest.origins[row], rest.label_of(int(row)), rest.classes[predicted[row]],
-                            float(p[row, predicted[row]])) for row in rows[np.argsort(own, kind="stable")])
+    rows = np.flatnonzero((confident.max(axis=1) > 0) & (predicted != labels))
+    rows = rows[np.argsort(p[rows, labels[rows]], kind="stable")]
+    return rows, predicted[rows]

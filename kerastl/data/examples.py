@@ -222,12 +222,12 @@ def enough(examples: Examples) -> Examples:
         Skipped(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} "
                       "(`min_per_class`)") for name, n in small.items()
     ).listed()
-    if len(keep) < 2:
+    if len(keep) < (fewest := examples.task.fewest_classes):
         counts = [f"{name}: {n}" for name, n in examples.counts().items()]
         more = f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
         raise DataError(
             f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}",
-            f"at least two classes of {examples.min_per_class} or more rows",
+            f"at least {'one class' if fewest == 1 else 'two classes'} of {examples.min_per_class} or more rows",
             "add examples, or decrease `min_per_class`",
         )
     smaller = _only_classes(examples, keep)

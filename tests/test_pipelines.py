@@ -1,0 +1,65 @@
+"""The pipelines: every argument reaches its step, which the run record or the refusal of a wrong value shows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from text_folders import hugging_face_folder
+
+import kerastl as tl
+
+
+def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path) -> None:
+    record = tl.classify_images(images, name="m", out=tmp_path / "out", backbone="tiny_net", weights="none",
+                                layer="block1", head="mlp:rate=1e-06", search=2, limit=36, epochs=3, tflite="none",
+                                seed=7, precision="float32", xla="off", cache_dir=tmp_path / "cache")
+    assert Path(record.path) == tmp_path / "out/m/1" and record.data == str(images)
+    assert record.feature_layer == "block1" and record.seed == 7 and record.random_weights
+    assert sum(record.counts.values()) == record.n_train + record.n_validation + record.n_test == 36
+    assert record.split == "holdout" and "search" in record.split_reason
+    assert record.search[0].head == "mlp:rate=1e-06" and len(record.search) == 2
+    assert record.head == record.search[1].head  # so slow a head learns nothing in 3 epochs
+    assert [artifact.kind for artifact in record.parity] == ["saved_model"] and record.fine_tuning is None
+    assert record.config["epochs"] == 3 and record.config["out"] == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"min_per_class": 100}, "100"), ({"tflite": "int4"}, "int4"), ({"label_smoothing": 3.0}, "`label_smoothing`"),
+    ({"unfreeze": 9}, "`unfreeze`"), ({"schedule": "no_such"}, "no_such"),
+    ({"layer": "no_such"}, "no_such"), ({"split": "no_such"}, "no_such"), ({"head": "no_such"}, "no_such"),
+    ({"precision": "float8"}, "float8"), ({"backbone": "no_such"}, "no_such")])
+def test_a_wrong_value_is_refused_by_the_step_that_takes_it(arguments: dict[str, Any], message: str, images: Path,
+                                                            tmp_path: Path) -> None:
+    settings = {"backbone": "tiny_net", "weights": "none", "cache_dir": tmp_path / "cache", **arguments}
+    with pytest.raises(tl.KerastlError, match=message):
+        tl.classify_images(images, name="m", out=tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT as transformers saves it."""
+    return hugging_face_folder(tmp_path_factory.mktemp("bert") / "bert", "bert", variant="head")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"text_column": "no_such"}, "no_such"), ({"label_column": "no_such"}, "no_such"), ({"long": "no_such"}, "`long`"),
+    ({"pooling": "none"}, "`pooling`"), ({"max_length": 4}, "`max_length` is 4"), ({"min_per_class": 100}, "100"),
+    ({"text_column": "title,body", "long": "chunks"}, "pairs of texts")])
+def test_a_wrong_value_for_texts_is_refused_by_the_step_that_takes_it(arguments: dict[str, Any], message: str,
+                                                                      bert: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("title,body,kind\n" + "".join(f"title {i},a text {i},{'ab'[i % 2]}\n" for i in range(40)))
+    settings = {"text_column": "body", "label_column": "kind", **arguments}
+    with pytest.raises(tl.KerastlError, match=message):
+        tl.classify_texts(table, name="m", out=tmp_path / "out", backbone="bert_base", weights=str(bert),
+                          cache_dir=tmp_path / "cache", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_options_that_cannot_be_used_are_named_at_once_whether_or_not_anything_is_unfrozen(tmp_path: Path) -> None:
+    with pytest.raises(tl.OptionError) as refused:
+        tl.classify_images(tmp_path / "no data", name="m", out=tmp_path, unfreeze=0, epochs=0, learning_rate=-1.0,
+                           layer_decay=2.0, average_epochs=0)
+    assert [line.split("`")[1] for line in str(refused.value).splitlines()] == [
+        "epochs", "learning_rate", "layer_decay", "average_epochs"]
