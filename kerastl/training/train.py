@@ -79,7 +79,8 @@ def _mode(backbone: Backbone, features: Features, head: str, unfreeze: int | str
     only, as contrastive fine-tuning needs."""
     mode = str(unfreeze)
     if mode not in UNFREEZE and not mode.isdecimal():
-        raise OptionError(f"`unfreeze` is {unfreeze}", UNFREEZE_TEXT, "blocks are counted from the output: 1 is the last one")
+        raise OptionError(f"`unfreeze` is {unfreeze}", UNFREEZE_TEXT,
+                          "blocks are counted from the output: 1 is the last one")
     if backbone.large and mode not in (AUTO, FROZEN):
         raise OptionError(f"`unfreeze` is {mode!r}, but {backbone.name} is a large backbone: its weights are "
                           f"{backbone.large.kept}, and the head is exported without it", "`unfreeze=0`",
