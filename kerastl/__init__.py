@@ -121,9 +121,9 @@ __all__ = [
     "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
     "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
     "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
-    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
-    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
-    "write_features", "write_few_shot", "write_version",
+    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:

@@ -77,8 +77,11 @@ def choose(table: Table, options: ReadOptions, labelled: bool = True, *, item: s
         how |= dict.fromkeys(labels, "by content")
     if not items or (labelled and not labels):
         content, argument = (f"{item}s", f"{item}_column") if not items else ("labels", "label_column")
+        kept = [name for name in names if name in RESERVED and name not in how]
+        also = f"; {' and '.join(map(repr, kept))} must be named to be more than a group or a split" if kept else ""
         raise DataError(f"no column of {where} looks like {content}: its columns are {', '.join(names)}",
-                        f"a column of {content}, for example {content[:-1]!r}", f"name the column in `{argument}`")
+                        f"a column of {content}, for example {content[:-1]!r}",
+                        f"name the column in `{argument}`{also}")
     reserved = {role: requested[role] or tuple(name for name in names if name == role and name not in how and
                                                getattr(options, f"{role}_column") != NONE) for role in RESERVED}
     how |= {name: "by name" for role in reserved.values() for name in role if name not in how}

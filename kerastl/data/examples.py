@@ -18,6 +18,7 @@ from kerastl.tasks import Task, task_of_targets
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
+USUAL_LEAST = 10  # rows of a class, if no other number is requested
 SHOWN = 20  # classes that a message lists
 
 
@@ -117,7 +118,7 @@ class Examples:
     classes: tuple[str, ...]
     targets: NDArray[np.int64]
     skipped: tuple[Skipped, ...] = ()
-    min_per_class: int = 10
+    min_per_class: int = USUAL_LEAST
     split: Split | None = field(default=None)
     soft_targets: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
@@ -248,7 +249,8 @@ def enough(examples: Examples) -> Examples:
     smaller = _only_classes(examples, keep)
     if rows := len(examples) - len(smaller):  # a row with several labels may keep some
         by_class = small if rows == sum(small.values()) else {"": rows}
-        skipped.rows[f"class of fewer than {examples.min_per_class} rows", False] = Counter(by_class)
+        requested = examples.min_per_class != USUAL_LEAST
+        skipped.rows[f"class of fewer than {examples.min_per_class} rows", requested] = Counter(by_class)
     return _checked(smaller.with_skipped(skipped))
 
 

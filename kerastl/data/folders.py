@@ -129,9 +129,9 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
     insist = "set `split_column` to none to read every folder as a class"
     if not any(whose.values()):
         if data:  # as in train/ car/ ship/: files lie in it, no class folders
-            rows = _rows_of_classes(root, list(folders), skipped, usable, met, False)
-            return replace(rows, notes=(*rows.notes, f"WARNING: {_listed(splits)} is read as a class, because it "
-                                                     "contains files and no class folders"))
+            result = _rows_of_classes(root, list(folders), skipped, usable, met, False)
+            return replace(result, notes=(f"WARNING: {_listed(splits)}, named like a split, is read as a class, "
+                                          "because it contains files and no class folders",))
         if not any(_contains(folders[name], usable) for name in splits):
             return _rows_of_classes(root, list(folders), skipped, usable, met, False)
         raise DataError(f"the folders {_listed(splits)} of {root} are named like splits and contain no class folders",

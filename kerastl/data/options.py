@@ -45,18 +45,21 @@ class ReadOptions:
 
     def with_columns(self, **columns: str | None) -> "ReadOptions":
         """The same, with these columns where they are not None."""
-        return replace(self, **{name: value for name, value in columns.items() if value is not None})
+        return self._with({name: value for name, value in columns.items() if value is not None})
 
     def over(self, other: "ReadOptions") -> "ReadOptions":
         """These options, with those of `other` where these have their defaults."""
         usual = asdict(READ_AS_USUAL)
-        return replace(other, **{name: value for name, value in asdict(self).items() if value != usual[name]})
+        return other._with({name: value for name, value in asdict(self).items() if value != usual[name]})
 
     def for_source(self, source: str) -> "ReadOptions":
         """These options, taken over from other data: without columns where the source is a folder."""
         if not os.path.isdir(source):
             return self
-        return replace(self, **{name: value if value == NONE else None for name, value in self.columns.items()})
+        return self._with({name: None for name, value in self.columns.items() if value != NONE})
+
+    def _with(self, values: Mapping[str, Any]) -> "ReadOptions":
+        return replace(self, **values)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -89,7 +89,7 @@ def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:
     skipped = SkippedRows()
     for name in unknown:
         skipped.add(name, NO_CLASS, rows=0)
-    if task.exclusive and sum(unknown.values()):
+    if task.exclusive and any(unknown.values()):
         skipped.rows[NO_CLASS, False] = Counter(unknown)
     place = {c: record.classes.index(pairs[name]) for c, name in enumerate(examples.classes) if name in pairs}
     labels = [task.classes_of(target) for target in examples.targets]
