@@ -24,7 +24,7 @@ LABELS = ("label", "labels", "class", "classes", "category", "categories", "targ
           "topics", "intent", "emotion", "emotions", "polarity", "gold_label", "tag", "tags", "genre", "genres",
           "stars", "rating", "y")
 SPLITS = ("split", "splits", "set", "subset", "dataset", "partition", "part", "usage", "phase", "fold", "data_split")
-RESERVED = ("split", "group")  # never texts or labels, unless requested
+RESERVED = ("group", "split")  # never texts or labels, unless requested
 
 
 @dataclass(frozen=True)
