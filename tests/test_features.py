@@ -146,7 +146,7 @@ def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split
     bad = {}
     for i in range(12):  # enough to lie on every side of a hold-out
         bad[f"red/cut{i}.png"] = (folder / f"red/{i}.png").read_bytes()[:-1200 - i]
-    bad |= {"green/notes.txt": b"no image", "green/twin.txt": b"no image", "blue/empty.png": b""}
+    bad |= {"green/notes.dat": b"no image", "green/twin.dat": b"no image", "blue/empty.png": b""}
     for name, content in bad.items():
         (folder / name).write_bytes(content)
     for expected in (90, 0):  # a run over a full cache leaves out the same

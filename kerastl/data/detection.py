@@ -13,6 +13,7 @@ from kerastl.modality import IMAGE, TEXT, Modality
 IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif",
           ".jxl", ".jfif", ".jp2", ".ico", ".ppm", ".pgm", ".pnm")
 _TEXT_NAMES = {*TEXTS, *(name for pair in PAIRS for name in pair)}
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # with which images begin
 _FILES = 500  # of a folder that are examined
 _ROWS = 20  # of a table that are examined
 
@@ -67,8 +68,18 @@ def modality_of_table(table: Table) -> Modality:
 
 
 def looks_like_image(value: object) -> bool:
-    """Whether a cell or an argument is the name of an image file."""
-    return isinstance(value, str) and value.lower().endswith(IMAGES) and "\n" not in value
+    """Whether a cell or an argument is the name of an image file, or a cell contains an image itself."""
+    if isinstance(value, str):
+        return value.lower().endswith(IMAGES) and "\n" not in value
+    return bool(embedded_image(value)[0])
+
+
+def embedded_image(value: object) -> tuple[bytes, str]:
+    """The bytes of an image in a cell, and its name: a struct of `bytes` and `path` as on the Hugging Face Hub, or the
+    bytes alone. Empty if there is none."""
+    data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, "")
+    image = isinstance(data, bytes) and (isinstance(value, dict) or data.startswith(_MAGIC))
+    return (data if image and isinstance(data, bytes) else b""), str(name or "")
 
 
 def check_modality(source: str, detected: Modality | None, expected: Modality) -> None:

@@ -17,6 +17,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.detection import (
     IMAGES,
     check_modality,
+    embedded_image,
     looks_like_image,
     modality_of_folder,
     modality_of_table,
@@ -31,10 +32,11 @@ from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
 from kerastl.errors import DataError, OptionError
-from kerastl.files import open_file
+from kerastl.files import cache_folder, open_file, write_atomically
 from kerastl.modality import IMAGE
 
 CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
+INSIDE = "images"  # the folder in the cache directory for images that tables contain
 
 
 def read_images(source: str | Path, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 10,
@@ -182,8 +184,10 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
         columns = _columns(table, options, True)
         summary = DataSummary(layout="table", columns=columns.roles, unused=columns.unused,
                               split=f"split from column {columns.split!r}" if columns.split else "")
-        return Source(_table_rows(table, columns, path.parent, skipped), summary,
-                      (*table.notes, columns.note, *columns.remarks))
+        inside = Path(cache_dir or ".")  # for images that the table itself contains
+        rows, unpacked = _table_rows(table, columns, path.parent, inside, skipped)
+        notes = [f"{unpacked:,} image{'' if unpacked == 1 else 's'} inside the table, unpacked to {inside / INSIDE}"]
+        return Source(rows, summary, (*table.notes, columns.note, *columns.remarks, *notes[:unpacked]))
     raise no_source(source)
 
 
@@ -203,24 +207,44 @@ def _columns(table: Table, options: ReadOptions, labelled: bool) -> Columns:
     return choose(table, options, labelled, item="path", is_path=looks_like_image)
 
 
-def _table_rows(table: Table, columns: Columns, folder: Path, skipped: SkippedRows) -> list[Row]:
-    rows = []
+def _table_rows(table: Table, columns: Columns, folder: Path, inside: Path, skipped: SkippedRows
+                ) -> tuple[list[Row], int]:
+    """The rows of a table, and how many images it contains itself. These are written to files in the cache directory
+    `inside`, named by their content, so that they need no memory."""
+    rows, unpacked = [], 0
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
             skipped.add(origin, record)
             continue
-        name, (labels, why) = _path_in(record, columns), labels_of(record, columns)
-        if not name or labels is None:
+        data, name = embedded_image(record.get(columns.items[0]))
+        name, (labels, why) = name if data else _path_in(record, columns), labels_of(record, columns)
+        if not (data or name) or labels is None:
+            name = name or bool(data) * origin
             skipped.add(origin, why if name else "no path", label_in_words(labels))
         else:
             split = split_of_row(table.where, origin, record, columns)
-            rows.append(Row(name, str(folder / name), labels, group_in(record, columns), split))
-    return rows
+            file = _unpacked(data, cache_folder(inside, INSIDE)) if data else folder / name
+            unpacked += bool(data)
+            rows.append(Row(f"{origin}: {name}" if data and name else name or origin, str(file), labels,
+                            group_in(record, columns), split))
+    return rows, unpacked
+
+
+def _unpacked(data: bytes, folder: Path) -> Path:
+    """The file of an image that a table contains. It is written unless it is there."""
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    file = folder / digest[:2] / digest
+    if not file.is_file() or file.stat().st_size != len(data):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, data)
+    return file
 
 
 def _path_in(record: Record, columns: Columns) -> str:
     """The path in a record, "" if it has none."""
     value = record.get(columns.items[0])
+    if isinstance(value, dict):
+        value = value.get("path")
     return os.fsdecode(value) if isinstance(value, bytes) else str(value) if value else ""
 
 
