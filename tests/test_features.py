@@ -153,7 +153,7 @@ def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split
         found = run(folder, backbone, tmp_path / "cache", split=split)
         reasons = {one.origin: one.reason for one in found.examples.skipped}
         assert set(reasons) == set(bad) and all(reasons.values())
-        assert "not an image" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
+        assert "not an image" in reasons["green/notes.dat"] and "empty" in reasons["blue/empty.png"]
         assert found.computed == expected and len(found.examples) == 90
         assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
     fitted = tl.fit(found)
