@@ -139,7 +139,8 @@ def test_what_a_recipe_handles_is_shown_in_one_line(features: Features) -> None:
     evaluation = tl.evaluate(split.examples, fitted)
     tokenizer = Tokenizer("wordpiece", tuple(f"piece {n}" for n in range(3000)), 0, (1,), (2,), 3, (2,))
     backbone = tiny_backbone()
-    tuned = tl.FineTuneResult(True, 2, (), 0.5, 0.25, ({"epoch": 1.0},) * 50, 1.0)
+    tuned = tl.FineTuneResult(kept=True, blocks=2, layers=(), loss_before=0.5, loss_after=0.25,
+                              epochs=({"epoch": 1.0},) * 50, seconds=1.0)
     shown: list[tuple[object, str]] = [
         (backbone, "Backbone(tiny_net: images to features of shape (24,); random weights)"),
         (backbone.spec, "Spec(tiny_net: "), (backbone.input, "Pixels(32 x 32)"), (IMAGE, "Modality(image)"),
