@@ -11,7 +11,8 @@ import kerastl as tl
 
 def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path) -> None:
     record = tl.classify_images(images, name="m", out=tmp_path / "out", backbone="tiny_net", weights="none",
-                                layer="block1", head="mlp:learning_rate=1e-06", search=2, limit=36, epochs=3, tflite="none",
+                                layer="block1", head="mlp:learning_rate=1e-06", search=2, limit=36, epochs=3,
+                                tflite="none",
                                 seed=7, precision="float32", xla="off", cache_dir=tmp_path / "cache")
     assert Path(record.path) == tmp_path / "out/m/1" and record.data == str(images)
     assert record.feature_layer == "block1" and record.seed == 7 and record.random_weights

@@ -33,7 +33,7 @@ def read_images(source: str | Path, *, min_per_class: int = 10, limit: int | Non
     """
     source, skipped, notes = str(source), SkippedRows(), list[str]()
     examples = _hashed(source, _rows(source, data_dir, cache_dir, skipped, notes), skipped, notes, min_per_class)
-    return examples.limited(limit) if limit else examples
+    return examples if limit is None else examples.limited(limit)
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
-from kerastl.errors import DataError, OptionError
+from kerastl.errors import DataError, OptionError, expect
 
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
@@ -29,6 +29,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     Raises OptionError for an unknown mode, and for `cv` with an unfrozen backbone or a search, DataError if a part
     would be empty.
     """
+    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
     if not (str(unfreeze) in UNFREEZE or str(unfreeze).isdecimal()):
         raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
                           "set `unfreeze` to 0 to keep the whole backbone frozen")

@@ -47,7 +47,7 @@ def read_texts(source: str | Path, *, text_column: str | None = None, label_colu
     Raises DataError if there is no such source, or fewer than two classes of `min_per_class` texts.
     """
     examples = enough(_read(str(source), (text_column, label_column), True, min_per_class, data_dir, cache_dir))
-    return examples.limited(limit) if limit else examples
+    return examples if limit is None else examples.limited(limit)
 
 
 def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,

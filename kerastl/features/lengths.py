@@ -6,7 +6,7 @@ import numpy as np
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, Examples
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.inputs import TokenLengths
 from kerastl.inputs.texts import LONG, Texts
 
@@ -21,10 +21,13 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     Raises OptionError for an unknown `long`, chunks of pairs, a length that the network cannot take, or a backbone that
     is not for texts.
     """
+    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(Examples, "examples, as kerastl.read_texts returns them", examples=examples)
+    expect((int, type(None)), "a number of tokens", max_length=max_length)
     source = backbone.input
     if not isinstance(source, Texts):
         raise OptionError(f"{backbone.name} takes {backbone.spec.modality.nouns}, which have no length",
-                          "a backbone for texts", "leave `fit_length` out")
+                          "a backbone for texts", "omit this step")
     pair = isinstance(examples.items[0], tuple)
     if long not in LONG:
         raise OptionError(f"`long` is {long!r}", f"one of {', '.join(LONG)}", "head is the default")

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError, expect
 from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
 from kerastl.training.fine_tuning.result import as_history
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
+
+FEATURES = "features, as kerastl.compute_features returns them"
+OPTIONS = "options, as kerastl.TrainingOptions makes them"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def held_out_predictions(features: Features, head: HeadLike, fold: int | None = 
 def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) -> tuple[ConfiguredHead, str]:
     """The head for these features, and the SHA-256 of one of the user's own. Raises OptionError for what does not
     fit."""
+    expect(Features, FEATURES, features=features)
+    expect(TrainingOptions, OPTIONS, options=options)
     configured, examples = resolve_head(head, features.parts), features.examples
     fitter = fitter_named(configured.spec.fitter)
     check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss)
@@ -120,6 +125,9 @@ def _fit_and_predict(features: Features, head: ConfiguredHead, options: Training
         rows, validation, held_out = split.rows(TRAIN), split.rows(VALIDATION), split.held_out
     else:
         rows, validation, held_out = np.flatnonzero(split.part != fold), None, np.flatnonzero(split.part == fold)
+    if not len(rows) or not len(held_out):
+        raise DataError(f"{len(rows)} training rows and {len(held_out)} held-out rows are left",
+                        "at least one of each", "see what is skipped: kerastl check")
     fitted = fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options)
     return fitted, _predict(fitted.model, features, held_out)
 
