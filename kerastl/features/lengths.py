@@ -35,8 +35,8 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
         raise OptionError("`long` is 'chunks', with pairs of texts", "head or head+tail", "head is the default")
     most = source.max_length  # as loaded: the network's positions
     if max_length is not None and not 8 <= max_length <= most:
-        raise OptionError(f"`max_length` is {max_length}", f"8 to {most}, which {backbone.name} can take",
-                          "change it, or omit it for a length that fits the data")
+        raise OptionError(f"`max_length` must be from 8 to {most}, the limit of {backbone.name} (got {max_length})", "",
+                          "omit it for a length that fits the data")
     counts = replace(source, pair=pair).counts(examples.items)
     free = counts[examples.split.part != TEST] if examples.split and examples.split.mode != "cv" else counts
     p99 = int(np.ceil(np.quantile(free, 0.99)))

@@ -25,15 +25,17 @@ OPTIONS = "options, as kerastl.TrainingOptions makes them"
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A fitted head. held_out: predictions for the rows that the reported figures come from, by this head or, in
-    cross-validation, by those of the folds: never by a head that was fitted on the row."""
+    """A fitted head.
+
+    held_out: predictions for the held-out rows, from which the reported figures are computed. With a hold-out they are
+    this head's. In cross-validation each row is predicted by the head of its fold, which was not fitted on it."""
 
     name: str  # with its settings, as `resolve_head` reads it
     head: Any  # keras.Model: features [batch, *shape] float32 -> logits [batch, outputs] float32
     held_out: Predictions
     validation: Predictions | None  # predictions for the rows that chose settings; None when cross-validated
     settings: dict[str, float | str | int]
-    curve: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, val_loss; or an L2 strength each: l2, log_loss
+    curve: tuple[dict[str, float], ...]  # for each epoch: epoch, loss, val_loss; or for each L2 strength: l2, log_loss
     seconds: float
 
     def __repr__(self) -> str:
@@ -41,7 +43,7 @@ class FittedHead:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """The curve as Keras' `History.history` has it: of each quantity the values, in order."""
+        """The curve as Keras' `History.history` has it: the values of each quantity, in order."""
         return as_history(self.curve)
 
 
@@ -50,7 +52,7 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     """Fit a head on the training rows; cross-validated, fit one per fold, then the one that ships on all rows.
 
     Whatever is chosen (an L2 strength, an epoch) is chosen inside the training rows, or on the validation rows. head:
-    see `resolve_head`. fold_features: of each fold the features that it is fitted and evaluated on, where they are not
+    see `resolve_head`. fold_features: the features that each fold is fitted and evaluated on, where they are not
     those that ship: a backbone that was fine-tuned without the rows of the fold gives others.
 
     Raises OptionError for a head or options that do not exist or do not fit the features.

@@ -23,7 +23,7 @@ from kerastl.training.train import train
 
 @dataclass(frozen=True)
 class Cell:
-    """correct: of each held-out row whether it was predicted correctly. seconds: of training. blocks: unfrozen."""
+    """correct: whether each held-out row was predicted correctly. seconds: of training. blocks: unfrozen."""
 
     correct: NDArray[np.bool_]
     seconds: float
