@@ -79,6 +79,14 @@ def one_line(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"
 
 
+def expect(kind: type | tuple[type, ...], what: str, **values: object) -> None:
+    """Raises OptionError for the first argument that is not of this type, such as one in another's place. what: the
+    type in words, and where such a value comes from."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise OptionError(f"`{name}` is {one_line(value)}", what, "check the order and the names of the arguments")
+
+
 Rule = tuple[str, str, Callable[[Any], bool]]  # an argument, what it must be, and whether a value is that
 
 

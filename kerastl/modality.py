@@ -101,7 +101,6 @@ def parse_kinds(text: str, modality: Modality = IMAGE) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     wrong = [kind for kind in kinds if kind not in TFLITE_KINDS]
     if wrong:
-        raise OptionError(f"`tflite` is {text!r}: unknown kind {wrong[0]!r}",
-                          f"some of {', '.join(TFLITE_KINDS)}, separated by commas; or all, or none",
-                          "choose among them")
+        raise OptionError(f"`tflite` must list some of {', '.join(TFLITE_KINDS)}, separated by commas, or be all "
+                          f"or none (got {text}; there is no {wrong[0]})")
     return kinds

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # types of a large network's weights
@@ -87,6 +87,7 @@ def apply(precision: str = "auto", xla: str = "auto", seed: int = 0) -> Runtime:
     large network's weights (see `backbones.load`); everything else is then `auto`."""
     import keras
 
+    expect(int, "an integer", seed=seed)
     precision = "auto" if precision in KEPT[1:] else precision
     chosen = choose(precision, xla, seed, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
     random.seed(seed)

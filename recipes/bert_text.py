@@ -12,7 +12,7 @@ import kerastl as tl
 
 class Config(tl.TextConfig):
     backbone: str = "bert_base"  # see `kerastl backbones`
-    unfreeze: str = "0"  # fine-tune the last N blocks, or all; auto or contrast: contrastive loss if labels are few
+    unfreeze: str = "0"  # fine-tune the last N blocks, or all; contrast: contrastive; auto: contrast if labels are few
 
 
 def main(config: Config) -> tl.RunRecord:
@@ -25,6 +25,7 @@ def main(config: Config) -> tl.RunRecord:
     # texts, labels and content hashes; nothing is tokenised yet
     examples = tl.read_texts(config.data, options=config.read_options(), min_per_class=config.min_per_class,
                              limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
+    # folds or a hold-out; fine-tuning and a search need validation rows
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     # tokens [batch, length] -> features [batch, dim] (token states, for heads that take them), in the cache

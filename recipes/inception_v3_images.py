@@ -24,6 +24,7 @@ def main(config: Config) -> tl.RunRecord:
     # paths, labels and content hashes; nothing is decoded yet
     examples = tl.read_images(config.data, options=config.read_options(), min_per_class=config.min_per_class,
                               limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
+    # folds or a hold-out; fine-tuning and a search need validation rows
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     # images [batch, size, size, 3] in [0, 255] -> features [batch, dim] (maps, for heads that take them), in the cache

@@ -29,6 +29,7 @@ def main(config: Config) -> tl.RunRecord:
     # texts, labels and content hashes; nothing is tokenised yet
     examples = tl.read_texts(config.data, options=config.read_options(), min_per_class=config.min_per_class,
                              limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
+    # folds or a hold-out; fine-tuning and a search need validation rows
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     # tokens [batch, length] -> features [batch, dim] (token states, for heads that take them), in the cache

@@ -5,6 +5,7 @@ No AssertionError, AttributeError or TypeError may reach the user.
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
+from kerastl.decision import Predictions
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
 from kerastl.inputs.texts import Texts
 from kerastl.inputs.tokenizer import Tokenizer
-from kerastl.modality import IMAGE
+from kerastl.modality import IMAGE, TEXT
 from kerastl.serving.batch import predict_inputs
 
 
@@ -139,7 +141,8 @@ def test_what_a_recipe_handles_is_shown_in_one_line(features: Features) -> None:
     evaluation = tl.evaluate(split.examples, fitted)
     tokenizer = Tokenizer("wordpiece", tuple(f"piece {n}" for n in range(3000)), 0, (1,), (2,), 3, (2,))
     backbone = tiny_backbone()
-    tuned = tl.FineTuneResult(True, 2, (), 0.5, 0.25, ({"epoch": 1.0},) * 50, 1.0)
+    tuned = tl.FineTuneResult(kept=True, blocks=2, layers=(), loss_before=0.5, loss_after=0.25,
+                              epochs=({"epoch": 1.0},) * 50, seconds=1.0)
     shown: list[tuple[object, str]] = [
         (backbone, "Backbone(tiny_net: images to features of shape (24,); random weights)"),
         (backbone.spec, "Spec(tiny_net: "), (backbone.input, "Pixels(32 x 32)"), (IMAGE, "Modality(image)"),
@@ -171,3 +174,73 @@ def test_a_negative_limit_of_the_cache_removes_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(tl.OptionError, match="`limit` must be at least 0"):
         cache_info(str(tmp_path), limit_gb=-1)
+
+
+SWAPPED: dict[str, tuple[str, Callable[[Features], object]]] = {
+    "train: a head first": ("`features` is 'linear'", lambda features: tl.train("linear", features)),
+    "train: examples": ("`features` is Examples", lambda features: tl.train(features.examples)),
+    "train: options": ("`options` is {}", lambda features: tl.train(features, options={})),
+    "fit: options": ("`options` is None", lambda features: tl.fit(features, options=None)),
+    "evaluate: swapped": ("`examples` is Predictions", lambda features: tl.evaluate(Predictions(
+        np.arange(3), np.zeros((3, 3), np.float32)), features.examples)),
+    "evaluate: features": ("`examples` is Features", lambda features: tl.evaluate(features, None)),
+    "evaluate: nothing": ("`predictions` is None", lambda features: tl.evaluate(features.examples, None)),
+    "evaluate: other rows": ("has a row 99", lambda features: tl.evaluate(features.examples, Predictions(
+        np.array([99]), np.zeros((1, 3), np.float32)))),
+    "baseline": ("`evaluation` is None", lambda features: tl.baseline(features.examples, None)),
+    "compute_features: swapped": ("`examples` is", lambda features: tl.compute_features(
+        features.backbone, features.examples, features.runtime)),
+    "compute_features: a name": ("`backbone` is 'minilm'", lambda features: tl.compute_features(
+        features.examples, "minilm", features.runtime)),
+    "compute_features: no runtime": ("`runtime` is None", lambda features: tl.compute_features(
+        features.examples, features.backbone, None)),
+    "compute_features: batches of none": ("`batch_size` must be at least 1", lambda features: tl.compute_features(
+        features.examples, features.backbone, features.runtime, batch_size=0)),
+    "compute_features: a text as a number": ("`batch_size` is '8'", lambda features: tl.compute_features(
+        features.examples, features.backbone, features.runtime, batch_size="8")),
+    "compute_features: another modality": ("is for images, and `examples` are texts", lambda features:
+                                           tl.compute_features(replace(features.examples, modality=TEXT),
+                                                               features.backbone, features.runtime)),
+    "compute_features: empty": ("`examples` is empty", lambda features: tl.compute_features(
+        features.examples.take([]), features.backbone, features.runtime)),
+    "split": ("`examples` is None", lambda features: tl.split(None)),
+    "fit_length": ("`backbone` is Examples", lambda features: tl.fit_length(features.examples, features.backbone)),
+    "splice": ("`head` is 'linear'", lambda features: tl.splice(features.backbone, "linear")),
+    "load_backbone": ("`name` is None", lambda features: tl.load_backbone(None)),
+    "load_backbone: a number": ("`layer` is 3", lambda features: tl.load_backbone("minilm", layer=3)),
+    "apply_runtime": ("`seed` is 'a'", lambda features: tl.apply_runtime(seed="a")),
+    "target": ("`name` is 3", lambda features: tl.target("out", 3)),
+    "target: a list": (r"`tflite` is \['fp32'\]", lambda features: tl.target("out", "m", ["fp32"])),
+    "verify": ("`model` is None", lambda features: tl.verify(None)),
+    "write_version": ("`target` is 'm'", lambda features: tl.write_version("m", None, features=features,
+                                                                           evaluation=None)),
+    "compare: no backbones": ("`backbones` is empty", lambda features: tl.compare("t.csv", [])),
+    "compare: numbers": ("`heads` is 3", lambda features: tl.compare("t.csv", ["minilm"], [3])),
+    "compare: options": ("`options` is 'x'", lambda features: tl.compare("t.csv", ["minilm"], options="x")),
+    "compare: smoothing": ("`label_smoothing` must be in", lambda features: tl.compare(
+        "t.csv", ["minilm"], options=tl.TrainingOptions(label_smoothing=2))),
+    "compare: contrast on token states": ("heads that take pooled features only .got attention", lambda features:
+                                          tl.compare("t.csv", "minilm", "attention", ["contrast"])),
+}
+
+
+@pytest.mark.parametrize("call", SWAPPED)
+def test_an_argument_in_anothers_place_is_named(call: str, features: Features, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message, work = SWAPPED[call]
+    with pytest.raises(tl.KerastlError, match=message):
+        work(replace(features, backbone=tiny_backbone()))
+
+
+def test_what_compare_takes_may_be_single_and_unfreeze_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                ) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(tl.DataError, match="no such file or folder"):
+        tl.compare(tmp_path / "none.csv", "minilm", "linear", 2)
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_below_one_is_refused(limit: int, images: Path) -> None:
+    with pytest.raises(tl.OptionError, match="`limit` must be at least 1"):
+        tl.read_images(images, limit=limit)

@@ -63,6 +63,23 @@ def close(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("close"), 40, CLOSE)
 
 
+@pytest.mark.parametrize("unfreeze", ["all", "contrast"])
+def test_the_backbone_of_the_features_does_not_change_and_a_frozen_model_ships_what_it_reports(
+        unfreeze: str, close: Path, tmp_path: Path) -> None:
+    examples = tl.split(tl.read_images(str(close)), "holdout", unfreeze=unfreeze)
+    backbone = tiny_backbone()
+    features = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
+    tuned = tl.train(features, unfreeze=unfreeze, options=TrainingOptions(2))
+    assert tuned.fine_tuning is not None and tuned.fine_tuning.kept
+    assert all(map(np.array_equal, backbone.model.get_weights(), tiny_backbone().model.get_weights()))
+    frozen = tl.train(features)
+    rows = frozen.fitted.held_out.rows
+    pixels = np.stack([decode_file(features.examples.items[row], 32) for row in rows]).astype(np.float32)
+    assert np.abs(np.asarray(frozen.model(pixels)) - frozen.fitted.held_out.logits).max() < 1e-4
+    assert np.abs(np.asarray(tuned.model(pixels)) - tuned.fitted.held_out.logits).max() < 1e-4
+    assert np.abs(tuned.fitted.held_out.logits - frozen.fitted.held_out.logits).max() > 1e-2
+
+
 @pytest.mark.parametrize(("blocks", "several", "precision"), [
     (1, False, "float32"), pytest.param(2, True, "float32", marks=pytest.mark.slow),
     pytest.param(1, False, "mixed_bfloat16", marks=pytest.mark.slow)])

@@ -11,13 +11,14 @@ import kerastl as tl
 
 def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path) -> None:
     record = tl.classify_images(images, name="m", out=tmp_path / "out", backbone="tiny_net", weights="none",
-                                layer="block1", head="mlp:rate=1e-06", search=2, limit=36, epochs=3, tflite="none",
+                                layer="block1", head="mlp:learning_rate=1e-06", search=2, limit=36, epochs=3,
+                                tflite="none",
                                 seed=7, precision="float32", xla="off", cache_dir=tmp_path / "cache")
     assert Path(record.path) == tmp_path / "out/m/1" and record.data == str(images)
     assert record.feature_layer == "block1" and record.seed == 7 and record.random_weights
     assert sum(record.counts.values()) == record.n_train + record.n_validation + record.n_test == 36
     assert record.split == "holdout" and "search" in record.split_reason
-    assert record.search[0].head == "mlp:rate=1e-06" and len(record.search) == 2
+    assert record.search[0].head == "mlp:learning_rate=1e-06" and len(record.search) == 2
     assert record.head == record.search[1].head  # so slow a head learns nothing in 3 epochs
     assert [artifact.kind for artifact in record.parity] == ["saved_model"] and record.fine_tuning is None
     assert record.config["epochs"] == 3 and record.config["out"] == str(tmp_path / "out")

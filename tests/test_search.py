@@ -152,7 +152,7 @@ def test_a_search_holds_rows_out(features: Features) -> None:
     examples = features.examples
     assert tl.split(examples, search=5).split.mode == "holdout"
     assert tl.split(examples).split.mode == "cv"
-    with pytest.raises(OptionError, match="`split` is cv and `search` is set"):
+    with pytest.raises(OptionError, match="`split=cv` cannot be combined with `search`"):
         tl.split(examples, "cv", search=5)
 
 

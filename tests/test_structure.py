@@ -16,8 +16,7 @@ ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.errors",),
     ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
-    ("kerastl.user_code",),
-    ("kerastl.tasks", "kerastl.modality"),
+    ("kerastl.tasks", "kerastl.modality", "kerastl.user_code"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),
     ("kerastl.backbones",),

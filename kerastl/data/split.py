@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
-from kerastl.errors import DataError, OptionError
+from kerastl.errors import DataError, OptionError, expect
 
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
@@ -29,6 +29,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     Raises OptionError for an unknown mode, and for `cv` with an unfrozen backbone or a search, DataError if a part
     would be empty.
     """
+    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
     if not (str(unfreeze) in UNFREEZE or str(unfreeze).isdecimal()):
         raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
                           "set `unfreeze` to 0 to keep the whole backbone frozen")
@@ -60,10 +61,12 @@ def _check_mode(mode: str, unfrozen: bool, search: int) -> None:
     if mode not in MODES:
         raise OptionError(f"`split` is {mode}", f"one of {', '.join(MODES)}", "omit `split` for auto")
     if mode == "cv" and unfrozen:
-        raise OptionError("`split` is cv and `unfreeze` is set", "a hold-out, because the backbone is trained once",
+        raise OptionError("`split=cv` cannot be combined with `unfreeze`",
+                          "a hold-out, because the backbone is trained once",
                           "set `split` to holdout, or omit `unfreeze`")
     if mode == "cv" and search:
-        raise OptionError("`split` is cv and `search` is set", "a hold-out, whose validation rows select the settings",
+        raise OptionError("`split=cv` cannot be combined with `search`",
+                          "a hold-out, whose validation rows select the settings",
                           "set `split` to holdout, or omit `search`")
 
 

@@ -59,7 +59,7 @@ def read_labelled(source: str, *, options: ReadOptions = READ_AS_USUAL, min_per_
                   ) -> Examples:
     """As `read_texts`, by default with all classes, however small, and without printing."""
     examples = enough(_read(source, options, True, min_per_class, data_dir, cache_dir))
-    examples = examples.limited(limit) if limit else examples
+    examples = examples if limit is None else examples.limited(limit)
     check_losses(source, examples.summary)
     return examples
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from kerastl.data.examples import Examples
+from kerastl.data.split import split_of
 from kerastl.decision import Calibration, Predictions
+from kerastl.errors import OptionError, expect
 from kerastl.evaluation.calibration import calibrate, cross_fitted, ece, reliability
 from kerastl.evaluation.result import ClassResult, Evaluation, HeldOutRows, Mistake
 from kerastl.stats import log_loss, wilson_interval
@@ -40,14 +42,24 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions | Has
 
     predictions: a trained model, its fitted head, or predictions for the held-out rows. validation: predictions for the
     validation rows, on which the calibration is fitted; without them the rows are cross-validated, and the calibration
-    of each fold is fitted on the others. worst: the number of mistakes to list, the most confident first.
+    of each fold is fitted on the others. worst: the number of mistakes to list, the most confident first. Raises
+    DataError for examples that were not split, OptionError for predictions of other rows.
     """
+    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
     if not isinstance(predictions, Predictions):
+        if not any(hasattr(predictions, name) for name in ("fitted", "held_out")):
+            expect(Predictions, "a trained model, as kerastl.train returns it, a fitted head, or predictions",
+                   predictions=predictions)
         fitted: Any = getattr(predictions, "fitted", predictions)
         return evaluate(examples, fitted.held_out, fitted.validation, worst=worst)
+    if len(predictions.rows) and predictions.rows.max() >= len(examples):
+        raise OptionError(f"`predictions` has a row {predictions.rows.max()}, and `examples` has {len(examples)} rows",
+                          "predictions for these examples", "pass features.examples, which were predicted")
+    if validation is None:
+        split_of(examples)
     calibration = calibrate(examples, validation or predictions)
     of_row = [calibration] * len(predictions.rows)
-    if validation is None and examples.split is not None:
+    if validation is None:
         of_row = cross_fitted(examples, predictions, calibration)
     return _figures(examples, predictions, calibration, of_row, worst)
 

@@ -59,7 +59,7 @@ def default_dir() -> Path:
     return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
 
 
-def chosen_dir(cache_dir: str | None) -> Path:
+def chosen_dir(cache_dir: str | Path | None) -> Path:
     """The requested cache directory, or the default. Raises OptionError when it cannot be made or is a file."""
     path = Path(cache_dir) if cache_dir else default_dir()
     try:

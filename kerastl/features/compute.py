@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
-from kerastl.errors import DataError, OptionError
-from kerastl.features.cache import Space
+from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect
+from kerastl.features.cache import Space, chosen_dir
 from kerastl.features.engines.check import checked_engine
 from kerastl.features.engines.tensorflow import COMPUTE, Engine, large_engine, plain_engine
 from kerastl.features.fill import Filled, fill, missing
@@ -122,17 +122,18 @@ class Features:
         return [keys[i] for i in indices]
 
 
-def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: str | Path,
+def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: str | Path | None = None,
                      batch_size: int = BATCH, cache_limit: int = DEFAULT_LIMIT) -> Features:
     """Features of every example, from the cache or computed; examples that cannot be decoded are skipped, with reasons.
 
     Held-out rows are computed in float32, since that is what is exported. So small data, which is cross-validated, is
     computed in float32 alone, unless `runtime.precision` was requested by name. Without a split no row is held out.
     Maps and token states are stored in float16, a row of token states as long as the longest possible input; the disk
-    space that they need is printed first. Raises DataError when too few rows are left, OptionError when the disk is too
-    small.
+    space that they need is printed first. cache_dir: default, the user's cache directory. Raises DataError when too few
+    rows are left, OptionError for examples that the backbone is not for, and when the disk is too small.
     """
-    start, n, cache_dir, network = time.perf_counter(), len(examples), Path(cache_dir), backbone
+    _check(examples, backbone, runtime, batch_size)
+    start, n, cache_dir, network = time.perf_counter(), len(examples), chosen_dir(cache_dir), backbone
     held_out = examples.split.held_out if examples.split else np.arange(0)
     training = np.arange(n) if len(held_out) == n else np.setdiff1d(np.arange(n), held_out)
     if backbone.spec.modality.has_length:
@@ -166,6 +167,21 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     return Features(decoded, network, runtime, cache_dir, backbone.shape, space.key.compute,
                     f"{reason}; {passes[0].graph}", sum(part.filled.computed for part in passes),
                     time.perf_counter() - start, space, held_out_space, keys, backbone.parts)
+
+
+def _check(examples: Examples, backbone: Backbone, runtime: Runtime, batch_size: int) -> None:
+    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
+    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(Runtime, "a runtime, as kerastl.apply_runtime returns it", runtime=runtime)
+    expect(int, "a number of rows", batch_size=batch_size)
+    if faults := broken(at_least(1, "batch_size"), {"batch_size": batch_size}):
+        raise all_of(faults)
+    if examples.modality is not backbone.spec.modality:
+        raise OptionError(f"the backbone {backbone.name} is for {backbone.spec.modality.nouns}, and `examples` are "
+                          f"{examples.modality.nouns}", f"a backbone for {examples.modality.nouns}",
+                          "load another backbone: kerastl.load_backbone")
+    if not len(examples):
+        raise DataError("`examples` is empty", "at least one row", "check the source")
 
 
 @dataclass(frozen=True)

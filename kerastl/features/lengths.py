@@ -6,7 +6,7 @@ import numpy as np
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import TEST, Examples
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.inputs import TokenLengths
 from kerastl.inputs.texts import LONG, Texts
 
@@ -21,10 +21,13 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     Raises OptionError for an unknown `long`, chunks of pairs, a length that the network cannot take, or a backbone that
     is not for texts.
     """
+    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(Examples, "examples, as kerastl.read_texts returns them", examples=examples)
+    expect((int, type(None)), "a number of tokens", max_length=max_length)
     source = backbone.input
     if not isinstance(source, Texts):
         raise OptionError(f"{backbone.name} takes {backbone.spec.modality.nouns}, which have no length",
-                          "a backbone for texts", "leave `fit_length` out")
+                          "a backbone for texts", "omit this step")
     pair = isinstance(examples.items[0], tuple)
     if long not in LONG:
         raise OptionError(f"`long` is {long!r}", f"one of {', '.join(LONG)}", "head is the default")
@@ -32,8 +35,8 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
         raise OptionError("`long` is 'chunks', with pairs of texts", "head or head+tail", "head is the default")
     most = source.max_length  # as loaded: the network's positions
     if max_length is not None and not 8 <= max_length <= most:
-        raise OptionError(f"`max_length` is {max_length}", f"8 to {most}, which {backbone.name} can take",
-                          "change it, or omit it for a length that fits the data")
+        raise OptionError(f"`max_length` must be from 8 to {most}, the limit of {backbone.name} (got {max_length})", "",
+                          "omit it for a length that fits the data")
     counts = replace(source, pair=pair).counts(examples.items)
     free = counts[examples.split.part != TEST] if examples.split and examples.split.mode != "cv" else counts
     p99 = int(np.ceil(np.quantile(free, 0.99)))

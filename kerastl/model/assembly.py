@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from kerastl.backbones import NO_POOLING, Backbone
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.heads import ROW, HeadLike, heads_of
 from kerastl.model.freezing import freeze
 from kerastl.model.raw_branch import RAW_BRANCH, raw_branch_of
@@ -29,6 +29,8 @@ def splice(backbone: Backbone, head: Any) -> Any:
     """
     import keras
 
+    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(keras.Model, "a fitted head, as a keras.Model", head=head)
     received = tuple(head.inputs[0].shape[1:])
     if len(received) != len(backbone.shape) or any(size not in (None, other) for size, other
                                                    in zip(received, backbone.shape, strict=True)):

@@ -70,7 +70,8 @@ def curve_chart(curve: Sequence[dict[str, float]]) -> str:
     else:
         x_ticks = tuple(sorted({min(xs), round((min(xs) + max(xs)) / 2), max(xs)}))
     y_ticks = tuple(frame.y[1] * i / 4 for i in range(5))
-    return svg("Training curve", frame, parts, x_ticks, y_ticks, label, "log loss")
+    title = "Log loss by L2 strength" if log_x else "Training curve"
+    return svg(title, frame, parts, x_ticks, y_ticks, label, "log loss")
 
 
 def svg(title: str, frame: Frame, parts: Sequence[str], x_ticks: Sequence[float], y_ticks: Sequence[float],

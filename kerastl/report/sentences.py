@@ -79,7 +79,7 @@ def fine_tuned(record: RunRecord) -> str:
     blocks = "block" if tuned.blocks == 1 else f"{tuned.blocks} blocks"
     if tuned.method == "contrast":
         frozen = "" if tuned.frozen_accuracy is None else f"; frozen backbone: {tuned.frozen_accuracy:.3f}"
-        return f"contrastive loss, last {blocks} (few labels){frozen}"
+        return f"contrastive loss, last {blocks}{frozen}"
     kept = "the fine-tuned model is exported" if tuned.kept else "no improvement, the frozen model is exported"
     return f"last {blocks}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
 from kerastl.export.export import export_model
@@ -13,7 +13,7 @@ from kerastl.features.compute import Features
 from kerastl.modality import modality_named, parse_kinds
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
-from kerastl.training.fit import FittedHead
+from kerastl.training.fit import FEATURES, FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import home_of, new_version
 from kerastl.versions.large import as_rows
@@ -37,35 +37,41 @@ def target(out: str, name: str, tflite: str = "all", *, modality: str = "image")
 
     Raises OptionError for a name that is no folder name, a folder that is not writable, or an unknown kind.
     """
+    expect(str, "a string", out=out, name=name, tflite=tflite)
     home_of(out, name)
     return Target(out, name, parse_kinds(tflite, modality_named(modality)))
 
 
-def write_version(to: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
+def write_version(target: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
                   clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
                   trials: Sequence[Trial] = ()) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
 
-    evaluation: of `trained`. baseline, ablation, trials: also shown in the report. teacher: the model that this one was
-    distilled from; both are compared in every format. clock: seconds since the run began; default: since this call.
-    config: the settings of the run, for the record.
+    target: see `kerastl.target`. evaluation: of `trained`. baseline, ablation, trials: also shown in the report.
+    teacher: the model that this one was distilled from; both are compared in every format. clock: seconds since the
+    run began; default: since this call. config: the settings of the run, for the record.
 
     A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
     is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
     when the SavedModel differs from Keras.
     """
+    expect(Target, "a target, as kerastl.target returns it", target=target)
+    expect(TrainedModel, "a trained model, as kerastl.train returns it", trained=trained)
+    expect(Features, FEATURES, features=features)
+    expect(Evaluation, "an evaluation, as kerastl.evaluate returns it", evaluation=evaluation)
     check_evaluation(trained.fitted, evaluation)
     backbone = features.backbone
     start = time.perf_counter()
     clock = clock or (lambda: time.perf_counter() - start)
-    with new_version(to.out, to.name) as version:
+    with new_version(target.out, target.name) as version:
         begun = clock()
         source, examples = as_rows(features) if backbone.large else (backbone.input, features.examples)
-        parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=to.kinds)
-        seconds = {"export": clock() - begun, "total": clock()}
+        parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=target.kinds)
+        exported = clock() - begun
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
+        seconds = {"export": exported, "total": clock()}
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
                              config=config)

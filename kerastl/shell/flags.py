@@ -61,7 +61,7 @@ class RunConfig:
     layer_decay: float | None = None  # layer-wise learning-rate decay factor (default: 0.9 for texts, 1 for images)
     average_epochs: int = 1  # average the weights of the last N epochs, if that improves validation loss
     class_weights: str = "auto"  # auto (if the largest class is 10 times the smallest), balanced or none
-    label_smoothing: float = 0.0  # in [0, 1)
+    label_smoothing: float = 0.0  # amount of label smoothing, in [0, 1)
     seed: int = 0  # training seed; does not affect the data split
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # compile with XLA: auto, on or off
@@ -125,7 +125,7 @@ class TextConfig(RunConfig):
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
-    pooling: str = "mean"  # of token states: mean, cls, last or pooled (BERT's trained pooler)
+    pooling: str = "mean"  # how token states are pooled: mean, cls, last or pooled (BERT's trained pooler)
     max_length: int | None = None  # maximum tokens per text (default: the 99th percentile of token counts)
     long: str = "head"  # longer texts: head or head+tail (truncate), or chunks (average over windows)
     unfreeze: str = "auto"  # auto (contrastive fine-tuning for few labels), 0, the last N blocks, or all

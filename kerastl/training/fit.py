@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError, expect
 from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
@@ -19,18 +19,23 @@ from kerastl.training.fine_tuning.result import as_history
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
 
+FEATURES = "features, as kerastl.compute_features returns them"
+OPTIONS = "options, as kerastl.TrainingOptions makes them"
+
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A fitted head. held_out: predictions for the rows that the reported figures come from, by this head or, in
-    cross-validation, by those of the folds: never by a head that was fitted on the row."""
+    """A fitted head.
+
+    held_out: predictions for the held-out rows, from which the reported figures are computed. With a hold-out they are
+    this head's. In cross-validation each row is predicted by the head of its fold, which was not fitted on it."""
 
     name: str  # with its settings, as `resolve_head` reads it
     head: Any  # keras.Model: features [batch, *shape] float32 -> logits [batch, outputs] float32
     held_out: Predictions
     validation: Predictions | None  # predictions for the rows that chose settings; None when cross-validated
     settings: dict[str, float | str | int]
-    curve: tuple[dict[str, float], ...]  # an epoch each: epoch, loss, val_loss; or an L2 strength each: l2, log_loss
+    curve: tuple[dict[str, float], ...]  # for each epoch: epoch, loss, val_loss; or for each L2 strength: l2, log_loss
     seconds: float
 
     def __repr__(self) -> str:
@@ -38,7 +43,7 @@ class FittedHead:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """The curve as Keras' `History.history` has it: of each quantity the values, in order."""
+        """The curve as Keras' `History.history` has it: the values of each quantity, in order."""
         return as_history(self.curve)
 
 
@@ -47,7 +52,7 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     """Fit a head on the training rows; cross-validated, fit one per fold, then the one that ships on all rows.
 
     Whatever is chosen (an L2 strength, an epoch) is chosen inside the training rows, or on the validation rows. head:
-    see `resolve_head`. fold_features: of each fold the features that it is fitted and evaluated on, where they are not
+    see `resolve_head`. fold_features: the features that each fold is fitted and evaluated on, where they are not
     those that ship: a backbone that was fine-tuned without the rows of the fold gives others.
 
     Raises OptionError for a head or options that do not exist or do not fit the features.
@@ -81,6 +86,8 @@ def held_out_predictions(features: Features, head: HeadLike, fold: int | None = 
 def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) -> tuple[ConfiguredHead, str]:
     """The head for these features, and the SHA-256 of one of the user's own. Raises OptionError for what does not
     fit."""
+    expect(Features, FEATURES, features=features)
+    expect(TrainingOptions, OPTIONS, options=options)
     configured, examples = resolve_head(head, features.parts), features.examples
     fitter = fitter_named(configured.spec.fitter)
     check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss)
@@ -120,6 +127,9 @@ def _fit_and_predict(features: Features, head: ConfiguredHead, options: Training
         rows, validation, held_out = split.rows(TRAIN), split.rows(VALIDATION), split.held_out
     else:
         rows, validation, held_out = np.flatnonzero(split.part != fold), None, np.flatnonzero(split.part == fold)
+    if not len(rows) or not len(held_out):
+        raise DataError(f"{len(rows)} training rows and {len(held_out)} held-out rows are left",
+                        "at least one of each", "see what is skipped: kerastl check")
     fitted = fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options)
     return fitted, _predict(fitted.model, features, held_out)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from kerastl.data.examples import TRAIN
 from kerastl.data.split import UNFREEZE, UNFREEZE_TEXT, split_of
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.features.compute import Features
+from kerastl.features.engines.tensorflow import in_policy
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW, HeadLike, resolve_head
 from kerastl.model import block_count, splice
@@ -15,7 +16,7 @@ from kerastl.training.fine_tuning.few_labels import few_labels, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
 from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fine_tuning.result import FineTuneResult
-from kerastl.training.fit import FittedHead, fit
+from kerastl.training.fit import FEATURES, OPTIONS, FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
 FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
@@ -43,10 +44,13 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
     with new weights each time it is trained; a callable `(shape, outputs) -> keras.Model`; or a Python file. unfreeze:
     `contrast` fine-tunes the backbone with a contrastive loss and fits the head on the features that result; `auto`
     does so where labels are few (see `few_labels`), and else keeps the backbone frozen; a number of blocks, or `all`,
-    fine-tunes them after the head is fitted, and keeps the result if the validation loss improves.
+    fine-tunes them after the head is fitted, and keeps the result if the validation loss improves. A copy of the
+    backbone is fine-tuned; the one of `features` does not change.
 
     Raises OptionError for a head, options or a number of blocks that do not exist or do not fit.
     """
+    expect(Features, FEATURES, features=features)
+    expect(TrainingOptions, OPTIONS, options=options)
     configured = resolve_head(head, features.parts)
     backbone = features.backbone
     mode = _mode(features, configured.text, unfreeze, configured.spec.takes == ROW
@@ -60,15 +64,26 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
     if configured.spec.takes_raw:
         features = with_raw(features)
     fitted = fit(features, configured, options=options)
+    if mode != FROZEN:
+        features = _with_own_backbone(features)
     if mode == CONTRAST:
         fitted, result = tune_and_fit(features, configured, fitted, options=options)
-        return TrainedModel(splice(backbone, fitted.head), fitted, result)
-    model = splice(backbone, fitted.head)
+        return TrainedModel(splice(features.backbone, fitted.head), fitted, result)
+    model = splice(features.backbone, fitted.head)
     fitted = _as_shipped(model, features, fitted, options.batch_size)
     if mode == FROZEN:
         return TrainedModel(model, fitted, None)
     fitted, result = fine_tune(features, model, fitted, mode, options=options)
     return TrainedModel(model, fitted, result)
+
+
+def _with_own_backbone(features: Features) -> Features:
+    """The same features with a copy of their backbone, so that fine-tuning changes no weights of the caller's."""
+    import keras
+
+    keras.utils.set_random_seed(features.runtime.seed)  # for the seeds of the copy's dropout
+    backbone = features.backbone
+    return replace(features, backbone=replace(backbone, model=in_policy(backbone.model, "float32")))
 
 
 def _mode(features: Features, head: str, unfreeze: int | str, pooled: bool) -> str:

@@ -65,7 +65,8 @@ def show(result: "Comparison") -> str:
     rows = [("backbone", "head", "unfreeze", "validation", "over seeds", "behind", "p", "training", "size", "latency")]
     rows += [(row.combination.backbone, row.combination.head, row.combination.unfreeze, f"{row.accuracy:.3f}",
               f"{row.accuracy_min:.3f} to {row.accuracy_max:.3f}",
-              "best" if row.p is None else f"{100 * row.behind_best:.1f} pt", "" if row.p is None else f"{row.p:.3f}",
+              "best" if row.p is None else f"{100 * row.behind_best:.1f} pt",
+              "" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
               f"{row.head_seconds:.1f} s", f"{row.cost.bytes / 1e6:.1f} MB",
               f"{row.cost.milliseconds:.1f} ms" + " *" * row.recommended) for row in result.table]
     test, lines = result.test, []

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kerastl.errors import CheckFailed, ModelError, OptionError
+from kerastl.errors import CheckFailed, ModelError, OptionError, expect
 from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_file
 
 FORMAT = 1
@@ -97,6 +97,7 @@ def find_version(model: str) -> Path:
 
     Raises ModelError when it does not exist or was not written by kerastl.
     """
+    expect((str, Path), "the path of a model", model=model)
     path = Path(model)
     if not path.exists():
         raise ModelError(f"no such model: {model}", "saved_models/NAME or saved_models/NAME/VERSION", "check the name")

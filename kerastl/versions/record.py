@@ -1,4 +1,4 @@
-"""The run record: the results and settings of a run. This module alone knows the keys of run.json.
+"""The run record: the results and settings of a run, the content of run.json. Each result type names its own keys.
 
 `--json` prints the same document. Attributes use the field's words where an older key does not: `modality` is `kind` in
 run.json, `feature_layer` is `tap`, `skipped` is `left_out`, `fine_tuning` is `unfrozen`.

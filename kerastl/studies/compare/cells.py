@@ -18,12 +18,12 @@ from kerastl.studies.compare.preparation import features_key
 from kerastl.studies.journal import Journal, work_key
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
-from kerastl.training.train import TrainedModel, train
+from kerastl.training.train import train
 
 
 @dataclass(frozen=True)
 class Cell:
-    """correct: of each held-out row whether it was predicted correctly. seconds: of training. blocks: unfrozen."""
+    """correct: whether each held-out row was predicted correctly. seconds: of training. blocks: unfrozen."""
 
     correct: NDArray[np.bool_]
     seconds: float
@@ -45,7 +45,7 @@ def measure(features: Features, combination: Combination, seed: int, options: Tr
         if combination.unfreeze == "0":  # needs no copy of the backbone's weights, and not even the backbone
             fitted, blocks, seconds = _fit(features, combination.head, options), 0, 0.0
         else:
-            trained = train_and_restore(features, combination, options)
+            trained = train(features, combination.head, unfreeze=combination.unfreeze, options=options)
             assert trained.fine_tuning is not None, "something was unfrozen"
             fitted, blocks, seconds = trained.fitted, trained.fine_tuning.blocks, trained.fine_tuning.seconds
         correct = np.array(evaluate(features.examples, fitted.held_out, fitted.validation).correct)
@@ -59,17 +59,6 @@ def measure(features: Features, combination: Combination, seed: int, options: Tr
 
 def _fit(features: Features, head: str, options: TrainingOptions) -> FittedHead:
     return fit(with_raw(features) if resolve_head(head).spec.takes_raw else features, head, options=options)
-
-
-def train_and_restore(features: Features, combination: Combination, options: TrainingOptions) -> TrainedModel:
-    """Train a combination, and set the backbone's weights to what they were."""
-    model = features.backbone.model
-    original = None if combination.unfreeze == "0" else model.get_weights()
-    try:
-        return train(features, combination.head, unfreeze=combination.unfreeze, options=options)
-    finally:
-        if original is not None:
-            model.set_weights(original)
 
 
 def cell_key(features: Features, combination: Combination, options: TrainingOptions, examples: Examples | None = None

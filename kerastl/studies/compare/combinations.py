@@ -1,14 +1,14 @@
 """The combinations to compare, checked before any work. Nothing here imports TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 from kerastl.backbones import Spec, is_large, precisions_of, spec_of
 from kerastl.data.split import UNFREEZE
-from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken, one_of
-from kerastl.heads import ConfiguredHead, resolve_head
+from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken, expect, one_of
+from kerastl.heads import ROW, ConfiguredHead, resolve_head
 from kerastl.modality import Modality
 from kerastl.runtime import XLA
 
@@ -29,6 +29,17 @@ class Combination:
     def to_dict(self) -> dict[str, str]:
         """As `kerastl compare --json` prints it."""
         return asdict(self)
+
+
+def as_list(name: str, values: Any, kinds: tuple[type, ...] = (str,)) -> list[Any]:
+    """An argument that names several things, as a list; a single one may be given by itself. Raises OptionError for an
+    empty one, and for items of another type."""
+    items = [values] if isinstance(values, (str, int)) else list(values) if isinstance(values, Iterable) else [values]
+    if not items:
+        raise OptionError(f"`{name}` is empty", "at least one", f"name {name} to compare")
+    for item in items:
+        expect(kinds, f"a list of {' or '.join(kind.__name__ for kind in kinds)}", **{name: item})
+    return items
 
 
 def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Sequence[str], *,
@@ -59,6 +70,9 @@ def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Se
     if large and list(unfreeze) != ["0"]:
         faults.append(OptionError(f"`unfreeze` must be 0 for {', '.join(large)}, whose weights stay frozen (got "
                                   f"{','.join(unfreeze)})"))
+    if "contrast" in unfreeze and (on_places := [head for head in heads if _on_places(head)]):
+        faults.append(OptionError(f"`unfreeze=contrast` needs heads that take pooled features only (got "
+                                  f"{','.join(on_places)})"))
     if len(weights) not in (0, 1, len(backbones)):
         faults.append(OptionError(f"`weights` must be one for all, or one for each of {len(backbones)} backbones (got "
                                   f"{','.join(weights)})"))
@@ -67,6 +81,15 @@ def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Se
     if faults:
         raise all_of(faults)
     return tuple(Combination(*values) for values in product(backbones, heads, unfreeze)), specs[0].modality
+
+
+def _on_places(head: str) -> bool:
+    """Whether a head takes more than pooled features. What it cannot resolve is reported by `_head_faults`."""
+    try:
+        spec = resolve_head(head).spec
+    except KerastlError:
+        return False
+    return spec.takes != ROW or spec.takes_raw
 
 
 def _head_faults(heads: Sequence[str], large: Sequence[str]) -> list[KerastlError]:

@@ -8,19 +8,21 @@ from typing import Any
 from kerastl.data.examples import Examples, say
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
-from kerastl.errors import OptionError
+from kerastl.errors import OptionError, expect
 from kerastl.features.cache import chosen_dir
 from kerastl.runtime import Runtime, Stopwatch, apply, machine
 from kerastl.stats import LEVEL
 from kerastl.studies.compare.cells import measure
-from kerastl.studies.compare.combinations import Combination, combinations_of
+from kerastl.studies.compare.combinations import Combination, as_list, combinations_of
 from kerastl.studies.compare.cost import measure_cost
 from kerastl.studies.compare.final import FinalFigures, evaluate_on_test_rows
 from kerastl.studies.compare.folds import set_aside, without_test
 from kerastl.studies.compare.preparation import network_key, prepare
 from kerastl.studies.compare.recommendation import ComparisonRow, recommend, sentence
 from kerastl.studies.journal import Journal
-from kerastl.training.options import TrainingOptions
+from kerastl.training.fine_tuning.plan import tuning_faults
+from kerastl.training.fit import OPTIONS
+from kerastl.training.options import TrainingOptions, option_faults
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ class Comparison:
         }
 
 
-def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[str] = ("linear",),
-            unfreeze: Sequence[str] = ("0",), *, seeds: int = 3, out: str = "comparison", weights: Sequence[str] = (),
-            text_column: str | None = None, label_column: str | None = None, read_options: ReadOptions = READ_AS_USUAL,
+def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequence[str] = ("linear",),
+            unfreeze: Sequence[str | int] = ("0",), *, seeds: int = 3, out: str = "comparison",
+            weights: Sequence[str] = (), text_column: str | None = None, label_column: str | None = None,
+            read_options: ReadOptions = READ_AS_USUAL,
             min_per_class: int = 10, limit: int | None = None, options: TrainingOptions | None = None,
             precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
             cache_dir: str | None = None) -> Comparison:
@@ -85,17 +88,23 @@ def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[st
     Raises OptionError for arguments that cannot be used, all at once, and DataError for too few rows.
     """
     stopwatch, options = Stopwatch(), options or TrainingOptions()
+    expect((str, Path, Examples), "labelled data: a path, or examples that were read", source=source)
+    expect(TrainingOptions, OPTIONS, options=options)
+    backbones, heads = as_list("backbones", backbones), as_list("heads", heads)
+    depths = [str(depth) for depth in as_list("unfreeze", unfreeze, (str, int))]
     combinations, modality = combinations_of(
-        backbones, heads, unfreeze, weights=weights, seeds=seeds, limit=limit, epochs=options.epochs,
+        backbones, heads, depths, weights=weights, seeds=seeds, limit=limit, epochs=options.epochs,
         batch_size=options.batch_size, min_per_class=min_per_class, precision=precision, xla=xla)
+    if faults := option_faults(options) + tuning_faults(options.fine_tuning, modality, options.epochs):
+        raise OptionError("\n".join(faults))
     folder, cache = _folder(out), chosen_dir(cache_dir)
     runtime = _in_float32(apply(precision, xla))
-    if isinstance(source, str):
+    if not isinstance(source, Examples):
         columns = read_options.with_columns(text_column=text_column, label_column=label_column)
-        source = say(read_labelled(modality.name, source, options=columns, min_per_class=min_per_class, limit=limit,
-                                   data_dir=data_dir, cache_dir=cache))
+        source = say(read_labelled(modality.name, str(source), options=columns, min_per_class=min_per_class,
+                                   limit=limit, data_dir=data_dir, cache_dir=cache))
     examples = set_aside(source)
-    if "contrast" in unfreeze and not examples.task.exclusive:
+    if "contrast" in depths and not examples.task.exclusive:
         raise OptionError(f"`unfreeze=contrast` needs one label per row, and {examples.source} has "
                           f"{examples.task.noun}", "0, a number of blocks, or all")
     chosen = dict(zip(backbones, weights if len(weights) > 1 else [*weights, None][:1] * len(backbones), strict=True))

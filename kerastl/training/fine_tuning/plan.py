@@ -71,8 +71,8 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
     As in BiT-HyperRule (Kolesnikov et al. 2020, https://arxiv.org/abs/1912.11370), the number of rows decides how long
     to train, and MixUp is used from 20,000 images on, with its alpha of 0.1. BiT's shortest run sees 256,000 images, on
     a TPU; here a run sees 80,000 images or 40,000 texts, in at least 2 epochs and for few rows at most 8, for texts 4,
-    as BERT and RoBERTa were fine-tuned (Devlin et al. 2019, Liu et al. 2019; so is the linear decay). Of texts, blocks
-    learn more slowly towards the input (Howard and Ruder 2018).
+    as BERT and RoBERTa were fine-tuned (Devlin et al. 2019, Liu et al. 2019; so is the linear decay). For texts, blocks
+    closer to the input learn more slowly (Howard and Ruder 2018).
     Raises OptionError for what does not fit.
     """
     rule = modality.fine_tuning

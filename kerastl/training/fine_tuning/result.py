@@ -31,7 +31,8 @@ class FineTuneResult(Section):
 
     method: `blocks`, the last blocks, which are kept if the validation loss improves; or `contrast`, which is chosen by
     the number of rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone
-    on the held-out rows. epochs: an epoch each: epoch, loss, val_loss; of `contrast` a step each, without val_loss.
+    on the held-out rows. epochs: epoch, loss and val_loss for each epoch; of `contrast` for each step, without
+    val_loss.
     curve: of the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if
     they were averaged; averaged_epochs: those epochs, if their mean is what is kept.
     """

@@ -18,7 +18,7 @@ class RowsFit:
     """A head fitted on some rows.
 
     model: a keras.Model, features [batch, *shape] float32 -> logits [batch, outputs] float32. settings: what the fitter
-    chose, for the run record. curve: of an epoch each, epoch, loss and val_loss; or of an L2 strength each, l2 and
+    chose, for the run record. curve: for each epoch its number, loss and val_loss; or for each L2 strength l2 and
     log_loss. epochs: of the weights that are kept; 0 where no descent was made.
     """
 

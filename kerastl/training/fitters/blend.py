@@ -24,7 +24,7 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
     def prepare(model: Any, training: NDArray[np.intp], choosing: NDArray[np.intp] | None) -> None:
         solved = None
         if blend.starts_solved(head):
-            sample = training if fits_in_memory(features, training) else \
+            sample = training if fits_in_memory(features) else \
                 np.sort(np.random.default_rng(0).permutation(training)[:MOST])
             solution = solve_rows(features, sample, choosing, options)
             solved = (solution.kernel, solution.bias)

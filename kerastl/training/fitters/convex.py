@@ -18,7 +18,7 @@ from kerastl.training.targets import loss_settings, row_weights, smoothed_target
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
              options: TrainingOptions, *, epochs: int | None = None) -> RowsFit:
     """See `Fitter`."""
-    if not fits_in_memory(features, rows):
+    if not fits_in_memory(features):
         return descend(head, features, rows, validation, options, epochs=epochs, scaled=True)
     solution = solve_rows(features, rows, validation, options)
     model = head.build(features.shape, len(features.examples.classes))
@@ -38,9 +38,10 @@ def solve_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[n
                  validation=None if validation is None else (features.rows(validation), examples.one_hot(validation)))
 
 
-def fits_in_memory(features: Features, rows: NDArray[np.intp]) -> bool:
-    """Whether the solver's copies of these rows fit into half of the free memory."""
-    return len(rows) * features.dim * 4 * 4 < free_memory() / 2
+def fits_in_memory(features: Features) -> bool:
+    """Whether the solver's four copies of all rows in float32 fit into half of the free memory. All rows are counted,
+    so that the heads of folds are fitted as the one that ships."""
+    return 4 * len(features) * features.dim * 4 < free_memory() / 2
 
 
 FITTER = Fitter(fit_rows)

@@ -76,7 +76,7 @@ def _setting(head: ConfiguredHead, name: str) -> float:
 def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[np.intp],
            validation: NDArray[np.intp] | None, weights: NDArray[np.float32], moments: Moments | None, batch_size: int,
            seed: int, epochs: int, on_epoch_begin: Callable[[Any, int], None] | None) -> tuple[dict[str, float], ...]:
-    """Keras' own training loop. Returns its history, an epoch each: epoch, loss, and val_loss with validation rows."""
+    """Keras' own training loop. Returns its history: epoch, loss and, with validation rows, val_loss for each epoch."""
     import keras
 
     callbacks: list[Any] = []
