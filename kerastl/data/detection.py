@@ -45,13 +45,13 @@ def modality_of_folder(path: Path) -> Modality | None:
 
 def modality_of_table(table: Table) -> Modality:
     """Image if a column named path contains names of image files; else text if a column has a name typical of texts;
-    else image if any column contains names of image files, or is named path."""
+    else image if any column contains images or names of image files, or is named path."""
     first = list(table.sample(_ROWS))
     files = {name for name in table.names
              if 2 * sum(looks_like_image(record.get(name)) for record in first) > len(first)}
     if "path" not in files and _TEXT_NAMES.intersection(name.lower() for name in table.names):
         return TEXT
-    return IMAGE if files or "path" in table.names else TEXT
+    return IMAGE if files or table.images or "path" in table.names else TEXT
 
 
 def looks_like_image(value: object) -> bool:

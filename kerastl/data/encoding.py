@@ -8,19 +8,20 @@ would be missed) and which of cp1252 and its neighbours a few accented letters a
 import codecs
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 BLOCK = 1 << 20  # bytes read at a time
 HEAD = 4096  # bytes that are searched for UTF-16 without a byte order mark
 ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" represents bytes that are not UTF-8
-_MARKS = {codecs.BOM_UTF32_LE: ("utf-32-le", "UTF-32"), codecs.BOM_UTF32_BE: ("utf-32-be", "UTF-32"),  # before UTF-16
+# UTF-32 first: its mark begins with that of UTF-16
+_MARKS = {codecs.BOM_UTF32_LE: ("utf-32-le", "UTF-32"), codecs.BOM_UTF32_BE: ("utf-32-be", "UTF-32"),
           codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"), codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
-_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp", "cp949",
-           "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
+           "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
 _SAMPLE = 1 << 16  # bytes of lines with non-ASCII bytes that are examined
@@ -64,8 +65,9 @@ def encoding_of(file: BinaryIO) -> Encoding:
 def decoded(data: bytes) -> tuple[str, Encoding]:
     """The text of a small file, without its byte order mark. If `partly`, invalid bytes are escaped as surrogates."""
     encoding = encoding_of(io.BytesIO(data))
-    errors = "surrogateescape" if encoding.codec == "utf-8" else "replace"
-    return data[encoding.start:].decode(encoding.codec, errors), encoding
+    errors = "replace" if encoding.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = data[encoding.start:].decode(encoding.codec, errors)
+    return text, replace(encoding, partly=encoding.partly or bool(_escaped(text)))
 
 
 def decode_lines(data: bytes) -> tuple[list[str], Encoding]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from kerastl.data.detection import check_modality, modality_of_folder, modality_of_table
 from kerastl.data.examples import Examples, SkippedRows, enough
 from kerastl.data.folders import folder_rows, no_source, walk
+from kerastl.data.paths import Paths
 from kerastl.data.rows import UNLABELLED, Row, cell, examples_of, labels_in, split_in
 from kerastl.data.tables import TABLES, Table, check_columns, open_table
 from kerastl.data.tfds import tfds_rows
+from kerastl.data.unpacked import unpacked
 from kerastl.errors import DataError, OptionError
 from kerastl.files import open_file
 from kerastl.modality import IMAGE
@@ -73,10 +75,10 @@ def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> lis
             check_modality(name, modality_of_folder(path), IMAGE)
             files += [file for file in walk(path) if file.is_file()]
         elif path.suffix.lower() in TABLES and path.is_file():
-            table = _checked(open_table(path), ("path",))
-            files += [path.parent / (f"{origin}: {record}" if isinstance(record, str) else
-                                     str(record.get("path") or f"{origin} has no path"))
-                      for origin, record in table.records(["path"])]
+            table, column, paths = _image_table(path, None, labelled=False)
+            files += [Path(paths.find(f"{origin}: {record}" if isinstance(record, str) else
+                                      str(record.get(column) or f"{origin} has no path")))
+                      for origin, record in table.records([column])]
         elif path.is_file():
             files.append(path)
         else:
@@ -116,31 +118,39 @@ def _rows(source: str, data_dir: str | None, cache_dir: str | Path | None, skipp
         check_modality(source, modality_of_folder(path), IMAGE)
         return folder_rows(path, skipped)
     if path.is_file() and path.suffix.lower() in TABLES:
-        table = _checked(open_table(path, None if cache_dir is None else Path(cache_dir)), ("path", "label"))
-        notes += table.notes
-        return _table_rows(table, path.parent, skipped)
+        table, column, paths = _image_table(path, cache_dir, labelled=True)
+        rows = _table_rows(table, column, paths, skipped)
+        notes += [*table.notes, *paths.notes()]
+        return rows
     raise no_source(source)
 
 
-def _checked(table: Table, columns: tuple[str, ...]) -> Table:
-    if "path" not in table.names and any(table.sample(1)):
+def _image_table(path: Path, cache_dir: str | Path | None, labelled: bool) -> tuple[Table, str, Paths]:
+    """A table of images in files, with those inside it unpacked, the column of their paths, and where these lead."""
+    table = open_table(path, None if cache_dir is None else Path(cache_dir))
+    column = table.images[0] if table.images else "path"
+    if column not in table.names and any(table.sample(1)):
         check_modality(table.where, modality_of_table(table), IMAGE)
-    check_columns(table, columns)
-    return table
+    check_columns(table, (column, "label") if labelled else (column,))
+    return unpacked(table, cache_dir), column, Paths(path.parent)
 
 
-def _table_rows(table: Table, folder: Path, skipped: SkippedRows) -> list[Row]:
+def _table_rows(table: Table, column: str, paths: Paths, skipped: SkippedRows) -> list[Row]:
     rows = []
-    for origin, record in table.records(None):
+    wanted = [name for name in (column, "label", "split", "group") if name in table.names]
+    for origin, record in table.records(wanted):
         if isinstance(record, str):
             skipped.add(origin, record)
             continue
-        name, labels = record.get("path"), labels_in(record.get("label"))
+        name, labels = record.get(column), labels_in(record.get("label"))
         if not name or labels is None:
-            skipped.add(origin, "no label" if name else "no path")
+            skipped.add(origin, "no label" if name else "no image" if table.images else "no path")
+            continue
+        file, split = paths.find(str(name)), split_in(table.where, origin, record.get("split"))
+        if not os.path.lexists(file) and (why := paths.why_missing(str(name))):
+            skipped.add(str(name), f"No such file or directory: {why}")
         else:
-            split = split_in(table.where, origin, record.get("split"))
-            rows.append(Row(str(name), str(folder / str(name)), labels, cell(record.get("group")), split))
+            rows.append(Row(origin if table.images else str(name), file, labels, cell(record.get("group")), split))
     return rows
 
 
