@@ -9,7 +9,7 @@ import csv
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,11 +45,10 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
     with opener() as file:
         dialect = dialect_of(file.read(HEAD), encoding, usual)
     header = _header(path, dialect, opener, encoding)
-    layout = _Layout(with_escapes(dialect, opener, encoding, len(header)), len(header))
-    with opener() as file:
-        sample = [cells for _, cells in islice(_rows(_body(file, layout.dialect, encoding), layout, True),
-                                               _SAMPLE) if isinstance(cells, list)]
-    layout = replace(layout, index=_has_index(sample, len(header)))
+    width = len(header)
+    index = max(_has_index(_sample(opener, _Layout(way, width), encoding), width) for way in (dialect, dialect.other))
+    layout = _Layout(with_escapes(dialect, opener, encoding, width + index), width, index)
+    sample = _sample(opener, layout, encoding)
     names, notes = _named(header, [row[layout.index:] for row in sample])
     notes = layout.dialect.notes(usual) + notes
     if layout.index:
@@ -77,6 +76,12 @@ def _header(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encodi
         except (csv.Error, LineTooLong) as error:
             raise DataError(f"{path}: the first line is not a valid header ({error or TOO_LONG})",
                             "the column names in the first line", "correct the first line") from error
+
+
+def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding) -> list[list[str]]:
+    with opener() as file:
+        rows = _rows(_body(file, layout.dialect, encoding), layout, sample=True)
+        return [cells for _, cells in islice(rows, _SAMPLE) if isinstance(cells, list)]
 
 
 def _body(file: BinaryIO, dialect: Dialect, encoding: Encoding) -> Lines:
@@ -129,7 +134,7 @@ def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple
         cells: list[str] | str
         try:
             cells = _next(reader, lines, dialect)
-            if dialect.delimiter == "\t" and lines.number > lines.first and _swallowed(lines, width):
+            if not sample and dialect.delimiter == "\t" and lines.number > lines.first and _swallowed(lines, width):
                 cells = _unquoted(lines, dialect)
         except StopIteration:
             return

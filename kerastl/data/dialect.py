@@ -105,12 +105,14 @@ def _with_quotes(dialect: Dialect, lines: Sequence[str]) -> Dialect:
 
 
 def _fits(dialect: Dialect, lines: Sequence[str]) -> float:
-    """The share of the first records that have as many cells as the header, 0 if it has only one."""
+    """The share of the first records that have as many cells as the header, or one more (an index), 0 if the header has
+    only one."""
     change = dialect.change or str
     rows = list(islice(dialect.reader(StringIO("".join(map(change, lines)), newline=""), strict=False), _RECORDS))
     if not rows or len(rows[0]) < 2:
         return 0.0
-    return sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+    width, body = len(rows[0]), rows[1:]
+    return max((1 + sum(len(row) == width + more for row in body)) / len(rows) for more in (0, 1))
 
 
 def with_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding, width: int) -> Dialect:
@@ -133,5 +135,10 @@ def with_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Enc
 
 
 def _whole(dialect: Dialect, line: str, width: int) -> bool:
+    """Whether a line is a record of `width` cells. Who doubles quotes also quotes each cell that contains any."""
     cells = dialect.cells(line)
-    return cells is not None and len(cells) == width
+    if cells is None or len(cells) != width:
+        return False
+    quote = dialect.quote
+    return bool(dialect.escape) or not any(
+        f"\\{quote}" in cell and f"{quote}{cell.replace(quote, 2 * quote)}{quote}" not in line for cell in cells)
