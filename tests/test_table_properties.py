@@ -33,7 +33,7 @@ PROSE = ("Le café était déjà fermé, très décevant.", "Für größere Grö
 LETTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from(list(" ,;|\t\"'\\\n\r#=aé日\u2028\x85\0\x0b"))
 CELL = st.text(LETTERS, min_size=1, max_size=12).filter(str.strip)
 TABLES = st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8)
-PROSE_TABLES = st.lists(st.tuples(st.sampled_from(PROSE), st.sampled_from(["pos", "neg", "né"])), min_size=1, max_size=8)
+PROSE_TABLES = st.lists(st.tuples(st.sampled_from(PROSE), st.sampled_from(["pos", "né"])), min_size=1, max_size=8)
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
     ".zst": lambda data: pyarrow.compress(data, codec="zstd", asbytes=True)}
@@ -55,7 +55,7 @@ class Sheet:
         """The rows as a file. escaped: quotes by backslashes, not doubled."""
         out = io.StringIO(newline="")
         options = {"doublequote": False, "escapechar": "\\"} if escaped else {}
-        breaks = any("\r" in cell or "\n" in cell for row in rows for cell in row)  # Python 3.11 does not quote them all
+        breaks = any("\r" in cell or "\n" in cell for row in rows for cell in row)  # which Python 3.11 may not quote
         quoting = csv.QUOTE_ALL if breaks else self.quoting
         writer = csv.writer(out, delimiter=self.delimiter, quoting=quoting, lineterminator=self.end, **options)
         front, behind = self.extra in ("index", "short"), [""] * (self.extra == "last")
@@ -166,8 +166,11 @@ def test_other_formats(rows: Rows, form: str) -> None:
     assert read(name, write(rows)) == rows
 
 
+EXCEL_CELL = st.text("aé日,;\"\t\n' #", min_size=1).filter(str.strip)
+
+
 @settings(examples, max_examples=examples.max_examples // 5)
-@given(rows=st.lists(st.tuples(*[st.text("aé日,;\"\t\n' #", min_size=1).filter(str.strip)] * 2), min_size=1, max_size=5))
+@given(rows=st.lists(st.tuples(EXCEL_CELL, EXCEL_CELL), min_size=1, max_size=5))
 def test_excel(rows: Rows) -> None:
     book, file = openpyxl.Workbook(), io.BytesIO()
     for row in [("text", "label"), *rows]:

@@ -54,7 +54,7 @@ def _workbook(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
         import openpyxl
     except ImportError as error:
         raise DataError(f"{path} is an Excel file, and openpyxl is not installed", "openpyxl, or a .csv file",
-                        "pip install openpyxl, or save the sheet as .csv") from error
+                        "pip install kerastl[excel], or save the sheet as .csv") from error
     try:
         with opener() as file:
             with _quiet():

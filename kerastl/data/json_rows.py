@@ -127,8 +127,10 @@ def _values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple[in
             error = raised
         more = "".join(islice(pieces, wanted)) if len(text) - at < MAX_LINE else ""
         if not more:
-            if at < len(text) or "]" not in between:
+            if at < len(text):
                 raise _damaged(path, error, text, at, line)
+            if "]" not in between:
+                raise DataError(f"{path} is broken JSON: its array is not closed", "a whole file", "write it again")
             return
         wanted, text, at = 2 * wanted, text[at:] + more, 0  # doubled: a large object is not decoded many times
 
