@@ -95,7 +95,7 @@ def _unmarked_utf16(head: bytes) -> str:
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
         header = len(head) >= 8 and not any(head[high:8:2]) and all(head[low:8:2])  # ASCII, whatever follows it
-        if header or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:12:2]):
+        if header or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
             try:
                 codecs.getincrementaldecoder(codec)().decode(head)
             except UnicodeDecodeError:

@@ -43,12 +43,14 @@ def text_of(source: Source, folder: Path | None) -> tuple[Callable[[], BinaryIO]
 
 
 def _line_end(head: bytes) -> str:
-    """Outside quotes, because a quoted cell may contain other ends of lines."""
+    """How the header ends, outside quotes, because a quoted cell may contain other ends of lines. A carriage return
+    ends lines only if most end so."""
     plain = _QUOTED.sub(b"", head)
+    first = re.search(rb"\r?\n|\r", plain)
+    if first is None or first[0] != b"\r":
+        return first[0].decode() if first else ""
     returns, feeds, both = plain.count(b"\r"), plain.count(b"\n"), plain.count(b"\r\n")
-    if returns - both > feeds:
-        return "\r"
-    return "\r\n" if both > feeds - both else "\n"
+    return "\r" if returns - both > feeds else "\n"
 
 
 def _in_utf8(opener: Callable[[], BinaryIO], codec: str) -> Iterator[bytes]:
