@@ -78,6 +78,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
+    "ReadOptions": "kerastl.data.options",
     "read_texts": "kerastl.data.texts",
     "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
@@ -119,10 +120,10 @@ __all__ = [
     "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot",
     "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
     "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
-    "read_images", "read_texts", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads",
-    "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
-    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
-    "write_features", "write_few_shot", "write_version",
+    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
+    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
     from kerastl.data.images import read_images as read_images
+    from kerastl.data.options import ReadOptions as ReadOptions
     from kerastl.data.split import split as split
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration

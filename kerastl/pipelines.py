@@ -24,6 +24,9 @@ def classify_images(
     batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0, schedule: str = "auto",
     learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
     layer_decay: float | None = None, mixing: str = "auto", average_epochs: int = 1, tflite: str = "all", seed: int = 0,
+    label_column: str | None = None, path_column: str | None = None,
+    group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
+    no_label: str | None = None, strict: bool = False,
     precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None, data_dir: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
@@ -31,8 +34,9 @@ def classify_images(
     data: `DIR/<class>/**/<image>`, a table of path and label, or `tfds:NAME`. name: the model is written to
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
-    unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written. The
-    other arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
+    unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
+    label_column to strict: how the data are read, see `ReadOptions`. The other arguments are explained by
+    `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -40,6 +44,7 @@ def classify_images(
     arguments = dict(locals())
     from kerastl.backbones import load
     from kerastl.data.images import read_images
+    from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
     from kerastl.features.cache import chosen_dir
     from kerastl.features.compute import compute_features
@@ -50,7 +55,8 @@ def classify_images(
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="image")
     runtime = apply(precision, xla, seed)
-    examples = read_images(str(data), min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache)
+    examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
+                           data_dir=data_dir, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head))
@@ -67,6 +73,8 @@ def classify_texts(
     schedule: str = "auto", learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
     layer_decay: float | None = None, lora: int = 0, average_epochs: int = 1, tflite: str = "all", seed: int = 0,
     precision: str = "auto", xla: str = "auto", pickles: bool = False, cache_dir: str | Path | None = None,
+    group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
+    no_label: str | None = None, strict: bool = False,
     data_dir: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
@@ -81,6 +89,7 @@ def classify_texts(
     """
     arguments = dict(locals())
     from kerastl.backbones import load
+    from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
     from kerastl.data.texts import read_texts
     from kerastl.features.cache import chosen_dir
@@ -93,8 +102,8 @@ def classify_texts(
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="text")
     runtime = apply(precision, xla, seed)
-    examples = read_texts(str(data), text_column=text_column, label_column=label_column, min_per_class=min_per_class,
-                          limit=limit, data_dir=data_dir, cache_dir=cache)
+    examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
+                          data_dir=data_dir, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="text", layer=layer, pooling=pooling_for(head, pooling),

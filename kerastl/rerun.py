@@ -4,6 +4,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from kerastl import backbones
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.doctor.examine import Examination, examine, examine_model
 from kerastl.doctor.patient import Patient, sample
@@ -17,30 +18,32 @@ from kerastl.shell.recipes import is_recipe, load_recipe, no_such_model_or_recip
 
 def diagnose(patient: str, *, data: str | None = None, backbone: str | None = None, weights: str | None = None,
              head: str | None = None, text_column: str | None = None, label_column: str | None = None,
-             data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
+             options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None, cache_dir: str | None = None
+             ) -> Examination:
     """Examine an exported model, or what a recipe builds.
 
     patient: as `examine_model` takes a model, or the name or path of a recipe. data: labelled data; a recipe needs
-    them. backbone, weights, head: used instead of the recipe's own.
+    them. text_column, label_column, options: of reading them. backbone, weights, head: instead of the recipe's own.
     Raises OptionError for arguments that do not fit the patient, ModelError if it does not exist, DataError
     when the data cannot be read.
     """
     path = Path(patient)
-    columns = {"text_column": text_column, "label_column": label_column, "data_dir": data_dir, "cache_dir": cache_dir}
+    options = options.with_columns(text_column=text_column, label_column=label_column)
     if not path.is_dir() and is_recipe(patient):
-        return examine_recipe(patient, data, backbone=backbone, weights=weights, head=head, **columns)
+        return examine_recipe(patient, data, backbone=backbone, weights=weights, head=head, options=options,
+                              data_dir=data_dir, cache_dir=cache_dir)
     if not path.exists():
         raise no_such_model_or_recipe(patient)
     for name, value in (("backbone", backbone), ("weights", weights), ("head", head)):
         if value is not None:
             raise OptionError(f"`{name}` is {value!r}, but {patient} is a model", "a recipe, whose parts can be "
                               "replaced", f"omit `{name}`")
-    return examine_model(patient, data=data, **columns)
+    return examine_model(patient, data=data, options=options, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None, weights: str | None = None,
-                   head: str | None = None, text_column: str | None = None, label_column: str | None = None,
-                   data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
+                   head: str | None = None, options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None,
+                   cache_dir: str | None = None) -> Examination:
     """Examine what a recipe builds: its backbone, frozen, and a new head."""
     if data is None:
         raise OptionError(f"`data` is missing: {recipe} is a recipe", "labelled data, as for training", "set `data`")
@@ -58,9 +61,8 @@ def examine_recipe(recipe: str, data: str | None, *, backbone: str | None = None
                           "a backbone that is exported with its head", "set `backbone` to a smaller one")
     modality = network.spec.modality
     examples = sample(read_labelled(
-        modality.name, data, text_column=text_column or defaults.get("text_column"),
-        label_column=label_column or defaults.get("label_column"), data_dir=data_dir or defaults.get("data_dir"),
-        cache_dir=chosen_dir(cache_dir)))
+        modality.name, data, options=options.over(ReadOptions.of(defaults)),
+        data_dir=data_dir or defaults.get("data_dir"), cache_dir=chosen_dir(cache_dir)))
     if modality.has_length:
         network = fit_length(network, examples, defaults.get("max_length"), defaults.get("long", "head"))
     configured = resolve_head(head, network.parts)

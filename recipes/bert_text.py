@@ -23,9 +23,8 @@ def main(config: Config) -> tl.RunRecord:
     options = config.training_options()
 
     # texts, labels and content hashes; nothing is tokenised yet
-    examples = tl.read_texts(config.data, text_column=config.text_column, label_column=config.label_column,
-                             min_per_class=config.min_per_class, limit=config.limit, data_dir=config.data_dir,
-                             cache_dir=cache)
+    examples = tl.read_texts(config.data, options=config.read_options(), min_per_class=config.min_per_class,
+                             limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     # tokens [batch, length] -> features [batch, dim] (token states, for heads that take them), in the cache

@@ -22,8 +22,8 @@ def main(config: Config) -> tl.RunRecord:
     options = config.training_options()
 
     # paths, labels and content hashes; nothing is decoded yet
-    examples = tl.read_images(config.data, min_per_class=config.min_per_class, limit=config.limit,
-                              data_dir=config.data_dir, cache_dir=cache)
+    examples = tl.read_images(config.data, options=config.read_options(), min_per_class=config.min_per_class,
+                              limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
     # images [batch, size, size, 3] in [0, 255] -> features [batch, dim] (maps, for heads that take them), in the cache

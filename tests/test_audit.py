@@ -13,6 +13,7 @@ from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
 from kerastl.audit.label_errors import confidently_other, find_label_errors
 from kerastl.data.images import read_images
+from kerastl.data.options import ReadOptions
 
 
 def test_duplicates_conflicts_and_leaks_are_different_things() -> None:
@@ -86,7 +87,8 @@ def test_what_cannot_be_searched_for_label_errors_says_why(tmp_path: Path) -> No
     assert result.small_classes == {"blue": 3, "green": 3, "red": 4}
     table = tmp_path / "t.csv"
     table.write_text("path,label\n" + "".join(f"few/{name}/{i}.png,{name}|all\n" for name in COLOURS for i in range(3)))
-    result = check(str(table), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
+    result = check(str(table), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"),
+                   options=ReadOptions(multi_label="on"))
     assert result.label_errors_reason == "not checked for several labels per row" and result.counts["all"] == 9
     for part, seed in (("train", 0), ("test", 50_000)):
         draw_folder(tmp_path / "parts" / part, 3, seed=seed)

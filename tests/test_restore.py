@@ -14,7 +14,7 @@ from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
 from kerastl.data.examples import PARTS, TEST, TRAIN, VALIDATION, Skipped, Split
-from kerastl.errors import DataError, ModelError, OptionError
+from kerastl.errors import DataError, KerastlError, ModelError
 from kerastl.export.verify import verify
 from kerastl.files import file_sha256
 from kerastl.serving.evaluate_model import evaluate_model
@@ -145,9 +145,13 @@ def test_rows_that_were_trained_on_are_counted_without_test_rows_new_ones_and_un
 
 
 @pytest.mark.parametrize("argument", ["text_column", "label_column"])
-def test_columns_are_those_of_training_unless_others_are_named(argument: str, trained: Path, images: Path) -> None:
-    model = tl.load(trained)  # of images, which refuses any column, by its name
+def test_columns_are_those_of_training_unless_others_are_named(argument: str, trained: Path, images: Path,
+                                                               tmp_path: Path) -> None:
+    model = tl.load(trained)  # of images, which refuses both columns, by their names
     model.record = replace(model.record, config={**model.record.config, argument: "second"})
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in images.rglob("*.png")))
     for named, used in ((None, "second"), ("first", "first")):
-        with pytest.raises(OptionError, match=f"`{argument}` is {used}"):
-            evaluate_model(model, str(images), **({} if named is None else {argument: named}))
+        with pytest.raises(KerastlError, match=f"`{argument}` is '?{used}"):
+            evaluate_model(model, str(table), **({} if named is None else {argument: named}))
+    assert evaluate_model(model, str(images)).test.n == 42  # a folder has no columns

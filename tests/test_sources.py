@@ -16,6 +16,7 @@ from image_files import broken_tables, write_table
 
 from kerastl.data.examples import Examples
 from kerastl.data.images import read_images, read_inputs, read_labelled, read_unlabelled
+from kerastl.data.options import ReadOptions
 from kerastl.data.split import split
 from kerastl.errors import DataError, KerastlError, OptionError
 
@@ -88,8 +89,12 @@ def test_odd_class_names_are_only_names(tmp_path: Path) -> None:
     names = ["two words", "quote\"'s", "\U0001f600", "<script>alert(1)<", "a|b", "c..", "-x", "%s{}", "tab\t", "né"]
     draw_folder(tmp_path, 10, {name: (20 * i, 90, 90) for i, name in enumerate(names)})
     found = read_images(str(tmp_path))
-    assert found.classes == tuple(sorted(names)) and found.task.exclusive
-    assert all(origin == f"{label}/{Path(origin).name}" for origin, label in labelled(found).items())
+    assert found.classes == tuple(sorted("tab" if name == "tab\t" else name for name in names))
+    assert found.task.exclusive and found.notes == (
+        "'a|b': the bar is part of the label; `multi_label=on` separates labels at bars",
+        "labels in normal form (Unicode NFC, without outer blanks, invisible characters and line breaks): "
+        "'tab\\t' as 'tab'")
+    assert all(origin.startswith(label) for origin, label in labelled(found).items())
 
 
 def test_links_to_files_and_to_class_folders_are_followed(tmp_path: Path) -> None:
@@ -102,8 +107,8 @@ def test_links_to_files_and_to_class_folders_are_followed(tmp_path: Path) -> Non
     (root / "red" / "broken.png").symlink_to(tmp_path / "gone.png")
     (root / "red" / "around").symlink_to(root, target_is_directory=True)  # followed, it would never end
     found = read_images(str(root))
-    assert found.counts() == {"blue": 11, "red": 11}
-    assert reasons(found) == {"red/broken.png": "No such file or directory"}
+    assert found.counts() == {"blue": 11, "red": 11} and found.notes == ("followed links to folders: blue",)
+    assert reasons(found) == {"red/around": "link to a folder around it", "red/broken.png": "No such file or directory"}
 
 
 @pytest.mark.parametrize(("names", "sides"), [
@@ -122,9 +127,15 @@ def test_folders_named_as_sides_are_the_users_split(names: Sequence[str], sides:
     assert reasons(found) == {"licence.txt": "not inside a class folder"}
 
 
-def test_a_class_called_test_is_a_class_where_there_is_no_train(tmp_path: Path) -> None:
-    found = read_images(str(draw_folder(tmp_path, 10, {"test": (1, 2, 3), "valid": (90, 90, 90)})))
-    assert found.classes == ("test", "valid") and not any(found.source_split)
+def test_classes_that_are_all_named_like_splits_are_read_only_on_request(tmp_path: Path) -> None:
+    root = str(draw_folder(tmp_path, 10, {"test": (1, 2, 3), "Valid": (90, 90, 90)}))
+    with pytest.raises(DataError, match="Valid and test .* named like splits and contain no class folders") as raised:
+        read_images(root)
+    assert "set `split_column` to none" in raised.value.hint
+    found = read_images(root, options=ReadOptions(split_column="none"))
+    assert found.classes == ("Valid", "test") and not any(found.source_split)
+    assert found.notes == (
+        "WARNING: the folders Valid and test have names of splits and are classes here, as requested",)
 
 
 # Tables
@@ -223,13 +234,15 @@ def test_an_empty_list_is_a_row_without_any_of_the_labels(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("column", "right"), [("Label", "label"), ("labels", "label"), ("PATH", "path"),
                                                ("image_path", "path")])
-def test_a_column_of_a_close_name_is_suggested(column: str, right: str, table: Path) -> None:
+def test_a_column_is_found_by_a_usual_name_and_that_is_said(column: str, right: str, table: Path) -> None:
     records = [{column if name == right else name: value for name, value in record.items()}
-               for record in numbered(table.parent, 2)]
-    with pytest.raises(DataError) as raised:
-        read_images(write_table(table, records))
-    assert column in raised.value.got and right in raised.value.expected
-    assert raised.value.hint == f"rename {column!r} to {right!r}"
+               for record in numbered(table.parent, 20)]
+    found = read_images(write_table(table, records))
+    assert f"{right} from column {column!r} (by name)" in found.notes[-1] and found.classes == ("blue", "red")
+    odd = [{"what" if name == column else name: value for name, value in record.items()} for record in records]
+    found = read_images(write_table(table, odd))
+    assert f"{right} from column 'what' (by content)" in found.notes[-1] and found.classes == ("blue", "red")
+    assert {column.role for column in found.summary.columns} == {"path", "label"}
 
 
 @pytest.mark.parametrize("kind", broken_tables())
@@ -263,8 +276,8 @@ def test_a_table_in_another_encoding_is_read_and_that_is_said(tmp_path: Path) ->
 
 
 def test_an_unknown_side_is_named_with_its_row(table: Path) -> None:
-    records = numbered(table.parent, 4, split=lambda i: "holdout" if i == 2 else "train")
-    with pytest.raises(DataError, match=r"row 3( \(line 4\))?: split 'holdout'") as raised:
+    records = numbered(table.parent, 4, split=lambda i: "elsewhere" if i == 2 else "train")
+    with pytest.raises(DataError, match=r"row 3( \(line 4\))?: split 'elsewhere'") as raised:
         read_images(write_table(table, records))
     assert "validation" in raised.value.expected
 
@@ -393,10 +406,13 @@ def test_examples_become_a_table(tmp_path: Path) -> None:
     assert frame["split"].tolist() == [f"fold {part}" for part in found.split.part]
 
 
-@pytest.mark.parametrize("argument", ["text_column", "label_column"])
-def test_images_have_no_columns_of_texts(argument: str, images: Path) -> None:
-    with pytest.raises(OptionError, match=f"`{argument}` is a, but the source contains images"):
-        read_labelled(str(images), **{argument: "a"})
+@pytest.mark.parametrize(("argument", "words"), [
+    ("text_column", "the source contains images"), ("label_column", ".* is a folder"),
+    ("group_column", ".* is a folder"),
+])
+def test_images_have_no_columns_of_texts_and_folders_none_at_all(argument: str, words: str, images: Path) -> None:
+    with pytest.raises(OptionError, match=f"`{argument}` is a, but {words}"):
+        read_labelled(str(images), options=ReadOptions().with_columns(**{argument: "a"}))
 
 
 def test_without_pandas_a_table_is_one_clear_message(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

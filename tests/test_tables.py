@@ -454,29 +454,6 @@ def test_a_table_of_texts_may_have_images_too(tmp_path: Path) -> None:
     assert len(read_texts(tmp_path / "t.parquet")) == 24
 
 
-# Paths
-
-
-def test_paths_of_other_computers_are_read_or_their_cause_is_named(tmp_path: Path) -> None:
-    for name in ("cats", "dogs", "My Pics"):
-        pictures(tmp_path / name, 12)
-    paths = [*(f"cats\\{i}.png" for i in range(9)), " dogs/0.png ", "Cats/1.png", "dogs/1", "dogs/2.PNG", "dogs/3.jpg",
-             "C:\\Users\\me\\4.png", "https://example.org/5.png", "dogs/99.png", "dogs\\98.png", "My Pics\\1.png"]
-    (tmp_path / "t.csv").write_text(sheet([(path, "ab"[i % 2]) for i, path in enumerate(paths)], ("path", "label")))
-    found = read_images(tmp_path / "t.csv", min_per_class=1)
-    assert found.origins == (*paths[:10], "My Pics\\1.png")
-    assert found.notes == ("backslashes read as slashes in 10 paths", "blanks around paths removed in 1 path")
-    causes = {one.origin: one.reason.removeprefix("No such file or directory").removeprefix(": ")
-              for one in found.skipped}
-    assert causes == {
-        "Cats/1.png": "the folder is called 'cats', not 'Cats'", "dogs/1": "there is '1.png': the ending is missing",
-        "dogs/2.PNG": "the file is called '2.png': letter case matters",
-        "dogs/3.jpg": "there is '3.png': the ending is another",
-        "C:\\Users\\me\\4.png": "a path of a Windows computer: make paths relative to the table's folder",
-        "https://example.org/5.png": "a URL, not a file: download the images first",
-        "dogs/99.png": "", "dogs\\98.png": "the path has backslashes"}
-
-
 # Excel
 
 

@@ -1,30 +1,50 @@
 """Inspecting a source before anything is trained on it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content
+from kerastl.audit.findings import (
+    ERROR,
+    INFO,
+    SMALL,
+    WARNING,
+    Finding,
+    excerpt,
+    finding,
+    of_classes,
+    of_losses,
+    of_rows,
+    of_texts,
+)
 from kerastl.audit.label_errors import LabelError, find_label_errors
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples, Skipped
+from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
+from kerastl.data.summary import NOTHING_YET, DataSummary
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.inputs.batches import pixel_batches
 
-SMALL = 10  # rows; smaller classes are skipped by default in training
+DARK = 20  # of 255: an image whose brightest pixel is darker looks black
+PLAIN = 3  # of 255: an image whose values differ by less has one colour
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """The result of an inspection. Each tuple in `duplicates`, `conflicts` and `leaks` names rows that belong together.
 
-    rows: all rows of the source. counts: rows of each class, without the skipped ones. conflicts: duplicates with
-    different labels. leaks: duplicates or groups that are in both train and test. imbalance: the rows of the largest
-    class over those of the smallest. label_errors_reason: why label errors were not searched for; empty if they were.
+    rows: all rows of the source that were read. counts: rows of each class, without the skipped ones. conflicts:
+    duplicates with different labels. leaks: duplicates or groups that are in both train and test. imbalance: the rows
+    of the largest class over those of the smallest. label_errors_reason: why label errors were not searched for; empty
+    if they were. findings: all of this, the most severe first. data_summary: what was understood of the source. strict:
+    whether a finding that is an error or a warning fails the check.
     """
 
     source: str
@@ -39,6 +59,9 @@ class CheckResult:
     imbalance: float
     label_errors: tuple[LabelError, ...]
     label_errors_reason: str
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
+    data_summary: DataSummary = NOTHING_YET
+    strict: bool = False
 
     def __repr__(self) -> str:
         found = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
@@ -51,11 +74,23 @@ class CheckResult:
         """Classes with fewer than 10 rows, which training skips by default."""
         return {name: n for name, n in self.counts.items() if n < SMALL}
 
+    @property
+    def failed(self) -> bool:
+        """Whether the check is strict and found an error or a warning."""
+        return self.strict and any(finding.severity != INFO for finding in self.findings)
+
+    @property
+    def failure(self) -> str:
+        """What failed, in a sentence; empty where nothing did."""
+        kinds = [finding.kind for finding in self.findings if finding.severity != INFO]
+        return f"{self.source}: {', '.join(dict.fromkeys(kinds))}" if self.failed else ""
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `kerastl check --json` prints."""
         return {
             "source": self.source, "kind": self.modality, "notes": list(self.notes), "rows": self.rows,
-            "classes": self.counts, "left_out": [asdict(item) for item in self.skipped],
+            "classes": self.counts, "findings": [finding.to_dict() for finding in self.findings],
+            "data_summary": self.data_summary.to_dict(), "left_out": [asdict(item) for item in self.skipped],
             "duplicates": [list(names) for names in self.duplicates],
             "conflicts": [list(names) for names in self.conflicts], "leaks": [list(names) for names in self.leaks],
             "imbalance": self.imbalance, "small_classes": self.small_classes,
@@ -64,41 +99,86 @@ class CheckResult:
 
 
 def check(source: str, *, backbone: str | None = None, weights: str | None = None, text_column: str | None = None,
-          label_column: str | None = None, data_dir: str | None = None, cache_dir: str | None = None) -> CheckResult:
-    """Inspect a labelled source: corrupt files, duplicates, train/test leakage, imbalance and likely label errors.
+          label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None,
+          cache_dir: str | None = None) -> CheckResult:
+    """Inspect a labelled source: corrupt files, lost rows, classes that look alike, duplicates, train/test leakage,
+    imbalance and likely label errors.
 
     backbone: its features are used to find label errors; `none` skips that; default: the bundled one. weights: of the
-    backbone. text_column, label_column: of a table; default: detected. Raises DataError where there is no such source.
+    backbone. text_column, label_column, options: of reading the source; default: detected. With `options.strict`, the
+    result has failed if it has an error or a warning. Raises DataError where there is no such source.
     """
     cache = chosen_dir(cache_dir)
-    modality = "text" if text_column else modality_of(source, data_dir=data_dir).name
-    read = read_labelled(modality, source, text_column=text_column, label_column=label_column, data_dir=data_dir,
-                         cache_dir=cache)
-    examples = read.without(_corrupt(read))
+    options = options.with_columns(text_column=text_column, label_column=label_column)
+    columns = {name for name, value in options.columns.items() if value != NONE}
+    modality = "text" if "text_column" in columns else "image" if "path_column" in columns else \
+        modality_of(source, data_dir=data_dir).name
+    read = read_labelled(modality, source, options=replace(options, strict=False), data_dir=data_dir, cache_dir=cache)
+    refused, dark, plain = _decoded(read)
+    examples = read.without(refused)
     counts, label = examples.counts(), examples.label_of
     errors, reason = _label_errors(examples, cache, backbone, weights)
+
+    def suffixed(groups: list[Rows], suffix: Callable[[int], str]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"{examples.origins[row]}{suffix(row)}" for row in rows) for rows in groups)
+
+    def labelled(row: int) -> str:
+        return f" ({label(row)})"
+
+    def placed(row: int) -> str:
+        return f" ({examples.source_split[row]})"
+
+    same, conflicts, shared = same_content(examples), conflicting_labels(examples), leaks(examples)
+    found = [
+        *of_losses(examples), *of_classes(examples), *of_texts(examples),
+        *_odd_images(read, dark, WARNING, "dark images", "nearly black images, such as 12-bit values in 16-bit files",
+                     "scale the values to the whole range of the file's format"),
+        *_odd_images(read, plain, INFO, "plain images", "images of one colour", "check whether they are meant"),
+        *of_rows(examples, conflicts, labelled, WARNING, "conflicting labels", "duplicates with different labels",
+                 "correct the labels, or remove these rows"),
+        *of_rows(examples, shared, placed, WARNING, "leakage", "duplicates or groups shared between train and test",
+                 "keep them in one part, or name the column of their group in `group_column`"),
+        *of_rows(examples, same, lambda row: "", INFO, "duplicates", "duplicates",
+                 "none needed: exact duplicates are never split"),
+        *_label_error_finding(examples, errors)]
+    severity = (ERROR, WARNING, INFO)
     return CheckResult(
-        source=source, modality=modality, notes=read.notes, rows=len(read), counts=counts, skipped=examples.skipped,
-        duplicates=_named(examples, same_content(examples), lambda row: ""),
-        conflicts=_named(examples, conflicting_labels(examples), lambda row: f" ({label(row)})"),
-        leaks=_named(examples, leaks(examples), lambda row: f" ({examples.source_split[row]})"),
+        source=source, modality=modality, notes=examples.notes, rows=len(read), counts=counts, skipped=examples.skipped,
+        duplicates=suffixed(same, lambda row: ""), conflicts=suffixed(conflicts, labelled),
+        leaks=suffixed(shared, placed),
         imbalance=max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
-        label_errors=errors, label_errors_reason=reason)
+        label_errors=errors, label_errors_reason=reason,
+        findings=tuple(sorted(found, key=lambda finding: severity.index(finding.severity))),
+        data_summary=examples.summary, strict=options.strict)
 
 
-def _corrupt(examples: Examples) -> dict[int, str]:
-    """Rows whose files cannot be decoded, with the reason; none where rows are not files."""
+def _decoded(examples: Examples) -> tuple[dict[int, str], list[int], list[int]]:
+    """Rows whose files cannot be decoded, with the reason; rows of nearly black images, and of images of one colour.
+    All are empty where rows are not files."""
     refused: dict[int, str] = {}
+    dark, plain = list[int](), list[int]()
     if not examples.modality.in_files:
-        return refused
+        return refused, dark, plain
     with tqdm(total=len(examples), desc="decoding", unit=f" {examples.modality.nouns}") as bar:
-        for _ in pixel_batches(examples.items, 32, 32, refused, bar.update):
-            pass
-    return refused
+        for rows, pixels in pixel_batches(examples.items, 32, 32, refused, bar.update):
+            high, low = pixels.max(axis=(1, 2)).astype(int), pixels.min(axis=(1, 2)).astype(int)  # [rows, 3]
+            dark += np.array(rows)[high.max(axis=1) < DARK].tolist()
+            plain += np.array(rows)[(high - low).max(axis=1) < PLAIN].tolist()
+    return refused, [row for row in dark if row not in set(plain)], plain
 
 
-def _named(examples: Examples, groups: list[Rows], suffix: Any) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(f"{examples.origins[row]}{suffix(row)}" for row in rows) for rows in groups)
+def _odd_images(examples: Examples, rows: Sequence[int], severity: str, kind: str, title: str, fix: str
+                ) -> list[Finding]:
+    return finding(severity, kind, title, [examples.origins[row] for row in rows], fix,
+                   items=[excerpt(examples, row) for row in rows])
+
+
+def _label_error_finding(examples: Examples, errors: Sequence[LabelError]) -> list[Finding]:
+    place = {origin: row for row, origin in enumerate(examples.origins)} if errors else {}
+    names = [f"{error.origin}: labelled {error.label}, predicted {error.predicted} ({error.probability:.2f})"
+             for error in errors]
+    return finding(WARNING, "label errors", "possible label errors", names, "check these rows, the least likely first",
+                   items=[excerpt(examples, place[error.origin]) for error in errors])
 
 
 def _label_errors(examples: Examples, cache: Path, backbone: str | None, weights: str | None

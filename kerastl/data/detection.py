@@ -4,13 +4,14 @@ from itertools import islice
 from pathlib import Path
 
 from kerastl.data.columns import PAIRS, TEXTS
-from kerastl.data.folders import no_source, walk
+from kerastl.data.folders import NOTES, no_source, walk
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import feature_names
 from kerastl.errors import DataError
 from kerastl.modality import IMAGE, TEXT, Modality
 
-IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".heic", ".avif")
+IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif",
+          ".jxl", ".jfif", ".jp2", ".ico", ".ppm", ".pgm", ".pnm")
 _TEXT_NAMES = {*TEXTS, *(name for pair in PAIRS for name in pair)}
 _FILES = 500  # of a folder that are examined
 _ROWS = 20  # of a table that are examined
@@ -37,10 +38,21 @@ def modality_of_features(names: list[str]) -> Modality:
 
 
 def modality_of_folder(path: Path) -> Modality | None:
-    """By the extensions of the first files in a folder; None if none is that of an image or .txt."""
-    extensions = [file.suffix.lower() for file in islice(walk(path), _FILES)]
-    texts, images = extensions.count(".txt"), sum(extension in IMAGES for extension in extensions)
+    """By the endings of the first files in a folder; None if none is that of an image or .txt. A .txt file beside an
+    image of the same name is its caption, not a text."""
+    images, texts = contents_of_folder(path)
     return TEXT if texts > images else IMAGE if images else None
+
+
+def contents_of_folder(path: Path) -> tuple[int, int]:
+    """The numbers of images and of texts among the first files in a folder, without captions."""
+    files = [(file.parent, file.stem, file.suffix.lower()) for file in islice(walk(path), _FILES)]
+    images = {(parent, stem) for parent, stem, ending in files if ending in IMAGES}
+    count = sum(ending in IMAGES for _, _, ending in files)
+    texts = [(parent, stem) for parent, stem, ending in files if ending == ".txt"]
+    if images:  # what describes data is not data
+        texts = [(parent, stem) for parent, stem in texts if stem.lower() not in NOTES]
+    return count, sum(place not in images for place in texts)
 
 
 def modality_of_table(table: Table) -> Modality:
@@ -62,5 +74,9 @@ def looks_like_image(value: object) -> bool:
 def check_modality(source: str, detected: Modality | None, expected: Modality) -> None:
     """Raises DataError if a source is of another modality than expected."""
     if detected not in (None, expected):
-        raise DataError(f"{source} contains {detected.nouns}, not {expected.nouns}", f"a source of {expected.nouns}",
+        both = ""
+        if not source.startswith("tfds:") and Path(source).is_dir() and all(counts := contents_of_folder(Path(source))):
+            both = f" (of the first files, {counts[0]} are images and {counts[1]} texts)"
+        raise DataError(f"{source} contains {detected.nouns}, not {expected.nouns}{both}",
+                        f"a source of {expected.nouns}",
                         f"use a recipe or a model for {detected.nouns}, or a source of {expected.nouns}")

@@ -63,6 +63,12 @@ class Dialect:
             return None
         return records[0] if len(records) == 1 else None
 
+    @property
+    def words(self) -> str:
+        """The delimiter, and how quotes are written if not doubled."""
+        words = f"cells separated by {DELIMITERS.get(self.delimiter, repr(self.delimiter))}"
+        return f"{words}, quotes written with a backslash" if self.escape else words
+
     def notes(self, usual: str) -> list[str]:
         """What is unusual, in words."""
         if self.sep_line:

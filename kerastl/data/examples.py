@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.spool import Hashes, Spool
+from kerastl.data.summary import NOTHING_YET, DataSummary, add_losses, check_losses
 from kerastl.errors import DataError
 from kerastl.frames import data_frame
 from kerastl.modality import Modality
@@ -17,6 +18,7 @@ from kerastl.tasks import Task, task_of_targets
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
+USUAL_LEAST = 10  # rows of a class, if no other number is requested
 SHOWN = 20  # classes that a message lists
 
 
@@ -32,17 +34,17 @@ class SkippedRows:
     """Collects what is skipped. The first rows are listed, the others counted by reason, so that memory use is
     bounded."""
 
-    def __init__(self, rows: Iterable[Skipped] = ()) -> None:
+    def __init__(self) -> None:
         self._listed: list[Skipped] = []
         self._more: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()  # all of them, by general reason
-        for row in rows:
-            self.add(row.origin, row.reason)
+        self.rows: dict[tuple[str, bool], Counter[str]] = {}  # by general reason and class; see `summary.add_losses`
 
-    def add(self, origin: str, reason: str) -> None:
-        """Add one row."""
+    def add(self, origin: str, reason: str, label: str = "", *, rows: int = 1, requested: bool = False) -> None:
+        """Add one row, file or class. label: the row's class, if known. rows: how many rows of data it stands for.
+        requested: whether an argument asked to skip it."""
         general = reason.partition(":")[0]
-        self.counts[general] += 1
+        if rows:
+            self.rows.setdefault((general, requested), Counter())[label] += rows
         if len(self._listed) < LISTED:
             self._listed.append(Skipped(origin, reason))
         else:
@@ -103,7 +105,7 @@ class Examples:
     of a group are never split; by default the id, so that exact duplicates stay together. source_split: the split that
     the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
     [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
-    source, for the report.
+    source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
     """
 
     modality: Modality
@@ -116,10 +118,11 @@ class Examples:
     classes: tuple[str, ...]
     targets: NDArray[np.int64]
     skipped: tuple[Skipped, ...] = ()
-    min_per_class: int = 10
+    min_per_class: int = USUAL_LEAST
     split: Split | None = field(default=None)
     soft_targets: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+    summary: DataSummary = NOTHING_YET
 
     def __len__(self) -> int:
         return len(self.items)
@@ -190,9 +193,20 @@ class Examples:
 
         Raises DataError if too few classes are left.
         """
-        skipped = SkippedRows(Skipped(self.origins[row], reason) for row, reason in sorted(refused.items()))
+        skipped = SkippedRows()
+        for row, reason in sorted(refused.items()):
+            skipped.add(self.origins[row], reason, self.label_of(row) if self.classes else "")
         rest = self.take(row for row in range(len(self)) if row not in refused)
-        return enough(replace(rest, skipped=self.skipped + skipped.listed()))
+        kept = enough(rest.with_skipped(skipped))
+        check_losses(kept.source, kept.summary)
+        return kept
+
+    def with_skipped(self, skipped: SkippedRows) -> "Examples":
+        """The same rows; those in `skipped` are listed and counted as skipped too."""
+        losses = add_losses(self.summary.losses, skipped.rows)
+        counts = self.counts() if self.classes else {}
+        return replace(self, skipped=self.skipped + skipped.listed(),
+                       summary=replace(self.summary, losses=losses, classes=counts))
 
     def limited(self, limit: int) -> "Examples":
         """At most `limit` rows, distributed evenly over the classes, and always the same (lowest content hash
@@ -206,7 +220,9 @@ class Examples:
             label = self.label_of(row)
             turn[row] = seen[label] = seen.get(label, -1) + 1
         chosen = sorted(order, key=lambda row: turn[row])[:limit]
-        return enough(self.take(sorted(chosen)))
+        beyond = SkippedRows()
+        beyond.rows["beyond the limit (`limit`)", True] = Counter({"": len(self) - limit})
+        return enough(self.take(sorted(chosen)).with_skipped(beyond))
 
 
 def enough(examples: Examples) -> Examples:
@@ -218,10 +234,10 @@ def enough(examples: Examples) -> Examples:
     if not small:
         return _checked(examples)
     keep = [i for i, name in enumerate(examples.classes) if name not in small]
-    skipped = SkippedRows(
-        Skipped(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} "
-                      "(`min_per_class`)") for name, n in small.items()
-    ).listed()
+    skipped = SkippedRows()
+    for name, n in small.items():
+        skipped.add(name, f"class of {n} row{'' if n == 1 else 's'}, fewer than {examples.min_per_class} "
+                          "(`min_per_class`)", rows=0)
     if len(keep) < (fewest := examples.task.fewest_classes):
         counts = [f"{name}: {n}" for name, n in examples.counts().items()]
         more = f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
@@ -231,7 +247,11 @@ def enough(examples: Examples) -> Examples:
             "add examples, or decrease `min_per_class`",
         )
     smaller = _only_classes(examples, keep)
-    return _checked(replace(smaller, skipped=examples.skipped + skipped))
+    if rows := len(examples) - len(smaller):  # a row with several labels may keep some
+        by_class = small if rows == sum(small.values()) else {"": rows}
+        requested = examples.min_per_class != USUAL_LEAST
+        skipped.rows[f"class of fewer than {examples.min_per_class} rows", requested] = Counter(by_class)
+    return _checked(smaller.with_skipped(skipped))
 
 
 def _only_classes(examples: Examples, keep: list[int]) -> Examples:
@@ -247,4 +267,11 @@ def _checked(examples: Examples) -> Examples:
         raise DataError(f"{examples.source} has too few classes ({counts})",
                         f"at least {'one class' if fewest == 1 else f'{fewest} classes'}",
                         "add a folder, or a label, for the examples that do not belong to that class")
+    return examples
+
+
+def say(examples: Examples) -> Examples:
+    """Print what was understood of a source, before anything is computed, and return the examples."""
+    first, *more = examples.summary.lines(examples.modality.nouns, examples.notes)
+    print("\n".join([f"{examples.source}: {first}", *(f"  {line}" for line in more)]), flush=True)
     return examples

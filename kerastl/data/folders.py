@@ -1,49 +1,212 @@
-"""Folders of class folders: their files, with the class and the split of each."""
+"""Folders of class folders: their files, with the class and the split of each, and what was made of their names."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kerastl.data.examples import SkippedRows
-from kerastl.data.rows import SPLIT_NAMES, Row
+from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
+from kerastl.data.rows import Row, split_name
 from kerastl.data.tables import TABLES
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError
+
+JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__pycache__", "$recycle.bin",
+        "system volume information", "icon\r", "lost+found"}  # and hidden files; in lower case
+NOTES = ("readme", "license", "licence", "notes", "changelog", "labels", "classes", "metadata")  # about the data
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder in sorted order, without hidden files and folders."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+@dataclass
+class Walk:
+    """What was met while walking through folders. junk: ignored names; linked: folders that were reached by a link;
+    loops: links that lead to a folder around them, and links to a folder that was read already."""
+
+    junk: Counter[str] = field(default_factory=Counter)
+    linked: list[Path] = field(default_factory=list)
+    loops: list[tuple[Path, str]] = field(default_factory=list)
+
+    def notes(self, root: Path) -> list[str]:
+        """What was met, in sentences."""
+        lines = []
+        if self.junk:
+            names = ", ".join(f"{name} ({n:,})" if n > 1 else name for name, n in sorted(self.junk.items()))
+            lines.append(f"ignored by name: {names}")
+        if self.linked:
+            more = f" and {len(self.linked) - 5:,} more" if len(self.linked) > 5 else ""
+            names = ", ".join(str(path.relative_to(root)) for path in self.linked[:5])
+            lines.append(f"followed links to folders: {names}{more}")
+        return lines
 
 
-def folder_rows(root: Path, skipped: SkippedRows) -> list[Row]:
-    """A row for each file of `<class>/**/<file>`, or of `train/ validation/ test/` of such. Files elsewhere and class
-    folders without files are skipped."""
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if "train" in folders and all(name in SPLIT_NAMES for name in folders):
-        _skip_files(root, root, skipped)
-        return [row for name in folders for row in _class_folders(root / name, root, SPLIT_NAMES[name], skipped)]
-    return _class_folders(root, root, "", skipped)
+def walk(folder: Path, met: Walk | None = None) -> Iterator[Path]:
+    """The files below a folder in sorted order, without hidden files and junk. Links to folders are followed, unless
+    they lead to a folder around them or to one that was read already."""
+    met = Walk() if met is None else met
+    here = Path(os.path.realpath(folder))
+    yield from _walk(folder, here, {here, *here.parents}, met)
 
 
-def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows) -> list[Row]:
-    rows: list[Row] = []
-    _skip_files(folder, root, skipped)
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or not entry.is_dir():
+def _walk(folder: Path, real: Path, seen: set[Path], met: Walk) -> Iterator[Path]:
+    entries = _entries(folder, met)
+    yield from (path for path, is_folder in entries if not is_folder)
+    for path in [path for path, is_folder in entries if is_folder]:
+        linked = path.is_symlink()
+        target = Path(os.path.realpath(path)) if linked else real / path.name
+        if target in seen:
+            met.loops.append((path, "link to a folder around it" if real.is_relative_to(target) else
+                              f"link to a folder that was read already: {target}"))
             continue
-        files = list(walk(entry))
+        met.linked += [path] * linked
+        seen.add(target)
+        yield from _walk(path, target, seen, met)
+
+
+def _entries(folder: Path, met: Walk) -> list[tuple[Path, bool]]:
+    """The sorted entries of a folder, without hidden ones and junk, and whether each is a folder itself."""
+    entries = []
+    with os.scandir(folder) as found:
+        for entry in sorted(found, key=lambda entry: entry.name):
+            if entry.name.lower() in JUNK or entry.name.startswith("~$"):
+                met.junk[entry.name] += 1
+            elif not entry.name.startswith("."):
+                entries.append((folder / entry.name, entry.is_dir()))
+    return entries
+
+
+def _folders(folder: Path, met: Walk | None = None) -> dict[str, Path]:
+    """The folders in a folder by name, without hidden ones and junk."""
+    return {path.name: path for path, is_folder in _entries(folder, met or Walk()) if is_folder}
+
+
+@dataclass(frozen=True)
+class FolderRows:
+    """The rows of a folder. layout: in words. split: where the split comes from; empty if there is none."""
+
+    rows: list[Row]
+    layout: str
+    split: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
+                options: ReadOptions = READ_AS_USUAL) -> FolderRows:
+    """A row for each file of `<class>/**/<file>`, of `train/ validation/ test/` of such, or of `<class>/train/` and so
+    on. Files elsewhere and class folders without files are skipped. usable: the endings of files that are data; by
+    default any file is. With `split_column` none, folders named like splits are classes.
+
+    Raises DataError where it is not clear whether such folders are splits or classes, OptionError for the name of a
+    column.
+    """
+    _no_columns(root, options)
+    met = Walk()
+    folders = _folders(root, met)
+    splits = {} if options.split_column == NONE else {name: part for name in folders if (part := split_name(name))}
+    whose = {name: bool(_folders(folders[name])) for name in splits}
+    if splits:
+        result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met)
+    else:
+        result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE)
+    for path, reason in met.loops:
+        skipped.add(str(path.relative_to(root)), reason, rows=0)
+    loud = [f"WARNING: the folders {_listed(named)} have names of splits and are classes here, as requested"
+            for named in [[name for name in folders if split_name(name)]] if named and not splits]
+    return replace(result, notes=(*result.notes, *loud, *met.notes(root)))
+
+
+def _no_columns(root: Path, options: ReadOptions) -> None:
+    for argument, value in options.columns.items():
+        if (argument, value) != ("split_column", NONE) and value != NONE:
+            raise OptionError(f"`{argument}` is {value}, but {root} is a folder", "a table",
+                              f"omit `{argument}`: the classes of a folder are the folders in it")
+
+
+def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str], whose: dict[str, bool],
+                    skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> FolderRows:
+    """The rows where some folders are named like splits; whose: whether each of these contains class folders."""
+    others = {name: folder for name, folder in folders.items() if name not in splits}
+    data = [name for name, folder in others.items() if _contains(folder, usable)]
+    insist = "set `split_column` to none to read every folder as a class"
+    if not any(whose.values()):
+        if data:  # as in train/ car/ ship/: files lie in it, no class folders
+            result = _rows_of_classes(root, list(folders), skipped, usable, met, False)
+            return replace(result, notes=(f"WARNING: {_listed(splits)}, named like a split, is read as a class, "
+                                          "because it contains files and no class folders",))
+        if not any(_contains(folders[name], usable) for name in splits):
+            return _rows_of_classes(root, list(folders), skipped, usable, met, False)
+        raise DataError(f"the folders {_listed(splits)} of {root} are named like splits and contain no class folders",
+                        "train/<class>/<file> and so on, or <class>/<file>", f"move the files into class folders, or "
+                        f"{insist}")
+    if data:
+        raise DataError(f"{root} contains {_listed(splits)}, which are named like splits, beside {_listed(data)}",
+                        "folders of splits, or class folders, but not both",
+                        f"move {_listed(data)} elsewhere; or rename {_listed(splits)}, or {insist}")
+    _skip_files(root, root, skipped, usable, met)
+    for name, folder in others.items():
+        reason = "not a split folder" if any(walk(folder)) else "empty folder"
+        skipped.add(name, reason, rows=0)
+    rows = [row for name in splits for row in
+            _class_folders(folders[name], root, splits[name], skipped, usable, met)]
+    return FolderRows(rows, "folders of splits with class folders", f"split from the folders {_listed(splits)}")
+
+
+def _rows_of_classes(root: Path, names: list[str], skipped: SkippedRows, usable: tuple[str, ...], met: Walk,
+                     inner_splits: bool) -> FolderRows:
+    """The rows of class folders. inner_splits: whether `<class>/train/` and so on are splits."""
+    inner = {name: list(_folders(root / name)) for name in names}
+    if not inner_splits or not any(split_name(name) == "train" for folders in inner.values() for name in folders):
+        return FolderRows(_class_folders(root, root, "", skipped, usable, met), "class folders")
+    outer = next(name for name, folders in inner.items() if any(map(split_name, folders)))
+    clear = all(split_name(name) and not _folders(root / folder / name)
+                for folder, folders in inner.items() for name in folders)
+    if not clear or any(not folders and _contains(root / name, usable) for name, folders in inner.items()):
+        raise DataError(f"{outer} in {root} contains folders named like splits: "
+                        f"{_listed([name for name in inner[outer] if split_name(name)])}",
+                        "DIR/train/<class>/<file>, DIR/<class>/train/<file>, or DIR/<class>/<file>",
+                        f"read {root / outer} instead, or set `split_column` to none to read {outer} as a class")
+    rows = [replace(row, split=split_name(Path(row.origin).parts[1]) if len(Path(row.origin).parts) > 2 else "")
+            for row in _class_folders(root, root, "", skipped, usable, met)]
+    return FolderRows(rows, "class folders with folders of splits", "split from the folders inside the class folders")
+
+
+def _contains(folder: Path, usable: tuple[str, ...]) -> bool:
+    """Whether there is a file of data in a folder."""
+    return any(_is_data(path, usable) for path in walk(folder))
+
+
+def _is_data(path: Path, usable: tuple[str, ...]) -> bool:
+    return (not usable or path.suffix.lower() in ("", *usable)) and path.stem.lower() not in NOTES
+
+
+def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, usable: tuple[str, ...], met: Walk
+                   ) -> list[Row]:
+    rows: list[Row] = []
+    _skip_files(folder, root, skipped, usable, met)
+    for path in _folders(folder).values():
+        if path.is_symlink():
+            if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)):
+                met.loops.append((path, "link to a folder around it"))
+                continue
+            met.linked.append(path)
+        files = list(walk(path, met))
         if not files:
-            skipped.add(str(entry.relative_to(root)), "class folder without files")
-        rows += [Row(str(path.relative_to(root)), str(path), (entry.name,), split=split) for path in files]
+            skipped.add(str(path.relative_to(root)), "class folder without files", rows=0)
+        rows += [Row(str(file.relative_to(root)), str(file), (path.name,), split=split) for file in files]
     return rows
 
 
-def _skip_files(folder: Path, root: Path, skipped: SkippedRows) -> None:
-    for entry in sorted(folder.iterdir()):
-        if not entry.name.startswith(".") and not entry.is_dir():
-            skipped.add(str(entry.relative_to(root)), "not inside a class folder")
+def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> None:
+    for path, is_folder in _entries(folder, met if folder != root else Walk()):
+        if not is_folder:
+            skipped.add(str(path.relative_to(root)), "not inside a class folder", rows=int(_is_data(path, usable)))
+
+
+def _listed(names: "list[str] | dict[str, str]") -> str:
+    listed = list(names)
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    if 1 < len(listed) <= 5:
+        return f"{', '.join(listed[:-1])} and {listed[-1]}"
+    return ", ".join(listed[:5]) + more
 
 
 def no_source(source: str) -> DataError:

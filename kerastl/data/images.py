@@ -6,68 +6,84 @@ Files are read once, for their hash; nothing is decoded. Rows without a readable
 import errno
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kerastl.data.detection import check_modality, modality_of_folder, modality_of_table
-from kerastl.data.examples import Examples, SkippedRows, enough
+from kerastl.data.columns import Columns, choose
+from kerastl.data.delimited import Record
+from kerastl.data.detection import (
+    IMAGES,
+    check_modality,
+    looks_like_image,
+    modality_of_folder,
+    modality_of_table,
+)
+from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import folder_rows, no_source, walk
-from kerastl.data.paths import Paths
-from kerastl.data.rows import UNLABELLED, Row, cell, examples_of, labels_in, split_in
-from kerastl.data.tables import TABLES, Table, check_columns, open_table
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
+from kerastl.data.paths import Paths, from_windows
+from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
+from kerastl.data.rows import UNLABELLED, Row, examples_of
+from kerastl.data.summary import DataSummary, check_losses
+from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
 from kerastl.data.unpacked import unpacked
 from kerastl.errors import DataError, OptionError
 from kerastl.files import open_file
 from kerastl.modality import IMAGE
 
+CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
 
-def read_images(source: str | Path, *, min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
-                cache_dir: str | Path | None = None) -> Examples:
-    """The labelled images of a source, hashed but not decoded.
+
+def read_images(source: str | Path, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 10,
+                limit: int | None = None, data_dir: str | None = None, cache_dir: str | Path | None = None) -> Examples:
+    """The labelled images of a source, hashed but not decoded. What was understood of it is printed.
 
     source: `DIR` containing `<class>/**/<image>` (or `train/ validation/ test/` of such); a `.csv`, `.tsv`, `.jsonl`
     or `.parquet` table with columns `path,label` and optionally `group,split`; or `tfds:NAME[:split]`.
-    min_per_class: classes with fewer images are skipped. limit: read at most this many images, distributed evenly over
-    the classes. data_dir: the folder of TFDS data sets. cache_dir: where TFDS images are unpacked.
-    Raises DataError if there is no such source, or fewer than two classes of `min_per_class` images.
+    options: the columns of a table, and how labels are understood. min_per_class: classes with fewer images are
+    skipped. limit: read at most this many images, distributed evenly over the classes. data_dir: the folder of TFDS
+    data sets. cache_dir: where TFDS images are unpacked.
+    Raises DataError if there is no such source, or fewer than two classes of `min_per_class` images, CheckFailed if
+    `options.strict` and many rows are skipped.
     """
-    source, skipped, notes = str(source), SkippedRows(), list[str]()
-    examples = _hashed(source, _rows(source, data_dir, cache_dir, skipped, notes), skipped, notes, min_per_class)
-    return examples.limited(limit) if limit else examples
+    return say(_read(str(source), options, min_per_class, limit, data_dir, cache_dir))
 
 
-def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
-                  min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
-                  cache_dir: str | Path | None = None) -> Examples:
-    """As `read_images`, by default with all classes, however small. Raises OptionError for a column, which only texts
-    have."""
-    _no_columns(text_column=text_column, label_column=label_column)
-    return read_images(source, min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache_dir)
+def read_labelled(source: str, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 0,
+                  limit: int | None = None, data_dir: str | None = None, cache_dir: str | Path | None = None
+                  ) -> Examples:
+    """As `read_images`, by default with all classes, however small, and without printing. Raises OptionError for a
+    column of texts."""
+    return _read(source, options, min_per_class, limit, data_dir, cache_dir)
 
 
-def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,
+def read_unlabelled(source: str, *, options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None,
                     cache_dir: str | Path | None = None) -> Examples:
     """As `read_images`, for images that need no labels: also any folder of images, or a table of paths.
 
     Raises DataError if there is no such source, or nothing in it.
     """
-    _no_columns(text_column=text_column)
+    _no_texts(options)
     if source.startswith("tfds:"):
-        return read_images(source, min_per_class=0, data_dir=data_dir, cache_dir=cache_dir)
-    paths = read_inputs([source])
+        return read_labelled(source, options=options, data_dir=data_dir, cache_dir=cache_dir)
+    paths = read_inputs([source], path_column=options.path_column)
     root = Path(source) if Path(source).is_dir() else Path(source).parent
     rows = [Row(os.path.relpath(path, root), str(path), UNLABELLED) for path in paths]
-    return _hashed(source, rows, SkippedRows(), [], 0)
+    return _hashed(source, Source(rows, DataSummary()), SkippedRows(), 0, READ_AS_USUAL)
 
 
-def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> list[Path]:
-    """The files to predict on: files as they are, all files in a folder, the files in the `path` column of a table.
+def read_inputs(inputs: Iterable[str], *, text_column: str | None = None, path_column: str | None = None
+                ) -> list[Path]:
+    """The files to predict on: files as they are, all files in a folder, the files in the path column of a table.
 
     Raises DataError for a path that does not exist.
     """
-    _no_columns(text_column=text_column)
+    options = ReadOptions(text_column=text_column, path_column=path_column)
+    _no_texts(options)
     files: list[Path] = []
     for name in inputs:
         path = Path(name)
@@ -75,10 +91,12 @@ def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> lis
             check_modality(name, modality_of_folder(path), IMAGE)
             files += [file for file in walk(path) if file.is_file()]
         elif path.suffix.lower() in TABLES and path.is_file():
-            table, column, paths = _image_table(path, None, labelled=False)
-            files += [Path(paths.find(f"{origin}: {record}" if isinstance(record, str) else
-                                      str(record.get(column) or f"{origin} has no path")))
-                      for origin, record in table.records([column])]
+            table = unpacked(open_table(path), None)
+            columns = _columns(table, options, False)
+            for origin, record in table.records(list(columns.items)):
+                cell = record if isinstance(record, str) else _path_in(record, columns)
+                files.append(path.parent / (f"{origin}: {cell}" if isinstance(record, str) else
+                                            cell or f"{origin} has no path"))
         elif path.is_file():
             files.append(path)
         else:
@@ -87,71 +105,112 @@ def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> lis
     return files
 
 
-def _no_columns(**columns: str | None) -> None:
-    for argument, value in columns.items():
-        if value is not None:
-            raise OptionError(f"`{argument}` is {value}, but the source contains images", "a source of texts",
-                              f"omit `{argument}`")
+def _no_texts(options: ReadOptions) -> None:
+    if options.text_column is not None:
+        raise OptionError(f"`text_column` is {options.text_column}, but the source contains images",
+                          "a source of texts", "omit `text_column`")
 
 
-def _hashed(source: str, rows: list[Row], skipped: SkippedRows, notes: list[str], min_per_class: int) -> Examples:
-    readable = []
-    for row, content in zip(rows, _hashes([str(row.item) for row in rows]), strict=True):
+@dataclass(frozen=True)
+class Source:
+    """The rows of a source, none of which was read yet, and what was understood of it."""
+
+    rows: list[Row]
+    summary: DataSummary
+    notes: tuple[str, ...] = ()
+
+
+def _read(source: str, options: ReadOptions, min_per_class: int, limit: int | None, data_dir: str | None,
+          cache_dir: str | Path | None) -> Examples:
+    _no_texts(options)
+    skipped = SkippedRows()
+    examples = _hashed(source, _rows(source, options, data_dir, cache_dir, skipped), skipped, min_per_class, options)
+    examples = examples.limited(limit) if limit else examples
+    check_losses(source, examples.summary)
+    return examples
+
+
+def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int, options: ReadOptions) -> Examples:
+    readable, windows, paths, notes = [], 0, Paths(), list(made.notes)
+    for row, content in zip(made.rows, _hashes([str(row.item) for row in made.rows]), strict=True):
+        if isinstance(content, OSError) and (meant := from_windows(str(row.item))):
+            row, windows = replace(row, item=meant), windows + 1
+            content = _hashes([meant])[0]
         if isinstance(content, OSError):
-            skipped.add(row.origin, str(content.strerror or content))
+            missing = content.errno in (errno.ENOENT, errno.ENOTDIR)
+            cause = paths.cause(str(row.item)) if missing and not os.path.lexists(str(row.item)) else ""
+            reason = str(content.strerror or content) + (f": {cause}" if cause else "")
+            skipped.add(row.origin, reason, label_in_words(row.labels))
         else:
             readable.append((row, content))
+    if windows:
+        rows = f"{windows:,} row{'' if windows == 1 else 's'}"
+        notes.append(f"paths with backslashes in {rows} are read as Windows paths")
     if not readable:
         first = next(iter(skipped.listed()), None)
         raise DataError(f"no labelled images in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),
                         "DIR/<class>/<image>, or a table with the columns path and label",
                         "check the path; paths in a table are relative to the table's folder")
-    return enough(examples_of(IMAGE, source, readable, skipped, min_per_class, notes))
+    return enough(examples_of(IMAGE, source, readable, skipped, min_per_class, notes, options=options,
+                              summary=made.summary))
 
 
-def _rows(source: str, data_dir: str | None, cache_dir: str | Path | None, skipped: SkippedRows, notes: list[str]
-          ) -> list[Row]:
+def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: str | Path | None, skipped: SkippedRows
+          ) -> Source:
     if source.startswith("tfds:"):
-        return tfds_rows(source, data_dir, cache_dir)
+        return Source(tfds_rows(source, data_dir, cache_dir), DataSummary(
+            layout="TFDS data set", split="split from TFDS"))
     path = Path(source)
     if path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
-        return folder_rows(path, skipped)
+        found = folder_rows(path, skipped, IMAGES, options)
+        rows, notes = _without_captions(found.rows)
+        return Source(rows, DataSummary(layout=found.layout, split=found.split), (*found.notes, *notes))
     if path.is_file() and path.suffix.lower() in TABLES:
-        table, column, paths = _image_table(path, cache_dir, labelled=True)
-        rows = _table_rows(table, column, paths, skipped)
-        notes += [*table.notes, *paths.notes()]
-        return rows
+        table = unpacked(open_table(path, None if cache_dir is None else Path(cache_dir)), cache_dir)
+        columns = _columns(table, options, True)
+        summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
+                              split=f"split from column {columns.split!r}" if columns.split else "")
+        return Source(_table_rows(table, columns, path.parent, skipped), summary,
+                      (*table.notes, columns.note, *columns.remarks))
     raise no_source(source)
 
 
-def _image_table(path: Path, cache_dir: str | Path | None, labelled: bool) -> tuple[Table, str, Paths]:
-    """A table of images in files, with those inside it unpacked, the column of their paths, and where these lead."""
-    table = open_table(path, None if cache_dir is None else Path(cache_dir))
-    column = table.images[0] if table.images else "path"
-    if column not in table.names and any(table.sample(1)):
+def _without_captions(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Without files that describe images, and a note on them."""
+    endings = Counter(ending for row in rows if (ending := os.path.splitext(str(row.item))[1].lower()) in CAPTIONS)
+    if not endings:
+        return rows, []
+    images = [row for row in rows if os.path.splitext(str(row.item))[1].lower() not in CAPTIONS]
+    counts = ", ".join(f"{n:,} {ending} file{'' if n == 1 else 's'}" for ending, n in sorted(endings.items()))
+    return images, [f"ignored beside the images, as captions or descriptions: {counts}"]
+
+
+def _columns(table: Table, options: ReadOptions, labelled: bool) -> Columns:
+    if "path" not in table.names and options.path_column is None and any(table.sample(1)):
         check_modality(table.where, modality_of_table(table), IMAGE)
-    check_columns(table, (column, "label") if labelled else (column,))
-    return unpacked(table, cache_dir), column, Paths(path.parent)
+    return choose(table, options, labelled, item="path", is_path=looks_like_image)
 
 
-def _table_rows(table: Table, column: str, paths: Paths, skipped: SkippedRows) -> list[Row]:
-    rows = []
-    wanted = [name for name in (column, "label", "split", "group") if name in table.names]
-    for origin, record in table.records(wanted):
+def _table_rows(table: Table, columns: Columns, folder: Path, skipped: SkippedRows) -> list[Row]:
+    rows, inside = [], columns.items[0] in table.images  # which are files in the cache by now
+    for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
             skipped.add(origin, record)
             continue
-        name, labels = record.get(column), labels_in(record.get("label"))
+        name, (labels, why) = _path_in(record, columns), labels_of(record, columns)
         if not name or labels is None:
-            skipped.add(origin, "no label" if name else "no image" if table.images else "no path")
-            continue
-        file, split = paths.find(str(name)), split_in(table.where, origin, record.get("split"))
-        if not os.path.lexists(file) and (why := paths.why_missing(str(name))):
-            skipped.add(str(name), f"No such file or directory: {why}")
+            skipped.add(origin, why if name else f"no {'image' if inside else 'path'}", label_in_words(labels))
         else:
-            rows.append(Row(origin if table.images else str(name), file, labels, cell(record.get("group")), split))
+            split = split_of_row(table.where, origin, record, columns)
+            rows.append(Row(origin if inside else name, str(folder / name), labels, group_in(record, columns), split))
     return rows
+
+
+def _path_in(record: Record, columns: Columns) -> str:
+    """The path in a record, "" if it has none."""
+    value = record.get(columns.items[0])
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value) if value else ""
 
 
 def _hashes(paths: list[str]) -> list[bytes | OSError]:

@@ -1,83 +1,77 @@
-"""Paths in tables: found where they are, or why they are not, such as backslashes, letter case or a missing ending."""
+"""Paths in tables: those written on Windows are read, and of others that lead nowhere the cause is named."""
 
+import difflib
 import os
 import re
-from collections import Counter
+import unicodedata
 from pathlib import Path
 
-_DIAGNOSED = 200  # missing files whose cause is looked for; others are only missing
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_MOST = 1000  # paths whose cause is looked for
 
 
 class Paths:
-    """Finds the files that a table names, relative to its folder. Counts the names that had to be read differently."""
+    """Explains why paths lead nowhere. It remembers the names in each folder, and looks into a limited number."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.changed: Counter[str] = Counter()  # by what was changed
-        self._listed: dict[Path, list[str]] = {}
-        self._missing = 0
+    def __init__(self) -> None:
+        self._names: dict[Path, list[str]] = {}
+        self._asked = 0
 
-    def find(self, name: str) -> str:
-        """The path of the file: as named, or with slashes for backslashes, or without blanks around it, where that file
-        exists and the named one does not."""
-        path = self.folder / name
-        if "\0" in name or os.path.lexists(path):
-            return str(path)
-        for how, other in (("backslashes read as slashes", name.replace("\\", "/")),
-                           ("blanks around paths removed", name.strip()),
-                           ("backslashes read as slashes", name.strip().replace("\\", "/")),
-                           ("file:// removed", name.removeprefix("file://"))):
-            if other and other != name and os.path.lexists(self.folder / other):
-                self.changed[how] += 1
-                return str(self.folder / other)
-        return str(path)
-
-    def why_missing(self, name: str) -> str:
-        """A cause for a missing file, "" if none is known."""
-        self._missing += 1
-        if self._missing > _DIAGNOSED or "\0" in name:
+    def cause(self, path: str) -> str:
+        """Why there is no such file, as far as the names in its folder tell; empty if nothing is close."""
+        self._asked += 1
+        if self._asked > _MOST:
             return ""
-        if _URL.match(name):
-            return "a URL, not a file: download the images first"
-        if _DRIVE.match(name):
-            return "a path of a Windows computer: make paths relative to the table's folder"
-        slashes = name.strip().replace("\\", "/")
-        near = self._near(slashes)
-        if near:
-            return near
-        return "the path has backslashes" if "\\" in name else ""
+        if re.search(r"(^|/)[a-z]+:/", path):  # a path has dropped the second slash
+            return "it is an address; only files of this machine are read"
+        if re.search(r"(^|/)[A-Za-z]:\\", path):
+            return "it is a Windows path with a drive; write it relative to the table's folder"
+        folder, part = _first_missing(Path(path.replace("\\", "/")))
+        slashes = "it has backslashes, and " if "\\" in path else ""
+        near = _close(part, self._in(folder))
+        return f"{slashes}{near}" if near else "it has backslashes" if slashes else ""
 
-    def notes(self) -> list[str]:
-        """What was changed, and how often."""
-        return [f"{how} in {n:,} path{'' if n == 1 else 's'}" for how, n in self.changed.items()]
-
-    def _near(self, name: str) -> str:
-        """The existing file that differs in letter case, ending or blanks."""
-        folder = self.folder
-        for part in Path(name).parts[:-1]:
-            names = self._names(folder)
-            if part not in names and part not in ("..", os.sep):
-                close = next((other for other in names if other.strip().lower() == part.strip().lower()), None)
-                return f"the folder is called {close!r}, not {part!r}" if close else ""
-            folder = folder / part
-        last = Path(name).name
-        for other in self._names(folder):
-            if other.lower() == last.lower():
-                return f"the file is called {other!r}: letter case matters"
-            if other.strip().lower() == last.strip().lower():
-                return f"the file is called {other!r}, with blanks"
-        stems = [other for other in self._names(folder) if Path(other).stem == last or (
-            Path(other).stem == Path(last).stem and Path(last).suffix)]
-        if not stems:
-            return ""
-        return f"there is {stems[0]!r}: the ending is {'missing' if Path(stems[0]).stem == last else 'another'}"
-
-    def _names(self, folder: Path) -> list[str]:
-        if folder not in self._listed:
+    def _in(self, folder: Path) -> list[str]:
+        if folder not in self._names:
             try:
-                self._listed[folder] = sorted(os.listdir(folder))
-            except OSError:  # there is no such folder, which is what the user is told
-                self._listed[folder] = []
-        return self._listed[folder]
+                self._names[folder] = sorted(os.listdir(folder))
+            except OSError:  # a folder that may not be read says nothing about the names in it
+                self._names[folder] = []
+        return self._names[folder]
+
+
+def from_windows(path: str) -> str | None:
+    """The file that a path with backslashes means, if there is one."""
+    other = path.replace("\\", "/")
+    return other if other != path and os.path.isfile(other) else None
+
+
+def _first_missing(path: Path) -> tuple[Path, str]:
+    """The deepest folder of a path that exists, and the part that is not in it."""
+    try:
+        for folder in path.parents:
+            if folder.is_dir():
+                return folder, path.relative_to(folder).parts[0]
+    except ValueError:  # a NUL in the name
+        pass
+    return path.parent, path.name
+
+
+def _close(part: str, names: list[str]) -> str:
+    """How a name differs from the closest one in its folder."""
+    def nfc(name: str) -> str:
+        return unicodedata.normalize("NFC", name)
+
+    for name in names:
+        if name.strip() == part.strip():
+            return f"it has outer blanks: there is {name!r}"
+        if nfc(name) == nfc(part):
+            return f"its accents are encoded in another Unicode form: there is {name!r}"
+        if nfc(name).casefold() == nfc(part).casefold():
+            return f"its letter case differs: there is {name!r}"
+    for name in names:
+        if os.path.splitext(name)[0] == part:
+            return f"its ending is missing: there is {name!r}"
+        if os.path.splitext(name)[0] == os.path.splitext(part)[0]:
+            return f"its ending differs: there is {name!r}"
+    near = difflib.get_close_matches(part, names, n=1, cutoff=0.85)
+    return f"the closest name is {near[0]!r}" if near else ""

@@ -2,25 +2,33 @@
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples, SkippedRows
+from kerastl.data.examples import PARTS, Examples, SkippedRows
+from kerastl.data.label_sets import LabelSets, label_sets
+from kerastl.data.labels import look_alikes, means_none
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.spool import Hashes, Spool
+from kerastl.data.summary import NOTHING_YET, DataSummary, add_losses
 from kerastl.errors import DataError
 from kerastl.inputs import Text
 from kerastl.modality import Modality
-from kerastl.tasks import task_of_labels
 
-SPLIT_NAMES = {  # names of splits in sources, in lower case -> ours
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "test": "test"}
+_SPLITS = {
+    "train": ("train", "training", "train_set", "training_set", "trainset", "train_data", "training_data"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "validation_set", "val_set", "dev_set",
+                   "development"),
+    "test": ("test", "testing", "test_set", "testing_set", "testset", "test_data", "holdout", "hold_out"),
+}
+SPLIT_NAMES = {name: part for part, names in _SPLITS.items() for name in names}  # in sources, in lower case -> ours
 
 UNLABELLED: tuple[str, ...] = ()
+YES_OR_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}  # of a column per label
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +37,22 @@ class Row:
 
     origin: str
     item: Text  # the path of an image, or a text
-    labels: tuple[str, ...]  # from `labels_in`, or UNLABELLED
+    labels: tuple[str, ...]  # from `labels_in`, or UNLABELLED; a bar in a folder's name is part of it
     group: str = ""
     split: str = ""  # the split that the source specifies
 
 
 def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes]], skipped: SkippedRows,
-                min_per_class: int, notes: Sequence[str] = (), items: Spool[Text] | None = None,
-                origins: Spool[str] | None = None) -> Examples:
+                min_per_class: int, notes: list[str], items: Spool[Text] | None = None,
+                origins: Spool[str] | None = None, *, options: ReadOptions = READ_AS_USUAL,
+                summary: DataSummary = NOTHING_YET) -> Examples:
     """Rows, each with the 16 bytes of its content hash, as columns. Classes are the labels in alphabetical order.
 
     rows: may be a stream that adds to `skipped` and `notes` while it is read. items, origins: empty columns to fill
-    instead of tuples, for columns that should not be held in memory. Small classes are still part of the result: see
-    `enough`.
+    instead of tuples, for columns that should not be held in memory. summary: what was understood so far. Small classes
+    are still part of the result: see `enough`.
     """
-    known: dict[tuple[str, ...], int] = {}  # each distinct set of labels, with its number
+    known: dict[tuple[str, ...], int] = {}  # each distinct cell of labels, with its number
     codes, hashes, groups, splits = array("i"), bytearray(), list[str](), list[str]()
     item_list, origin_list = list[Text](), list[str]()
     add_item = item_list.append if items is None else items.append
@@ -60,28 +69,38 @@ def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes
     code = np.array(codes, dtype=np.int32)
     compact = Hashes(np.frombuffer(hashes, np.uint8).reshape(-1, 16))
     ids = tuple(compact) if items is None else compact
-    classes, targets = _targets(list(known), code)
+    label_columns = sum(column.role == "label" for column in summary.columns)
+    sets = label_sets(list(known), np.bincount(code, minlength=len(known)), options, label_columns)
+    splits += [""] * (len(codes) - len(splits)) if splits else []
     examples = Examples(
         modality=modality, source=source, items=tuple(item_list) if items is None else items,
         origins=tuple(origin_list) if origins is None else origins,
-        ids=ids, groups=_groups(groups, ids), source_split=tuple(splits) or ("",) * len(ids), classes=classes,
-        targets=targets, min_per_class=min_per_class,
+        ids=ids, groups=_groups(groups, ids), source_split=tuple(splits) or ("",) * len(ids), classes=sets.classes,
+        targets=sets.targets[code], min_per_class=min_per_class,
     )
-    empty_lists = np.flatnonzero(code == known.get(("",), -1))
-    if len(empty_lists) and examples.task.exclusive:  # with one label per row, an empty list is a missing label
-        for row_number in empty_lists:
-            skipped.add(examples.origins[row_number], "no label")
-        examples = examples.take(np.setdiff1d(np.arange(len(examples)), empty_lists))
-    return replace(examples, skipped=skipped.listed(), notes=tuple(notes))
+    examples = _without_unusable(examples, code, sets, skipped)
+    notes += sets.notes
+    return replace(examples, skipped=skipped.listed(), notes=tuple(notes),
+                   summary=_summary(examples, summary, sets, skipped, options))
 
 
-def _targets(known: list[tuple[str, ...]], code: NDArray[np.int32]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Classes and targets. known: the distinct sets of labels; code: the number of each row's set, [rows]."""
-    names = [tuple(name for name in labels if name) if labels else ("",) for labels in known]
-    classes = tuple(sorted({name for labels in names for name in labels}))
-    number = {name: i for i, name in enumerate(classes)}
-    task = task_of_labels([len(labels) for labels in known])
-    return classes, task.targets_of([[number[name] for name in labels] for labels in names], len(classes))[code]
+def _without_unusable(examples: Examples, code: NDArray[np.int32], sets: LabelSets, skipped: SkippedRows) -> Examples:
+    """Without the rows whose labels cannot be used."""
+    unusable = np.flatnonzero(np.isin(code, list(sets.unusable)))
+    for row in unusable:
+        reason, requested = sets.unusable[int(code[row])]
+        skipped.add(examples.origins[row], reason, requested=requested)
+    return examples.take(np.setdiff1d(np.arange(len(examples)), unusable)) if len(unusable) else examples
+
+
+def _summary(examples: Examples, summary: DataSummary, sets: LabelSets, skipped: SkippedRows, options: ReadOptions
+             ) -> DataSummary:
+    losses, counts = add_losses((), skipped.rows), examples.counts() if sets.classes != ("",) else {}
+    parts = {name: examples.source_split.count(name) for name in PARTS} if any(examples.source_split) else {}
+    return replace(summary, rows=len(examples) + sum(loss.rows for loss in losses), labels=sets.labels, classes=counts,
+                   look_alikes=look_alikes(tuple(counts)), losses=losses, strict=options.strict,
+                   no_label_like={name: n for name, n in counts.items() if n and means_none(name)},
+                   split=summary.split if parts else "", parts=parts)
 
 
 def _groups(groups: list[str], ids: tuple[str, ...] | Hashes) -> tuple[str, ...] | Hashes:
@@ -111,24 +130,45 @@ def printable(name: str) -> str:
 
 
 def labels_in(label: Any) -> tuple[str, ...] | None:
-    """The labels in a cell; None if there are none. A list, even an empty one, or `a|b` means several labels."""
+    """The labels in a cell, as they are; None if there are none. A list, even an empty one, begins with ""."""
     if isinstance(label, list | tuple):
-        return ("", *(str(name) for name in label))  # the "" in front marks a list
-    text = cell(label)
-    if not text:
-        return None
-    return ("", *(part.strip() for part in text.split("|") if part.strip())) if "|" in text else (text,)
+        return ("", *(_text(name) for name in label))  # the "" in front marks a list
+    text = _text(label)
+    return (text,) if text.strip() else None
+
+
+def labels_of_columns(record: Mapping[str, Any], columns: Sequence[str]) -> tuple[tuple[str, ...] | None, str]:
+    """The labels of a row with one column of 0 and 1 for each, as `labels_in` returns them, and why there are none."""
+    labels = []
+    for name in columns:
+        value = YES_OR_NO.get(cell(record.get(name)).casefold())
+        if value is None:
+            return None, f"neither 0 nor 1: {cell(record.get(name))[:40]!r} in column {name!r}"
+        labels += [name] * value
+    return ("", *labels), ""
 
 
 def cell(value: Any) -> str:
     """A cell as text, "" for None and NaN, which is not equal to itself. The number 0 is not empty."""
-    return "" if value is None or value != value else str(value).strip()
+    return _text(value).strip()
 
 
-def split_in(where: str, origin: str, value: Any) -> str:
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None or value != value else str(value)
+
+
+def split_name(name: str) -> str:
+    """The part of a split that a name stands for, in any case, with blanks or hyphens; "" for another name."""
+    return SPLIT_NAMES.get(re.sub(r"[\s-]+", "_", name.strip().lower()), "")
+
+
+def split_in(where: str, origin: str, value: Any, column: str = "split") -> str:
     """The split in a cell of a split column, "" if it is empty. Raises DataError for an unknown name."""
     name = cell(value).lower()
-    if name and name not in SPLIT_NAMES:
-        raise DataError(f"{where}, {origin}: split {name!r}", f"one of {', '.join(SPLIT_NAMES)}, or an empty cell",
-                        "correct the split column")
-    return SPLIT_NAMES.get(name, "")
+    if name and not split_name(name):
+        raise DataError(f"{where}, {origin}: split {name!r} in column {column!r}",
+                        f"one of {', '.join(SPLIT_NAMES)}, or an empty cell",
+                        "correct the split column, or set `split_column` to none or to another column")
+    return split_name(name)

@@ -70,7 +70,7 @@ def _folds(examples: Examples, reason: str) -> Split:
     if (groups := len(set(examples.groups))) < 3:
         raise DataError(f"the rows of {examples.source} belong to {groups} group{'' if groups == 1 else 's'}",
                         "at least 3 groups, for training, validation and testing",
-                        "add data, or remove the group column")
+                        "add data, or set `group_column` to none to ignore the groups")
     if single := _of_one_group(examples):
         reason += (f"; all rows of {', '.join(single)} belong to one group, so they were evaluated by heads that were "
                    "not trained on that class")
@@ -122,7 +122,7 @@ def _of_source(examples: Examples) -> Split:
     part = np.array([PARTS.get(name, TRAIN) for name in examples.source_split], dtype=np.int8)
     # Another hash than in a hold-out, so that the rows taken here are not those that a hold-out would take.
     position = np.array([_position("carved " + group) for group in examples.groups])
-    reason = "the source's own split"
+    reason = "the source's own split" + f" ({examples.summary.split})" * bool(examples.summary.split)
     if not (part == TEST).any():
         part[(part == TRAIN) & (position < 0.1)] = TEST
         reason += "; it has no test rows, so a tenth of the training rows is used instead"

@@ -30,6 +30,13 @@ class Form:
     dialect: Dialect | None = None
     sheet: str = ""  # of a workbook
 
+    def __str__(self) -> str:
+        """In words, such as "table: csv, UTF-8, cells separated by semicolons"."""
+        parts = [self.kind, f"compressed by {self.compression}" if self.compression else "", self.encoding,
+                 self.dialect.words if self.dialect else "", f"sheet {self.sheet!r}" if self.sheet else "",
+                 "lines end in carriage returns" if self.line_end == "\r" else ""]
+        return f"table: {', '.join(filter(None, parts))}"
+
 
 @dataclass(frozen=True)
 class Table:

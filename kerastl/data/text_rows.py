@@ -2,16 +2,15 @@
 
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from kerastl.data.columns import Columns
 from kerastl.data.delimited import Record
 from kerastl.data.encoding import Encoding, decoded
 from kerastl.data.examples import SkippedRows
-from kerastl.data.folders import folder_rows, walk
 from kerastl.data.lines import MAX_CELL, TOO_LONG
-from kerastl.data.rows import UNLABELLED, Row, cell, labels_in, split_in
+from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
+from kerastl.data.rows import Row, cell
 from kerastl.data.tables import Table
 from kerastl.files import open_file
 from kerastl.inputs import Text
@@ -29,18 +28,18 @@ def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterato
             skipped.add(origin, record)
             continue
         text, why = text_in(record, columns)
-        labels = labels_in(record.get(columns.label)) if columns.label else UNLABELLED
+        labels, unlabelled = labels_of(record, columns)
         if (why := why or _unusable(text)) or labels is None:
-            skipped.add(origin, why or "no label")
+            skipped.add(origin, why or unlabelled, label_in_words(labels))
         else:
-            group, split = cell(record.get("group")), split_in(table.where, origin, record.get("split"))
-            yield Row(origin, text, labels, group, split)
+            split = split_of_row(table.where, origin, record, columns)
+            yield Row(origin, text, labels, group_in(record, columns), split)
 
 
 def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
     """The text or pair in a record, and why it is not a text ("" if it is). A missing value is an empty text."""
     why, parts = "", list[str]()
-    for name in columns.texts:
+    for name in columns.items:
         value = record.get(name)
         if isinstance(value, list | dict):
             why, value = f"not a text: a {type(value).__name__} in column {name!r}", ""
@@ -53,23 +52,19 @@ def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
     return (parts[0] if len(parts) == 1 else (parts[0], parts[1])), why
 
 
-def folder_texts(root: Path, labelled: bool, skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
-    """The .txt files of class folders, or of any folder if not `labelled`. Notes which are not plain UTF-8."""
-    if labelled:
-        rows = folder_rows(root, skipped)
-    else:
-        rows = [Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root)]
+def folder_texts(rows: Iterable[Row], skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
+    """The texts in .txt files, whose paths `rows` contain. Notes which are not plain UTF-8."""
     others: dict[str, tuple[int, str]] = {}  # by encoding: the number of files, and the first
     for row in rows:
         if not str(row.item).lower().endswith(".txt"):
-            skipped.add(row.origin, "not a .txt file")
+            skipped.add(row.origin, "not a .txt file", label_in_words(row.labels))
             continue
         text, encoding, why = text_file(str(row.item))
         if encoding and encoding.why:
             count, first = others.get(encoding.name, (0, f"{row.origin} ({encoding.why})"))
             others[encoding.name] = count + 1, first
         if why := why or _unusable(text):
-            skipped.add(row.origin, why)
+            skipped.add(row.origin, why, label_in_words(row.labels))
         else:
             yield Row(row.origin, text, row.labels, split=row.split)
     notes += [f"{name}: {count:,} file{'' if count == 1 else 's'}, the first {first}"

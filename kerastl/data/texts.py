@@ -21,50 +21,56 @@ from kerastl.data.detection import (
     modality_of_folder,
     modality_of_table,
 )
-from kerastl.data.examples import Examples, SkippedRows, enough
-from kerastl.data.folders import no_source, walk
-from kerastl.data.rows import Row, examples_of
+from kerastl.data.examples import Examples, SkippedRows, enough, say
+from kerastl.data.folders import FolderRows, Walk, folder_rows, no_source, walk
+from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
+from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.spool import Hashes, Spool, digest
+from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.text_rows import folder_texts, table_texts, text_file, text_in
 from kerastl.data.tfds import feature_names, tfds_table
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError
 from kerastl.inputs import Text
 from kerastl.modality import TEXT
 
 
 def read_texts(source: str | Path, *, text_column: str | None = None, label_column: str | None = None,
-               min_per_class: int = 10, limit: int | None = None, data_dir: str | None = None,
-               cache_dir: str | Path | None = None) -> Examples:
-    """The labelled texts, or pairs of texts, of a source.
+               options: ReadOptions = READ_AS_USUAL, min_per_class: int = 10, limit: int | None = None,
+               data_dir: str | None = None, cache_dir: str | Path | None = None) -> Examples:
+    """The labelled texts, or pairs of texts, of a source. What was understood of it is printed.
 
     source: a `.csv`, `.tsv`, `.jsonl` or `.parquet` table with columns of texts and labels, and optionally
     `group,split`; `DIR` containing `<class>/**/<text>.txt` (or `train/ validation/ test/` of such); or
     `tfds:NAME[:split]`. text_column: `a`, or `a,b` for pairs; default: detected by name or content, like
-    `label_column`. min_per_class: classes with fewer texts are skipped. limit: read at most this many texts,
-    distributed evenly over the classes. data_dir: the folder of TFDS data sets. cache_dir: where the texts are stored
-    while this process runs.
-    Raises DataError if there is no such source, or fewer than two classes of `min_per_class` texts.
+    `label_column`. options: the other columns of a table, and how labels are understood. min_per_class: classes with
+    fewer texts are skipped. limit: read at most this many texts, distributed evenly over the classes. data_dir: the
+    folder of TFDS data sets. cache_dir: where the texts are stored while this process runs.
+    Raises DataError if there is no such source, or fewer than two classes of `min_per_class` texts, CheckFailed if
+    `options.strict` and many rows are skipped.
     """
-    examples = enough(_read(str(source), (text_column, label_column), True, min_per_class, data_dir, cache_dir))
-    return examples.limited(limit) if limit else examples
+    chosen = options.with_columns(text_column=text_column, label_column=label_column)
+    return say(read_labelled(str(source), options=chosen, min_per_class=min_per_class, limit=limit, data_dir=data_dir,
+                             cache_dir=cache_dir))
 
 
-def read_labelled(source: str, *, text_column: str | None = None, label_column: str | None = None,
-                  min_per_class: int = 0, limit: int | None = None, data_dir: str | None = None,
-                  cache_dir: str | Path | None = None) -> Examples:
-    """As `read_texts`, by default with all classes, however small."""
-    return read_texts(source, text_column=text_column, label_column=label_column, min_per_class=min_per_class,
-                      limit=limit, data_dir=data_dir, cache_dir=cache_dir)
+def read_labelled(source: str, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 0,
+                  limit: int | None = None, data_dir: str | None = None, cache_dir: str | Path | None = None
+                  ) -> Examples:
+    """As `read_texts`, by default with all classes, however small, and without printing."""
+    examples = enough(_read(source, options, True, min_per_class, data_dir, cache_dir))
+    examples = examples.limited(limit) if limit else examples
+    check_losses(source, examples.summary)
+    return examples
 
 
-def read_unlabelled(source: str, *, text_column: str | None = None, data_dir: str | None = None,
+def read_unlabelled(source: str, *, options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None,
                     cache_dir: str | Path | None = None) -> Examples:
     """As `read_texts`, for texts that need no labels: also any folder of .txt files, or a table without labels.
 
     Raises DataError if there is no such source, or nothing in it.
     """
-    return _read(source, (text_column, None), False, 0, data_dir, cache_dir)
+    return _read(source, ReadOptions(text_column=options.text_column), False, 0, data_dir, cache_dir)
 
 
 def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> list[Text]:
@@ -115,7 +121,7 @@ def _text_of(path: str) -> str:
 
 
 def _column(table: Table, text_column: str | None) -> list[Text]:
-    columns = _chosen(table, (text_column, None), False)
+    columns = _chosen(table, ReadOptions(text_column=text_column), False)
     texts: list[Text] = []
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
@@ -128,38 +134,53 @@ def _column(table: Table, text_column: str | None) -> list[Text]:
     return texts
 
 
-def _read(source: str, columns: tuple[str | None, str | None], labelled: bool, min_per_class: int, data_dir: str | None,
+def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int, data_dir: str | None,
           cache_dir: str | Path | None) -> Examples:
+    if options.path_column not in (None, NONE):
+        raise OptionError(f"`path_column` is {options.path_column}, but the source contains texts",
+                          "a source of images", "omit `path_column`")
     skipped, notes = SkippedRows(), list[str]()
     path, pairs, folder = Path(source), False, None if cache_dir is None else Path(cache_dir)
     if source.startswith("tfds:") or (path.is_file() and path.suffix.lower() in TABLES):
         if source.startswith("tfds:"):
             check_modality(source, modality_of_features(feature_names(source, data_dir)), TEXT)
         table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_table(path, folder)
-        chosen = _chosen(table, columns, labelled)
-        notes += [*table.notes, chosen.note]
-        rows, pairs = table_texts(table, chosen, skipped), len(chosen.texts) == 2
+        chosen = _chosen(table, options, labelled)
+        if source.startswith("tfds:") and options.split_column is None:
+            chosen = replace(chosen, split="split")  # which `tfds_table` adds to its columns
+        notes += [*table.notes, chosen.note, *chosen.remarks]
+        rows, pairs = table_texts(table, chosen, skipped), len(chosen.items) == 2
+        summary = DataSummary(layout=str(table.form), columns=chosen.roles, unused=chosen.unused,
+                              split=f"split from column {chosen.split!r}" if chosen.split else "")
+        if source.startswith("tfds:"):
+            summary = replace(summary, layout="TFDS data set", split="split from TFDS")
     elif path.is_dir():
-        if columns != (None, None):
-            raise DataError(f"`text_column` or `label_column` is set, but {source} is a folder", "a table",
-                            "omit them: the classes of a folder are the folders in it")
         check_modality(source, modality_of_folder(path), TEXT)
-        rows = folder_texts(path, labelled, skipped, notes)
+        found = folder_rows(path, skipped, (".txt",), options) if labelled else _any_files(path)
+        notes += found.notes
+        rows, summary = folder_texts(found.rows, skipped, notes), DataSummary(layout=found.layout, split=found.split)
     else:
         raise no_source(source)
     examples = examples_of(TEXT, source, _hashed(rows, notes), skipped, min_per_class, notes,
-                           Spool[Text](folder, pairs), Spool[str](folder))
+                           Spool[Text](folder, pairs), Spool[str](folder), options=options, summary=summary)
     if not len(examples):
         first = next(iter(examples.skipped), None)
         raise DataError(f"no usable texts in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),
                         "rows with a text and a label", "check the file")
-    return _with_notes(examples, skipped)
+    return _with_notes(examples)
 
 
-def _chosen(table: Table, columns: tuple[str | None, str | None], labelled: bool) -> Columns:
-    if columns[0] is None and table.names:
+def _any_files(root: Path) -> FolderRows:
+    """A row without a label for each file in a folder."""
+    met = Walk()
+    rows = [Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root, met)]
+    return FolderRows(rows, "folder of files", notes=tuple(met.notes(root)))
+
+
+def _chosen(table: Table, options: ReadOptions, labelled: bool) -> Columns:
+    if options.text_column is None and table.names:
         check_modality(table.where, modality_of_table(table), TEXT)
-    return choose(table, *columns, labelled)
+    return choose(table, options, labelled)
 
 
 def _hashed(rows: Iterable[Row], notes: list[str]) -> Iterator[tuple[Row, bytes]]:
@@ -171,13 +192,9 @@ def _hashed(rows: Iterable[Row], notes: list[str]) -> Iterator[tuple[Row, bytes]
         notes.append(f"NUL bytes in {nul:,} text{'' if nul == 1 else 's'}: each is replaced by a space")
 
 
-def _with_notes(examples: Examples, skipped: SkippedRows) -> Examples:
+def _with_notes(examples: Examples) -> Examples:
     """Add the notes on the rows as a whole."""
     notes = list(examples.notes)
-    if skipped.counts:
-        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in skipped.counts.most_common())
-        notes.append(f"skipped {skipped.counts.total():,} of {len(examples) + skipped.counts.total():,} rows: "
-                     f"{reasons}")
     if texts := _conflicts(examples):
         notes.append(f"{texts:,} text{' occurs' if texts == 1 else 's occur'} with different labels: see kerastl check")
     return replace(examples, notes=tuple(notes))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kerastl import backbones
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.doctor import Diagnosis, network, predictions, skipped
 from kerastl.doctor.inputs import input_range, input_tokens
@@ -52,11 +53,11 @@ class Examination:
                 "findings": [finding.to_dict() for finding in self.findings], "wrong": list(self.problems)}
 
 
-def examine_model(model: str, *, data: str | None = None, text_column: str | None = None,
-                  label_column: str | None = None, data_dir: str | None = None, cache_dir: str | None = None
-                  ) -> Examination:
+def examine_model(model: str, *, data: str | None = None, options: ReadOptions = READ_AS_USUAL,
+                  data_dir: str | None = None, cache_dir: str | None = None) -> Examination:
     """Examine an exported model. model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. data: labelled
-    data; default: the data it was trained on. Checks that need data are skipped if it is gone.
+    data; default: the data it was trained on. options: of reading them; default: as in training. Checks that need data
+    are skipped if it is gone.
 
     Raises OptionError for a model that was exported without its backbone, DataError when `data` cannot be read.
     """
@@ -67,9 +68,9 @@ def examine_model(model: str, *, data: str | None = None, text_column: str | Non
                           "a model that was exported with its backbone", "check its predictions: kerastl verify")
     try:
         examples: Any = read_labelled(
-            record.modality_name, data or record.data, text_column=text_column or record.text_column,
-            label_column=label_column or record.label_column, data_dir=data_dir or record.data_dir,
-            cache_dir=chosen_dir(cache_dir))
+            record.modality_name, data or record.data,
+            options=options.over(record.read_options.for_source(data or record.data)),
+            data_dir=data_dir or record.data_dir, cache_dir=chosen_dir(cache_dir))
         examples = sample(as_the_model_knows(examples, record))
     except DataError as error:
         if data is not None:

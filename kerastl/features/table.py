@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl import backbones
 from kerastl.data.examples import Examples, Skipped
+from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled, read_unlabelled
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
@@ -46,7 +47,8 @@ class FeatureTable:
 
 def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0", weights: str | None = None,
                    pooling: str = "mean", layer: str = "top", max_length: int | None = None, long: str = "head",
-                   text_column: str | None = None, label_column: str | None = None, batch_size: int = 32,
+                   text_column: str | None = None, label_column: str | None = None,
+                   options: ReadOptions = READ_AS_USUAL, batch_size: int = 32,
                    precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
                    cache_dir: str | None = None) -> FeatureTable:
     """Compute the features of a source, labelled or not, and write them to a .parquet or .npz file.
@@ -58,26 +60,28 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     target = output_file(out, ENDINGS)
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
-    examples = read_unlabelled(modality.name, source, text_column=text_column, data_dir=data_dir, cache_dir=cache)
+    options = options.with_columns(text_column=text_column, label_column=label_column)
+    examples = read_unlabelled(modality.name, source, options=options, data_dir=data_dir, cache_dir=cache)
     network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)
     features = compute_features(examples, network, apply(precision, xla), cache_dir=cache, batch_size=batch_size)
-    labels = _labels(features.examples, label_column, text_column, data_dir, cache)
+    labels = _labels(features.examples, options, data_dir, cache)
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")
     return FeatureTable(out, len(features.examples), features.dim, columns, network.name, network.random,
                         features.compute, features.reason, features.computed, features.examples.skipped)
 
 
-def _labels(examples: Examples, label_column: str | None, text_column: str | None, data_dir: str | None, cache: Path
-            ) -> list[str] | None:
+def _labels(examples: Examples, options: ReadOptions, data_dir: str | None, cache: Path) -> list[str] | None:
     """The label of each row as text; None where the source has no labels, unless a column of them was named."""
     try:
-        labelled = read_labelled(examples.modality.name, examples.source, text_column=text_column,
-                                 label_column=label_column, data_dir=data_dir, cache_dir=cache)
+        if options.label_column == NONE:
+            return None
+        labelled = read_labelled(examples.modality.name, examples.source, options=options, data_dir=data_dir,
+                                 cache_dir=cache)
     except DataError:
-        if label_column is not None:
+        if options.label_column is not None:
             raise
         return None  # whether a source has labels is known by reading it
     files = examples.modality.in_files  # their paths are unique; what a row is called may differ

@@ -1,7 +1,7 @@
 """MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
 
 from kerastl.backbones import published_weights
-from kerastl.report.sentences import calibration_note, macro_f1, protocol, warnings
+from kerastl.report.sentences import calibration_note, losses, macro_f1, protocol, warnings
 from kerastl.versions.record import RunRecord
 
 
@@ -14,7 +14,7 @@ def model_card(record: RunRecord) -> str:
     lines = [
         f"# {_plain(record.name)}, version {record.version}",
         "",
-        *(line for warning in warnings(record) for line in (f"**{warning}**", "")),
+        *(line for warning in (*warnings(record), *losses(record)) for line in (f"**{warning}**", "")),
         f"{task} {len(record.classes)} classes: " + ", ".join(map(_plain, record.classes)) + ".",
         "",
         f"- Backbone: {record.backbone}, {record.weights} weights (licence: {_licence(record)}), "

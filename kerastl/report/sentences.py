@@ -15,6 +15,11 @@ def warnings(record: RunRecord) -> list[str]:
     return []
 
 
+def losses(record: RunRecord) -> list[str]:
+    """Warnings about rows that were skipped, if they were many, or mostly of one class."""
+    return [f"WARNING: {warning}" for warning in (record.data_summary.warnings if record.data_summary else ())]
+
+
 def evaluated_by(record: RunRecord) -> str:
     """How the figures were obtained: `84 images, evaluated by 5-fold cross-validation`."""
     nouns = record.modality.nouns

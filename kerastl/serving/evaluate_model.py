@@ -1,6 +1,6 @@
 """Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples, Skipped
+from kerastl.data.examples import Examples, SkippedRows, say
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
+from kerastl.data.summary import NOTHING_YET, DataSummary, check_losses
 from kerastl.errors import DataError
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.result import Figures
@@ -22,12 +24,15 @@ from kerastl.versions.sections import SkippedItem
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """The metrics of a model on other data. trained_on: how many of these rows were used in training it."""
+    """The metrics of a model on other data. trained_on: how many of these rows were used in training it. notes,
+    data_summary: what was understood of the data, and which rows were skipped."""
 
     model: str
     trained_on: int
     test: Figures
     skipped: tuple[SkippedItem, ...]
+    notes: tuple[str, ...] = ()
+    data_summary: DataSummary = NOTHING_YET
 
     def __repr__(self) -> str:
         return f"EvaluateResult({self.model!r}: {self.test!r}, {self.trained_on} rows used in training)"
@@ -35,37 +40,44 @@ class EvaluateResult:
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl evaluate --json` prints it."""
         return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),
-                "left_out": [item.to_dict() for item in self.skipped]}
+                "left_out": [item.to_dict() for item in self.skipped], "notes": list(self.notes),
+                "data_summary": self.data_summary.to_dict(), "warnings": list(self.data_summary.warnings)}
 
 
 def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_column: str | None = None,
-                   label_column: str | None = None, weights: str | None = None, data_dir: str | None = None,
-                   cache_dir: str | None = None) -> EvaluateResult:
+                   label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, weights: str | None = None,
+                   data_dir: str | None = None, cache_dir: str | None = None) -> EvaluateResult:
     """Evaluate a model on labelled data, with the metrics that training reports.
 
-    model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column: of a
-    table; default: as in training. Rows of unknown classes and rows that cannot be decoded are skipped and listed.
-    Raises DataError when no row is left.
+    model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column,
+    options: of reading them; default: as in training. Rows of unknown classes and rows that cannot be decoded are
+    skipped and listed. Raises DataError when no row is left, CheckFailed if `options.strict` and many rows are skipped.
     """
     classifier = load(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
-    examples = read_labelled(record.modality_name, str(source), data_dir=data_dir, cache_dir=chosen_dir(cache_dir),
-                             text_column=text_column or record.text_column,
-                             label_column=label_column or record.label_column)
-    examples = as_the_model_knows(examples, record)
+    options = options.with_columns(text_column=text_column, label_column=label_column).over(
+        record.read_options.for_source(str(source)))
+    examples = read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
+                             cache_dir=chosen_dir(cache_dir))
+    examples = say(as_the_model_knows(examples, record))
+    check_losses(examples.source, examples.summary)
     outputs = _probabilities(classifier, examples)
     readable = [row for row, output in enumerate(outputs) if not isinstance(output, str)]
     if not readable:
         raise DataError(f"none of the {classifier.modality.items} in {source} could be decoded ({outputs[0]})",
                         classifier.modality.readable, "see what is wrong with them: kerastl check")
-    refused = tuple(Skipped(examples.origins[row], output) for row, output in enumerate(outputs)
-                    if isinstance(output, str))
-    kept = replace(examples.take(readable), skipped=examples.skipped + refused)
+    refused = SkippedRows()
+    for row, output in enumerate(outputs):
+        if isinstance(output, str):
+            refused.add(examples.origins[row], output, examples.label_of(row))
+    kept = examples.take(readable).with_skipped(refused)
+    check_losses(kept.source, kept.summary)
     parts = read_split(classifier.folder)
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
     p = np.stack([outputs[row] for row in readable])  # [rows, classes]
     evaluation = evaluate_probabilities(kept, p, record.thresholds)
-    return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept))
+    return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes,
+                          kept.summary)
 
 
 def _probabilities(classifier: Classifier, examples: Examples) -> list[NDArray[np.float32] | Any]:

@@ -15,6 +15,7 @@ from kerastl.shell.flags import RunConfig
 def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be used."""
     from kerastl.backbones import is_large, precisions_of
+    from kerastl.data.options import MULTI_LABEL
     from kerastl.data.split import MODES, UNFREEZE, UNFREEZE_TEXT
     from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
@@ -33,7 +34,7 @@ def check_flags(config: RunConfig) -> None:
         ("unfreeze", UNFREEZE_TEXT, lambda n: n in UNFREEZE or n.isdecimal()),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
-            ("precision", precisions_of(backbone)), ("split", MODES))),
+            ("precision", precisions_of(backbone)), ("split", MODES), ("multi_label", MULTI_LABEL))),
     )
     faults: list[KerastlError] = broken(rules, values)
     try:

@@ -5,7 +5,8 @@ from typing import Any, dataclass_transform
 
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
-    "dataset": ("split", "min_per_class", "limit", "data_dir", "cache_dir"),
+    "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
+                "no_label", "strict", "data_dir", "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "precision", "xla"),
     "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
@@ -15,6 +16,25 @@ OLD_NAMES = {  # of fields that were renamed: their flags keep working, and run.
     "layer": "tap", "learning_rate": "rate", "find_learning_rate": "find_rate", "average_epochs": "average",
     "mixing": "mix",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """The flags of verbs that read labelled data."""
+
+    text_column: str | None = None  # column of the texts; for pairs two: a,b (default: detected)
+    label_column: str | None = None  # of the labels; several columns of 0 and 1: a,b,c (default: detected)
+    path_column: str | None = None  # column of the paths of images (default: detected)
+    group_column: str | None = None  # column whose rows are never split, or none (default: the column named group)
+    split_column: str | None = None  # column of train/validation/test, or none (default: split, or folders' names)
+    multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
+    no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
+
+    def read_options(self) -> Any:
+        """How data are read: a `data.options.ReadOptions`."""
+        from kerastl.data.options import ReadOptions
+
+        return ReadOptions.of(vars(self))
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -55,6 +75,12 @@ class RunConfig:
         """The flags as run.json records them."""
         return {OLD_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
+    def read_options(self) -> Any:
+        """How the data are read, as `read_images` and `read_texts` take it: a `data.options.ReadOptions`."""
+        from kerastl.data.options import ReadOptions
+
+        return ReadOptions.of(vars(self))
+
     def training_options(self) -> Any:
         """The flags of training, as `train` takes them: a `training.options.TrainingOptions`."""
         from kerastl.training.fine_tuning.plan import TuningOptions
@@ -73,6 +99,13 @@ class ImageConfig(RunConfig):
     """The flags that every recipe for images has."""
 
     data: str  # DIR/<class>/**/<image>, a .csv/.jsonl/.parquet with path,label, or tfds:NAME[:split]
+    label_column: str | None = None  # of a table, or one column of 0 and 1 per label: a,b,c (default: detected)
+    path_column: str | None = None  # of a table: the paths of images (default: detected)
+    group_column: str | None = None  # column whose rows are never split, or none (default: the column named group)
+    split_column: str | None = None  # column of train/validation/test, or none (default: split, or folders' names)
+    multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
+    no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
+    strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
@@ -84,7 +117,12 @@ class TextConfig(RunConfig):
 
     data: str  # a .csv/.tsv/.jsonl/.parquet, DIR/<class>/*.txt, or tfds:NAME[:split]
     text_column: str | None = None  # column of the texts; for pairs two: a,b (default: detected)
-    label_column: str | None = None  # column of the labels (default: detected)
+    label_column: str | None = None  # of the labels; several columns of 0 and 1: a,b,c (default: detected)
+    group_column: str | None = None  # column whose rows are never split, or none (default: the column named group)
+    split_column: str | None = None  # column of train/validation/test, or none (default: split, or folders' names)
+    multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
+    no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
+    strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     pooling: str = "mean"  # of token states: mean, cls, last or pooled (BERT's trained pooler)

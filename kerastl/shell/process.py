@@ -82,7 +82,8 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
                 result = main(config)
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
-                print(json.dumps(document, ensure_ascii=False) if as_json else show(result), file=stdout, flush=True)
+                text = json.dumps(document, ensure_ascii=False) if as_json else with_flags(show(result), config)
+                print(text, file=stdout, flush=True)
         if not getattr(result, "failed", False):
             return 0
         failure = getattr(result, "failure", "")

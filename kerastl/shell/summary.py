@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
-from kerastl.report.sentences import calibration_note, evaluated_by, fine_tuned, macro_f1, text_lengths, warnings
+from kerastl.report.sentences import (
+    calibration_note,
+    evaluated_by,
+    fine_tuned,
+    losses,
+    macro_f1,
+    text_lengths,
+    warnings,
+)
 from kerastl.shell.terminal import table
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
@@ -20,6 +28,7 @@ def run_summary(record: RunRecord) -> str:
         f"{record.backbone} + {record.head}, {len(record.classes)} classes",
         f"data       {evaluated_by(record)}" + (f" ({record.split_reason})" if record.split_reason else ""),
         *(f"{INDENT}{note}" for note in record.notes),
+        *(f"{INDENT}{remark}" for remark in (record.data_summary.remarks if record.data_summary else ())),
     ]
     optional = [("length", text_lengths(record)), ("skipped", _skipped(record)), ("search", _search(record.search)),
                 ("fine-tuned", fine_tuned(record))]
@@ -39,7 +48,7 @@ def run_summary(record: RunRecord) -> str:
         lines += ["", f"teacher    {record.distilled.teacher}", forms_table(record.distilled.forms)]
     if record.large:
         lines.append(f"export     {record.large.ships}")
-    return "\n".join([*lines, "", parity_table(record.parity), "", f"written    {record.path}"])
+    return "\n".join([*lines, "", parity_table(record.parity), "", f"written    {record.path}", *losses(record)])
 
 
 def ablation_table(ablation: Ablation) -> str:
@@ -69,6 +78,8 @@ def parity_table(parity: Sequence[Parity]) -> str:
 
 
 def _skipped(record: RunRecord) -> str:
+    if record.data_summary and record.data_summary.lost:
+        return f"{record.data_summary.losses_line.removeprefix('skipped ')} (listed in the report)"
     return f"{len(record.skipped)} (listed in the report)" if record.skipped else ""
 
 

@@ -5,7 +5,7 @@ fitted on the teacher's own validation rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Teacher:
         """The source of its data, for the student's record. data, data_dir: the new location, if the data moved."""
         used = self.record
         return {"data": data or used.data, "data_dir": data_dir or used.data_dir,
-                "text_column": used.text_column, "label_column": used.label_column}
+                **asdict(used.read_options)}
 
 
 def load_teacher(model: str) -> Teacher:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from kerastl.heads import parted
+from kerastl.shell.flags import DataFlags
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Compare backbones, heads and depths of fine-tuning on the same rows, and recommend one combination."""
 
     source: Positional[str]  # labelled data, as for training
@@ -24,8 +25,6 @@ class Config:
     seeds: int = 3  # number of seeds; each seed holds out a different fold and uses different initial weights
     out: str = "comparison"  # folder for rows.csv, report.html and rows.jsonl; a killed run resumes from rows.jsonl
     weights: str | None = None  # one for all backbones, or one each: a,b (default: see `kerastl backbones`)
-    text_column: str | None = None  # column of the texts (default: detected)
-    label_column: str | None = None  # column of the labels (default: detected)
     min_per_class: int = 10  # skip classes with fewer examples
     limit: int | None = None  # use at most N rows (default: all)
     epochs: int | None = None  # maximum number of epochs (default: early stopping decides)
@@ -54,7 +53,7 @@ def run(config: Config) -> "Comparison":
 
     comparison = compare(
         config.source, *_lists(config), seeds=config.seeds, out=config.out, weights=_weights(config),
-        text_column=config.text_column, label_column=config.label_column, min_per_class=config.min_per_class,
+        read_options=config.read_options(), min_per_class=config.min_per_class,
         limit=config.limit, options=TrainingOptions(config.epochs, config.batch_size), precision=config.precision,
         pickles=config.pickles, xla=config.xla, data_dir=config.data_dir, cache_dir=config.cache_dir)
     write_comparison(Path(comparison.out), comparison.to_dict())

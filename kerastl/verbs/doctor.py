@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from kerastl.shell.flags import DataFlags
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ VERDICT = {True: "ok", False: "WRONG", None: "?"}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Diagnose common mistakes in a model, or in what a recipe builds. The exit code is 1 if something is wrong."""
 
     patient: Annotated[Positional[str], arg(metavar="MODEL_OR_RECIPE")]  # saved_models/NAME, version folder or recipe
@@ -22,8 +23,6 @@ class Config:
     backbone: str | None = None  # for a recipe: backbone to use instead of its own
     weights: str | None = None  # for a recipe's backbone: bundled, imagenet, preset, none (random) or a path
     head: str | None = None  # for a recipe: head to use instead of its own
-    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
-    label_column: str | None = None  # column of the labels (default: as in training, else detected)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
@@ -34,8 +33,8 @@ def run(config: Config) -> "Examination":
     from kerastl.rerun import diagnose
 
     return diagnose(config.patient, data=config.data, backbone=config.backbone, weights=config.weights,
-                    head=config.head, text_column=config.text_column, label_column=config.label_column,
-                    data_dir=config.data_dir, cache_dir=config.cache_dir)
+                    head=config.head, options=config.read_options(), data_dir=config.data_dir,
+                    cache_dir=config.cache_dir)
 
 
 def show(result: "Examination") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from kerastl.shell.flags import DataFlags
 from kerastl.shell.terminal import count_of, table
 
 if TYPE_CHECKING:
@@ -12,13 +13,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Evaluate an exported model on labelled data, with the metrics that training reports."""
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     source: Positional[str]  # labelled data, as for training
-    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
-    label_column: str | None = None  # column of the labels (default: as in training, else detected)
+    strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
@@ -29,8 +29,8 @@ def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
     from kerastl.serving.evaluate_model import evaluate_model
 
-    return evaluate_model(config.model, config.source, text_column=config.text_column, weights=config.weights,
-                          label_column=config.label_column, data_dir=config.data_dir, cache_dir=config.cache_dir)
+    return evaluate_model(config.model, config.source, options=config.read_options(), weights=config.weights,
+                          data_dir=config.data_dir, cache_dir=config.cache_dir)
 
 
 def show(result: "EvaluateResult") -> str:
@@ -39,6 +39,7 @@ def show(result: "EvaluateResult") -> str:
 
     test, (low, high) = result.test, result.test.accuracy_ci95
     lines = [f"{result.model}, evaluated on {count_of(test.n, 'row')}",
+             *(f"           {note}" for note in result.notes),
              f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
              f"macro F1   {macro_f1(test)}",
              f"log loss   {test.log_loss:.3f}",
@@ -46,9 +47,9 @@ def show(result: "EvaluateResult") -> str:
     if result.trained_on:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
                      "optimistic")
-    if result.skipped:
-        lines.append(f"skipped    {len(result.skipped)}: {result.skipped[0].origin}: {result.skipped[0].reason}"
-                     + (" ..." if len(result.skipped) > 1 else ""))
+    if line := result.data_summary.losses_line:
+        lines.append(f"skipped    {line.removeprefix('skipped ')}")
+    partial = [f"WARNING: {warning}; these figures describe the other rows" for warning in result.data_summary.warnings]
     rows = [("class", "precision", "recall", "F1", "rows")]
     rows += [(scores.name, *class_scores(scores), str(scores.support)) for scores in test.classes]
-    return "\n".join([*lines, "", table(rows)])
+    return "\n".join([*lines, "", table(rows), *partial])

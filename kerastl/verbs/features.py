@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from kerastl.shell.flags import DataFlags
+
 if TYPE_CHECKING:
     from kerastl.features.table import FeatureTable
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Write the features of a source to a file, in input order, with content hash, name and label of each row."""
 
     source: Positional[str]  # a folder of images or texts (labelled or not), a table, or tfds:NAME
@@ -21,8 +23,6 @@ class Config:
     pooling: str = "mean"  # texts: pooling of token states: mean, cls, last or pooled
     max_length: int | None = None  # texts: maximum tokens per text (default: the 99th percentile of token counts)
     long: str = "head"  # longer texts: head or head+tail (truncate), or chunks (average over windows)
-    text_column: str | None = None  # column of the texts (default: detected)
-    label_column: str | None = None  # column of the labels (default: detected)
     batch_size: int = 32  # images or texts per batch
     precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
@@ -36,8 +36,9 @@ def run(config: Config) -> "FeatureTable":
     """Compute the features and write them."""
     from kerastl.features.table import write_features
 
-    arguments = {name: value for name, value in vars(config).items() if name != "json"}
-    return write_features(**arguments)
+    others = {"json", *DataFlags.__dataclass_fields__}
+    arguments = {name: value for name, value in vars(config).items() if name not in others}
+    return write_features(**arguments, options=config.read_options())
 
 
 def show(result: "FeatureTable") -> str:

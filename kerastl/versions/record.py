@@ -5,10 +5,12 @@ run.json, `feature_layer` is `tap`, `skipped` is `left_out`, `fine_tuning` is `u
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kerastl.data.options import ReadOptions
+from kerastl.data.summary import DataSummary
 from kerastl.decision import Calibration
 from kerastl.errors import KerastlError, ModelError
 from kerastl.evaluation.baseline import Baseline
@@ -72,6 +74,7 @@ class RunRecord(Compared, Section):
     split_reason: str = ""
     notes: tuple[str, ...] = ()
     skipped: tuple[SkippedItem, ...] = key("left_out", default=())
+    data_summary: DataSummary | None = None
     test: HeldOutFigures
     temperature: float
     thresholds: tuple[float, ...] = ()
@@ -126,9 +129,11 @@ class RunRecord(Compared, Section):
         return self.config.get("text_column")
 
     @property
-    def label_column(self) -> str | None:
-        """The column of the labels in the model's data, where it was given."""
-        return self.config.get("label_column")
+    def read_options(self) -> ReadOptions:
+        """How data for the model are read: with the columns of training, and with labels of its task."""
+        options = replace(ReadOptions.of(self.config), strict=False)
+        one_hot = "," in (options.label_column or "")  # columns of 0 and 1 may also be one label
+        return replace(options, multi_label="on" if not self.task.exclusive else "auto" if one_hot else "off")
 
     @property
     def data_dir(self) -> str | None:

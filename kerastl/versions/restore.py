@@ -2,13 +2,16 @@
 
 import csv
 import importlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerastl.data.examples import PARTS, Examples, Skipped, Split
+from kerastl.data.examples import PARTS, SHOWN, Examples, SkippedRows, Split
+from kerastl.data.labels import matched
 from kerastl.data.read import read_labelled
 from kerastl.data.rows import printable
 from kerastl.errors import DataError, ModelError
@@ -18,6 +21,7 @@ from kerastl.inputs.features import FeatureRows
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
+NO_CLASS = "the model has no such class"
 
 
 def restore_model(folder: Path, record: RunRecord) -> Any:
@@ -71,26 +75,39 @@ def split_parts(examples: Examples) -> list[str]:
 
 
 def as_the_model_knows(examples: Examples, record: RunRecord) -> Examples:
-    """The same rows with the model's classes in the model's order. Rows of other classes are skipped and listed.
+    """The same rows with the model's classes in the model's order. A class is matched by its name, by the normal form
+    of it, or by what it looks like where that is unambiguous (`0.0` and `0`), and the latter are noted. Rows of other
+    classes are skipped and counted by class.
 
     Raises DataError when no row is left, or when the rows are labelled for another task.
     """
     task, theirs = record.task, examples.task
     if theirs is not task:
         raise DataError(f"{examples.source} has {theirs.noun}", task.noun, "use data labelled like the training data")
-    unknown = tuple(Skipped(name, "the model has no such class") for name in examples.classes
-                    if name not in record.classes)
-    place = {c: record.classes.index(name) for c, name in enumerate(examples.classes) if name in record.classes}
+    pairs = matched(examples.classes, record.classes)
+    unknown = {name: n for name, n in examples.counts().items() if name not in pairs}
+    skipped = SkippedRows()
+    for name in unknown:
+        skipped.add(name, NO_CLASS, rows=0)
+    if task.exclusive and any(unknown.values()):
+        skipped.rows[NO_CLASS, False] = Counter(unknown)
+    place = {c: record.classes.index(pairs[name]) for c, name in enumerate(examples.classes) if name in pairs}
     labels = [task.classes_of(target) for target in examples.targets]
     known = [row for row, classes in enumerate(labels) if not classes or any(c in place for c in classes)]
     if not task.exclusive:  # a row without any of the model's labels is an example of none
         known = list(range(len(labels)))
     if not known or not place:
-        raise DataError(f"the model knows none of the classes of {examples.source}: {', '.join(examples.classes)}",
-                        f"some of {', '.join(record.classes)}", "check the data, or the model")
+        raise DataError(f"the model knows none of the classes of {examples.source}: {_listed(examples.classes)}",
+                        f"some of {_listed(record.classes)}", "check the data, or the model")
     targets = task.targets_of([[place[c] for c in labels[row] if c in place] for row in known], len(record.classes))
     rest = replace(examples.take(known), classes=record.classes, targets=targets)
-    return replace(rest, skipped=examples.skipped + unknown)
+    renamed = ", ".join(f"{ascii(name)} as {ascii(ours)}" for name, ours in pairs.items() if name != ours)
+    notes = [f"labels read as classes of the model: {renamed}"] if renamed else []
+    return replace(rest, notes=(*rest.notes, *notes)).with_skipped(skipped)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None, data_dir: str | None = None,
@@ -102,9 +119,8 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
     """
     source = data or record.data
     parts = read_split(folder)
-    examples = read_labelled(record.modality_name, source, text_column=record.text_column,
-                             label_column=record.label_column, cache_dir=cache_dir,
-                             data_dir=data_dir or record.data_dir)
+    examples = read_labelled(record.modality_name, source, options=record.read_options.for_source(source),
+                             cache_dir=cache_dir, data_dir=data_dir or record.data_dir)
     rows = [row for row, content in enumerate(examples.ids) if content in parts]
     if not rows:
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was trained on", "those rows",

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kerastl.data.examples import Examples
+from kerastl.data.examples import Examples, say
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.errors import OptionError
 from kerastl.features.cache import chosen_dir
@@ -70,13 +71,14 @@ class Comparison:
 
 def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[str] = ("linear",),
             unfreeze: Sequence[str] = ("0",), *, seeds: int = 3, out: str = "comparison", weights: Sequence[str] = (),
-            text_column: str | None = None, label_column: str | None = None, min_per_class: int = 10,
-            limit: int | None = None, options: TrainingOptions | None = None, precision: str = "auto",
-            pickles: bool = False, xla: str = "auto", data_dir: str | None = None, cache_dir: str | None = None
-            ) -> Comparison:
+            text_column: str | None = None, label_column: str | None = None, read_options: ReadOptions = READ_AS_USUAL,
+            min_per_class: int = 10, limit: int | None = None, options: TrainingOptions | None = None,
+            precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
+            cache_dir: str | None = None) -> Comparison:
     """Compare every combination of backbones, heads and depths of fine-tuning on the same rows.
 
-    source: labelled data, as for training, or examples that were read. unfreeze: numbers of blocks, `all`, or
+    source: labelled data, as for training, or examples that were read. text_column, label_column, read_options: of
+    reading them. unfreeze: numbers of blocks, `all`, or
     `contrast`. seeds: each holds out another fold and trains with other initial weights. out: the folder of the journal
     `rows.jsonl`, from which a killed comparison resumes. weights: one for all backbones, or one for each. precision:
     default, float32, as the exported model computes; for large backbones, what their weights are kept in.
@@ -89,8 +91,9 @@ def compare(source: str | Examples, backbones: Sequence[str], heads: Sequence[st
     folder, cache = _folder(out), chosen_dir(cache_dir)
     runtime = _in_float32(apply(precision, xla))
     if isinstance(source, str):
-        source = read_labelled(modality.name, source, text_column=text_column, label_column=label_column,
-                               min_per_class=min_per_class, limit=limit, data_dir=data_dir, cache_dir=cache)
+        columns = read_options.with_columns(text_column=text_column, label_column=label_column)
+        source = say(read_labelled(modality.name, source, options=columns, min_per_class=min_per_class, limit=limit,
+                                   data_dir=data_dir, cache_dir=cache))
     examples = set_aside(source)
     if "contrast" in unfreeze and not examples.task.exclusive:
         raise OptionError(f"`unfreeze=contrast` needs one label per row, and {examples.source} has "

@@ -1,0 +1,113 @@
+"""What is noticed about a source: findings with a severity, examples and how to fix them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kerastl.data.examples import Examples, enough
+from kerastl.data.labels import similar
+from kerastl.data.split import split
+from kerastl.errors import DataError
+from kerastl.fields import Section
+
+ERROR, WARNING, INFO = "error", "warning", "info"
+SMALL = 10  # rows; smaller classes are skipped by default in training
+IMBALANCED = 10  # from this ratio on, training weights the classes
+EXAMPLES = 20  # that a finding lists
+_EXCERPT = 300  # characters of a text
+
+
+@dataclass(frozen=True)
+class Finding(Section):
+    """One kind of thing that was noticed.
+
+    severity: error (training fails), warning (figures may mislead) or info. kind: a short name. title: a sentence.
+    count: of rows, classes or groups of rows. examples: the first of them. fix: what can be done. items: for the page
+    with thumbnails, the file or text of each example, None where it has none; not part of the document.
+    """
+
+    severity: str
+    kind: str
+    title: str
+    count: int
+    examples: tuple[str, ...] = ()
+    fix: str = ""
+    items: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl check --json` prints it."""
+        return {name: value for name, value in super().to_dict().items() if name != "items"}
+
+
+def finding(severity: str, kind: str, title: str, examples: Sequence[str], fix: str = "", *,
+            count: int | None = None, items: Sequence[Any] = ()) -> list[Finding]:
+    """A finding in a list, which is empty if there is nothing to report. count: default, of the examples."""
+    count = len(examples) if count is None else count
+    if not count:
+        return []
+    return [Finding(severity, kind, title, count, tuple(examples[:EXAMPLES]), fix, tuple(items[:EXAMPLES]))]
+
+
+def of_classes(examples: Examples) -> list[Finding]:
+    """What is noticed about the classes."""
+    summary, counts = examples.summary, examples.counts() if examples.classes != ("",) else {}
+    small = [f"{name}: {n}" for name, n in counts.items() if n < SMALL]
+    alike = [f"{' = '.join(f'{name!r} ({counts.get(name, 0):,})' for name in names)}" for names in summary.look_alikes]
+    none = [f"{name!r}: {n:,} rows" for name, n in summary.no_label_like.items()]
+    pairs = [f"{a!r} ({counts[a]:,}) and {b!r} ({counts[b]:,})" for a, b in similar(tuple(counts))]
+    found = [
+        *finding(WARNING, "look-alike classes", "classes that look alike", alike, "give them one name if they are one"),
+        *finding(WARNING, "no label", "labels that often mean that there is none", none,
+                 "skip such rows with `no_label`"),
+        *finding(INFO, "similar classes", "classes with similar names", pairs, "correct spelling mistakes"),
+        *finding(INFO, "small classes", f"classes with fewer than {SMALL} rows, skipped by default", small,
+                 "add examples, or decrease `min_per_class`")]
+    if counts and (ratio := max(counts.values()) / max(1, min(counts.values()))) >= IMBALANCED:
+        found += finding(INFO, "imbalance", f"the largest class has {ratio:.0f} times as many rows as the smallest; "
+                         "training will weight the classes", (), count=1)
+    return found + _trainable(examples)
+
+
+def _trainable(examples: Examples) -> list[Finding]:
+    """Why training would fail on these rows."""
+    try:
+        split(enough(replace(examples, min_per_class=SMALL)))
+    except DataError as error:
+        return finding(ERROR, "not trainable", error.got, (), error.hint, count=1)
+    return []
+
+
+def of_losses(examples: Examples) -> list[Finding]:
+    """What was skipped, the most important first."""
+    listed = [f"{item.origin}: {item.reason}" for item in examples.skipped]
+    found = [Finding(WARNING, "lost rows", warning, 1, tuple(map(str, examples.summary.losses)),
+                     "correct these rows; `strict` makes this an error in training")
+             for warning in examples.summary.warnings]
+    return found + finding(INFO, "skipped", "rows, files or classes that are skipped", listed, "see the reasons",
+                           count=max(examples.summary.lost, len(listed)))
+
+
+def of_rows(examples: Examples, groups: Iterable[Sequence[int]], suffix: Callable[[int], str], severity: str, kind: str,
+            title: str, fix: str) -> list[Finding]:
+    """A finding about rows that belong together. suffix: what is added to the name of a row."""
+    listed = list(groups)
+    names = [" = ".join(f"{examples.origins[row]}{suffix(row)}" for row in rows) for rows in listed]
+    return finding(severity, kind, title, names, fix, items=[excerpt(examples, rows[0]) for rows in listed[:EXAMPLES]])
+
+
+def of_texts(examples: Examples) -> list[Finding]:
+    """Texts without a letter or a digit, of which a network knows no token."""
+    if examples.modality.in_files:
+        return []
+    odd = [row for row, item in enumerate(examples.items)
+           if not any(mark.isalnum() for part in ([item] if isinstance(item, str) else item) for mark in part)]
+    names = [f"{examples.origins[row]}: {ascii(excerpt(examples, row))}" for row in odd[:EXAMPLES]]
+    return finding(WARNING, "no words", "texts without a letter or a digit", names, "check how these texts were made",
+                   count=len(odd), items=[excerpt(examples, row) for row in odd[:EXAMPLES]])
+
+
+def excerpt(examples: Examples, row: int) -> str:
+    """The path of an image, or the beginning of a text."""
+    item = examples.items[row]
+    text = item if isinstance(item, str) else " ⟷ ".join(item)
+    return text if examples.modality.in_files or len(text) <= _EXCERPT else f"{text[:_EXCERPT]} …"

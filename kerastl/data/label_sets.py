@@ -1,0 +1,105 @@
+"""The labels of a source's rows as classes and targets: one or several per row, in normal form, and what was decided.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.labels import certainly_several, no_labels, normal_form, parts_of
+from kerastl.data.options import ReadOptions
+from kerastl.tasks import task_of_labels, tasks
+
+_SHOWN = 5  # labels that a note lists
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """The distinct cells of labels, as classes.
+
+    targets: of each distinct cell. labels: one or several per row, and how that was known. unusable: numbers of cells
+    whose rows cannot be used, with the reason and whether an argument asked for it.
+    """
+
+    classes: tuple[str, ...]
+    targets: NDArray[np.int64]
+    labels: str
+    notes: tuple[str, ...]
+    unusable: dict[int, tuple[str, bool]]
+
+
+def label_sets(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options: ReadOptions, columns: int = 1
+               ) -> LabelSets:
+    """cells: the distinct ones, from `rows.labels_in`; rows: how often each occurs. columns: how many columns of labels
+    the source has; more than one are columns of 0 and 1."""
+    notes: list[str] = []
+    names, why = _understood(cells, rows, options, notes)
+    unusable: dict[int, tuple[str, bool]] = {}
+    ignored = no_labels(options.no_label)
+    if ignored and not any(name in ignored for labels in names for name in labels):
+        notes.append(f"no row has the label {options.no_label!r} of `no_label`")
+    for number, labels in enumerate(names):
+        rest = tuple(dict.fromkeys(name for name in labels if name not in ignored))
+        if labels and not rest:
+            unusable[number] = "no label (`no_label`)", True
+        names[number] = rest
+    several = any(cells) and options.multi_label != "off" and (
+        options.multi_label == "on" or bool(why) or not task_of_labels(list(map(len, names))).exclusive
+        or (columns > 1 and any(len(labels) != 1 for labels in names)))
+    for number, labels in enumerate(names):
+        if number not in unusable and cells[number] and not several and len(labels) != 1:
+            unusable[number] = "several labels (`multi_label`)" if labels else "no label", False
+    usable = [labels if number not in unusable else () for number, labels in enumerate(names)]
+    if not any(cells):  # nothing is labelled
+        usable = [("",)] * len(cells)
+    classes = tuple(sorted({name for labels in usable for name in labels}))
+    place = {name: i for i, name in enumerate(classes)}
+    task = next(task for task in tasks().values() if not task.exclusive) if several else task_of_labels([1])
+    numbers = [[place[name] for name in labels] or ([] if several else [0]) for labels in usable]
+    return LabelSets(classes, task.targets_of(numbers, len(classes)), _in_words(several, why, cells, columns, notes),
+                     tuple(notes), unusable)
+
+
+def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options: ReadOptions, notes: list[str]
+                ) -> tuple[list[tuple[str, ...]], str]:
+    """The labels of each cell in normal form, and why rows have several; "" if they have one."""
+    scalars = {labels[0]: number for number, labels in enumerate(cells) if len(labels) == 1 and labels[0]}
+    barred = [name for name in scalars if "|" in name]
+    bars = options.multi_label == "on" or (options.multi_label == "auto" and certainly_several(scalars))
+    if barred and not bars:
+        notes.append(f"{_listed(barred)}: the bar is part of the label; `multi_label=on` separates labels at bars")
+    names = [tuple(filter(None, map(normal_form, labels))) if len(labels) != 1 or not bars else parts_of(labels[0])
+             for labels in cells]
+    changed = {raw: form for labels in cells for raw in labels
+               if (form := normal_form(raw)) != raw and not (bars and "|" in raw)}
+    if changed:
+        pairs = ", ".join(f"{ascii(raw)} as {ascii(form)}" for raw, form in list(changed.items())[:_SHOWN])
+        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        notes.append("labels in normal form (Unicode NFC, without outer blanks, invisible characters and line "
+                     f"breaks): {pairs}{more}")
+    if barred and bars:
+        joined = int(sum(rows[scalars[name]] for name in barred))
+        how = "" if options.multi_label == "on" else "; `multi_label=off` keeps such a label whole"
+        return names, f"joined by a bar in {joined:,} rows{how}"
+    return names, ""
+
+
+def _in_words(several: bool, why: str, cells: Sequence[tuple[str, ...]], columns: int, notes: list[str]) -> str:
+    if not any(cells):
+        return "no labels"
+    lists = any(labels and labels[0] == "" for labels in cells)
+    if not several:
+        if lists:
+            each = "each row has a 1 in one column" if columns > 1 else "each list contains one label"
+            notes.append(f"{each}, so that rows have one label; `multi_label=on` expects several")
+        return "one label per row"
+    how = why or (f"from {columns} columns of 0 and 1" if columns > 1 else "in a list" if lists else "as requested")
+    notes.append(f"several labels per row, {how}")
+    return f"several labels per row, {how}"
+
+
+def _listed(names: Sequence[Any]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -1,0 +1,31 @@
+"""What the columns of a record say of its row: labels, group and split."""
+
+from kerastl.data.columns import Columns
+from kerastl.data.delimited import Record
+from kerastl.data.labels import normal_form
+from kerastl.data.rows import UNLABELLED, cell, labels_in, labels_of_columns, split_in
+
+
+def labels_of(record: Record, columns: Columns) -> tuple[tuple[str, ...] | None, str]:
+    """The labels of a row, as `rows.labels_in` returns them, and why there are none."""
+    if not columns.labels:
+        return UNLABELLED, ""
+    if len(columns.labels) > 1:
+        return labels_of_columns(record, columns.labels)
+    return labels_in(record.get(columns.labels[0])), "no label"
+
+
+def label_in_words(labels: tuple[str, ...] | None) -> str:
+    """The class by which a skipped row is counted; "" if it is unknown."""
+    return "|".join(filter(None, map(normal_form, labels))) if labels else ""
+
+
+def group_in(record: Record, columns: Columns) -> str:
+    """The group of a row, "" if it has none."""
+    return cell(record.get(columns.group)) if columns.group else ""
+
+
+def split_of_row(where: str, origin: str, record: Record, columns: Columns) -> str:
+    """The part of the source's split that a row belongs to, "" if there is none. Raises DataError for an unknown
+    name."""
+    return split_in(where, origin, record.get(columns.split), columns.split) if columns.split else ""

@@ -1,0 +1,41 @@
+"""The page of `kerastl check`: its findings with thumbnails or texts, in one file that needs no network."""
+
+from pathlib import Path
+
+from kerastl.audit.check import CheckResult
+from kerastl.errors import OptionError
+from kerastl.files import write_file
+from kerastl.modality import modality_named
+from kerastl.report.page import page
+from kerastl.report.report import thumbnail
+
+MOST = 200  # thumbnails on a page
+
+
+def check_page_file(path: str) -> Path:
+    """The file of the page. Raises OptionError if it cannot be written there."""
+    file = Path(path)
+    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
+        raise OptionError(f"`html` is {path}", "a file that ends in .html, in a folder that exists", "choose another")
+    return file
+
+
+def write_check_page(path: Path, result: CheckResult) -> None:
+    """Write the findings as one HTML page."""
+    write_file(path, check_page(result))
+
+
+def check_page(result: CheckResult) -> str:
+    """The findings as one HTML page."""
+    modality, left, shown = modality_named(result.modality), MOST, []
+    for finding in result.findings:
+        items = list(finding.items[:left] if modality.in_files else finding.items)
+        left -= len(items) * modality.in_files
+        pictures = [thumbnail(str(item)) if modality.in_files else "" for item in items]
+        texts = ["" if modality.in_files else str(item) for item in items]
+        previews = list(zip(pictures, texts, finding.examples, strict=False))
+        shown.append({"finding": finding, "previews": previews, "others": finding.examples[len(previews):]})
+    return page("check.html", result=result, modality=modality, findings=shown,
+                split=f"{result.data_summary.split}: " + ", ".join(
+                    f"{name} {n:,}" for name, n in result.data_summary.parts.items())
+                if result.data_summary.split else "")
