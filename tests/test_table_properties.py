@@ -109,6 +109,7 @@ def test_csv_with_doubled_quotes(rows: Rows, sheet: Sheet, compression: str) -> 
 
 @examples
 @given(rows=TABLES, sheet=sheets())
+@example(rows=[("0", '"\n')], sheet=Sheet())
 def test_csv_with_escaped_quotes(rows: Rows, sheet: Sheet) -> None:
     """One row has quotes: without any, whether two backslashes are one cannot be told."""
     assume(sheet.delimiter != "\t" and (sheet.end != "\r" or not any("\r" in cell for row in rows for cell in row)))

@@ -9,12 +9,12 @@ import csv
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kerastl.data.dialect import DELIMITERS, HEAD, Dialect, dialect_of, with_escapes
+from kerastl.data.dialect import DELIMITERS, HEAD, Dialect, count_escapes, dialect_of
 from kerastl.data.encoding import Encoding
 from kerastl.data.lines import MAX_CELL, TOO_LONG, Lines, LineTooLong
 from kerastl.errors import DataError
@@ -46,11 +46,16 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
         dialect = dialect_of(file.read(HEAD), encoding, usual)
     header = _header(path, dialect, opener, encoding)
     width = len(header)
-    index = max(_has_index(_sample(opener, _Layout(way, width), encoding), width) for way in (dialect, dialect.other))
-    layout = _Layout(with_escapes(dialect, opener, encoding, width + index), width, index)
-    sample = _sample(opener, layout, encoding)
+    ways = dialect, dialect.other
+    index = max(_has_index(_sample(opener, _Layout(way, width), encoding)[0], width) for way in ways)
+    doubled, escaped = count_escapes(dialect, opener, encoding, width + index)
+    losses = [_sample(opener, _Layout(way, width, index), encoding)[1] if doubled and escaped else 0 for way in ways]
+    escapes = losses[1] < losses[0] or (losses[1] == losses[0] and escaped > doubled)  # some lines fit by chance
+    dialect = replace(ways[escapes], mixed=bool(doubled and escaped and losses[escapes]))
+    layout = _Layout(dialect, width, index)
+    sample, _ = _sample(opener, layout, encoding)
     names, notes = _named(header, [row[layout.index:] for row in sample])
-    notes = layout.dialect.notes(usual) + notes
+    notes = dialect.notes(usual) + notes
     if layout.index:
         notes.append("the rows have one more cell than the header: the first, a number, is not used")
     if names and layout.width == 1:
@@ -58,13 +63,13 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
         with opener() as file:
-            for number, (line, cells) in enumerate(_rows(_body(file, layout.dialect, encoding), layout), 1):
+            for number, (line, cells) in enumerate(_rows(_body(file, dialect, encoding), layout), 1):
                 if isinstance(cells, list) and encoding.partly:
                     cells = next(filter(None, map(encoding.unreadable, cells)), cells)
                 yield (number, line), cells if isinstance(cells, str) else dict(
                     zip(names, cells[layout.index:], strict=False))
 
-    return names, notes, layout.dialect, records
+    return names, notes, dialect, records
 
 
 def _header(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding) -> list[str]:
@@ -78,10 +83,12 @@ def _header(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encodi
                             "the column names in the first line", "correct the first line") from error
 
 
-def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding) -> list[list[str]]:
+def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding) -> tuple[list[list[str]], int]:
+    """The first records, and how many of them are broken or have not as many cells as the header."""
     with opener() as file:
-        rows = _rows(_body(file, layout.dialect, encoding), layout, sample=True)
-        return [cells for _, cells in islice(rows, _SAMPLE) if isinstance(cells, list)]
+        rows = list(islice(_rows(_body(file, layout.dialect, encoding), layout, sample=True), _SAMPLE))
+    whole = [cells for _, cells in rows if isinstance(cells, list)]
+    return whole, len(rows) - sum(len(cells) == layout.width + layout.index for cells in whole)
 
 
 def _body(file: BinaryIO, dialect: Dialect, encoding: Encoding) -> Lines:

@@ -121,9 +121,9 @@ def _fits(dialect: Dialect, lines: Sequence[str]) -> float:
     return max((1 + sum(len(row) == width + more for row in body)) / len(rows) for more in (0, 1))
 
 
-def with_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding, width: int) -> Dialect:
-    """The dialect with backslashes as escapes, if more lines of the file are whole records of `width` cells only with
-    them than only without."""
+def count_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding, width: int) -> tuple[int, int]:
+    """The lines with backslashes that are whole records of `width` cells only if quotes are doubled, and only if they
+    are written with a backslash."""
     pattern = re.compile(rb"[^\n]*\\[" + re.escape(dialect.quote + dialect.delimiter).encode() + rb"][^\n]*\n?")
     doubled = escaped = examined = 0
     with opener() as file:
@@ -137,7 +137,7 @@ def with_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Enc
                 doubled += as_doubled and not as_escaped
                 escaped += as_escaped and not as_doubled
                 examined += 1
-    return replace(dialect.other if escaped > doubled else dialect, mixed=bool(doubled and escaped))
+    return doubled, escaped
 
 
 def _whole(dialect: Dialect, line: str, width: int) -> bool:
