@@ -10,8 +10,10 @@ import io
 import json
 import lzma
 import os
+import random
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,14 +169,50 @@ def test_other_formats(rows: Rows, form: str) -> None:
     assert read(name, write(rows)) == rows
 
 
+def _workbook(rows: Rows) -> bytes:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    for row in [("text", "label"), *rows]:
+        book.active.append(row)
+    book.save(file)
+    return file.getvalue()
+
+
 EXCEL_CELL = st.text("aé日,;\"\t\n' #", min_size=1).filter(str.strip)
 
 
 @settings(examples, max_examples=examples.max_examples // 5)
 @given(rows=st.lists(st.tuples(EXCEL_CELL, EXCEL_CELL), min_size=1, max_size=5))
 def test_excel(rows: Rows) -> None:
-    book, file = openpyxl.Workbook(), io.BytesIO()
-    for row in [("text", "label"), *rows]:
-        book.active.append(row)
-    book.save(file)
-    assert read("t.xlsx", file.getvalue()) == rows
+    assert read("t.xlsx", _workbook(rows)) == rows
+
+
+def _damaged(content: bytes, chance: random.Random) -> bytes:
+    data = bytearray(content)
+    for _ in range(chance.choice([1, 1, 3, 20])):
+        place, kind = chance.randrange(len(data) or 1), chance.random()
+        if kind < 0.5:
+            data[place:place + 1] = bytes([chance.randrange(256)])
+        elif kind < 0.7:
+            del data[place:place + chance.randrange(1, 50)]
+        elif kind < 0.85:
+            data[place:place] = chance.randbytes(chance.randrange(1, 9))
+        else:
+            del data[place:]
+    return bytes(data)
+
+
+def test_no_damage_crashes_a_reader(tmp_path: Path) -> None:
+    chance, rows = random.Random(0), [(f'text {i} "é"\nx', "ab"[i % 2]) for i in range(30)]
+    forms = {name: write(rows) for name, write in FORMS.values()} | {"t.xlsx": _workbook(rows)}
+    forms |= {f"t.csv{ending}": compress(Sheet().write(rows)) for ending, compress in COMPRESSIONS.items()}
+    outcomes = Counter[str]()
+    for _ in range(max(200, int(os.environ.get("KERASTL_EXAMPLES", 0)) // 4)):
+        name = chance.choice(sorted(forms))
+        (tmp_path / name).write_bytes(_damaged(forms[name], chance))
+        try:
+            list(open_table(tmp_path / name, tmp_path).records(["text", "label"]))
+            outcomes["read"] += 1
+        except DataError as error:
+            assert name in error.got
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20

@@ -1,5 +1,6 @@
 """Records of Excel workbooks (.xlsx), read by openpyxl, which is optional."""
 
+import errno
 import warnings
 import zipfile
 import zlib
@@ -15,6 +16,9 @@ from kerastl.data.delimited import Place, Record, Records
 from kerastl.errors import DataError
 
 _ROWS = 1000  # read at a time
+# What zipfile and openpyxl raise for damaged files: the latter does not check what it reads.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ParseError, KeyError, ValueError, TypeError, IndexError,
+           AttributeError, NotImplementedError, RuntimeError)
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 
 
@@ -63,7 +67,9 @@ def _workbook(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
                 yield book
             finally:
                 book.close()
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, ParseError, EOFError) as error:
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of a place outside the file
+            raise
         raise DataError(f"{path} cannot be read: {error}", "a valid .xlsx file", "save it again, or as .csv") from error
 
 

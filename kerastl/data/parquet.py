@@ -21,7 +21,7 @@ def parquet(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list
     """
     with _open(path, opener) as file:
         schema = file.schema_arrow
-        metadata = {key.decode(): value for key, value in (schema.metadata or {}).items()}
+        metadata = {key.decode(errors="replace"): value for key, value in (schema.metadata or {}).items()}
     index = _index_columns(metadata, schema.names)
     names = [name for name in schema.names if name not in index]
     classes = _class_names(metadata)
@@ -51,7 +51,7 @@ def _open(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
     try:
         with opener() as source, pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file:
             yield file
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
         if isinstance(error, OSError) and error.errno:
             raise  # the system's own; for damaged pages Arrow raises an OSError without a number
         raise DataError(f"{path}: {error}", "a valid Parquet file", "write the file again") from error

@@ -1,6 +1,7 @@
 """The bytes of a table, decompressed, and which kind of table they are: by their first bytes, then by the name."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import zipfile
@@ -103,7 +104,7 @@ def _decompressing(path: Path, compression: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError
             ) as error:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of a place outside the file
             raise  # the system's own, such as a full disk
         raise DataError(f"{path} cannot be decompressed by {compression}: {error}", "a whole file without a password",
                         "compress it again, or decompress it yourself") from error
