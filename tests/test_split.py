@@ -286,7 +286,7 @@ def test_asking_for_a_way_of_judging_overrules_the_users_split() -> None:
     sides = ("train", "validation", "test") * 100
     made, plain = (split(examples(lone(300), given), "holdout").split for given in (sides, ()))
     assert made is not None and plain is not None and made.part.tolist() == plain.part.tolist()
-    assert made.reason == "requested"
+    assert made.reason == "requested; the source's own split is not used" and plain.reason == "requested"
 
 
 @pytest.mark.parametrize("leaks", [0, 1, 7])

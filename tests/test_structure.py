@@ -135,7 +135,7 @@ def test_no_two_recipes_spell_out_the_same_steps() -> None:
 
 
 def test_only_the_tasks_know_what_several_labels_are() -> None:
-    name = re.compile(r"""single_label|(==|task_named\(|\bin\b) ?\(?["']multi_label|task_name.*multi_label""")
+    name = re.compile(r"""["']single_label|(==|task_named\(|\bin\b) ?\(?["']multi_label|task_name.*multi_label""")
     knowing = {module for module, path in files() if name.search(path.read_text())}
     assert {".".join(module.split(".")[:2]) for module in knowing} == {"kerastl.tasks"}
 

@@ -16,7 +16,7 @@ from tiny import made_examples
 from kerastl.audit.check import check
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
-from kerastl.data.images import read_images
+from kerastl.data.images import read_images, read_inputs
 from kerastl.data.labels import certainly_several, look, look_alikes, matched, normal_form, similar
 from kerastl.data.options import ReadOptions
 from kerastl.data.paths import Paths
@@ -25,6 +25,7 @@ from kerastl.data.summary import DataSummary, Loss, add_losses, check_losses
 from kerastl.data.texts import read_texts, read_unlabelled
 from kerastl.errors import CheckFailed, DataError, KerastlError, OptionError
 from kerastl.fields import from_json
+from kerastl.versions.record import RunRecord
 
 TWO = {"cat": (200, 60, 60), "dog": (60, 80, 210)}
 Shell = Callable[..., tuple[int, str, str]]
@@ -421,9 +422,58 @@ def test_the_summary_is_said_before_the_work_and_survives_json(tmp_path: Path, c
     assert capsys.readouterr().out == ""
 
 
+def test_labels_that_are_none_and_rows_without_a_part_are_said(tmp_path: Path) -> None:
+    source = texts(tmp_path, ["a", "b", {"x": 1}, "a", "b"] * 4, split=["train", "", "train", "test", "train"] * 4)
+    found = read(source)
+    assert found.summary.losses == (Loss("not a label", 4),)
+    assert found.summary.parts == {"train": 8, "validation": 0, "test": 4, "none (used for training)": 4}
+    chosen = split(found, "cv").split
+    assert chosen is not None and chosen.reason == "requested; the source's own split is not used"
+
+
+def test_captions_are_no_inputs_of_a_model_and_windows_paths_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                                ) -> None:
+    root = draw_folder(tmp_path / "d", 2, TWO)
+    for name in ("cat/0.txt", "cat/other.txt"):
+        (root / name).write_text("a cat")
+    assert [str(path.relative_to(root)) for path in read_inputs([str(root)])] == [
+        "cat/0.png", "cat/1.png", "cat/other.txt", "dog/0.png", "dog/1.png"]
+    assert "1 file beside an image of the same name ignored, as captions" in capsys.readouterr().out
+    (tmp_path / "t.csv").write_text("path,x\nd\\cat\\0.png,1\nd\\cat\\7.png,2\n")
+    assert read_inputs([str(tmp_path / "t.csv")]) == [root / "cat/0.png", tmp_path / "d\\cat\\7.png"]
+
+
 def test_made_up_examples_have_an_empty_summary() -> None:
     examples = made_examples(np.array([0, 1] * 20)).without({0: "cut"})
     assert examples.summary.warnings == () and examples.summary.lost == 1
+
+
+def test_a_run_says_stores_and_shows_what_was_understood_and_strict_fails_it(tmp_path: Path, shell: Shell) -> None:
+    root = draw_folder(tmp_path / "d", 12, TWO)
+    for i in range(14):
+        (root / f"dog/cut{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([i]))
+    words = ["run", "tiny_images", "--data", root, "--name", "m", "--weights", "none", "--tflite", "none"]
+    code, out, err = shell(*words, "--out", tmp_path / "out")
+    assert code == 0 and f"{root}: 38 images, 2 classes: dog 26, cat 12" in err
+    assert out.splitlines()[-2].startswith("WARNING: 14 of 38 rows (36.8%) were skipped: ")
+    assert out.splitlines()[-1].startswith("WARNING: 14 of 26 rows of the class 'dog' were skipped (53.8%)")
+    record = RunRecord.read(tmp_path / "out/m/1")
+    assert record.data_summary is not None and record.data_summary.classes == {"cat": 12, "dog": 12}
+    assert record.data_summary.losses[0].by_class == {"dog": 14}
+    report = (tmp_path / "out/m/1/report.html").read_text()
+    assert "14 of 38 rows (36.8%) were skipped" in report and "How the data were read" in report
+    assert "14 of 38 rows (36.8%)" in (tmp_path / "out/m/1/MODEL_CARD.md").read_text()
+    code, _, err = shell(*words, "--out", tmp_path / "strict", "--strict")
+    assert code == 1 and "14 of 38 rows (36.8%) were skipped" in err and "(--strict)" in err
+    assert not (tmp_path / "strict").exists()
+    new = draw_folder(tmp_path / "new", 6, {"Cat": TWO["cat"], "dog": TWO["dog"], "cow": (9, 99, 9)}, seed=777)
+    code, out, _ = shell("evaluate", tmp_path / "out/m", new)
+    assert code == 0 and "labels read as classes of the model: 'Cat' as 'cat'" in out
+    assert out.splitlines()[-1] == ("WARNING: 6 of 18 rows (33.3%) were skipped: the model has no such class; these "
+                                    "figures describe the other rows")
+    assert "skipped    6 of 18 rows: the model has no such class (6: cow 6)" in out
+    code, _, err = shell("evaluate", tmp_path / "out/m", new, "--strict")
+    assert code == 1 and "the model has no such class" in err
 
 
 # Paths

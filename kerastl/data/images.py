@@ -89,20 +89,32 @@ def read_inputs(inputs: Iterable[str], *, text_column: str | None = None, path_c
         path = Path(name)
         if path.is_dir():
             check_modality(name, modality_of_folder(path), IMAGE)
-            files += [file for file in walk(path) if file.is_file()]
+            files += _listed_images(path)
         elif path.suffix.lower() in TABLES and path.is_file():
             table = unpacked(open_table(path), None)
             columns = _columns(table, options, False)
             for origin, record in table.records(list(columns.items)):
                 cell = record if isinstance(record, str) else _path_in(record, columns)
-                files.append(path.parent / (f"{origin}: {cell}" if isinstance(record, str) else
-                                            cell or f"{origin} has no path"))
+                file = path.parent / (f"{origin}: {cell}" if isinstance(record, str) else
+                                      cell or f"{origin} has no path")
+                files.append(file if "\\" not in cell or file.exists() else Path(from_windows(str(file)) or file))
         elif path.is_file():
             files.append(path)
         else:
             raise DataError(f"no such file or folder: {name}", "an image, a folder of images, or a table",
                             "check the path")
     return files
+
+
+def _listed_images(folder: Path) -> list[Path]:
+    """The files in a folder, without captions of images, which are counted on a line of output."""
+    files = [file for file in walk(folder) if file.is_file()]
+    images = {file.with_suffix("") for file in files if file.suffix.lower() in IMAGES}
+    captions = {file for file in files if file.suffix.lower() in CAPTIONS and file.with_suffix("") in images}
+    if captions:
+        print(f"{folder}: {len(captions):,} file{'' if len(captions) == 1 else 's'} beside an image of the same name "
+              "ignored, as captions", flush=True)
+    return [file for file in files if file not in captions]
 
 
 def _no_texts(options: ReadOptions) -> None:

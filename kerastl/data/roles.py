@@ -12,7 +12,13 @@ def labels_of(record: Record, columns: Columns) -> tuple[tuple[str, ...] | None,
         return UNLABELLED, ""
     if len(columns.labels) > 1:
         return labels_of_columns(record, columns.labels)
-    return labels_in(record.get(columns.labels[0])), "no label"
+    value = record.get(columns.labels[0])
+    if isinstance(value, dict):
+        return None, f"not a label: a dict in column {columns.labels[0]!r}"
+    try:
+        return labels_in(value.decode() if isinstance(value, bytes) else value), "no label"
+    except UnicodeDecodeError as error:
+        return None, f"the label is not UTF-8: {error.reason}"
 
 
 def label_in_words(labels: tuple[str, ...] | None) -> str:

@@ -97,6 +97,8 @@ def _summary(examples: Examples, summary: DataSummary, sets: LabelSets, skipped:
              ) -> DataSummary:
     losses, counts = add_losses((), skipped.rows), examples.counts() if sets.classes != ("",) else {}
     parts = {name: examples.source_split.count(name) for name in PARTS} if any(examples.source_split) else {}
+    if parts and (rest := examples.source_split.count("")):
+        parts["none (used for training)"] = rest
     return replace(summary, rows=len(examples) + sum(loss.rows for loss in losses), labels=sets.labels, classes=counts,
                    look_alikes=look_alikes(tuple(counts)), losses=losses, strict=options.strict,
                    no_label_like={name: n for name, n in counts.items() if n and means_none(name)},

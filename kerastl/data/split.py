@@ -37,10 +37,11 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     if mode == "auto" and any(examples.source_split):
         return replace(examples, split=_of_source(examples))
     small = len(examples) * 0.1 < SMALL_TEST
+    requested = "requested" + "; the source's own split is not used" * any(examples.source_split)
     if mode == "cv" or (mode == "auto" and not unfrozen and not search and small):
-        return replace(examples, split=_folds(examples, "requested" if mode == "cv" else
+        return replace(examples, split=_folds(examples, requested if mode == "cv" else
                                               f"a 10% hold-out would have fewer than {SMALL_TEST} rows"))
-    reason = ("requested" if mode == "holdout" else "the backbone is unfrozen" if unfrozen else
+    reason = (requested if mode == "holdout" else "the backbone is unfrozen" if unfrozen else
               "a search needs validation rows" if search else "the dataset is large enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)

@@ -78,9 +78,10 @@ def parity_table(parity: Sequence[Parity]) -> str:
 
 
 def _skipped(record: RunRecord) -> str:
+    listed = " (listed in the report)" if record.skipped else ""
     if record.data_summary and record.data_summary.lost:
-        return f"{record.data_summary.losses_line.removeprefix('skipped ')} (listed in the report)"
-    return f"{len(record.skipped)} (listed in the report)" if record.skipped else ""
+        return f"{record.data_summary.losses_line.removeprefix('skipped ')}{listed}"
+    return f"{len(record.skipped)}{listed}" if record.skipped else ""
 
 
 def _search(trials: Sequence[Trial]) -> str:

@@ -1,4 +1,4 @@
-"""Inspect a dataset: what was understood of it, lost rows, odd classes, duplicates, leakage and likely label errors."""
+"""Inspect a dataset: lost rows, odd classes, duplicates, leakage and likely label errors."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ MARKS = {"error": "ERROR", "warning": "WARNING", "info": "info"}
 
 @dataclass(frozen=True)
 class Config(DataFlags):
-    """Inspect a dataset: corrupt files, lost rows, odd classes, duplicates, train/test leakage and label errors."""
+    """Inspect a dataset: lost rows, odd classes, duplicates, leakage and likely label errors."""
 
     source: Positional[str]  # labelled data, as for training
     backbone: str | None = None  # used to find likely label errors; none skips that (default: the bundled one)
