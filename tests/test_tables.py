@@ -454,6 +454,37 @@ def test_a_table_of_texts_may_have_images_too(tmp_path: Path) -> None:
     assert len(read_texts(tmp_path / "t.parquet")) == 24
 
 
+# Folders of Parquet files
+
+
+def test_a_folder_of_parquet_files_is_one_table_with_its_split(tmp_path: Path) -> None:
+    root = tmp_path / "hub"
+    (root / "data").mkdir(parents=True)
+    (root / "README.md").write_text("# About")
+    for name, n in (("train-00000-of-00002", 12), ("train-00001-of-00002", 10), ("test-00000-of-00001", 4)):
+        hub(root / "data" / f"{name}.parquet", {"label": NAMES}, text=[f"{name} {i}" for i in range(n)],
+            label=[i % 2 for i in range(n)])
+    assert modality_of(str(root)).name == "text"
+    found = read_texts(root)
+    assert found.counts() == {"neg": 13, "pos": 13} and found.source_split.count("train") == 22
+    assert found.source_split.count("test") == 4 and found.origins[0] == "data/test-00000-of-00001.parquet, row 1"
+    assert "3 Parquet files are read as one table" in found.notes
+    hub(root / "data" / "train-2.parquet", {}, other=["x"])
+    with pytest.raises(DataError, match="train-2.parquet has the columns other, but .* has text, label"):
+        read_texts(root)
+
+
+def test_a_folder_of_parquet_files_of_images(tmp_path: Path) -> None:
+    blobs = pictures(tmp_path / "pic")
+    for part, start in (("train", 0), ("validation", 12)):
+        (tmp_path / "hub" / part).mkdir(parents=True)
+        data = pyarrow.table({"img": blobs[start:start + 12], "label": ["ab"[i % 2] for i in range(12)]})
+        pyarrow.parquet.write_table(data, tmp_path / "hub" / part / "0000.parquet")
+    assert modality_of(str(tmp_path / "hub")).name == "image"
+    found = read_images(tmp_path / "hub", cache_dir=tmp_path / "cache")
+    assert found.counts() == {"a": 12, "b": 12} and found.source_split == ("train",) * 12 + ("validation",) * 12
+
+
 # Excel
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kerastl.data.columns import PAIRS, TEXTS
 from kerastl.data.folders import NOTES, no_source, walk
-from kerastl.data.tables import TABLES, Table, open_table
+from kerastl.data.shards import is_table, open_source
+from kerastl.data.tables import Table
 from kerastl.data.tfds import feature_names
 from kerastl.errors import DataError
 from kerastl.modality import IMAGE, TEXT, Modality
@@ -25,10 +26,10 @@ def modality_of(source: str, *, data_dir: str | None = None) -> Modality:
     if source.startswith("tfds:"):
         return modality_of_features(feature_names(source, data_dir))
     path = Path(source)
+    if is_table(path):
+        return modality_of_table(open_source(path))
     if path.is_dir():
         return modality_of_folder(path) or IMAGE
-    if path.is_file() and path.suffix.lower() in TABLES:
-        return modality_of_table(open_table(path))
     raise no_source(source)
 
 

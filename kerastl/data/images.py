@@ -27,6 +27,7 @@ from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.paths import Paths, from_windows
 from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
 from kerastl.data.rows import UNLABELLED, Row, examples_of
+from kerastl.data.shards import is_table, open_source
 from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
@@ -173,18 +174,18 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
         return Source(tfds_rows(source, data_dir, cache_dir), DataSummary(
             layout="TFDS data set", split="split from TFDS"))
     path = Path(source)
+    if is_table(path):
+        table = unpacked(open_source(path, None if cache_dir is None else Path(cache_dir)), cache_dir)
+        columns = _columns(table, options, True)
+        summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
+                              split=f"split from column {columns.split!r}" if columns.split else "")
+        return Source(_table_rows(table, columns, path if path.is_dir() else path.parent, skipped), summary,
+                      (*table.notes, columns.note, *columns.remarks))
     if path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
         found = folder_rows(path, skipped, IMAGES, options)
         rows, notes = _without_captions(found.rows)
         return Source(rows, DataSummary(layout=found.layout, split=found.split), (*found.notes, *notes))
-    if path.is_file() and path.suffix.lower() in TABLES:
-        table = unpacked(open_table(path, None if cache_dir is None else Path(cache_dir)), cache_dir)
-        columns = _columns(table, options, True)
-        summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
-                              split=f"split from column {columns.split!r}" if columns.split else "")
-        return Source(_table_rows(table, columns, path.parent, skipped), summary,
-                      (*table.notes, columns.note, *columns.remarks))
     raise no_source(source)
 
 

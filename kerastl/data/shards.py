@@ -1,4 +1,4 @@
-"""Tables in several files: a folder of Parquet files, as repositories of the Hugging Face Hub have them, is one table."""
+"""Tables in several files: a folder of Parquet files, as in repositories of the Hugging Face Hub, is one table."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from kerastl.data.rows import split_name
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.errors import DataError
 
-_BESIDE = (".md", ".json", ".yaml", ".yml", ".py", ".txt")  # what describes a data set
+_BESIDE = (".md", ".json", ".yaml", ".yml", ".py")  # what describes a data set
 _SHARD = re.compile(r"([A-Za-z_]+?)[-_.]?\d*(-of-\d+)?")  # train-00000-of-00002, test-0, validation
 
 
