@@ -269,8 +269,10 @@ def test_a_compressed_table_of_parquet_and_one_of_nothing_known(opened: Open) ->
 
 def test_a_bomb_is_refused(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_LARGE", 1 << 20)
-    with pytest.raises(DataError, match="over 200 times as large"):
-        opened(gzip.compress(b"\0" * (8 << 20)), "t.csv.gz")
+    for name, bomb in (("t.csv.gz", gzip.compress(b"\0" * (8 << 20))),
+                       ("t.xlsx", zipped(**{"xl/workbook__xml": b"", "xl/sharedStrings__xml": b" " * (8 << 20)}))):
+        with pytest.raises(DataError, match="over 200 times as large"):
+            opened(bomb, name)
 
 
 @pytest.mark.parametrize(("head", "words"), [
@@ -444,6 +446,16 @@ def test_plain_bytes_of_images_in_parquet(kind: Any, tmp_path: Path, monkeypatch
     pyarrow.parquet.write_table(data, tmp_path / "t.parquet")
     assert [path.read_bytes() for path in read_inputs([str(tmp_path / "t.parquet")])] == blobs
     assert read_images(tmp_path / "t.parquet", cache_dir=tmp_path).counts() == {"a": 12, "b": 12}
+
+
+def test_sounds_and_images_of_a_repeated_name_are_no_images(tmp_path: Path) -> None:
+    cells = pyarrow.array([{"bytes": b"RIFF....WAVE", "path": "a.wav"}],
+                          pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]))
+    assert open_table(hub(tmp_path / "t.parquet", {"a": {"_type": "Audio"}}, a=cells)).images == ()
+    twice = pyarrow.Table.from_arrays([cells, cells, pyarrow.array(["x"])], ["a", "a", "label"])
+    pyarrow.parquet.write_table(twice, tmp_path / "u.parquet")
+    table = open_table(tmp_path / "u.parquet")
+    assert table.images == () and table.names == ("a", "a", "label") and records(table, ["label"]) == [{"label": "x"}]
 
 
 def test_a_table_of_texts_may_have_images_too(tmp_path: Path) -> None:

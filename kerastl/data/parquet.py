@@ -25,7 +25,10 @@ def parquet(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list
     index = _index_columns(metadata, schema.names)
     names = [name for name in schema.names if name not in index]
     classes = _class_names(metadata)
-    images = tuple(name for name in dict.fromkeys(names) if _has_images(path, opener, schema.field(name)))
+    sounds = [name for name, feature in _features(metadata).items()
+              if isinstance(feature, dict) and feature.get("_type") in ("Audio", "Video")]
+    images = tuple(name for name in dict.fromkeys(names) if names.count(name) == 1 and name not in sounds
+                   and _has_images(path, opener, schema.field(name)))
     notes = [f"labels of column {name!r} are the names in the file's metadata: {', '.join(values[:20])}"
              f"{' ...' * (len(values) > 20)}" for name, values in classes.items() if name in names]
     notes += [f"columns not used, since they are the index of pandas: {', '.join(index)}"] * bool(index)
@@ -72,13 +75,18 @@ def _index_columns(metadata: Mapping[str, bytes], names: Sequence[str]) -> list[
     return [name for name in stored if isinstance(name, str) and name.startswith("__index_level_") and name in names]
 
 
-def _class_names(metadata: Mapping[str, bytes]) -> dict[str, list[str]]:
-    """For each column of class numbers the names, as Hugging Face's `datasets` writes them to the schema."""
+def _features(metadata: Mapping[str, bytes]) -> dict[str, Any]:
+    """What Hugging Face's `datasets` writes to the schema about each column."""
     try:
         features = json.loads(metadata["huggingface"])["info"]["features"]
-        return {name: names for name, feature in features.items() if (names := _names_in(feature))}
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict | list)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
+
+
+def _class_names(metadata: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """For each column of class numbers the names."""
+    return {name: names for name, feature in _features(metadata).items() if (names := _names_in(feature))}
 
 
 def _names_in(feature: Any) -> list[str]:
@@ -105,7 +113,7 @@ def _has_images(path: Path, opener: Callable[[], BinaryIO], field: Any) -> bool:
     with _open(path, opener) as file:
         batch = next(file.iter_batches(_EXAMINED, columns=[field.name]), None)
     cells = [cell for cell in batch.column(0).to_pylist() if cell] if batch is not None else []
-    return bool(cells) and 2 * sum(cell.startswith(_IMAGES) for cell in cells) > len(cells)
+    return 2 * sum(cell.startswith(_IMAGES) or cell[4:8] == b"ftyp" for cell in cells) > len(cells)  # HEIC, AVIF
 
 
 def _is_binary(kind: Any) -> bool:

@@ -95,7 +95,10 @@ def _kind(path: Path, name: Path, head: bytes, workbook: bool) -> str:
 
 def _is_workbook(path: Path) -> bool:
     with _decompressing(path, "zip"), open_file(path) as file, zipfile.ZipFile(file) as archive:
-        return "xl/workbook.xml" in archive.namelist()
+        if "xl/workbook.xml" not in archive.namelist():
+            return False
+        _check_size(path, sum(info.file_size for info in archive.infolist()))
+    return True
 
 
 @contextmanager
@@ -152,10 +155,16 @@ def _only_table(path: Path) -> str:
 
 
 def _limited(blocks: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    size, limit = 0, max(_LARGE, _BOMB * path.stat().st_size)
+    size = 0
     for block in blocks:
         size += len(block)
-        if size > limit:
-            raise DataError(f"{path} is over {_BOMB} times as large when decompressed, over {limit >> 20:,} MB",
-                            "a table", "decompress it yourself if this is intended")
+        _check_size(path, size)
         yield block
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Raises DataError if so many bytes cannot be meant by a file of its size."""
+    limit = max(_LARGE, _BOMB * path.stat().st_size)
+    if size > limit:
+        raise DataError(f"{path} is over {_BOMB} times as large when decompressed, over {limit >> 20:,} MB",
+                        "a table", "decompress it yourself if this is intended")
