@@ -146,14 +146,14 @@ def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split
     bad = {}
     for i in range(12):  # enough to lie on every side of a hold-out
         bad[f"red/cut{i}.png"] = (folder / f"red/{i}.png").read_bytes()[:-1200 - i]
-    bad |= {"green/notes.txt": b"no image", "green/twin.txt": b"no image", "blue/empty.png": b""}
+    bad |= {"green/notes.dat": b"no image", "green/twin.dat": b"no image", "blue/empty.png": b""}
     for name, content in bad.items():
         (folder / name).write_bytes(content)
     for expected in (90, 0):  # a run over a full cache leaves out the same
         found = run(folder, backbone, tmp_path / "cache", split=split)
         reasons = {one.origin: one.reason for one in found.examples.skipped}
         assert set(reasons) == set(bad) and all(reasons.values())
-        assert "not an image" in reasons["green/notes.txt"] and "empty" in reasons["blue/empty.png"]
+        assert "not an image" in reasons["green/notes.dat"] and "empty" in reasons["blue/empty.png"]
         assert found.computed == expected and len(found.examples) == 90
         assert np.abs(everything(found) - direct(found, backbone)).max() < 1e-5
     fitted = tl.fit(found)

@@ -427,7 +427,7 @@ def test_images_in_parquet_are_unpacked_once_and_read(tmp_path: Path) -> None:
                image=pyarrow.array(cells, kind), label=[i % 2 for i in range(24)])
     assert modality_of(str(path)).name == "image"
     found = read_images(str(path), cache_dir=tmp_path / "cache")
-    assert found.counts() == {"neg": 11, "pos": 12} and found.origins[:2] == ("row 1, 0.png", "row 2, 1.png")
+    assert found.counts() == {"neg": 11, "pos": 12} and found.origins[:2] == ("row 1: 0.png", "row 2: 1.png")
     assert [Path(item).read_bytes() for item in found.items] == [blob for i, blob in enumerate(blobs) if i != 4]
     assert [(one.origin, one.reason) for one in found.skipped] == [("row 5", "no image")]
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.png")}

@@ -224,6 +224,29 @@ def test_an_image_table_has_columns_too(tmp_path: Path) -> None:
     assert found.notes[0].startswith("path from column 'photo' (as requested), label from column 'what' (as requested)")
 
 
+def test_images_inside_a_table_are_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    root = draw_folder(tmp_path / "d", 10, TWO)
+    paths = sorted(root.rglob("*.png"))
+    blobs = [path.read_bytes() for path in paths]
+    structs = pyarrow.array([{"bytes": blob, "path": path.name} for blob, path in zip(blobs, paths, strict=True)],
+                            pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]))
+    label = [path.parent.name for path in paths]
+    monkeypatch.chdir(tmp_path)
+    for number, images in enumerate((structs, pyarrow.array(blobs, pyarrow.binary()))):
+        table = tmp_path / f"{number}.parquet"
+        pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": label}), table)
+        assert modality_of(str(table)).name == "image"
+        found = read_images(table, cache_dir=tmp_path / "cache")
+        assert found.counts() == {"cat": 10, "dog": 10} and found.ids == read_images(root).ids
+        assert [Path(item).read_bytes() for item in found.items] == blobs
+        assert found.origins[0] == ("row 1: 0.png", "row 1")[number]
+        assert found.notes[-1] == f"20 images inside the table, unpacked to {tmp_path / 'cache/images'}"
+    assert not (tmp_path / "images").exists()
+
+
 def test_one_column_of_0_and_1_per_label_is_offered_and_never_one_of_them(tmp_path: Path) -> None:
     records = [{"id": i, "comment_text": f"a film, number {i}", "toxic": i % 2, "obscene": int(i % 3 == 0),
                 "insult": int(i % 5 == 0)} for i in range(40)]

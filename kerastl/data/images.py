@@ -31,7 +31,7 @@ from kerastl.data.shards import is_table, open_source
 from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
-from kerastl.data.unpacked import unpacked
+from kerastl.data.unpacked import folder_of, unpacked
 from kerastl.errors import DataError, OptionError
 from kerastl.files import open_file
 from kerastl.modality import IMAGE
@@ -179,8 +179,11 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
         columns = _columns(table, options, True)
         summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
                               split=f"split from column {columns.split!r}" if columns.split else "")
-        return Source(_table_rows(table, columns, path if path.is_dir() else path.parent, skipped), summary,
-                      (*table.notes, columns.note, *columns.remarks))
+        rows = _table_rows(table, columns, path if path.is_dir() else path.parent, skipped)
+        cache = folder_of(cache_dir)
+        inside = sum(cache.absolute() in Path(str(row.item)).parents for row in rows) if table.images else 0
+        notes = [f"{inside:,} image{'' if inside == 1 else 's'} inside the table, unpacked to {cache}"]
+        return Source(rows, summary, (*table.notes, columns.note, *columns.remarks, *notes[:inside]))
     if path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
         found = folder_rows(path, skipped, IMAGES, options)

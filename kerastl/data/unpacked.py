@@ -27,16 +27,21 @@ def unpacked(table: Table, cache_dir: str | Path | None) -> Table:
         return table
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[str, Record | str]]:
-        folder = cache_folder(cache_dir or user_cache_dir(), "images")
+        folder = cache_folder(folder_of(cache_dir).parent, folder_of(cache_dir).name)
         for origin, record in table.records(only):
             if isinstance(record, dict):
                 named = [str(value["path"]) for name in table.images if (value := record.get(name)) and value["path"]]
-                origin = f"{origin}, {named[0]}" if named else origin
+                origin = f"{origin}: {named[0]}" if named else origin
                 record = {name: _path(value, folder) if name in table.images else value
                           for name, value in record.items()}
             yield origin, record
 
     return replace(table, records=records)
+
+
+def folder_of(cache_dir: str | Path | None) -> Path:
+    """The folder in which images of tables are written."""
+    return Path(cache_dir or user_cache_dir()) / "images"
 
 
 def _path(value: Any, folder: Path) -> str | None:
