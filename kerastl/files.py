@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from kerastl.errors import OptionError
 
 PARTIAL = ".part"
@@ -138,6 +140,11 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
             path.unlink(missing_ok=True)
         freed += size
     return freed
+
+
+def user_cache_dir() -> Path:
+    """The user's cache directory by the platform's convention."""
+    return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
 
 
 def cache_folder(cache_dir: str | Path, name: str) -> Path:

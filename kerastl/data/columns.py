@@ -61,6 +61,9 @@ def choose(table: Table, options: ReadOptions, labelled: bool = True, *, item: s
                         "add the missing column; separate cells by commas, tabs, semicolons or bars")
     how = {name: "as requested" for role in requested.values() for name in role}
     free = [name for name in names if name not in RESERVED and name not in how]
+    if not items and item == "path" and table.images:
+        items = table.images[:1]
+        how |= dict.fromkeys(items, "by content: images")
     by_name = _texts_by_name if item == "text" else _paths_by_name
     by_content = _texts_by_content if item == "text" else lambda table, free: _paths_by_content(table, free, is_path)
     if not items:

@@ -1,13 +1,21 @@
-"""Records of CSV and TSV files. Broken records are reported and skipped: a stray quote affects only its own line."""
+"""Records of CSV and TSV files. Broken records are reported and skipped: a stray quote affects only its own line.
 
-import importlib.util
+Parsed by Python's `csv`, strictly, and not by `pyarrow.csv`: its handler of invalid rows sees those with another number
+of cells, but a quote that is never closed takes the rest of the file along, and it does not know the line of a row
+(`test_other_readers_lose_rows_behind_a_stray_quote`).
+"""
+
+import csv
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from io import StringIO
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kerastl.data.encoding import ESCAPED, Encoding
+from kerastl.data.dialect import DELIMITERS, HEAD, Dialect, count_escapes, dialect_of
+from kerastl.data.encoding import Encoding
 from kerastl.data.lines import MAX_CELL, TOO_LONG, Lines, LineTooLong
 from kerastl.errors import DataError
 
@@ -15,93 +23,180 @@ Record = dict[str, Any]
 Place = tuple[int, int]  # of a record: its number and its first line in the file, both from 1; line 0: has no lines
 Records = Callable[[Sequence[str] | None], Iterator[tuple[Place, Record | str]]]
 
-MARKS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-HEAD = 1 << 16  # bytes from which the delimiter is detected
-_RECORDS = 20  # records in them that are examined
+_SAMPLE = 200  # records that are examined for columns without a name
+_LIMIT = threading.Lock()  # csv's limit of a cell is one for the whole process
 
 
-def _own_csv() -> Any:
-    """A private copy of the csv module, because the maximum size of a cell is a setting of the whole module."""
-    spec = importlib.util.find_spec("_csv")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.field_size_limit(MAX_CELL)
-    return module
+@dataclass(frozen=True)
+class _Layout:
+    """How the cells of a record become those of the named columns."""
+
+    dialect: Dialect
+    width: int  # cells of the header
+    index: int = 0  # cells in front of them that the header has no name for
 
 
-CSV = _own_csv()
+def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: Encoding
+              ) -> tuple[list[str], list[str], Dialect, Records]:
+    """The columns, notes, the dialect, and a function that returns each record, or why it is broken, with its place.
 
-
-def delimited(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding
-              ) -> tuple[list[str], list[str], Records]:
-    """The columns, notes, and a function that returns each record, or why it is broken, with its place.
-
-    Raises DataError if the header cannot be read.
+    usual: the delimiter that the name of the file implies. Raises DataError if the header cannot be read.
     """
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with opener() as file:
-        head = file.read(HEAD)
-    mark = _delimiter(head[: head.rfind(b"\n") + 1 or len(head)].decode(encoding.codec, "replace"), usual)
-    notes = [] if mark == usual else [f"cells are separated by {MARKS[mark]}, not by {MARKS[usual]}"]
+        dialect = dialect_of(file.read(HEAD), encoding, usual)
+    header = _header(path, dialect, opener, encoding)
+    width = len(header)
+    ways = dialect, dialect.other
+    index = max(_has_index(_sample(opener, _Layout(way, width), encoding)[0], width) for way in ways)
+    doubled, escaped = count_escapes(dialect, opener, encoding, width + index)
+    losses = [_sample(opener, _Layout(way, width, index), encoding)[1] if doubled and escaped else 0 for way in ways]
+    escapes = losses[1] < losses[0] or (losses[1] == losses[0] and escaped > doubled)  # some lines fit by chance
+    dialect = replace(ways[escapes], mixed=bool(doubled and escaped and losses[escapes]))
+    layout = _Layout(dialect, width, index)
+    sample, _ = _sample(opener, layout, encoding)
+    names, notes = _named(header, [row[layout.index:] for row in sample])
+    notes = dialect.notes(usual) + notes
+    if layout.index:
+        notes.append("the rows have one more cell than the header: the first, a number, is not used")
+    if names and layout.width == 1:
+        notes.append(f"one column: {DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))} are part of its cells")
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
         with opener() as file:
-            lines = Lines(file, encoding)
-            next(CSV.reader(lines, delimiter=mark, strict=True), None)
-            for number, (line, cells) in enumerate(_rows(lines, mark, len(names)), 1):
-                if isinstance(cells, list) and encoding.partly and any(map(ESCAPED.search, cells)):
-                    cells = f"not {encoding.name}"
-                yield (number, line), cells if isinstance(cells, str) else dict(zip(names, cells, strict=False))
+            for number, (line, cells) in enumerate(_rows(_body(file, dialect, encoding), layout), 1):
+                if isinstance(cells, list) and encoding.partly:
+                    cells = next(filter(None, map(encoding.unreadable, cells)), cells)
+                yield (number, line), cells if isinstance(cells, str) else dict(
+                    zip(names, cells[layout.index:], strict=False))
 
+    return names, notes, dialect, records
+
+
+def _header(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding) -> list[str]:
     with opener() as file:
+        lines = Lines(file, encoding)
+        _pass_sep(lines, dialect)
         try:
-            header: list[str] = next(CSV.reader(Lines(file, encoding), delimiter=mark, strict=True), [])
-        except (CSV.Error, LineTooLong) as error:
+            return next((row for row in dialect.reader(lines) if row), [])
+        except (csv.Error, LineTooLong) as error:
             raise DataError(f"{path}: the first line is not a valid header ({error or TOO_LONG})",
                             "the column names in the first line", "correct the first line") from error
-    names = [name.strip() for name in header]
-    return names, notes, records
 
 
-def _delimiter(head: str, usual: str) -> str:
-    """The character that separates cells: the usual one, unless another fits the first records better."""
-    best, most = usual, 0.0
-    for mark in (usual, *(mark for mark in MARKS if mark != usual)):
-        rows = list(islice(CSV.reader(StringIO(head, newline=""), delimiter=mark), 1 + _RECORDS))
-        if not rows or len(rows[0]) < 2:
-            continue
-        fits = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-        if fits > max(most, 0.5 * (mark != usual)):
-            best, most = mark, fits
-        if mark == usual and fits > 0.5:
-            break
-    return best
+def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding) -> tuple[list[list[str]], int]:
+    """The first records, and how many of them are broken or have not as many cells as the header."""
+    with opener() as file:
+        rows = list(islice(_rows(_body(file, layout.dialect, encoding), layout, sample=True), _SAMPLE))
+    whole = [cells for _, cells in rows if isinstance(cells, list)]
+    return whole, len(rows) - sum(len(cells) == layout.width + layout.index for cells in whole)
 
 
-def _rows(lines: Lines, mark: str, width: int) -> Iterator[tuple[int, list[str] | str]]:
-    """The first line of each record, and its `width` cells or why it is broken. Empty lines are not records."""
-    reader = CSV.reader(lines, delimiter=mark, strict=True)
+def _body(file: BinaryIO, dialect: Dialect, encoding: Encoding) -> Lines:
+    """The lines after the header."""
+    lines = Lines(file, encoding)
+    _pass_sep(lines, dialect)
+    next((row for row in dialect.reader(lines) if row), None)
+    lines.change = dialect.change
+    return lines
+
+
+def _pass_sep(lines: Lines, dialect: Dialect) -> None:
+    while dialect.sep_line and (line := next(lines, None)) is not None:
+        if line.strip():
+            return
+
+
+def _has_index(rows: list[list[str]], width: int) -> int:
+    """1 if nearly all rows have one more cell than the header, and the first is a number that no other row has."""
+    more = [row for row in rows if len(row) == width + 1 and row[-1].strip()]
+    first = {row[0].strip() for row in more}
+    return int(bool(more) and len(more) >= 0.9 * len(rows) and len(first) == len(more)
+               and all(name.isdecimal() for name in first))
+
+
+def _named(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:
+    """The names of the columns, and notes. Columns at the end without a name and content are dropped."""
+    names, notes = [name.strip() for name in header], []
+    empty = len(names)
+    while empty and not names[empty - 1] and not any("".join(row[empty - 1:]).strip() for row in rows):
+        empty -= 1
+    if 0 < empty < len(names):
+        notes.append("lines end in a delimiter: the empty column behind it is not used")
+        names = names[:empty]
+    for i, name in enumerate(names):
+        if not name and len(names) > 1:
+            names[i] = f"column {i + 1}"
+            notes.append(f"column {i + 1} has no name in the header")
+    return names, notes
+
+
+def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line of each record, and its cells or why it is broken. Empty lines are not records. sample: also
+    records with more cells than the header."""
+    dialect, width = layout.dialect, layout.width + layout.index
+    reader = dialect.reader(lines)
     while True:
         lines.begin()
         first = lines.first
         cells: list[str] | str
         try:
-            cells = next(reader)
-            if mark == "\t" and lines.number > lines.first and _swallowed(lines, width):
-                cells = _unquoted(lines)
+            cells = _next(reader, lines, dialect)
+            if not sample and dialect.delimiter == "\t" and lines.number > lines.first and _swallowed(lines, width):
+                cells = _unquoted(lines, dialect)
         except StopIteration:
             return
-        except (CSV.Error, LineTooLong) as error:
+        except (csv.Error, LineTooLong) as error:
             cells = _broken(lines, str(error))
-            if mark == "\t" and cells != TOO_LONG:  # the TSV format has no quoting
-                cells = _unquoted(lines)
+            if isinstance(error, csv.Error) and cells != TOO_LONG:
+                cells = _in_another_way(lines, layout) or cells
         if isinstance(cells, list):
             if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
                 continue
-            if len(cells) < width or any(cell.strip() for cell in cells[width:]):
-                cells = f"wrong number of cells: {len(cells)} in line {first}, {width} in the header"
+            if not sample and (len(cells) < width or any(cell.strip() for cell in cells[width:])):
+                wrong = f"wrong number of cells: {len(cells)} in line {first}, {width} in the header"
+                cells = (_in_another_way(lines, layout) if lines.number == first else None) or wrong
         yield first, cells
+
+
+def _next(reader: Any, lines: Lines, dialect: Dialect) -> list[str]:
+    """The next record. `csv` limits cells to 128 KB, for the whole process: beyond that, the record is read again under
+    our limit, which is then taken back."""
+    try:
+        row: list[str] = next(reader)
+    except csv.Error as error:
+        if "limit" not in str(error):
+            raise
+        lines.again()
+        with _long_cells():
+            row = next(dialect.reader(lines))
+    return row
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    with _LIMIT:
+        before = csv.field_size_limit(MAX_CELL)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _in_another_way(lines: Lines, layout: _Layout) -> list[str] | None:
+    """The cells of the record's only line, or of its first if it is broken, where they are as many as in the header: of
+    TSV without quotes, of one column the whole line, otherwise with the other way to write quotes, if the file has
+    both."""
+    dialect, width = layout.dialect, layout.width + layout.index
+    if dialect.delimiter != "\t" and width > 1 and not dialect.mixed:
+        return None
+    lines.again()
+    lines.change, change = None, lines.change
+    line = next(lines)
+    lines.change = change
+    if width == 1:
+        return [line.rstrip("\r\n")]
+    cells = dialect.other.cells(line) if dialect.mixed else line.rstrip("\r\n").split("\t")
+    return cells if cells is not None and len(cells) == width else None
 
 
 def _swallowed(lines: Lines, width: int) -> bool:
@@ -111,9 +206,9 @@ def _swallowed(lines: Lines, width: int) -> bool:
     return sum(line.count("\t") == width - 1 for line in islice(lines, count)) > 1
 
 
-def _unquoted(lines: Lines) -> list[str]:
+def _unquoted(lines: Lines, dialect: Dialect) -> list[str]:
     lines.again()
-    return next(lines).rstrip("\r\n").split("\t")
+    return next(lines).rstrip("\r\n").split(dialect.delimiter)
 
 
 def _broken(lines: Lines, error: str) -> str:

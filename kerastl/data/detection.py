@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kerastl.data.columns import PAIRS, TEXTS
 from kerastl.data.folders import NOTES, no_source, walk
-from kerastl.data.tables import TABLES, Table, open_table
+from kerastl.data.shards import is_table, open_source
+from kerastl.data.tables import Table
 from kerastl.data.tfds import feature_names
 from kerastl.errors import DataError
 from kerastl.modality import IMAGE, TEXT, Modality
@@ -13,7 +14,6 @@ from kerastl.modality import IMAGE, TEXT, Modality
 IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif",
           ".jxl", ".jfif", ".jp2", ".ico", ".ppm", ".pgm", ".pnm")
 _TEXT_NAMES = {*TEXTS, *(name for pair in PAIRS for name in pair)}
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # with which images begin
 _FILES = 500  # of a folder that are examined
 _ROWS = 20  # of a table that are examined
 
@@ -26,10 +26,10 @@ def modality_of(source: str, *, data_dir: str | None = None) -> Modality:
     if source.startswith("tfds:"):
         return modality_of_features(feature_names(source, data_dir))
     path = Path(source)
+    if is_table(path):
+        return modality_of_table(open_source(path))
     if path.is_dir():
         return modality_of_folder(path) or IMAGE
-    if path.is_file() and path.suffix.lower() in TABLES:
-        return modality_of_table(open_table(path))
     raise no_source(source)
 
 
@@ -58,28 +58,18 @@ def contents_of_folder(path: Path) -> tuple[int, int]:
 
 def modality_of_table(table: Table) -> Modality:
     """Image if a column named path contains names of image files; else text if a column has a name typical of texts;
-    else image if any column contains names of image files, or is named path."""
+    else image if any column contains images or names of image files, or is named path."""
     first = list(table.sample(_ROWS))
     files = {name for name in table.names
              if 2 * sum(looks_like_image(record.get(name)) for record in first) > len(first)}
     if "path" not in files and _TEXT_NAMES.intersection(name.lower() for name in table.names):
         return TEXT
-    return IMAGE if files or "path" in table.names else TEXT
+    return IMAGE if files or table.images or "path" in table.names else TEXT
 
 
 def looks_like_image(value: object) -> bool:
-    """Whether a cell or an argument is the name of an image file, or a cell contains an image itself."""
-    if isinstance(value, str):
-        return value.lower().endswith(IMAGES) and "\n" not in value
-    return bool(embedded_image(value)[0])
-
-
-def embedded_image(value: object) -> tuple[bytes, str]:
-    """The bytes of an image in a cell, and its name: a struct of `bytes` and `path` as on the Hugging Face Hub, or the
-    bytes alone. Empty if there is none."""
-    data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, "")
-    image = isinstance(data, bytes) and (isinstance(value, dict) or data.startswith(_MAGIC))
-    return (data if image and isinstance(data, bytes) else b""), str(name or "")
+    """Whether a cell or an argument is the name of an image file."""
+    return isinstance(value, str) and value.lower().endswith(IMAGES) and "\n" not in value
 
 
 def check_modality(source: str, detected: Modality | None, expected: Modality) -> None:

@@ -1,24 +1,30 @@
-"""The encoding of a text file, detected by reading it once, block by block, with an explanation."""
+"""The encoding of bytes: by their mark, as UTF-16 or UTF-8 if they are valid, otherwise by charset-normalizer, with an
+explanation.
+
+What charset-normalizer is not asked: whether a file is UTF-8 (it decides from samples, and one bad byte in a large file
+would be missed) and which of cp1252 and its neighbours a few accented letters are in (on these it guesses).
+"""
 
 import codecs
 import io
-import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
-
-from kerastl.data.spool import Unnamed
-from kerastl.files import open_file
 
 BLOCK = 1 << 20  # bytes read at a time
 HEAD = 4096  # bytes that are searched for UTF-16 without a byte order mark
 ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" represents bytes that are not UTF-8
-_MARKS = {codecs.BOM_UTF8: ("utf-8", "UTF-8"), codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"),
-          codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
+# UTF-32 first: its mark begins with that of UTF-16
+_MARKS = {codecs.BOM_UTF32_LE: ("utf-32-le", "UTF-32"), codecs.BOM_UTF32_BE: ("utf-32-be", "UTF-32"),
+          codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"), codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+_ASCII = bytes(range(128))
+_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
+           "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+_EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
+_CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
+_SAMPLE = 1 << 16  # bytes of lines with non-ASCII bytes that are examined
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,19 @@ class Encoding:
         """A message about the encoding, "" for plain UTF-8."""
         return f"{self.name}: {self.why}" if self.why else ""
 
+    def unreadable(self, text: str) -> str:
+        """Why a decoded text cannot be used, "" if it can: bytes in it are not in this encoding."""
+        return f"not {self.name}" if self.partly and ESCAPED.search(text) else ""
+
 
 def encoding_of(file: BinaryIO) -> Encoding:
-    """By the byte order mark, otherwise by the NULs of UTF-16, otherwise UTF-8 if valid, otherwise cp1252 or latin-1.
+    """By the byte order mark, otherwise by the NULs of UTF-16, otherwise UTF-8 if valid, otherwise by the letters.
 
     A file in which non-ASCII characters in UTF-8 outnumber the bytes that are not UTF-8 still counts as UTF-8.
     """
     head = file.read(HEAD)
     for mark, (codec, name) in _MARKS.items():
-        if head.startswith(mark) and codec != "utf-8":
+        if head.startswith(mark):
             return Encoding(codec, name, "detected by its byte order mark", len(mark))
     if codec := _unmarked_utf16(head):
         return Encoding(codec, "UTF-16", "detected by its NUL bytes, as it has no byte order mark")
@@ -52,11 +62,40 @@ def encoding_of(file: BinaryIO) -> Encoding:
     return _by_its_bytes(file, len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
 
 
+def decoded(data: bytes) -> tuple[str, Encoding]:
+    """The text of a small file, without its byte order mark. If `partly`, invalid bytes are escaped as surrogates."""
+    encoding = encoding_of(io.BytesIO(data))
+    errors = "replace" if encoding.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = data[encoding.start:].decode(encoding.codec, errors)
+    return text, replace(encoding, partly=encoding.partly or bool(_escaped(text)))
+
+
+def decode_lines(data: bytes) -> tuple[list[str], Encoding]:
+    """The lines of bytes, such as those of standard input, decoded as files are, without their ends, and the encoding.
+
+    Lines end as in files: by \\n, \\r\\n, or \\r if there is no other. A line for which `encoding.unreadable` returns a
+    reason has bytes that are not in the encoding.
+    """
+    text, encoding = decoded(data)
+    text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+    return text.removesuffix("\n").split("\n") if text else [], encoding
+
+
+def decode_paths(data: bytes) -> list[str]:
+    """The lines of bytes as paths, as `os.fsdecode` makes them, because names of files may be in any encoding; those of
+    UTF-16 or UTF-32, which no path is in, decoded. Ends of lines as for `decode_lines`."""
+    lines, encoding = decode_lines(data)
+    if encoding.codec.startswith("utf"):  # invalid bytes are surrogates, as for `os.fsdecode`
+        return lines
+    return data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
 def _unmarked_utf16(head: bytes) -> str:
     """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise ""."""
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
-        if nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:12:2]:
+        header = len(head) >= 8 and not any(head[high:8:2]) and all(head[low:8:2])  # ASCII, whatever follows it
+        if header or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
             try:
                 codecs.getincrementaldecoder(codec)().decode(head)
             except UnicodeDecodeError:
@@ -65,33 +104,71 @@ def _unmarked_utf16(head: bytes) -> str:
     return ""
 
 
+@dataclass
+class _Tally:
+    """What a pass over the blocks of a file counts."""
+
+    done: int = 0  # bytes
+    good: int = 0  # non-ASCII characters in UTF-8
+    bad: int = 0  # bytes that are not UTF-8
+    first: str = ""  # a description of the first of them
+    odd: set[int] = field(default_factory=set)  # bytes from 0x80 to 0x9f
+    sample: bytearray = field(default_factory=bytearray)  # lines with bytes that are not UTF-8
+
+    def add(self, block: bytes, text: str) -> None:
+        """Count a block that begins in the middle of a character or between two, and its text."""
+        if text.isascii():
+            self.done += len(text)
+            return
+        wrong = _escaped(text)
+        self.good += len(text) - len(text.encode("ascii", "ignore")) - len(wrong)
+        self.bad += len(wrong)
+        if wrong:
+            self.odd.update(block.translate(None, _NOT_C1))
+            if not self.first:
+                place = self.done + len(text[: text.index(wrong[0])].encode("utf-8", "surrogateescape"))
+                self.first = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} at {place:,} is not UTF-8"
+            for line in block.splitlines() if len(self.sample) < _SAMPLE else ():
+                if not line.isascii() and len(self.sample) < _SAMPLE:
+                    self.sample += line[:_SAMPLE] + b"\n"
+        self.done += len(text.encode("utf-8", "surrogateescape"))
+
+
 def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    done = good = bad = 0  # bytes read, non-ASCII characters, bytes that are not UTF-8
-    first, odd = "", set[int]()
-    while True:
-        block = file.read(BLOCK)
-        text = decoder.decode(block, final=not block)
-        if not text.isascii():
-            beyond = len(text) - len(text.encode("ascii", "ignore"))
-            wrong = _escaped(text)
-            good += beyond - len(wrong)
-            bad += len(wrong)
-            if wrong:
-                odd.update(block.translate(None, _NOT_C1))
-                if not first:
-                    place = done + len(text[: text.index(wrong[0])].encode("utf-8", "surrogateescape"))
-                    first = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} at {place:,} is not UTF-8"
-        done += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
-        if not block:
-            break
-    if not bad:
+    decoder, tally = codecs.getincrementaldecoder("utf-8")("surrogateescape"), _Tally()
+    while block := file.read(BLOCK):
+        tally.add(block, decoder.decode(block))
+    tally.add(b"", decoder.decode(b"", final=True))
+    if not tally.bad:
         return Encoding("utf-8", "UTF-8", "with a byte order mark" if start else "", start)
-    if good > bad or start:
-        more = f", nor are {bad - 1:,} more" if bad > 1 else ""
-        return Encoding("utf-8", "UTF-8", f"but {first}{more}", start, partly=True)
-    codec = "cp1252" if odd and not odd & _NOT_CP1252 else "latin-1"
-    return Encoding(codec, codec, first)
+    if tally.good > tally.bad or start:
+        more = f", nor are {tally.bad - 1:,} more" if tally.bad > 1 else ""
+        return Encoding("utf-8", "UTF-8", f"but {tally.first}{more}", start, partly=True)
+    usual = "cp1252" if tally.odd and not tally.odd & _NOT_CP1252 else "latin-1"
+    better = _by_letters(bytes(tally.sample), usual)
+    if not better:
+        return Encoding(usual, usual, tally.first)
+    codec, *others = better
+    if codec == "cp1250" and not tally.odd:  # in which Polish and Czech have some of these bytes
+        codec = "iso8859_2"
+    also = f" (it could also be {' or '.join(others)})" if others else ""
+    return Encoding(codec, codec, f"{tally.first}; detected by its letters{also}")
+
+
+def _by_letters(sample: bytes, usual: str) -> list[str]:
+    """The encodings that charset-normalizer finds clearly better than `usual`, the best and those as good."""
+    if len(sample.translate(None, _ASCII)) < _EVIDENCE:
+        return []
+    import charset_normalizer  # takes a moment, and most files do not need it
+
+    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *_OTHERS]))
+    scores = {match.encoding: match.coherence for match in matches}
+    best = next((match for match in matches if match.encoding != "cp1252"), None)
+    least = scores["cp1252"] + _CLEARLY if "cp1252" in scores else 0.0
+    if best is None or str(best) == sample.decode(usual, "replace") or best.coherence < least:
+        return []
+    return [match.encoding for match in matches
+            if (match.coherence, match.chaos) == (best.coherence, best.chaos) and match.encoding != "cp1252"]
 
 
 def _escaped(text: str) -> list[str]:
@@ -100,50 +177,3 @@ def _escaped(text: str) -> list[str]:
     except UnicodeEncodeError:
         return ESCAPED.findall(text)
     return []
-
-
-def decoded(data: bytes) -> tuple[str, Encoding]:
-    """The text of a small file, without its byte order mark. If `partly`, invalid bytes are escaped as surrogates."""
-    encoding = encoding_of(io.BytesIO(data))
-    errors = "surrogateescape" if encoding.codec == "utf-8" else "replace"
-    return data[encoding.start:].decode(encoding.codec, errors), encoding
-
-
-def lines_of(path: Path, folder: Path | None) -> tuple[Callable[[], BinaryIO], Encoding]:
-    """A function that opens a text file after its byte order mark, and the encoding of its lines, which end in byte 10.
-
-    A file in UTF-16 is first converted to UTF-8, and one whose lines end in a bare carriage return to line feeds, in an
-    unnamed file in `folder`.
-    """
-    with open_file(path) as file:
-        encoding = encoding_of(file)
-        file.seek(encoding.start)
-        head = file.read(HEAD)
-        file.seek(encoding.start)
-        if encoding.codec.startswith("utf-16"):
-            decoder = codecs.getincrementaldecoder(encoding.codec)("surrogatepass")
-            copy = _copied(file, folder, lambda block: decoder.decode(block).encode("utf-8", "surrogatepass"))
-            return copy, Encoding("utf-8", encoding.name, encoding.why, partly=True)
-        if b"\r" in head and b"\n" not in head:
-            return _copied(file, folder, lambda block: block.replace(b"\r", b"\n")), replace(encoding, start=0)
-
-    def opener() -> BinaryIO:
-        file: BinaryIO = open_file(path)
-        file.seek(encoding.start)
-        return file
-
-    return opener, encoding
-
-
-def _copied(file: BinaryIO, folder: Path | None, change: Callable[[bytes], bytes]) -> Callable[[], BinaryIO]:
-    copy, size = Unnamed(folder), 0
-    while block := file.read(BLOCK):
-        data = bytearray(change(block))
-        copy.write(data, size)
-        size += len(data)
-
-    def opener() -> BinaryIO:
-        os.lseek(copy.fd, 0, os.SEEK_SET)
-        return open(os.dup(copy.fd), "rb")
-
-    return opener

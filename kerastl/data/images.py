@@ -17,7 +17,6 @@ from kerastl.data.delimited import Record
 from kerastl.data.detection import (
     IMAGES,
     check_modality,
-    embedded_image,
     looks_like_image,
     modality_of_folder,
     modality_of_table,
@@ -28,15 +27,16 @@ from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.paths import Paths, from_windows
 from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
 from kerastl.data.rows import UNLABELLED, Row, examples_of
+from kerastl.data.shards import is_table, open_source
 from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
+from kerastl.data.unpacked import folder_of, unpacked
 from kerastl.errors import DataError, OptionError
-from kerastl.files import cache_folder, open_file, write_atomically
+from kerastl.files import open_file
 from kerastl.modality import IMAGE
 
 CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
-INSIDE = "images"  # the folder in the cache directory for images that tables contain
 
 
 def read_images(source: str | Path, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 10,
@@ -92,7 +92,7 @@ def read_inputs(inputs: Iterable[str], *, text_column: str | None = None, path_c
             check_modality(name, modality_of_folder(path), IMAGE)
             files += _listed_images(path)
         elif path.suffix.lower() in TABLES and path.is_file():
-            table = open_table(path)
+            table = unpacked(open_table(path), None)
             columns = _columns(table, options, False)
             for origin, record in table.records(list(columns.items)):
                 cell = record if isinstance(record, str) else _path_in(record, columns)
@@ -174,20 +174,21 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
         return Source(tfds_rows(source, data_dir, cache_dir), DataSummary(
             layout="TFDS data set", split="split from TFDS"))
     path = Path(source)
+    if is_table(path):
+        table = unpacked(open_source(path, None if cache_dir is None else Path(cache_dir)), cache_dir)
+        columns = _columns(table, options, True)
+        summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
+                              split=f"split from column {columns.split!r}" if columns.split else "")
+        rows = _table_rows(table, columns, path if path.is_dir() else path.parent, skipped)
+        cache = folder_of(cache_dir)
+        inside = sum(cache.absolute() in Path(str(row.item)).parents for row in rows) if table.images else 0
+        notes = [f"{inside:,} image{'' if inside == 1 else 's'} inside the table, unpacked to {cache}"]
+        return Source(rows, summary, (*table.notes, columns.note, *columns.remarks, *notes[:inside]))
     if path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
         found = folder_rows(path, skipped, IMAGES, options)
         rows, notes = _without_captions(found.rows)
         return Source(rows, DataSummary(layout=found.layout, split=found.split), (*found.notes, *notes))
-    if path.is_file() and path.suffix.lower() in TABLES:
-        table = open_table(path, None if cache_dir is None else Path(cache_dir))
-        columns = _columns(table, options, True)
-        summary = DataSummary(layout="table", columns=columns.roles, unused=columns.unused,
-                              split=f"split from column {columns.split!r}" if columns.split else "")
-        inside = Path(cache_dir or ".")  # for images that the table itself contains
-        rows, unpacked = _table_rows(table, columns, path.parent, inside, skipped)
-        notes = [f"{unpacked:,} image{'' if unpacked == 1 else 's'} inside the table, unpacked to {inside / INSIDE}"]
-        return Source(rows, summary, (*table.notes, columns.note, *columns.remarks, *notes[:unpacked]))
     raise no_source(source)
 
 
@@ -207,44 +208,24 @@ def _columns(table: Table, options: ReadOptions, labelled: bool) -> Columns:
     return choose(table, options, labelled, item="path", is_path=looks_like_image)
 
 
-def _table_rows(table: Table, columns: Columns, folder: Path, inside: Path, skipped: SkippedRows
-                ) -> tuple[list[Row], int]:
-    """The rows of a table, and how many images it contains itself. These are written to files in the cache directory
-    `inside`, named by their content, so that they need no memory."""
-    rows, unpacked = [], 0
+def _table_rows(table: Table, columns: Columns, folder: Path, skipped: SkippedRows) -> list[Row]:
+    rows, inside = [], columns.items[0] in table.images  # which are files in the cache by now
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
             skipped.add(origin, record)
             continue
-        data, name = embedded_image(record.get(columns.items[0]))
-        name, (labels, why) = name if data else _path_in(record, columns), labels_of(record, columns)
-        if not (data or name) or labels is None:
-            name = name or bool(data) * origin
-            skipped.add(origin, why if name else "no path", label_in_words(labels))
+        name, (labels, why) = _path_in(record, columns), labels_of(record, columns)
+        if not name or labels is None:
+            skipped.add(origin, why if name else f"no {'image' if inside else 'path'}", label_in_words(labels))
         else:
             split = split_of_row(table.where, origin, record, columns)
-            file = _unpacked(data, cache_folder(inside, INSIDE)) if data else folder / name
-            unpacked += bool(data)
-            rows.append(Row(f"{origin}: {name}" if data and name else name or origin, str(file), labels,
-                            group_in(record, columns), split))
-    return rows, unpacked
-
-
-def _unpacked(data: bytes, folder: Path) -> Path:
-    """The file of an image that a table contains. It is written unless it is there."""
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    file = folder / digest[:2] / digest
-    if not file.is_file() or file.stat().st_size != len(data):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, data)
-    return file
+            rows.append(Row(origin if inside else name, str(folder / name), labels, group_in(record, columns), split))
+    return rows
 
 
 def _path_in(record: Record, columns: Columns) -> str:
     """The path in a record, "" if it has none."""
     value = record.get(columns.items[0])
-    if isinstance(value, dict):
-        value = value.get("path")
     return os.fsdecode(value) if isinstance(value, bytes) else str(value) if value else ""
 
 

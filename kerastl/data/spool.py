@@ -1,14 +1,15 @@
 """Columns for many rows that use little memory: texts in an unnamed file, hashes as bytes."""
 
 import hashlib
+import io
 import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from pathlib import Path
-from typing import SupportsIndex, TypeVar, cast, overload
+from typing import Any, BinaryIO, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,38 @@ class Unnamed:
             parts.append(part)
             size, at = size - len(part), at + len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _Reader(io.RawIOBase):
+    """Reads an unnamed file from its start, at a position of its own, unlike a duplicate of its descriptor."""
+
+    def __init__(self, file: Unnamed) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = os.preadv(self._file.fd, [buffer], self._at)
+        self._at += size
+        return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = (0, self._at, os.fstat(self._file.fd).st_size)[whence]
+        self._at = start + offset
+        return self._at
+
+
+def copied(blocks: Iterable[bytes], folder: Path | None) -> Callable[[], BinaryIO]:
+    """A function that opens an unnamed file in `folder`, to which these blocks were written."""
+    copy, size = Unnamed(folder), 0
+    for block in blocks:
+        copy.write(bytearray(block), size)
+        size += len(block)
+    return lambda: io.BufferedReader(_Reader(copy), BUFFER)
 
 
 def content(text: Text) -> bytes:

@@ -1,22 +1,41 @@
-"""Tables: the records of a CSV, TSV, JSONL or Parquet file, one at a time, or why a record is broken."""
+"""Tables: the records of a CSV, TSV, JSON, Parquet or Excel file, one at a time, or why a record is broken."""
 
 import difflib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from kerastl.data.delimited import Place, Record, Records, delimited
-from kerastl.data.encoding import ESCAPED, Encoding, lines_of
-from kerastl.data.lines import TOO_LONG, Lines, LineTooLong
+from kerastl.data.delimited import Record, delimited
+from kerastl.data.dialect import Dialect
+from kerastl.data.excel import excel
+from kerastl.data.json_rows import json_records
+from kerastl.data.parquet import parquet
+from kerastl.data.source import TABLES, opened
+from kerastl.data.text_source import text_of
 from kerastl.errors import DataError
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+__all__ = ["TABLES", "Form", "Table", "check_columns", "closest", "open_table"]
 SAMPLE = 1000  # records that are examined to understand a table
-_BATCH = 8_000_000  # bytes of Parquet that are converted to records at a time
+
+
+@dataclass(frozen=True)
+class Form:
+    """What was detected about the file of a table. A field is empty where the format has no such thing."""
+
+    kind: str  # csv | tsv | json (an array) | jsonl | parquet | excel | tfds
+    compression: str = ""  # gzip | zstd | bzip2 | xz | zip
+    encoding: str = ""
+    line_end: str = ""
+    dialect: Dialect | None = None
+    sheet: str = ""  # of a workbook
+
+    def __str__(self) -> str:
+        """In words, such as "table: csv, UTF-8, cells separated by semicolons"."""
+        parts = [self.kind, f"compressed by {self.compression}" if self.compression else "", self.encoding,
+                 self.dialect.words if self.dialect else "", f"sheet {self.sheet!r}" if self.sheet else "",
+                 "lines end in carriage returns" if self.line_end == "\r" else ""]
+        return f"table: {', '.join(filter(None, parts))}"
 
 
 @dataclass(frozen=True)
@@ -28,34 +47,45 @@ class Table:
     names: tuple[str, ...]  # of the columns
     records: Callable[[Sequence[str] | None], Iterator[tuple[str, Record | str]]]
     notes: tuple[str, ...] = ()  # decisions made while reading it
+    form: Form = Form("")
+    images: tuple[str, ...] = ()  # columns of images, each {"bytes": ..., "path": ...}: see `unpacked`
 
     def sample(self, n: int = SAMPLE) -> Iterator[Record]:
-        """Those of the first `n` records that are not broken."""
-        return (record for _, record in islice(self.records(None), n) if not isinstance(record, str))
+        """Those of the first `n` records that are not broken, without images."""
+        names = [name for name in self.names if name not in self.images] if self.images else None
+        return (record for _, record in islice(self.records(names), n) if not isinstance(record, str))
 
 
 def open_table(path: Path, folder: Path | None = None) -> Table:
-    """Open a table and detect its encoding, delimiter and columns. folder: for a converted copy, if one is needed.
+    """Open a table and detect its format, encoding, delimiter and columns. folder: for a decompressed or converted
+    copy, if one is needed.
 
     Raises DataError if the file is not a table.
     """
-    notes: list[str] = []
-    if path.suffix.lower() == ".parquet":
-        names, numbered = _parquet(path)
+    source = opened(path, folder)
+    notes, form = list(source.notes), Form(source.kind, source.compression)
+    images: tuple[str, ...] = ()
+    if source.kind == "parquet":
+        names, more, images, numbered = parquet(path, source.opener)
+    elif source.kind == "excel":
+        names, more, sheet, numbered = excel(path, source.opener)
+        form = replace(form, sheet=sheet)
     else:
-        opener, encoding = lines_of(path, folder)
+        opener, encoding, end = text_of(source, folder)
         notes += [encoding.note] if encoding.note else []
-        if path.suffix.lower() == ".jsonl":
-            names, numbered = _jsonl(opener, encoding)
+        form = replace(form, encoding=encoding.name, line_end=end)
+        if source.kind == "json":
+            names, layout, numbered = json_records(path, opener, encoding)
+            more, form = [], replace(form, kind="jsonl" if layout == "lines" else "json")
         else:
-            names, more, numbered = delimited(path, opener, encoding)
-            notes += more
+            names, more, dialect, numbered = delimited(path, "\t" if source.kind == "tsv" else ",", opener, encoding)
+            form = replace(form, dialect=dialect)
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[str, Record | str]]:
         return ((f"row {number}" if line in (0, number) else f"row {number} (line {line})", record)
                 for (number, line), record in numbered(only))
 
-    return Table(str(path), tuple(names), records, tuple(notes))
+    return Table(str(path), tuple(names), records, (*notes, *more), form, images)
 
 
 def check_columns(table: Table, required: tuple[str, ...]) -> None:
@@ -73,84 +103,3 @@ def closest(name: str, names: Sequence[str]) -> str | None:
     lower = {other.lower(): other for other in names}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     return lower[close[0]] if close else None
-
-
-def _jsonl(opener: Callable[[], BinaryIO], encoding: Encoding) -> tuple[list[str], Records]:
-    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
-        with opener() as file:
-            lines, number = Lines(file, encoding), 0
-            while True:
-                lines.begin()
-                try:
-                    line = next(lines, None)
-                except LineTooLong:
-                    lines.skip()
-                    line = ""
-                if line is None:
-                    return
-                if line == "" or not line.isspace():
-                    number += 1
-                    yield (number, lines.first), _object(line, lines.first, encoding)
-
-    sample = (record for _, record in islice(records(None), SAMPLE) if not isinstance(record, str))
-    return list(dict.fromkeys(name for record in sample for name in record)), records
-
-
-def _object(line: str, number: int, encoding: Encoding) -> Record | str:
-    if not line:
-        return TOO_LONG
-    if encoding.partly and ESCAPED.search(line):
-        return f"not {encoding.name}"
-    try:
-        record = json.loads(line.rstrip("\r\n"))
-    except json.JSONDecodeError as error:
-        return f"broken JSON: line {number}, column {error.colno}: {error.msg}"
-    except ValueError as error:  # such as a number with too many digits
-        return f"broken JSON: line {number}: {error}"
-    except RecursionError:
-        return f"broken JSON: line {number} is nested too deeply"
-    return record if isinstance(record, dict) else f"not a JSON object: line {number}: {line.strip()[:40]}"
-
-
-@contextmanager
-def _arrow(path: Path) -> Iterator[Any]:
-    """An open Parquet file. Raises DataError as soon as it turns out to be damaged."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            yield file
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the system's own; for damaged pages Arrow raises an OSError without a number
-        raise DataError(f"{path}: {error}", "a valid Parquet file", "write the file again") from error
-
-
-def _parquet(path: Path) -> tuple[list[str], Records]:
-    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
-        with _arrow(path) as file:
-            groups = [file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)]
-            number, rows = 0, max(1, min(4096, _BATCH * file.metadata.num_rows // max(1, sum(groups))))
-            for batch in file.iter_batches(rows, columns=only):
-                for record in _plain(batch):
-                    number += 1
-                    yield (number, 0), record
-
-    with _arrow(path) as file:
-        return list(file.schema_arrow.names), records
-
-
-def _plain(batch: Any) -> list[Record | str]:
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:  # Arrow does not validate the UTF-8 of texts
-        return [_record(batch, i) for i in range(batch.num_rows)]
-
-
-def _record(batch: Any, row: int) -> Record | str:
-    try:
-        record: Record = batch.slice(row, 1).to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return f"not UTF-8: {error.reason}"
-    return record

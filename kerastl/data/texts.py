@@ -25,6 +25,7 @@ from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import FolderRows, Walk, folder_rows, no_source, walk
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import UNLABELLED, Row, examples_of
+from kerastl.data.shards import is_table, open_source
 from kerastl.data.spool import Hashes, Spool, digest
 from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import TABLES, Table, open_table
@@ -141,16 +142,16 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
                           "a source of images", "omit `path_column`")
     skipped, notes = SkippedRows(), list[str]()
     path, pairs, folder = Path(source), False, None if cache_dir is None else Path(cache_dir)
-    if source.startswith("tfds:") or (path.is_file() and path.suffix.lower() in TABLES):
+    if source.startswith("tfds:") or is_table(path):
         if source.startswith("tfds:"):
             check_modality(source, modality_of_features(feature_names(source, data_dir)), TEXT)
-        table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_table(path, folder)
+        table = tfds_table(source, data_dir) if source.startswith("tfds:") else open_source(path, folder)
         chosen = _chosen(table, options, labelled)
         if source.startswith("tfds:") and options.split_column is None:
             chosen = replace(chosen, split="split")  # which `tfds_table` adds to its columns
         notes += [*table.notes, chosen.note, *chosen.remarks]
         rows, pairs = table_texts(table, chosen, skipped), len(chosen.items) == 2
-        summary = DataSummary(layout="table", columns=chosen.roles, unused=chosen.unused,
+        summary = DataSummary(layout=str(table.form), columns=chosen.roles, unused=chosen.unused,
                               split=f"split from column {chosen.split!r}" if chosen.split else "")
         if source.startswith("tfds:"):
             summary = replace(summary, layout="TFDS data set", split="split from TFDS")

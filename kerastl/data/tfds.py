@@ -10,7 +10,7 @@ import numpy as np
 
 from kerastl.data.delimited import Record
 from kerastl.data.rows import SPLIT_NAMES, Row
-from kerastl.data.tables import Table
+from kerastl.data.tables import Form, Table
 from kerastl.errors import DataError, OptionError
 from kerastl.files import cache_folder, read_text, write_atomically, write_file
 
@@ -55,7 +55,7 @@ def tfds_table(source: str, data_dir: str | None) -> Table:
                     record["split"] = _split_name(split, splits)
                 yield f"{split}/{number}", record
 
-    return Table(source, tuple(names), records)
+    return Table(source, tuple(names), records, form=Form("tfds"))
 
 
 def feature_names(source: str, data_dir: str | None) -> list[str]:

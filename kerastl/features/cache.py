@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from kerastl.errors import CheckFailed, OptionError
-from kerastl.files import atomic_file, cache_folder, open_file, write_atomically
+from kerastl.files import atomic_file, cache_folder, open_file, user_cache_dir, write_atomically
 
 FOLDER = "features"  # in the cache directory
 LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is released, or training would fill it
@@ -56,7 +55,7 @@ class SpaceKey:
 
 def default_dir() -> Path:
     """The user's cache directory by the platform's convention."""
-    return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
+    return user_cache_dir()
 
 
 def chosen_dir(cache_dir: str | Path | None) -> Path:

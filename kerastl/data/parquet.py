@@ -1,0 +1,189 @@
+"""Records of Parquet files, with the values that other tables have: texts for bytes and dates, names for classes."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kerastl.data.delimited import Place, Record, Records
+from kerastl.errors import DataError
+
+_BATCH = 8_000_000  # bytes that are converted to records at a time
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # the first bytes of images
+_EXAMINED = 20  # cells of a column of bytes that are examined
+
+
+def parquet(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list[str], tuple[str, ...], Records]:
+    """The columns, notes, the columns that contain images, and a function that returns each record with its place.
+
+    Columns of images have values {"bytes": ..., "path": ...}. Raises DataError if the file is damaged.
+    """
+    with _open(path, opener) as file:
+        schema = file.schema_arrow
+        metadata = {key.decode(errors="replace"): value for key, value in (schema.metadata or {}).items()}
+    index = _index_columns(metadata, schema.names)
+    names = [name for name in schema.names if name not in index]
+    classes = _class_names(metadata)
+    sounds = [name for name, feature in _features(metadata).items()
+              if isinstance(feature, dict) and feature.get("_type") in ("Audio", "Video")]
+    images = tuple(name for name in dict.fromkeys(names) if names.count(name) == 1 and name not in sounds
+                   and _has_images(path, opener, schema.field(name)))
+    notes = [f"labels of column {name!r} are the names in the file's metadata: {', '.join(values[:20])}"
+             f"{' ...' * (len(values) > 20)}" for name, values in classes.items() if name in names]
+    notes += [f"columns not used, since they are the index of pandas: {', '.join(index)}"] * bool(index)
+
+    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
+        wanted = [name for name in names if only is None or name in only]
+        number = 0
+        with _open(path, opener) as file:
+            for batch in _batches(file, wanted):
+                for record in _plain(batch, classes, images, strict=only is not None):
+                    number += 1
+                    yield (number, 0), record
+
+    return names, notes, images, records
+
+
+@contextmanager
+def _open(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
+    """An open Parquet file. Raises DataError as soon as it turns out to be damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with opener() as source, pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for names of columns
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's own; for damaged pages Arrow raises an OSError without a number
+        raise DataError(f"{path}: {error}", "a valid Parquet file", "write the file again") from error
+
+
+def _batches(file: Any, names: Sequence[str]) -> Iterator[Any]:
+    sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)]
+    rows = max(1, min(4096, _BATCH * file.metadata.num_rows // max(1, sum(sizes))))
+    yield from file.iter_batches(rows, columns=names)
+
+
+def _index_columns(metadata: Mapping[str, bytes], names: Sequence[str]) -> list[str]:
+    """The columns in which pandas stored an index without a name."""
+    try:
+        stored = json.loads(metadata["pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [name for name in stored if isinstance(name, str) and name.startswith("__index_level_") and name in names]
+
+
+def _features(metadata: Mapping[str, bytes]) -> dict[str, Any]:
+    """What Hugging Face's `datasets` writes to the schema about each column."""
+    try:
+        features = json.loads(metadata["huggingface"])["info"]["features"]
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict | list)}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _class_names(metadata: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """For each column of class numbers the names."""
+    return {name: names for name, feature in _features(metadata).items() if (names := _names_in(feature))}
+
+
+def _names_in(feature: Any) -> list[str]:
+    """The names of a ClassLabel, or of a list of them."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _names_in(feature[0])
+    if not isinstance(feature, dict):
+        return []
+    if feature.get("_type") == "ClassLabel" and feature.get("names"):
+        names = feature["names"]
+        return list(map(str, names.values() if isinstance(names, dict) else names))
+    return _names_in(feature.get("feature"))
+
+
+def _has_images(path: Path, opener: Callable[[], BinaryIO], field: Any) -> bool:
+    """Whether a column consists of images: structs of bytes and path, or bytes that begin like images."""
+    import pyarrow.types as types
+
+    if types.is_struct(field.type):
+        inner = {field.type.field(i).name: field.type.field(i).type for i in range(field.type.num_fields)}
+        return set(inner) <= {"bytes", "path"} and "bytes" in inner and _is_binary(inner["bytes"])
+    if not _is_binary(field.type):
+        return False
+    with _open(path, opener) as file:
+        batch = next(file.iter_batches(_EXAMINED, columns=[field.name]), None)
+    cells = [cell for cell in batch.column(0).to_pylist() if cell] if batch is not None else []
+    return 2 * sum(cell.startswith(_IMAGES) or cell[4:8] == b"ftyp" for cell in cells) > len(cells)  # HEIC, AVIF
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+            or types.is_binary_view(kind))
+
+
+def _plain(batch: Any, classes: Mapping[str, list[str]], images: Sequence[str], strict: bool) -> list[Record | str]:
+    """The records of a batch. strict: a record with a value that is not UTF-8, or not a class, is broken."""
+    columns = [(name, list(_values(batch.column(i)))) for i, name in enumerate(batch.schema.names)]
+    records: list[Record | str] = []
+    for row in range(batch.num_rows):
+        record: Record | str = {}
+        for name, values in columns:
+            value = values[row]
+            if name in images:
+                value = value if isinstance(value, dict | None) else {"bytes": value, "path": None}
+            else:
+                try:
+                    value = _value(value, classes.get(name, []))
+                except ValueError as error:
+                    if strict or isinstance(value, Exception):
+                        record = f"{error}: column {name!r}"
+                        break
+            record[name] = value  # type: ignore[index]
+        records.append(record)
+    return records
+
+
+def _values(column: Any) -> Iterator[Any]:
+    """The values of a column as Python has them; for one that Python cannot represent the error."""
+    import pyarrow
+    import pyarrow.types as types
+
+    if types.is_temporal(column.type):  # Python's dates have neither nanoseconds nor the years after 9999
+        try:
+            column = column.cast(pyarrow.string())
+        except pyarrow.ArrowException:
+            column = column.cast(pyarrow.int64()).cast(pyarrow.string())
+    try:
+        yield from column.to_pylist()
+        return
+    except (ValueError, OverflowError, pyarrow.ArrowException):  # Arrow does not validate the UTF-8 of texts
+        pass
+    for i in range(len(column)):
+        try:
+            yield column[i].as_py()
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+            yield error
+
+
+def _value(value: Any, names: Sequence[str]) -> Any:
+    """A value as other tables have it. Raises ValueError, with the reason, if it has none."""
+    if isinstance(value, UnicodeDecodeError):
+        raise ValueError("not UTF-8")
+    if isinstance(value, Exception):
+        raise ValueError(f"a value that cannot be read ({value})")
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ValueError("not UTF-8") from None
+    if isinstance(value, list):
+        return [_value(element, names) for element in value]
+    if names and isinstance(value, int) and not isinstance(value, bool):
+        if value == -1:  # how `datasets` writes that there is no label
+            return None
+        if not 0 <= value < len(names):
+            raise ValueError(f"class number out of range ({value}, of {len(names)} names)")
+        return names[value]
+    return value
