@@ -92,7 +92,7 @@ def _corrupt(examples: Examples) -> dict[int, str]:
     if not examples.modality.in_files:
         return refused
     with tqdm(total=len(examples), desc="decoding", unit=f" {examples.modality.nouns}") as bar:
-        for _ in pixel_batches(examples.items, 32, 32, refused, bar.update):
+        for _ in pixel_batches(examples.items, 32, 32, refused, bar.update, ids=examples.ids):
             pass
     return refused
 

@@ -58,9 +58,10 @@ class Pixels(FixedShape):
         return decode_batch(raw, self.size), None
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
-                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True) -> Iterator[Batch]:
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True,
+                ids: Sequence[str] = ()) -> Iterator[Batch]:
         """Batches of pixels, always in order."""
-        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress):
+        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress, ids=ids):
             yield Batch(places, pixels)
 
     def record(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.inputs import floats
 from kerastl.model import blocks, freeze, unfreeze
+from kerastl.training.fine_tuning.batches import values_of
 from kerastl.training.fine_tuning.schedules import WarmUp
 
 # Chosen on movie snippets that were used for no reported figure: learning rates of 5e-5 and 1e-4, and twice the steps,
@@ -58,9 +59,8 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
         return loss
 
     losses = []
-    items = examples.take(rows.tolist()).items
     for drawn in draw_batches(examples.targets[rows], steps, BATCH, seed):
-        batch = next(source.batches([items[i] for i in drawn.tolist()], BATCH, {}, in_order=True))
+        (batch,) = values_of(source, examples, rows[drawn], BATCH, in_order=True)
         labels = examples.targets[rows][drawn][batch.places]
         losses.append(float(step(tf.constant(batch.values), tf.constant(labels.astype(np.int32)))))
     freeze(backbone.model)
