@@ -54,7 +54,7 @@ def test_what_the_graph_refuses_the_client_refuses(name: str) -> None:
 
 @pytest.mark.parametrize("data", [
     pytest.param(without_adobe(jpeg(Image.fromarray(scene()).convert("CMYK"))), id="cmyk without Adobe's mark"),
-    pytest.param(save(Image.fromarray(see_through()), "WEBP", lossless=True, exif=exif(5)), id="webp with alpha, turned"),
+    pytest.param(save(Image.fromarray(see_through()), "WEBP", lossless=True, exif=exif(5)), id="webp alpha, turned"),
     pytest.param(save(Image.fromarray(scene(5, 9)), "PNG", exif=exif(6)), id="png turned"),
 ])
 def test_what_clients_often_get_wrong_is_equal(data: bytes) -> None:

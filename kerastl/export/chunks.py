@@ -28,9 +28,10 @@ def in_chunks(run: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tens
     return tf.ensure_shape(tf.cond(n > 0, lambda: results.concat(), lambda: tf.zeros(empty)), [None, *shape])
 
 
-def checked_rank(sent: tf.Tensor, spec: tf.TensorSpec, expected: str) -> tf.Tensor:
-    """The input of a signature; fails with a message when it has another rank. TensorFlow itself does not check."""
-    rank = tf.size(tf.raw_ops.Shape(input=sent))
-    message = f"{spec.name} has the wrong number of dimensions; expected {expected}; it has"
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(rank, spec.shape.rank), [message, rank])]):
-        return tf.identity(sent)
+def checked_shape(sent: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    """The input of a signature; fails where its shape does not fit: "Shape of tensor NAME_must_be_a_list_of_inputs
+    [1,1] is not compatible with expected shape [?]". TensorFlow itself does not check, and an assertion of our own is
+    optimised away, because the declared shape already satisfies it."""
+    name = f"{spec.name}_must_be_a_list_of_inputs"
+    return tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=sent, shape=tf.TensorShape(None), name=name),
+                           spec.shape)

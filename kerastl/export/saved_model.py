@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.decision import Calibration, probabilities, tensorflow_backend
-from kerastl.export.chunks import checked_rank, in_chunks
+from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
 from kerastl.tasks import Task
@@ -53,7 +53,7 @@ class ServingModule(tf.Module):
             return in_chunks(lambda some: head(network(some), some), values)
 
         def decode(sent: tf.Tensor) -> list[tf.Tensor]:
-            return values_of(checked_rank(sent, raw, f"a list of {source.raw_name}, shape {raw.shape}"))
+            return values_of(checked_shape(sent, raw))
 
         def of_sent(sent: tf.Tensor, with_head: bool) -> tf.Tensor:
             """Logits, or features, of what a client sends."""
@@ -64,7 +64,7 @@ class ServingModule(tf.Module):
                 (values,) = values_of(some)
                 return head(network(values), values) if with_head else network(values)
 
-            return in_chunks(run, checked_rank(sent, raw, f"a list of {source.raw_name}, shape {raw.shape}"))
+            return in_chunks(run, checked_shape(sent, raw))
 
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = of_sent(sent, with_head=True)  # [batch, classes]
