@@ -17,7 +17,6 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.inputs import floats
 from kerastl.model import blocks, freeze, unfreeze
-from kerastl.training.fine_tuning.batches import values_of
 from kerastl.training.fine_tuning.schedules import WarmUp
 
 # Chosen on movie snippets that were used for no reported figure: learning rates of 5e-5 and 1e-4, and twice the steps,
@@ -60,7 +59,8 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
 
     losses = []
     for drawn in draw_batches(examples.targets[rows], steps, BATCH, seed):
-        (batch,) = values_of(source, examples, rows[drawn], BATCH, in_order=True)
+        some = examples.take(rows[drawn])
+        batch = next(source.batches(some.items, BATCH, {}, in_order=True, ids=some.ids))
         labels = examples.targets[rows][drawn][batch.places]
         losses.append(float(step(tf.constant(batch.values), tf.constant(labels.astype(np.int32)))))
     freeze(backbone.model)
