@@ -23,6 +23,7 @@ from tiny import plain_runtime, tiny_backbone
 import kerastl as tl
 from kerastl.backbones import Backbone, weights_hash
 from kerastl.errors import DataError, OptionError
+from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.features import fill
 from kerastl.features.cache import Space
 from kerastl.features.compute import Features
@@ -31,10 +32,13 @@ from kerastl.features.engines import tensorflow as engine
 from kerastl.features.housekeeping import usage
 from kerastl.features.layout import space_of
 from kerastl.features.raw_inputs import with_raw
+from kerastl.inputs import batches
 from kerastl.inputs.batches import decode_file
+from kerastl.inputs.images import decoder
 from kerastl.runtime import Runtime, choose
 from kerastl.studies.distillation import Teacher
 from kerastl.studies.distillation import _logits as teacher_logits
+from kerastl.training.fine_tuning.batches import values_of
 
 HERE = Path(__file__).parent
 
@@ -83,6 +87,37 @@ def test_rows_are_the_plain_models_and_lie_by_their_image(backbone: Backbone, im
     some = np.array([30, 2, 2, 17])
     assert np.array_equal(found.rows(some), everything(found)[some])
     assert np.array_equal(found.held_out_rows(some), found.rows(some))
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_never_stored_under_the_old_hash(backbone: Backbone, tmp_path: Path
+                                                                                    ) -> None:
+    folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
+    changed, other = folder / "red/0.png", (folder / "blue/1.png").read_bytes()
+    content = changed.read_bytes()
+    examples = tl.split(tl.read_images(str(folder), min_per_class=5), "cv")
+    changed.write_bytes(other)
+    found = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=cache)
+    assert [(one.origin, "changed" in one.reason) for one in found.examples.skipped] == [("red/0.png", True)]
+    assert examples.ids[examples.origins.index("red/0.png")] not in found.space
+    with pytest.raises(DataError, match="red/0.png can no longer be read: changed"):
+        list(values_of(backbone.input, examples, np.arange(24), 8))
+    with pytest.raises(DataError, match="red/0.png can no longer be read: changed"):
+        ImageHistograms(examples)
+    with pytest.raises(DataError, match="red/0.png can no longer be read: changed"):
+        with_raw(replace(found, examples=examples, keys=()))
+    changed.write_bytes(content)
+    again = run(folder, backbone, cache)
+    assert again.computed == 1 and np.abs(everything(again) - direct(again, backbone)).max() < 1e-5
+    raw = with_raw(again).raw_rows(np.arange(24))
+    assert np.array_equal(raw, [decode_file(path, 32) for path in again.examples.items])
+
+
+def test_a_file_that_was_being_written_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(path := tmp_path / "a.png", COLOURS["red"], 1)
+    content = path.read_bytes()
+    reads = iter([content[:100], content])
+    monkeypatch.setattr(batches, "read_bytes", lambda path: next(reads))
+    assert np.array_equal(batches.decode_file(str(path), 32, batches.content_hash(content)), decoder(32)(content))
 
 
 def test_ten_new_images_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
@@ -382,6 +417,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import conftest  # brings the tiny backbone
 import kerastl as tl
+from kerastl.evaluation.image_histograms import ImageHistograms
 from kerastl.features import fill
 from kerastl.features.cache import Space
 from tiny import plain_runtime, tiny_backbone

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tiny import KEY, known_rows, made_examples
 
+from kerastl.data.examples import Examples
 from kerastl.features import fill as fill_module
 from kerastl.features.cache import Space
 from kerastl.features.fill import Filled, fill, missing
@@ -23,7 +23,8 @@ def test_rows_lie_under_their_keys_and_duplicates_and_known_rows_are_not_compute
     space, asked = Space(tmp_path, KEY), []
     space.append(keys[:1], known_rows(keys[:1]))
 
-    def compute(items: Sequence[Any], refused: dict[int, str], progress: Callable[[int], object]) -> Places:
+    def compute(some: Examples, refused: dict[int, str], progress: Callable[[int], object]) -> Places:
+        items = some.items
         asked.extend(items)
         for places in ([2, 0], [4]):  # in batches of any order; rows 3 and 5 of the data do not decode
             yield places, known_rows([items[place] for place in places])
@@ -48,7 +49,7 @@ def test_a_segment_is_written_as_soon_as_it_is_large(rows: int, size: int, tmp_p
     examples = made_examples(np.arange(11) % 2)
     space = Space(tmp_path, KEY)
 
-    def compute(items: Sequence[Any], refused: dict[int, str], progress: Callable[[int], object]) -> Places:
+    def compute(some: Examples, refused: dict[int, str], progress: Callable[[int], object]) -> Places:
         for place in range(0, 11, 2):
             places = range(place, min(place + 2, 11))
             yield places, known_rows([examples.ids[i] for i in places])

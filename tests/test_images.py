@@ -21,13 +21,15 @@ from image_files import (
     refused,
     save,
     scene,
+    see_through,
     webp_canvas,
 )
 from numpy.typing import NDArray
 from PIL import Image
 
 from kerastl.inputs import images
-from kerastl.inputs.batches import decode_file, pixel_batches
+from kerastl.inputs.batches import content_hash, decode_file, pixel_batches
+from kerastl.inputs.pixels import Pixels
 
 MADE, REFUSED = made(), refused()
 FLAT = {name: data for name, data in MADE.items() if name != "jpeg one pixel"}  # all of one size, SIDE
@@ -289,3 +291,138 @@ def test_wild_bytes_give_pixels_or_a_reason(bytes_of: st.SearchStrategy[bytes], 
 
     holds()
     assert kinds <= seen
+
+
+# What the decoder honours, and the work it does not do
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_png_and_webp_stand_upright_as_a_jpeg_does(kind: str, orientation: int) -> None:
+    image, more = Image.fromarray(scene(48, 80)), {"lossless": True} if kind == "WEBP" else {}
+    plain, turned = save(image, kind, **more), save(image, kind, exif=exif(orientation, orientation % 2 == 0), **more)
+    assert difference(decoded(turned), squashed(reference(turned), SIDE)) <= OTHER
+    if orientation > 1:
+        assert difference(decoded(plain), decoded(turned)) > 60
+
+
+def gif(frame: NDArray[np.uint8], palette: list[int], *, at: tuple[int, int] = (0, 0), canvas: tuple[int, int],
+        transparent: int | None = None) -> bytes:
+    """A GIF whose frame, [height, width] of colour numbers, may lie anywhere on its canvas (width, height)."""
+    image = Image.fromarray(frame, "L")
+    image.putpalette(palette)
+    data = bytearray(save(image, "GIF", **({} if transparent is None else {"transparency": transparent})))
+    place = data.index(b"\x2c", 13)
+    data[6:10] = struct.pack("<HH", *canvas)
+    data[place + 1:place + 5] = struct.pack("<HH", *at)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("transparent", [None, 1])
+def test_a_gif_frame_keeps_its_place_and_what_is_transparent_is_white(transparent: int | None) -> None:
+    frame = np.zeros((8, 12), np.uint8)
+    frame[2:5, 3:9] = 1
+    data = gif(frame, [200, 0, 0, 0, 0, 90, *[0] * 762], at=(5, 9), canvas=(SIDE, SIDE), transparent=transparent)
+    expected = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    expected[9:17, 5:17] = (200, 0, 0)
+    expected[11:14, 8:14] = (0, 0, 90) if transparent is None else 255
+    assert np.array_equal(decoded(data), expected)
+
+
+def test_only_the_first_frame_of_a_gif_is_decoded() -> None:
+    frames = [Image.fromarray(np.roll(scene(), 9 * i, axis=1)).quantize(64) for i in range(3)]
+    data = save(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.array_equal(decoded(data), decoded(save(frames[0], "GIF")))
+    second = data.index(b"\x2c", data.index(b"\x2c", 13) + 800)
+    assert np.array_equal(decoded(data[:second + 20]), decoded(data))  # a damaged later frame does no harm
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that would cost seconds or gigabytes."""
+    huge = bytearray(gif(np.zeros((4, 4), np.uint8), [0] * 768, canvas=(10, 10)))
+    place = huge.index(b"\x2c", 13)
+    huge[place + 5:place + 9] = struct.pack("<HH", 20_000, 20_000)
+    progressive = jpeg(Image.new("L", (9000, 9000)), progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    scans = progressive[:-2] + (progressive[last:-2]) * 60 + b"\xff\xd9"
+    tiny = b"GIF89a" + struct.pack("<HH", 10, 10) + bytes(3) + b"\x21\xfe" + b"\x01a\x02bc" * 100_000
+    return {"gif": bytes(huge), "jpeg": scans, "gif of tiny blocks": tiny}
+
+
+@pytest.mark.parametrize(("name", "reason"), [("gif", "100 megapixels"), ("jpeg", "too many scans"),
+                                              ("gif of tiny blocks", "no size")])
+def test_what_would_cost_too_much_work_is_refused_by_its_headers(name: str, reason: str) -> None:
+    found = images.decoder(SIDE)(bombs()[name])
+    assert isinstance(found, str) and reason in found
+
+
+def test_scans_are_counted_in_the_image_and_not_in_what_is_attached_to_it() -> None:
+    large = jpeg(Image.new("L", (6000, 6000)))
+    assert not isinstance(images.decoder(SIDE)(large + b"\xff\xda" * 1000), str)  # a video after the end
+
+
+@pytest.mark.parametrize(("start", "name"), [
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1miaf", "AVIF"),
+    (b"\0\0\0\x1cftypmif1\0\0\0\0heicmif1", "HEIC"), (b"\0\0\0\x1cftypavif", "AVIF"), (b"\xff\x0a\xfa", "JPEG XL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"), (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"II*\0\x10\0\0\0CR\x02", "RAW"),
+    (b"FUJIFILMCCD-RAW 0201", "RAW"), (b"\0\0\0\x18ftypcrx ", "RAW"), (b"%PDF-1.7", "PDF"),
+    (b"\0\0\0\x18ftypisom", "MP4"),
+    (b"\x1aE\xdf\xa3", "WebM"), (b"RIFF\0\0\0\0AVI LIST", "AVI"), (b"8BPS", "PSD"), (b"<!DOCTYPE html><html>", "HTML"),
+    (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"), (bytes(500), "only zeros"),
+    (b"https://example.org/a.png", "URL"), (b"/9j/4AAQSkZJRg", "base64"), (b"iVBORw0KGgoAAAA", "base64")])
+def test_a_file_of_another_format_is_refused_by_name_with_what_to_do(start: bytes, name: str) -> None:
+    found = images.decoder(SIDE)(start + bytes(80))
+    assert isinstance(found, str) and name in found and ": " in found and len(found) < 160 and found.isprintable()
+
+
+@pytest.mark.parametrize(("bits", "name"), [(16, "16 bits"), (8, "palette"), (4, "palette"), (1, "palette")])
+def test_a_bmp_is_refused_by_the_name_of_its_kind(bits: int, name: str) -> None:
+    data = bytearray(save(Image.fromarray(scene()), "BMP"))
+    data[28:30] = struct.pack("<H", bits)
+    found = images.decoder(SIDE)(bytes(data))
+    assert isinstance(found, str) and name in found
+
+
+@pytest.mark.parametrize("alpha", [0, 128, None])
+def test_a_bmp_with_alpha_is_on_white_and_one_with_odd_masks_is_refused(alpha: int | None) -> None:
+    pixels = np.dstack([scene()[..., ::-1], np.full((SIDE, SIDE), alpha or 0, np.uint8)])[::-1]
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    if alpha is None:
+        masks = struct.pack("<IIII", 0xFF, 0xFF00, 0xFF0000, 0)
+    head = struct.pack("<IiiHHIIiiII", 108, SIDE, SIDE, 1, 32, 3, SIDE * SIDE * 4, 0, 0, 0, 0) + masks + bytes(52)
+    data = b"BM" + struct.pack("<IHHI", 14 + 108 + pixels.nbytes, 0, 0, 14 + 108) + head + pixels.tobytes()
+    if alpha is None:
+        assert "masks" in images.decoder(SIDE)(data)
+        return
+    expected = scene() if alpha == 0 else (scene().astype(int) * alpha + 255 * (255 - alpha)) / 255
+    assert difference(decoded(data), np.round(expected).astype(np.uint8)) <= OTHER
+
+
+def test_reasons_are_in_words() -> None:
+    for name in ("jpeg cut in its pixels", "png cut in its pixels", "gif cut in its pixels", "bmp cut in its pixels",
+                 "webp cut in its pixels", "jpeg cut in its header"):
+        found = images.decoder(SIDE)(REFUSED[name][0])
+        assert found == (f"could not be decoded: the {name.split()[0].upper().replace('WEBP', 'WebP')} file is damaged "
+                         "or incomplete; restore it from the original")
+
+
+# Keys of the cache
+
+
+def test_only_files_whose_pixels_changed_get_other_keys(tmp_path: Path) -> None:
+    rgb, rgba = Image.fromarray(scene()), Image.fromarray(see_through())
+    contents = {"png": save(rgb, "PNG"), "rgba png": save(rgba, "PNG"), "jpeg": jpeg(exif=exif(6)),
+                "bmp": save(rgb, "BMP"), "webp": save(rgba, "WEBP"), "gif": save(rgb.quantize(8), "GIF"),
+                "turned png": save(rgb, "PNG", exif=exif(3)), "turned webp": save(rgb, "WEBP", exif=exif(3)),
+                "empty": b""}
+    paths = []
+    for name, data in contents.items():
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(data)
+    ids = [content_hash(data) for data in contents.values()]
+    keys = Pixels(SIDE).keys(ids, [str(path) for path in paths])
+    assert [name for name, key, content in zip(contents, keys, ids, strict=True) if key != content] == [
+        "gif", "turned png", "turned webp"]
+    assert len(set(keys)) == len(keys) and Pixels(SIDE).version == f"{SIDE} decoder 3"
+    assert list(Pixels(SIDE).keys(ids[:1], [str(tmp_path / "gone")])) == ids[:1]

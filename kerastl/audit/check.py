@@ -160,7 +160,7 @@ def _decoded(examples: Examples) -> tuple[dict[int, str], list[int], list[int]]:
     if not examples.modality.in_files:
         return refused, dark, plain
     with tqdm(total=len(examples), desc="decoding", unit=f" {examples.modality.nouns}") as bar:
-        for rows, pixels in pixel_batches(examples.items, 32, 32, refused, bar.update):
+        for rows, pixels in pixel_batches(examples.items, 32, 32, refused, bar.update, ids=examples.ids):
             high, low = pixels.max(axis=(1, 2)).astype(int), pixels.min(axis=(1, 2)).astype(int)  # [rows, 3]
             dark += np.array(rows)[high.max(axis=1) < DARK].tolist()
             plain += np.array(rows)[(high - low).max(axis=1) < PLAIN].tolist()

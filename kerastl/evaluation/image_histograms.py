@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
+from kerastl.inputs import check_unchanged
 from kerastl.inputs.batches import pixel_batches
 
 SIZE, CELLS, DIRECTIONS, SHADES = 64, 4, 9, 4
@@ -17,8 +18,10 @@ class ImageHistograms:
 
     def __init__(self, examples: Examples) -> None:
         self.vectors = np.zeros((len(examples), CELLS**2 * DIRECTIONS + SHADES**3), np.float32)
-        for places, pixels in pixel_batches(examples.items, SIZE, 32, {}):
+        refused: dict[int, str] = {}
+        for places, pixels in pixel_batches(examples.items, SIZE, 32, refused, ids=examples.ids):
             self.vectors[places] = [histograms(image) for image in pixels]
+        check_unchanged(examples.items, refused)
 
     def __call__(self, fit_on: NDArray[np.intp], *others: NDArray[np.intp]) -> list[NDArray[np.float32]]:
         """Vectors of the rows `fit_on`, then of each of the others, [rows, 208] float32."""

@@ -41,11 +41,13 @@ class Reference:
 
     def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp]) -> None:
         self.source = source
-        self.items = examples.take(rows).items
+        some = examples.take(rows)
+        self.items, self._ids = some.items, some.ids
         self.truth = examples.one_hot(rows)
         refused: dict[int, str] = {}
         predictor = Predictor(model)
-        logits = [predictor(batch) for batch in source.batches(self.items, 32, refused, in_order=True)]
+        logits = [predictor(batch) for batch in source.batches(
+            self.items, 32, refused, in_order=True, ids=self._ids)]
         if refused or not logits:
             reason = next(iter(refused.values()), "there are none")
             raise DataError(f"rows to compare on cannot be read from {examples.source}: {reason}",
@@ -54,7 +56,7 @@ class Reference:
 
     def batches(self) -> Iterator[Batch]:
         """The rows' values again, in order."""
-        yield from self.source.batches(self.items, 32, {}, in_order=True)
+        yield from self.source.batches(self.items, 32, {}, in_order=True, ids=self._ids)
 
     def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
         """Compare one artifact's logits, [rows, classes], with Keras', and check its bound."""

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.decision import Calibration, probabilities, tensorflow_backend
+from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
 from kerastl.tasks import Task
@@ -26,34 +27,57 @@ class ServingModule(tf.Module):
         self.tables = source.tables()
         names = tf.constant(list(classes), name="labels")
         top = min(TOP, len(classes))
-        raw, owners = [source.raw_spec], tf.TensorSpec([None], tf.int32, name="owners")
+        raw, owners = source.raw_spec, tf.TensorSpec([None], tf.int32, name="owners")
         decoded = [source.spec, owners] if source.single_spec is None else [source.spec]
+        fixed = source.spec.shape[1:].is_fully_defined()  # else all rows have to be padded to one length first
 
         # Functions of their own, so that the graph of each is stored once, however many signatures call it.
-        @tf.function(input_signature=raw, autograph=False)
+        @tf.function(input_signature=[raw], autograph=False)
         def values_of(sent: tf.Tensor) -> list[tf.Tensor]:
             return [part for part in source.decode(sent) if part is not None]
 
-        @tf.function(input_signature=decoded, autograph=False)
+        @tf.function(input_signature=[source.spec], autograph=False)
+        def network(values: tf.Tensor) -> tf.Tensor:
+            return tf.cast(parts.backbone(floats(values), training=False), tf.float32)
+
         def features_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
-            pieces = tf.cast(parts.backbone(floats(values), training=False), tf.float32)
+            pieces = in_chunks(network, values)
             return tf.math.segment_mean(pieces, *owners) if owners else pieces
 
-        def logits_of(*values: tf.Tensor) -> tf.Tensor:
-            return tf.cast(parts.logits(features_of(*values), floats(values[0])), tf.float32)
+        def head(features: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+            return tf.cast(parts.logits(features, floats(values)), tf.float32)
+
+        def logits_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
+            if owners:
+                return head(features_of(values, *owners), values)
+            return in_chunks(lambda some: head(network(some), some), values)
+
+        def decode(sent: tf.Tensor) -> list[tf.Tensor]:
+            return values_of(checked_shape(sent, raw))
+
+        def of_sent(sent: tf.Tensor, with_head: bool) -> tf.Tensor:
+            """Logits, or features, of what a client sends."""
+            if not fixed:
+                return (logits_of if with_head else features_of)(*decode(sent))
+
+            def run(some: tf.Tensor) -> tf.Tensor:
+                (values,) = values_of(some)
+                return head(network(values), values) if with_head else network(values)
+
+            return in_chunks(run, checked_shape(sent, raw))
 
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
-            logits = logits_of(*values_of(sent))  # [batch, classes]
+            logits = of_sent(sent, with_head=True)  # [batch, classes]
             p = probabilities(logits, calibration.temperature, task.activation, tensorflow_backend())
             scores, places = tf.math.top_k(p, top)
             labels = tf.gather(names, places)
             return {"label": task.served_label(p, names, labels, calibration), "score": scores[:, 0],
                     "top_labels": labels, "top_scores": scores, "probabilities": p}
 
-        self.serve = tf.function(serve, input_signature=raw, autograph=False)
+        self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         self.tensor = tf.function(lambda *values: {"logits": logits_of(*values)}, input_signature=decoded,
                                   autograph=False)
-        self.embed = tf.function(lambda sent: {"features": features_of(*values_of(sent))}, input_signature=raw,
+        self.embed = tf.function(lambda sent: {"features": of_sent(sent, with_head=False)}, input_signature=[raw],
                                  autograph=False)
 
 

@@ -201,7 +201,7 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
     if not todo:
         return _Pass(space, "all rows cached", Filled(0, {}))
     graph, engine = "all rows cached", None
-    batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)
+    batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:
         large = backbone.large
         engine, graph = (large_engine(backbone.model, large), large.reason) if large else checked_engine(
@@ -210,9 +210,9 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
             space = space_of(cache_dir, backbone, engine.compute)
     shape = space.key.shape
 
-    def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
+    def computed(some: Examples, refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
-        batches = backbone.input.batches(items, batch_size, refused, progress)
+        batches = backbone.input.batches(some.items, batch_size, refused, progress, ids=some.ids)
         for batch, pieces in _through(engine or plain_engine(backbone.model), batches):
             yield batch.places, as_stored(batch.merged(pieces), shape)
 

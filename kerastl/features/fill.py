@@ -19,9 +19,10 @@ SEGMENT_SECONDS = 20.0
 SEGMENT_ROWS = 4096
 SEGMENT_BYTES = 64 * 2**20
 
-# items, the reasons of those that cannot be decoded (by place, filled on the way), progress by count -> for each batch
-# the places of its items, and their rows [batch, *shape]
-Compute = Callable[[Sequence[Any], dict[int, str], Callable[[int], object]],
+# examples, the reasons of those that cannot be decoded (by place, filled on the way), progress by count -> for each
+# batch the places of its examples, and their rows [batch, *shape]. An example whose file no longer has the content of
+# its id must be among the reasons: its row would be stored under the hash of content that it does not belong to.
+Compute = Callable[[Examples, dict[int, str], Callable[[int], object]],
                    Iterable[tuple[Sequence[int], NDArray[Any]]]]
 
 
@@ -63,7 +64,7 @@ def fill(space: Space, examples: Examples, keys: Sequence[str], rows: Iterable[i
     unit = f" {examples.modality.nouns}"
     with tqdm(total=len(todo), desc=description, unit=unit) as bar:
         try:
-            for places, values in compute(examples.take(todo).items, refused, bar.update):
+            for places, values in compute(examples.take(todo), refused, bar.update):
                 pending.append(([keys[todo[place]] for place in places], values))
                 full = sum(len(batch) for batch, _ in pending) >= most
                 if full or time.monotonic() - written > SEGMENT_SECONDS:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.errors import DataError
+from kerastl.data.examples import Examples
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.features.fill import fill
-from kerastl.inputs import floats
+from kerastl.inputs import check_unchanged, floats
 from kerastl.model import RAW_BRANCH, raw_branch_of, raw_of
 
 BATCH = 64
@@ -31,16 +31,14 @@ def with_raw(features: Features) -> Features:
     space = Space(features.cache_dir, SpaceKey(RAW_BRANCH, "", version, "", "none", "int", shape,
                                       "uint8" if len(shape) > 1 else "int32"))
 
-    def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
+    def computed(some: Examples, refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
-        for batch in backbone.input.batches(items, BATCH, refused, progress):
+        for batch in backbone.input.batches(some.items, BATCH, refused, progress, ids=some.ids):
             rows = np.asarray(branch(floats(batch.values)))
             yield batch.places, np.pad(rows, [(0, 0), (0, shape[0] - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
 
     examples = features.examples
     filled = fill(space, examples, features.keys or examples.ids, range(len(examples)), computed,
                   description="raw inputs")
-    for row, reason in filled.refused.items():
-        raise DataError(f"{examples.items[row]} can no longer be decoded: {reason}",
-                        "inputs that do not change during training", "restore it and run again")
+    check_unchanged(examples.items, filled.refused)
     return replace(features, raw=raw, raw_space=space, computed=features.computed + filled.computed)

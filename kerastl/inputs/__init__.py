@@ -3,7 +3,7 @@
 An `Input` describes this for one backbone: `inputs.pixels.Pixels` for images, `inputs.texts.Texts` for texts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.errors import DataError
 from kerastl.fields import Section, key
 from kerastl.modality import Modality
 
@@ -94,9 +95,11 @@ class Input(Protocol):
         """In the graph: raw, as `raw_spec` -> values, as `spec`, and owners [pieces] int32 or None (see `Batch`)."""
 
     def batches(self, items: Sequence[Any], batch_size: int, refused: dict[int, str],
-                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
+                ids: Sequence[str] = ()) -> Iterator[Batch]:
         """Items in batches, in the fastest order, or in their own order if `in_order`. Items that cannot be decoded are
-        added to `refused`: their index, with the reason. progress: called with the number of finished items."""
+        added to `refused`: their index, with the reason. progress: called with the number of finished items. ids: the
+        content hashes of the items; a file that has other content by now is refused, not decoded."""
 
     def single(self) -> "Input":
         """The same with one piece per item, for training: of a text in chunks the first."""
@@ -128,6 +131,13 @@ def floats(values: Any) -> Any:
     import tensorflow as tf
 
     return tf.cast(values, tf.float32) if values.dtype == tf.uint8 else values
+
+
+def check_unchanged(items: Sequence[Any], refused: Mapping[int, str]) -> None:
+    """Raise DataError if one of the items, all of which could be decoded before, was refused now."""
+    for place, reason in refused.items():
+        raise DataError(f"{items[place]} can no longer be read: {reason}", "files that stay in place while a model "
+                        "trains", "restore the file and run again: finished epochs are kept")
 
 
 def restored(modality: Modality, record: dict[str, Any], folder: Path) -> Input:

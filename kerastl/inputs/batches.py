@@ -1,5 +1,6 @@
 """Image files as batches of pixels, read and decoded ahead in threads. A few batches are in memory at a time."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -8,38 +9,51 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.files import open_file
+from kerastl.files import read_bytes
 from kerastl.inputs.images import decoder
 
 Decoded = NDArray[np.uint8] | str
+CHANGED = "changed after it was first read: run again once no other program writes to it"
 
 
-def decode_file(path: str, size: int) -> Decoded:
-    """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded."""
+def content_hash(data: bytes) -> str:
+    """The id of a file's content, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def decode_file(path: str, size: int, content_id: str = "") -> Decoded:
+    """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded.
+
+    content_id: the id under which the result will be stored. The bytes that are decoded are those that are hashed here;
+    a file with another id is read once more, in case it was being written, and then refused.
+    """
     try:
-        with open_file(path) as file:
-            return decoder(size)(file.read())
+        data = read_bytes(path)
+        if content_id and content_hash(data) != content_id and content_hash(data := read_bytes(path)) != content_id:
+            return CHANGED
     except OSError as error:
         return str(error.strerror)
+    return decoder(size)(data)
 
 
 def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dict[int, str],
-                  progress: Callable[[int], object] = lambda n: None) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+                  progress: Callable[[int], object] = lambda n: None, *, ids: Sequence[str] = ()
+                  ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Batches of indices into `paths` with their pixels, [batch, size, size, 3] uint8, in order.
 
     Files that cannot be decoded are added to `refused`: their index, with the reason. progress: called with 1 for each
-    file.
+    file. ids: the content hashes of the files when they were first read; a file that has changed since is refused.
     """
     decoder(size)  # traced once, before the threads use it
     places: list[int] = []
     pixels: list[NDArray[np.uint8]] = []
     ahead: deque[tuple[int, Future[Decoded]]] = deque()
-    todo = iter(enumerate(paths))
+    todo = iter(enumerate(zip(paths, ids or [""] * len(paths), strict=True)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             while True:
                 while len(ahead) < 3 * batch_size and (following := next(todo, None)) is not None:
-                    ahead.append((following[0], pool.submit(decode_file, following[1], size)))
+                    ahead.append((following[0], pool.submit(decode_file, following[1][0], size, following[1][1])))
                 if not ahead:
                     break
                 place, future = ahead.popleft()

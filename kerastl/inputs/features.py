@@ -46,7 +46,8 @@ class FeatureRows(FixedShape):
         return raw, None
 
     def batches(self, items: Sequence[NDArray[np.float32]], batch_size: int, refused: dict[int, str],
-                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
+                ids: Sequence[str] = ()) -> Iterator[Batch]:
         """Rows in order; none is refused."""
         for start in range(0, len(items), batch_size):
             places = list(range(start, min(start + batch_size, len(items))))

@@ -14,6 +14,7 @@ from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
 from kerastl.inputs.images import VERSION, decode_batch
+from kerastl.inputs.keys import keys_of
 from kerastl.modality import IMAGE, Modality
 
 
@@ -49,6 +50,10 @@ class Pixels(FixedShape):
         """[1, size, size, 3] uint8."""
         return tf.TensorSpec([1, self.size, self.size, 3], tf.uint8, name=self.values_name)
 
+    def keys(self, ids: Sequence[str], items: Sequence[str]) -> Sequence[str]:
+        """The ids; for a file whose pixels have changed with the decoder, a hash of its id and of that version."""
+        return keys_of(ids, items)
+
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
         return [read_bytes(path) for path in items]
@@ -58,10 +63,15 @@ class Pixels(FixedShape):
         return decode_batch(raw, self.size), None
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
-                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True) -> Iterator[Batch]:
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True,
+                ids: Sequence[str] = ()) -> Iterator[Batch]:
         """Batches of pixels, always in order."""
-        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress):
+        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress, ids=ids):
             yield Batch(places, pixels)
+
+    def client_modules(self) -> dict[str, str]:
+        """The reference decoder, which also classifies."""
+        return {"classify_image.py": "kerastl.export.reference_images"}
 
     def record(self) -> dict[str, Any]:
         """The size, in pixels."""

@@ -114,8 +114,10 @@ class Texts:
         return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
 
     def batches(self, items: Sequence[Text], batch_size: int, refused: dict[int, str],
-                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False) -> Iterator[Batch]:
-        """Texts of similar length together, the longest first, which keeps padding small. No text is refused."""
+                progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
+                ids: Sequence[str] = ()) -> Iterator[Batch]:
+        """Texts of similar length together, the longest first, which keeps padding small. No text is refused, and none
+        can have changed since it was read."""
         order = np.arange(len(items)) if in_order else np.argsort(-_sizes(items), kind="stable")
         for start in range(0, len(order), batch_size):
             places: list[int] = order[start:start + batch_size].tolist()

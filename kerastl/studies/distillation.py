@@ -21,7 +21,7 @@ from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
 from kerastl.features.fill import fill
 from kerastl.files import read_bytes
-from kerastl.inputs import Input
+from kerastl.inputs import Input, check_unchanged
 from kerastl.model import Predictor, single_row_latency
 from kerastl.versions.folder import find_version
 from kerastl.versions.record import RunRecord
@@ -115,11 +115,14 @@ def _logits(teacher: Teacher, examples: Examples, rows: NDArray[np.intp], cache_
     space = Space(cache_dir, SpaceKey("teacher", teacher.weights, f"{source.version} {source.record()}", "logits", "",
                                       "float32", (len(examples.classes),)))
 
-    def computed(items: Sequence[Any], refused: dict[int, str], progress: Any
+    def computed(some: Examples, refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
         predict = Predictor(teacher.model)
-        for batch in source.batches(items, BATCH, refused, progress):
+        for batch in source.batches(some.items, BATCH, refused, progress, ids=some.ids):
             yield batch.places, predict(batch)
 
-    fill(space, examples, examples.ids, rows.tolist(), computed, description="teacher")
-    return space.gather([examples.ids[row] for row in rows])
+    # how texts are truncated is part of the space's key; how files are decoded may be part of a row's
+    keys = source.keys(examples.ids, examples.items) if examples.modality.in_files else examples.ids
+    check_unchanged(examples.items,
+                    fill(space, examples, keys, rows.tolist(), computed, description="teacher").refused)
+    return space.gather([keys[row] for row in rows])

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions
-from kerastl.errors import DataError
-from kerastl.inputs import Batch, Input, floats
+from kerastl.inputs import Batch, Input, check_unchanged, floats
 from kerastl.model import Predictor
 from kerastl.training.fine_tuning.mixing import mixer
 from kerastl.training.targets import row_weights, smoothed_targets
@@ -59,12 +58,10 @@ def dataset(source: Input, examples: Examples, rows: NDArray[np.intp], batch_siz
 def values_of(source: Input, examples: Examples, rows: NDArray[np.intp], batch_size: int, *, in_order: bool = False
               ) -> Iterator[Batch]:
     """Batches of these rows. Raises DataError for a row that could be decoded when the features were computed."""
-    items = examples.take(rows).items
+    some = examples.take(rows)
     refused: dict[int, str] = {}
-    yield from source.batches(items, batch_size, refused, in_order=in_order)
-    for place, reason in refused.items():
-        raise DataError(f"{items[place]} can no longer be read: {reason}", "files that stay in place while a model "
-                        "trains", "restore the file and run again: finished epochs are kept")
+    yield from source.batches(some.items, batch_size, refused, in_order=in_order, ids=some.ids)
+    check_unchanged(some.items, refused)
 
 
 def predictions_on(model: Any, source: Input, examples: Examples, rows: NDArray[np.intp], batch_size: int

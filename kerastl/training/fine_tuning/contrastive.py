@@ -58,9 +58,9 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
         return loss
 
     losses = []
-    items = examples.take(rows.tolist()).items
     for drawn in draw_batches(examples.targets[rows], steps, BATCH, seed):
-        batch = next(source.batches([items[i] for i in drawn.tolist()], BATCH, {}, in_order=True))
+        some = examples.take(rows[drawn])
+        batch = next(source.batches(some.items, BATCH, {}, in_order=True, ids=some.ids))
         labels = examples.targets[rows][drawn][batch.places]
         losses.append(float(step(tf.constant(batch.values), tf.constant(labels.astype(np.int32)))))
     freeze(backbone.model)

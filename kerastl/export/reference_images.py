@@ -1,0 +1,323 @@
+"""Classifies an image with a TFLite file, using LiteRT, NumPy and Pillow only: no TensorFlow, no kerastl.
+
+python classify_image.py MODEL.tflite labels.txt IMAGE
+
+`pixels` turns the bytes of an image into what the file takes, within one grey level of the graph of the SavedModel at
+every pixel. It raises ValueError for an image that the SavedModel refuses, and for one that it could not reproduce.
+"""
+
+import io
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+Pixels = Any  # numpy arrays, uint8
+MAX_PIXELS, MAX_SCANS = 100_000_000, 2_000_000_000
+
+
+def classify(model: str, labels: str, image: str) -> tuple[str, float]:
+    """The label of an image file and its probability."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=model).get_signature_runner("serving_default")
+    size = int(runner.get_input_details()["images"]["shape"][1])
+    probabilities = runner(images=pixels(Path(image).read_bytes(), size)[np.newaxis])["probabilities"][0]
+    best = int(probabilities.argmax())
+    # Only "\n" ends a label: str.splitlines would also split at characters that a label may contain, such as U+2028.
+    return Path(labels).read_bytes().decode().split("\n")[best], float(probabilities[best])
+
+
+def pixels(data: bytes, size: int) -> Pixels:
+    """The bytes of an image file as [size, size, 3] uint8. Raises ValueError where they cannot be used."""
+    return resize(decode(data), size)
+
+
+def decode(data: bytes) -> Pixels:
+    """The bytes of an image file as [height, width, 3] uint8: RGB, upright, on white. Raises ValueError."""
+    kinds = {b"\xff\xd8\xff": _jpeg, b"\x89PNG\r\n\x1a\n": _png, b"GIF8": _gif, b"BM": _bmp, b"RIFF": _webp}
+    read = next((read for start, read in kinds.items() if data.startswith(start)), None)
+    if read is None:
+        raise ValueError("not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)")
+    try:
+        return read(data)
+    except ValueError:
+        raise
+    except (OSError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+        raise ValueError(f"could not be decoded: {error}") from error
+
+
+def resize(image: Pixels, size: int) -> Pixels:
+    """[height, width, 3] uint8 -> [size, size, 3] uint8, ignoring the aspect ratio: the mean over areas along a side
+    that shrinks, bilinear along one that grows. (Pillow's BOX filter is no mean over areas: it takes or leaves whole
+    pixels.)"""
+    smaller = _shrunk(_shrunk(image, size).swapaxes(0, 1), size)
+    square = _grown(_grown(smaller, size).swapaxes(0, 1), size)
+    return square.round().clip(0, 255).astype(np.uint8)
+
+
+def _shrunk(image: Pixels, size: int) -> Any:
+    """The mean over areas along the first axis, where it is longer than `size`."""
+    n = len(image)
+    if n <= size:
+        return image
+    edges = np.arange(size) * n / size
+    first = edges.astype(int)
+    sums = np.add.reduceat(image, first, axis=0, dtype=np.float64)  # of whole rows, each given to one area
+    before = image[first] * (edges - first)[:, None, None]  # the share of an area's first row that lies before its edge
+    sums -= before
+    sums[:-1] += before[1:]
+    return sums * size / n
+
+
+def _grown(image: Any, size: int) -> Any:
+    """Linear interpolation along the first axis, where it is shorter than `size`."""
+    n = len(image)
+    if n >= size:
+        return image
+    places = ((np.arange(size) + 0.5) * n / size - 0.5).clip(0, n - 1)
+    low = places.astype(int)
+    share = (places - low)[:, None, None]
+    return image[low] * (1 - share) + image[np.minimum(low + 1, n - 1)] * share
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    """The image, loaded. Raises ValueError where it is too large."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow's own, lower limit
+        image = Image.open(io.BytesIO(data), formats=[kind])
+        _check_size(*image.size)
+        image.load()
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width <= 0 or height <= 0:
+        raise ValueError("the header is damaged: it contains no size")
+    if width * height > MAX_PIXELS:
+        raise ValueError("more than 100 megapixels: resize it")
+
+
+def _on_white(rgba: Pixels, opaque: int = 255) -> Pixels:
+    """[height, width, 4] -> [height, width, 3] uint8. opaque: the alpha of an opaque pixel."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    if (alpha == opaque).all():
+        return rgba[..., :3]
+    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+# EXIF
+
+
+def _upright(image: Pixels, exif: bytes) -> Pixels:
+    """The image turned as an EXIF block asks, which begins with its byte order."""
+    order: Any = "little" if exif[:1] == b"I" else "big"
+
+    def number(place: int, count: int) -> int:  # outside the block there are zeros
+        return int.from_bytes(exif[place:place + count].ljust(count, b"\0"), order)
+
+    first = number(4, 4)
+    entries = [first + 2 + 12 * i for i in range(min(number(first, 2), 512))]
+    orientation = next((number(entry + 8, 2) for entry in entries if number(entry, 2) == 0x0112), 1)
+    if not 1 <= orientation <= 8:
+        return image
+    turned = image.transpose(1, 0, 2) if orientation >= 5 else image
+    flipped = turned[:, ::-1] if orientation in (2, 3, 6, 7) else turned
+    return flipped[::-1] if orientation in (3, 4, 7, 8) else flipped
+
+
+def _without_name(exif: bytes) -> bytes:
+    return exif[6:] if exif.startswith(b"Exif\0\0") else exif
+
+
+# JPEG
+
+
+def _jpeg(data: bytes) -> Pixels:
+    segments = list(_jpeg_segments(data))
+    adobe = any(marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe") for marker, _, body in segments)
+    exif = next((data[place + 10:min(place + 65_546, 131_072)] for marker, place, body in segments[:65]
+                 if marker == 0xE1 and body.startswith(b"Exif\0\0") and place < 131_062), b"")
+    image = _open(data, "JPEG")
+    if _scans(data) * image.width * image.height > MAX_SCANS:
+        raise ValueError("a progressive JPEG with too many scans for its size: save it again")
+    if image.mode == "CMYK":
+        inks = 255 - np.asarray(image).astype(np.uint16)  # Pillow takes every file for one of Adobe's, and inverts it
+        if not adobe:
+            inks = 255 - inks
+        return _upright((inks[..., :3] * inks[..., 3:] // 255).astype(np.uint8), exif)
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"a JPEG of mode {image.mode} is not supported: save it as RGB")
+    return _upright(np.asarray(image.convert("RGB")), exif)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Marker, place and content of the segments before the first scan."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and 0xC0 <= data[place + 1] < 0xFF and data[place + 1] != 0xDA:
+        length = max(2, int.from_bytes(data[place + 2:place + 4], "big"))
+        yield data[place + 1], place, data[place + 4:place + 2 + length]
+        place += 2 + length
+
+
+def _scans(data: bytes) -> int:
+    """The scans of a JPEG. Raises ValueError where the file ends before its end marker, as the graph does."""
+    scans, place = 0, 2
+    for match in re.finditer(rb"\xff[^\x00\xff\xd0-\xd7]", data):
+        if match.start() < place:
+            continue  # inside a segment
+        marker = match.group()[1]
+        if marker == 0xD9:
+            return scans
+        scans += marker == 0xDA
+        place = match.start() + 2 + int.from_bytes(data[match.end():match.end() + 2], "big")
+    raise ValueError("the JPEG file is incomplete")
+
+
+# PNG
+
+
+def _png(data: bytes) -> Pixels:
+    chunks = dict(reversed(list(_png_chunks(data))))  # of several with one name, the first
+    if b"IEND" not in chunks or len(chunks.get(b"IHDR", b"")) < 13:
+        raise ValueError("the PNG file is incomplete")
+    depth, colour = chunks[b"IHDR"][8], chunks[b"IHDR"][9]
+    image = _open(data, "PNG")
+    see_through = chunks.get(b"tRNS", b"")
+    if colour == 3:
+        return _upright(_palette_png(np.asarray(image), chunks.get(b"PLTE", b""), see_through, depth),
+                        _without_name(chunks.get(b"eXIf", b"")))
+    array = np.asarray(image)
+    if colour == 0:
+        rgb = np.repeat((array >> 8 if depth == 16 else array * np.uint8(255) if depth == 1 else array)
+                        .astype(np.uint8)[..., None], 3, axis=2)
+        step = 1 if depth >= 8 else 255 // (2**depth - 1)
+        hole = (int.from_bytes(see_through[:2], "big") & (2**depth - 1)) * step if len(see_through) == 2 else None
+        alpha = np.where((array if depth == 16 else rgb[..., 0]) == hole, 0, 255) if hole is not None else None
+    elif colour == 2:
+        rgb, alpha = array, None
+        if len(see_through) == 6:
+            if depth == 16:
+                raise ValueError("a 16-bit PNG with a transparent colour is not supported: save it with 8 bits")
+            alpha = np.where((rgb == list(see_through[1::2])).all(axis=2), 0, 255)
+    else:
+        array = np.asarray(image.convert("RGBA"))
+        rgb, alpha = array[..., :3], array[..., 3]
+    if alpha is not None:
+        rgb = _on_white(np.dstack([rgb, alpha.astype(np.uint8)]), 2 ** min(depth, 8) - 1)
+    return _upright(rgb, _without_name(chunks.get(b"eXIf", b"")))
+
+
+def _palette_png(numbers: Pixels, palette: bytes, see_through: bytes, depth: int) -> Pixels:
+    colours = np.frombuffer(palette[:len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
+    if not len(colours) or numbers.max() >= len(colours):
+        raise ValueError("the PNG file has pixels beyond the end of its palette")
+    if not 0 < len(see_through) <= len(colours):
+        return colours[numbers]
+    alphas = np.frombuffer(see_through.ljust(len(colours), b"\xff"), np.uint8)
+    return _on_white(np.dstack([colours[numbers], alphas[numbers]]), 2**depth - 1)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 8
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place:place + 4], "big")
+        yield data[place + 4:place + 8], data[place + 8:place + 8 + length]
+        place += 12 + length
+
+
+# GIF: the first frame, as a GIF of its own whose transparent colour is white, on a white canvas of the file's size
+
+
+def _gif(data: bytes) -> Pixels:
+    def number(place: int) -> int:
+        return int.from_bytes(data[place:place + 2], "little")
+
+    def after_blocks(place: int) -> int:
+        while data[place]:
+            place += data[place] + 1
+        return place + 1
+
+    def table_size(flags: int) -> int:
+        return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+    place, transparent = 13 + table_size(data[10]), -1
+    while data[place] == 0x21:  # an extension
+        if data[place + 1] == 0xF9 and data[place + 2] >= 4:
+            transparent = data[place + 6] if data[place + 3] & 1 else -1
+        place = after_blocks(place + 2)
+    if data[place] != 0x2C:
+        raise ValueError("the GIF file contains no image")
+    left, top, width, height = (number(place + 1 + 2 * i) for i in range(4))
+    _check_size(width, height)
+    canvas_width, canvas_height = max(number(6), left + width), max(number(8), top + height)
+    _check_size(canvas_width, canvas_height)
+    local = table_size(data[place + 9])
+    size = local or table_size(data[10])
+    table = bytearray(data[place + 10:place + 10 + local] if local else data[13:13 + size])
+    start = place + 10 + local
+    end = after_blocks(start + 1)
+    if not size or len(table) < size:
+        raise ValueError("the GIF file has no colours")
+    if transparent >= 0:
+        table = table.ljust(768, b"\0") if 3 * transparent >= size else table
+        table[3 * transparent:3 * transparent + 3] = b"\xff\xff\xff"
+    entries = len(table) // 3
+    area = data[place + 5:place + 9]
+    still = (b"GIF89a" + area + bytes(3) + b"\x2c" + bytes(4) + area
+             + bytes([data[place + 9] & 0x40 | 0x80 | (entries.bit_length() - 2)]) + table + data[start:end] + b"\x3b")
+    frame = _open(still, "GIF")
+    numbers = np.asarray(frame)
+    if frame.mode not in ("P", "L") or numbers.max() >= entries:
+        raise ValueError("the GIF file has pixels beyond the end of its palette")
+    image = np.full((canvas_height, canvas_width, 3), 255, np.uint8)
+    image[top:top + height, left:left + width] = np.frombuffer(table, np.uint8).reshape(-1, 3)[numbers]
+    return image
+
+
+# BMP and WebP
+
+
+def _bmp(data: bytes) -> Pixels:
+    head = data[:72].ljust(72, b"\0")
+    header, bits, compression = (int.from_bytes(head[i:j], "little") for i, j in ((14, 18), (28, 30), (30, 34)))
+    masked = compression == 3 and bits == 32 and head[54:66] == bytes([0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])
+    if header < 40 or bits not in (24, 32) or (compression and not masked):
+        raise ValueError("BMP with a palette, 16 bits, compression or unusual colour masks is not supported: save it "
+                         "as PNG")
+    image = _open(data, "BMP")
+    if masked and header >= 56 and head[66:70] == b"\0\0\0\xff":
+        array = np.asarray(image.convert("RGBA"))
+        return _on_white(array) if array[..., 3].any() else array[..., :3]  # some programs store no transparency
+    return np.asarray(image.convert("RGB"))
+
+
+def _webp(data: bytes) -> Pixels:
+    head = data[:32].ljust(32, b"\0")
+    extended = head[12:16] == b"VP8X"
+    if head[8:12] != b"WEBP":
+        raise ValueError("not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)")
+    if extended and head[20] & 2:
+        raise ValueError("animated WebP is not supported: save one frame of it")
+    see_through = (extended and head[20] & 0x10) or (head[12:16] == b"VP8L" and head[24] & 0x10)
+    image = _open(data, "WEBP")
+    rgb = _on_white(np.asarray(image.convert("RGBA"))) if see_through else np.asarray(image.convert("RGB"))
+    exif, place = b"", 12
+    while extended and head[20] & 8 and not exif and place + 8 <= len(data):
+        length = int.from_bytes(data[place + 4:place + 8], "little")
+        exif = data[place + 8:place + 8 + length] if data[place:place + 4] == b"EXIF" else b""
+        place += 8 + (length + 1) // 2 * 2
+    return _upright(rgb, _without_name(exif))
+
+
+if __name__ == "__main__":
+    try:
+        label, probability = classify(*sys.argv[1:])
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{label} {probability:.3f}")
