@@ -6,7 +6,8 @@ from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
-from kerastl.versions.folder import check_manifest, find_version, new_version
+from kerastl.versions.damage import check_manifest
+from kerastl.versions.folder import find_version, new_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model

@@ -20,6 +20,7 @@ class Config:
     text_column: str | None = None  # column of the texts (default: as in training, else found by name)
     label_column: str | None = None  # column of the labels (default: as in training, else detected)
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
@@ -27,10 +28,12 @@ class Config:
 
 def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
+    from kerastl.serving.classifier import load
     from kerastl.serving.evaluate_model import evaluate_model
 
-    return evaluate_model(config.model, config.source, text_column=config.text_column, weights=config.weights,
-                          label_column=config.label_column, data_dir=config.data_dir, cache_dir=config.cache_dir)
+    return evaluate_model(load(config.model, config.weights, trust=config.trust), config.source,
+                          text_column=config.text_column, label_column=config.label_column, data_dir=config.data_dir,
+                          cache_dir=config.cache_dir)
 
 
 def show(result: "EvaluateResult") -> str:
