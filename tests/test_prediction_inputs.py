@@ -198,7 +198,8 @@ def test_control_characters_and_marks_of_direction_are_escaped() -> None:
     assert visible_json(document).isascii() and json.loads(visible_json(document)) == json.loads(document)
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "@SUM(1)", "+4", "-2+3", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "-awful film"])
+@pytest.mark.parametrize("cell", [
+    "=1+1", "@SUM(1)", "+4", "-2+3", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "-awful film"])
 def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(cell: str) -> None:
     assert begins_a_formula(cell) and without_formula(cell) == f"'{cell}"
     assert without_formula("a=1") == "a=1" and without_formula("") == ""

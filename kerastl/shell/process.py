@@ -90,7 +90,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         failure = getattr(result, "failure", "")
         return _fail(with_flags(failure, config), 1) if failure else 1
     except KerastlError as error:
-        message = damaged_model(config) if isinstance(error, ModelError) else None
+        message = damaged_model(config, error) if isinstance(error, ModelError) else None
         return _fail(with_flags(message or str(error), config), error.exit_code)
     except KeyboardInterrupt as error:
         by = f" by {error}" if getattr(error, "number", signal.SIGINT) != signal.SIGINT else ""
@@ -100,7 +100,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the program that read our output has ended
         return 0
     except Exception as error:
-        message = system_error(error) or damaged_model(config)
+        message = system_error(error) or damaged_model(config, error)
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)

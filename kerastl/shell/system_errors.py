@@ -23,10 +23,10 @@ def system_error(error: Exception) -> str | None:
     return None
 
 
-def damaged_model(config: Any) -> str | None:
+def damaged_model(config: Any, error: Exception) -> str | None:
     """The message where the model that a command names is damaged, whatever error that led to; None where its files
-    are as its manifest says, or it names no model."""
-    from kerastl.errors import KerastlError
+    are as its manifest says, or the command names no model."""
+    from kerastl.errors import KerastlError, ModelError
     from kerastl.versions.damage import VERIFY, faults
     from kerastl.versions.folder import find_version
 
@@ -39,8 +39,14 @@ def damaged_model(config: Any) -> str | None:
             found = faults(folder)
         except (KerastlError, OSError):  # find_version and the readers of a version say what is wrong themselves
             continue
+        if found and isinstance(error, ModelError):
+            got = error.got if found[0] in error.got else f"{error.got}\n  damage: {'; '.join(found)}"
+            hint = error.hint if "kerastl verify" in error.hint else f"{error.hint}; list the damage: kerastl verify"
+            return _message(got, error.expected, hint)
         if found:
-            return _message(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
+            cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            return _message(f"{folder} is damaged: {'; '.join(found)}\n  cause: {cause}", "the files as they were "
+                            "written", VERIFY)
     return None
 
 

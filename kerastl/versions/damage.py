@@ -22,8 +22,8 @@ def faults(folder: Path) -> list[str]:
     changed = [name for name, digest in inside.items()
                if name not in (*missing, *links) and file_sha256(folder / name) != digest]
     sorts = (
-        ("files missing since it was written", missing),
         ("files changed since it was written", changed),
+        ("files missing since it was written", missing),
         ("files added since it was written", sorted(present - {MANIFEST, *listed, *links})),
         ("links to files outside of the folder", links),
         ("paths in manifest.json outside of the folder", [name for name in listed if name not in inside]))
@@ -36,6 +36,12 @@ def check_manifest(folder: Path) -> int:
     if found := faults(folder):
         raise damaged(folder, found)
     return len(_listed(folder))
+
+
+def require_intact(folder: Path) -> None:
+    """Raises ModelError, which lists them, where files of a version differ from its manifest."""
+    if found := faults(folder):
+        raise ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
 
 
 def damaged(folder: Path, found: list[str]) -> CheckFailed:

@@ -16,6 +16,7 @@ from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.folds import hold_out
 from kerastl.studies.compare.preparation import features_key
 from kerastl.studies.journal import Journal, work_key
+from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
 from kerastl.training.train import TrainedModel, train
@@ -62,7 +63,8 @@ def _fit(features: Features, head: str, options: TrainingOptions) -> FittedHead:
 
 
 def train_and_restore(features: Features, combination: Combination, options: TrainingOptions) -> TrainedModel:
-    """Train a combination, and set the backbone's weights to what they were."""
+    """Train a combination, and set the backbone's weights to what they were. Nothing is exported: the state of a
+    fine-tuning is not needed any more."""
     model = features.backbone.model
     original = None if combination.unfreeze == "0" else model.get_weights()
     try:
@@ -70,6 +72,7 @@ def train_and_restore(features: Features, combination: Combination, options: Tra
     finally:
         if original is not None:
             model.set_weights(original)
+            remove_finished(features.cache_dir)
 
 
 def cell_key(features: Features, combination: Combination, options: TrainingOptions, examples: Examples | None = None
