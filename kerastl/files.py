@@ -25,6 +25,7 @@ TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folde
 OURS = "made by kerastl"
 STALE_SECONDS = 24 * 3600.0  # after which a file is assumed to be that of a killed process, where locks cannot tell
 FRESH_SECONDS = 5.0  # a partial file may be so young that its writer does not hold it yet
+UNWRITTEN = b"kerastl: this file is about to be written\n"
 _LEFTOVER = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
 
@@ -80,9 +81,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     `path` must exist."""
     partial = _beside(path)
     try:
-        write_file(partial, b"")
+        write_file(partial, UNWRITTEN)  # there must be a file to hold; every writer replaces its content
         with held(partial):
             yield partial
+            if partial.stat().st_size == len(UNWRITTEN) and read_bytes(partial) == UNWRITTEN:
+                raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
             sync(partial)
             partial.replace(path)
             sync(path.parent)
@@ -158,14 +161,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: Path, older_than: float = FRESH_SECONDS) -> int:
+def remove_leftovers(folder: Path, older_than: float | None = None) -> int:
     """Remove the partial files and folders that killed processes left in a folder (not in its subfolders): those that
-    no process holds, once nothing in them has changed for `older_than` seconds. Where the file system has no locks, and
-    for files of other names, which earlier versions did not hold, it takes a day. Returns the bytes freed."""
+    no process holds, once nothing in them has changed for `older_than` seconds. Default: a few seconds, but a day where
+    the file system has no locks, and for files of other names, which earlier versions did not hold. Returns the bytes
+    freed."""
     freed = 0
     for path in folder.glob(f"*{PARTIAL}"):
         size, age = _size_and_age(path)
-        if age < older_than:
+        if age < (FRESH_SECONDS if older_than is None else older_than):
             continue
         try:
             handle = hold(path)
@@ -173,7 +177,7 @@ def remove_leftovers(folder: Path, older_than: float = FRESH_SECONDS) -> int:
             continue
         if handle is not None:
             os.close(handle)
-        if age < STALE_SECONDS and older_than and (handle is None or not _LEFTOVER.fullmatch(path.name)):
+        if older_than is None and age < STALE_SECONDS and (handle is None or not _LEFTOVER.fullmatch(path.name)):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

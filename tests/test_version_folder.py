@@ -65,8 +65,7 @@ def test_what_a_killed_run_left_goes_with_the_next_and_what_a_running_one_writes
     for name, age in ((".1.0a.part", 25), (".1.0b.part", 1)):  # as earlier versions named them
         (home / name).mkdir()
         os.utime(home / name, (time.time() - age * 3600,) * 2)
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         partial = next(path for path in home.iterdir() if (path / "half").exists())
         for path in (partial, partial / "half"):
@@ -76,9 +75,7 @@ def test_what_a_killed_run_left_goes_with_the_next_and_what_a_running_one_writes
         with pytest.raises(ModelError, match=f"another run \\(process {process.pid}\\)"):
             tl.target(str(tmp_path), "m")  # said before the work begins
         assert tl.target(str(tmp_path), "other").claim
-    finally:
         process.kill()
-        process.wait()
     os.utime(partial, (time.time() - 60,) * 2)
     to = tl.target(str(tmp_path), "m")
     assert to.claim and [path.name for path in home.iterdir()] == [".1.0b.part"]
