@@ -95,7 +95,7 @@ def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, t
     assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.epochs) == 1
     assert not any(made.moved().values()) and not made.model.trainable_weights
     assert made.fitted is made.frozen and made.loss() == pytest.approx(tuned.loss_before, rel=1e-3)
-    assert not states(tmp_path)
+    assert len(states(tmp_path)) == 1  # a run that is killed before the version is written need not do it again
 
 
 def test_each_augmentation_acts_in_training_and_only_then() -> None:
