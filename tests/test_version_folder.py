@@ -205,3 +205,16 @@ def test_verify_lists_every_fault(trained: Path, tmp_path: Path, shell: Shell) -
                   "saved_model.pb cannot be read", "model.keras does not load", "model_int8.tflite cannot be read",
                   "split.csv cannot be read"):
         assert words in err, words
+
+
+@pytest.mark.parametrize("harm", [
+    changed(classes=None), changed(input={}), cut("run.json"), lambda folder: (folder / "run.json").write_text("[]")])
+def test_a_damaged_record_ends_every_verb_in_one_message(harm: Callable[[Path], None], trained: Path, tmp_path: Path,
+                                                         shell: Shell) -> None:
+    shutil.copytree(trained, tmp_path / "m/1")
+    harm(tmp_path / "m/1")
+    for verb in ("verify", "doctor", "export"):
+        code, out, err = shell(verb, tmp_path / "m")
+        assert code == (1 if verb == "verify" else 2) and out == "", verb
+        assert err.count("error: ") == 1 and "Traceback" not in err and "run.json" in err
+        assert verb == "verify" or "kerastl verify" in err
