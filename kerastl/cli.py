@@ -2,8 +2,8 @@
 
 A verb's module has `Config`, the flags; `run(config)`, which returns a result; and `show(result)`, the text that is
 printed. The first line of its docstring is its line of help. It may have `check(config)`, which raises an error for
-flags that cannot be used, and `LIGHT = True` where it does not need TensorFlow. A module with `main(argv)` instead
-does all of that itself.
+flags that cannot be used, `words(argv)`, which prepares the words of the command line, and `LIGHT = True` where it does
+not need TensorFlow. A module with `main(argv)` instead does all of that itself.
 """
 
 import ast
@@ -38,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(module.main(rest))
     from kerastl.shell import process
 
-    return process.finish(module.run, lambda: process.parse(module.Config, rest, prog=f"kerastl {verb}"), module.show,
-                          heavy=not getattr(module, "LIGHT", False), check=getattr(module, "check", None))
+    prepared = getattr(module, "words", list)
+    return process.finish(module.run, lambda: process.parse(module.Config, prepared(rest), prog=f"kerastl {verb}"),
+                          module.show, heavy=not getattr(module, "LIGHT", False), check=getattr(module, "check", None))
 
 
 def verbs() -> dict[str, Path]:

@@ -15,16 +15,19 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from kerastl.display import visible
+
 
 class KerastlError(Exception):
-    """One message in up to three parts: what was received, what was expected, and how to fix it."""
+    """One message in up to three parts: what was received, what was expected, and how to fix it. Control characters
+    that come from names are escaped."""
 
     exit_code = 2
 
     def __init__(self, got: str, expected: str = "", hint: str = "") -> None:
         self.got, self.expected, self.hint = got, expected, hint
         parts = (("expected", expected), ("to fix", hint))
-        super().__init__("\n".join([got, *(f"  {name}: {text}" for name, text in parts if text)]))
+        super().__init__(visible("\n".join([got, *(f"  {name}: {text}" for name, text in parts if text)])))
 
     @property
     def line(self) -> str:
@@ -74,7 +77,8 @@ def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> Opti
 
 
 def one_line(value: Any) -> str:
-    """A value as a message shows it: its repr, in one line of at most 60 characters, and its type if that is long."""
+    """A value as a message shows it: its repr, in one line of at most 60 characters, and its type if that is long.
+    Control characters and marks of direction in it are escaped."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"
 

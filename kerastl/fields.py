@@ -12,6 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from kerastl.errors import one_line
+
+_PLAIN: dict[Any, Any] = {bool: bool, int: int, float: (int, float), str: str}
+_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
 
 def key(name: str, **options: Any) -> Any:
     """A dataclass field whose JSON key is `name`. options: as `dataclasses.field` takes them."""
@@ -54,13 +59,17 @@ def from_json(kind: Any, value: Any) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return None if value is None else from_json(next(kind for kind in inner if kind is not types.NoneType), value)
-    if kind is Any or value is None:
+    if kind is Any:
+        return value
+    if kind in _PLAIN:
+        if not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{one_line(value)} is not {_NAMES[kind]}")
         return value
     if is_dataclass(kind) and isinstance(kind, type):
         return _section(kind, value)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise TypeError(f"{value!r} is not a list")
+            raise TypeError(f"{one_line(value)} is not a list")
         types_ = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
         return tuple(from_json(type_, item) for type_, item in zip(types_, value, strict=True))
     if origin is dict:
@@ -74,7 +83,10 @@ def _section(kind: type, document: Any) -> Any:
         if part.name == "extra":
             continue
         if _key(part) in unknown:
-            values[part.name] = from_json(hints[part.name], unknown.pop(_key(part)))
+            try:
+                values[part.name] = from_json(hints[part.name], unknown.pop(_key(part)))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{_key(part)}: {error}") from error
         elif part.default is MISSING and part.default_factory is MISSING:
             raise KeyError(_key(part))
     return kind(**values, **({"extra": unknown} if issubclass(kind, Section) else {}))
@@ -82,7 +94,7 @@ def _section(kind: type, document: Any) -> Any:
 
 def _items(document: Any) -> Any:
     if not isinstance(document, Mapping):
-        raise TypeError(f"{document!r} is not an object with keys")
+        raise TypeError(f"{one_line(document)} is not an object with keys")
     return document.items()
 
 

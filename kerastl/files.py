@@ -2,12 +2,14 @@
 
 Content is first written beside its destination, under a name that starts with a dot and ends in `.part`, then synced
 and renamed. If writing fails, the partial file is removed. If the process is killed, it remains, is never read, and is
-removed later by `remove_leftovers`.
+removed later by `remove_leftovers`: its writer holds a lock on it, which ends with the process, however it ends.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,7 +25,10 @@ from kerastl.errors import OptionError
 PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
 OURS = "made by kerastl"
-STALE_SECONDS = 24 * 3600.0  # after which a partial file is assumed to be that of a killed process
+STALE_SECONDS = 24 * 3600.0  # after which a file is assumed to be that of a killed process, where locks cannot tell
+FRESH_SECONDS = 5.0  # a partial file may be so young that its writer does not hold it yet
+UNWRITTEN = b"kerastl: this file is about to be written\n"
+_LEFTOVER = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
 
 def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
@@ -78,10 +83,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     `path` must exist."""
     partial = _beside(path)
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
+        write_file(partial, UNWRITTEN)  # there must be a file to hold; every writer replaces its content
+        with held(partial):
+            yield partial
+            if partial.stat().st_size == len(UNWRITTEN) and read_bytes(partial) == UNWRITTEN:
+                raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -92,16 +101,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     The parent of `path` must exist. Raises FileExistsError if `path` exists when the block ends.
     """
-    partial = _beside(path)
-    try:
-        partial.mkdir()
+    with temporary_folder(path.parent, path.name) as partial:
         yield partial
         for inner in [*partial.rglob("*"), partial]:
             sync(inner)
         _rename_folder(partial, path)
         sync(path.parent)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str = "tmp") -> Iterator[Path]:
+    """A new folder in `parent`, removed when the block ends, or by `remove_leftovers` if the process is killed."""
+    folder = _beside(parent / name)
+    try:
+        folder.mkdir()
+        with held(folder):
+            yield folder
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def hold(path: Path) -> int | None:
+    """Lock a file or folder for this process, until the returned descriptor is closed or the process ends; None where
+    the file system has no locks. Raises BlockingIOError while another process, or another descriptor, holds it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Within, this process holds a file or folder that it has just made."""
+    handle = hold(path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def file_sha256(path: Path) -> str:
@@ -121,18 +163,23 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
-    """Remove the partial files and folders that killed processes left in a folder (not in its subfolders), once nothing
-    in them has changed for `older_than` seconds. Returns the bytes freed."""
+def remove_leftovers(folder: Path, older_than: float | None = None) -> int:
+    """Remove the partial files and folders that killed processes left in a folder (not in its subfolders): those that
+    no process holds, once nothing in them has changed for `older_than` seconds. Default: a few seconds, but a day where
+    the file system has no locks, and for files of other names, which earlier versions did not hold. Returns the bytes
+    freed."""
     freed = 0
     for path in folder.glob(f"*{PARTIAL}"):
-        inner = [path, *path.rglob("*")] if path.is_dir() else [path]
-        size, last_change = 0, 0.0
-        for file in inner:
-            with suppress(FileNotFoundError):  # its writer has just finished
-                stat = file.stat()
-                size, last_change = size + stat.st_size, max(last_change, stat.st_mtime)
-        if time.time() - last_change < older_than:
+        size, age = _size_and_age(path)
+        if age < (FRESH_SECONDS if older_than is None else older_than):
+            continue
+        try:
+            handle = hold(path)
+        except (BlockingIOError, FileNotFoundError):  # its writer is at work, or has just finished
+            continue
+        if handle is not None:
+            os.close(handle)
+        if older_than is None and age < STALE_SECONDS and (handle is None or not _LEFTOVER.fullmatch(path.name)):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -145,6 +192,16 @@ def remove_leftovers(folder: Path, older_than: float = STALE_SECONDS) -> int:
 def user_cache_dir() -> Path:
     """The user's cache directory by the platform's convention."""
     return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
+
+
+def _size_and_age(path: Path) -> tuple[int, float]:
+    """The bytes in a file or folder, and the seconds since anything in it changed."""
+    size, last_change = 0, 0.0
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # its writer has just finished
+            stat = file.stat()
+            size, last_change = size + stat.st_size, max(last_change, stat.st_mtime)
+    return size, time.time() - last_change
 
 
 def cache_folder(cache_dir: str | Path, name: str) -> Path:

@@ -399,3 +399,47 @@ def test_a_cache_directory_that_cannot_be_is_one_message(tmp_path: Path) -> None
     with pytest.raises(OptionError, match="`cache_dir`"):
         chosen_dir(str(tmp_path / "file"))
     assert chosen_dir(str(tmp_path / "new" / "deep")).is_dir()
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+from tiny import KEY, content_id
+from kerastl.data.spool import Spool
+from kerastl.features.cache import Space, chosen_dir
+from kerastl.features.housekeeping import evict
+cache = chosen_dir(sys.argv[1])
+assert not os.access(cache, os.W_OK)
+evict(cache, 0)
+space = Space(cache, KEY)
+old, new = [content_id(i) for i in range(4)], [content_id("new")]
+before = space.gather(old)
+space.append(new, np.ones((1, *KEY.shape), np.float32))
+assert (space.gather(new) == 1).all() and (space.gather(old) == before).all()
+assert new[0] not in Space(cache, KEY)
+Spool(cache).append("a text")
+print("served")
+"""
+
+
+def test_a_read_only_cache_serves_what_it_has_and_keeps_the_rest_elsewhere(tmp_path: Path) -> None:
+    """On a real read-only file system where one can be mounted; otherwise without the right to write."""
+    space = Space(tmp_path, KEY)
+    ids = [content_id(i) for i in range(4)]
+    space.append(ids, known_rows(ids))
+    words = [sys.executable, "-c", READ_ONLY, str(tmp_path), str(Path(__file__).parent)]
+    if os.geteuid() == 0:  # root may write whatever the permissions say
+        mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+        if subprocess.run(["unshare", "-m", "sh", "-c", mount, str(tmp_path), "true"]).returncode:
+            pytest.skip("nothing can be mounted here")
+        words = ["unshare", "-m", "sh", "-c", mount, str(tmp_path), *words]
+    else:
+        for folder in (tmp_path, space.folder.parent, space.folder):
+            folder.chmod(0o555)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    for folder in (tmp_path, space.folder.parent, space.folder):
+        folder.chmod(0o755)
+    assert done.returncode == 0 and done.stdout.endswith("served\n"), done.stderr
+    assert done.stdout.count("is read-only: features that it lacks are kept in") == 1

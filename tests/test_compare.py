@@ -20,7 +20,6 @@ from kerastl.errors import DataError, OptionError
 from kerastl.features.compute import Features
 from kerastl.report.comparison import comparison_html, latency_chart
 from kerastl.studies.compare import cells as cells_module
-from kerastl.studies.compare import final as final_module
 from kerastl.studies.compare.cells import cell_key, measure
 from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.cost import Cost
@@ -194,7 +193,7 @@ class Stand:
 def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     stand = Stand(linear=0.6, shallow=0.93, mlp=0.99)
     monkeypatch.setattr(cells_module, "fit", stand.fit)
-    monkeypatch.setattr(final_module, "train", stand.train)
+    monkeypatch.setattr(cells_module, "train", stand.train)
     return stand
 
 

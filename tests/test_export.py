@@ -26,7 +26,8 @@ from kerastl.report.version import check_evaluation
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.evaluate_model import evaluate_model
 from kerastl.training.options import TrainingOptions
-from kerastl.versions.folder import check_manifest, versions
+from kerastl.versions.damage import check_manifest
+from kerastl.versions.folder import versions
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split
 

@@ -17,6 +17,7 @@ from kerastl.data.examples import VALIDATION
 from kerastl.inputs.batches import decode_file
 from kerastl.training.fine_tuning import fine_tune as tuning
 from kerastl.training.fine_tuning.checkpoints import LATEST, Checkpoints
+from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fine_tuning.plan import TuningOptions
 from kerastl.training.fine_tuning.trainee import _augmentation
 from kerastl.training.options import TrainingOptions
@@ -111,7 +112,7 @@ def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, t
     assert not tuned.kept and tuned.loss_after > tuned.loss_before and len(tuned.epochs) == 1
     assert not any(made.moved().values()) and not made.model.trainable_weights
     assert made.fitted is made.frozen and made.loss() == pytest.approx(tuned.loss_before, rel=1e-3)
-    assert not states(tmp_path)
+    assert len(states(tmp_path)) == 1  # a run that is killed before the version is written need not do it again
 
 
 def test_each_augmentation_acts_in_training_and_only_then() -> None:
@@ -183,6 +184,30 @@ def test_a_stopped_run_goes_on_from_its_last_epoch(close: Path, tmp_path: Path, 
     assert [one["epoch"] for one in tuned.epochs] == [1, 2, 3]
     assert [one["val_loss"] for one in tuned.epochs] == watched.ended  # those of both runs
     assert tuned.kept and tuned.loss_after == pytest.approx(made.loss(), rel=1e-4)
+    assert len(states(tmp_path)) == 1  # until the version is written: a run that is killed before need not train again
+    watched.begun = []
+    again = Made(close, tmp_path)
+    assert again.tune(epochs=3).epochs == tuned.epochs and watched.begun == []
+    assert again.loss() == pytest.approx(made.loss(), rel=1e-6)
+    remove_finished(tmp_path)
+    assert states(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_epochs_survive_a_failure_in_the_export_and_go_with_the_version(close: Path, tmp_path: Path,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*args: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    made = Made(close, tmp_path)
+    trained = tl.train(made.features, unfreeze=1, options=TrainingOptions(2))
+    evaluation = tl.evaluate(made.features.examples, trained.fitted)
+    to = tl.target(str(tmp_path / "out"), "m", "none")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("kerastl.report.version.export_model", killed)
+        tl.write_version(to, trained, features=made.features, evaluation=evaluation)
+    assert len(states(tmp_path)) == 1
+    tl.write_version(to, trained, features=made.features, evaluation=evaluation)
     assert states(tmp_path) == []
 
 

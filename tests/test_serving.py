@@ -8,7 +8,7 @@ import pytest
 
 import kerastl as tl
 from kerastl.errors import DataError, OptionError
-from kerastl.serving.batch import _shown, predict_inputs
+from kerastl.serving.batch import predict_inputs
 
 
 def test_each_prediction_belongs_to_its_input_across_batches_also_beside_broken_ones(trained: Path, images: Path
@@ -46,7 +46,6 @@ def test_lines_are_paths_and_every_column_of_a_table_is_written(trained: Path, i
         predict_inputs(str(trained), [str(tmp_path / "empty")])
     with pytest.raises(OptionError, match="no folder"):
         predict_inputs(str(trained), [str(bad)], out=str(bad / "p.csv"))
-    assert _shown(("a", "b")) == "a\tb"  # a pair of texts
 
 
 def test_the_column_of_texts_is_that_of_training_unless_another_is_named(trained: Path, images: Path) -> None:

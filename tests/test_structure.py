@@ -14,6 +14,7 @@ import kerastl
 
 ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
+    ("kerastl.display",),
     ("kerastl.errors",),
     ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
     ("kerastl.tasks", "kerastl.modality", "kerastl.user_code"),

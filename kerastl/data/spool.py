@@ -26,6 +26,8 @@ class Unnamed:
     in whatever way."""
 
     def __init__(self, folder: Path | None) -> None:
+        if folder is not None and folder.exists() and not os.access(folder, os.W_OK):
+            folder = None  # a read-only cache: the system's folder for temporary files
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

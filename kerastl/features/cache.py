@@ -4,12 +4,16 @@ A space is a folder named by the hash of everything that decides a row's numbers
 weights, preprocessing, feature layer, pooling, arithmetic, shape. It holds segments, each two files: `NAME.rows.npy`,
 the numbers, and `NAME.ids.npy`, the content hashes. The ids are written last; a segment exists when its ids do. So a
 killed run leaves no torn row, and processes may share a space without locks: at worst a row is stored twice.
+
+A cache that cannot be written to, such as one on a read-only disk, is used as it is: rows that it lacks are kept in a
+temporary folder while the process runs.
 """
 
 import hashlib
 import json
 import mmap
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -74,11 +78,15 @@ class Space:
 
     def __init__(self, cache_dir: str | Path, key: SpaceKey) -> None:
         self.key = key
-        self.folder = cache_folder(cache_dir, FOLDER) / key.name
-        self.folder.mkdir(exist_ok=True)
-        description = self.folder / "space.json"
-        if not description.exists():
-            write_atomically(description, json.dumps(asdict(key), indent=1))
+        self.folder = Path(cache_dir) / FOLDER / key.name
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None  # of rows that cannot be stored in the cache
+        self._writable = is_writable(self.folder)
+        if self._writable:
+            cache_folder(cache_dir, FOLDER)
+            self.folder.mkdir(exist_ok=True)
+            description = self.folder / "space.json"
+            if not description.exists():
+                write_atomically(description, json.dumps(asdict(key), indent=1))
         self._places: dict[bytes, tuple[int, int]] = {}  # of each id: the segment, and the row in it
         self._segments: list[NDArray[Any]] = []
         self._seen: set[str] = set()
@@ -89,15 +97,17 @@ class Space:
 
     def refresh(self) -> None:
         """Read the segments that were added since. One that is evicted meanwhile is ignored."""
-        for path in sorted(self.folder.glob("*.ids.npy")):
+        folders = [self.folder, *([Path(self._temporary.name)] if self._temporary else [])]
+        for path in sorted(path for folder in folders for path in folder.glob("*.ids.npy")):
             name = path.name.removesuffix(".ids.npy")
             if name in self._seen:
                 continue
             self._seen.add(name)
             try:
                 ids = np.load(path)
-                rows = np.load(self.folder / f"{name}.rows.npy", mmap_mode="r")
-                os.utime(path)  # used now: eviction takes the least recently used first
+                rows = np.load(path.with_name(f"{name}.rows.npy"), mmap_mode="r")
+                if self._writable:
+                    os.utime(path)  # used now: eviction takes the least recently used first
             except FileNotFoundError:
                 continue
             except (ValueError, EOFError):  # a damaged disk; NumPy's messages do not help
@@ -138,9 +148,23 @@ class Space:
                               "use another feature layer (`layer`), or a head that takes pooled features")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         keys = np.frombuffer(b"".join(bytes.fromhex(content_hash) for content_hash in ids), dtype="V16")
-        _save(self.folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
-        _save(self.folder / f"{name}.ids.npy", keys)
+        folder = self.folder if self._writable else self._temporary_folder()
+        _save(folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
+        _save(folder / f"{name}.ids.npy", keys)
         self.refresh()
+
+    def _temporary_folder(self) -> Path:
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="kerastl-")
+            print(f"the cache {self.folder} is read-only: features that it lacks are kept in {self._temporary.name} "
+                  "while this process runs", flush=True)
+        return Path(self._temporary.name)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself where it does not exist yet."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

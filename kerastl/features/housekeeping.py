@@ -60,6 +60,8 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     A process that has a segment open keeps reading it: the file goes when the last reader closes it.
     """
     now, folder = time.time(), cache_dir / FOLDER
+    if not os.access(folder, os.W_OK):  # a read-only cache is used as it is
+        return 0
     for space in folder.glob("*"):
         remove_leftovers(space)
     files = _stats(path for path in folder.glob("*/*") if path.suffix == ".npy")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
+from kerastl.features.cache import is_writable
 from kerastl.features.engines.check import speed_ratio
 from kerastl.features.engines.tensorflow import COMPUTE
 from kerastl.files import cache_folder, open_file, write_atomically
@@ -38,7 +39,7 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
     cache."""
     import tensorflow as tf
 
-    path = cache_folder(cache_dir, SPEED_FILE[0]) / SPEED_FILE[1]
+    path = cache_dir / SPEED_FILE[0] / SPEED_FILE[1]
     known: dict[str, float] = {}
     if path.exists():
         with open_file(path, "r") as file:
@@ -50,5 +51,6 @@ def _bfloat16_ratio(examples: Examples, backbone: Backbone, cache_dir: Path) -> 
         if batch is None:
             return 0.0
         known[name] = speed_ratio(backbone.model, batch.values)
-        write_atomically(path, json.dumps(known, indent=1))
+        if is_writable(path.parent):
+            write_atomically(cache_folder(cache_dir, SPEED_FILE[0]) / SPEED_FILE[1], json.dumps(known, indent=1))
     return known[name]

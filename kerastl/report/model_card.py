@@ -1,6 +1,7 @@
 """MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
 
 from kerastl.backbones import published_weights
+from kerastl.display import visible
 from kerastl.report.sentences import calibration_note, losses, macro_f1, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -43,7 +44,7 @@ def model_card(record: RunRecord) -> str:
         f"- These figures apply only to {record.modality.nouns} similar to the training data.",
         "- The model inherits the biases of the data on which the backbone was pretrained.",
     ]
-    return "\n".join(lines) + "\n"
+    return visible("\n".join(lines) + "\n")
 
 
 def _licence(record: RunRecord) -> str:

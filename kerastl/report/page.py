@@ -1,14 +1,22 @@
-"""The HTML pages: a template beside this file, filled in. Whatever comes from data or flags is escaped."""
+"""The HTML pages: a template beside this file, filled in. Whatever comes from data or flags is escaped, also control
+characters and marks that reverse the direction of text."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+from kerastl.display import visible
 
 
 def page(template: str, **values: Any) -> str:
     """A page, with the date as `made`. Raises jinja2.UndefinedError for a value that the template lacks."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True)
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_shown)
     return environment.get_template(template).render(made=datetime.now(UTC).strftime("%d %B %Y"), **values)
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

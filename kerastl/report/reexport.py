@@ -6,7 +6,8 @@ from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
-from kerastl.versions.folder import check_manifest, find_version, new_version
+from kerastl.versions.damage import require_intact
+from kerastl.versions.folder import find_version, new_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
@@ -18,13 +19,13 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
 
     model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. tflite: kinds separated by commas, `all` or
     `none`. data: the new location of its data, if they moved. weights: the new location of the backbone's folder, for a
-    model that was exported without its backbone. Raises CheckFailed when a file of the old version changed, or the
-    SavedModel differs from Keras; DataError when the data are gone.
+    model that was exported without its backbone. Raises ModelError when a file of the old version changed, CheckFailed
+    when the SavedModel differs from Keras, DataError when the data are gone.
     """
     folder = find_version(model)
     record = with_weights(RunRecord.read(folder), weights)
     kinds = parse_kinds(tflite, record.modality)
-    check_manifest(folder)
+    require_intact(folder)
     cache = chosen_dir(cache_dir)
     examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
     network, source = restore_model(folder, record), restore_input(folder, record)

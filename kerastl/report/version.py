@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kerastl.errors import OptionError, expect
@@ -13,8 +13,10 @@ from kerastl.features.compute import Features
 from kerastl.modality import modality_named, parse_kinds
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
+from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fit import FEATURES, FittedHead
 from kerastl.training.train import TrainedModel
+from kerastl.versions.claim import Claim, claim
 from kerastl.versions.folder import home_of, new_version
 from kerastl.versions.large import as_rows
 from kerastl.versions.make_record import make_record
@@ -24,22 +26,25 @@ from kerastl.versions.sections import Ablation, Distillation, Trial
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model is written, `out/name/VERSION`, and which TFLite files it gets."""
+    """Where a model is written, `out/name/VERSION`, and which TFLite files it gets. claim: keeps other processes from
+    writing a version of the same model at the same time."""
 
     out: str
     name: str
     kinds: tuple[str, ...]
+    claim: Claim | None = field(default=None, compare=False, repr=False)
 
 
 def target(out: str, name: str, tflite: str = "all", *, modality: str = "image") -> Target:
     """What a run will write, checked before the work begins. tflite: kinds separated by commas, `all` or `none`.
     modality: image or text.
 
-    Raises OptionError for a name that is no folder name, a folder that is not writable, or an unknown kind.
+    Raises OptionError for a name that is no folder name, a folder that is not writable, or an unknown kind; ModelError
+    while another process is at work on a version of the same model.
     """
     expect(str, "a string", out=out, name=name, tflite=tflite)
-    home_of(out, name)
-    return Target(out, name, parse_kinds(tflite, modality_named(modality)))
+    kinds = parse_kinds(tflite, modality_named(modality))
+    return Target(out, name, kinds, claim(home_of(out, name)))
 
 
 def write_version(target: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
@@ -76,6 +81,9 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
                              config=config)
         write_report(version, record, features.examples)
+    remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
+    if target.claim is not None:
+        target.claim.release()
     return record
 
 

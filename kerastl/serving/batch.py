@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerastl.data.read import read_inputs
-from kerastl.data.rows import printable
+from kerastl.data.prediction_inputs import InputRow, Reading, input_rows
+from kerastl.display import begins_a_formula, without_formula, writable
 from kerastl.errors import DataError, OptionError
 from kerastl.files import atomic_file, open_file, output_file
-from kerastl.modality import Modality
 from kerastl.serving.classifier import Classifier, Prediction, load
 
 COLUMNS = ("input", "label", "score", "error")
@@ -20,17 +19,34 @@ SHOWN = 20  # inputs that an error lists
 @dataclass(frozen=True)
 class PredictResult:
     """Predictions in the order of the inputs. inputs: how each is shown: a path or a text. out: the table that was
-    written, or None."""
+    written, or None. notes: what the user should know about how the inputs were read and written. strict: whether an
+    error makes the command fail."""
 
     model: str
     inputs: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     out: str | None = None
+    notes: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def errors(self) -> int:
-        """How many inputs could not be decoded."""
+        """How many inputs have an error instead of a label."""
         return sum(bool(prediction.error) for prediction in self.predictions)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there are errors and `strict` was set."""
+        return self.strict and self.errors > 0
+
+    @property
+    def failure(self) -> str:
+        """What failed, in a sentence; empty where nothing did."""
+        if not self.failed:
+            return ""
+        first = next(i for i, prediction in enumerate(self.predictions) if prediction.error)
+        return (f"{self.errors} of {len(self.predictions)} inputs have no prediction, the first: {self.inputs[first]}: "
+                f"{self.predictions[first].error}")
 
     def rows(self) -> list[tuple[str, str, float | None, str]]:
         """A row for each input: input, label, score (None where there is an error), error."""
@@ -42,64 +58,71 @@ class PredictResult:
         predictions = [{**dict(zip(COLUMNS, row, strict=True)),
                         "top": [{"label": label, "score": score} for label, score in prediction.top]}
                        for row, prediction in zip(self.rows(), self.predictions, strict=True)]
-        return {"model": self.model, "out": self.out, "failed": self.errors, "predictions": predictions}
+        return {"model": self.model, "out": self.out, "failed": self.errors, "notes": list(self.notes),
+                "predictions": predictions}
 
     def __repr__(self) -> str:
         return f"PredictResult({self.model!r}: {len(self.predictions)} predictions, {self.errors} errors)"
 
 
-def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] = (),
-                   text_column: str | None = None, out: str | None = None, weights: str | None = None) -> PredictResult:
-    """Predict for files, folders, tables and texts.
+def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] | bytes = (),
+                   text: Sequence[str] = (), text_column: str | None = None, out: str | None = None,
+                   raw: bool = False, weights: str | None = None, trust: bool = False, strict: bool = False
+                   ) -> PredictResult:
+    """Predict for files, folders, tables and texts. Every row gets an answer, in order: a label, or an error.
 
-    model: as `load` takes it, or a loaded one. `-` among the inputs stands for `lines`: each a path, or a text.
+    model: as `load` takes it, or a loaded one. `-` among the inputs stands for `lines`: each a path, or a text; bytes
+    are decoded as a file is. text: texts as they are, whatever they look like; they come after the inputs.
     text_column: of tables; default: as in training. out: also write the predictions to this .csv or .parquet file.
-    weights: as `load` takes it. An input that cannot be decoded gets an error instead of a label.
-    Raises OptionError for no inputs or a table of another kind, DataError when none of the inputs can be decoded.
+    raw: write names and texts to a CSV file exactly as they are. Otherwise one that a spreadsheet would take for a
+    formula gets an apostrophe in front, and control characters are escaped. weights, trust: as `load` takes them.
+    strict: the result counts as failed if an input has an error.
+    Raises OptionError for no inputs, DataError when none of the inputs has a prediction; `out` is written before.
     """
-    if not inputs:
+    if not inputs and not text:
         raise OptionError("`inputs` is empty", "files, folders, tables or texts; - for one input per line on standard "
                           "input", "name at least one input")
     table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
-    classifier = load(model, weights) if isinstance(model, str | Path) else model
-    column = text_column or classifier.record.text_column
-    items = _items(classifier.modality, inputs, lines, column)
-    predictions = classifier.predict_each(items)
-    if not predictions:
+    classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
+    record = classifier.record
+    reading = Reading(classifier.modality, text_column or record.text_column, bool(record.input.get("pair")))
+    rows = list(input_rows(reading, inputs, lines=lines, texts=text))
+    if not rows:
         raise DataError("the inputs are empty", classifier.modality.readable, "check the files and folders")
-    if all(prediction.error for prediction in predictions):
-        raise DataError(f"none of the {len(predictions)} inputs could be decoded ({predictions[0].error})",
-                        classifier.modality.readable, "check the files")
-    result = PredictResult(str(classifier.folder), tuple(map(_shown, items)), tuple(predictions), out)
+    answers = iter(classifier.predict_each(row.item for row in rows if not row.error))
+    predictions = [Prediction("", 0.0, (), row.error) if row.error else next(answers) for row in rows]
+    result = PredictResult(str(classifier.folder), tuple(row.name for row in rows), tuple(predictions), out,
+                           (*reading.notes, *_notes(rows, out, raw)), strict)
     if table:
-        write_table(table, COLUMNS, result.rows())
+        write_table(table, COLUMNS, result.rows(), raw=raw)
+    if result.errors == len(predictions):
+        raise _nothing(result, classifier.modality.readable)
     return result
 
 
-def _items(modality: Modality, inputs: Sequence[str], lines: Iterable[str], text_column: str | None) -> list[Any]:
-    """The inputs that the arguments stand for. Raises one DataError for all that cannot be read."""
-    items: list[Any] = []
-    faults: list[DataError] = []
-    for name in inputs:
-        if name == "-" and modality.line_is_input:
-            items += lines
-            continue
-        for source in lines if name == "-" else [name]:
-            try:
-                items += read_inputs(modality.name, [source], text_column=text_column)
-            except DataError as error:
-                faults.append(error)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        listed = [f"  - {fault.line}" for fault in faults[:SHOWN]]
-        more = [f"  and {len(faults) - SHOWN} more"] * (len(faults) > SHOWN)
-        raise DataError("\n".join([f"{len(faults)} inputs cannot be used", *listed, *more]))
-    return items
+def _notes(rows: Sequence[InputRow], out: str | None, raw: bool) -> list[str]:
+    changed = 0 if raw or not str(out).endswith(".csv") else sum(begins_a_formula(row.name) for row in rows)
+    if not changed:
+        return []
+    return [f"{changed:,} of the names and texts in {out} would be formulas in a spreadsheet and begin with an "
+            "apostrophe; set `raw` to write them as they are"]
 
 
-def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows as CSV or Parquet, as the ending of `path` says; in place of an older file, and all or nothing."""
+def _nothing(result: PredictResult, readable: str) -> DataError:
+    """The error where no input has a prediction: all of the reasons, up to a number."""
+    reasons = [prediction.error for prediction in result.predictions]
+    if len(reasons) == 1:
+        return DataError(f"none of the 1 inputs could be predicted ({reasons[0]})", readable, "check the input")
+    listed = [f"  - {name[:100]}: {reason}" for name, reason in zip(result.inputs, reasons, strict=True)][:SHOWN]
+    more = [f"  and {len(reasons) - SHOWN} more"] * (len(reasons) > SHOWN)
+    return DataError("\n".join([f"none of the {len(reasons)} inputs could be predicted", *listed, *more]))
+
+
+def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]], *, raw: bool = False) -> None:
+    """Write rows as CSV or Parquet, as the ending of `path` says; in place of an older file, and all or nothing. raw:
+    whether the cells of a CSV file are written as they are, also those that a spreadsheet would take for a formula."""
+    if path.suffix == ".csv" and not raw:
+        rows = [[without_formula(writable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     with atomic_file(path) as partial:
         TABLE_WRITERS[path.suffix](partial, names, rows)
 
@@ -117,7 +140,3 @@ def _write_parquet(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any
 
 
 TABLE_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
-
-
-def _shown(item: Any) -> str:
-    return printable("\t".join(item) if isinstance(item, tuple) else str(item))

@@ -1,6 +1,5 @@
 """An exported model, loaded for use. Its own SavedModel makes the predictions, as in TF Serving."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +11,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.errors import DataError, ModelError, OptionError, one_line
+from kerastl.errors import DataError, OptionError, one_line
+from kerastl.inputs import restored
 from kerastl.inputs.features import NAME as FEATURES
 from kerastl.inputs.images import op_reason
 from kerastl.modality import Modality
 from kerastl.serving.featurizer import Featurizer
+from kerastl.serving.unknown_texts import TextCheck
 from kerastl.tasks import Task
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import with_weights
 from kerastl.versions.record import RunRecord
+from kerastl.versions.saved_graph import load_saved_model
 
 BATCH = 32
 Content = bytes | list[bytes]  # what is sent of one input; two texts for a pair
@@ -42,16 +44,10 @@ class Prediction:
 class Classifier:
     """A version's SavedModel with its run record. `load` makes one."""
 
-    def __init__(self, folder: Path, weights: str | None = None) -> None:
+    def __init__(self, folder: Path, weights: str | None = None, trust: bool = False) -> None:
         self.folder = folder
         self.record = with_weights(RunRecord.read(folder), weights)
-        for module in self.modality.serving_modules:
-            importlib.import_module(module)
-        try:
-            self._model = tf.saved_model.load(str(folder))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder} does not load: {str(error).splitlines()[0]}", "a complete version folder",
-                             "list the damaged files: kerastl verify") from error
+        self._model = load_saved_model(folder, self.record, trust)
         self._serve = self._model.signatures["serving_default"]
 
     @property
@@ -82,7 +78,8 @@ class Classifier:
         """Predictions in the order of the inputs: images, each a path or a file's bytes; or texts, each a str (for a
         model of pairs, two of them). A single str, bytes or path stands for a list of one.
 
-        Raises DataError for the first input that cannot be decoded; `predict_each` continues after it.
+        Raises DataError for the first input that cannot be decoded, is an empty text, or has no token that the model
+        knows; `predict_each` continues after it.
         """
         predictions = self.predict_each(inputs)
         for place, prediction in enumerate(predictions):
@@ -99,7 +96,9 @@ class Classifier:
             try:
                 pending.append(self._content(item))
             except OSError as error:
-                pending.append(f"{item}: {error.strerror}")
+                pending.append(f"{item}: {error.strerror or error}")
+            except ValueError:  # such as a NUL in a path
+                pending.append(f"{item}: not a valid file name")
             except DataError as error:
                 raise DataError(f"input {place}: {error.got}", error.expected, error.hint) from error
             if len(pending) == self.batch_size:
@@ -122,6 +121,15 @@ class Classifier:
         return None if self.record.large is None else Featurizer(self.record)
 
     @cached_property
+    def _text_check(self) -> TextCheck | None:
+        """What finds the texts that cannot be classified; None for images."""
+        if self.modality.in_files:
+            return None
+        source = restored(self.modality, self.record.input, self.folder) if self._featurizer is None else \
+            self._featurizer.input
+        return TextCheck(source)
+
+    @cached_property
     def _content(self) -> Any:
         convert = self.modality.load(self.modality.input_module, "client_content")
         return lambda item: convert(item, self.record.input)
@@ -136,6 +144,7 @@ class Classifier:
 
     def _batch(self, contents: list[Content | str]) -> list[Prediction]:
         """Predictions for contents; a str among them is the reason why an input has none."""
+        contents = self._checked(contents)
         readable = [content for content in contents if not isinstance(content, str)]
         try:
             predictions = iter(self._predictions(readable))
@@ -145,6 +154,13 @@ class Classifier:
             return [prediction for content in contents for prediction in self._batch([content])]
         return [Prediction("", 0.0, (), content) if isinstance(content, str) else next(predictions)
                 for content in contents]
+
+    def _checked(self, contents: list[Content | str]) -> list[Content | str]:
+        """The same, with the reason in place of each text that cannot be classified."""
+        if self._text_check is None:
+            return contents
+        reasons = iter(self._text_check([content for content in contents if not isinstance(content, str)]))
+        return [content if isinstance(content, str) else next(reasons) or content for content in contents]
 
     def _predictions(self, contents: list[Content]) -> list[Prediction]:
         if not contents:
@@ -156,13 +172,14 @@ class Classifier:
                 for label, score, best in zip(out["label"], out["score"], top, strict=True)]
 
 
-def load(model: str | Path, weights: str | None = None) -> Classifier:
+def load(model: str | Path, weights: str | None = None, *, trust: bool = False) -> Classifier:
     """Load `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder. weights: the new
-    location of the backbone's folder, for a model that was exported without its backbone.
+    location of the backbone's folder, for a model that was exported without its backbone. trust: load it also if its
+    graph contains operations that no model needs. A model is a program: trust only models whose origin you know.
 
-    Raises ModelError when it was not written by kerastl.
+    Raises ModelError when it was not written by kerastl, is damaged, or contains such operations.
     """
-    return Classifier(find_version(str(model)), weights)
+    return Classifier(find_version(str(model)), weights, trust)
 
 
 def _several(inputs: Any) -> Iterable[Any]:

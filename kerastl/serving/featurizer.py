@@ -28,6 +28,11 @@ class Featurizer:
         self._shape = row_shape(self._backbone)
 
     @property
+    def input(self) -> Any:
+        """The input of the backbone: its tokenizer, and how texts are truncated."""
+        return self._backbone.input
+
+    @property
     def batch_size(self) -> int:
         """The best number of texts per call. A network that is streamed reads all its weights each time, so for
         that one it is as many as have 1 GiB of features."""

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TextIO, TypeVar
 
-from kerastl.errors import KerastlError
+from kerastl.display import visible, visible_json
+from kerastl.errors import KerastlError, ModelError
 from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags, check_paths
 from kerastl.shell.flags import RunConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.summary import run_summary
-from kerastl.shell.system_errors import system_error
+from kerastl.shell.system_errors import damaged_model, system_error
 
 __all__ = ["as_main", "finish", "parse", "run"]
 
@@ -82,14 +83,16 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
                 result = main(config)
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
-                text = json.dumps(document, ensure_ascii=False) if as_json else with_flags(show(result), config)
-                print(text, file=stdout, flush=True)
+                shown = visible_json(json.dumps(document, ensure_ascii=False)) if as_json else \
+                    visible(with_flags(show(result), config))
+                print(shown, file=stdout, flush=True)
         if not getattr(result, "failed", False):
             return 0
         failure = getattr(result, "failure", "")
-        return _fail(failure, 1) if failure else 1
+        return _fail(with_flags(failure, config), 1) if failure else 1
     except KerastlError as error:
-        return _fail(with_flags(str(error), config), error.exit_code)
+        message = damaged_model(config, error) if isinstance(error, ModelError) else None
+        return _fail(with_flags(message or str(error), config), error.exit_code)
     except KeyboardInterrupt as error:
         by = f" by {error}" if getattr(error, "number", signal.SIGINT) != signal.SIGINT else ""
         return _fail(f"stopped{by}; features computed so far are cached, no model was written",
@@ -98,7 +101,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the program that read our output has ended
         return 0
     except Exception as error:
-        message = system_error(error)
+        message = system_error(error) or damaged_model(config, error)
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)
@@ -110,7 +113,7 @@ def _names_user_code(config: Any) -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(visible(f"error: {message}"), file=sys.stderr, flush=True)
     return code
 
 

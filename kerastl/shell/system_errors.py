@@ -1,7 +1,8 @@
-"""Errors of the operating system that a user can do something about, as one message each."""
+"""Errors of the operating system, and those that a damaged model causes, as one message each."""
 
 import errno
 import os
+from typing import Any
 
 
 def system_error(error: Exception) -> str | None:
@@ -14,11 +15,38 @@ def system_error(error: Exception) -> str | None:
         return _message(f"out of memory: {' '.join(str(error).split())[:160]}", "memory for the weights and a batch",
                         "use a smaller `batch_size` or a smaller backbone")
     if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return _message(f"{os.strerror(number)}: {path}", "permission to read or write it",
+        return _message(f"{os.strerror(number)}: {path or 'while writing'}", "permission to read or write it",
                         "change its permissions, or choose another path")
     if number == errno.ENAMETOOLONG:
         return _message(f"file name too long: {str(path)[:60]}...", "a path that the file system supports",
                         "shorten it")
+    return None
+
+
+def damaged_model(config: Any, error: Exception) -> str | None:
+    """The message where the model that a command names is damaged, whatever error that led to; None where its files
+    are as its manifest says, or the command names no model."""
+    from kerastl.errors import KerastlError, ModelError
+    from kerastl.versions.damage import VERIFY, faults
+    from kerastl.versions.folder import find_version
+
+    for argument in ("model", "teacher", "patient"):
+        name = getattr(config, argument, None)
+        if not isinstance(name, str) or not os.path.isdir(name):
+            continue
+        try:
+            folder = find_version(name)
+            found = faults(folder)
+        except (KerastlError, OSError):  # find_version and the readers of a version say what is wrong themselves
+            continue
+        if found and isinstance(error, ModelError):
+            got = error.got if found[0] in error.got else f"{error.got}\n  damage: {'; '.join(found)}"
+            hint = error.hint if "kerastl verify" in error.hint else f"{error.hint}; list the damage: kerastl verify"
+            return _message(got, error.expected, hint)
+        if found:
+            cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            return _message(f"{folder} is damaged: {'; '.join(found)}\n  cause: {cause}", "the files as they were "
+                            "written", VERIFY)
     return None
 
 

@@ -26,6 +26,7 @@ from kerastl.model import Predictor, single_row_latency
 from kerastl.versions.folder import find_version
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
+from kerastl.versions.saved_graph import check_graph
 from kerastl.versions.sections import DistilledForm
 
 SHARE = 0.5  # of the teacher in the soft targets; the rest is the label
@@ -50,8 +51,9 @@ class Teacher:
                 **asdict(used.read_options)}
 
 
-def load_teacher(model: str) -> Teacher:
-    """The teacher in `saved_models/NAME` or a version folder. Raises ModelError when there is none.
+def load_teacher(model: str, *, trust: bool = False) -> Teacher:
+    """The teacher in `saved_models/NAME` or a version folder. trust: as `kerastl.load` takes it. Raises ModelError when
+    there is none, or when its graph contains operations that no model needs.
 
     Raises OptionError for a cross-validated teacher: it was fitted on every row, also on those that would be held out
     for its student.
@@ -65,6 +67,8 @@ def load_teacher(model: str) -> Teacher:
     if record.large:
         raise OptionError(f"`teacher` was exported without its backbone, {record.backbone} ({model})",
                           "a teacher that was exported with its backbone", "choose one with a smaller backbone")
+    if not trust:  # its SavedModel is compared with the student's
+        check_graph(folder)
     network = restore_model(folder, record)
     return Teacher(folder, record, network, restore_input(folder, record), weights_hash(network))
 

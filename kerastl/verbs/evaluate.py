@@ -20,6 +20,7 @@ class Config(DataFlags):
     source: Positional[str]  # labelled data, as for training
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
@@ -27,10 +28,11 @@ class Config(DataFlags):
 
 def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
+    from kerastl.serving.classifier import load
     from kerastl.serving.evaluate_model import evaluate_model
 
-    return evaluate_model(config.model, config.source, options=config.read_options(), weights=config.weights,
-                          data_dir=config.data_dir, cache_dir=config.cache_dir)
+    return evaluate_model(load(config.model, config.weights, trust=config.trust), config.source,
+                          options=config.read_options(), data_dir=config.data_dir, cache_dir=config.cache_dir)
 
 
 def show(result: "EvaluateResult") -> str:

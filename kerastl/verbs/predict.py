@@ -1,11 +1,15 @@
 """Predict the labels of images or texts with an exported model."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
+from kerastl.display import visible_cell
+from kerastl.errors import OptionError
+from kerastl.shell.parsing import with_flags
 from kerastl.shell.terminal import count_of, table
 
 if TYPE_CHECKING:
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 80  # characters of an input that are shown
 
 Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT ...]", help_behavior_hint="")]
+Texts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -22,32 +27,67 @@ class Config:
 
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     inputs: Inputs  # files, texts, folders or tables; - reads one input per line from standard input
+    text: Texts = ()  # a text as it is, even if it begins with a dash or is the name of a file; may be repeated
     out: str | None = None  # write the predictions to this .csv or .parquet file
+    raw: bool = False  # write names and texts to the .csv file exactly as they are, also if they begin a formula
     text_column: str | None = None  # column of the texts (default: as in training, else found by name)
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    trust: bool = False  # load the model even if its graph could read or write files: a model is a program
+    strict: bool = False  # exit with code 1 if an input has an error
     json: bool = False  # print the results as one JSON document
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """The words of the command line, with each text after --text attached to it, as it may begin with a dash. Raises
+    OptionError for an input that begins with a dash and is no flag."""
+    flags = {f"--{field.name.replace('_', '-')}" for field in fields(Config)}
+    joined: list[str] = []
+    rest = iter(given)
+    for word in rest:
+        if word == "--":
+            return [*joined, word, *rest]
+        if word == "--text":
+            following = next(rest, None)
+            joined.append(word if following is None else f"{word}={following}")
+            continue
+        dashes = word[:2] == "--" and not any(map(str.isspace, word))  # tyro suggests the option that was meant
+        if word[:1] == "-" and word not in ("-", "-h") and not dashes and word.partition("=")[0] not in flags:
+            raise OptionError(f"{word!r} begins with a dash, but is not an option", "an option, or an input",
+                              "if it is a text, put --text before it; put other inputs behind --")
+        joined.append(word)
+    return joined
 
 
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
 
-    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if "-" in config.inputs else []
-    return predict_inputs(config.model, config.inputs, lines=lines, text_column=config.text_column, out=config.out,
-                          weights=config.weights)
+    lines = (sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+             ) if "-" in config.inputs else b""
+    return predict_inputs(config.model, config.inputs, lines=lines, text=config.text, text_column=config.text_column,
+                          out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
+                          strict=config.strict)
 
 
 def show(result: "PredictResult") -> str:
-    """A line for each input, or where the table was written."""
+    """A line for each input, or where the table was written; the notes, and how many errors there are."""
+    notes = [_with_flags(note) for note in result.notes]
     if result.out:
-        return (f"{count_of(len(result.predictions), 'prediction')} written to {result.out} "
-                f"({count_of(result.errors, 'error')})")
+        total = count_of(len(result.predictions), "prediction")
+        return "\n".join([*notes, f"{total} written to {result.out} ({count_of(result.errors, 'error')})"])
     rows = [("input", "label", "score")]
-    rows += [(_short(name), f"({error})" if error else label or "(none)", "" if score is None else f"{score:.3f}")
-             for name, label, score, error in result.rows()]
-    return table(rows)
+    rows += [(_short(name), f"({_with_flags(error)})" if error else label or "(none)",
+              "" if score is None else f"{score:.3f}") for name, label, score, error in result.rows()]
+    if result.errors:
+        notes.append(f"{count_of(result.errors, 'error')} in {count_of(len(result.predictions), 'input')}")
+    return "\n".join([table(rows), *[""] * bool(notes), *notes])
+
+
+def _with_flags(message: str) -> str:
+    """A message of the library, with the flags that its arguments are in the shell."""
+    return with_flags(message, Config("", ()))
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = visible_cell(" ".join(text.split(" ")))
     return line if len(line) <= WIDTH else line[:WIDTH - 1] + "…"

@@ -18,6 +18,7 @@ class Config:
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     data: str | None = None  # new location of the training data, if it moved
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
@@ -28,7 +29,7 @@ def run(config: Config) -> "VerifyResult":
     from kerastl.export.verify import verify
 
     return verify(config.model, data=config.data, weights=config.weights, data_dir=config.data_dir,
-                  cache_dir=config.cache_dir)
+                  cache_dir=config.cache_dir, trust=config.trust)
 
 
 def show(result: "VerifyResult") -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kerastl.errors import CheckFailed, ModelError, OptionError, expect
+from kerastl.errors import ModelError, OptionError, expect, one_line
 from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_file
 
 FORMAT = 1
@@ -112,28 +112,13 @@ def find_version(model: str) -> Path:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """One of a version's JSON files. Raises ModelError when it is missing or damaged."""
     try:
-        document: dict[str, Any] = json.loads(read_text(folder / name))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / name} cannot be read: {error}", "the file that `kerastl run` wrote",
-                         "copy the version folder again") from error
+        document = json.loads(read_text(folder / name))
+        if not isinstance(document, dict):
+            raise ValueError(f"it holds {one_line(document)}, not an object with keys")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder / name} is damaged: {error}", "the file that `kerastl run` wrote",
+                         "list the damage with `kerastl verify`, and copy the version folder again") from error
     return document
-
-
-def check_manifest(folder: Path) -> int:
-    """Compare the SHA-256 of every file with the manifest. Returns the number of files. Raises CheckFailed that lists
-    the files that were added, changed or removed."""
-    listed = read_json(folder, "manifest.json").get("files", {})
-    changed = [name for name, digest in listed.items()
-               if file_sha256(folder / name) != digest]
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    added = sorted(present - {"manifest.json", *listed})
-    if added:
-        raise CheckFailed(f"{folder}: files added since it was written: {', '.join(added)}",
-                          "the files listed in manifest.json", "remove the added files")
-    if changed:
-        raise CheckFailed(f"{folder}: files missing or changed since it was written: {', '.join(changed)}",
-                          "the files listed in manifest.json", "copy the version folder again")
-    return len(listed)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -179,9 +179,15 @@ def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
         derived = {"breaches", *task.record}
         known = {name: value for name, value in document.items() if name not in derived}
         record: RunRecord = from_json(RunRecord, {**known, "task": task.name})
-        modality_named(record.modality_name)
+        modality = modality_named(record.modality_name)
+        modality.load(modality.input_module, "describe_input")(record.input)  # fails where a setting is missing
+        if record.backbone.endswith(".py"):  # a file of the user's is recorded by its stem: never run one by the record
+            raise ValueError(f"backbone: {record.backbone} is a Python file")
+        if not record.classes:
+            raise ValueError("classes: there are none")
     except (KerastlError, KeyError, TypeError, ValueError, StopIteration) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise ModelError(f"{where} is not a run record of kerastl: {reason or 'unknown task'}",
-                         "a run.json that `kerastl run` wrote", "copy the version folder again") from error
+                         "a run.json that `kerastl run` wrote",
+                         "list the damage with `kerastl verify`, and copy the version folder again") from error
     return record

@@ -16,9 +16,10 @@ from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.folds import hold_out
 from kerastl.studies.compare.preparation import features_key
 from kerastl.studies.journal import Journal, work_key
+from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
-from kerastl.training.train import train
+from kerastl.training.train import TrainedModel, train
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def measure(features: Features, combination: Combination, seed: int, options: Tr
         if combination.unfreeze == "0":  # needs no copy of the backbone's weights, and not even the backbone
             fitted, blocks, seconds = _fit(features, combination.head, options), 0, 0.0
         else:
-            trained = train(features, combination.head, unfreeze=combination.unfreeze, options=options)
+            trained = train_combination(features, combination, options)
             assert trained.fine_tuning is not None, "something was unfrozen"
             fitted, blocks, seconds = trained.fitted, trained.fine_tuning.blocks, trained.fine_tuning.seconds
         correct = np.array(evaluate(features.examples, fitted.held_out, fitted.validation).correct)
@@ -59,6 +60,15 @@ def measure(features: Features, combination: Combination, seed: int, options: Tr
 
 def _fit(features: Features, head: str, options: TrainingOptions) -> FittedHead:
     return fit(with_raw(features) if resolve_head(head).spec.takes_raw else features, head, options=options)
+
+
+def train_combination(features: Features, combination: Combination, options: TrainingOptions) -> TrainedModel:
+    """Train a combination. Nothing is exported, so the state of a fine-tuning is not needed any more."""
+    try:
+        return train(features, combination.head, unfreeze=combination.unfreeze, options=options)
+    finally:
+        if combination.unfreeze != "0":
+            remove_finished(features.cache_dir)
 
 
 def cell_key(features: Features, combination: Combination, options: TrainingOptions, examples: Examples | None = None

@@ -9,12 +9,11 @@ from kerastl.errors import DataError
 from kerastl.evaluation.metrics import evaluate
 from kerastl.evaluation.result import Scores
 from kerastl.features.compute import Features, compute_features
-from kerastl.studies.compare.cells import cell_key
+from kerastl.studies.compare.cells import cell_key, train_combination
 from kerastl.studies.compare.combinations import Combination
 from kerastl.studies.compare.folds import for_final_training
 from kerastl.studies.journal import Journal
 from kerastl.training.options import TrainingOptions
-from kerastl.training.train import train
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def evaluate_on_test_rows(examples: Examples, combination: Combination, prepared
                                     batch_size=options.batch_size)
         if not len(split_of(features.examples).rows(TEST)):
             raise DataError("no test row could be decoded", "test rows", "see what is skipped: kerastl check")
-        trained = train(features, combination.head, unfreeze=combination.unfreeze, options=options)
+        trained = train_combination(features, combination, options)
         evaluation = evaluate(features.examples, trained.fitted.held_out, trained.fitted.validation)
         figures = FinalFigures(evaluation.n, evaluation.accuracy, evaluation.accuracy_ci95, evaluation.interval,
                               evaluation.macro_f1, evaluation.log_loss_calibrated)

@@ -1,6 +1,5 @@
 """When contrastive fine-tuning pays off, and how it is cross-validated: once per fold, without the rows of the fold."""
 
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.features.compute import Features, compute_features
-from kerastl.files import cache_folder
+from kerastl.files import cache_folder, remove_leftovers, temporary_folder
 from kerastl.heads import HeadLike
 from kerastl.training.fine_tuning.contrastive import Contrast, tune
 from kerastl.training.fine_tuning.result import FineTuneResult
@@ -44,11 +43,13 @@ def tune_and_fit(features: Features, head: HeadLike, frozen: FittedHead, *, opti
     examples, backbone = features.examples, features.backbone
     split, original = split_of(examples), backbone.model.get_weights()
 
-    with tempfile.TemporaryDirectory(dir=cache_folder(features.cache_dir, "contrast")) as folder:
+    cache = cache_folder(features.cache_dir, "contrast")
+    remove_leftovers(cache)
+    with temporary_folder(cache) as folder:
         def tuned_on(rows: NDArray[np.intp]) -> tuple[Features, Contrast]:
             backbone.model.set_weights(original)
             contrast = tune(backbone, examples, rows, features.runtime.seed)
-            return _computed_again(features, Path(folder)), contrast
+            return _computed_again(features, folder), contrast
 
         of_fold: dict[int, Features] = {}
         for number, fold in enumerate(split.folds, 1):

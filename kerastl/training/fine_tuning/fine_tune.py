@@ -1,14 +1,17 @@
 """Fine-tuning: the last blocks of the backbone are trained with the head, at a low learning rate, from the fitted model
 on.
 
-The result is kept only if the validation loss improves. A killed run resumes from its last epoch.
+The result is kept only if the validation loss improves. A killed run resumes from its last epoch, also one that was
+killed after training, before its version was written: `remove_finished` is called when it is.
 """
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,9 @@ from kerastl.training.fine_tuning.trainee import compile_for, make_trainee
 from kerastl.training.fit import FittedHead
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
-CURVE = "rates.json"
+CURVE, FINISHED = "rates.json", "finished"
+FOLDER = "fine_tune"  # in the cache directory
+STALE_DAYS = 7  # after which the state of a finished training that nobody resumed is removed
 
 
 def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int | str, *,
@@ -66,7 +71,7 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
     _, before = validate()
     original = model.get_weights()
     name = _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted, original)
-    state = cache_folder(features.cache_dir, "fine_tune") / name
+    state = cache_folder(features.cache_dir, FOLDER) / name
     checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
                                 fitted.settings)
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
@@ -86,11 +91,21 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
         fitted = replace(fitted, held_out=held_out, validation=validation)
     else:
         after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
-    shutil.rmtree(state)
+    write_atomically(state / FINISHED, str(os.getpid()))
     return fitted, FineTuneResult(kept=kept, blocks=blocks, layers=tuple(layers), loss_before=before, loss_after=after,
                                   epochs=tuple(checkpoints.epochs), seconds=time.perf_counter() - start,
                                   plan=checkpoints.plan, curve=curve, average_loss=average_loss,
                                   averaged_epochs=averaged)
+
+
+def remove_finished(cache_dir: str | Path) -> None:
+    """Remove the states of the trainings that this process finished, once their result is stored or not needed, and
+    those that other processes finished days ago."""
+    for mark in (Path(cache_dir) / FOLDER).glob(f"*/{FINISHED}"):
+        with suppress(FileNotFoundError):  # another process removes it too
+            stale = time.time() - mark.stat().st_mtime > STALE_DAYS * 24 * 3600
+            if stale or read_text(mark) == str(os.getpid()):
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:

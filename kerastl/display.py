@@ -1,0 +1,55 @@
+"""Names and texts from data, made safe to show and to write.
+
+A file name or a label may contain anything: escape sequences that a terminal obeys, marks that reverse the direction of
+what follows, line ends that break a table, or the beginning of a spreadsheet's formula.
+"""
+
+import re
+
+# Control characters; line and paragraph separators; marks that change the direction of text; characters without width
+# (except the joiners of emoji and scripts); surrogates, which cannot be encoded.
+_UNSAFE = ("\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+           "\ud800-\udfff")
+_SHOWN = re.compile(f"[{_UNSAFE}]")
+_CELL = re.compile(f"[\t\n{_UNSAFE}]")
+# A file may hold line ends and tabs, which CSV quotes, and the marks that Arabic and Hebrew are written with.
+_WRITTEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206f]")
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # also in full width
+
+
+def visible(text: str) -> str:
+    """Text for the terminal or a page, over several lines: characters that are obeyed or not seen are escaped, as in
+    `\\x1b`. Line ends and tabs stay."""
+    return _SHOWN.sub(_escaped, text)
+
+
+def visible_cell(text: str) -> str:
+    """As `visible`, in one line: line ends and tabs are escaped too."""
+    return _CELL.sub(_escaped, text)
+
+
+def writable(text: str) -> str:
+    """Text for a file that people look at: as `visible`, but only what a terminal obeys and what reverses text."""
+    return _WRITTEN.sub(_escaped, text)
+
+
+def visible_json(document: str) -> str:
+    """A JSON document whose strings have the same values, with the same characters escaped as JSON does."""
+    return _SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def begins_a_formula(text: str) -> bool:
+    """Whether a spreadsheet would take a cell for a formula."""
+    return _FORMULA.match(text) is not None
+
+
+def without_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: where it would, with an apostrophe in front.
+    See https://owasp.org/www-community/attacks/CSV_Injection."""
+    return f"'{text}" if begins_a_formula(text) else text
+
+
+def _escaped(match: "re.Match[str]") -> str:
+    number = ord(match[0])
+    names = {9: "\\t", 10: "\\n", 13: "\\r"}
+    return names.get(number) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")

@@ -1,0 +1,90 @@
+"""What is wrong with the files of a version folder, by its manifest."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerastl.errors import CheckFailed, KerastlError, ModelError
+from kerastl.files import file_sha256
+from kerastl.versions.folder import read_json
+
+MANIFEST = "manifest.json"
+VERIFY = "list the damage with `kerastl verify`, and copy the version folder again"
+
+
+def faults(folder: Path) -> list[str]:
+    """Everything that differs from the manifest, a line for each sort of fault. Raises ModelError where the manifest
+    itself cannot be read."""
+    listed = _listed(folder)
+    links, present = list(_outside(folder)), set(_files(folder))
+    inside = {name: digest for name, digest in listed.items() if _is_inside(folder, name)}
+    missing = [name for name in inside if not os.path.lexists(folder / name)]
+    changed = [name for name, digest in inside.items()
+               if name not in (*missing, *links) and file_sha256(folder / name) != digest]
+    sorts = (
+        ("files changed since it was written", changed),
+        ("files missing since it was written", missing),
+        ("files added since it was written", sorted(present - {MANIFEST, *listed, *links})),
+        ("links to files outside of the folder", links),
+        ("paths in manifest.json outside of the folder", [name for name in listed if name not in inside]))
+    return [f"{sort}: {', '.join(sorted(names))}" for sort, names in sorts if names]
+
+
+def check_manifest(folder: Path) -> int:
+    """Compare the SHA-256 of every file with the manifest. Returns the number of files. Raises CheckFailed that lists
+    the files that are missing, or were added or changed, and links that lead out of the folder."""
+    if found := faults(folder):
+        raise damaged(folder, found)
+    return len(_listed(folder))
+
+
+def require_intact(folder: Path) -> None:
+    """Raises ModelError, which lists them, where files of a version differ from its manifest."""
+    if found := faults(folder):
+        raise ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
+
+
+def damaged(folder: Path, found: list[str]) -> CheckFailed:
+    """The error for a version with faults, one line each."""
+    lines = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
+    return CheckFailed(f"{folder}: {lines}", "the files listed in manifest.json, unchanged",
+                       "copy the version folder again, without the files that were added")
+
+
+def described(folder: Path, error: Exception) -> str:
+    """The damage in words: what differs from the manifest, otherwise what the error says, in one line."""
+    try:
+        found = faults(folder)
+    except (KerastlError, OSError) as other:
+        found = [str(other).partition("\n")[0]]
+    if found:
+        return "; ".join(found)
+    reason = str(error).strip().partition("\n")[0][:200]
+    return f"{reason or type(error).__name__} (all files match manifest.json)"
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    listed = read_json(folder, MANIFEST).get("files", {})
+    if not isinstance(listed, dict) or not all(isinstance(digest, str) for digest in listed.values()):
+        raise ModelError(f"{folder / MANIFEST} is damaged: it lists no files with their hashes",
+                         "the file that `kerastl run` wrote", "copy the version folder again")
+    return listed
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    return not os.path.isabs(name) and os.path.normpath(name).split(os.sep)[0] not in ("..", ".") and "\0" not in name
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (os.path.relpath(os.path.join(parent, name), folder) for name in names)
+
+
+def _outside(folder: Path) -> Iterator[str]:
+    """The links in a folder that lead out of it, or nowhere."""
+    home = folder.resolve()
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(home)):
+                yield str(path.relative_to(folder))

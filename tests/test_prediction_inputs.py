@@ -1,0 +1,226 @@
+"""Prediction answers every row, in order: of tables, folders, arguments and standard input, whatever is wrong with one.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from text_folders import hugging_face_folder
+
+from kerastl.cli import main
+from kerastl.data.prediction_inputs import InputRow, Reading, input_rows
+from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, without_formula
+from kerastl.errors import OptionError
+from kerastl.inputs import vocabulary
+from kerastl.inputs.texts import Texts
+from kerastl.modality import IMAGE, TEXT
+from kerastl.serving.batch import predict_inputs
+from kerastl.serving.unknown_texts import EMPTY, UNKNOWN, TextCheck
+from kerastl.verbs.predict import words
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def rows(*inputs: object, lines: bytes = b"", texts: tuple[str, ...] = (), pair: bool = False, images: bool = False,
+         notes: list[str] | None = None) -> list[InputRow]:
+    reading = Reading(IMAGE if images else TEXT, None, pair, [] if notes is None else notes)
+    return list(input_rows(reading, [str(name) for name in inputs], lines=lines, texts=texts))
+
+
+def test_every_row_of_a_table_is_answered_in_its_order(tmp_path: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text('{"text": "good"}\n{"text": null}\n{"text": ["a", "b"]}\n{broken\n{"text": 7}\n{"other": 1}\n'
+                     '{"text": {"a": 1}}\n{"text": NaN}\n{"text": "bad"}\n')
+    found = rows(table)
+    assert [row.item for row in found] == ["good", None, None, None, "7", None, None, None, "bad"]
+    assert [row.name for row in found[1:4]] == [f"{table}, row {n}" for n in (2, 3, 4)]
+    reasons = [row.error.partition(":")[0] for row in found if row.error]
+    assert reasons == ["missing text", "not a text", "broken JSON", "missing text", "not a text", "missing text"]
+
+
+def test_binary_columns_of_parquet_are_texts_or_an_error_of_their_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": pa.array([b"good", b"caf\xe9", None])}), path)
+    found = rows(path)
+    assert found[0].item == "good" and found[1].error.startswith("not UTF-8") and "missing text" in found[2].error
+
+
+def test_a_source_that_cannot_be_opened_is_one_row_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\none\ntwo\n")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no table")
+    (tmp_path / "void").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    found = rows(tmp_path / "gone.txt", tmp_path / "t.csv", tmp_path / "broken.parquet", tmp_path / "void",
+                 tmp_path / "pipe.txt", "a text", tmp_path / "x.png")
+    assert [row.item for row in found] == [None, "one", "two", None, None, None, "a text", None]
+    assert "no such file" in found[0].error and "no .txt files" in found[4].error and "regular" in found[5].error
+    assert all("pass it in `text`" in found[place].error for place in (0, 4))
+
+
+def test_a_text_that_looks_like_a_path_is_a_text_where_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# readme")
+    name = str(tmp_path / "README.md")
+    assert "`text`" in rows(name)[0].error
+    assert [row.item for row in rows("good", texts=(name, "-awful film", "no/such"))] == [
+        "good", name, "-awful film", "no/such"]
+    with pytest.raises(OptionError, match="`text` is"):
+        rows(texts=("a",), images=True)
+
+
+@pytest.mark.parametrize(("data", "lines", "note"), [
+    (b"one\ntwo\n", ["one", "two"], ""), (b"one\r\ntwo", ["one", "two"], ""), (b"one\rtwo\r", ["one", "two"], ""),
+    (b"a\n\nb\n\n", ["a", "", "b", ""], ""), ("a\u2028b\x0cc\n".encode(), ["a\u2028b\x0cc"], ""), (b"", [], ""),
+    ("\ufeffone\n".encode(), ["one"], "byte order mark"), ("one\r\ntwö\r\n".encode("utf-16"), ["one", "twö"], "UTF-16"),
+    ("one\ntwo\n".encode("utf-16-le"), ["one", "two"], "UTF-16"), (b"caf\xe9 was awful\nfine\n",
+                                                                   ["café was awful", "fine"], "0xe9"),
+])
+def test_standard_input_is_decoded_as_a_file_is(data: bytes, lines: list[str], note: str) -> None:
+    notes: list[str] = []
+    assert [row.item for row in rows("-", lines=data, notes=notes)] == lines
+    assert (note in notes[0] and notes[0].startswith("standard input: ")) if note else notes == []
+
+
+def test_a_line_with_a_byte_that_is_not_utf_8_among_others_that_are_has_an_error_of_its_own() -> None:
+    found = rows("-", lines="日本語の映画\n".encode() * 3 + b"caf\xe9\nfine\n")
+    assert [bool(row.error) for row in found] == [False] * 3 + [True, False]
+
+
+def test_paths_on_standard_input_are_any_bytes(tmp_path: Path, images: Path) -> None:
+    good = next(images.rglob("*.png"))
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    shutil.copy(good, odd)
+    for data in (odd + b"\n\n" + os.fsencode(good) + b"\n", odd + b"\r\n" + os.fsencode(good)):
+        assert [os.fsencode(row.item) for row in rows("-", lines=data, images=True)] == [odd, os.fsencode(good)]
+    assert rows("-", lines=f"{good}\r\n".encode("utf-16"), images=True)[0].item == good
+    assert "\ufffd" in rows("-", lines=odd, images=True)[0].name  # a name that can be printed
+
+
+def test_paths_in_a_table_that_are_missing_or_no_files_are_errors_of_their_rows(tmp_path: Path, images: Path) -> None:
+    good = next(images.rglob("*.png"))
+    table = tmp_path / "t.jsonl"
+    table.write_text("".join(json.dumps({"path": path}) + "\n" for path in
+                             (str(good), None, "", "gone.png", 3, "a\0b.png", str(tmp_path))))
+    found = rows(table, tmp_path / "gone", images=True)
+    assert [row.item for row in found] == [good, *[None] * 7]
+    assert [row.error.partition(":")[0] for row in found[1:]] == [
+        "no path", "no path", "no such file or folder", "not a path", "no such file or folder", "not a regular file",
+        "no such file or folder"]
+
+
+def test_a_model_of_pairs_tells_a_single_text_from_a_pair(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("sentence1,sentence2\na,b\n")
+    found = rows("alone", tmp_path / "p.csv", pair=True)
+    assert "pairs of texts" in found[0].error and found[1].item == ("a", "b")
+    assert "one text" in rows(tmp_path / "p.csv")[0].error
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
+def test_texts_without_a_known_token_are_found(family: str, tmp_path: Path) -> None:
+    check = TextCheck(Texts(vocabulary.read(hugging_face_folder(tmp_path, family)), 16))
+    for text in ("a good film", "🥱 good", "!", "7"):
+        assert check([text.encode()]) == [""]
+    for text in ("", " \n\t", "\x00\x01", "\u3000"):
+        assert check([text.encode()]) == [EMPTY]
+    unknown = "" if family == "roberta" else UNKNOWN  # byte pairs spell everything
+    for text in ("🥱🦾", "🥱 🦾", "ₓ"):
+        assert check([text.encode()]) == [unknown], text
+    if family == "bert":
+        for text in ("\u200b", "\ufffd", "x" * 150):
+            assert check([text.encode()]) == [UNKNOWN]
+    assert check([[b"good", b""], [b"good", b"bad"]]) == [EMPTY, ""] and check([]) == []
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory: pytest.TempPathFactory, dropped_in: Path) -> Path:
+    """A version of a model of texts."""
+    root = tmp_path_factory.mktemp("texts")
+    hugging_face_folder(root / "bert", "bert")
+    generator = np.random.default_rng(0)
+    with open(root / "t.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *(
+            (f"a {word} film {i} {generator.integers(1000)}", label)
+            for i in range(14) for word, label in (("good", "positive"), ("bad", "negative")))])
+    assert main(["run", "bert_text", "--data", str(root / "t.csv"), "--name", "m", "--out", str(root), "--weights",
+                 str(root / "bert"), "--unfreeze", "0", "--tflite", "none", "--epochs", "2"]) in (0, 1)
+    return root / "m" / "1"
+
+
+@pytest.mark.slow
+def test_the_command_answers_each_row_and_counts_errors(text_model: Path, shell: Shell, tmp_path: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text('{"text": "a good film"}\n{"text": null}\n{"text": ""}\n{"text": "a bad film"}\n')
+    code, out, err = shell("predict", text_model, table, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["failed"] == 2, err
+    assert [bool(row["label"]) for row in found["predictions"]] == [True, False, False, True]
+    code, out, err = shell("predict", text_model, table, "--strict")
+    assert code == 1 and "2 errors in 4 inputs" in out and "2 of 4 inputs have no prediction" in err
+    code, out, err = shell("predict", text_model, "--text", "-awful film", "--text", str(tmp_path), "good")
+    assert code == 0 and [line.split("  ")[0] for line in out.splitlines()[1:4]] == [
+        "good", "-awful film", str(tmp_path)]
+    code, _, err = shell("predict", text_model, "-awful film")
+    assert code == 2 and "--text" in err and "-- " not in err.partition("--text")[2][:1]
+    code, _, err = shell("predict", text_model, "")
+    assert code == 2 and "empty text" in err
+    code, _, err = shell("predict", text_model, str(tmp_path))
+    assert code == 2 and "--text" in err
+    out_file = tmp_path / "p.csv"  # is written even where no row has a prediction
+    table.write_text('{"text": null}\n')
+    assert shell("predict", text_model, table, "--out", out_file)[0] == 2
+    assert "missing text" in out_file.read_text()
+
+
+def test_a_text_after_its_flag_may_begin_with_a_dash() -> None:
+    assert words(["m", "--text", "-a b", "x", "--json"]) == ["m", "--text=-a b", "x", "--json"]
+    assert words(["m", "-", "--", "-a", "--text"]) == ["m", "-", "--", "-a", "--text"]
+    for word in ("-awful", "-a b", "--not a flag"):
+        with pytest.raises(OptionError, match="--text"):
+            words(["m", word])
+
+
+# What is shown and written
+
+
+def test_control_characters_and_marks_of_direction_are_escaped() -> None:
+    assert visible("a\x1b[31m\x07\u202eb\nc\td\u200be") == "a\\x1b[31m\\x07\\u202eb\nc\td\\u200be"
+    assert visible_cell("a\nb\r\x9b") == "a\\nb\\r\\x9b" and visible("👩‍👩‍👧 é 日本") == "👩‍👩‍👧 é 日本"
+    document = json.dumps({"a\u202e": "\x1b\x9b\u2028\x7f"}, ensure_ascii=False)
+    assert visible_json(document).isascii() and json.loads(visible_json(document)) == json.loads(document)
+
+
+@pytest.mark.parametrize("cell", [
+    "=1+1", "@SUM(1)", "+4", "-2+3", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "-awful film"])
+def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(cell: str) -> None:
+    assert begins_a_formula(cell) and without_formula(cell) == f"'{cell}"
+    assert without_formula("a=1") == "a=1" and without_formula("") == ""
+
+
+def test_names_in_a_csv_file_are_no_formulas_unless_raw_is_set(trained: Path, images: Path, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch, shell: Shell) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("=1+1.png", "@SUM(1).png", "\x1b[31mX.png", "plain.png"):
+        shutil.copy(next(images.rglob("*.png")), name)
+    inputs = ["=1+1.png", "@SUM(1).png", "\x1b[31mX.png", "plain.png"]
+    code, out, _ = shell("predict", trained, *inputs, "--out", "p.csv")
+    assert code == 0 and "2 of the names and texts in p.csv" in out and "--raw" in out
+    with open("p.csv", newline="") as file:
+        assert [row["input"] for row in csv.DictReader(file)] == [
+            "'=1+1.png", "'@SUM(1).png", "\\x1b[31mX.png", "plain.png"]
+    shell("predict", trained, *inputs, "--out", "p.csv", "--raw")
+    with open("p.csv", newline="") as file:
+        assert [row["input"] for row in csv.DictReader(file)] == inputs
+    code, out, _ = shell("predict", trained, *inputs)
+    assert code == 0 and "\\x1b[31mX.png" in out and "\x1b" not in out
+    code, out, err = shell("predict", trained, "\x1b]0;title\x07.png", "--json")
+    assert code == 2 and "\x1b" not in err and "\\x1b]0;title\\x07" in err
+    assert predict_inputs(trained, inputs).inputs == tuple(inputs)
