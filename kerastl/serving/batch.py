@@ -66,7 +66,7 @@ class PredictResult:
 
 
 def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] | bytes = (),
-                   text: Sequence[str] = (), text_column: str | None = None, out: str | None = None,
+                   text: str | Sequence[str] = (), text_column: str | None = None, out: str | None = None,
                    raw: bool = False, weights: str | None = None, trust: bool = False, strict: bool = False
                    ) -> PredictResult:
     """Predict for files, folders, tables and texts. Every row gets an answer, in order: a label, or an error.
@@ -86,7 +86,8 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
     classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
     record = classifier.record
     reading = Reading(classifier.modality, text_column or record.text_column, bool(record.input.get("pair")))
-    rows = list(input_rows(reading, inputs, lines=lines, texts=text))
+    texts = [text] if isinstance(text, str) else text
+    rows = list(input_rows(reading, inputs, lines=lines, texts=texts))
     if not rows:
         raise DataError("the inputs are empty", classifier.modality.readable, "check the files and folders")
     answers = iter(classifier.predict_each(row.item for row in rows if not row.error))
