@@ -13,6 +13,7 @@ from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
 from kerastl.audit.label_errors import confidently_other, find_label_errors
 from kerastl.data.images import read_images
+from kerastl.errors import DataError
 
 
 def test_duplicates_conflicts_and_leaks_are_different_things() -> None:
@@ -60,7 +61,7 @@ def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path)
 
 
 def test_several_labels_per_row_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not for several labels per row"):
+    with pytest.raises(DataError, match="has several labels per row"):
         find_label_errors(made_examples(np.eye(3, dtype=np.int64)[np.arange(30) % 3]), cache_dir=tmp_path)
 
 

@@ -45,7 +45,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"text_column": "no_such"}, "no_such"), ({"label_column": "no_such"}, "no_such"), ({"long": "no_such"}, "`long`"),
-    ({"pooling": "none"}, "`pooling`"), ({"max_length": 4}, "`max_length` is 4"), ({"min_per_class": 100}, "100"),
+    ({"pooling": "none"}, "`pooling`"), ({"max_length": 4}, "`max_length` must be from 8"),
+    ({"min_per_class": 100}, "100"),
     ({"text_column": "title,body", "long": "chunks"}, "pairs of texts")])
 def test_a_wrong_value_for_texts_is_refused_by_the_step_that_takes_it(arguments: dict[str, Any], message: str,
                                                                       bert: Path, tmp_path: Path) -> None:
