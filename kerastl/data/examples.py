@@ -18,6 +18,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
 SHOWN = 20  # classes that a message lists
+EXAMPLES = "examples, as kerastl.read_images or kerastl.read_texts returns them"  # in messages
 
 
 @dataclass(frozen=True)
