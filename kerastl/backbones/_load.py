@@ -33,7 +33,8 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
 
     Raises OptionError for an argument that is unknown or does not fit, WeightsError if the weights cannot be loaded.
     """
-    expect(str, "the name of a backbone, or the path of a file", name=name, pooling=pooling, layer=layer)
+    expect(str, "the name of a backbone, or the path of a file", name=name)
+    expect(str, "a name", pooling=pooling, layer=layer)
     spec, preset = spec_of(name)
     if modality and spec.modality.name != modality:
         choices = ", ".join(other.name for other in specs().values() if other.modality.name == modality)

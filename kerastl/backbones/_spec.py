@@ -11,6 +11,7 @@ from kerastl.modality import IMAGE, Modality
 WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the feature layer that is the network's own output
 NO_POOLING = "none"  # features stay a map, or token states
+BACKBONE = "a backbone, as kerastl.load_backbone returns it"  # in messages
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LISTED = 1000  # skipped rows that are listed individually; the others are counted by reason
 USUAL_LEAST = 10  # rows of a class, if no other number is requested
 SHOWN = 20  # classes that a message lists
+EXAMPLES = "examples, as kerastl.read_images or kerastl.read_texts returns them"  # in messages
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
+from kerastl.data.examples import EXAMPLES, PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.errors import DataError, OptionError, expect
 
 FOLDS = 5
@@ -17,6 +17,11 @@ SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cros
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
 UNFREEZE_TEXT = "a number of blocks, all, auto or contrast"  # for messages
+
+
+def is_unfreeze(value: int | str) -> bool:
+    """Whether `unfreeze` may be this: a number of blocks, or one of UNFREEZE."""
+    return str(value) in UNFREEZE or str(value).isdecimal()
 
 
 def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:
@@ -29,8 +34,8 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     Raises OptionError for an unknown mode, and for `cv` with an unfrozen backbone or a search, DataError if a part
     would be empty.
     """
-    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
-    if not (str(unfreeze) in UNFREEZE or str(unfreeze).isdecimal()):
+    expect(Examples, EXAMPLES, examples=examples)
+    if not is_unfreeze(unfreeze):
         raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
                           "set `unfreeze` to 0 to keep the whole backbone frozen")
     unfrozen = str(unfreeze) not in ("0", "auto", "contrast")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import TRAIN, VALIDATION, Examples
+from kerastl.data.examples import EXAMPLES, TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError, expect
-from kerastl.evaluation.result import Evaluation
+from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.fields import Section, key
 from kerastl.stats import paired_difference, verdict, wilson_interval
 
@@ -53,8 +53,8 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     The strength of its penalty is chosen inside the training rows, or on the validation rows, never on test rows.
     Raises OptionError if the evaluation is of other rows, DataError if the examples are not split.
     """
-    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
-    expect(Evaluation, "an evaluation, as kerastl.evaluate returns it", evaluation=evaluation)
+    expect(Examples, EXAMPLES, examples=examples)
+    expect(Evaluation, EVALUATION, evaluation=evaluation)
     start = time.perf_counter()
     split = split_of(examples)
     held_out = split.held_out

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from kerastl.data.examples import Examples
-from kerastl.data.split import split_of
+from kerastl.data.examples import EXAMPLES, Examples
 from kerastl.decision import Calibration, Predictions
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.calibration import calibrate, cross_fitted, ece, reliability
@@ -45,7 +44,7 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions | Has
     of each fold is fitted on the others. worst: the number of mistakes to list, the most confident first. Raises
     DataError for examples that were not split, OptionError for predictions of other rows.
     """
-    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
+    expect(Examples, EXAMPLES, examples=examples)
     if not isinstance(predictions, Predictions):
         if not any(hasattr(predictions, name) for name in ("fitted", "held_out")):
             expect(Predictions, "a trained model, as kerastl.train returns it, a fitted head, or predictions",
@@ -55,12 +54,9 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions | Has
     if len(predictions.rows) and predictions.rows.max() >= len(examples):
         raise OptionError(f"`predictions` has a row {predictions.rows.max()}, and `examples` has {len(examples)} rows",
                           "predictions for these examples", "pass features.examples, which were predicted")
-    if validation is None:
-        split_of(examples)
     calibration = calibrate(examples, validation or predictions)
-    of_row = [calibration] * len(predictions.rows)
-    if validation is None:
-        of_row = cross_fitted(examples, predictions, calibration)
+    of_row = (cross_fitted(examples, predictions, calibration) if validation is None else
+              [calibration] * len(predictions.rows))
     return _figures(examples, predictions, calibration, of_row, worst)
 
 

@@ -11,6 +11,8 @@ from kerastl.decision import Calibration
 from kerastl.fields import Section, key
 from kerastl.frames import data_frame
 
+EVALUATION = "an evaluation, as kerastl.evaluate returns it"  # in messages
+
 
 @dataclass(frozen=True)
 class ClassResult(Section):
@@ -62,8 +64,8 @@ class Scores(Section):
 class Figures(Scores):
     """What an evaluation on held-out rows found. Fractions in [0, 1], losses in nats.
 
-    The `calibrated` figures are after temperature scaling, for which rows were scaled by a
-    temperature that they had no part in. confusion: [actual][predicted]; empty where a row may have several labels.
+    The `calibrated` figures are after temperature scaling, for which rows were scaled by a temperature that they had no
+    part in. confusion: [actual][predicted]; empty where a row may have several labels.
     """
 
     log_loss: float

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.backbones import Backbone
-from kerastl.data.examples import Examples
+from kerastl.backbones import BACKBONE, Backbone
+from kerastl.data.examples import EXAMPLES, Examples
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect
 from kerastl.features.cache import Space, chosen_dir
 from kerastl.features.engines.check import checked_engine
@@ -170,8 +170,8 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
 
 
 def _check(examples: Examples, backbone: Backbone, runtime: Runtime, batch_size: int) -> None:
-    expect(Examples, "examples, as kerastl.read_images or kerastl.read_texts returns them", examples=examples)
-    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(Examples, EXAMPLES, examples=examples)
+    expect(Backbone, BACKBONE, backbone=backbone)
     expect(Runtime, "a runtime, as kerastl.apply_runtime returns it", runtime=runtime)
     expect(int, "a number of rows", batch_size=batch_size)
     if faults := broken(at_least(1, "batch_size"), {"batch_size": batch_size}):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kerastl.backbones import Backbone
-from kerastl.data.examples import TEST, Examples
+from kerastl.backbones import BACKBONE, Backbone
+from kerastl.data.examples import EXAMPLES, TEST, Examples
 from kerastl.errors import OptionError, expect
 from kerastl.inputs import TokenLengths
 from kerastl.inputs.texts import LONG, Texts
@@ -21,8 +21,8 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     Raises OptionError for an unknown `long`, chunks of pairs, a length that the network cannot take, or a backbone that
     is not for texts.
     """
-    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
-    expect(Examples, "examples, as kerastl.read_texts returns them", examples=examples)
+    expect(Backbone, BACKBONE, backbone=backbone)
+    expect(Examples, EXAMPLES, examples=examples)
     expect((int, type(None)), "a number of tokens", max_length=max_length)
     source = backbone.input
     if not isinstance(source, Texts):

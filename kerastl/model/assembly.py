@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from kerastl.backbones import NO_POOLING, Backbone
+from kerastl.backbones import BACKBONE, NO_POOLING, Backbone
 from kerastl.errors import OptionError, expect
 from kerastl.heads import ROW, HeadLike, heads_of
 from kerastl.model.freezing import freeze
@@ -29,7 +29,7 @@ def splice(backbone: Backbone, head: Any) -> Any:
     """
     import keras
 
-    expect(Backbone, "a backbone, as kerastl.load_backbone returns it", backbone=backbone)
+    expect(Backbone, BACKBONE, backbone=backbone)
     expect(keras.Model, "a fitted head, as a keras.Model", head=head)
     received = tuple(head.inputs[0].shape[1:])
     if len(received) != len(backbone.shape) or any(size not in (None, other) for size, other

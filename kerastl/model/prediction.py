@@ -73,6 +73,7 @@ def single_row_latency(model: Any, source: Input, items: Sequence[Any], *,
     values = [floats(batch.values) for batch in source.batches(items, 1, {}, in_order=True)]
     if not values:
         raise ValueError("none of the rows to time can be decoded")
+
     def run(row: Any) -> NDArray[np.float32]:  # as an array, so that a GPU has finished
         return np.asarray(predict(features_of(row) if features_of else row))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
-from kerastl.evaluation.result import Evaluation
+from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.export.export import export_model
 from kerastl.features.compute import Features
 from kerastl.modality import modality_named, parse_kinds
@@ -64,7 +64,7 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     expect(Target, "a target, as kerastl.target returns it", target=target)
     expect(TrainedModel, "a trained model, as kerastl.train returns it", trained=trained)
     expect(Features, FEATURES, features=features)
-    expect(Evaluation, "an evaluation, as kerastl.evaluate returns it", evaluation=evaluation)
+    expect(Evaluation, EVALUATION, evaluation=evaluation)
     check_evaluation(trained.fitted, evaluation)
     backbone = features.backbone
     start = time.perf_counter()

@@ -16,7 +16,7 @@ def check_flags(config: RunConfig) -> None:
     """Raises one OptionError that lists every flag whose value cannot be used."""
     from kerastl.backbones import is_large, precisions_of
     from kerastl.data.options import MULTI_LABEL
-    from kerastl.data.split import MODES, UNFREEZE, UNFREEZE_TEXT
+    from kerastl.data.split import MODES, UNFREEZE_TEXT, is_unfreeze
     from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
     from kerastl.training.options import CLASS_WEIGHTS
@@ -31,7 +31,7 @@ def check_flags(config: RunConfig) -> None:
         ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
-        ("unfreeze", UNFREEZE_TEXT, lambda n: n in UNFREEZE or n.isdecimal()),
+        ("unfreeze", UNFREEZE_TEXT, is_unfreeze),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("precision", precisions_of(backbone)), ("split", MODES), ("multi_label", MULTI_LABEL))),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kerastl.data.examples import TRAIN
-from kerastl.data.split import UNFREEZE, UNFREEZE_TEXT, split_of
+from kerastl.data.split import UNFREEZE_TEXT, is_unfreeze, split_of
 from kerastl.errors import OptionError, expect
 from kerastl.features.compute import Features
 from kerastl.features.engines.tensorflow import in_policy
@@ -90,7 +90,7 @@ def _mode(features: Features, head: str, unfreeze: int | str, pooled: bool) -> s
     """What is fine-tuned: `0`, `contrast`, a number of blocks, or `all`. pooled: whether the head takes pooled features
     only, as contrastive fine-tuning needs."""
     mode, backbone = str(unfreeze), features.backbone
-    if mode not in UNFREEZE and not mode.isdecimal():
+    if not is_unfreeze(mode):
         raise OptionError(f"`unfreeze` is {unfreeze}", UNFREEZE_TEXT,
                           "blocks are counted from the output: 1 is the last one")
     if backbone.large and mode not in (AUTO, FROZEN):
