@@ -82,8 +82,9 @@ def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
         logits, axis=1, keepdims=True))
     given = classifier.probabilities(classifier.contents(texts))
     assert np.abs(given - wanted).max() < 1e-4
-    predicted = classifier.predict(texts)
-    assert [one.score for one in predicted] == pytest.approx(wanted.max(axis=1), abs=1e-4)
+    for text, prediction, probability in zip(texts, classifier.predict_each(texts), wanted, strict=True):
+        assert prediction.error or prediction.score == pytest.approx(probability.max(), abs=1e-4)
+        assert bool(prediction.error) >= (not text.strip())
 
 
 def kept(run: dict[str, Any]) -> dict[str, bool]:
@@ -101,7 +102,8 @@ def test_every_family_trains_exports_and_answers_the_same(family: str, shell: Sh
     answers_the_same(tmp_path / "m/1")
     classifier = tl.load(tmp_path / "m/1")
     assert len({one.label for one in classifier.predict([row[0] for row in made_texts(5)])}) == 2
-    assert all(0 < one.score <= 1 for one in classifier.predict(BROKEN))  # bytes that are not UTF-8 are answered too
+    broken = classifier.predict_each(BROKEN)  # bytes that are not UTF-8 are answered too, if a token is known
+    assert 0 < broken[1].score <= 1 and all("no known token" in one.error or 0 < one.score <= 1 for one in broken)
 
 
 @pytest.mark.slow
