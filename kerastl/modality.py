@@ -27,9 +27,9 @@ class FineTuningRule:
 class Modality:
     """The properties of a kind of input.
 
-    reader: the module with `read_labelled`, `read_unlabelled` and `read_inputs`. input_module: the module with
-    `input_of_backbone`, `restore_input`, `describe_input` and `client_content`. baseline: the module with
-    `plain_features`, from which the baseline without transfer learns. All are imported when first used.
+    reader: the module with `read_labelled` and `read_unlabelled`. input_module: the module with `input_of_backbone`,
+    `restore_input`, `describe_input` and `client_content`. baseline: the module with `plain_features`, from which the
+    baseline without transfer learns. All are imported when first used.
     """
 
     name: str  # as in run.json

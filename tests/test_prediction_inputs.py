@@ -15,9 +15,12 @@ import pytest
 from text_folders import hugging_face_folder
 
 from kerastl.cli import main
-from kerastl.data.prediction_inputs import InputRow, Reading, input_rows
+from kerastl.data.input_row import InputRow
+from kerastl.data.options import READ_AS_USUAL, ReadOptions
+from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, without_formula
 from kerastl.errors import OptionError
+from kerastl.files import write_file
 from kerastl.inputs import vocabulary
 from kerastl.inputs.texts import Texts
 from kerastl.modality import IMAGE, TEXT
@@ -29,9 +32,58 @@ Shell = Callable[..., tuple[int, str, str]]
 
 
 def rows(*inputs: object, lines: bytes = b"", texts: tuple[str, ...] = (), pair: bool = False, images: bool = False,
-         notes: list[str] | None = None) -> list[InputRow]:
-    reading = Reading(IMAGE if images else TEXT, None, pair, [] if notes is None else notes)
+         notes: list[str] | None = None, options: ReadOptions = READ_AS_USUAL, cache: object = None) -> list[InputRow]:
+    reading = Reading(IMAGE if images else TEXT, options, pair, cache and str(cache), [] if notes is None else notes)
     return list(input_rows(reading, [str(name) for name in inputs], lines=lines, texts=texts))
+
+
+def test_files_folders_tables_and_texts_are_answered_in_their_order(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for name, text in (("b.txt", "two"), ("a.txt", "one"), ("notes.md", "# no")):
+        write_file(folder / name, text)
+    (tmp_path / "t.csv").write_text("label,text\n1,three\n2,\n")
+    inputs = ("what a film", folder / "b.txt", folder, tmp_path / "t.csv", "", "x" * 9999, "and/or maybe",
+              "https://example.org/a", "ends in .txt said he")
+    assert [row.item for row in rows(*inputs)] == ["what a film", "two", "one", "two", "three", "", *inputs[4:]]
+    pairs = rows(tmp_path / "t.csv", pair=True, options=ReadOptions(text_column="text,label"))
+    assert [row.item for row in pairs] == [("three", "1"), ("", "2")]
+    assert all("no such file" in row.error for row in rows("gone.txt", "no/such/folder", "table.CSV"))
+
+
+def test_images_of_files_folders_and_tables_are_answered_in_their_order(tmp_path: Path, images: Path) -> None:
+    root, notes = tmp_path / "d", list[str]()
+    shutil.copytree(images, root)
+    listed = sorted(root.rglob("*.png"))
+    for name in (f"{listed[0].stem}.txt", "other.txt"):
+        (listed[0].parent / name).write_text("a caption")
+    found = rows(listed[2], root, images=True, notes=notes)
+    assert [row.item for row in found] == [listed[2], *sorted([*listed, listed[0].parent / "other.txt"])]
+    assert notes == [f"{root}: 1 file beside an image of the same name ignored, as captions"]
+    inside = [str(path.relative_to(root)) for path in listed[:3]]
+    windows = inside[0].replace("/", "\\")
+    (tmp_path / "t.csv").write_text(f"id,photo\n1,d\\{windows}\n2,d/{inside[1].upper()}\n3,d/{inside[2]}\n")
+    found = rows(tmp_path / "t.csv", images=True)
+    assert [row.item for row in found] == [listed[0], None, listed[2]] and "letter case differs" in found[1].error
+    (tmp_path / "t.csv").write_text(f"path,scan\nnowhere.png,d/{inside[0]}\n")
+    assert "no such file" in rows(tmp_path / "t.csv", images=True)[0].error
+    chosen = rows(tmp_path / "t.csv", images=True, options=ReadOptions(path_column="scan"))
+    assert [row.item for row in chosen] == [listed[0]]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_images_inside_a_table_are_answered_under_their_rows(sharded: bool, tmp_path: Path, images: Path) -> None:
+    blobs = [path.read_bytes() for path in sorted(images.rglob("*.png"))[:3]]
+    cells = [{"bytes": blobs[0], "path": "a.png"}, None, {"bytes": blobs[1], "path": None}, {"bytes": None, "path": ""}]
+    path = tmp_path / ("data/train-00000-of-00001.parquet" if sharded else "t.parquet")
+    path.parent.mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(pa.table({"image": cells}), path)
+    source = path.parent if sharded else path
+    found = rows(source, images=True, cache=tmp_path / "cache")
+    assert [row.item and row.item.read_bytes() for row in found] == [blobs[0], None, blobs[1], None]
+    prefix = f"{source}, {'train-00000-of-00001.parquet, ' * sharded}row "
+    assert [row.name for row in found] == [f"{prefix}1: a.png", *(f"{prefix}{n}" for n in (2, 3, 4))]
+    assert [row.error for row in found] == ["", "no image", "", "no image"]
 
 
 def test_every_row_of_a_table_is_answered_in_its_order(tmp_path: Path) -> None:
@@ -106,7 +158,7 @@ def test_paths_in_a_table_that_are_missing_or_no_files_are_errors_of_their_rows(
     good = next(images.rglob("*.png"))
     table = tmp_path / "t.jsonl"
     table.write_text("".join(json.dumps({"path": path}) + "\n" for path in
-                             (str(good), None, "", "gone.png", 3, "a\0b.png", str(tmp_path))))
+                             (str(good), None, "", "gone.png", [3], "a\0b.png", str(tmp_path))))
     found = rows(table, tmp_path / "gone", images=True)
     assert [row.item for row in found] == [good, *[None] * 7]
     assert [row.error.partition(":")[0] for row in found[1:]] == [

@@ -15,7 +15,7 @@ from conftest import draw, draw_folder
 from image_files import broken_tables, write_table
 
 from kerastl.data.examples import Examples
-from kerastl.data.images import read_images, read_inputs, read_labelled, read_unlabelled
+from kerastl.data.images import read_images, read_labelled, read_unlabelled
 from kerastl.data.options import ReadOptions
 from kerastl.data.split import split
 from kerastl.errors import DataError, KerastlError, OptionError
@@ -340,16 +340,6 @@ def test_exact_duplicates_stay_with_their_labels_and_share_a_group(tmp_path: Pat
 # Images without labels
 
 
-def test_unlabelled_inputs_are_files_folders_and_tables_in_their_order(table: Path) -> None:
-    root = table.parent
-    records = numbered(root, 4)
-    listed = [root / "pic" / f"{i}.png" for i in range(4)]
-    path = write_table(table, records[::-1])
-    assert read_inputs([str(listed[2]), str(root / "pic"), path]) == [listed[2], *listed, *listed[::-1]]
-    with pytest.raises(DataError, match="no such file or folder"):
-        read_inputs([str(root / "gone.png")])
-
-
 def test_any_folder_or_table_will_do_where_labels_do_not_matter(table: Path) -> None:
     records = numbered(table.parent, 3)
     plain = read_unlabelled(str(table.parent / "pic"))
@@ -364,7 +354,7 @@ def test_records_without_a_path_are_rows_that_cannot_be_read(tmp_path: Path) -> 
     (tmp_path / "t.jsonl").write_text(json.dumps(records[0]) + '\n{"id": 7}\n{"path": null}\n' + json.dumps(records[1]))
     found = read_unlabelled(str(tmp_path / "t.jsonl"))
     assert found.origins == ("pic/0.png", "pic/1.png")
-    assert list(reasons(found)) == ["row 2 has no path", "row 3 has no path"]
+    assert reasons(found) == {"row 2": "no path", "row 3": "no path"}
 
 
 # TFDS

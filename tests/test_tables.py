@@ -26,7 +26,7 @@ from kerastl.data import source as sources
 from kerastl.data.delimited import Record
 from kerastl.data.detection import modality_of
 from kerastl.data.encoding import decode_lines, decode_paths
-from kerastl.data.images import read_images, read_inputs
+from kerastl.data.images import read_images, read_unlabelled
 from kerastl.data.tables import Table, open_table
 from kerastl.data.texts import read_texts
 from kerastl.errors import DataError
@@ -444,7 +444,8 @@ def test_plain_bytes_of_images_in_parquet(kind: Any, tmp_path: Path, monkeypatch
     blobs = pictures(tmp_path / "pic")
     data = pyarrow.table({"jpeg": pyarrow.array(blobs, kind), "label": ["ab"[i % 2] for i in range(24)]})
     pyarrow.parquet.write_table(data, tmp_path / "t.parquet")
-    assert [path.read_bytes() for path in read_inputs([str(tmp_path / "t.parquet")])] == blobs
+    found = read_unlabelled(str(tmp_path / "t.parquet"))
+    assert [Path(path).read_bytes() for path in found.items] == blobs and found.origins[0] == "row 1"
     assert read_images(tmp_path / "t.parquet", cache_dir=tmp_path).counts() == {"a": 12, "b": 12}
 
 

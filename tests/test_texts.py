@@ -24,11 +24,10 @@ from kerastl.data import columns, examples, lines
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
 from kerastl.data.images import read_images
-from kerastl.data.images import read_inputs as read_image_inputs
 from kerastl.data.images import read_unlabelled as read_unlabelled_images
 from kerastl.data.split import split
 from kerastl.data.spool import Spool
-from kerastl.data.texts import read_inputs, read_texts, read_unlabelled
+from kerastl.data.texts import read_texts, read_unlabelled
 from kerastl.errors import DataError, OptionError
 
 GOOD = "".join(f"nice film number {i},{('neg', 'pos')[i % 2]}\n" for i in range(20))
@@ -467,47 +466,16 @@ def test_a_reader_says_when_it_is_given_the_other_kind(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", [{"text": f"t {i}", "label": i % 2} for i in range(20)])
     paths = write_table(tmp_path / "p.csv", [{"path": f"{i}.png", "label": i % 2} for i in range(20)])
     for source in (texts, table):
-        for reader in (read_images, read_unlabelled_images, lambda name: read_image_inputs([name])):
+        for reader in (read_images, read_unlabelled_images):
             with pytest.raises(DataError, match="contains texts, not images"):
                 reader(source)
     for source in (images, paths):
-        for reader in (read_texts, read_unlabelled, lambda one: read_inputs([one])):
+        for reader in (read_texts, read_unlabelled):
             with pytest.raises(DataError, match="contains images, not texts"):
                 reader(source)
-    with pytest.raises(DataError, match="is an image, but the model is for texts"):
-        read_inputs([f"{images}/red/0.png"])
 
 
 # Texts without labels
-
-
-def test_unlabelled_inputs_are_texts_files_folders_and_tables_in_their_order(tmp_path: Path) -> None:
-    root = write_files(tmp_path / "d", 2)
-    (root / "neg" / "notes.md").touch()
-    table = write_table(tmp_path / "t.csv", [{"label": 1, "text": "one"}, {"label": 2, "text": ""}])
-    alone = write_table(tmp_path / "alone.jsonl", [{"said": "all alone"}])
-    inputs = ["what a film", str(root / "pos" / "01.txt"), str(root), table, alone, "", "x" * 9999]
-    assert read_inputs(inputs) == [
-        "what a film", "d pos text 1", "d neg text 0", "d neg text 1", "d pos text 0", "d pos text 1", "one", "",
-        "all alone", "", "x" * 9999]
-    assert read_inputs([table], text_column="text,label") == [("one", "1"), ("", "2")]
-    for text in ("good", "and/or maybe", "https://example.org/a", "ends in .txt said he", ""):
-        assert read_inputs([text]) == [text]
-    for path in ("gone.txt", "no/such/folder", "table.CSV"):
-        with pytest.raises(DataError, match="no such file or folder"):
-            read_inputs([path])
-
-
-@pytest.mark.parametrize(("name", "content", "words"), [
-    ("t.csv", b"text,label\na,b,c\n", "row 1 (line 2): wrong number of cells"),
-    ("t.doc", b"x", "is not in a supported format"),
-    ("t.jsonl", b'{"text": ["a"]}', "not a text: a list"), ("t.txt", "日本".encode() + b"\xe9", "not UTF-8"),
-])
-def test_an_unlabelled_input_that_cannot_be_is_told(name: str, content: bytes, words: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=name) as raised:
-        read_inputs([str(tmp_path / name)])
-    assert words in str(raised.value)
 
 
 def test_any_folder_or_table_will_do_where_labels_do_not_matter(tmp_path: Path) -> None:
@@ -518,8 +486,8 @@ def test_any_folder_or_table_will_do_where_labels_do_not_matter(tmp_path: Path) 
     found = read_unlabelled(path, cache_dir=tmp_path)
     assert list(found.items) == ["b b", "a a"] and reasons(found) == {"row 2": "empty text"}
     (tmp_path / "void").mkdir()
-    for reader in (read_unlabelled, read_texts, lambda one: read_inputs([one])):
-        with pytest.raises(DataError, match="no usable texts in|no .txt files in"):
+    for reader in (read_unlabelled, read_texts):
+        with pytest.raises(DataError, match="no usable texts in"):
             reader(str(tmp_path / "void"))
 
 

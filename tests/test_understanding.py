@@ -16,7 +16,7 @@ from tiny import made_examples
 from kerastl.audit.check import check
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
-from kerastl.data.images import read_images, read_inputs
+from kerastl.data.images import read_images
 from kerastl.data.labels import certainly_several, look, look_alikes, matched, normal_form, similar
 from kerastl.data.options import ReadOptions
 from kerastl.data.paths import Paths
@@ -452,18 +452,6 @@ def test_labels_that_are_none_and_rows_without_a_part_are_said(tmp_path: Path) -
     assert found.summary.parts == {"train": 8, "validation": 0, "test": 4, "none (used for training)": 4}
     chosen = split(found, "cv").split
     assert chosen is not None and chosen.reason == "requested; the source's own split is not used"
-
-
-def test_captions_are_no_inputs_of_a_model_and_windows_paths_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]
-                                                                ) -> None:
-    root = draw_folder(tmp_path / "d", 2, TWO)
-    for name in ("cat/0.txt", "cat/other.txt"):
-        (root / name).write_text("a cat")
-    assert [str(path.relative_to(root)) for path in read_inputs([str(root)])] == [
-        "cat/0.png", "cat/1.png", "cat/other.txt", "dog/0.png", "dog/1.png"]
-    assert "1 file beside an image of the same name ignored, as captions" in capsys.readouterr().out
-    (tmp_path / "t.csv").write_text("path,x\nd\\cat\\0.png,1\nd\\cat\\7.png,2\n")
-    assert read_inputs([str(tmp_path / "t.csv")]) == [root / "cat/0.png", tmp_path / "d\\cat\\7.png"]
 
 
 def test_made_up_examples_have_an_empty_summary() -> None:

@@ -7,36 +7,26 @@ import errno
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kerastl.data.columns import Columns, choose
-from kerastl.data.delimited import Record
-from kerastl.data.detection import (
-    IMAGES,
-    check_modality,
-    looks_like_image,
-    modality_of_folder,
-    modality_of_table,
-)
+from kerastl.data.detection import IMAGES, check_modality, modality_of_folder
 from kerastl.data.examples import Examples, SkippedRows, enough, say
-from kerastl.data.folders import folder_rows, no_source, walk
+from kerastl.data.folders import folder_rows, no_source
+from kerastl.data.image_inputs import CAPTIONS, image_rows
+from kerastl.data.image_tables import labelled_rows, open_images
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.paths import Paths, from_windows
-from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
+from kerastl.data.roles import label_in_words
 from kerastl.data.rows import UNLABELLED, Row, examples_of
-from kerastl.data.shards import is_table, open_source
+from kerastl.data.shards import is_table
 from kerastl.data.summary import DataSummary, check_losses
-from kerastl.data.tables import TABLES, Table, open_table
 from kerastl.data.tfds import tfds_rows
-from kerastl.data.unpacked import folder_of, unpacked
+from kerastl.data.unpacked import folder_of
 from kerastl.errors import DataError, OptionError
 from kerastl.files import open_file
 from kerastl.modality import IMAGE
-
-CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
 
 
 def read_images(source: str | Path, *, options: ReadOptions = READ_AS_USUAL, min_per_class: int = 10,
@@ -71,51 +61,14 @@ def read_unlabelled(source: str, *, options: ReadOptions = READ_AS_USUAL, data_d
     _no_texts(options)
     if source.startswith("tfds:"):
         return read_labelled(source, options=options, data_dir=data_dir, cache_dir=cache_dir)
-    paths = read_inputs([source], path_column=options.path_column)
-    root = Path(source) if Path(source).is_dir() else Path(source).parent
-    rows = [Row(os.path.relpath(path, root), str(path), UNLABELLED) for path in paths]
-    return _hashed(source, Source(rows, DataSummary()), SkippedRows(), 0, READ_AS_USUAL)
-
-
-def read_inputs(inputs: Iterable[str], *, text_column: str | None = None, path_column: str | None = None
-                ) -> list[Path]:
-    """The files to predict on: files as they are, all files in a folder, the files in the path column of a table.
-
-    Raises DataError for a path that does not exist.
-    """
-    options = ReadOptions(text_column=text_column, path_column=path_column)
-    _no_texts(options)
-    files: list[Path] = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            check_modality(name, modality_of_folder(path), IMAGE)
-            files += _listed_images(path)
-        elif path.suffix.lower() in TABLES and path.is_file():
-            table = unpacked(open_table(path), None)
-            columns = _columns(table, options, False)
-            for origin, record in table.records(list(columns.items)):
-                cell = record if isinstance(record, str) else _path_in(record, columns)
-                file = path.parent / (f"{origin}: {cell}" if isinstance(record, str) else
-                                      cell or f"{origin} has no path")
-                files.append(file if "\\" not in cell or file.exists() else Path(from_windows(str(file)) or file))
-        elif path.is_file():
-            files.append(path)
+    notes, skipped, rows = list[str](), SkippedRows(), list[Row]()
+    for row in image_rows(source, options, notes, cache_dir):
+        if row.error:
+            skipped.add(row.origin, row.error)
         else:
-            raise DataError(f"no such file or folder: {name}", "an image, a folder of images, or a table",
-                            "check the path")
-    return files
-
-
-def _listed_images(folder: Path) -> list[Path]:
-    """The files in a folder, without captions of images, which are counted on a line of output."""
-    files = [file for file in walk(folder) if file.is_file()]
-    images = {file.with_suffix("") for file in files if file.suffix.lower() in IMAGES}
-    captions = {file for file in files if file.suffix.lower() in CAPTIONS and file.with_suffix("") in images}
-    if captions:
-        print(f"{folder}: {len(captions):,} file{'' if len(captions) == 1 else 's'} beside an image of the same name "
-              "ignored, as captions", flush=True)
-    return [file for file in files if file not in captions]
+            rows.append(Row(row.origin, str(row.item), UNLABELLED))
+    layout = "folder of images" if Path(source).is_dir() and not is_table(Path(source)) else "table"
+    return _hashed(source, Source(rows, DataSummary(layout=layout), tuple(notes)), skipped, 0, READ_AS_USUAL)
 
 
 def _no_texts(options: ReadOptions) -> None:
@@ -175,11 +128,10 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
             layout="TFDS data set", split="split from TFDS"))
     path = Path(source)
     if is_table(path):
-        table = unpacked(open_source(path, None if cache_dir is None else Path(cache_dir)), cache_dir)
-        columns = _columns(table, options, True)
+        table, columns = open_images(path, options, cache_dir, labelled=True)
         summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
                               split=f"split from column {columns.split!r}" if columns.split else "")
-        rows = _table_rows(table, columns, path if path.is_dir() else path.parent, skipped)
+        rows = labelled_rows(table, columns, skipped)
         cache = folder_of(cache_dir)
         inside = sum(cache.absolute() in Path(str(row.item)).parents for row in rows) if table.images else 0
         notes = [f"{inside:,} image{'' if inside == 1 else 's'} inside the table, unpacked to {cache}"]
@@ -200,33 +152,6 @@ def _without_captions(rows: list[Row]) -> tuple[list[Row], list[str]]:
     images = [row for row in rows if os.path.splitext(str(row.item))[1].lower() not in CAPTIONS]
     counts = ", ".join(f"{n:,} {ending} file{'' if n == 1 else 's'}" for ending, n in sorted(endings.items()))
     return images, [f"ignored beside the images, as captions or descriptions: {counts}"]
-
-
-def _columns(table: Table, options: ReadOptions, labelled: bool) -> Columns:
-    if "path" not in table.names and options.path_column is None and any(table.sample(1)):
-        check_modality(table.where, modality_of_table(table), IMAGE)
-    return choose(table, options, labelled, item="path", is_path=looks_like_image)
-
-
-def _table_rows(table: Table, columns: Columns, folder: Path, skipped: SkippedRows) -> list[Row]:
-    rows, inside = [], columns.items[0] in table.images  # which are files in the cache by now
-    for origin, record in table.records(columns.read(table.names)):
-        if isinstance(record, str):
-            skipped.add(origin, record)
-            continue
-        name, (labels, why) = _path_in(record, columns), labels_of(record, columns)
-        if not name or labels is None:
-            skipped.add(origin, why if name else f"no {'image' if inside else 'path'}", label_in_words(labels))
-        else:
-            split = split_of_row(table.where, origin, record, columns)
-            rows.append(Row(origin if inside else name, str(folder / name), labels, group_in(record, columns), split))
-    return rows
-
-
-def _path_in(record: Record, columns: Columns) -> str:
-    """The path in a record, "" if it has none."""
-    value = record.get(columns.items[0])
-    return os.fsdecode(value) if isinstance(value, bytes) else str(value) if value else ""
 
 
 def _hashes(paths: list[str]) -> list[bytes | OSError]:

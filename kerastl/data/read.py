@@ -1,7 +1,6 @@
 """Reading a source of any modality, for callers that handle all of them. Each function calls the one of the same name
 in the modality's reader, `data.images` or `data.texts`."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,6 @@ def read_unlabelled(modality: str, source: str, *, options: ReadOptions = READ_A
     examples: Examples = _reader(modality, "read_unlabelled")(
         source, options=options, data_dir=data_dir, cache_dir=cache_dir)
     return examples
-
-
-def read_inputs(modality: str, inputs: Iterable[str], *, text_column: str | None = None) -> list[Any]:
-    """The inputs to predict on: for images the paths of files, for texts the texts or pairs of texts.
-
-    inputs: files, folders, tables, or texts. Raises DataError for one that cannot be read.
-    """
-    items: list[Any] = _reader(modality, "read_inputs")(inputs, text_column=text_column)
-    return items
 
 
 def _reader(modality: str, function: str) -> Any:

@@ -155,10 +155,15 @@ def cell(value: Any) -> str:
     return _text(value).strip()
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell has no value: None or NaN, which is not equal to itself."""
+    return value is None or value != value
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return "" if value is None or value != value else str(value)
+    return "" if is_missing(value) else str(value)
 
 
 def split_name(name: str) -> str:

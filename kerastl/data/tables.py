@@ -13,9 +13,8 @@ from kerastl.data.json_rows import json_records
 from kerastl.data.parquet import parquet
 from kerastl.data.source import TABLES, opened
 from kerastl.data.text_source import text_of
-from kerastl.errors import DataError
 
-__all__ = ["TABLES", "Form", "Table", "check_columns", "closest", "open_table"]
+__all__ = ["TABLES", "Form", "Table", "closest", "open_table"]
 SAMPLE = 1000  # records that are examined to understand a table
 
 
@@ -86,16 +85,6 @@ def open_table(path: Path, folder: Path | None = None) -> Table:
                 for (number, line), record in numbered(only))
 
     return Table(str(path), tuple(names), records, (*notes, *more), form, images)
-
-
-def check_columns(table: Table, required: tuple[str, ...]) -> None:
-    """Raises DataError if a required column is missing, with the closest column that exists."""
-    missing = [name for name in required if name not in table.names]
-    if missing:
-        close = closest(missing[0], [name for name in table.names if name not in required])
-        raise DataError(f"{table.where} has no column {missing[0]!r}; its columns are "
-                        f"{', '.join(table.names) or 'none'}", f"the columns {' and '.join(required)}",
-                        f"rename {close!r} to {missing[0]!r}" if close else f"add a column {missing[0]!r}")
 
 
 def closest(name: str, names: Sequence[str]) -> str | None:

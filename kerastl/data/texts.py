@@ -4,7 +4,6 @@ Texts are read as a stream, hashed, and stored in an unnamed file, so that memor
 texts. Unusable rows are skipped, with the reason.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.columns import Columns, choose
-from kerastl.data.detection import (
-    check_modality,
-    looks_like_image,
-    modality_of_features,
-    modality_of_folder,
-    modality_of_table,
-)
+from kerastl.data.detection import check_modality, modality_of_features, modality_of_folder, modality_of_table
 from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import FolderRows, Walk, folder_rows, no_source, walk
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
@@ -28,8 +21,8 @@ from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.spool import Hashes, Spool, digest
 from kerastl.data.summary import DataSummary, check_losses
-from kerastl.data.tables import TABLES, Table, open_table
-from kerastl.data.text_rows import folder_texts, table_texts, text_file, text_in
+from kerastl.data.tables import Table
+from kerastl.data.text_rows import folder_texts, table_texts
 from kerastl.data.tfds import feature_names, tfds_table
 from kerastl.errors import DataError, OptionError
 from kerastl.inputs import Text
@@ -72,67 +65,6 @@ def read_unlabelled(source: str, *, options: ReadOptions = READ_AS_USUAL, data_d
     Raises DataError if there is no such source, or nothing in it.
     """
     return _read(source, ReadOptions(text_column=options.text_column), False, 0, data_dir, cache_dir)
-
-
-def read_inputs(inputs: Iterable[str], *, text_column: str | None = None) -> list[Text]:
-    """The texts to predict on: the text of a .txt file, those of all .txt files in a folder, those in one or two
-    columns of a table; an input that is not a path is itself a text. Empty texts are included.
-
-    Raises DataError for an input that looks like a path but does not exist, an image, an unsupported file, a table with
-    a broken row, and a file that is not text.
-    """
-    texts: list[Text] = []
-    for name in inputs:
-        path = Path(name)
-        if not os.path.exists(name):
-            if _looks_like_path(name):
-                raise DataError(f"no such file or folder: {name}", "a text, or the path of an existing file or folder",
-                                "check the path; if it is a text, pass it on standard input: -")
-            texts.append(name)
-        elif path.is_dir():
-            check_modality(name, modality_of_folder(path), TEXT)
-            files = [str(file) for file in walk(path) if file.suffix.lower() == ".txt"]
-            if not files:
-                raise DataError(f"no .txt files in {name}", "a folder of .txt files", "check the path")
-            texts += map(_text_of, files)
-        elif path.suffix.lower() == ".txt":
-            texts.append(_text_of(name))
-        elif path.suffix.lower() in TABLES:
-            texts += _column(open_table(path), text_column)
-        elif looks_like_image(name):
-            raise DataError(f"{name} is an image, but the model is for texts", "texts, .txt files, folders of .txt "
-                            "files, or tables", "use a model for images")
-        else:
-            raise DataError(f"{name} is not in a supported format", f"a .txt file, a folder of them, a table "
-                            f"({', '.join(TABLES)}), or a text", "save it as .txt")
-    return texts
-
-
-def _looks_like_path(text: str) -> bool:
-    """Whether a text is one word that has a slash and is not a URL, or has the extension of a supported file."""
-    one_word = bool(text) and not any(map(str.isspace, text))
-    return one_word and ((os.sep in text and "://" not in text) or text.lower().endswith((".txt", *TABLES)))
-
-
-def _text_of(path: str) -> str:
-    text, _, why = text_file(path)
-    if why:
-        raise DataError(f"{path}: {why}", "a text file", "save it as UTF-8")
-    return text
-
-
-def _column(table: Table, text_column: str | None) -> list[Text]:
-    columns = _chosen(table, ReadOptions(text_column=text_column), False)
-    texts: list[Text] = []
-    for origin, record in table.records(columns.read(table.names)):
-        if isinstance(record, str):
-            raise DataError(f"{table.where}, {origin}: {record}", "a table without broken rows, because each row "
-                            "gets a prediction", "correct the row, or remove it")
-        text, why = text_in(record, columns)
-        if why:
-            raise DataError(f"{table.where}, {origin}: {why}", "texts", "correct the row, or name another column")
-        texts.append(text)
-    return texts
 
 
 def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int, data_dir: str | None,

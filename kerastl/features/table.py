@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl import backbones
-from kerastl.data.examples import Examples, Skipped
+from kerastl.data.examples import Examples, Skipped, say
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled, read_unlabelled
 from kerastl.errors import DataError
@@ -61,7 +61,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     options = options.with_columns(text_column=text_column, label_column=label_column)
-    examples = read_unlabelled(modality.name, source, options=options, data_dir=data_dir, cache_dir=cache)
+    examples = say(read_unlabelled(modality.name, source, options=options, data_dir=data_dir, cache_dir=cache))
     network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerastl.data.prediction_inputs import InputRow, Reading, input_rows
+from kerastl.data.input_row import InputRow
+from kerastl.data.options import ReadOptions
+from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.display import begins_a_formula, without_formula, writable
 from kerastl.errors import DataError, OptionError
 from kerastl.files import atomic_file, open_file, output_file
@@ -66,17 +68,18 @@ class PredictResult:
 
 
 def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] | bytes = (),
-                   text: str | Sequence[str] = (), text_column: str | None = None, out: str | None = None,
-                   raw: bool = False, weights: str | None = None, trust: bool = False, strict: bool = False
-                   ) -> PredictResult:
+                   text: str | Sequence[str] = (), text_column: str | None = None, path_column: str | None = None,
+                   out: str | None = None, raw: bool = False, weights: str | None = None, trust: bool = False,
+                   strict: bool = False, cache_dir: str | None = None) -> PredictResult:
     """Predict for files, folders, tables and texts. Every row gets an answer, in order: a label, or an error.
 
     model: as `load` takes it, or a loaded one. `-` among the inputs stands for `lines`: each a path, or a text; bytes
     are decoded as a file is. text: texts as they are, whatever they look like; they come after the inputs.
-    text_column: of tables; default: as in training. out: also write the predictions to this .csv or .parquet file.
-    raw: write names and texts to a CSV file exactly as they are. Otherwise one that a spreadsheet would take for a
-    formula gets an apostrophe in front, and control characters are escaped. weights, trust: as `load` takes them.
-    strict: the result counts as failed if an input has an error.
+    text_column, path_column: of tables; default: those named in training, else detected. out: also write the
+    predictions to this .csv or .parquet file. raw: write names and texts to a CSV file exactly as they are. Otherwise
+    one that a spreadsheet would take for a formula gets an apostrophe in front, and control characters are escaped.
+    weights, trust: as `load` takes them. strict: the result counts as failed if an input has an error. cache_dir: where
+    images inside tables are unpacked.
     Raises OptionError for no inputs, DataError when none of the inputs has a prediction; `out` is written before.
     """
     if not inputs and not text:
@@ -85,7 +88,9 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
     table = None if out is None else output_file(out, tuple(TABLE_WRITERS))
     classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
     record = classifier.record
-    reading = Reading(classifier.modality, text_column or record.text_column, bool(record.input.get("pair")))
+    options = ReadOptions(text_column=text_column or record.read_options.text_column,
+                          path_column=path_column or record.read_options.path_column)
+    reading = Reading(classifier.modality, options, bool(record.input.get("pair")), cache_dir)
     texts = [text] if isinstance(text, str) else text
     rows = list(input_rows(reading, inputs, lines=lines, texts=texts))
     if not rows:

@@ -30,10 +30,12 @@ class Config:
     text: Texts = ()  # a text as it is, even if it begins with a dash or is the name of a file; may be repeated
     out: str | None = None  # write the predictions to this .csv or .parquet file
     raw: bool = False  # write names and texts to the .csv file exactly as they are, also if they begin a formula
-    text_column: str | None = None  # column of the texts (default: as in training, else found by name)
+    text_column: str | None = None  # column of the texts (default: the one named in training, else detected)
+    path_column: str | None = None  # column of the paths of images (default: the one named in training, else detected)
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
     trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     strict: bool = False  # exit with code 1 if an input has an error
+    cache_dir: str | None = None  # where images inside tables are unpacked (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
 
 
@@ -65,8 +67,8 @@ def run(config: Config) -> "PredictResult":
     lines = (sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
              ) if "-" in config.inputs else b""
     return predict_inputs(config.model, config.inputs, lines=lines, text=config.text, text_column=config.text_column,
-                          out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
-                          strict=config.strict)
+                          path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights,
+                          trust=config.trust, strict=config.strict, cache_dir=config.cache_dir)
 
 
 def show(result: "PredictResult") -> str:

@@ -124,11 +124,6 @@ class RunRecord(Compared, Section):
         return str(self.config.get("data", ""))
 
     @property
-    def text_column(self) -> str | None:
-        """The column of the texts in the model's data, where it was given."""
-        return self.config.get("text_column")
-
-    @property
     def read_options(self) -> ReadOptions:
         """How data for the model are read: with the columns of training, and with labels of its task."""
         options = replace(ReadOptions.of(self.config), strict=False)

@@ -1,0 +1,51 @@
+"""Images without labels: those of files, folders and tables, one by one and in order."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerastl.data.detection import IMAGES, check_modality, modality_of_folder
+from kerastl.data.folders import walk
+from kerastl.data.image_tables import open_images, unlabelled_paths
+from kerastl.data.input_row import InputRow
+from kerastl.data.options import ReadOptions
+from kerastl.data.rows import printable
+from kerastl.data.shards import is_table
+from kerastl.modality import IMAGE
+
+CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
+
+
+def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: str | Path | None = None
+               ) -> Iterator[InputRow]:
+    """A row for each image of a source: a file, the files in a folder without captions, or the rows of a table.
+
+    The item of a row is a path, at which there may be nothing. notes: is filled, while rows are read, with what was
+    understood. cache_dir: where images inside a table are unpacked. Raises DataError if the source contains texts or
+    cannot be opened.
+    """
+    path = Path(source)
+    if is_table(path):
+        table, columns = open_images(path, options, cache_dir, labelled=False)
+        notes += [f"{source}: {note}" for note in (*table.notes, columns.note)]
+        inside = columns.items[0] in table.images
+        for origin, name, why in unlabelled_paths(table, columns):
+            shown = f"{source}, {origin}" if inside or why else name
+            yield InputRow(printable(shown), None if why else Path(name), printable(why), origin)
+    elif path.is_dir():
+        check_modality(source, modality_of_folder(path), IMAGE)
+        for file in _without_captions(path, notes):
+            yield InputRow(printable(str(file)), file, origin=os.path.relpath(file, path))
+    else:
+        yield InputRow(printable(source), path, origin=path.name)
+
+
+def _without_captions(folder: Path, notes: list[str]) -> list[Path]:
+    """The files in a folder, without captions of images, which are counted in a note."""
+    files = list(walk(folder))
+    images = {file.with_suffix("") for file in files if file.suffix.lower() in IMAGES}
+    captions = {file for file in files if file.suffix.lower() in CAPTIONS and file.with_suffix("") in images}
+    if captions:
+        notes.append(f"{folder}: {len(captions):,} file{'' if len(captions) == 1 else 's'} beside an image of the same "
+                     "name ignored, as captions")
+    return [file for file in files if file not in captions]
