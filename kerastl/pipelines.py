@@ -26,7 +26,7 @@ def classify_images(
     layer_decay: float | None = None, mixing: str = "auto", average_epochs: int = 1, tflite: str = "all", seed: int = 0,
     label_column: str | None = None, path_column: str | None = None,
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
-    no_label: str | None = None, strict: bool = False,
+    no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None, data_dir: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
@@ -35,8 +35,8 @@ def classify_images(
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
     unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
-    label_column to strict: how the data are read, see `ReadOptions`. The other arguments are explained by
-    `kerastl run efficientnet_lite_images --help-all`.
+    label_column to strict: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. The other
+    arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -59,7 +59,8 @@ def classify_images(
                            data_dir=data_dir, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
-    network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head))
+    network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head),
+                   accept_truncated=accept_truncated)
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
     return _train_and_write(destination, features, head, search, unfreeze, options, stopwatch, arguments)
 

@@ -40,7 +40,8 @@ def main(config: Config) -> tl.RunRecord:
     student, layer = STUDENTS[modality.name] if config.backbone is None else (config.backbone, "top")
     backbone = tl.load_backbone(student, config.weights, modality=modality.name,
                                 layer=layer if config.layer == "auto" else config.layer,
-                                pooling=tl.pooling_for(config.head))
+                                pooling=tl.pooling_for(config.head),
+                                accept_truncated=teacher.input.record().get("accept_truncated", False))
     backbone = tl.fit_length(backbone, examples) if modality.has_length else backbone
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
 

@@ -29,7 +29,7 @@ def main(config: Config) -> tl.RunRecord:
 
     # images [batch, size, size, 3] in [0, 255] -> features [batch, dim] (maps, for heads that take them), in the cache
     backbone = tl.load_backbone(config.backbone, config.weights, modality="image", layer=config.layer,
-                                pooling=tl.pooling_for(config.head))
+                                pooling=tl.pooling_for(config.head), accept_truncated=config.accept_truncated)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache, batch_size=config.batch_size)
 
     # features -> logits [batch, classes]; settings are chosen inside the training rows or on validation rows

@@ -29,6 +29,7 @@ from PIL import Image
 
 from kerastl.inputs import images
 from kerastl.inputs.batches import content_hash, decode_file, pixel_batches
+from kerastl.inputs.keys import keys_of
 from kerastl.inputs.pixels import Pixels
 
 MADE, REFUSED = made(), refused()
@@ -374,6 +375,33 @@ def test_scans_are_counted_in_the_image_and_not_in_what_is_attached_to_it() -> N
 def test_a_file_of_another_format_is_refused_by_name_with_what_to_do(start: bytes, name: str) -> None:
     found = images.decoder(SIDE)(start + bytes(80))
     assert isinstance(found, str) and name in found and ": " in found and len(found) < 160 and found.isprintable()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_jpeg_is_refused_unless_it_is_accepted_and_then_its_missing_part_is_grey(progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(-20, 20, (96, 96, 3))  # so that most of the file is image, not tables
+    whole = jpeg(Image.fromarray((scene(96, 96) + noise).clip(0, 255).astype(np.uint8)), progressive=progressive)
+    strict, lenient = images.decoder(96), images.decoder(96, True)
+    assert np.array_equal(lenient(whole), strict(whole))
+    for share in (0.4, 0.6, 0.9, 0.99):
+        cut = whole[:int(share * len(whole))]
+        assert isinstance(strict(cut), str) and not isinstance(lenient(cut), str)
+    half = lenient(whole[:len(whole) * 6 // 10])
+    if not progressive:  # of which the rows come one after the other
+        assert np.array_equal(half[:24], strict(whole)[:24]) and (half[-8:] == 128).all()
+    assert isinstance(lenient(whole[:60]), str)  # nothing of the image is left
+
+
+def test_files_that_end_early_have_keys_of_their_own_only_where_they_are_accepted(tmp_path: Path) -> None:
+    whole = jpeg(Image.fromarray(scene()))
+    files = {"whole.jpg": whole, "cut.jpg": whole[:-40], "long.jpg": whole + b"video", "a.png": b"\x89PNG", "void": b""}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in files]
+    ids = [content_hash(data) for data in files.values()]
+    assert keys_of(ids, paths) == ids
+    changed = [key != id for key, id in zip(keys_of(ids, paths, True), ids, strict=True)]
+    assert changed == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize(("bits", "name"), [(16, "16 bits"), (8, "palette"), (4, "palette"), (1, "palette")])

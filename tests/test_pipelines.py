@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from image_files import jpeg
+from PIL import Image
 from text_folders import hugging_face_folder
 
 import kerastl as tl
@@ -65,3 +67,31 @@ def test_all_options_that_cannot_be_used_are_named_at_once_whether_or_not_anythi
                            layer_decay=2.0, average_epochs=0)
     assert [line.split("`")[1] for line in str(refused.value).splitlines()] == [
         "epochs", "learning_rate", "layer_decay", "average_epochs"]
+
+
+@pytest.mark.slow
+def test_truncated_files_are_accepted_in_training_and_in_what_is_exported_where_that_is_requested(
+        images: Path, tmp_path: Path) -> None:
+    data, cut = tmp_path / "d", list[bytes]()
+    for folder in sorted(images.iterdir()):
+        for place, path in enumerate(sorted(folder.iterdir())):
+            content = jpeg(Image.open(path))
+            content = content[:len(content) * 4 // 5] if place < 2 else content
+            cut += [content] * (place < 2)
+            (data / folder.name).mkdir(parents=True, exist_ok=True)
+            (data / folder.name / f"{place}.jpg").write_bytes(content)
+    settings: Any = {"backbone": "tiny_net", "weights": "none", "tflite": "none", "out": tmp_path / "models",
+                     "cache_dir": tmp_path / "cache"}
+    strict = tl.classify_images(data, name="strict", **settings)
+    accepting = tl.classify_images(data, name="accepting", accept_truncated=True, **settings)
+    again = tl.classify_images(data, name="again", **settings)  # the features of the truncated files are cached by now
+    assert [sum(record.counts.values()) for record in (strict, accepting, again)] == [36, 42, 36]
+    assert "accept_truncated" not in strict.input and accepting.input["accept_truncated"]
+    refused, accepted = (tl.load(record.path) for record in (strict, accepting))
+    assert all("damaged or incomplete" in prediction.error for prediction in refused.predict_each(cut))
+    whole = next((data / "blue").glob("5.jpg"))
+    for prediction in accepted.predict([*cut, whole]):
+        assert prediction.label in ("blue", "green", "red")
+    assert not tl.verify(accepting.path).failed
+    with pytest.raises(tl.KerastlError, match="`accept_truncated` is set, but the backbone bert_base is for texts"):
+        tl.load_backbone("bert_base", "none", accept_truncated=True)

@@ -23,9 +23,9 @@ from kerastl.errors import OptionError
 from kerastl.files import write_file
 from kerastl.inputs import vocabulary
 from kerastl.inputs.texts import Texts
+from kerastl.inputs.unknown_texts import EMPTY, UNKNOWN, TextCheck
 from kerastl.modality import IMAGE, TEXT
 from kerastl.serving.batch import predict_inputs
-from kerastl.serving.unknown_texts import EMPTY, UNKNOWN, TextCheck
 from kerastl.verbs.predict import words
 
 Shell = Callable[..., tuple[int, str, str]]

@@ -52,6 +52,16 @@ def test_what_the_graph_refuses_the_client_refuses(name: str) -> None:
     assert isinstance(reason, str) and reason
 
 
+@pytest.mark.parametrize(("start", "name"), [
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1", "AVIF"),
+    (b"\0\0\0\x1cftypavif", "AVIF"), (b"\xff\x0a\xfa", "JPEG XL"), (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"), (b"II*\0\x08\0\0\0", "TIFF"), (b"%PDF-1.7", "PDF"),
+    (b"\0\0\0\x18ftypisom", "MP4"), (b"<svg xmlns=", "SVG")])
+def test_another_format_is_refused_by_its_name_by_both(start: bytes, name: str) -> None:
+    data = start + bytes(80)
+    assert name in images.decoder(SIDE)(data) and f"{name}" in client(data, SIDE) and "convert it" in client(data, SIDE)
+
+
 @pytest.mark.parametrize("data", [
     pytest.param(without_adobe(jpeg(Image.fromarray(scene()).convert("CMYK"))), id="cmyk without Adobe's mark"),
     pytest.param(save(Image.fromarray(see_through()), "WEBP", lossless=True, exif=exif(5)), id="webp alpha, turned"),

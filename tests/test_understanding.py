@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import draw, draw_folder
 from image_files import write_table
+from text_folders import hugging_face_folder
 from tiny import made_examples
 
 from kerastl.audit.check import check
@@ -553,7 +554,20 @@ def test_check_says_why_training_would_fail_and_which_texts_have_no_words(tmp_pa
     path.write_text("text,label\n" + "".join(f"a film {i},{'ab'[i % 2]}\n" for i in range(30)) + "🥱🦾,a\n\u200b!,b\n")
     found = {finding.kind: finding for finding in check(str(path), backbone="none",
                                                         cache_dir=str(tmp_path / "cache")).findings}
-    assert found["no words"].count == 2
+    assert found["no words"].count == 2 and "unknown texts" not in found
+
+
+def test_check_names_the_texts_of_which_the_backbone_knows_no_token(tmp_path: Path) -> None:
+    folder = hugging_face_folder(tmp_path / "w", "bert")
+    path = tmp_path / "odd.csv"
+    path.write_text("text,label\n" + "".join(f"a good film {i},{'ab'[i % 2]}\n" for i in range(30))
+                    + "🥱🦾,a\n\u200b\u2060,b\n日本,b\n...,a\n")
+    result = check(str(path), backbone="bert_base", weights=str(folder), cache_dir=str(tmp_path / "cache"))
+    found = {finding.kind: finding for finding in result.findings}
+    assert [name.partition(":")[0] for name in found["unknown texts"].examples] == [
+        "row 31 (line 32)", "row 32 (line 33)", "row 33 (line 34)"]
+    assert "bert_base knows no token" in found["unknown texts"].title
+    assert found["no words"].examples == ("row 34 (line 35): '...'",)
 
 
 def test_a_column_for_a_folder_is_refused_by_its_argument(tmp_path: Path) -> None:

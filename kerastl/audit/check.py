@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kerastl import backbones
 from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content
 from kerastl.audit.findings import (
     ERROR,
@@ -23,6 +24,7 @@ from kerastl.audit.findings import (
     of_texts,
 )
 from kerastl.audit.label_errors import LabelError, find_label_errors
+from kerastl.backbones import Backbone
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples, Skipped
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
@@ -33,6 +35,7 @@ from kerastl.features.cache import chosen_dir
 from kerastl.inputs.batches import pixel_batches
 
 DARK = 20  # of 255: an image whose brightest pixel is darker looks black
+BLOCK = 1024  # texts that are tokenized at a time
 PLAIN = 3  # of 255: an image whose values differ by less has one colour
 
 
@@ -117,7 +120,9 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     refused, dark, plain = _decoded(read)
     examples = read.without(refused)
     counts, label = examples.counts(), examples.label_of
-    errors, reason = _label_errors(examples, cache, backbone, weights)
+    network = _network(examples, backbone, weights)
+    errors, reason = _label_errors(examples, cache, network)
+    unknown = _unknown_texts(examples, network)
 
     def suffixed(groups: list[Rows], suffix: Callable[[int], str]) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(f"{examples.origins[row]}{suffix(row)}" for row in rows) for rows in groups)
@@ -130,7 +135,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
 
     same, conflicts, shared = same_content(examples), conflicting_labels(examples), leaks(examples)
     found = [
-        *of_losses(examples), *of_classes(examples), *of_texts(examples),
+        *of_losses(examples), *of_classes(examples), *of_texts(examples, unknown, network.name if network else ""),
         *_odd_images(read, dark, WARNING, "dark images", "nearly black images, such as 12-bit values in 16-bit files",
                      "scale the values to the whole range of the file's format"),
         *_odd_images(read, plain, INFO, "plain images", "images of one colour", "check whether they are meant"),
@@ -181,15 +186,35 @@ def _label_error_finding(examples: Examples, errors: Sequence[LabelError]) -> li
                    items=[excerpt(examples, place[error.origin]) for error in errors])
 
 
-def _label_errors(examples: Examples, cache: Path, backbone: str | None, weights: str | None
-                  ) -> tuple[tuple[LabelError, ...], str]:
+def _network(examples: Examples, backbone: str | None, weights: str | None) -> Backbone | None:
+    """The backbone that rows are checked with; None if none was requested, or if none is needed."""
+    modality = examples.modality
+    if backbone == "none" or (modality.in_files and not examples.task.exclusive):
+        return None
+    return backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
+
+
+def _label_errors(examples: Examples, cache: Path, network: Backbone | None) -> tuple[tuple[LabelError, ...], str]:
     """Likely label errors, or the reason why they were not searched for."""
     task = examples.task
-    if backbone == "none":
-        return (), "not requested"
     if not task.exclusive:
         return (), f"not checked for {task.noun}"
+    if network is None:
+        return (), "not requested"
     try:
-        return find_label_errors(examples, backbone=backbone, weights=weights, cache_dir=cache), ""
+        return find_label_errors(examples, backbone=network, cache_dir=cache), ""
     except DataError as error:  # too few rows to train on; everything else is still reported
         return (), f"not checked: {error.got}"
+
+
+def _unknown_texts(examples: Examples, network: Backbone | None) -> list[int]:
+    """The rows of texts of which the backbone knows no token; empty for images."""
+    if network is None or examples.modality.in_files:
+        return []
+    from kerastl.inputs.unknown_texts import TextCheck
+
+    why, source = TextCheck(network.input), network.input
+    starts = range(0, len(examples), BLOCK)
+    return [row for start in starts for row, reason in enumerate(
+        why(source.contents([examples.items[i] for i in range(start, min(start + BLOCK, len(examples)))])), start)
+        if reason]

@@ -95,15 +95,22 @@ def of_rows(examples: Examples, groups: Iterable[Sequence[int]], suffix: Callabl
     return finding(severity, kind, title, names, fix, items=[excerpt(examples, rows[0]) for rows in listed[:EXAMPLES]])
 
 
-def of_texts(examples: Examples) -> list[Finding]:
-    """Texts without a letter or a digit, of which a network knows no token."""
+def of_texts(examples: Examples, unknown: Sequence[int], backbone: str) -> list[Finding]:
+    """Texts that a model will hardly tell apart: without a letter or a digit, or `unknown` to the backbone."""
     if examples.modality.in_files:
         return []
-    odd = [row for row, item in enumerate(examples.items)
-           if not any(mark.isalnum() for part in ([item] if isinstance(item, str) else item) for mark in part)]
-    names = [f"{examples.origins[row]}: {ascii(excerpt(examples, row))}" for row in odd[:EXAMPLES]]
-    return finding(WARNING, "no words", "texts without a letter or a digit", names, "check how these texts were made",
-                   count=len(odd), items=[excerpt(examples, row) for row in odd[:EXAMPLES]])
+    known = set(range(len(examples))).difference(unknown)
+    odd = [row for row, item in enumerate(examples.items) if row in known
+           and not any(mark.isalnum() for part in ([item] if isinstance(item, str) else item) for mark in part)]
+    return [*_texts(examples, unknown, "unknown texts", f"texts of which {backbone} knows no token",
+                    "check how these texts were made, or choose a backbone for their language"),
+            *_texts(examples, odd, "no words", "texts without a letter or a digit", "check how these texts were made")]
+
+
+def _texts(examples: Examples, rows: Sequence[int], kind: str, title: str, fix: str) -> list[Finding]:
+    names = [f"{examples.origins[row]}: {ascii(excerpt(examples, row))}" for row in rows[:EXAMPLES]]
+    return finding(WARNING, kind, title, names, fix, count=len(rows),
+                   items=[excerpt(examples, row) for row in rows[:EXAMPLES]])
 
 
 def excerpt(examples: Examples, row: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl import backbones
+from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples, enough
 from kerastl.data.split import split
 from kerastl.errors import DataError
@@ -37,14 +38,15 @@ class LabelError:
                 "probability": self.probability}
 
 
-def find_label_errors(examples: Examples, *, cache_dir: str | Path | None = None, backbone: str | None = None,
-                      weights: str | None = None, runtime: Runtime | None = None) -> tuple[LabelError, ...]:
+def find_label_errors(examples: Examples, *, cache_dir: str | Path | None = None,
+                      backbone: str | Backbone | None = None, weights: str | None = None,
+                      runtime: Runtime | None = None) -> tuple[LabelError, ...]:
     """The rows of an exclusive task whose given label is probably wrong, the least likely label first.
 
     A linear head on frozen features is cross-validated. A row is reported if its most likely class, among those that
-    are at least as likely as they are on average for their own rows, is not the given label. backbone: default, the
-    bundled one of the modality. Raises DataError where fewer than two classes have 5 rows, and where rows may have
-    several labels.
+    are at least as likely as they are on average for their own rows, is not the given label. backbone: a name, or a
+    loaded backbone; default: the bundled one of the modality. Raises DataError where fewer than two classes have 5
+    rows, and where rows may have several labels.
     """
     task = examples.task
     if not task.exclusive:
@@ -52,7 +54,8 @@ def find_label_errors(examples: Examples, *, cache_dir: str | Path | None = None
     runtime = runtime or apply()
     rest = split(enough(replace(examples, min_per_class=FEWEST)), "cv")
     modality = examples.modality
-    network = backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
+    network = backbone if isinstance(backbone, Backbone) else \
+        backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
     if modality.has_length:
         network = fit_length(network, rest)
     features = compute_features(rest, network, runtime, cache_dir=cache_dir)

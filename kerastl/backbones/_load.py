@@ -18,7 +18,7 @@ _EXISTS: dict[str, Callable[[Path], bool]] = {"file": Path.is_file, "folder": Pa
 
 
 def load(name: str, weights: str | Path | None = None, *, modality: str | None = None, pooling: str = "mean",
-         layer: str = TOP, precision: str = "auto", pickles: bool = False) -> Backbone:
+         layer: str = TOP, precision: str = "auto", pickles: bool = False, accept_truncated: bool = False) -> Backbone:
     """Build a backbone with its weights.
 
     name: a backbone (see `specs`); `a+b` to use the features of two image backbones side by side; or the path of a
@@ -29,7 +29,8 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
     token states; for texts also `cls`, `pooled` or `last`. layer: the layer whose output serves as features
     (`Spec.feature_layers`). precision: how the weights of a large network are stored (`runtime.KEPT`); `auto` chooses
     by the available memory. The weights of other networks are float32. pickles: also read weights that are stored as
-    pickles, with an unpickler that admits tensors only.
+    pickles, with an unpickler that admits tensors only. accept_truncated: of a backbone for images, whether JPEG files
+    may end early, here and in an exported model; the part that is missing is grey.
 
     Raises OptionError for an argument that is unknown or does not fit, WeightsError if the weights cannot be loaded.
     """
@@ -42,6 +43,9 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
                           f"a backbone for {modality_named(modality).nouns}: {choices}", "choose one of these")
     weights = _checked_weights(name, spec, None if weights is None else str(weights))
     _check(name, spec, pooling, layer, precision, pickles)
+    if accept_truncated and not spec.modality.in_files:
+        raise OptionError(f"`accept_truncated` is set, but the backbone {name} is for {spec.modality.nouns}",
+                          "a backbone for images", "omit it")
     network = spec.build(BuildOptions(weights, preset, pooling, layer, precision, pickles))
     digest = network.hash or weights_hash(network.model)
     if spec.file_sha256:
@@ -52,6 +56,7 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
     input_of = spec.modality.load(spec.modality.input_module, "input_of_backbone")
     dim = int(network.model.output_shape[-1])
     source = input_of(name, network.model, network.tokenizer, min(spec.size, network.max_length or spec.size))
+    source = replace(source, accept_truncated=True) if accept_truncated else source
     name = name if spec.name[-1] == ":" else spec.name  # a preset's own name; of a user's file its stem
     return Backbone(name, spec, network.model, source, dim, weights, digest, pooling, layer, network.parts or (dim,),
                     network.large)

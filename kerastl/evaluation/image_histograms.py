@@ -19,7 +19,8 @@ class ImageHistograms:
     def __init__(self, examples: Examples) -> None:
         self.vectors = np.zeros((len(examples), CELLS**2 * DIRECTIONS + SHADES**3), np.float32)
         refused: dict[int, str] = {}
-        for places, pixels in pixel_batches(examples.items, SIZE, 32, refused, ids=examples.ids):
+        # of the files that the features were computed of, whether these may end early or not
+        for places, pixels in pixel_batches(examples.items, SIZE, 32, refused, ids=examples.ids, accept_truncated=True):
             self.vectors[places] = [histograms(image) for image in pixels]
         check_unchanged(examples.items, refused)
 

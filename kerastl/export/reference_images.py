@@ -19,6 +19,13 @@ from PIL import Image
 
 Pixels = Any  # numpy arrays, uint8
 MAX_PIXELS, MAX_SCANS = 100_000_000, 2_000_000_000
+NOT_SUPPORTED = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
+OTHERS = (  # formats that are refused by name: at this place, these bytes
+    (4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF"), (4, b"ftyphe", "HEIC"), (4, b"ftypmif1", "HEIC or AVIF"),
+    (4, b"ftyp", "a video (MP4 or MOV)"), (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"%PDF", "PDF"), (0, b"<svg", "SVG"), (0, b"<?xml", "SVG"),
+)
 
 
 def classify(model: str, labels: str, image: str) -> tuple[str, float]:
@@ -43,7 +50,8 @@ def decode(data: bytes) -> Pixels:
     kinds = {b"\xff\xd8\xff": _jpeg, b"\x89PNG\r\n\x1a\n": _png, b"GIF8": _gif, b"BM": _bmp, b"RIFF": _webp}
     read = next((read for start, read in kinds.items() if data.startswith(start)), None)
     if read is None:
-        raise ValueError("not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)")
+        name = next((name for place, start, name in OTHERS if data[place:place + len(start)] == start), "")
+        raise ValueError(f"{name} is not supported: convert it to JPEG or PNG" if name else NOT_SUPPORTED)
     try:
         return read(data)
     except ValueError:
@@ -301,7 +309,7 @@ def _webp(data: bytes) -> Pixels:
     head = data[:32].ljust(32, b"\0")
     extended = head[12:16] == b"VP8X"
     if head[8:12] != b"WEBP":
-        raise ValueError("not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)")
+        raise ValueError(NOT_SUPPORTED)
     if extended and head[20] & 2:
         raise ValueError("animated WebP is not supported: save one frame of it")
     see_through = (extended and head[20] & 0x10) or (head[12:16] == b"VP8L" and head[24] & 0x10)

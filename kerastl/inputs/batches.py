@@ -21,11 +21,12 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def decode_file(path: str, size: int, content_id: str = "") -> Decoded:
+def decode_file(path: str, size: int, content_id: str = "", accept_truncated: bool = False) -> Decoded:
     """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded.
 
     content_id: the id under which the result will be stored. The bytes that are decoded are those that are hashed here;
-    a file with another id is read once more, in case it was being written, and then refused.
+    a file with another id is read once more, in case it was being written, and then refused. accept_truncated: see
+    `images.decode`.
     """
     try:
         data = read_bytes(path)
@@ -33,18 +34,19 @@ def decode_file(path: str, size: int, content_id: str = "") -> Decoded:
             return CHANGED
     except OSError as error:
         return str(error.strerror)
-    return decoder(size)(data)
+    return decoder(size, accept_truncated)(data)
 
 
 def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dict[int, str],
-                  progress: Callable[[int], object] = lambda n: None, *, ids: Sequence[str] = ()
-                  ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+                  progress: Callable[[int], object] = lambda n: None, *, ids: Sequence[str] = (),
+                  accept_truncated: bool = False) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Batches of indices into `paths` with their pixels, [batch, size, size, 3] uint8, in order.
 
     Files that cannot be decoded are added to `refused`: their index, with the reason. progress: called with 1 for each
     file. ids: the content hashes of the files when they were first read; a file that has changed since is refused.
+    accept_truncated: see `images.decode`.
     """
-    decoder(size)  # traced once, before the threads use it
+    decoder(size, accept_truncated)  # traced once, before the threads use it
     places: list[int] = []
     pixels: list[NDArray[np.uint8]] = []
     ahead: deque[tuple[int, Future[Decoded]]] = deque()
@@ -53,7 +55,8 @@ def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dic
         try:
             while True:
                 while len(ahead) < 3 * batch_size and (following := next(todo, None)) is not None:
-                    ahead.append((following[0], pool.submit(decode_file, following[1][0], size, following[1][1])))
+                    place, (path, content_id) = following
+                    ahead.append((place, pool.submit(decode_file, path, size, content_id, accept_truncated)))
                 if not ahead:
                     break
                 place, future = ahead.popleft()

@@ -22,27 +22,29 @@ from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_
 # Part of the cache's key: increase it when the same bytes would give other pixels. When that holds for a few formats
 # only, it stays, and `keys.py` gives the files of these formats other keys.
 VERSION = "3"
+END_OF_JPEG = b"\xff\xd9"
 PARALLEL = 4  # images of a batch that are decoded at a time: each takes up to 20 bytes a pixel
 
 
-def decode(data: tf.Tensor, size: int) -> tf.Tensor:
+def decode(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Tensor:
     """Decode one image in the graph. data: scalar string -> [size, size, 3] uint8.
 
-    Raises tf.errors.InvalidArgumentError for an image that is refused or cannot be decoded.
+    accept_truncated: whether a JPEG may end early; the part that is missing is grey. Raises
+    tf.errors.InvalidArgumentError for an image that is refused or cannot be decoded.
     """
-    reason, pixels = decode_or_refuse(data, size)
+    reason, pixels = decode_or_refuse(data, size, accept_truncated)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [reason])]):
         return tf.identity(pixels)
 
 
-def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def decode_or_refuse(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Like `decode`, but returns the reason for refusal, a scalar string that is "" for good images, and the pixels."""
     reason = refusal(data)
     pixels = tf.switch_case(
         tf.where(tf.equal(reason, ""), kind_of(data), UNKNOWN),
         {
             UNKNOWN: lambda: tf.zeros([1, 1, 3], tf.uint8),
-            JPEG: lambda: upright(_jpeg(data), of_jpeg(data)),
+            JPEG: lambda: upright(_jpeg(data, accept_truncated), of_jpeg(data)),
             PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
             GIF: lambda: first_frame(data),
             BMP: lambda: _bmp(data),
@@ -54,10 +56,10 @@ def decode_or_refuse(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     return reason, resize(tf.ensure_shape(pixels, [None, None, 3]), size)
 
 
-def decode_batch(data: tf.Tensor, size: int) -> tf.Tensor:
+def decode_batch(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Tensor:
     """Decode a batch. data: [batch] string -> [batch, size, size, 3] uint8. One bad image makes the call fail."""
     spec = tf.TensorSpec([size, size, 3], tf.uint8)
-    return tf.map_fn(lambda image: decode(image, size), data, fn_output_signature=spec,
+    return tf.map_fn(lambda image: decode(image, size, accept_truncated), data, fn_output_signature=spec,
                      parallel_iterations=PARALLEL)
 
 
@@ -82,7 +84,9 @@ def _image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.io.decode_image(data, channels=channels, expand_animations=False)
 
 
-def _jpeg(data: tf.Tensor) -> tf.Tensor:
+def _jpeg(data: tf.Tensor, accept_truncated: bool) -> tf.Tensor:
+    if accept_truncated:  # the decoder then stops at this mark instead of failing, and leaves the rest grey
+        data = tf.strings.join([data, END_OF_JPEG])
     # TensorFlow's default, the fast inverse DCT, differs from other decoders by up to 7 levels; this one does not.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
@@ -117,10 +121,11 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 class Decoder:
     """The graph decoder, callable from Python threads: bytes -> pixels, or the reason for refusal."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
         self._decode = tf.function(
-            lambda data: decode_or_refuse(data, size), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+            lambda data: decode_or_refuse(data, size, accept_truncated),
+            input_signature=[tf.TensorSpec([], tf.string)], autograph=False
         ).get_concrete_function()
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
@@ -150,6 +155,6 @@ def op_reason(error: tf.errors.OpError) -> str:
 
 
 @cache
-def decoder(size: int) -> Decoder:
+def decoder(size: int, accept_truncated: bool = False) -> Decoder:
     """The decoder for a size; cached, because tracing takes a second."""
-    return Decoder(size)
+    return Decoder(size, accept_truncated)

@@ -8,18 +8,37 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kerastl.files import open_file
 
+TRUNCATED = "decoder 4, truncated files accepted"
 MARK = "decoder 4"  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
 HEAD = 72
 
 
-def keys_of(ids: Sequence[str], paths: Sequence[str]) -> Sequence[str]:
-    """The key of each file: its id, or a hash of its id and of the decoder's version."""
+def keys_of(ids: Sequence[str], paths: Sequence[str], accept_truncated: bool = False) -> Sequence[str]:
+    """The key of each file: its id, or a hash of its id and of how it is decoded. accept_truncated: whether a JPEG that
+    ends early is decoded; such a file has a key of its own, so that it is refused where it is not."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        affected = list(pool.map(is_affected, paths, chunksize=64))
-    if not any(affected):
+        marks = list(pool.map(lambda path: _mark(path, accept_truncated), paths, chunksize=64))
+    if not any(marks):
         return ids
-    return [hashlib.blake2b(f"{content} {MARK}".encode(), digest_size=16).hexdigest() if changed else content
-            for content, changed in zip(ids, affected, strict=True)]
+    return [hashlib.blake2b(f"{content} {mark}".encode(), digest_size=16).hexdigest() if mark else content
+            for content, mark in zip(ids, marks, strict=True)]
+
+
+def _mark(path: str, accept_truncated: bool) -> str:
+    return TRUNCATED if accept_truncated and ends_early(path) else MARK if is_affected(path) else ""
+
+
+def ends_early(path: str) -> bool:
+    """Whether a file is a JPEG that does not end in its end marker: one that is truncated, or has something behind
+    it."""
+    try:
+        with open_file(path) as file:
+            if file.read(3) != b"\xff\xd8\xff":
+                return False
+            file.seek(-2, os.SEEK_END)
+            return bool(file.read() != b"\xff\xd9")
+    except OSError:
+        return False
 
 
 def is_affected(path: str) -> bool:

@@ -20,9 +20,13 @@ from kerastl.modality import IMAGE, Modality
 
 @dataclass(frozen=True)
 class Pixels(FixedShape):
-    """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file."""
+    """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file.
+
+    accept_truncated: whether a JPEG file may end early; the part that is missing is grey.
+    """
 
     size: int
+    accept_truncated: bool = False
     modality: Modality = IMAGE
     raw_name: str = IMAGE.raw_input
     values_name: str = IMAGE.values
@@ -51,8 +55,9 @@ class Pixels(FixedShape):
         return tf.TensorSpec([1, self.size, self.size, 3], tf.uint8, name=self.values_name)
 
     def keys(self, ids: Sequence[str], items: Sequence[str]) -> Sequence[str]:
-        """The ids; for a file whose pixels have changed with the decoder, a hash of its id and of that version."""
-        return keys_of(ids, items)
+        """The ids; for a file whose pixels have changed with the decoder, a hash of its id and of that version. A JPEG
+        that may be accepted only because it may end early has a key of its own."""
+        return keys_of(ids, items, self.accept_truncated)
 
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
@@ -60,13 +65,14 @@ class Pixels(FixedShape):
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, None]:
         """[batch] string -> [batch, size, size, 3] uint8. One image that cannot be decoded makes the call fail."""
-        return decode_batch(raw, self.size), None
+        return decode_batch(raw, self.size, self.accept_truncated), None
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True,
                 ids: Sequence[str] = ()) -> Iterator[Batch]:
         """Batches of pixels, always in order."""
-        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress, ids=ids):
+        for places, pixels in pixel_batches(items, self.size, batch_size, refused, progress, ids=ids,
+                                            accept_truncated=self.accept_truncated):
             yield Batch(places, pixels)
 
     def client_modules(self) -> dict[str, str]:
@@ -74,8 +80,8 @@ class Pixels(FixedShape):
         return {"classify_image.py": "kerastl.export.reference_images"}
 
     def record(self) -> dict[str, Any]:
-        """The size, in pixels."""
-        return {"size": self.size}
+        """The size, in pixels; and whether truncated files are accepted, if they are."""
+        return {"size": self.size} | ({"accept_truncated": True} if self.accept_truncated else {})
 
 
 def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:
@@ -90,7 +96,9 @@ def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -
 def describe_input(record: dict[str, Any]) -> str:
     """What a model takes, in words. record: as `Pixels.record` gives it."""
     size = record["size"]
-    return f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio"
+    truncated = "; the missing part of a JPEG that ends early is grey" if record.get("accept_truncated") else ""
+    return (f"JPEG, PNG, GIF, BMP or WebP images, resized to {size} x {size} pixels without keeping the aspect ratio"
+            f"{truncated}")
 
 
 def client_content(item: Any, record: dict[str, Any]) -> bytes:
@@ -106,4 +114,4 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes:
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:
     """The input of an exported version. record: as `Pixels.record` returned it."""
-    return Pixels(record["size"])
+    return Pixels(record["size"], bool(record.get("accept_truncated")))

@@ -68,7 +68,7 @@ PREVIEWS: dict[str, Callable[[Examples, int | None], dict[str, Any]]] = {"thumbn
 
 def thumbnail(path: str) -> str:
     """An image as the model sees it, as a data address; empty when the file is gone."""
-    pixels = decode_file(path, THUMBNAIL)
+    pixels = decode_file(path, THUMBNAIL, accept_truncated=True)
     if isinstance(pixels, str):
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(tf.io.encode_jpeg(pixels, quality=80).numpy()).decode()

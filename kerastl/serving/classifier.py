@@ -15,9 +15,9 @@ from kerastl.errors import DataError, OptionError, one_line
 from kerastl.inputs import restored
 from kerastl.inputs.features import NAME as FEATURES
 from kerastl.inputs.images import op_reason
+from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.modality import Modality
 from kerastl.serving.featurizer import Featurizer
-from kerastl.serving.unknown_texts import TextCheck
 from kerastl.tasks import Task
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import with_weights

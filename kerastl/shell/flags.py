@@ -6,7 +6,7 @@ from typing import Any, dataclass_transform
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
-                "no_label", "strict", "data_dir", "cache_dir"),
+                "no_label", "strict", "accept_truncated", "data_dir", "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "precision", "xla"),
     "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
@@ -106,6 +106,7 @@ class ImageConfig(RunConfig):
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
+    accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
