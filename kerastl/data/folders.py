@@ -20,11 +20,12 @@ NOTES = ("readme", "license", "licence", "notes", "changelog", "labels", "classe
 @dataclass
 class Walk:
     """What was met while walking through folders. junk: ignored names; linked: folders that were reached by a link;
-    loops: links that lead to a folder around them, and links to a folder that was read already."""
+    unread: what is not read, with the reason: folders without data, links that lead to a folder around them or to one
+    that was read already, and files about the data."""
 
     junk: Counter[str] = field(default_factory=Counter)
     linked: list[Path] = field(default_factory=list)
-    loops: list[tuple[Path, str]] = field(default_factory=list)
+    unread: list[tuple[Path, str]] = field(default_factory=list)
 
     def notes(self, root: Path) -> list[str]:
         """What was met, in sentences."""
@@ -36,6 +37,10 @@ class Walk:
             more = f" and {len(self.linked) - 5:,} more" if len(self.linked) > 5 else ""
             names = ", ".join(str(path.relative_to(root)) for path in self.linked[:5])
             lines.append(f"followed links to folders: {names}{more}")
+        if self.unread:
+            more = f" and {len(self.unread) - 5:,} more" if len(self.unread) > 5 else ""
+            names = ", ".join(f"{path.relative_to(root)} ({reason})" for path, reason in self.unread[:5])
+            lines.append(f"not read: {names}{more}")
         return lines
 
 
@@ -54,7 +59,7 @@ def _walk(folder: Path, real: Path, seen: set[Path], met: Walk) -> Iterator[Path
         linked = path.is_symlink()
         target = Path(os.path.realpath(path)) if linked else real / path.name
         if target in seen:
-            met.loops.append((path, "link to a folder around it" if real.is_relative_to(target) else
+            met.unread.append((path, "link to a folder around it" if real.is_relative_to(target) else
                               f"link to a folder that was read already: {target}"))
             continue
         met.linked += [path] * linked
@@ -107,7 +112,7 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
         result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met)
     else:
         result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE)
-    for path, reason in met.loops:
+    for path, reason in met.unread:
         skipped.add(str(path.relative_to(root)), reason, rows=0)
     loud = [f"WARNING: the folders {_listed(named)} have names of splits and are classes here, as requested"
             for named in [[name for name in folders if split_name(name)]] if named and not splits]
@@ -142,9 +147,8 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
                         "folders of splits, or class folders, but not both",
                         f"move {_listed(data)} elsewhere; or rename {_listed(splits)}, or {insist}")
     _skip_files(root, root, skipped, usable, met)
-    for name, folder in others.items():
-        reason = "not a split folder" if any(walk(folder)) else "empty folder"
-        skipped.add(name, reason, rows=0)
+    for folder in others.values():
+        met.unread.append((folder, "not a split folder" if any(walk(folder)) else "empty folder"))
     rows = [row for name in splits for row in
             _class_folders(folders[name], root, splits[name], skipped, usable, met)]
     return FolderRows(rows, "folders of splits with class folders", f"split from the folders {_listed(splits)}")
@@ -185,20 +189,22 @@ def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, u
     for path in _folders(folder).values():
         if path.is_symlink():
             if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)):
-                met.loops.append((path, "link to a folder around it"))
+                met.unread.append((path, "link to a folder around it"))
                 continue
             met.linked.append(path)
         files = list(walk(path, met))
         if not files:
-            skipped.add(str(path.relative_to(root)), "class folder without files", rows=0)
+            met.unread.append((path, "class folder without files"))
         rows += [Row(str(file.relative_to(root)), str(file), (path.name,), split=split) for file in files]
     return rows
 
 
 def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> None:
     for path, is_folder in _entries(folder, met if folder != root else Walk()):
-        if not is_folder:
-            skipped.add(str(path.relative_to(root)), "not inside a class folder", rows=int(_is_data(path, usable)))
+        if not is_folder and _is_data(path, usable):
+            skipped.add(str(path.relative_to(root)), "not inside a class folder")
+        elif not is_folder:
+            met.unread.append((path, "not inside a class folder"))
 
 
 def _listed(names: "list[str] | dict[str, str]") -> str:
