@@ -358,7 +358,7 @@ def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: 
     refused(shell("predict", trained, tmp_path / "a.png"), "not an image")
     refused(shell("predict", trained, tmp_path / "b.png"), "no such file")
     code, _, err = shell("predict", trained, tmp_path / "b.png", tmp_path / "a.png", tmp_path / "c.py")
-    assert code == 2 and err.startswith("error: none of the 3 inputs could be predicted\n")
+    assert code == 2 and err.startswith("error: none of the 3 inputs has a prediction\n")
     assert all(name in err for name in ("a.png", "b.png", "c.py"))
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "x.txt"), ".csv")
     refused(shell("predict", trained, tmp_path / "a.png", "--out", tmp_path / "no" / "x.csv"), "no folder")

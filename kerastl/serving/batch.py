@@ -118,10 +118,10 @@ def _nothing(result: PredictResult, readable: str) -> DataError:
     """The error where no input has a prediction: all of the reasons, up to a number."""
     reasons = [prediction.error for prediction in result.predictions]
     if len(reasons) == 1:
-        return DataError(f"none of the 1 inputs could be predicted ({reasons[0]})", readable, "check the input")
+        return DataError(f"the input has no prediction ({reasons[0]})", readable, "check the input")
     listed = [f"  - {name[:100]}: {reason}" for name, reason in zip(result.inputs, reasons, strict=True)][:SHOWN]
     more = [f"  and {len(reasons) - SHOWN} more"] * (len(reasons) > SHOWN)
-    return DataError("\n".join([f"none of the {len(reasons)} inputs could be predicted", *listed, *more]))
+    return DataError("\n".join([f"none of the {len(reasons)} inputs has a prediction", *listed, *more]))
 
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]], *, raw: bool = False) -> None:
