@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +169,10 @@ def fork(request: dict[str, Any]) -> int:
         code = 99
         try:
             code = child(request)
+        except BaseException:
+            traceback.print_exc()
         finally:
+            weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # as at the end of any process
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
