@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kerastl.files import open_file
 
-MARK = "decoder 4"  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
+DECODER = 4  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
 HEAD = 72
 
 
@@ -18,7 +18,7 @@ def keys_of(ids: Sequence[str], paths: Sequence[str]) -> Sequence[str]:
         affected = list(pool.map(is_affected, paths, chunksize=64))
     if not any(affected):
         return ids
-    return [hashlib.blake2b(f"{content} {MARK}".encode(), digest_size=16).hexdigest() if changed else content
+    return [hashlib.blake2b(f"{content} decoder {DECODER}".encode(), digest_size=16).hexdigest() if changed else content
             for content, changed in zip(ids, affected, strict=True)]
 
 

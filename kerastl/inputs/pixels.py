@@ -14,15 +14,17 @@ from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
 from kerastl.inputs.images import VERSION, decode_batch
-from kerastl.inputs.keys import keys_of
+from kerastl.inputs.keys import DECODER, is_affected, keys_of
 from kerastl.modality import IMAGE, Modality
 
 
 @dataclass(frozen=True)
 class Pixels(FixedShape):
-    """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file."""
+    """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file. decoder:
+    of the version that the input was restored from."""
 
     size: int
+    decoder: int = DECODER
     modality: Modality = IMAGE
     raw_name: str = IMAGE.raw_input
     values_name: str = IMAGE.values
@@ -54,6 +56,10 @@ class Pixels(FixedShape):
         """The ids; for a file whose pixels have changed with the decoder, a hash of its id and of that version."""
         return keys_of(ids, items)
 
+    def changed(self, items: Sequence[str]) -> Sequence[int]:
+        """Those of formats whose pixels have changed, if the version was exported before that."""
+        return () if self.decoder >= DECODER else [place for place, path in enumerate(items) if is_affected(path)]
+
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
         return [read_bytes(path) for path in items]
@@ -74,8 +80,8 @@ class Pixels(FixedShape):
         return {"classify_image.py": "kerastl.export.reference_images"}
 
     def record(self) -> dict[str, Any]:
-        """The size, in pixels."""
-        return {"size": self.size}
+        """The size, in pixels, and the number of the decoder."""
+        return {"size": self.size, "decoder": DECODER}
 
 
 def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:
@@ -106,4 +112,4 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes:
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:
     """The input of an exported version. record: as `Pixels.record` returned it."""
-    return Pixels(record["size"])
+    return Pixels(record["size"], record.get("decoder", 3))
