@@ -18,7 +18,7 @@ test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 soak: setup
 	$(BIN)/python tests/soak.py 8
-	KERASTL_KILLS=1 $(BIN)/pytest tests/test_kills.py
+	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
 test-browser: setup
 	$(BIN)/pytest tests/browser.py
 quickstart: setup

@@ -120,22 +120,23 @@ def answer(soaks: Sequence[Soak], minutes: float) -> None:
         print(f"{(time.monotonic() - start) / 60:5.1f} min: {megabytes():,.0f} MiB, "
               f"{sum(soak.answers for soak in soaks):,} answers, {sum(len(soak.wrong) for soak in soaks)} wrong",
               flush=True)
-        threads[0].join(min(60.0, 6 * minutes))
+        time.sleep(min(60.0, 6 * minutes, max(1.0, end - time.monotonic())))
     if failures:
         raise SystemExit(f"a request failed: {failures[0]!r}")
 
 
 def damaged_images() -> list[str]:
     """The reasons that are not in words."""
-    decode, outcomes, slang, slowest = images.decoder(224), Counter[str](), [], 0.0
+    decode, outcomes, slang, slowest = images.decoder(224), Counter[str](), [], (0.0, "")
+    decode(image_files.jpeg())  # the first call is slower
     for name, data in image_mutants(MUTANTS, seed=2):
         start = time.monotonic()
         result = decode(data)
-        slowest = max(slowest, time.monotonic() - start)
+        slowest = max(slowest, (time.monotonic() - start, name))
         outcomes["refused" if isinstance(result, str) else "decoded"] += 1
         if isinstance(result, str) and (SLANG.search(result) or not result.strip()):
             slang.append(f"{name}: {result}")
-    print(f"damaged images: {dict(outcomes)}, the slowest {slowest:.2f} s, {len(slang)} reasons not in words, "
+    print(f"damaged images: {dict(outcomes)}, the slowest {slowest[0]:.2f} s ({slowest[1]}), {len(slang)} reasons not in words, "
           f"{megabytes():,.0f} MiB", flush=True)
     return slang
 
