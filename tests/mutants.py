@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from image_files import after_segments, exif, jpeg, made, refused, webp_canvas
 
 # What decoders say to programmers. A reason is for somebody who has the file and not the source.
-SLANG = re.compile(r"::|\bOp\b|\[\[|\{\{|InvalidArgument|Status|tensor|Tensor|assert|node |/job:|0x|libpng|zlib|\bCRC\b|"
+SLANG = re.compile(r"::|\bOp\b|\[\[|\{\{|InvalidArgument|Status|[tT]ensor|assert|node |/job:|0x|libpng|zlib|\bCRC\b|"
                    r"Uncompress|Failed|Invalid|errno|null|buffer|[Cc]hannels|header size|<|Error\b")
 
 

@@ -33,8 +33,9 @@ from kerastl.serving.classifier import Classifier, Prediction
 
 THREADS, LARGEST, MUTANTS = 4, 300, 2000
 CLOSE = 1e-4  # of scores: sums are in another order in a batch of another size
-TEXTS = ["red", "a dog and a cat", "one two three " * 200, "RED", "café naïve", "", "   ", "\u200b", "😀", "\ud800", "\x00",
-         "-awful", "docs", "=1+1", "<script>alert(1)</script>", "\u202egnitset", "one\ntwo\r\nthree", "日本語", "a" * 10_000]
+TEXTS = ["red", "a dog and a cat", "one two three " * 200, "RED", "café naïve", "", "   ", "\u200b", "😀", "\ud800",
+         "\x00", "-awful", "docs", "=1+1", "<script>alert(1)</script>", "\u202egnitset", "one\ntwo\r\nthree", "日本語",
+         "a" * 10_000]
 
 
 def image_contents() -> list[bytes]:
@@ -136,8 +137,8 @@ def damaged_images() -> list[str]:
         outcomes["refused" if isinstance(result, str) else "decoded"] += 1
         if isinstance(result, str) and (SLANG.search(result) or not result.strip()):
             slang.append(f"{name}: {result}")
-    print(f"damaged images: {dict(outcomes)}, the slowest {slowest[0]:.2f} s ({slowest[1]}), {len(slang)} reasons not in words, "
-          f"{megabytes():,.0f} MiB", flush=True)
+    print(f"damaged images: {dict(outcomes)}, the slowest {slowest[0]:.2f} s ({slowest[1]}), "
+          f"{len(slang)} reasons not in words, {megabytes():,.0f} MiB", flush=True)
     return slang
 
 
