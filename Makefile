@@ -16,6 +16,11 @@ test: setup
 	$(BIN)/pytest -n auto --dist worksteal
 test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+soak: setup
+	$(BIN)/python tests/soak.py 8
+	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
+test-browser: setup
+	$(BIN)/pytest tests/browser.py
 quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
@@ -23,4 +28,4 @@ bench: setup
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast quickstart bench resolve
+.PHONY: setup lint type test test-fast soak test-browser quickstart bench resolve

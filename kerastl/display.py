@@ -5,6 +5,7 @@ what follows, line ends that break a table, or the beginning of a spreadsheet's 
 """
 
 import re
+from typing import Any
 
 # Control characters; line and paragraph separators; marks that change the direction of text; characters without width
 # (except the joiners of emoji and scripts); surrogates, which cannot be encoded.
@@ -43,10 +44,21 @@ def begins_a_formula(text: str) -> bool:
     return _FORMULA.match(text) is not None
 
 
+def csv_cell(value: Any) -> Any:
+    """A cell of a CSV file that people open: a text as `writable`, and `without_formula`; a number as it is."""
+    return without_formula(writable(value)) if isinstance(value, str) else value
+
+
 def without_formula(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: where it would, with an apostrophe in front.
+    """A cell that no spreadsheet takes for a formula: where it would, with an apostrophe in front. A text that has such
+    apostrophes already gets one more, so that `with_formula` gives every text back.
     See https://owasp.org/www-community/attacks/CSV_Injection."""
-    return f"'{text}" if begins_a_formula(text) else text
+    return f"'{text}" if begins_a_formula(text.lstrip("'")) else text
+
+
+def with_formula(cell: str) -> str:
+    """The text that `without_formula` was given."""
+    return cell[1:] if cell.startswith("'") and begins_a_formula(cell.lstrip("'")) else cell
 
 
 def _escaped(match: "re.Match[str]") -> str:

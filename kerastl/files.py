@@ -11,10 +11,12 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +165,13 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: Path, older_than: float | None = None) -> int:
+def remove_leftovers(folder: Path, older_than: float | None = None, name: str | None = None) -> int:
     """Remove the partial files and folders that killed processes left in a folder (not in its subfolders): those that
     no process holds, once nothing in them has changed for `older_than` seconds. Default: a few seconds, but a day where
-    the file system has no locks, and for files of other names, which earlier versions did not hold. Returns the bytes
-    freed."""
+    the file system has no locks, and for files of other names, which earlier versions did not hold. name: of what was
+    being written, in a folder that others use too. Returns the bytes freed."""
     freed = 0
-    for path in folder.glob(f"*{PARTIAL}"):
+    for path in folder.glob(f"*{PARTIAL}" if name is None else f".{name}.*{PARTIAL}"):
         size, age = _size_and_age(path)
         if age < (FRESH_SECONDS if older_than is None else older_than):
             continue
@@ -204,9 +206,18 @@ def _size_and_age(path: Path) -> tuple[int, float]:
     return size, time.time() - last_change
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself where it does not exist yet."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(nearest, os.W_OK | os.X_OK)
+
+
 def cache_folder(cache_dir: str | Path, name: str) -> Path:
-    """A folder in the cache directory, tagged as kerastl's, so that clearing the cache removes it."""
+    """A folder in the cache directory, tagged as kerastl's, so that clearing the cache removes it. Where the cache is
+    read-only, a temporary folder that is removed when the process ends."""
     folder = Path(cache_dir) / name
+    if not is_writable(folder):
+        return Path(_instead_of(folder).name)
     if not (folder / TAG).exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / TAG, f"Signature: 8a477f597d28d172789f06886806bc55\n# A cache, {OURS}.\n")
@@ -217,6 +228,14 @@ def cache_folders(cache_dir: Path) -> list[Path]:
     """The folders of a cache directory that `cache_folder` made, by name."""
     tags = sorted(cache_dir.glob(f"*/{TAG}"))
     return [tag.parent for tag in tags if OURS in read_text(tag, errors="replace")]
+
+
+@cache
+def _instead_of(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    temporary = tempfile.TemporaryDirectory(prefix="kerastl-")
+    print(f"the cache {folder} is read-only: what would be written there is kept in {temporary.name} while this "
+          "process runs", flush=True)
+    return temporary
 
 
 def _beside(path: Path) -> Path:

@@ -241,3 +241,11 @@ def test_a_folder_of_the_cache_has_its_tag_also_where_it_was_made_without(tmp_pa
     (tmp_path / "mine" / TAG).write_text("Signature: 8a477f597d28d172789f06886806bc55\n")  # of another program
     assert cache_folder(tmp_path, "old") == tmp_path / "old" and cache_folder(str(tmp_path), "new") == tmp_path / "new"
     assert cache_folders(tmp_path) == [tmp_path / "new", tmp_path / "old"]
+
+
+def test_leftovers_of_one_name_are_removed_in_a_folder_that_others_use(tmp_path: Path) -> None:
+    for name in (".states.0123abcd.part", ".other.0123abcd.part", "download.part"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - 100 * 3600,) * 2)
+    remove_leftovers(tmp_path, name="states")
+    assert visible(tmp_path) == {"download.part"} and len(list(tmp_path.iterdir())) == 2

@@ -18,7 +18,7 @@ from kerastl.cli import main
 from kerastl.data.input_row import InputRow
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
-from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, without_formula
+from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, with_formula, without_formula
 from kerastl.errors import OptionError
 from kerastl.files import write_file
 from kerastl.inputs import vocabulary
@@ -255,6 +255,8 @@ def test_control_characters_and_marks_of_direction_are_escaped() -> None:
 def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(cell: str) -> None:
     assert begins_a_formula(cell) and without_formula(cell) == f"'{cell}"
     assert without_formula("a=1") == "a=1" and without_formula("") == ""
+    for text in (cell, f"'{cell}", f"''{cell}", "a=1", "'quoted'", "''", "", "it's"):  # and nothing is lost
+        assert with_formula(without_formula(text)) == text
 
 
 def test_names_in_a_csv_file_are_no_formulas_unless_raw_is_set(trained: Path, images: Path, tmp_path: Path,

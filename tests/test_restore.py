@@ -1,5 +1,6 @@
 """A version's data again: the same rows in the same parts, the model's classes in its order, and what is skipped."""
 
+import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -32,6 +33,18 @@ def record_of(name: str, **changed: object) -> RunRecord:
 def text_table(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     path.write_text("text,body,label,kind\n" + "".join(f"{name},{body},no label,{kind}\n" for name, body, kind in rows))
     return path
+
+
+def test_names_in_the_split_file_are_no_formulas_and_its_rows_are_read_as_they_were(tmp_path: Path) -> None:
+    names = ("=1+1.png", "+a", "-b", "@c", "\td", "e\x1b[31m", "f,\"g\"\nh", "plain")
+    examples = replace(in_folds(made_examples(np.arange(40) % 2)), origins=(*names, *(f"row {i}" for i in range(32))))
+    write_split(tmp_path, examples)
+    with open(tmp_path / "split.csv", newline="") as file:
+        written = {row["id"]: row["name"] for row in csv.DictReader(file)}
+    assert [written[content] for content in examples.ids[:8]] == [
+        "'=1+1.png", "'+a", "'-b", "'@c", "'\td", "e\\x1b[31m", "f,\"g\"\nh", "plain"]
+    assert examples.split is not None
+    assert read_split(tmp_path) == dict(zip(examples.ids, examples.split.names, strict=True))
 
 
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
@@ -100,10 +113,14 @@ def with_split(trained: Path, images: Path, folder: Path, part: NDArray[np.int8]
     run = json.loads((folder / "run.json").read_text()) | {"split": "holdout"}
     run["config"]["data"] = str(images)
     (folder / "run.json").write_text(json.dumps(run))
+    fit_manifest(folder)
+    return folder
+
+
+def fit_manifest(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"] |= {name: file_sha256(folder / name) for name in ("split.csv", "run.json")}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
 
 
 def test_verify_compares_every_format_on_held_out_rows_alone(trained: Path, images: Path, tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ def test_verify_compares_every_format_on_held_out_rows_alone(trained: Path, imag
     result = verify(str(folder), cache_dir=str(tmp_path / "cache"))
     assert result.rows == 7 and {artifact.rows for artifact in result.parity} == {7} and not result.failed
     assert [artifact.kind for artifact in result.parity] == [
-        "saved_model", *sorted(path.stem.removeprefix("model_") for path in (folder / "tflite").iterdir())]
+        "saved_model", *sorted(path.stem.removeprefix("model_") for path in (folder / "tflite").glob("*.tflite"))]
     assert len(result.parity) >= 4 and result.files == len([path for path in folder.rglob("*") if path.is_file()]) - 1
     with pytest.raises(DataError, match="no such file or folder"):
         verify(str(folder), data=str(tmp_path / "elsewhere"), cache_dir=str(tmp_path / "cache"))
@@ -132,6 +149,9 @@ def test_rows_that_were_trained_on_are_counted_without_test_rows_new_ones_and_un
     broken = dict(zip(read.origins, read.ids, strict=True))["blue/0000.png"]
     (folder / "split.csv").write_text(lines + f"{broken},train,blue/0000.png\n")
     model = tl.load(folder)
+    with pytest.raises(ModelError, match=r"changed since it was written: split\.csv"):
+        evaluate_model(model, str(data))
+    fit_manifest(folder)
     result = evaluate_model(model, str(data))
     assert result.trained_on == 21 and result.test.n == 43
     assert [item.origin for item in result.skipped] == ["blue/0000.png"]

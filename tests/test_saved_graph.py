@@ -1,6 +1,7 @@
 """A version's graph is checked before it is loaded: what reads or writes files, or runs Python, needs the user's trust.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from text_folders import hugging_face_folder
 
 import kerastl as tl
 from kerastl.errors import ModelError
+from kerastl.files import file_sha256
 from kerastl.inputs import vocabulary
 from kerastl.inputs.texts import Texts
 from kerastl.versions.operations import ALLOWED
@@ -43,6 +45,9 @@ def model_with(trained: Path, folder: Path, work: Callable[[tf.Tensor], tf.Opera
     shutil.copytree(trained, folder / "m/1", ignore=shutil.ignore_patterns("tflite", "variables", "saved_model.pb"))
     module = Served(["blue", "green", "red"], work)
     tf.saved_model.save(module, str(folder / "m/1"), signatures={"serving_default": module.serve})
+    manifest = json.loads((folder / "m/1/manifest.json").read_text())
+    manifest["files"]["saved_model.pb"] = file_sha256(folder / "m/1/saved_model.pb")
+    (folder / "m/1/manifest.json").write_text(json.dumps(manifest))
     return folder / "m/1"
 
 

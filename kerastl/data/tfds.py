@@ -25,15 +25,22 @@ def tfds_rows(source: str, data_dir: str | None, cache_dir: str | Path | None) -
     if {"image", "label"} - names:
         raise DataError(f"TFDS data set {builder.name!r} has features {', '.join(sorted(names))}",
                         "the features image and label", "choose an image classification data set")
-    root = cache_folder(cache_dir or ".", "tfds") / builder.info.full_name.replace("/", "-")
+    folder, name = Path(cache_dir or "."), builder.info.full_name.replace("/", "-")
     rows = []
     for split in splits:
-        index = root / f"{split.replace('/', '-')}.json"
+        root = folder / "tfds" / name
+        if not (root / _index_of(split)).exists():
+            root = cache_folder(folder, "tfds") / name
+        index = root / _index_of(split)
         if not index.exists():
             _unpack(builder, split, index)
         for number, (file, label) in enumerate(json.loads(read_text(index))):
             rows.append(Row(f"{split}/{number}", str(root / file), (label,), split=_split_name(split, splits)))
     return rows
+
+
+def _index_of(split: str) -> str:
+    return f"{split.replace('/', '-')}.json"
 
 
 def tfds_table(source: str, data_dir: str | None) -> Table:

@@ -27,7 +27,7 @@ def unpacked(table: Table, cache_dir: str | Path | None) -> Table:
         return table
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[str, Record | str]]:
-        folder = cache_folder(folder_of(cache_dir).parent, folder_of(cache_dir).name)
+        folder = folder_of(cache_dir)
         for origin, record in table.records(only):
             if isinstance(record, dict):
                 named = [str(value["path"]) for name in table.images if (value := record.get(name)) and value["path"]]
@@ -53,6 +53,7 @@ def _path(value: Any, folder: Path) -> str | None:
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     path = folder / digest[:2] / f"{digest}{suffix}"
     if not path.exists() or path.stat().st_size != len(data):  # the size differs if writing it was interrupted
+        path = cache_folder(folder.parent, folder.name) / digest[:2] / f"{digest}{suffix}"
         path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
         write_file(partial, data)

@@ -1,7 +1,7 @@
 """Checking an exported model again: every file, whether each format loads, and whether all of them still give the same
 predictions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.errors import KerastlError
+from kerastl.errors import KerastlError, ModelError
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
-from kerastl.versions.damage import check_manifest, damaged, faults
+from kerastl.versions.damage import VERIFY, check_manifest, damaged, faults
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
@@ -24,16 +24,18 @@ from kerastl.versions.sections import Compared, Parity
 
 @dataclass(frozen=True)
 class VerifyResult(Compared):
-    """files: how many have the SHA-256 that the manifest lists. rows: held-out rows that formats were compared on."""
+    """files: how many have the SHA-256 that the manifest lists. rows: held-out rows that formats were compared on.
+    notes: what the user should know about the comparison."""
 
     model: str
     files: int
     rows: int
     parity: tuple[Parity, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl verify --json` prints it."""
-        return {"model": self.model, "files": self.files, "rows": self.rows,
+        return {"model": self.model, "files": self.files, "rows": self.rows, "notes": list(self.notes),
                 "parity": [artifact.to_dict() for artifact in self.parity]}
 
 
@@ -58,9 +60,18 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     rows = as_exported(examples, record, cache)
     reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)))
     parity = [compare_saved_model(reference, folder)]
-    for path, content in _tflite_files(folder):
-        parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), content))
-    return VerifyResult(str(folder), check_manifest(folder), len(reference.items), tuple(parity))
+    for path in _tflite_files(folder):
+        parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path)))
+    return VerifyResult(str(folder), check_manifest(folder), len(reference.items), tuple(parity), _notes(reference))
+
+
+def _notes(reference: Reference) -> tuple[str, ...]:
+    if not reference.changed:
+        return ()
+    return (f"{len(reference.changed):,} of {len(reference.items):,} images are of formats that are decoded otherwise "
+            "since this version was exported (such as GIF, or PNG and WebP with EXIF). The version decodes them with "
+            "its own graph, whose labels for these files were not compared; export the model again for the new "
+            "decoder: kerastl export",)
 
 
 @dataclass(frozen=True)
@@ -88,10 +99,19 @@ def _load(folder: Path, trust: bool) -> tuple[_Intact | None, list[str]]:
     attempt(lambda: load_saved_model(folder, record, trust))
     model, source = attempt(lambda: restore_model(folder, record)), attempt(lambda: restore_input(folder, record))
     attempt(lambda: read_split(folder))
-    for path, content in _tflite_files(folder):
-        attempt(partial(check_tflite, str(path), content, trust))
+    for path in _tflite_files(folder):
+        attempt(partial(_check_tflite, path, trust))
     return _Intact(record, model, source), found
 
 
-def _tflite_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    return ((path, read_bytes(path)) for path in sorted((folder / "tflite").glob("model_*.tflite")))
+def _check_tflite(path: Path, trust: bool) -> None:
+    try:
+        content = read_bytes(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "the file that `kerastl run` wrote",
+                         VERIFY) from error
+    check_tflite(str(path), content, trust)
+
+
+def _tflite_files(folder: Path) -> list[Path]:
+    return sorted((folder / "tflite").glob("model_*.tflite"))

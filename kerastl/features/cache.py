@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import CheckFailed, OptionError
-from kerastl.files import atomic_file, cache_folder, open_file, user_cache_dir, write_atomically
+from kerastl.files import atomic_file, cache_folder, is_writable, open_file, user_cache_dir, write_atomically
 
 FOLDER = "features"  # in the cache directory
 LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is released, or training would fill it
@@ -159,12 +159,6 @@ class Space:
             print(f"the cache {self.folder} is read-only: features that it lacks are kept in {self._temporary.name} "
                   "while this process runs", flush=True)
         return Path(self._temporary.name)
-
-
-def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself where it does not exist yet."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kerastl.features.cache import FOLDER
 from kerastl.files import STALE_SECONDS, cache_folders, open_file, remove_leftovers
 
+IMAGES = "images"  # of tables, by their content; see data/unpacked.py
 DEFAULT_LIMIT = 10 * 2**30  # bytes
 UNTAGGED = (FOLDER, "tfds", "fine_tune", "contrast-*", "bfloat16-speed.json")  # of version 0.1, which had no tags
 
@@ -64,6 +65,8 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
         return 0
     for space in folder.glob("*"):
         remove_leftovers(space)
+    for images in (cache_dir / IMAGES).glob("*/"):
+        remove_leftovers(images, STALE_SECONDS)
     files = _stats(path for path in folder.glob("*/*") if path.suffix == ".npy")
     segments = []
     for path, stat in files.items():

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
-from kerastl.features.cache import is_writable
 from kerastl.features.engines.check import speed_ratio
 from kerastl.features.engines.tensorflow import COMPUTE
-from kerastl.files import cache_folder, open_file, write_atomically
+from kerastl.files import cache_folder, is_writable, open_file, write_atomically
 from kerastl.runtime import Runtime, machine
 
 SPEED_FILE = "speed", "bfloat16.json"  # folder in the cache directory, file

@@ -113,11 +113,15 @@ class Input(Protocol):
     def keys(self, ids: Sequence[str], items: Sequence[Any]) -> Sequence[str]:
         """What determines the values of each item: its id, or a hash of its id and of how it was truncated."""
 
+    def changed(self, items: Sequence[Any]) -> Sequence[int]:
+        """The places of items that the graph of the exported version may decode otherwise than this code."""
+
     def fixed(self, values: NDArray[Any]) -> NDArray[Any]:
         """The values of one item in the shape of `single_spec`. [...] -> [1, ...]."""
 
     def record(self) -> dict[str, Any]:
-        """The entry in the run record, which together with the files of `save` is enough to restore the input."""
+        """The entry in the run record of a version that this code exports, which together with the files of `save` is
+        enough to restore the input."""
 
     def save(self, folder: Path) -> None:
         """Write the files that an exported version needs to decode its input, if any."""

@@ -30,6 +30,10 @@ class FixedShape:
         """The ids, because nothing is truncated."""
         return ids
 
+    def changed(self, items: Sequence[Any]) -> Sequence[int]:
+        """None: every version decodes alike."""
+        return ()
+
     def fixed(self, values: NDArray[Any]) -> NDArray[Any]:
         """[*shape] -> [1, *shape]."""
         return values[np.newaxis]

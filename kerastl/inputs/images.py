@@ -139,8 +139,9 @@ class Decoder:
 
 DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
     ("jpeg::Uncompress", "JPEG"), ("Invalid JPEG", "JPEG"), ("Invalid PNG", "PNG"), ("Invalid GIF", "GIF"),
-    ("Failed to decode WebP", "WebP"), ("Input size should match", "BMP"), ("Incomplete bmp", "BMP"),
-    ("Size of bmp", "BMP"))
+    ("PNG size too large", "PNG"), ("Failed to decode WebP", "WebP"), ("Number of channels requested", "WebP"),
+    ("Input size should match", "BMP"), ("Incomplete bmp", "BMP"), ("Size of bmp", "BMP"), ("header size must", "BMP"),
+    ("Number of channels inherent", "BMP"))
 
 
 def op_reason(error: tf.errors.OpError) -> str:

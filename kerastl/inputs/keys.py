@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kerastl.files import open_file
 
-TRUNCATED = "decoder 4, truncated files accepted"
-MARK = "decoder 4"  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
+DECODER = 4  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
+MARK = f"decoder {DECODER}"
+TRUNCATED = f"decoder {DECODER}, truncated files accepted"
 HEAD = 72
 
 

@@ -14,7 +14,7 @@ from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
 from kerastl.inputs.images import VERSION, decode_batch
-from kerastl.inputs.keys import keys_of
+from kerastl.inputs.keys import DECODER, is_affected, keys_of
 from kerastl.modality import IMAGE, Modality
 
 
@@ -22,11 +22,13 @@ from kerastl.modality import IMAGE, Modality
 class Pixels(FixedShape):
     """Images of `size` x `size` pixels. Values: [batch, size, size, 3] uint8. An item is the path of a file.
 
-    accept_truncated: whether a JPEG file may end early; the part that is missing is grey.
+    accept_truncated: whether a JPEG file may end early; the part that is missing is grey. decoder: of the version that
+    the input was restored from.
     """
 
     size: int
     accept_truncated: bool = False
+    decoder: int = DECODER
     modality: Modality = IMAGE
     raw_name: str = IMAGE.raw_input
     values_name: str = IMAGE.values
@@ -59,6 +61,10 @@ class Pixels(FixedShape):
         that may be accepted only because it may end early has a key of its own."""
         return keys_of(ids, items, self.accept_truncated)
 
+    def changed(self, items: Sequence[str]) -> Sequence[int]:
+        """Those of formats whose pixels have changed, if the version was exported before that."""
+        return () if self.decoder >= DECODER else [place for place, path in enumerate(items) if is_affected(path)]
+
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
         return [read_bytes(path) for path in items]
@@ -80,8 +86,9 @@ class Pixels(FixedShape):
         return {"classify_image.py": "kerastl.export.reference_images"}
 
     def record(self) -> dict[str, Any]:
-        """The size, in pixels; and whether truncated files are accepted, if they are."""
-        return {"size": self.size} | ({"accept_truncated": True} if self.accept_truncated else {})
+        """The size, in pixels, the number of the decoder, and whether truncated files are accepted, if they are."""
+        truncated = {"accept_truncated": True} if self.accept_truncated else {}
+        return {"size": self.size, "decoder": DECODER, **truncated}
 
 
 def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:
@@ -114,4 +121,4 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes:
 
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:
     """The input of an exported version. record: as `Pixels.record` returned it."""
-    return Pixels(record["size"], bool(record.get("accept_truncated")))
+    return Pixels(record["size"], bool(record.get("accept_truncated")), record.get("decoder", 3))

@@ -159,6 +159,10 @@ class Texts:
         more = self.max_length - len(values)
         return np.pad(values, (0, more), constant_values=self.tokenizer.pad)[np.newaxis].astype(np.int32)
 
+    def changed(self, items: Sequence[Any]) -> Sequence[int]:
+        """None: every version tokenizes alike."""
+        return ()
+
     def record(self) -> dict[str, Any]:
         """The maximum length, how longer texts are handled, and the measured lengths."""
         return {"max_length": self.max_length, "long": self.long, "pair": self.pair,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kerastl.audit.check import CheckResult
 from kerastl.errors import OptionError
-from kerastl.files import write_file
+from kerastl.files import write_atomically
 from kerastl.modality import modality_named
 from kerastl.report.page import page
 from kerastl.report.report import thumbnail
@@ -22,7 +22,7 @@ def check_page_file(path: str) -> Path:
 
 def write_check_page(path: Path, result: CheckResult) -> None:
     """Write the findings as one HTML page."""
-    write_file(path, check_page(result))
+    write_atomically(path, check_page(result))
 
 
 def check_page(result: CheckResult) -> str:

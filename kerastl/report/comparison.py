@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kerastl.display import without_formula, writable
+from kerastl.display import csv_cell
 from kerastl.files import atomic_file, open_file, write_atomically
 from kerastl.report.charts import Frame, svg
 from kerastl.report.page import page
@@ -23,8 +23,7 @@ def write_comparison(folder: Path, result: dict[str, Any]) -> None:
     with atomic_file(folder / "rows.csv") as partial, open_file(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({name: without_formula(writable(cell)) if isinstance(cell, str) else cell
-                          for name, cell in row.items()} for row in result["table"])
+        writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in result["table"])
     write_atomically(folder / "report.html", comparison_html(result))
 
 

@@ -1,9 +1,11 @@
 """Exporting a trained model again, as a new version: the same weights, head and figures, with other artifacts."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
+from kerastl.fields import to_json
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
 from kerastl.versions.damage import require_intact
@@ -28,7 +30,8 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
     require_intact(folder)
     cache = chosen_dir(cache_dir)
     examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
-    network, source = restore_model(folder, record), restore_input(folder, record)
+    network = restore_model(folder, record)
+    source = restore_input(folder, record := _decoded_now(folder, record))
     home = folder.resolve().parent
     with new_version(str(home.parent), home.name) as version:
         parity = export_model(version, network, source, as_exported(examples, record, cache), record.calibration,
@@ -37,3 +40,10 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
                          path=str(version.path))
         write_report(version, record, examples)
     return record
+
+
+def _decoded_now(folder: Path, record: RunRecord) -> RunRecord:
+    """The record with the input of this code, because the new version's graph decodes as this code does."""
+    if record.large is not None:  # its input is that of its backbone, which is not exported
+        return record
+    return replace(record, input=to_json(restore_input(folder, record).record()))

@@ -9,7 +9,7 @@ from typing import Any
 from kerastl.data.input_row import InputRow
 from kerastl.data.options import ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
-from kerastl.display import begins_a_formula, without_formula, writable
+from kerastl.display import begins_a_formula, csv_cell
 from kerastl.errors import DataError, OptionError
 from kerastl.files import atomic_file, open_file, output_file
 from kerastl.serving.classifier import Classifier, Prediction, load
@@ -128,7 +128,7 @@ def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]],
     """Write rows as CSV or Parquet, as the ending of `path` says; in place of an older file, and all or nothing. raw:
     whether the cells of a CSV file are written as they are, also those that a spreadsheet would take for a formula."""
     if path.suffix == ".csv" and not raw:
-        rows = [[without_formula(writable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        rows = [[csv_cell(cell) for cell in row] for row in rows]
     with atomic_file(path) as partial:
         TABLE_WRITERS[path.suffix](partial, names, rows)
 

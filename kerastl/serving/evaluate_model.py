@@ -17,8 +17,9 @@ from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.serving.classifier import Classifier, load
+from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
-from kerastl.versions.restore import as_the_model_knows, read_split
+from kerastl.versions.restore import SPLIT_FILE, as_the_model_knows, read_split
 from kerastl.versions.sections import SkippedItem
 
 
@@ -72,6 +73,7 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
             refused.add(examples.origins[row], output, examples.label_of(row))
     kept = examples.take(readable).with_skipped(refused)
     check_losses(kept.source, kept.summary)
+    require_unchanged(classifier.folder, SPLIT_FILE)  # else rows that it was trained on would not be counted
     parts = read_split(classifier.folder)
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
     p = np.stack([outputs[row] for row in readable])  # [rows, classes]

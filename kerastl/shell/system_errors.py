@@ -4,11 +4,21 @@ import errno
 import os
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def system_error(error: Exception) -> str | None:
     """The message for an error of memory, of a disk or of a path; None for any other error."""
     number, path = getattr(error, "errno", None), getattr(error, "filename", None)
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):  # as TensorFlow and HDF5 say
+
+    def is_one_of(*numbers: int) -> bool:  # TensorFlow and HDF5 say it in words only
+        return number in numbers or any(os.strerror(each) in str(error) for each in numbers)
+
+    if is_one_of(errno.EFBIG):
+        return _message(f"a file may not grow further: {path or 'while writing'}", "a file system, and a limit of the "
+                        "process (ulimit -f), that allow files of the size of the model", "raise the limit, or put "
+                        "`out` and `cache_dir` on another disk")
+    if is_one_of(*FULL):
         return _message(f"no space left on disk ({path or 'while writing'})", "space for the model and the cache",
                         "free some, or put `out` and `cache_dir` on another disk")
     if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here

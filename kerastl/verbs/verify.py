@@ -36,4 +36,5 @@ def show(result: "VerifyResult") -> str:
     """The parity table, and the verdict."""
     verdict = (f"FAILED: predictions differ too much from Keras: {', '.join(result.breaches)}; export the model again "
                "with `kerastl export`" if result.failed else f"all {result.files} files match the manifest")
-    return f"{parity_table(result.parity)}\n\n{result.model}: {verdict}"
+    notes = "".join(f"note: {note}\n" for note in result.notes)
+    return f"{parity_table(result.parity)}\n\n{notes}{result.model}: {verdict}"

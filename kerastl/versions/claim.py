@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kerastl.errors import ModelError
 from kerastl.features.cache import default_dir
-from kerastl.files import cache_folder, hold, read_text, remove_leftovers, write_file
+from kerastl.files import cache_folder, hold, is_writable, read_text, remove_leftovers, write_file
 
 FOLDER = "runs"  # in the user's cache directory, with a small file for each model
 
@@ -32,6 +32,8 @@ def claim(home: Path) -> Claim | None:
     """
     remove_leftovers(home)
     digest = hashlib.blake2b(os.fsencode(home.absolute().resolve()), digest_size=16).hexdigest()
+    if not is_writable(default_dir() / FOLDER):
+        return None
     try:
         path = cache_folder(default_dir(), FOLDER) / digest
         if not path.exists():

@@ -44,6 +44,16 @@ def require_intact(folder: Path) -> None:
         raise ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
 
 
+def require_unchanged(folder: Path, *names: str) -> None:
+    """Raises ModelError where one of these files, or a file in one of these folders, differs from the manifest: for
+    files that are small and that would be used without a sign of their damage."""
+    changed = [name for name, digest in _listed(folder).items()
+               if name.partition("/")[0] in names and file_sha256(folder / name) != digest]
+    if changed:
+        raise ModelError(f"{folder} is damaged: files changed since it was written: {', '.join(sorted(changed))}",
+                         "the files as they were written", VERIFY)
+
+
 def damaged(folder: Path, found: list[str]) -> CheckFailed:
     """The error for a version with faults, one line each."""
     lines = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)

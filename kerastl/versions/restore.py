@@ -14,6 +14,7 @@ from kerastl.data.examples import PARTS, SHOWN, Examples, SkippedRows, Split
 from kerastl.data.labels import matched
 from kerastl.data.read import read_labelled
 from kerastl.data.rows import printable
+from kerastl.display import csv_cell
 from kerastl.errors import DataError, ModelError
 from kerastl.files import open_file
 from kerastl.inputs import Input, restored
@@ -49,8 +50,10 @@ def restore_input(folder: Path, record: RunRecord) -> Input:
 
 def write_split(folder: Path, examples: Examples) -> None:
     """Write split.csv: the content hash of every row, its part (train, validation, test or fold N), and its name in
-    the source. `kerastl evaluate` finds out from it which rows were used in training."""
-    rows = sorted(zip(examples.ids, split_parts(examples), map(printable, examples.origins), strict=True))
+    the source, which is only for people: one that a spreadsheet would take for a formula has an apostrophe in front.
+    `kerastl evaluate` finds out from it which rows were used in training."""
+    names = (csv_cell(printable(origin)) for origin in examples.origins)
+    rows = sorted(zip(examples.ids, split_parts(examples), names, strict=True))
     with open_file(folder / SPLIT_FILE, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
 

@@ -12,7 +12,7 @@ from typing import Any
 from kerastl.errors import ModelError
 from kerastl.files import read_bytes
 from kerastl.inputs.features import NAME as FEATURES
-from kerastl.versions.damage import VERIFY, described
+from kerastl.versions.damage import VERIFY, described, require_unchanged
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
 
@@ -126,11 +126,13 @@ def _named(attributes: Iterable[Any]) -> Iterator[str]:
 def load_saved_model(folder: Path, record: RunRecord, trust: bool = False) -> Any:
     """The SavedModel of a version, loaded, after its graph was checked, unless the user trusts it. record: that of the
     version. Raises ModelError when it is damaged, does not fit its record, or contains operations that no model needs.
+    The variables have checksums of their own, which TensorFlow compares.
     """
     import tensorflow as tf
 
     if not trust:
         check_graph(folder)
+        require_unchanged(folder, FILE, "assets")
     for module in record.modality.serving_modules:
         importlib.import_module(module)
     try:

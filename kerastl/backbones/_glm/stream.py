@@ -30,15 +30,17 @@ from kerastl.backbones._glm.network import block_of, embedding_of, norm_of
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._text_network import pool
 from kerastl.errors import OptionError
-from kerastl.files import open_file
+from kerastl.files import open_file, remove_leftovers, temporary_folder
 
 MOST_STATES = 2**30  # bytes of the scratch file
+SCRATCH = "kerastl-states"  # begins the name of its folder
 Tensors = list[tuple[str, NDArray[Any]]]
 
 
-def scratch_place() -> str | None:
+def scratch_place() -> Path:
     """The folder for large temporary files: TMPDIR, else /var/tmp, because /tmp may be in memory."""
-    return None if os.environ.get("TMPDIR") or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
+    keeps = not os.environ.get("TMPDIR") and os.access("/var/tmp", os.W_OK)
+    return Path("/var/tmp" if keeps else tempfile.gettempdir())
 
 
 class Streamed:
@@ -66,17 +68,18 @@ class Streamed:
     def through(self, batches: Iterable[NDArray[np.int32]]) -> Iterator[NDArray[np.float32]]:
         """Batches of tokens, [batch, length] each -> the features of each batch, in order. A pass takes as many batches
         as the scratch file can hold."""
-        with tempfile.TemporaryDirectory(prefix="kerastl-states-", dir=scratch_place()) as scratch:
+        remove_leftovers(scratch_place(), name=SCRATCH)  # of killed runs
+        with temporary_folder(scratch_place(), SCRATCH) as scratch:
             limit = min(MOST_STATES, shutil.disk_usage(scratch).free // 2)
             rest = iter(batches)
             while group := list(_up_to(rest, limit, 4 * self.sizes.dim)):
                 yield from self._pass(group, scratch)
 
-    def _pass(self, group: list[NDArray[np.int32]], scratch: str) -> Iterator[NDArray[np.float32]]:
+    def _pass(self, group: list[NDArray[np.int32]], scratch: Path) -> Iterator[NDArray[np.float32]]:
         """One pass: the weights are read once."""
         places = [0, *itertools.accumulate(tokens.size for tokens in group)]
-        self._reserve(4 * places[-1] * self.sizes.dim, Path(scratch))
-        states = np.memmap(f"{scratch}/states", np.float32, "r+", shape=(places[-1], self.sizes.dim))
+        self._reserve(4 * places[-1] * self.sizes.dim, scratch)
+        states = np.memmap(scratch / "states", np.float32, "r+", shape=(places[-1], self.sizes.dim))
         parts = [(tokens, states[start:end].reshape(*tokens.shape, self.sizes.dim))
                  for tokens, start, end in zip(group, places, places[1:], strict=False)]
         self._embed(parts)
