@@ -77,7 +77,8 @@ def test_split_folders_are_honoured_beside_folders_without_data(tmp_path: Path) 
     found = read_images(tmp_path)
     assert found.classes == ("cat", "dog") and set(found.source_split) == {"train", "test"}
     assert reasons(found) == {"notes": "not a split folder", "void": "empty folder"}
-    assert found.notes == ("ignored by name: __MACOSX",) and found.summary.losses == ()
+    assert found.notes == ("ignored by name: __MACOSX", "not used (not a split folder): notes",
+                           "not used (empty folder): void") and found.summary.losses == ()
 
 
 @pytest.mark.parametrize("other", ["extra/1.png", "extra/cat/1.png", "cat/1.png"])

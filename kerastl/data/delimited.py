@@ -107,11 +107,12 @@ def _pass_sep(lines: Lines, dialect: Dialect) -> None:
 
 
 def _has_index(rows: list[list[str]], width: int) -> int:
-    """1 if nearly all rows have one more cell than the header, and the first is a number that no other row has."""
-    more = [row for row in rows if len(row) == width + 1 and row[-1].strip()]
-    first = {row[0].strip() for row in more}
-    return int(bool(more) and len(more) >= 0.9 * len(rows) and len(first) == len(more)
-               and all(name.isdecimal() for name in first))
+    """1 if nearly all rows have one more cell than the header, and the first is a number that no other row has. If the
+    last cells are empty, all but a few, the lines end in a delimiter instead."""
+    more = [row for row in rows if len(row) == width + 1]
+    first, filled = {row[0].strip() for row in more}, sum(bool(row[-1].strip()) for row in more)
+    return int(bool(filled) and filled >= 0.1 * len(more) and len(more) >= 0.9 * len(rows)
+               and len(first) == len(more) and all(name.isdecimal() for name in first))
 
 
 def _named(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:

@@ -111,7 +111,8 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
         skipped.add(str(path.relative_to(root)), reason, rows=0)
     loud = [f"WARNING: the folders {_listed(named)} have names of splits and are classes here, as requested"
             for named in [[name for name in folders if split_name(name)]] if named and not splits]
-    return replace(result, notes=(*result.notes, *loud, *met.notes(root)))
+    unused = [f"not used ({reason}): {_listed(origins)}" for reason, origins in skipped.beside.items()]
+    return replace(result, notes=(*result.notes, *loud, *met.notes(root), *unused))
 
 
 def _no_columns(root: Path, options: ReadOptions) -> None:
