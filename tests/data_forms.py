@@ -120,7 +120,7 @@ def whole_labels(rows: Iterable[Row]) -> ReadOptions:
 # Tables: columns and cells
 
 NAMES = ({"text": "text", "label": "label"}, {"text": "Review", "label": "Sentiment"},
-         {"text": "was sagt er?", "label": "Urteil, kurz", "group": "Autor", "split": "Teil"})
+         {"text": "was sagt er?", "label": 'Urteil "kurz"', "group": "Autor", "split": "Teil"})
 SPELLINGS = ({"train": "train", "validation": "validation", "test": "test"},
              {"train": "Training", "validation": "Val", "test": "holdout"},
              {"train": "TRAIN", "validation": "dev", "test": "test set"},

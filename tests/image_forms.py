@@ -142,7 +142,7 @@ IMAGE_FORMS = (
          _in_folders, {"captions": (".txt", ".json", ".caption", ".xml"), **FOLDERS}, item="image", groups=False,
          splits="no", label=for_folders),
     Form("Links", "Links to folders and files are followed. A link to a folder around it is listed and skipped.",
-         _in_folders, {"link": ("class", "inner", "file", "loop"), **{**FOLDERS, "inner": ("2024", "")}}, item="image",
+         _in_folders, {"link": ("class", "inner", "file", "loop"), **{**FOLDERS, "inner": ("2024", "a b/c")}}, item="image",
          groups=False, splits="no", label=for_folders),
     Form("Table of images", "A column of paths, relative to the folder of the table.", _paths,
          {"stem": STEMS, "write": ("csv", "jsonl", "parquet"), **{**COLUMNS, "names": (
