@@ -47,12 +47,21 @@ TEXTS = st.text(WILD, min_size=1, max_size=20) | st.sampled_from(SPECIAL) | st.b
     "{}{}".format, st.sampled_from(SPECIAL), st.text(WILD, max_size=8))
 LABELS = st.sampled_from([*SPECIAL[:-1], "train", "Test", "-1", "a|b", "b|a", "Spam", "spam", "日本", "a-b", "C++"]
                          ) | st.text(WILD, min_size=1, max_size=8)
-# Texts and labels in western European languages, for legacy encodings
-WORDS = ("le café était déjà fermé et très décevant für größere müßte man süß zahlen qué más señor año niño "
-         "mañana ça où naïve crème brûlée smörgåsbord blåbär køb æble fjörður þetta não coração é à the film was good").split()
-PROSE = st.lists(st.sampled_from(WORDS), min_size=3, max_size=12).map(" ".join)
-PROSE_TEXTS = st.builds("{}{}".format, PROSE, st.sampled_from(["", ".", " – “oui”; 5 €", ", \"non\"", "\nfin", " ½ « ah »"]))
-PROSE_LABELS = st.sampled_from(["très bon", "süß", "não", "positive", "mañana", "0", "«oui»"])
+# Words of one language, for legacy encodings
+WESTERN = ("le café était déjà fermé et très décevant mais la crème brûlée à côté reste élégante où ça élève",
+           "für größere müßte man süß zahlen und schöne Grüße aus Köln der Ärger über die Öffnung wäre möglich",
+           "qué más señor año niño mañana está aquí también corazón película música fácil después así",
+           "não coração é à também são você está até avó pão mãe ação informação português já três",
+           "smörgåsbord blåbär på för att också många små öl år får möte själv någon hälsa så älska",
+           "køb æble på når også være måde små år får gør hører blå sø", "perché è più già città così può università",
+           "fjörður það þetta ég á íslensku maður góður saga úr og þú ert bók sól við hús")
+LANGUAGES = {"cp1252": WESTERN, "latin-1": WESTERN,
+             "cp1251": ("очень хороший фильм и мне понравилось что он был снят не зря спасибо жизнь человек день",),
+             "cp1253": ("πολύ καλή ταινία και μου άρεσε που ήταν η ζωή άνθρωπος μέρα ευχαριστώ απλά",),
+             "cp932": ("とても 良い 映画 でした 本当に 面白かった です ありがとう 人生 毎日 これは 素晴らしい",),
+             "gb18030": ("非常 好看 的 电影 我 喜欢 这部 片子 生活 每天 谢谢 真的 很好",),
+             "cp949": ("정말 좋은 영화 였습니다 감사합니다 사람 인생 매일 이것은 훌륭한 너무 재미있게",)}
+BEHIND = ("", ".", ", \"x\"", "\n-", "; \\", " – “no”; 5 €", " ½ « ah »")  # the last two only in cp1252 and latin-1
 
 
 def is_text(text: str) -> bool:
@@ -60,21 +69,27 @@ def is_text(text: str) -> bool:
     return any(not mark.isspace() and unicodedata.category(mark) != "Cc" for mark in text)
 
 
+def in_codec(draw: st.DrawFn, codec: str) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]]:
+    """Texts and labels of one language that a legacy encoding can hold, long enough to show it."""
+    words = draw(st.sampled_from(LANGUAGES[codec])).split()
+    western = LANGUAGES[codec] is WESTERN
+    few = st.lists(st.sampled_from(words), min_size=3, max_size=20)
+    prose = (few if western else st.permutations(words)).map(" ".join)
+    texts = st.builds("{}{}".format, prose, st.sampled_from(BEHIND if western else BEHIND[:-2]))
+    return (texts.map(lambda text: text.encode(codec, "ignore").decode(codec)),
+            st.sampled_from([*words, "0", "positive", f"{words[0]}, {words[1]}"]))
+
+
 @st.composite
 def data_sets(draw: st.DrawFn, form: Form) -> tuple[list[Row], Variant]:
     """Rows that a form can hold, and one value of each of its variants."""
     variant = {name: draw(st.sampled_from(values)) for name, values in form.variants.items()}
-    latin = variant.get("codec") == "latin-1"
-
-    def usable(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-        return texts.map(lambda text: form.text(text.encode("latin-1", "ignore").decode("latin-1") if latin else text,
-                                                variant)).filter(is_text)
-
-    texts = usable(PROSE_TEXTS if form.words else TEXTS)
+    all_texts, all_labels = in_codec(draw, variant["codec"]) if form.words else (TEXTS, LABELS)
+    texts = all_texts.map(lambda text: form.text(text, variant)).filter(is_text)
     items: dict[str, st.SearchStrategy[Any]] = {
         "text": texts, "pair": st.tuples(texts, texts),
         "image": st.builds(Picture, st.integers(0, 30), st.sampled_from([".png", *FORMATS]))}
-    labels = draw(st.lists((PROSE_LABELS if form.words else LABELS).map(lambda label: form.label(label, variant)).filter(
+    labels = draw(st.lists(all_labels.map(lambda label: form.label(label, variant)).filter(
         lambda label: plain(label) and label.strip()), min_size=2, max_size=4, unique_by=plain))
     several = st.lists(st.sampled_from(labels), unique=True, max_size=3, min_size="joined" in form.name).map(tuple)
     groups = st.just("")
