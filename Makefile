@@ -16,6 +16,8 @@ test: setup
 	$(BIN)/pytest -n auto --dist worksteal
 test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+soak: setup
+	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
@@ -23,4 +25,4 @@ bench: setup
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast quickstart bench resolve
+.PHONY: setup lint type test test-fast soak quickstart bench resolve

@@ -1,5 +1,6 @@
 """The forms in which data sets of images may come: see `data_forms`."""
 
+import csv
 import io
 import json
 from collections.abc import Sequence
@@ -11,24 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from data_forms import (
-    COLUMNS,
-    FOLDERS,
-    SPELLINGS,
-    SPLIT_LIKE,
-    Form,
-    Row,
-    Written,
-    cells_of,
-    class_numbers,
-    for_folders,
-    hub_files,
-    in_folders,
-    of_files,
-    says_of_labels,
-    whole_labels,
-)
+from data_forms import COLUMNS, SPELLINGS, Form, Row, Written, cells_of, says_of_labels, whole_labels
+from folder_forms import FOLDERS, SPLIT_LIKE, for_folders, in_folders
 from PIL import Image
+from table_forms import class_numbers, hub_files, of_files
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".JPG": "JPEG", ".jpeg": "JPEG", ".gif": "GIF", ".bmp": "BMP",
            ".webp": "WEBP"}
@@ -85,8 +72,6 @@ def _paths(folder: Path, rows: Sequence[Row], *, windows: bool = False, stem: st
     elif write == "parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(lines), path)
     else:
-        import csv
-
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, table.names, quoting=csv.QUOTE_ALL if stem != STEMS[0] else csv.QUOTE_MINIMAL)
             writer.writeheader()
@@ -142,8 +127,8 @@ IMAGE_FORMS = (
          _in_folders, {"captions": (".txt", ".json", ".caption", ".xml"), **FOLDERS}, item="image", groups=False,
          splits="no", label=for_folders),
     Form("Links", "Links to folders and files are followed. A link to a folder around it is listed and skipped.",
-         _in_folders, {"link": ("class", "inner", "file", "loop"), **{**FOLDERS, "inner": ("2024", "a b/c")}}, item="image",
-         groups=False, splits="no", label=for_folders),
+         _in_folders, {"link": ("class", "inner", "file", "loop"), **{**FOLDERS, "inner": ("2024", "a b/c")}},
+         item="image", groups=False, splits="no", label=for_folders),
     Form("Table of images", "A column of paths, relative to the folder of the table.", _paths,
          {"stem": STEMS, "write": ("csv", "jsonl", "parquet"), **{**COLUMNS, "names": (
              {"path": "path", "label": "label"}, {"path": "File Name", "label": "Category"},

@@ -22,16 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_forms import SEVERAL, TEXT_FOLDERS, TEXT_TABLES, Form, Row, Variant, Written, plain
+from data_forms import Form, Row, Variant, Written, plain
+from folder_forms import TEXT_FOLDERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_forms import FORMATS, IMAGE_FORMS, Picture
+from refused_forms import REFUSED, Refused
+from table_forms import SEVERAL, TEXT_TABLES
 
 from kerastl.data.examples import Examples
 from kerastl.data.images import read_images
 from kerastl.data.texts import read_texts
 from kerastl.errors import KerastlError
 
+ROOT = Path(__file__).parent.parent
 FORMS = (*TEXT_TABLES, *SEVERAL, *TEXT_FOLDERS, *IMAGE_FORMS)
 EXAMPLES = int(os.environ.get("KERASTL_PROPERTIES", 500))
 
@@ -39,10 +43,10 @@ EXAMPLES = int(os.environ.get("KERASTL_PROPERTIES", 500))
 
 WILD = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
     list(" ,;|\t\"'\\\n\r#=-_.0aé日\u00a0\u2028\u0085\0\u200b\u200d\u0301\ufeffא👍"))
-SPECIAL = ("-awful film", "=1+1", "+1", "@home", 'she said "no", twice', "שלום, עולם", "👩‍👩‍👧 was there", "one\r\ntwo\n", "NaN",
-           "None", "null", "0", "1.0", "True", "https://example.org/a?b=c|d", "\\", 'a\\"b', '"', '""', "'single'", "1,5",
-           " blanks around ", "\ufeffmark", "a,b;c\td|e", "Hardware | Software", "sep=;", "text", "label", "cafe\u0301",
-           "{\"text\": 1}", "[1]", "<b>", "a\\", "\\n", "x" * 300)
+SPECIAL = ("-awful film", "=1+1", "+1", "@home", 'she said "no", twice', "שלום, עולם", "👩\u200d👩\u200d👧 was there",
+           "one\r\ntwo\n", "NaN", "None", "null", "0", "1.0", "True", "https://example.org/a?b=c|d", "\\", 'a\\"b', '"',
+           '""', "'single'", "1,5", " blanks around ", "\ufeffmark", "a,b;c\td|e", "Hardware | Software", "sep=;",
+           "text", "label", "cafe\u0301", "{\"text\": 1}", "[1]", "<b>", "a\\", "\\n", "x" * 300)
 TEXTS = st.text(WILD, min_size=1, max_size=20) | st.sampled_from(SPECIAL) | st.builds(
     "{}{}".format, st.sampled_from(SPECIAL), st.text(WILD, max_size=8))
 LABELS = st.sampled_from([*SPECIAL[:-1], "train", "Test", "-1", "a|b", "b|a", "Spam", "spam", "日本", "a-b", "C++"]
@@ -138,7 +142,8 @@ def expected_of(rows: Sequence[Row], image: bool) -> tuple[list[Content], list[s
     groups = list(range(len(rows)))
     for i, row in enumerate(rows):
         for j in range(i):
-            if groups[i] != groups[j] and (content[i][0] == content[j][0] or (row.group and row.group == rows[j].group)):
+            same = content[i][0] == content[j][0] or (row.group and row.group == rows[j].group)
+            if same and groups[i] != groups[j]:
                 groups = [groups[j] if group == groups[i] else group for group in groups]
     return content, list(map(str, groups))
 
@@ -188,18 +193,24 @@ def test_a_data_set_in_any_form_is_read_as_it_is(form: Form) -> None:
     property_holds()
 
 
-def test_reading_imports_no_tensorflow() -> None:
+def test_the_page_on_data_is_what_is_read_without_tensorflow() -> None:
     """So these tests are fast, and so are `kerastl check --backbone none` and what else only reads."""
-    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            "import tempfile, pathlib, test_whole_data as whole\n"
-            "for form in whole.FORMS:\n"
-            "    rows = [whole.Row(whole.Picture(i) if form.item == 'image' else ('a', f'b {i}') if form.item == 'pair'\n"
-            "                      else f'café {i}', ('ab'[i % 2],), split='train') for i in range(4)]\n"
-            "    rows = rows if form.splits != 'no' else [whole.Row(row.item, row.labels) for row in rows]\n"
-            "    with tempfile.TemporaryDirectory() as folder:\n"
-            "        whole.check(form, rows, {name: values[0] for name, values in form.variants.items()},\n"
-            "                    pathlib.Path(folder))\n"
+    code = ("import sys, forms; print(forms.read_data())\n"
             "print(sorted({'tensorflow', 'keras', 'keras_hub'} & set(sys.modules)))\n")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env={
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), os.environ.get("PYTHONPATH", "")])})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+    *lines, loaded = (line.rstrip() for line in done.stdout.splitlines())
+    assert loaded == "[]"
+    page = (ROOT / "docs/reference/data_forms.md").read_text(encoding="utf-8")
+    assert "\n".join(lines).strip() in page, "regenerate it: python docs/output.py --quick"
+    assert [form.name for form in FORMS if f"\n### {form.name}\n" not in page] == []
+
+
+@pytest.mark.parametrize("form", REFUSED, ids=[form.about for form in REFUSED])
+def test_what_cannot_be_read_is_refused_by_its_cause(form: Refused, tmp_path: Path) -> None:
+    source = form.write(tmp_path)
+    function: Any = read_images if form.item == "image" else read_texts
+    with pytest.raises(KerastlError, match=form.cause) as raised:
+        function(source, options=form.options, min_per_class=1)
+    assert source.name in str(raised.value) and raised.value.expected and raised.value.hint

@@ -69,7 +69,7 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
 def _headers(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding
              ) -> list[tuple[list[str], Dialect]]:
     """The header in each way to write quotes in which it is valid, the usual way first."""
-    headers, errors = [], []
+    headers, errors = list[tuple[list[str], Dialect]](), list[Exception]()
     for way in (dialect, dialect.other):
         with opener() as file:
             lines = Lines(file, encoding)

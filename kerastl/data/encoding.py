@@ -22,10 +22,10 @@ _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
 _OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
            "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
-# The letters beyond ASCII of French, German, Spanish and Catalan, Portuguese, Italian, Dutch, Swedish and Finnish, Danish
-# and Norwegian, Icelandic. charset-normalizer sometimes takes texts in these for Central European ones.
-_WESTERN = tuple(map(frozenset, ("àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíñóúüàçèïò", "ãáàâçéêíóôõúü", "àèéìíîòóùú", "ëéèïöüáóí",
-                                 "åäöéü", "æøåéóôòü", "áðéíóúýþæö")))
+# The letters beyond ASCII of French, German, Spanish with Catalan, Portuguese, Italian, Dutch, Swedish with Finnish,
+# Danish with Norwegian, Icelandic. charset-normalizer sometimes takes texts in these for Central European ones.
+_WESTERN = tuple(map(frozenset, ("àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíñóúüàçèïò", "ãáàâçéêíóôõúü", "àèéìíîòóùú",
+                                 "ëéèïöüáóí", "åäöéü", "æøåéóôòü", "áðéíóúýþæö")))
 _NO_LETTERS = re.compile("[^\\W\\d_][±¶¹³¼¾¿]")  # behind a letter: what Polish letters look like in cp1252 and latin-1
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252

@@ -9,8 +9,9 @@ from pathlib import Path
 from kerastl.data.examples import SkippedRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import Row, split_name
-from kerastl.data.tables import TABLES
+from kerastl.data.source import TABLES, no_table
 from kerastl.errors import DataError, OptionError
+from kerastl.files import open_file
 
 JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__pycache__", "$recycle.bin",
         "system volume information", "icon\r", "lost+found"}  # and hidden files; in lower case
@@ -212,7 +213,11 @@ def _listed(names: "list[str] | dict[str, str]") -> str:
 
 def no_source(source: str) -> DataError:
     """The error for a source that is neither a folder, nor a table, nor the name of a TFDS data set."""
-    problem = (f"{source} is not in a supported format" if Path(source).exists() else
-               f"no such file or folder: {source}")
-    return DataError(problem, f"a folder of class folders, a table ({', '.join(TABLES)}) or tfds:NAME",
-                     "check the path of the data")
+    path, expected = Path(source), f"a folder of class folders, a table ({', '.join(TABLES)}) or tfds:NAME"
+    if not path.is_file():
+        problem = f"{source} is not in a supported format" if path.exists() else f"no such file or folder: {source}"
+        return DataError(problem, expected, "check the path of the data")
+    with open_file(path) as file:
+        other = no_table(path, file.read(512))
+    return other or DataError(f"{source} is not in a supported format", expected, "if it is a table, name it after its "
+                              f"format, such as {path.stem}.csv")
