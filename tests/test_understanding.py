@@ -135,7 +135,10 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
     (root / "dog/own").mkdir()
     (root / "dog/own/up").symlink_to("..")
     found = read_images(root)
-    assert found.counts() == {"cat": 24, "dog": 12} and found.notes == ("followed links to folders: cat/again",)
+    assert found.counts() == {"cat": 24, "dog": 12} and found.notes == (
+        "followed links to folders: cat/again",
+        "not used (link to a folder that was read already): cat/again/back and cat/more",
+        "not used (link to a folder around it): dog/own/up")
     assert reasons(found) == {
         "cat/again/back": f"link to a folder that was read already: {root / 'cat'}",
         "cat/more": f"link to a folder that was read already: {elsewhere / 'more'}",

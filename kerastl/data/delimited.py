@@ -89,11 +89,11 @@ def _layout(headers: Sequence[tuple[list[str], Dialect]], opener: Callable[[], B
             ) -> tuple[list[str], _Layout]:
     """The header and the layout, in the way to write quotes that fits the rows best."""
     layouts = [_Layout(way, len(header)) for header, way in headers]
-    index = max(_has_index(_sample(opener, layout, encoding)[0], layout.width) for layout in layouts)
-    layouts = [replace(layout, index=index) for layout in layouts]
+    layouts = [replace(layout, index=_has_index(_sample(opener, layout, encoding)[0], layout.width))
+               for layout in layouts]
     if len(layouts) == 1:
         return headers[0][0], layouts[0]
-    widths = layouts[0].width + index, layouts[1].width + index
+    widths = layouts[0].width + layouts[0].index, layouts[1].width + layouts[1].index
     doubled, escaped, examined = count_escapes(layouts[0].dialect, opener, encoding, widths)
     unclear = examined and bool(doubled) == bool(escaped)  # no line, if all are parts of cells of several lines
     count = _SAMPLE if doubled else _LARGE_SAMPLE
