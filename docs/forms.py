@@ -65,8 +65,8 @@ def read(source: Path, item: str, **options: object) -> str:
 
 def shown(folder: Path) -> str:
     """What is in a folder: the names, then the content of the first file of a table."""
-    files = sorted((Path(root) / name for root, folders, names in os.walk(folder)
-                    for name in [*names, *(one for one in folders if (Path(root) / one).is_symlink())]), key=str)
+    paths = [Path(root) / name for root, folders, names in os.walk(folder) for name in [*names, *folders]]
+    files = sorted((path for path in paths if path.is_symlink() or path.is_file()), key=str)
     lines = [f"{path.relative_to(folder)}" + (f" -> {os.path.relpath(os.readlink(path), folder)}" if path.is_symlink()
                                               else "") for path in files]
     table = next((path for path in files if path.suffix in (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")

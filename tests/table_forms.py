@@ -311,8 +311,8 @@ TEXT_TABLES = (
          limits="Only characters of western European languages."),
     Form("CSV in another legacy encoding", "Such as cp1251 for Russian, cp932 for Japanese, gb18030 for Chinese.",
          _delimited, {"codec": ("cp1251", "cp932", "gb18030", "cp949", "cp1253"), "quoting": QUOTING, "end": ENDS},
-         words=True, limits="The file must have several sentences. Hungarian and Turkish are often not recognized. Save such "
-         "files as UTF-8 where you can."),
+         words=True, limits="The file must have several sentences. Hungarian and Turkish are often not recognized. "
+         "Save such files as UTF-8 where you can."),
     Form("Compressed table", "By gzip, zstd, bzip2 or xz, or a ZIP archive that contains one table.", _delimited,
          {"compress": (".gz", ".zst", ".bz2", ".xz", ".zip"), **LINES}),
     Form("JSON lines", "One object per line.", _json, {"numbers": (False, True), "ascii_only": (False, True),
