@@ -68,6 +68,12 @@ class Form:
     limits: str = ""
 
 
+def encoded(text: str, codec: str) -> bytes:
+    """A text in an encoding, with a byte order mark if its name says so."""
+    name, _, mark = codec.partition(" ")
+    return ("\ufeff" * bool(mark) + text).encode(name)
+
+
 # What labels have to become
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_forms import SPELLINGS, Form, Row, Variant, Written, says_of_labels
+from data_forms import SPELLINGS, Form, Row, Variant, Written, encoded, says_of_labels
 
 
 def in_folders(root: Path, rows: Sequence[Row], content: Callable[[Row], bytes], ending: Callable[[Row], str], *,
@@ -62,7 +62,7 @@ def _texts_in_folders(folder: Path, rows: Sequence[Row], *, codec: str = "utf-8"
                       ) -> Written:
     """last: what follows each text in its file."""
     root = folder / "reviews"
-    in_folders(root, rows, lambda row: (row.item + last).encode(codec), lambda row: ".txt", **layout)
+    in_folders(root, rows, lambda row: encoded(row.item + last, codec), lambda row: ".txt", **layout)
     says = (("ignored by name",) * layout.get("junk", False)
             + ("link",) * (layout.get("link", "") in ("class", "loop")) + says_of_labels(rows))
     return Written(root, [replace(row, item=row.item.rstrip("\r\n")) for row in rows], says=says, refusal=SPLIT_LIKE)
@@ -82,7 +82,7 @@ def for_folders(label: str, variant: Variant) -> str:
 
 TEXT_FOLDERS = (
     Form("Folders of .txt files", "Each folder is a class; its files may be in folders inside it. Encodings are "
-         "detected for each file.", _texts_in_folders, {"codec": ("utf-8", "utf-8-sig", "utf-16"),
+         "detected for each file.", _texts_in_folders, {"codec": ("utf-8", "utf-8-sig", "utf-16", "utf-16-be marked"),
          "last": ("", "\n", "\r\n"), **FOLDERS}, groups=False, splits="no", text=_for_files, label=for_folders,
          limits="The line breaks at the end of a file are not part of the text."),
     Form("Split folders of .txt files", "Folders named like splits, in any usual spelling, contain the class folders.",

@@ -17,7 +17,20 @@ from typing import Any
 import openpyxl
 import pyarrow
 import pyarrow.parquet
-from data_forms import COLUMNS, NAMES, Cells, Form, Row, Variant, Written, cells_of, plain, says_of_labels, whole_labels
+from data_forms import (
+    COLUMNS,
+    NAMES,
+    Cells,
+    Form,
+    Row,
+    Variant,
+    Written,
+    cells_of,
+    encoded,
+    plain,
+    says_of_labels,
+    whole_labels,
+)
 
 # Delimited text
 
@@ -38,7 +51,7 @@ def _delimited(folder: Path, rows: Sequence[Row], *, name: str = "reviews.csv", 
     writer.writerow([*[""] * (layout == "index"), *_titles(table, layout), *behind])
     writer.writerows([*[str(i)] * front, *line, *behind] for i, line in enumerate(table.rows))
     text = f"sep={delimiter}{end}" * sep + out.getvalue()
-    path = compressed(folder / name, text.encode(codec), compress)
+    path = compressed(folder / name, encoded(text, codec), compress)
     chosen = table.options
     if layout == "nameless":
         place = table.roles.index("text")
@@ -123,7 +136,7 @@ def _json(folder: Path, rows: Sequence[Row], *, layout: str = "lines", name: str
                          for record in records) + "\n"
     else:
         text = json.dumps(records, indent=2 if layout == "pretty" else None, **options)
-    path = compressed(folder / name, text.encode(codec), compress)
+    path = compressed(folder / name, encoded(text, codec), compress)
     return Written(path, rows, table.options, says_of_labels(rows))
 
 
@@ -304,7 +317,8 @@ TEXT_TABLES = (
          text=_one_line, label=_one_line,
          limits="Cells cannot contain tabs, line breaks or a backslash before a quote, nor begin with a quote."),
     Form("CSV in UTF-16 or with a byte order mark", "The encoding is detected.", _delimited,
-         {"codec": ("utf-16", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32"), "delimiter": (",", "\t", ";"), **LINES},
+         {"codec": ("utf-16", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16-be marked", "utf-32"),
+          "delimiter": (",", "\t", ";"), **LINES},
          text=_for_tabs, label=_for_tabs),
     Form("CSV in cp1252 or latin-1", "The encoding is detected if the file is not valid UTF-8, and printed.",
          _delimited, {"codec": ("cp1252", "latin-1"), "delimiter": (";", ","), **LINES}, words=True,
