@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_forms import SPELLINGS, Form, Row, Variant, Written, encoded, says_of_labels
+from data_forms import SPELLINGS, Form, Row, Variant, Written, encoded, says_of_labels, whole_labels
 
 
 def in_folders(root: Path, rows: Sequence[Row], content: Callable[[Row], bytes], ending: Callable[[Row], str], *,
@@ -65,7 +65,7 @@ def _texts_in_folders(folder: Path, rows: Sequence[Row], *, codec: str = "utf-8"
     in_folders(root, rows, lambda row: encoded(row.item + last, codec), lambda row: ".txt", **layout)
     says = (("ignored by name",) * layout.get("junk", False)
             + ("link",) * (layout.get("link", "") in ("class", "loop")) + says_of_labels(rows))
-    return Written(root, [replace(row, item=row.item.rstrip("\r\n")) for row in rows], says=says, refusal=SPLIT_LIKE)
+    return Written(root, [replace(row, item=row.item.rstrip("\r\n")) for row in rows], whole_labels(rows), says, SPLIT_LIKE)
 
 
 def _for_files(text: str, variant: Variant) -> str:
@@ -84,7 +84,8 @@ TEXT_FOLDERS = (
     Form("Folders of .txt files", "Each folder is a class; its files may be in folders inside it. Encodings are "
          "detected for each file.", _texts_in_folders, {"codec": ("utf-8", "utf-8-sig", "utf-16", "utf-16-be marked"),
          "last": ("", "\n", "\r\n"), **FOLDERS}, groups=False, splits="no", text=_for_files, label=for_folders,
-         limits="The line breaks at the end of a file are not part of the text."),
+         limits="The line breaks at the end of a file are not part of the text. Folders that are all named "
+         "like splits are taken for splits."),
     Form("Split folders of .txt files", "Folders named like splits, in any usual spelling, contain the class folders.",
          partial(_texts_in_folders, layout="splits"), {"spelling": SPELLINGS, **FOLDERS}, groups=False, splits="all",
          text=_for_files, label=for_folders),

@@ -50,7 +50,7 @@ def _in_folders(folder: Path, rows: Sequence[Row], *, captions: str = "", **layo
             path.with_suffix(captions).write_text(json.dumps({"caption": f"a photo: {path.stem}"}))
     says = (("ignored by name",) * layout.get("junk", False) + ("as captions or descriptions",) * bool(captions)
             + ("link",) * (layout.get("link", "") in ("class", "inner", "loop")) + says_of_labels(rows))
-    return Written(root, rows, says=says, refusal=SPLIT_LIKE)
+    return Written(root, rows, whole_labels(rows), says, SPLIT_LIKE)
 
 
 STEMS = ("{}", "ünï, code {}", "a b/{} (1)", "IMG;{}|x")
