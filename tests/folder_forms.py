@@ -65,7 +65,8 @@ def _texts_in_folders(folder: Path, rows: Sequence[Row], *, codec: str = "utf-8"
     in_folders(root, rows, lambda row: encoded(row.item + last, codec), lambda row: ".txt", **layout)
     says = (("ignored by name",) * layout.get("junk", False)
             + ("link",) * (layout.get("link", "") in ("class", "loop")) + says_of_labels(rows))
-    return Written(root, [replace(row, item=row.item.rstrip("\r\n")) for row in rows], whole_labels(rows), says, SPLIT_LIKE)
+    read = [replace(row, item=row.item.rstrip("\r\n")) for row in rows]
+    return Written(root, read, whole_labels(rows), says, SPLIT_LIKE)
 
 
 def _for_files(text: str, variant: Variant) -> str:
