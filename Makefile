@@ -19,6 +19,7 @@ test-fast: setup
 soak: setup
 	$(BIN)/python tests/soak.py 8
 	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
+	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-browser: setup
 	$(BIN)/pytest tests/browser.py
 quickstart: setup

@@ -4,9 +4,10 @@ python docs/output.py [--quick | --check]
 
 In a page, `<!-- $ COMMAND -->` and `<!-- / -->` enclose what a command prints to standard output. Numbers in brackets
 after the command, `<!-- $ COMMAND [1,4] -->`, select paragraphs of that output (separated by blank lines); the command
-itself is then not shown. `<!-- recipes -->` and `<!-- / -->` enclose the list of recipes. A full run also trains the
-quickstart's models and takes the screenshot of a report (docs/report.png, by Debian's chromium). `--quick` skips both;
-`--check` skips them too and writes nothing, and the exit code is 1 if a page is out of date.
+itself is then not shown. `<!-- recipes -->` and `<!-- / -->` enclose the list of recipes, and `<!-- data forms -->` and
+`<!-- / -->` the forms that data may have (docs/forms.py). A full run also trains the quickstart's models and takes the
+screenshot of a report (docs/report.png, by Debian's chromium). `--quick` skips both; `--check` skips them too and
+writes nothing, and the exit code is 1 if a page is out of date.
 """
 
 import json
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 BLOCK = re.compile(r"(<!-- \$ (?P<command>[^\n]+?)(?: \[(?P<paragraphs>[\d,]+)\])? -->\n).*?(<!-- / -->)", re.DOTALL)
 RECIPES = re.compile(r"(<!-- recipes -->\n).*?(<!-- / -->)", re.DOTALL)
+FORMS = re.compile(r"(<!-- data forms -->\n).*?(<!-- / -->)", re.DOTALL)
 SLOW = "python docs/quickstart.py"  # commands that train
 MODELS = [ROOT / "saved_models" / name for name in ("stamps", "snippets")]
 
@@ -91,6 +93,7 @@ def main(words: list[str]) -> int:
         after = BLOCK.sub(lambda match: match[0] if quick and match["command"].startswith(SLOW) else block(match),
                           before)
         after = RECIPES.sub(recipes, after)
+        after = FORMS.sub(lambda match: f"{match[1]}\n{output('python docs/forms.py')}\n\n{match[2]}", after)
         if after != before:
             outdated.append(str(page.relative_to(ROOT)))
             if words != ["--check"]:

@@ -427,10 +427,11 @@ def test_a_folder_of_class_folders_of_files(tmp_path: Path) -> None:
         "pos/empty.txt": "empty text", "pos/notes.md": "not a .txt file", "void": "class folder without files",
         "readme.txt": "not inside a class folder", "pos/pipe.txt": "not a regular file",
         "pos/odd.txt": "not UTF-8: but byte 0xe9 at 6 is not UTF-8"}
-    assert found.notes[0] == "not read: readme.txt (not inside a class folder), void (class folder without files)"
-    assert found.notes[1:4] == ("UTF-8: 2 files, the first neg/bom.txt (with a byte order mark)",
-                                "latin-1: 1 file, the first neg/deep/er/x.TXT (byte 0xe9 at 3 is not UTF-8)",
-                                "UTF-16: 1 file, the first pos/wide.txt (detected by its byte order mark)")
+    assert found.notes[:5] == ("not used (not inside a class folder): readme.txt",
+                               "not used (class folder without files): void",
+                               "UTF-8: 2 files, the first neg/bom.txt (with a byte order mark)",
+                               "latin-1: 1 file, the first neg/deep/er/x.TXT (byte 0xe9 at 3 is not UTF-8)",
+                               "UTF-16: 1 file, the first pos/wide.txt (detected by its byte order mark)")
 
 
 def test_folders_named_as_sides_are_the_users_split(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_split_folders_are_honoured_beside_folders_without_data(tmp_path: Path) 
     found = read_images(tmp_path)
     assert found.classes == ("cat", "dog") and set(found.source_split) == {"train", "test"}
     assert reasons(found) == {"notes": "not a split folder", "void": "empty folder"}
-    assert found.notes == ("ignored by name: __MACOSX", "not read: notes (not a split folder), void (empty folder)")
-    assert found.summary.losses == ()
+    assert found.notes == ("ignored by name: __MACOSX", "not used (not a split folder): notes",
+                           "not used (empty folder): void") and found.summary.losses == ()
 
 
 @pytest.mark.parametrize("other", ["extra/1.png", "extra/cat/1.png", "cat/1.png"])
@@ -136,9 +136,10 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
     (root / "dog/own").mkdir()
     (root / "dog/own/up").symlink_to("..")
     found = read_images(root)
-    assert found.counts() == {"cat": 24, "dog": 12} and found.notes[0] == "followed links to folders: cat/again"
-    assert "cat/again/back (link to a folder that was read already" in found.notes[1]
-    assert found.notes[1].endswith("dog/own/up (link to a folder around it)")
+    assert found.counts() == {"cat": 24, "dog": 12} and found.notes == (
+        "followed links to folders: cat/again",
+        "not used (link to a folder that was read already): cat/again/back and cat/more",
+        "not used (link to a folder around it): dog/own/up")
     assert reasons(found) == {
         "cat/again/back": f"link to a folder that was read already: {root / 'cat'}",
         "cat/more": f"link to a folder that was read already: {elsewhere / 'more'}",

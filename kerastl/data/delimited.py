@@ -24,6 +24,7 @@ Place = tuple[int, int]  # of a record: its number and its first line in the fil
 Records = Callable[[Sequence[str] | None], Iterator[tuple[Place, Record | str]]]
 
 _SAMPLE = 200  # records that are examined for columns without a name
+_LARGE_SAMPLE = 20_000  # where lines do not tell how quotes are written
 _LIMIT = threading.Lock()  # csv's limit of a cell is one for the whole process
 
 
@@ -44,15 +45,8 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
     """
     with opener() as file:
         dialect = dialect_of(file.read(HEAD), encoding, usual)
-    header = _header(path, dialect, opener, encoding)
-    width = len(header)
-    ways = dialect, dialect.other
-    index = max(_has_index(_sample(opener, _Layout(way, width), encoding)[0], width) for way in ways)
-    doubled, escaped = count_escapes(dialect, opener, encoding, width + index)
-    losses = [_sample(opener, _Layout(way, width, index), encoding)[1] if doubled and escaped else 0 for way in ways]
-    escapes = losses[1] < losses[0] or (losses[1] == losses[0] and escaped > doubled)  # some lines fit by chance
-    dialect = replace(ways[escapes], mixed=bool(doubled and escaped and losses[escapes]))
-    layout = _Layout(dialect, width, index)
+    header, layout = _layout(_headers(path, dialect, opener, encoding), opener, encoding)
+    dialect = layout.dialect
     sample, _ = _sample(opener, layout, encoding)
     names, notes = _named(header, [row[layout.index:] for row in sample])
     notes = dialect.notes(usual) + notes
@@ -72,21 +66,48 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
     return names, notes, dialect, records
 
 
-def _header(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding) -> list[str]:
-    with opener() as file:
-        lines = Lines(file, encoding)
-        _pass_sep(lines, dialect)
-        try:
-            return next((row for row in dialect.reader(lines) if row), [])
-        except (csv.Error, LineTooLong) as error:
-            raise DataError(f"{path}: the first line is not a valid header ({error or TOO_LONG})",
-                            "the column names in the first line", "correct the first line") from error
+def _headers(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding
+             ) -> list[tuple[list[str], Dialect]]:
+    """The header in each way to write quotes in which it is valid, the usual way first."""
+    headers, errors = list[tuple[list[str], Dialect]](), list[Exception]()
+    for way in (dialect, dialect.other):
+        with opener() as file:
+            lines = Lines(file, encoding)
+            _pass_sep(lines, way)
+            lines.change = way.change
+            try:
+                headers.append((next((row for row in way.reader(lines) if row), []), way))
+            except (csv.Error, LineTooLong) as error:
+                errors.append(error)
+    if not headers:
+        raise DataError(f"{path}: the first line is not a valid header ({errors[0] or TOO_LONG})",
+                        "the column names in the first line", "correct the first line") from errors[0]
+    return headers
 
 
-def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding) -> tuple[list[list[str]], int]:
+def _layout(headers: Sequence[tuple[list[str], Dialect]], opener: Callable[[], BinaryIO], encoding: Encoding
+            ) -> tuple[list[str], _Layout]:
+    """The header and the layout, in the way to write quotes that fits the rows best."""
+    layouts = [_Layout(way, len(header)) for header, way in headers]
+    layouts = [replace(layout, index=_has_index(_sample(opener, layout, encoding)[0], layout.width))
+               for layout in layouts]
+    if len(layouts) == 1:
+        return headers[0][0], layouts[0]
+    widths = layouts[0].width + layouts[0].index, layouts[1].width + layouts[1].index
+    doubled, escaped, examined = count_escapes(layouts[0].dialect, opener, encoding, widths)
+    unclear = examined and bool(doubled) == bool(escaped)  # no line, if all are parts of cells of several lines
+    count = _SAMPLE if doubled else _LARGE_SAMPLE
+    losses = [_sample(opener, layout, encoding, count)[1] if unclear else 0 for layout in layouts]
+    best = losses[1] < losses[0] or (losses[1] == losses[0] and escaped > doubled)  # some lines fit by chance
+    mixed = bool(doubled and escaped and losses[best])
+    return headers[best][0], replace(layouts[best], dialect=replace(layouts[best].dialect, mixed=mixed))
+
+
+def _sample(opener: Callable[[], BinaryIO], layout: _Layout, encoding: Encoding, count: int = _SAMPLE
+            ) -> tuple[list[list[str]], int]:
     """The first records, and how many of them are broken or have not as many cells as the header."""
     with opener() as file:
-        rows = list(islice(_rows(_body(file, layout.dialect, encoding), layout, sample=True), _SAMPLE))
+        rows = list(islice(_rows(_body(file, layout.dialect, encoding), layout, sample=True), count))
     whole = [cells for _, cells in rows if isinstance(cells, list)]
     return whole, len(rows) - sum(len(cells) == layout.width + layout.index for cells in whole)
 
@@ -107,11 +128,12 @@ def _pass_sep(lines: Lines, dialect: Dialect) -> None:
 
 
 def _has_index(rows: list[list[str]], width: int) -> int:
-    """1 if nearly all rows have one more cell than the header, and the first is a number that no other row has."""
-    more = [row for row in rows if len(row) == width + 1 and row[-1].strip()]
-    first = {row[0].strip() for row in more}
-    return int(bool(more) and len(more) >= 0.9 * len(rows) and len(first) == len(more)
-               and all(name.isdecimal() for name in first))
+    """1 if nearly all rows have one more cell than the header, and the first is a number that no other row has. If the
+    last cells are empty, all but a few, the lines end in a delimiter instead."""
+    more = [row for row in rows if len(row) == width + 1]
+    first, filled = {row[0].strip() for row in more}, sum(bool(row[-1].strip()) for row in more)
+    return int(bool(filled) and filled >= 0.1 * len(more) and len(more) >= 0.9 * len(rows)
+               and len(first) == len(more) and all(name.isdecimal() for name in first))
 
 
 def _named(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:

@@ -121,9 +121,10 @@ def _fits(dialect: Dialect, lines: Sequence[str]) -> float:
     return max((1 + sum(len(row) == width + more for row in body)) / len(rows) for more in (0, 1))
 
 
-def count_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding, width: int) -> tuple[int, int]:
-    """The lines with backslashes that are whole records of `width` cells only if quotes are doubled, and only if they
-    are written with a backslash."""
+def count_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding,
+                  widths: tuple[int, int]) -> tuple[int, int, int]:
+    """The lines with backslashes that are whole records only if quotes are doubled, those only if they are written with
+    a backslash, and all that were examined. widths: the cells of a record in each of these ways."""
     pattern = re.compile(rb"[^\n]*\\[" + re.escape(dialect.quote + dialect.delimiter).encode() + rb"][^\n]*\n?")
     doubled = escaped = examined = 0
     with opener() as file:
@@ -133,11 +134,11 @@ def count_escapes(dialect: Dialect, opener: Callable[[], BinaryIO], encoding: En
             data, rest = (rest + block[:end], block[end:]) if end else (b"", b"")  # of a line over a block: nothing
             for line in pattern.findall(data if b"\\" in data else b""):
                 text = line.decode(encoding.codec, "replace")
-                as_doubled, as_escaped = _whole(dialect, text, width), _whole(dialect.other, text, width)
+                as_doubled, as_escaped = _whole(dialect, text, widths[0]), _whole(dialect.other, text, widths[1])
                 doubled += as_doubled and not as_escaped
                 escaped += as_escaped and not as_doubled
                 examined += 1
-    return doubled, escaped
+    return doubled, escaped, examined
 
 
 def _whole(dialect: Dialect, line: str, width: int) -> bool:

@@ -22,6 +22,11 @@ _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
 _OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
            "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+# The letters beyond ASCII of French, German, Spanish with Catalan, Portuguese, Italian, Dutch, Swedish with Finnish,
+# Danish with Norwegian, Icelandic. charset-normalizer sometimes takes texts in these for Central European ones.
+_WESTERN = tuple(map(frozenset, ("àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíñóúüàçèïò", "ãáàâçéêíóôõúü", "àèéìíîòóùú",
+                                 "ëéèïöüáóí", "åäöéü", "æøåéóôòü", "áðéíóúýþæö")))
+_NO_LETTERS = re.compile("[^\\W\\d_][±¶¹³¼¾¿]")  # behind a letter: what Polish letters look like in cp1252 and latin-1
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
 _SAMPLE = 1 << 16  # bytes of lines with non-ASCII bytes that are examined
@@ -149,10 +154,18 @@ def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
     if not better:
         return Encoding(usual, usual, tally.first)
     codec, *others = better
+    if codec in ("cp1250", "iso8859_2", "cp1254") and _is_western(bytes(tally.sample).decode(usual, "replace").lower()):
+        return Encoding(usual, usual, tally.first)
     if codec == "cp1250" and not tally.odd:  # in which Polish and Czech have some of these bytes
         codec = "iso8859_2"
     also = f" (it could also be {' or '.join(others)})" if others else ""
     return Encoding(codec, codec, f"{tally.first}; detected by its letters{also}")
+
+
+def _is_western(text: str) -> bool:
+    """Whether the letters beyond ASCII are all from one western European language."""
+    letters = {mark for mark in text if mark.isalpha() and not mark.isascii()} - set("ªº")
+    return any(letters <= alphabet for alphabet in _WESTERN) and not _NO_LETTERS.search(text)
 
 
 def _by_letters(sample: bytes, usual: str) -> list[str]:

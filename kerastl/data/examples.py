@@ -39,6 +39,7 @@ class SkippedRows:
         self._listed: list[Skipped] = []
         self._more: Counter[str] = Counter()
         self.rows: dict[tuple[str, bool], Counter[str]] = {}  # by general reason and class; see `summary.add_losses`
+        self.beside: dict[str, list[str]] = {}  # what stands for no rows, by general reason: its origins
 
     def add(self, origin: str, reason: str, label: str = "", *, rows: int = 1, requested: bool = False) -> None:
         """Add one row, file or class. label: the row's class, if known. rows: how many rows of data it stands for.
@@ -46,6 +47,8 @@ class SkippedRows:
         general = reason.partition(":")[0]
         if rows:
             self.rows.setdefault((general, requested), Counter())[label] += rows
+        else:
+            self.beside.setdefault(general, []).append(origin)
         if len(self._listed) < LISTED:
             self._listed.append(Skipped(origin, reason))
         else:

@@ -9,8 +9,9 @@ from pathlib import Path
 from kerastl.data.examples import SkippedRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import Row, split_name
-from kerastl.data.tables import TABLES
+from kerastl.data.source import TABLES, no_table
 from kerastl.errors import DataError, OptionError
+from kerastl.files import open_file
 
 JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__pycache__", "$recycle.bin",
         "system volume information", "icon\r", "lost+found"}  # and hidden files; in lower case
@@ -20,12 +21,11 @@ NOTES = ("readme", "license", "licence", "notes", "changelog", "labels", "classe
 @dataclass
 class Walk:
     """What was met while walking through folders. junk: ignored names; linked: folders that were reached by a link;
-    unread: what is not read, with the reason: folders without data, links that lead to a folder around them or to one
-    that was read already, and files about the data."""
+    loops: links that lead to a folder around them, and links to a folder that was read already."""
 
     junk: Counter[str] = field(default_factory=Counter)
     linked: list[Path] = field(default_factory=list)
-    unread: list[tuple[Path, str]] = field(default_factory=list)
+    loops: list[tuple[Path, str]] = field(default_factory=list)
 
     def notes(self, root: Path) -> list[str]:
         """What was met, in sentences."""
@@ -37,10 +37,6 @@ class Walk:
             more = f" and {len(self.linked) - 5:,} more" if len(self.linked) > 5 else ""
             names = ", ".join(str(path.relative_to(root)) for path in self.linked[:5])
             lines.append(f"followed links to folders: {names}{more}")
-        if self.unread:
-            more = f" and {len(self.unread) - 5:,} more" if len(self.unread) > 5 else ""
-            names = ", ".join(f"{path.relative_to(root)} ({reason})" for path, reason in self.unread[:5])
-            lines.append(f"not read: {names}{more}")
         return lines
 
 
@@ -59,7 +55,7 @@ def _walk(folder: Path, real: Path, seen: set[Path], met: Walk) -> Iterator[Path
         linked = path.is_symlink()
         target = Path(os.path.realpath(path)) if linked else real / path.name
         if target in seen:
-            met.unread.append((path, "link to a folder around it" if real.is_relative_to(target) else
+            met.loops.append((path, "link to a folder around it" if real.is_relative_to(target) else
                               f"link to a folder that was read already: {target}"))
             continue
         met.linked += [path] * linked
@@ -112,11 +108,12 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
         result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met)
     else:
         result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE)
-    for path, reason in met.unread:
+    for path, reason in met.loops:
         skipped.add(str(path.relative_to(root)), reason, rows=0)
     loud = [f"WARNING: the folders {_listed(named)} have names of splits and are classes here, as requested"
             for named in [[name for name in folders if split_name(name)]] if named and not splits]
-    return replace(result, notes=(*result.notes, *loud, *met.notes(root)))
+    unused = [f"not used ({reason}): {_listed(origins)}" for reason, origins in skipped.beside.items()]
+    return replace(result, notes=(*result.notes, *loud, *met.notes(root), *unused))
 
 
 def _no_columns(root: Path, options: ReadOptions) -> None:
@@ -147,8 +144,9 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
                         "folders of splits, or class folders, but not both",
                         f"move {_listed(data)} elsewhere; or rename {_listed(splits)}, or {insist}")
     _skip_files(root, root, skipped, usable, met)
-    for folder in others.values():
-        met.unread.append((folder, "not a split folder" if any(walk(folder)) else "empty folder"))
+    for name, folder in others.items():
+        reason = "not a split folder" if any(walk(folder)) else "empty folder"
+        skipped.add(name, reason, rows=0)
     rows = [row for name in splits for row in
             _class_folders(folders[name], root, splits[name], skipped, usable, met)]
     return FolderRows(rows, "folders of splits with class folders", f"split from the folders {_listed(splits)}")
@@ -189,22 +187,20 @@ def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, u
     for path in _folders(folder).values():
         if path.is_symlink():
             if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)):
-                met.unread.append((path, "link to a folder around it"))
+                met.loops.append((path, "link to a folder around it"))
                 continue
             met.linked.append(path)
         files = list(walk(path, met))
         if not files:
-            met.unread.append((path, "class folder without files"))
+            skipped.add(str(path.relative_to(root)), "class folder without files", rows=0)
         rows += [Row(str(file.relative_to(root)), str(file), (path.name,), split=split) for file in files]
     return rows
 
 
 def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> None:
     for path, is_folder in _entries(folder, met if folder != root else Walk()):
-        if not is_folder and _is_data(path, usable):
-            skipped.add(str(path.relative_to(root)), "not inside a class folder")
-        elif not is_folder:
-            met.unread.append((path, "not inside a class folder"))
+        if not is_folder:
+            skipped.add(str(path.relative_to(root)), "not inside a class folder", rows=int(_is_data(path, usable)))
 
 
 def _listed(names: "list[str] | dict[str, str]") -> str:
@@ -217,7 +213,11 @@ def _listed(names: "list[str] | dict[str, str]") -> str:
 
 def no_source(source: str) -> DataError:
     """The error for a source that is neither a folder, nor a table, nor the name of a TFDS data set."""
-    problem = (f"{source} is not in a supported format" if Path(source).exists() else
-               f"no such file or folder: {source}")
-    return DataError(problem, f"a folder of class folders, a table ({', '.join(TABLES)}) or tfds:NAME",
-                     "check the path of the data")
+    path, expected = Path(source), f"a folder of class folders, a table ({', '.join(TABLES)}) or tfds:NAME"
+    if not path.is_file():
+        problem = f"{source} is not in a supported format" if path.exists() else f"no such file or folder: {source}"
+        return DataError(problem, expected, "check the path of the data")
+    with open_file(path) as file:
+        other = no_table(path, file.read(512))
+    return other or DataError(f"{source} is not in a supported format", expected, "if it is a table, name it after its "
+                              f"format, such as {path.stem}.csv")

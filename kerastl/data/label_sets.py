@@ -72,8 +72,9 @@ def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], option
         notes.append(f"{_listed(barred)}: the bar is part of the label; `multi_label=on` separates labels at bars")
     names = [tuple(filter(None, map(normal_form, labels))) if len(labels) != 1 or not bars else parts_of(labels[0])
              for labels in cells]
-    changed = {raw: form for labels in cells for raw in labels
-               if (form := normal_form(raw)) != raw and not (bars and "|" in raw)}
+    raw_names = [[part.strip() for part in labels[0].split("|")] if bars and len(labels) == 1 and "|" in labels[0]
+                 else labels for labels in cells]
+    changed = {raw: form for labels in raw_names for raw in labels if (form := normal_form(raw)) != raw}
     if changed:
         pairs = ", ".join(f"{ascii(raw)} as {ascii(form)}" for raw, form in list(changed.items())[:_SHOWN])
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
@@ -82,7 +83,7 @@ def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], option
     if barred and bars:
         joined = int(sum(rows[scalars[name]] for name in barred))
         how = "" if options.multi_label == "on" else "; `multi_label=off` keeps such a label whole"
-        return names, f"joined by a bar in {joined:,} rows{how}"
+        return names, f"joined by a bar in {joined:,} row{'' if joined == 1 else 's'}{how}"
     return names, ""
 
 

@@ -37,7 +37,7 @@ class Row:
 
     origin: str
     item: Text  # the path of an image, or a text
-    labels: tuple[str, ...]  # from `labels_in`, or UNLABELLED; a bar in a folder's name is part of it
+    labels: tuple[str, ...]  # from `labels_in`, or UNLABELLED
     group: str = ""
     split: str = ""  # the split that the source specifies
 

@@ -80,11 +80,18 @@ def _magic(head: bytes) -> str:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
 
 
-def _kind(path: Path, name: Path, head: bytes, workbook: bool) -> str:
+def no_table(path: Path, head: bytes) -> DataError | None:
+    """The error for a file that is known not to be a table, by its first bytes."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for magic, (what, remedy) in _NO_TABLES.items():
         if start.startswith(magic):
-            raise DataError(f"{path} is {what}, not a table", "a table", remedy)
+            return DataError(f"{path} is {what}, not a table", "a table", remedy)
+    return None
+
+
+def _kind(path: Path, name: Path, head: bytes, workbook: bool) -> str:
+    if error := no_table(path, head):
+        raise error
     if workbook or head.startswith(b"PAR1"):
         return "excel" if workbook else "parquet"
     if name.suffix.lower() not in KINDS:

@@ -36,7 +36,9 @@ def text_of(source: Source, folder: Path | None) -> tuple[Callable[[], BinaryIO]
         result = copied(_in_utf8(opener, encoding.codec), folder)
         encoding = replace(encoding, codec="utf-8", partly=True)
     with result() as file:
-        end = _line_end(file.read(_HEAD))
+        head = file.read(_HEAD)
+    ends = _line_end(head), _line_end(head.replace(b'\\"', b""))  # quotes may be written with a backslash
+    end = "\r" if "\r" in ends else ends[0]
     if end == "\r":
         result = copied(_with_line_feeds(result), folder)
     return result, replace(encoding, start=0), end
