@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerastl.data.broken import Broken
 from kerastl.data.delimited import Place, Record, Records
 from kerastl.data.encoding import BLOCK, ESCAPED, Encoding
 from kerastl.data.lines import MAX_LINE, TOO_LONG, Lines, LineTooLong
@@ -83,7 +84,7 @@ def _object(line: str, number: int, encoding: Encoding) -> Record | str:
     if not line:
         return TOO_LONG
     if why := encoding.unreadable(line):
-        return why
+        return Broken(why, _parsed(line))
     try:
         record = json.loads(line.rstrip("\r\n"))
     except json.JSONDecodeError as error:
@@ -95,6 +96,14 @@ def _object(line: str, number: int, encoding: Encoding) -> Record | str:
     return record if isinstance(record, dict) else f"not a JSON object: line {number}: {line.strip()[:40]}"
 
 
+def _parsed(line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def _of_values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple[Place, Record | str]]:
     """The objects of an array, or one after the other. Raises DataError where the JSON is broken: unlike in JSONL, it
     is unknown where the next object begins."""
@@ -103,7 +112,7 @@ def _of_values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple
             yield (number, line), f"not a JSON object: line {line}: {json.dumps(value)[:40]}"
         else:
             broken = encoding.partly and ESCAPED.search(json.dumps(value, ensure_ascii=False))
-            yield (number, line), f"not {encoding.name}" if broken else value
+            yield (number, line), Broken(f"not {encoding.name}", value) if broken else value
 
 
 def _values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple[int, Any]]:

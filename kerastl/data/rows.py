@@ -60,7 +60,7 @@ def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes
     for row, content in rows:
         add_item(row.item)
         add_origin(printable(row.origin))
-        codes.append(known.setdefault(tuple(map(printable, row.labels)), len(known)))
+        codes.append(known.setdefault(row.labels, len(known)))
         hashes += content
         if row.group or groups:
             groups += [""] * (len(codes) - 1 - len(groups)) + [row.group]
@@ -95,7 +95,9 @@ def _without_unusable(examples: Examples, code: NDArray[np.int32], sets: LabelSe
 
 def _summary(examples: Examples, summary: DataSummary, sets: LabelSets, skipped: SkippedRows, options: ReadOptions
              ) -> DataSummary:
-    losses, counts = add_losses((), skipped.rows), examples.counts() if sets.classes != ("",) else {}
+    counts = examples.counts() if sets.classes != ("",) else {}
+    skipped.settle(counts)
+    losses = add_losses((), skipped.rows)
     parts = {name: examples.source_split.count(name) for name in PARTS} if any(examples.source_split) else {}
     if parts and (rest := examples.source_split.count("")):
         parts["none (used for training)"] = rest

@@ -10,6 +10,7 @@ from kerastl.fields import Section
 LOSS = 0.02  # the share of rows from which a loss is a warning
 LEVEL = 0.01  # of the test whether a loss is concentrated in a class, over all classes
 FEWEST = 3  # rows of a class, from which their loss is tested
+SMALL_CLASS = "class of fewer than"  # how the reason begins for which whole classes are skipped
 SHOWN = 12  # classes that a line lists
 
 
@@ -97,19 +98,21 @@ class DataSummary(Section):
 
     def _one_sided(self, losses: list[Loss]) -> list[str]:
         """Classes that lost significantly more of their rows than the others."""
-        of_class: dict[str, int] = {}
+        of_class, readable = dict[str, int](), dict(self.classes)
         for loss in losses:
+            counts = readable if loss.reason.startswith(SMALL_CLASS) else of_class
             for name, n in loss.by_class.items():
-                if name in self.classes:  # not one that was skipped as a whole
-                    of_class[name] = of_class.get(name, 0) + n
-        lost, kept = sum(of_class.values()), sum(self.classes.values())
+                counts[name] = counts.get(name, 0) + n
+        lost, kept = sum(of_class.values()), sum(readable.values())
         lines = []
         for name, n in of_class.items():
-            others, rest = lost - n, kept - self.classes[name]
-            if n >= FEWEST and _p_value(n, self.classes[name], others, rest) < LEVEL / max(1, len(self.classes)):
-                lines.append(f"{n:,} of {n + self.classes[name]:,} rows of the class {name!r} were skipped "
-                             f"({n / (n + self.classes[name]):.1%}), but {others / max(1, others + rest):.1%} of the "
-                             "others")
+            others, own = lost - n, readable.get(name, 0)
+            rest = kept - own
+            if n >= FEWEST and _p_value(n, own, others, rest) < LEVEL / max(1, len(readable)):
+                which = f"{n:,} of {n + own:,} rows" if own else f"all {n:,} rows"
+                share = f" ({n / (n + own):.1%})" if own else ""
+                lines.append(f"{which} of the class {name!r} were skipped{share}, but "
+                             f"{others / max(1, others + rest):.1%} of the others")
         return lines
 
     def lines(self, nouns: str, notes: tuple[str, ...] = ()) -> list[str]:
