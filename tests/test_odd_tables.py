@@ -1,5 +1,6 @@
 """Tables as people have them: each is read rightly, with a line for what was decided, or refused with its cause."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from kerastl.data.examples import Examples
 from kerastl.data.options import ReadOptions
+from kerastl.data.split import split
 from kerastl.data.texts import read_texts
 from kerastl.errors import DataError
 
@@ -130,3 +132,84 @@ def test_half_a_character_in_a_label_is_said(tmp_path, capsys):
     lines = [json.dumps({"text": text(i), "label": ["a\ud83d", "b"][i % 2]}) for i in range(20)]
     assert read(tmp_path, "\n".join(lines), "t.jsonl").classes == ("a\ufffd", "b")
     assert r"'a\ud83d' as 'a\ufffd'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["Split", "SPLIT", " split "])
+def test_a_split_column_in_another_case_is_used(tmp_path, name):
+    content = f"text,label,{name}\n" + "".join(f"{text(i)},{'ab'[i % 2]},{('train', 'test')[i % 3 == 0]}\n"
+                                               for i in range(30))
+    assert read(tmp_path, content).summary.parts == {"train": 20, "validation": 0, "test": 10}
+    assert not read(tmp_path, content, split_column="none").summary.parts
+
+
+@pytest.mark.parametrize("name, values, remark", [
+    ("Train ", ("train", "test"), "column 'Train' looks like a split"),
+    ("Usage", ("Training", "PublicTest"), "column 'Usage' may be a split, but has other values too")])
+def test_a_column_that_may_be_a_split_is_named(tmp_path, capsys, name, values, remark):
+    rows = [f"{text(i)},{'ab'[i % 2]},{values[i % 2]}" for i in range(30)]
+    read(tmp_path, "\n".join([f"text,label,{name}", *rows]))
+    assert remark in capsys.readouterr().out
+
+
+def test_a_first_line_that_may_be_a_row_is_named(tmp_path, capsys):
+    read(tmp_path, csv(["pos", "neg"], header="Great,pos"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "WARNING: the first line is taken as the header, although 'pos' in it is also a label" in last
+    read(tmp_path, csv(["pos", "neg"], header="what they said,mood"))
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_amounts_are_not_taken_for_classes_without_a_word(tmp_path, capsys):
+    prices = [f"{i % 25}.{i % 25 + 10}" for i in range(25)]
+    assert "the labels are 25 different numbers" in " ".join(read(tmp_path, csv(prices, 100)).summary.remarks)
+    assert "replace them by a few ranges" in refused(tmp_path, csv(prices, 25))
+    assert not read(tmp_path, csv([f"{i}.0" for i in range(25)], 100)).summary.remarks
+
+
+def test_many_columns_and_long_names_are_clipped(tmp_path, capsys):
+    names = [f"c{i}" for i in range(500)]
+    read(tmp_path, ",".join([*names, "text,label"]) + "\n" + "".join(
+        "1," * 500 + f"{text(i)},{'ab'[i % 2]}\n" for i in range(9)))
+    assert "c19 and 480 more" in capsys.readouterr().out
+    assert len(refused(tmp_path, "\0" * 2000)) < 600
+
+
+@pytest.mark.parametrize("content, name, cause", [
+    ("text,label\n", "t.csv", "it has no rows below its header"),
+    ('["a b", "pos"]\n["c d", "neg"]\n', "t.jsonl", "contains no JSON objects (not a JSON object: line 1"),
+    ("text,label\na b,pos\n", "t.json", "contains no JSON objects"),
+    ('{"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}', "t.json", "orient='records'"),
+    ('{"text": ["a", "b"], "label": ["x", "y"]}', "t.json", "one JSON object, with the keys text, label"),
+    ('{"version": 1, "data": [{"text": "a"}, {"text": "b"}]}', "t.json", "one JSON object, with the keys version"),
+])
+def test_tables_that_cannot_be_read_name_the_cause(tmp_path, content, name, cause):
+    assert cause in refused(tmp_path, content, name)
+
+
+def test_json_in_a_file_named_csv_is_read(tmp_path, capsys):
+    rows = [{"text": text(i), "label": "ab"[i % 2]} for i in range(30)]
+    for content in (json.dumps(rows), "\n".join(map(json.dumps, rows))):
+        assert len(read(tmp_path, content)) == 30
+        assert "in the format json, although its name ends in .csv" in capsys.readouterr().out
+
+
+def test_a_table_that_is_compressed_twice_is_named(tmp_path):
+    data = gzip.compress(gzip.compress(csv(["a", "b"]).encode()))
+    assert "is compressed twice" in refused(tmp_path, data, "t.csv.gz")
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "iso2022_jp"])
+@pytest.mark.parametrize("header, labels", [("text,label", ["良い", "悪い"]), ("текст,метка", ["да", "нет"])])
+def test_encodings_without_a_mark_are_detected(tmp_path, codec, header, labels):
+    assert read(tmp_path, csv(labels, header=header).encode(codec)).classes == tuple(sorted(labels))
+
+
+def test_nuls_in_utf8_are_not_utf16(tmp_path):
+    content = csv(["да", "нет"]).replace("number 4", "n\0mber 4").replace("number 6", "nu\0ber 6")
+    assert read(tmp_path, content).classes == ("да", "нет")
+
+
+def test_classes_that_are_one_group_each_are_refused(tmp_path):
+    rows = [f"{text(i)},{'abcd'[i % 4]},{'abcd'[i % 4]}" for i in range(80)]
+    with pytest.raises(DataError, match="each class of .* is one group"):
+        split(read(tmp_path, "\n".join(["text,label,group", *rows])))

@@ -8,6 +8,7 @@ would be missed) and which of cp1252 and its neighbours a few accented letters a
 import codecs
 import io
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" represen
 # UTF-32 first: its mark begins with that of UTF-16
 _MARKS = {codecs.BOM_UTF32_LE: ("utf-32-le", "UTF-32"), codecs.BOM_UTF32_BE: ("utf-32-be", "UTF-32"),
           codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"), codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
+_ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)  # into JIS X 0208 and back
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
@@ -56,8 +58,10 @@ def encoding_of(file: BinaryIO) -> Encoding:
     for mark, (codec, name) in _MARKS.items():
         if head.startswith(mark):
             return Encoding(codec, name, "detected by its byte order mark", len(mark))
-    if codec := _unmarked_utf16(head):
-        return Encoding(codec, "UTF-16", "detected by its NUL bytes, as it has no byte order mark")
+    if codec := _unmarked_utf32(head) or _unmarked_utf16(head):
+        return Encoding(codec, codec[:6].upper(), "detected by its NUL bytes, as it has no byte order mark")
+    if _ISO_2022.search(head):
+        return Encoding("iso2022_jp", "ISO-2022-JP", "detected by its escape sequences")
     file.seek(0)
     return _by_its_bytes(file, len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
 
@@ -90,18 +94,39 @@ def decode_paths(data: bytes) -> list[str]:
     return data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
+def _unmarked_utf32(head: bytes) -> str:
+    """The codec if the bytes are characters in UTF-32, which no other text is; otherwise ""."""
+    for codec in ("utf-32-le", "utf-32-be"):
+        try:
+            text = head[:len(head) // 4 * 4].decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if text and "\0" not in text:
+            return codec
+    return ""
+
+
 def _unmarked_utf16(head: bytes) -> str:
     """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise ""."""
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
         header = len(head) >= 8 and not any(head[high:8:2]) and all(head[low:8:2])  # ASCII, whatever follows it
-        if header or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
+        clean = bool(nuls) and not others and _is_clean(head, codec)
+        if header or clean or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
             try:
                 codecs.getincrementaldecoder(codec)().decode(head)
             except UnicodeDecodeError:
                 continue
             return codec
     return ""
+
+
+def _is_clean(head: bytes, codec: str) -> bool:
+    """Whether bytes are lines in UTF-16, of any script: with an end of a line, and without control characters and
+    characters that do not exist."""
+    text = head[:len(head) // 2 * 2].decode(codec, "replace")[:-1]
+    return "\n" in text and not any(unicodedata.category(mark) in ("Cn", "Co") or (
+        unicodedata.category(mark) == "Cc" and mark not in "\t\r\n\f") for mark in text)
 
 
 @dataclass

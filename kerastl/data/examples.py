@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.labels import amounts
 from kerastl.data.spool import Hashes, Spool
-from kerastl.data.summary import FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
+from kerastl.data.summary import AMOUNTS, FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
 from kerastl.errors import DataError, all_of, at_least, broken, expect
 from kerastl.frames import data_frame
 from kerastl.modality import Modality
@@ -262,7 +263,7 @@ def enough(examples: Examples) -> Examples:
         raise DataError(
             f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}{lost}",
             f"at least {'one class' if fewest == 1 else 'two classes'} of {examples.min_per_class} or more rows",
-            "add examples, or decrease `min_per_class`",
+            AMOUNTS if amounts(examples.classes) else "add examples, or decrease `min_per_class`",
         )
     smaller = _only_classes(examples, keep)
     if rows := len(examples) - len(smaller):  # a row with several labels may keep some

@@ -104,7 +104,10 @@ def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int,
             content = _hashes([meant])[0]
         if isinstance(content, OSError):
             missing = content.errno in (errno.ENOENT, errno.ENOTDIR)
-            cause = paths.cause(str(row.item)) if missing and not os.path.lexists(str(row.item)) else ""
+            if missing and os.path.islink(str(row.item)):
+                cause = f"it is a link to {os.readlink(str(row.item))}, which does not exist"
+            else:
+                cause = paths.cause(str(row.item)) if missing and not os.path.lexists(str(row.item)) else ""
             reason = str(content.strerror or content) + (f": {cause}" if cause else "")
             skipped.add(row.origin, reason, label_in_words(row.labels))
         else:

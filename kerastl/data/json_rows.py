@@ -15,6 +15,7 @@ from kerastl.data.lines import MAX_LINE, TOO_LONG, Lines, LineTooLong
 from kerastl.errors import DataError
 
 _START, _BETWEEN = re.compile(r"\s*\[?"), re.compile(r"[\s,\]]*")
+_EXPECTED = "an array of objects, or one object a line"
 _SAMPLE = 1000  # records that are examined for the names of columns
 _HEAD = 1 << 16  # characters in which the layout is detected
 
@@ -29,8 +30,14 @@ def json_records(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding)
         with opener() as file:
             yield from of_file(path, file, encoding)
 
-    sample = (record for _, record in islice(records(None), _SAMPLE) if not isinstance(record, str))
-    return list(dict.fromkeys(name for record in sample for name in record)), layout, records
+    sample = [record for _, record in islice(records(None), _SAMPLE)]
+    objects = [record for record in sample if not isinstance(record, str)]
+    if sample and not objects:
+        raise DataError(f"{path} contains no JSON objects ({sample[0]})", _EXPECTED,
+                        'write each row as an object, such as {"text": "...", "label": "..."}')
+    if len(sample) == 1 and _is_of_columns(objects[0]):
+        raise _one_object(path, objects[0])
+    return list(dict.fromkeys(name for record in objects for name in record)), layout, records
 
 
 def _layout(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding) -> str:
@@ -47,9 +54,21 @@ def _layout(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding) -> s
     with opener() as file:
         first = list(islice(_of_values(path, file, encoding), 2))
     if len(first) == 1 and isinstance(record := first[0][1], dict) and _holds_rows(record):
-        raise DataError(f"{path} is one JSON object, with the keys {', '.join(map(str, list(record)[:10]))}",
-                        "an array of objects, or one object a line", "save the rows in it as a file of their own")
+        raise _one_object(path, record)
     return "array" if first and isinstance(first[0][1], dict) else "lines"
+
+
+def _one_object(path: Path, record: Record) -> DataError:
+    more = f" and {len(record) - 10:,} more" if len(record) > 10 else ""
+    return DataError(f"{path} is one JSON object, with the keys {', '.join(map(str, list(record)[:10]))}{more}",
+                     _EXPECTED, "save the rows in it as a file of their own (pandas: to_json with orient='records')")
+
+
+def _is_of_columns(record: Record) -> bool:
+    """Whether the only object of a file contains rows: in columns, by number, or in a list."""
+    return bool(record) and (all(isinstance(value, list | dict) and len(value) > 1 for value in record.values()) or any(
+        isinstance(value, list) and len(value) > 1 and all(isinstance(row, dict) for row in value)
+        for value in record.values()))
 
 
 def _holds_rows(record: Record) -> bool:

@@ -88,8 +88,8 @@ def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], option
 
 
 def _mark(labels: Sequence[str], options: ReadOptions) -> str:
-    """What separates several labels in a cell, one of MARKS; "" if a cell is one label. Semicolons and commas do so only on
-    request: they are frequent in names."""
+    """What separates several labels in a cell, one of MARKS; "" if a cell is one label. Semicolons and commas do so
+    only on request: they are frequent in names."""
     if options.multi_label == "off":
         return ""
     if options.multi_label == "auto":

@@ -20,6 +20,7 @@ _NO_COMMA = re.compile(r"""['"]\s+['"]""")  # between the strings of an array of
 _BOOLEANS = {"true": "1", "false": "0"}
 _NO_LABEL = {"-1", "nan", "none", "null", "nil", "n/a", "na", "<na>", "#n/a", "?", "undefined", "unlabeled",
              "unlabelled", "not labeled", "not labelled", "unsup", "unsupervised"}
+_AMOUNTS = 20  # different numbers, from which they are hardly names of classes
 _MOST = 300  # classes whose names are compared with each other
 _CLOSE, _FEWEST = 0.9, 5  # similarity, and length, from which two names may be a spelling mistake
 
@@ -60,6 +61,12 @@ def similar(classes: Sequence[str]) -> tuple[tuple[str, str], ...]:
             if match.real_quick_ratio() >= _CLOSE and match.ratio() >= _CLOSE:
                 pairs.append((match.ratio(), (a, b)))
     return tuple(pair for _, pair in sorted(pairs, key=lambda entry: -entry[0]))
+
+
+def amounts(classes: Collection[str]) -> bool:
+    """Whether classes are most probably amounts, such as prices: many numbers, nearly all with decimals."""
+    decimals = sum(bool(re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*(e[+-]?\d+)?", name.strip())) for name in classes)
+    return len(classes) >= _AMOUNTS and decimals >= 0.8 * len(classes)
 
 
 def means_none(label: str) -> bool:

@@ -4,12 +4,15 @@ the report."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kerastl.data.labels import amounts
 from kerastl.errors import CheckFailed
 from kerastl.fields import Section
 
+WARNING = "WARNING: "  # how a note begins that is shown at the end
 LOSS = 0.02  # the share of rows from which a loss is a warning
 LEVEL = 0.01  # of the test whether a loss is concentrated in a class, over all classes
 FEWEST = 3  # rows of a class, from which their loss is tested
+AMOUNTS = "if they are amounts, replace them by a few ranges, because only classes are predicted"
 SMALL_CLASS = "class of fewer than"  # how the reason begins for which whole classes are skipped
 SHOWN = 12  # classes that a line lists
 
@@ -83,6 +86,8 @@ class DataSummary(Section):
                  "alike: correct the labels if they are one" for names in self.look_alikes[:SHOWN]]
         lines += [f"the label {name!r} of {n:,} row{'' if n == 1 else 's'} often means that there is none: "
                   f"`no_label={name}` skips such rows" for name, n in self.no_label_like.items()]
+        if amounts(self.classes):
+            lines.append(f"the labels are {len(self.classes):,} different numbers: {AMOUNTS}")
         return tuple(lines)
 
     @property
@@ -120,11 +125,12 @@ class DataSummary(Section):
         classes = sorted(self.classes.items(), key=lambda entry: -entry[1])
         listed = ", ".join(f"{name} {n:,}" for name, n in classes[:SHOWN])
         more = f" and {len(classes) - SHOWN:,} more" if len(classes) > SHOWN else ""
-        used = f"{self.rows - self.lost:,} {nouns}" + (f", {len(classes)} classes: {listed}{more}" if classes else "")
+        used = f"{self.rows - self.lost:,} {nouns}" + (f", {len(classes):,} classes: {listed}{more}" if classes else "")
         parts = ", ".join(f"{name} {n:,}" for name, n in self.parts.items())
         optional = [f"{self.split}: {parts}" if self.split else "", self.losses_line]
-        return [used, *notes, *filter(None, optional), *self.remarks,
-                *(f"WARNING: {warning}" for warning in self.warnings)]
+        loud = [note for note in notes if note.startswith(WARNING)]
+        return [used, *(note for note in notes if note not in loud), *filter(None, optional), *self.remarks, *loud,
+                *(f"{WARNING}{warning}" for warning in self.warnings)]
 
 
 NOTHING_YET = DataSummary()
