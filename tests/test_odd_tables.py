@@ -213,3 +213,18 @@ def test_classes_that_are_one_group_each_are_refused(tmp_path):
     rows = [f"{text(i)},{'abcd'[i % 4]},{'abcd'[i % 4]}" for i in range(80)]
     with pytest.raises(DataError, match="each class of .* is one group"):
         split(read(tmp_path, "\n".join(["text,label,group", *rows])))
+
+
+@pytest.mark.parametrize("codec, words, labels", [
+    ("cp932", "とても良い映画でした 最悪の映画でした 面白くて楽しい", ["良い", "悪い"]),
+    ("cp866", "отличный фильм и хорошая игра ужасный сюжет", ["да", "нет"]),
+    ("cp949", "정말 재미있는 영화였습니다 최악의 영화", ["좋다", "나쁘다"]),
+    ("gb18030", "这部电影非常好看 剧情很差浪费时间", ["好", "差"])])
+def test_encodings_are_detected_by_their_letters(tmp_path, codec, words, labels):
+    content = "text,label\n" + "".join(f"{words} {i},{labels[i % 2]}\n" for i in range(30))
+    assert read(tmp_path, content.encode(codec)).classes == tuple(sorted(labels))
+
+
+def test_letters_that_are_control_characters_are_doubted(tmp_path, capsys):
+    read(tmp_path, csv(["élevé", "bas"]).encode("mac_roman"))
+    assert "probably in another one: save it as UTF-8" in capsys.readouterr().out

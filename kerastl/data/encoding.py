@@ -22,7 +22,7 @@ _ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)  # into JIS X 020
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
-_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
+_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp932", "euc_jp",
            "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
@@ -172,7 +172,8 @@ def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
     usual = "cp1252" if tally.odd and not tally.odd & _NOT_CP1252 else "latin-1"
     better = _by_letters(bytes(tally.sample), usual)
     if not better:
-        return Encoding(usual, usual, tally.first)
+        odd = "; it has control characters in this encoding, so it is probably in another one: save it as UTF-8"
+        return Encoding(usual, usual, tally.first + odd * bool(tally.odd and usual == "latin-1"))
     codec, *others = better
     if codec == "cp1250" and not tally.odd:  # in which Polish and Czech have some of these bytes
         codec = "iso8859_2"
@@ -186,6 +187,8 @@ def _by_letters(sample: bytes, usual: str) -> list[str]:
         return []
     import charset_normalizer  # takes a moment, and most files do not need it
 
+    if _is_japanese(sample):
+        return ["cp932"]
     matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *_OTHERS]))
     scores = {match.encoding: match.coherence for match in matches}
     best = next((match for match in matches if match.encoding != "cp1252"), None)
@@ -194,6 +197,14 @@ def _by_letters(sample: bytes, usual: str) -> list[str]:
         return []
     return [match.encoding for match in matches
             if (match.coherence, match.chaos) == (best.coherence, best.chaos) and match.encoding != "cp1252"]
+
+
+def _is_japanese(sample: bytes) -> bool:
+    """Whether bytes are Shift JIS: hiragana, which every Japanese text has, and which texts in other encodings hardly
+    become. charset-normalizer takes short ones for Korean."""
+    letters = [mark for mark in sample.decode("cp932", "replace") if not mark.isascii()]
+    kana = sum("\u3041" <= mark <= "\u3096" for mark in letters)
+    return kana > 0.2 * len(letters) and letters.count("\ufffd") < 0.01 * len(letters)
 
 
 def _escaped(text: str) -> list[str]:
