@@ -85,7 +85,8 @@ def _trainable(examples: Examples) -> list[Finding]:
 def of_losses(examples: Examples) -> list[Finding]:
     """What was skipped, the most important first."""
     listed = [f"{item.origin}: {item.reason}" for item in examples.skipped]
-    found = [Finding(WARNING, "lost rows", warning, 1, tuple(map(str, examples.summary.losses)),
+    losses = tuple(str(loss) for loss in examples.summary.losses if not loss.requested)
+    found = [Finding(WARNING, "lost rows", warning, 1, losses,
                      "correct these rows; `strict` makes this an error in training")
              for warning in examples.summary.warnings]
     return found + finding(INFO, "skipped", "rows, files or classes that are skipped", listed, "see the reasons",

@@ -22,8 +22,10 @@ _ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)  # into JIS X 020
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
-_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp932", "euc_jp",
-           "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp932",
+           "euc_jp", "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+_WIDE = ("cp932", "euc_jp", "cp949", "gb18030", "big5")  # of two bytes a character
+_ACCENT = re.compile(rb"[A-Za-z]{2}[\x80-\xff](?![\x80-\xff])|(?<![\x80-\xff])[\x80-\xff][A-Za-z]{2}")  # in a word
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
 _SAMPLE = 1 << 16  # bytes of lines with non-ASCII bytes that are examined
@@ -189,9 +191,12 @@ def _by_letters(sample: bytes, usual: str) -> list[str]:
 
     if _is_japanese(sample):
         return ["cp932"]
-    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *_OTHERS]))
+    accents = len(_ACCENT.findall(sample)) > 0.25 * len(sample.translate(None, _ASCII))
+    others = [codec for codec in _OTHERS if not (accents and codec in _WIDE)]
+    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *others]))
     scores = {match.encoding: match.coherence for match in matches}
-    best = next((match for match in matches if match.encoding != "cp1252"), None)
+    best = next((match for match in matches if match.encoding in _WIDE or (
+        match.encoding != "cp1252" and match.coherence >= _CLEARLY)), None)
     least = scores["cp1252"] + _CLEARLY if "cp1252" in scores else 0.0
     if best is None or str(best) == sample.decode(usual, "replace") or best.coherence < least:
         return []

@@ -59,8 +59,8 @@ def label_sets(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options
     place = {name: i for i, name in enumerate(classes)}
     task = next(task for task in tasks().values() if not task.exclusive) if several else task_of_labels([1])
     numbers = [[place[name] for name in labels] or ([] if several else [0]) for labels in usable]
-    return LabelSets(classes, task.targets_of(numbers, len(classes)), _in_words(several, why, cells, columns, notes),
-                     tuple(notes), unusable)
+    words = _in_words(several, why, cells, columns, options.multi_label, notes)
+    return LabelSets(classes, task.targets_of(numbers, len(classes)), words, tuple(notes), unusable)
 
 
 def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options: ReadOptions, notes: list[str]
@@ -114,12 +114,13 @@ def _remark_on_marks(labels: Sequence[str], options: ReadOptions, notes: list[st
                 return
 
 
-def _in_words(several: bool, why: str, cells: Sequence[tuple[str, ...]], columns: int, notes: list[str]) -> str:
+def _in_words(several: bool, why: str, cells: Sequence[tuple[str, ...]], columns: int, multi_label: str,
+              notes: list[str]) -> str:
     if not any(cells):
         return "no labels"
     lists = any(labels and labels[0] == "" for labels in cells)
     if not several:
-        if lists or why:
+        if (lists or why) and multi_label != "off":
             each = "each row has a 1 in one column" if columns > 1 else "each list contains one label"
             notes.append(f"{each}, so that rows have one label; `multi_label=on` expects several")
         return "one label per row"

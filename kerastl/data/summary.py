@@ -82,8 +82,9 @@ class DataSummary(Section):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What may be wrong with the classes, a sentence each."""
-        lines = [f"the classes {' and '.join(f'{name!r} ({self.classes.get(name, 0):,})' for name in names)} look "
-                 "alike: correct the labels if they are one" for names in self.look_alikes[:SHOWN]]
+        counts = {name: f" ({n:,})" for name, n in self.classes.items()}  # a class may be skipped as a whole
+        alike = [" and ".join(f"{name!r}{counts.get(name, '')}" for name in names) for names in self.look_alikes]
+        lines = [f"the classes {names} look alike: correct the labels if they are one" for names in alike[:SHOWN]]
         lines += [f"the label {name!r} of {n:,} row{'' if n == 1 else 's'} often means that there is none: "
                   f"`no_label={name}` skips such rows" for name, n in self.no_label_like.items()]
         if amounts(self.classes):

@@ -52,7 +52,8 @@ def show(result: "CheckResult") -> str:
         lines.append(f"{summary.split}: {', '.join(f'{name} {n:,}' for name, n in summary.parts.items())}")
     lines += ["", table([("class", noun), *((name, str(n)) for name, n in result.counts.items())]), ""]
     for finding in result.findings:
-        count = "" if finding.count == 1 and not finding.examples else f": {finding.count:,}"
+        alone = finding.kind == "lost rows" or not finding.examples
+        count = "" if finding.count == 1 and alone else f": {finding.count:,}"
         lines.append(f"{MARKS[finding.severity]}: {finding.title}{count}")
         lines += [f"  {example}" for example in finding.examples]
         if finding.examples and finding.count > len(finding.examples) and finding.kind != "lost rows":
