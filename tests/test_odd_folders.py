@@ -107,3 +107,26 @@ def test_the_folder_of_unlabelled_reviews_is_remarked_on(tmp_path):
         files(tmp_path, f"train/{name}")
     assert any("`no_label=unsup` skips such rows" in remark for remark in read(tmp_path).summary.remarks)
     assert read(tmp_path, no_label="unsup").classes == ("neg", "pos")
+
+
+def test_images_with_different_labels_are_said(tmp_path, capsys):
+    files(tmp_path, "cat", "dog")
+    (tmp_path / "dog" / "0.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
+    assert "1 image occurs with different labels: see kerastl check" in read(tmp_path).notes
+
+
+@pytest.mark.parametrize("path, cause", [
+    ("s3://bucket/0.png", "it is an address"), ("file:///x/0.png", "it is an address"),
+    ("~/0.png", "~ is not replaced"), ("C:\\x\\0.png", "Windows path with a drive")])
+def test_paths_that_are_not_files_of_this_machine_are_named(tmp_path, path, cause):
+    (tmp_path / "t.csv").write_text(f"path,label\n{path},a\n")
+    with pytest.raises(DataError, match=cause):
+        read(tmp_path / "t.csv")
+
+
+def test_images_in_a_table_of_texts_are_named(tmp_path, capsys):
+    image = [{"bytes": b"\x89PNG\r\n\x1a\n" + bytes([i]), "path": None} for i in range(12)]
+    columns = {"text": [f"text {i}" for i in range(12)], "image": image, "label": ["a", "b"] * 6}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    read_texts(tmp_path / "t.parquet", min_per_class=2, cache_dir=tmp_path)
+    assert "`path_column=image` reads them instead of the texts" in capsys.readouterr().out.splitlines()[-1]

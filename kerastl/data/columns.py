@@ -87,6 +87,7 @@ def choose(table: Table, options: ReadOptions, labelled: bool = True, *, item: s
         kept = [name for name in names if _form(name) in RESERVED and name not in how]
         also = f"; {' and '.join(map(repr, kept))} must be named to be more than a group or a split" if kept else ""
         taken = ", ".join(f"{name!r} is requested as {role}" for role, columns in requested.items() for name in columns)
+        also += ", or `path_column` if the table names image files" if argument == "text_column" else ""
         header = "; if its first line is a row, insert one with the names of the columns" * bool(table.form.dialect)
         raise DataError(f"no column of {where} looks like {content}: its columns are {listed(names)}"
                         + (f" ({taken})" if taken else ""), f"a column of {content}, for example {content[:-1]!r}",
@@ -266,6 +267,9 @@ def _remarks(table: Table, chosen: dict[str, tuple[str, ...]], how: dict[str, st
             label[0] in (labels_in(record.get(label[0])) or ()) for record in table.sample()):
         remarks.append(f"WARNING: the first line is taken as the header, although {label[0]!r} in it is also a label: "
                        "insert a header such as text,label if it is a row")
+    if item and table.images:
+        remarks.append(f"WARNING: the table contains texts and images; the images in column {table.images[0]!r} are "
+                       f"not used: `path_column={table.images[0]}` reads them instead of the texts")
     if chosen["split"] or options.split_column == NONE:
         return tuple(remarks)
     for name, cells in _values(table, unused[:_EXAMINED]).items():
