@@ -109,7 +109,8 @@ def test_links_to_files_and_to_class_folders_are_followed(tmp_path: Path) -> Non
     found = read_images(str(root))
     assert found.counts() == {"blue": 11, "red": 11} and found.notes == (
         "followed links to folders: blue", "not used (link to a folder around it): red/around")
-    assert reasons(found) == {"red/around": "link to a folder around it", "red/broken.png": "No such file or directory"}
+    assert reasons(found) == {"red/around": "link to a folder around it", "red/broken.png": (
+        f"No such file or directory: it is a link to {tmp_path / 'gone.png'}, which does not exist")}
 
 
 @pytest.mark.parametrize(("names", "sides"), [
@@ -136,7 +137,7 @@ def test_classes_that_are_all_named_like_splits_are_read_only_on_request(tmp_pat
     found = read_images(root, options=ReadOptions(split_column="none"))
     assert found.classes == ("Valid", "test") and not any(found.source_split)
     assert found.notes == (
-        "WARNING: the folders Valid and test have names of splits and are classes here, as requested",)
+        "WARNING: the folders Valid and test are named like splits and are classes here, as requested",)
 
 
 # Tables

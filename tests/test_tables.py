@@ -511,7 +511,7 @@ def test_a_folder_of_parquet_files_is_one_table_with_its_split(tmp_path: Path) -
     found = read_texts(root)
     assert found.counts() == {"neg": 13, "pos": 13} and found.source_split.count("train") == 22
     assert found.source_split.count("test") == 4 and found.origins[0] == "data/test-00000-of-00001.parquet, row 1"
-    assert "3 Parquet files are read as one table" in found.notes
+    assert found.notes[0].startswith("3 Parquet files are read as one table: data/test-00000-of-00001.parquet, ")
     hub(root / "data" / "train-2.parquet", {}, other=["x"])
     with pytest.raises(DataError, match="train-2.parquet has the columns other, but .* has text, label"):
         read_texts(root)

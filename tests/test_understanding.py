@@ -78,7 +78,7 @@ def test_split_folders_are_honoured_beside_folders_without_data(tmp_path: Path) 
     found = read_images(tmp_path)
     assert found.classes == ("cat", "dog") and set(found.source_split) == {"train", "test"}
     assert reasons(found) == {"notes": "not a split folder", "void": "empty folder"}
-    assert found.notes == ("ignored by name: __MACOSX", "not used (not a split folder): notes",
+    assert found.notes == ("ignored by name: .ipynb_checkpoints, __MACOSX", "not used (not a split folder): notes",
                            "not used (empty folder): void") and found.summary.losses == ()
 
 
@@ -93,7 +93,7 @@ def test_split_folders_beside_other_data_are_refused_and_can_be_insisted_on(othe
     assert "set `split_column` to none" in raised.value.hint
     found = read_images(tmp_path, options=ReadOptions(split_column="none"))
     assert {"Test", "train"} < set(found.classes) and not any(found.source_split)
-    assert "WARNING: the folders Test and train have names of splits and are classes here" in found.notes[0]
+    assert "WARNING: the folders Test and train are named like splits and are classes here" in found.notes[0]
 
 
 def test_a_class_called_train_among_other_classes_is_a_class_and_that_is_said(tmp_path: Path) -> None:
@@ -485,8 +485,9 @@ def test_a_run_says_stores_and_shows_what_was_understood_and_strict_fails_it(tmp
     new = draw_folder(tmp_path / "new", 6, {"Cat": TWO["cat"], "dog": TWO["dog"], "cow": (9, 99, 9)}, seed=777)
     code, out, _ = shell("evaluate", tmp_path / "out/m", new)
     assert code == 0 and "labels read as classes of the model: 'Cat' as 'cat'" in out
-    assert out.splitlines()[-1] == ("WARNING: 6 of 18 rows (33.3%) were skipped: the model has no such class; these "
-                                    "figures describe the other rows")
+    assert out.splitlines()[-2:] == [f"WARNING: {loss}; these figures describe the other rows" for loss in (
+        "6 of 18 rows (33.3%) were skipped: the model has no such class",
+        "all 6 rows of the class 'cow' were skipped, but 0.0% of the others")]
     assert "skipped    6 of 18 rows: the model has no such class (6: cow 6)" in out
     code, _, err = shell("evaluate", tmp_path / "out/m", new, "--strict")
     assert code == 1 and "the model has no such class" in err

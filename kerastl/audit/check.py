@@ -20,6 +20,7 @@ from kerastl.audit.findings import (
     finding,
     of_classes,
     of_losses,
+    of_notes,
     of_rows,
     of_texts,
 )
@@ -135,7 +136,8 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
 
     same, conflicts, shared = same_content(examples), conflicting_labels(examples), leaks(examples)
     found = [
-        *of_losses(examples), *of_classes(examples), *of_texts(examples, unknown, network.name if network else ""),
+        *of_losses(examples), *of_notes(examples), *of_classes(examples),
+        *of_texts(examples, unknown, network.name if network else ""),
         *_odd_images(read, dark, WARNING, "dark images", "nearly black images, such as 12-bit values in 16-bit files",
                      "scale the values to the whole range of the file's format"),
         *_odd_images(read, plain, INFO, "plain images", "images of one colour", "check whether they are meant"),

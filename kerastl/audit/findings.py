@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kerastl.data.examples import Examples, enough
-from kerastl.data.labels import similar
+from kerastl.data.labels import amounts, similar
 from kerastl.data.split import split
+from kerastl.data.summary import AMOUNTS
+from kerastl.data.summary import WARNING as LOUD
 from kerastl.errors import DataError
 from kerastl.fields import Section
 
@@ -62,6 +64,9 @@ def of_classes(examples: Examples) -> list[Finding]:
         *finding(INFO, "similar classes", "classes with similar names", pairs, "correct spelling mistakes"),
         *finding(INFO, "small classes", f"classes with fewer than {SMALL} rows, skipped by default", small,
                  "add examples, or decrease `min_per_class`")]
+    if amounts(tuple(counts)):
+        found += finding(WARNING, "amounts", "labels that are numbers with decimals, as amounts are", tuple(counts),
+                         AMOUNTS)
     if counts and (ratio := max(counts.values()) / max(1, min(counts.values()))) >= IMBALANCED:
         found += finding(INFO, "imbalance", f"the largest class has {ratio:.0f} times as many rows as the smallest; "
                          "training will weight the classes", (), count=1)
@@ -80,11 +85,18 @@ def _trainable(examples: Examples) -> list[Finding]:
 def of_losses(examples: Examples) -> list[Finding]:
     """What was skipped, the most important first."""
     listed = [f"{item.origin}: {item.reason}" for item in examples.skipped]
-    found = [Finding(WARNING, "lost rows", warning, 1, tuple(map(str, examples.summary.losses)),
+    losses = tuple(str(loss) for loss in examples.summary.losses if not loss.requested)
+    found = [Finding(WARNING, "lost rows", warning, 1, losses,
                      "correct these rows; `strict` makes this an error in training")
              for warning in examples.summary.warnings]
     return found + finding(INFO, "skipped", "rows, files or classes that are skipped", listed, "see the reasons",
                            count=max(examples.summary.lost, len(listed)))
+
+
+def of_notes(examples: Examples) -> list[Finding]:
+    """What reading the source warned of."""
+    loud = [note.removeprefix(LOUD) for note in examples.notes if note.startswith(LOUD)]
+    return [Finding(WARNING, "layout", note, 1, fix="see how the data are laid out") for note in loud]
 
 
 def of_rows(examples: Examples, groups: Iterable[Sequence[int]], suffix: Callable[[int], str], severity: str, kind: str,

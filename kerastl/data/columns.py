@@ -24,7 +24,9 @@ LABELS = ("label", "labels", "class", "classes", "category", "categories", "targ
           "topics", "intent", "emotion", "emotions", "polarity", "gold_label", "tag", "tags", "genre", "genres",
           "stars", "rating", "y")
 SPLITS = ("split", "splits", "set", "subset", "dataset", "partition", "part", "usage", "phase", "fold", "data_split")
-RESERVED = ("group", "split")  # never texts or labels, unless requested
+RESERVED = ("group", "split")  # in any case: never texts or labels, unless requested
+_LISTED = 20  # columns that a message lists
+_EXAMINED = 50  # unused columns that are examined
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ def choose(table: Table, options: ReadOptions, labelled: bool = True, *, item: s
     requested = _requested(table, options, labelled, item)
     items, labels = requested[item], requested["label"]
     if labelled and len(names) == 1 and options.label_column is None:
-        raise DataError(f"{where} has one column, {names[0]!r}", f"a column of {item}s and one of labels",
-                        "add the missing column; separate cells by commas, tabs, semicolons or bars")
+        raise DataError(f"{where} has one column, {names[0][:80]!r}", f"a column of {item}s and one of labels",
+                        "remove the rows above the header, if there are any, and the sheets in front of the table's"
+                        if table.form.kind == "excel" else "add the missing column; separate cells by commas, tabs, "
+                        "semicolons or bars; remove the lines above the header, if there are any")
     how = {name: "as requested" for role in requested.values() for name in role}
-    free = [name for name in names if name not in RESERVED and name not in how]
+    free = [name for name in names if _form(name) not in RESERVED and name not in how]
     if not items and item == "path" and table.images:
         items = table.images[:1]
         how |= dict.fromkeys(items, "by content: images")
@@ -80,23 +84,26 @@ def choose(table: Table, options: ReadOptions, labelled: bool = True, *, item: s
         how |= dict.fromkeys(labels, "by content")
     if not items or (labelled and not labels):
         content, argument = (f"{item}s", f"{item}_column") if not items else ("labels", "label_column")
-        kept = [name for name in names if name in RESERVED and name not in how]
+        kept = [name for name in names if _form(name) in RESERVED and name not in how]
         also = f"; {' and '.join(map(repr, kept))} must be named to be more than a group or a split" if kept else ""
-        raise DataError(f"no column of {where} looks like {content}: its columns are {', '.join(names)}",
-                        f"a column of {content}, for example {content[:-1]!r}",
-                        f"name the column in `{argument}`{also}")
-    reserved = {role: requested[role] or tuple(name for name in names if name == role and name not in how and
-                                               getattr(options, f"{role}_column") != NONE) for role in RESERVED}
+        taken = ", ".join(f"{name!r} is requested as {role}" for role, columns in requested.items() for name in columns)
+        also += ", or `path_column` if the table names image files" if argument == "text_column" else ""
+        header = "; if its first line is a row, insert one with the names of the columns" * bool(table.form.dialect)
+        raise DataError(f"no column of {where} looks like {content}: its columns are {listed(names)}"
+                        + (f" ({taken})" if taken else ""), f"a column of {content}, for example {content[:-1]!r}",
+                        f"name the column in `{argument}`{also}{header}")
+    reserved = {role: requested[role] or _reserved(role, [name for name in names if name not in how], options)
+                for role in RESERVED}
     how |= {name: "by name" for role in reserved.values() for name in role if name not in how}
     chosen = {item: items, "label": labels if labelled else (), **reserved}
     _check_names(table, chosen)
     if labels and how[labels[0]] == "by content" and _headless(table, items[0], labels[0]):
-        raise DataError(f"the first line of {where} looks like a row, not a header: {', '.join(names)}",
+        raise DataError(f"the first line of {where} looks like a row, not a header: {listed(names)}",
                         "the column names in the first line", "insert a first line such as text,label")
     roles = tuple(ColumnRole(name, role, how[name]) for role, columns in chosen.items() for name in columns)
     unused = tuple(name for name in names if name not in {column.name for column in roles})
     return Columns(items, chosen["label"], next(iter(chosen["group"]), None), next(iter(chosen["split"]), None), roles,
-                   unused, _note(chosen, how, unused), _remarks(table, chosen, unused, options))
+                   unused, _note(chosen, how, unused), _remarks(table, chosen, how, unused, options))
 
 
 def _requested(table: Table, options: ReadOptions, labelled: bool, item: str) -> dict[str, tuple[str, ...]]:
@@ -137,7 +144,7 @@ def _existing(table: Table, name: str, argument: str) -> str:
     if name not in table.names:
         close = closest(name, table.names)
         raise DataError(f"`{argument}` is {name!r}, but {table.where} has no such column",
-                        f"one of {', '.join(table.names)}",
+                        f"one of {listed(table.names)}",
                         f"did you mean {close!r}?" if close else "name one of these columns")
     return name
 
@@ -149,9 +156,26 @@ def _check_names(table: Table, chosen: dict[str, tuple[str, ...]]) -> None:
                         "distinct names", "rename the other columns")
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, long ones clipped."""
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(name if len(name) <= 80 else f"{name[:80]}..." for name in names[:_LISTED]) + more
+
+
+def _form(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _reserved(role: str, free: Sequence[str], options: ReadOptions) -> tuple[str, ...]:
+    """The column with the name of a role; the same name, rather than one in another case."""
+    if getattr(options, f"{role}_column") == NONE:
+        return ()
+    return tuple(name for name in free if name == role) or tuple(name for name in free if _form(name) == role)
+
+
 def _known(free: Sequence[str]) -> dict[str, str]:
     """The columns by their names in the form of the lists above."""
-    return {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(free)}
+    return {_form(name): name for name in reversed(free)}
 
 
 def _texts_by_name(free: Sequence[str]) -> tuple[str, ...]:
@@ -231,15 +255,29 @@ def _headless(table: Table, text: str, label: str) -> bool:
 def _note(chosen: dict[str, tuple[str, ...]], how: dict[str, str], unused: Sequence[str]) -> str:
     parts = [f"{role} from {' and '.join(f'column {name!r}' for name in columns)} ({how[columns[0]]})"
              for role, columns in chosen.items() if columns]
-    return ", ".join(parts) + (f"; not used: {', '.join(unused[:20])}" if unused else "")
+    return ", ".join(parts) + (f"; not used: {listed(unused)}" if unused else "")
 
 
-def _remarks(table: Table, chosen: dict[str, tuple[str, ...]], unused: Sequence[str], options: ReadOptions
-             ) -> tuple[str, ...]:
-    """Columns that may be a split, although they are not called so."""
-    named = [name for name in unused if name.strip().lower() in SPLITS]
-    if chosen["split"] or options.split_column == NONE or not named:
-        return ()
-    values = {name: set(cells) for name, cells in _values(table, named).items()}
-    return tuple(f"column {name!r} looks like a split and is not used as one: `split_column={name}` uses it"
-                 for name, cells in values.items() if len(cells) > 1 and all(map(split_name, cells)))
+def _remarks(table: Table, chosen: dict[str, tuple[str, ...]], how: dict[str, str], unused: Sequence[str],
+             options: ReadOptions) -> tuple[str, ...]:
+    """Columns that may be a split, although they are not called so, and a first line that may be a row."""
+    remarks = []
+    item, label = chosen.get("text", ()), chosen["label"]
+    if table.form.dialect and item and label and how[item[0]] == how[label[0]] == "by content" and any(
+            label[0] in (labels_in(record.get(label[0])) or ()) for record in table.sample()):
+        remarks.append(f"WARNING: the first line is taken as the header, although {label[0]!r} in it is also a label: "
+                       "insert a header such as text,label if it is a row")
+    if item and table.images:
+        remarks.append(f"WARNING: the table contains texts and images; the images in column {table.images[0]!r} are "
+                       f"not used: `path_column={table.images[0]}` reads them instead of the texts")
+    if chosen["split"] or options.split_column == NONE:
+        return tuple(remarks)
+    for name, cells in _values(table, unused[:_EXAMINED]).items():
+        values = sorted(set(cells))
+        parts = [value for value in values if split_name(value)]
+        if len(values) > 1 and len(parts) == len(values):
+            remarks.append(f"column {name!r} looks like a split and is not used as one: `split_column={name}` uses it")
+        elif parts and _form(name) in SPLITS:
+            remarks.append(f"column {name!r} may be a split, but has other values too, and is not used as one: "
+                           f"{listed([repr(value) for value in values])}")
+    return tuple(remarks)

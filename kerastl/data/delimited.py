@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerastl.data.broken import Broken, broken_cells
 from kerastl.data.dialect import DELIMITERS, HEAD, Dialect, count_escapes, dialect_of
 from kerastl.data.encoding import Encoding
 from kerastl.data.lines import MAX_CELL, TOO_LONG, Lines, LineTooLong
@@ -58,12 +59,35 @@ def delimited(path: Path, usual: str, opener: Callable[[], BinaryIO], encoding: 
     def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
         with opener() as file:
             for number, (line, cells) in enumerate(_rows(_body(file, dialect, encoding), layout), 1):
-                if isinstance(cells, list) and encoding.partly:
-                    cells = next(filter(None, map(encoding.unreadable, cells)), cells)
-                yield (number, line), cells if isinstance(cells, str) else dict(
-                    zip(names, cells[layout.index:], strict=False))
+                yield (number, line), _record(cells, names, header, layout, encoding)
 
     return names, notes, dialect, records
+
+
+def _record(cells: "list[str] | _Odd", names: Sequence[str], header: Sequence[str], layout: _Layout, encoding: Encoding
+            ) -> Record | str:
+    """A record, or why it is broken."""
+    if isinstance(cells, _Odd):
+        return broken_cells(cells.reason, names, cells.cells[layout.index:], layout.width)
+    cells = cells[layout.index:]
+    if encoding.partly and (why := next(filter(None, map(encoding.unreadable, cells)), "")):
+        return broken_cells(why, names, cells, layout.width)
+    if len(cells) == len(header) > 1 and cells[-1] == header[-1] and _same(cells, header):
+        return Broken("the header again")  # of files that were joined
+    return dict(zip(names, cells, strict=False))
+
+
+def _same(cells: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a row is the header, apart from a byte order mark. One without names says nothing."""
+    return any(header) and [cell.strip("\ufeff") for cell in cells] == [name.strip("\ufeff") for name in header]
+
+
+@dataclass(frozen=True)
+class _Odd:
+    """Cells that are not a record, and why."""
+
+    reason: str
+    cells: list[str]
 
 
 def _headers(path: Path, dialect: Dialect, opener: Callable[[], BinaryIO], encoding: Encoding
@@ -138,7 +162,7 @@ def _has_index(rows: list[list[str]], width: int) -> int:
 
 def _named(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[str]]:
     """The names of the columns, and notes. Columns at the end without a name and content are dropped."""
-    names, notes = [name.strip() for name in header], []
+    names, notes = [name.strip("\ufeff \t\r\n") for name in header], []
     empty = len(names)
     while empty and not names[empty - 1] and not any("".join(row[empty - 1:]).strip() for row in rows):
         empty -= 1
@@ -152,7 +176,7 @@ def _named(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[st
     return names, notes
 
 
-def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple[int, list[str] | str]]:
+def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple[int, list[str] | _Odd]]:
     """The first line of each record, and its cells or why it is broken. Empty lines are not records. sample: also
     records with more cells than the header."""
     dialect, width = layout.dialect, layout.width + layout.index
@@ -160,7 +184,7 @@ def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple
     while True:
         lines.begin()
         first = lines.first
-        cells: list[str] | str
+        cells: list[str] | _Odd
         try:
             cells = _next(reader, lines, dialect)
             if not sample and dialect.delimiter == "\t" and lines.number > lines.first and _swallowed(lines, width):
@@ -168,15 +192,15 @@ def _rows(lines: Lines, layout: _Layout, sample: bool = False) -> Iterator[tuple
         except StopIteration:
             return
         except (csv.Error, LineTooLong) as error:
-            cells = _broken(lines, str(error))
-            if isinstance(error, csv.Error) and cells != TOO_LONG:
+            cells = _broken(lines, str(error), dialect)
+            if isinstance(error, csv.Error) and cells.reason != TOO_LONG:
                 cells = _in_another_way(lines, layout) or cells
         if isinstance(cells, list):
             if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
                 continue
             if not sample and (len(cells) < width or any(cell.strip() for cell in cells[width:])):
                 wrong = f"wrong number of cells: {len(cells)} in line {first}, {width} in the header"
-                cells = (_in_another_way(lines, layout) if lines.number == first else None) or wrong
+                cells = (_in_another_way(lines, layout) if lines.number == first else None) or _Odd(wrong, cells)
         yield first, cells
 
 
@@ -233,18 +257,22 @@ def _unquoted(lines: Lines, dialect: Dialect) -> list[str]:
     return next(lines).rstrip("\r\n").split(dialect.delimiter)
 
 
-def _broken(lines: Lines, error: str) -> str:
-    """Why a record is broken. Reading continues after its first line, or after the whole record if it is too long."""
+def _broken(lines: Lines, error: str, dialect: Dialect) -> _Odd:
+    """Why a record is broken, and the cells of its first line. Reading continues after that line, or after the whole
+    record if it is too long."""
     first, last = lines.first, lines.number
     if not error or "limit" in error:  # the line or a cell is too long
         if lines.skip(quoted=True):
-            return TOO_LONG
-        error = "unexpected end"
+            return _Odd(TOO_LONG, [])
+        lines.skip()
+        return _Odd(f"broken quoting: a quote opened in line {first} is never closed", [])
+    lines.again()
+    cells = [cell.strip(dialect.quote) for cell in next(lines).rstrip("\r\n").split(dialect.delimiter)]
     lines.skip()
     if "unexpected end" in error:
-        return f"broken quoting: a quote opened in line {first} is never closed"
+        return _Odd(f"broken quoting: a quote opened in line {first} is never closed", cells)
     if last > first:
-        return f"broken quoting: a quote opened in line {first} is closed in the middle of line {last}"
+        return _Odd(f"broken quoting: a quote opened in line {first} is closed in the middle of line {last}", cells)
     if "new-line" in error:
-        return f"broken line: a carriage return inside line {first}"
-    return f"broken quoting: text after the closing quote in line {first}"
+        return _Odd(f"broken line: a carriage return inside line {first}", [])
+    return _Odd(f"broken quoting: text after the closing quote in line {first}", cells)

@@ -8,6 +8,7 @@ would be missed) and which of cp1252 and its neighbours a few accented letters a
 import codecs
 import io
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -17,16 +18,19 @@ ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" represen
 # UTF-32 first: its mark begins with that of UTF-16
 _MARKS = {codecs.BOM_UTF32_LE: ("utf-32-le", "UTF-32"), codecs.BOM_UTF32_BE: ("utf-32-be", "UTF-32"),
           codecs.BOM_UTF16_LE: ("utf-16-le", "UTF-16"), codecs.BOM_UTF16_BE: ("utf-16-be", "UTF-16")}
+_ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)  # into JIS X 0208 and back
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
-_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp932", "euc_jp",
-           "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
+_OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp932",
+           "euc_jp", "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
 # The letters beyond ASCII of French, German, Spanish with Catalan, Portuguese, Italian, Dutch, Swedish with Finnish,
 # Danish with Norwegian, Icelandic. charset-normalizer sometimes takes texts in these for Central European ones.
 _WESTERN = tuple(map(frozenset, ("àâæçéèêëîïôœùûüÿ", "äöüßé", "áéíñóúüàçèïò", "ãáàâçéêíóôõúü", "àèéìíîòóùú",
                                  "ëéèïöüáóí", "åäöéü", "æøåéóôòü", "áðéíóúýþæö")))
 _NO_LETTERS = re.compile("[^\\W\\d_][±¶¹³¼¾¿]")  # behind a letter: what Polish letters look like in cp1252 and latin-1
+_WIDE = ("cp932", "euc_jp", "cp949", "gb18030", "big5")  # of two bytes a character
+_ACCENT = re.compile(rb"[A-Za-z]{2}[\x80-\xff](?![\x80-\xff])|(?<![\x80-\xff])[\x80-\xff][A-Za-z]{2}")  # in a word
 _EVIDENCE = 10  # non-ASCII bytes below which only cp1252 and latin-1 are considered
 _CLEARLY = 0.1  # by which another encoding's coherence must exceed that of cp1252
 _SAMPLE = 1 << 16  # bytes of lines with non-ASCII bytes that are examined
@@ -61,8 +65,10 @@ def encoding_of(file: BinaryIO) -> Encoding:
     for mark, (codec, name) in _MARKS.items():
         if head.startswith(mark):
             return Encoding(codec, name, "detected by its byte order mark", len(mark))
-    if codec := _unmarked_utf16(head):
-        return Encoding(codec, "UTF-16", "detected by its NUL bytes, as it has no byte order mark")
+    if codec := _unmarked_utf32(head) or _unmarked_utf16(head):
+        return Encoding(codec, codec[:6].upper(), "detected by its NUL bytes, as it has no byte order mark")
+    if _ISO_2022.search(head):
+        return Encoding("iso2022_jp", "ISO-2022-JP", "detected by its escape sequences")
     file.seek(0)
     return _by_its_bytes(file, len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
 
@@ -95,18 +101,39 @@ def decode_paths(data: bytes) -> list[str]:
     return data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
+def _unmarked_utf32(head: bytes) -> str:
+    """The codec if the bytes are characters in UTF-32, which no other text is; otherwise ""."""
+    for codec in ("utf-32-le", "utf-32-be"):
+        try:
+            text = head[:len(head) // 4 * 4].decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if text and "\0" not in text:
+            return codec
+    return ""
+
+
 def _unmarked_utf16(head: bytes) -> str:
     """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise ""."""
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
         header = len(head) >= 8 and not any(head[high:8:2]) and all(head[low:8:2])  # ASCII, whatever follows it
-        if header or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
+        clean = bool(nuls) and not others and _is_clean(head, codec)
+        if header or clean or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
             try:
                 codecs.getincrementaldecoder(codec)().decode(head)
             except UnicodeDecodeError:
                 continue
             return codec
     return ""
+
+
+def _is_clean(head: bytes, codec: str) -> bool:
+    """Whether bytes are lines in UTF-16, of any script: with an end of a line, and without control characters and
+    characters that do not exist."""
+    text = head[:len(head) // 2 * 2].decode(codec, "replace")[:-1]
+    return "\n" in text and not any(unicodedata.category(mark) in ("Cn", "Co") or (
+        unicodedata.category(mark) == "Cc" and mark not in "\t\r\n\f") for mark in text)
 
 
 @dataclass
@@ -152,7 +179,8 @@ def _by_its_bytes(file: BinaryIO, start: int) -> Encoding:
     usual = "cp1252" if tally.odd and not tally.odd & _NOT_CP1252 else "latin-1"
     better = _by_letters(bytes(tally.sample), usual)
     if not better:
-        return Encoding(usual, usual, tally.first)
+        odd = "; it has control characters in this encoding, so it is probably in another one: save it as UTF-8"
+        return Encoding(usual, usual, tally.first + odd * bool(tally.odd and usual == "latin-1"))
     codec, *others = better
     if codec in ("cp1250", "iso8859_2", "cp1254") and _is_western(bytes(tally.sample).decode(usual, "replace").lower()):
         return Encoding(usual, usual, tally.first)
@@ -174,14 +202,27 @@ def _by_letters(sample: bytes, usual: str) -> list[str]:
         return []
     import charset_normalizer  # takes a moment, and most files do not need it
 
-    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *_OTHERS]))
+    if _is_japanese(sample):
+        return ["cp932"]
+    accents = len(_ACCENT.findall(sample)) > 0.25 * len(sample.translate(None, _ASCII))
+    others = [codec for codec in _OTHERS if not (accents and codec in _WIDE)]
+    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *others]))
     scores = {match.encoding: match.coherence for match in matches}
-    best = next((match for match in matches if match.encoding != "cp1252"), None)
+    best = next((match for match in matches if match.encoding in _WIDE or (
+        match.encoding != "cp1252" and match.coherence >= _CLEARLY)), None)
     least = scores["cp1252"] + _CLEARLY if "cp1252" in scores else 0.0
     if best is None or str(best) == sample.decode(usual, "replace") or best.coherence < least:
         return []
     return [match.encoding for match in matches
             if (match.coherence, match.chaos) == (best.coherence, best.chaos) and match.encoding != "cp1252"]
+
+
+def _is_japanese(sample: bytes) -> bool:
+    """Whether bytes are Shift JIS: hiragana, which every Japanese text has, and which texts in other encodings hardly
+    become. charset-normalizer takes short ones for Korean."""
+    letters = [mark for mark in sample.decode("cp932", "replace") if not mark.isascii()]
+    kana = sum("\u3041" <= mark <= "\u3096" for mark in letters)
+    return kana > 0.2 * len(letters) and letters.count("\ufffd") < 0.01 * len(letters)
 
 
 def _escaped(text: str) -> list[str]:

@@ -1,15 +1,16 @@
 """Examples: the labelled rows of one source, as columns. Nothing is decoded here."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.labels import amounts
 from kerastl.data.spool import Hashes, Spool
-from kerastl.data.summary import NOTHING_YET, DataSummary, add_losses, check_losses
+from kerastl.data.summary import AMOUNTS, FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
 from kerastl.errors import DataError, all_of, at_least, broken, expect
 from kerastl.frames import data_frame
 from kerastl.modality import Modality
@@ -38,21 +39,34 @@ class SkippedRows:
     def __init__(self) -> None:
         self._listed: list[Skipped] = []
         self._more: Counter[str] = Counter()
+        self._guessed: dict[str, Counter[tuple[str, bool]]] = {}
         self.rows: dict[tuple[str, bool], Counter[str]] = {}  # by general reason and class; see `summary.add_losses`
         self.beside: dict[str, list[str]] = {}  # what stands for no rows, by general reason: its origins
 
-    def add(self, origin: str, reason: str, label: str = "", *, rows: int = 1, requested: bool = False) -> None:
+    def add(self, origin: str, reason: str, label: str = "", *, rows: int = 1, requested: bool = False,
+            guessed: bool = False) -> None:
         """Add one row, file or class. label: the row's class, if known. rows: how many rows of data it stands for.
-        requested: whether an argument asked to skip it."""
+        requested: whether an argument asked to skip it. guessed: whether the class was read from a broken row."""
         general = reason.partition(":")[0]
-        if rows:
+        if guessed and label:
+            self._guessed.setdefault(label, Counter())[general, requested] += rows
+        elif rows:
             self.rows.setdefault((general, requested), Counter())[label] += rows
         else:
             self.beside.setdefault(general, []).append(origin)
         if len(self._listed) < LISTED:
-            self._listed.append(Skipped(origin, reason))
+            self._listed.append(Skipped(origin, str(reason)))  # without the cells of a broken row
         else:
             self._more[general] += 1
+
+    def settle(self, classes: Container[str]) -> None:
+        """Count what was read from broken rows as classes if it is among `classes`, or occurs often enough to be one;
+        otherwise the class of such rows is unknown."""
+        for label, counts in self._guessed.items():
+            known = label in classes or counts.total() >= FEWEST
+            for reason, n in counts.items():
+                self.rows.setdefault(reason, Counter())[label if known else ""] += n
+        self._guessed.clear()
 
     def listed(self) -> tuple[Skipped, ...]:
         """The first rows, then one entry for each reason that more rows have."""
@@ -247,17 +261,18 @@ def enough(examples: Examples) -> Examples:
                           "(`min_per_class`)", rows=0)
     if len(keep) < (fewest := examples.task.fewest_classes):
         counts = [f"{name}: {n}" for name, n in examples.counts().items()]
+        lost = f"; {examples.summary.losses_line}" if examples.summary.lost else ""
         more = f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
         raise DataError(
-            f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}",
+            f"too few rows in {examples.source}: {', '.join(counts[:SHOWN])}{more}{lost}",
             f"at least {'one class' if fewest == 1 else 'two classes'} of {examples.min_per_class} or more rows",
-            "add examples, or decrease `min_per_class`",
+            AMOUNTS if amounts(examples.classes) else "add examples, or decrease `min_per_class`",
         )
     smaller = _only_classes(examples, keep)
     if rows := len(examples) - len(smaller):  # a row with several labels may keep some
         by_class = small if rows == sum(small.values()) else {"": rows}
         requested = examples.min_per_class != USUAL_LEAST
-        skipped.rows[f"class of fewer than {examples.min_per_class} rows", requested] = Counter(by_class)
+        skipped.rows[f"{SMALL_CLASS} {examples.min_per_class} rows", requested] = Counter(by_class)
     return _checked(smaller.with_skipped(skipped))
 
 
@@ -271,8 +286,10 @@ def _checked(examples: Examples) -> Examples:
     fewest = examples.task.fewest_classes
     if examples.min_per_class and len(examples.classes) < fewest:
         counts = ", ".join(f"{name!r}: {n} rows" for name, n in examples.counts().items()) or "none"
-        raise DataError(f"{examples.source} has too few classes ({counts})",
+        lost = examples.summary.losses_line
+        raise DataError(f"{examples.source} has too few classes ({counts})" + (f"; {lost}" if lost else ""),
                         f"at least {'one class' if fewest == 1 else f'{fewest} classes'}",
+                        "correct the skipped rows, if they belong to other classes" if lost else
                         "add a folder, or a label, for the examples that do not belong to that class")
     return examples
 

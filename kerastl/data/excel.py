@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree.ElementTree import ParseError
 
+from kerastl.data.broken import Broken, broken_cells
 from kerastl.data.delimited import Place, Record, Records
 from kerastl.errors import DataError
 
@@ -99,11 +100,12 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
 
 def _record(names: Sequence[str], cells: Sequence[Any], only: Sequence[str] | None) -> Record | str:
     if any(value is not None and str(value).strip() for value in cells[len(names):]):
-        return f"wrong number of cells: {len(cells)}, {len(names)} in the header"
+        return broken_cells(f"wrong number of cells: {len(cells)}, {len(names)} in the header", names,
+                            list(map(_plain, cells)), len(names))
     record = dict(zip(names, map(_plain, [*cells, *[None] * (len(names) - len(cells))]), strict=False))
     for name, value in record.items():
         if value in _ERRORS and (only is None or name in only):
-            return f"the error of a formula: {value} in column {name!r}"
+            return Broken(f"the error of a formula: {value} in column {name!r}", record | {name: None})
     return record
 
 

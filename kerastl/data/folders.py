@@ -71,8 +71,17 @@ def _entries(folder: Path, met: Walk) -> list[tuple[Path, bool]]:
             if entry.name.lower() in JUNK or entry.name.startswith("~$"):
                 met.junk[entry.name] += 1
             elif not entry.name.startswith("."):
-                entries.append((folder / entry.name, entry.is_dir()))
+                entries.append((folder / entry.name, _is_folder(entry)))
+            elif entry.name not in (".DS_Store", ".gitkeep", ".gitattributes"):
+                met.junk["._*" if entry.name.startswith("._") else entry.name] += 1
     return entries
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: reading it as a file tells the reason
+        return False
 
 
 def _folders(folder: Path, met: Walk | None = None) -> dict[str, Path]:
@@ -102,6 +111,10 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
     _no_columns(root, options)
     met = Walk()
     folders = _folders(root, met)
+    if tables := _only_tables(root):
+        raise DataError(f"{root} contains tables ({_listed(tables)}), no class folders",
+                        "one table, a folder of Parquet files, or DIR/<class>/<file>", "name one of them; for data "
+                        "that are split already, join them with a column `split` of train and test")
     splits = {} if options.split_column == NONE else {name: part for name in folders if (part := split_name(name))}
     whose = {name: bool(_folders(folders[name])) for name in splits}
     if splits:
@@ -110,10 +123,30 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
         result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE)
     for path, reason in met.loops:
         skipped.add(str(path.relative_to(root)), reason, rows=0)
-    loud = [f"WARNING: the folders {_listed(named)} have names of splits and are classes here, as requested"
-            for named in [[name for name in folders if split_name(name)]] if named and not splits]
+    named = [name for name in folders if split_name(name)]
+    classes = "is a class" if len(named) == 1 else "are classes"
+    loud = [] if splits or not named else [
+        f"WARNING: {_folder_s(named)} {_is_split(named)} and {classes} here, as requested"]
+    if not splits and not result.split and (inner := _inner_folders(list(folders.values()))):
+        loud.append(f"WARNING: {_listed(list(folders))} are read as classes, although each contains {_listed(inner)}: "
+                    "if these are the classes, rename the outer folders to train, validation and test, or join them")
     unused = [f"not used ({reason}): {_listed(origins)}" for reason, origins in skipped.beside.items()]
     return replace(result, notes=(*result.notes, *loud, *met.notes(root), *unused))
+
+
+def _only_tables(root: Path) -> list[str]:
+    """The tables in a folder that has nothing else but files about them."""
+    files = [path for path, is_folder in _entries(root, Walk()) if not is_folder]
+    tables = [path.name for path in files if path.suffix.lower() in TABLES]
+    return tables if tables and not _folders(root) and all(
+        path.name in tables or path.suffix.lower() in (".md", ".txt", ".py", ".yaml", ".yml") for path in files) else []
+
+
+def _inner_folders(folders: list[Path]) -> list[str]:
+    """The folders that are in each of several folders, if these have the same two or more, as splits and folds have."""
+    inner = [set(_folders(folder)) for folder in folders]
+    common = set.intersection(*inner) if len(inner) > 1 else set()
+    return sorted(common) if len(common) > 1 and all(2 * len(common) > len(names) for names in inner) else []
 
 
 def _no_columns(root: Path, options: ReadOptions) -> None:
@@ -132,15 +165,17 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
     if not any(whose.values()):
         if data:  # as in train/ car/ ship/: files lie in it, no class folders
             result = _rows_of_classes(root, list(folders), skipped, usable, met, False)
-            return replace(result, notes=(f"WARNING: {_listed(splits)}, named like a split, is read as a class, "
-                                          "because it contains files and no class folders",))
+            which = "named like a split, is read as a class, because it contains" if len(splits) == 1 else \
+                "named like splits, are read as classes, because they contain"
+            return replace(result, notes=(f"WARNING: {_listed(splits)}, {which} files and no class folders",))
         if not any(_contains(folders[name], usable) for name in splits):
             return _rows_of_classes(root, list(folders), skipped, usable, met, False)
-        raise DataError(f"the folders {_listed(splits)} of {root} are named like splits and contain no class folders",
+        raise DataError(f"{_folder_s(splits)} of {root} {_is_split(splits)} and contain{'s' * (len(splits) == 1)} no "
+                        "class folders",
                         "train/<class>/<file> and so on, or <class>/<file>", f"move the files into class folders, or "
                         f"{insist}")
     if data:
-        raise DataError(f"{root} contains {_listed(splits)}, which are named like splits, beside {_listed(data)}",
+        raise DataError(f"{root} contains {_listed(splits)}, which {_is_split(splits)}, beside {_listed(data)}",
                         "folders of splits, or class folders, but not both",
                         f"move {_listed(data)} elsewhere; or rename {_listed(splits)}, or {insist}")
     _skip_files(root, root, skipped, usable, met)
@@ -149,7 +184,7 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
         skipped.add(name, reason, rows=0)
     rows = [row for name in splits for row in
             _class_folders(folders[name], root, splits[name], skipped, usable, met)]
-    return FolderRows(rows, "folders of splits with class folders", f"split from the folders {_listed(splits)}")
+    return FolderRows(rows, "folders of splits with class folders", f"split from {_folder_s(splits)}")
 
 
 def _rows_of_classes(root: Path, names: list[str], skipped: SkippedRows, usable: tuple[str, ...], met: Walk,
@@ -203,6 +238,14 @@ def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[st
             skipped.add(str(path.relative_to(root)), "not inside a class folder", rows=int(_is_data(path, usable)))
 
 
+def _folder_s(names: "list[str] | dict[str, str]") -> str:
+    return f"the folder{'s' * (len(names) > 1)} {_listed(names)}"
+
+
+def _is_split(names: "list[str] | dict[str, str]") -> str:
+    return "is named like a split" if len(names) == 1 else "are named like splits"
+
+
 def _listed(names: "list[str] | dict[str, str]") -> str:
     listed = list(names)
     more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
@@ -219,5 +262,14 @@ def no_source(source: str) -> DataError:
         return DataError(problem, expected, "check the path of the data")
     with open_file(path) as file:
         other = no_table(path, file.read(512))
-    return other or DataError(f"{source} is not in a supported format", expected, "if it is a table, name it after its "
-                              f"format, such as {path.stem}.csv")
+    return other or DataError(f"{source} is not in a supported format", expected, _remedy(path.suffix.lower()))
+
+
+def _remedy(ending: str) -> str:
+    """What to do about a file with another ending than those of tables."""
+    remedies = {(".xls", ".xlsb", ".ods", ".numbers"): "save it as .xlsx or .csv",
+                (".arrow", ".feather", ".orc", ".avro", ".pkl", ".pickle", ".h5", ".sqlite", ".db"):
+                    "save it as .parquet or .csv",
+                (".tar", ".tgz", ".7z", ".rar", ".tbz2", ".txz"): "unpack it, and name the folder or the table in it",
+                (".txt", ".dat", ".data", ".text", ""): "name it .csv or .tsv if it is a table"}
+    return next((remedy for endings, remedy in remedies.items() if ending in endings), "convert it to one of these")

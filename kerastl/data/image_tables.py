@@ -9,7 +9,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.detection import check_modality, looks_like_image, modality_of_table
 from kerastl.data.examples import SkippedRows
 from kerastl.data.options import ReadOptions
-from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
+from kerastl.data.roles import group_in, label_in_words, label_of_broken, labels_of, split_of_row
 from kerastl.data.rows import Row, is_missing
 from kerastl.data.shards import open_source
 from kerastl.data.tables import Table
@@ -34,7 +34,7 @@ def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[
     rows = []
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
-            skipped.add(origin, record)
+            skipped.add(origin, record, label_of_broken(record, columns), guessed=True)
             continue
         (name, why_no_path), (labels, why_no_label) = path_in(table, columns, record), labels_of(record, columns)
         if why_no_path or labels is None:

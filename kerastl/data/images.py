@@ -104,7 +104,10 @@ def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int,
             content = _hashes([meant])[0]
         if isinstance(content, OSError):
             missing = content.errno in (errno.ENOENT, errno.ENOTDIR)
-            cause = paths.cause(str(row.item)) if missing and not os.path.lexists(str(row.item)) else ""
+            if missing and os.path.islink(str(row.item)):
+                cause = f"it is a link to {os.readlink(str(row.item))}, which does not exist"
+            else:
+                cause = paths.cause(str(row.item)) if missing and not os.path.lexists(str(row.item)) else ""
             reason = str(content.strerror or content) + (f": {cause}" if cause else "")
             skipped.add(row.origin, reason, label_in_words(row.labels))
         else:
@@ -117,8 +120,19 @@ def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int,
         raise DataError(f"no labelled images in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),
                         "DIR/<class>/<image>, or a table with the columns path and label",
                         "check the path; paths in a table are relative to the table's folder")
-    return enough(examples_of(IMAGE, source, readable, skipped, min_per_class, notes, options=options,
-                              summary=made.summary))
+    examples = examples_of(IMAGE, source, readable, skipped, min_per_class, notes, options=options,
+                           summary=made.summary)
+    if n := _conflicts(examples):
+        occur = "image occurs" if n == 1 else "images occur"
+        examples = replace(examples, notes=(*examples.notes, f"{n:,} {occur} with different labels: see kerastl check"))
+    return enough(examples)
+
+
+def _conflicts(examples: Examples) -> int:
+    """The number of images that occur with different labels."""
+    first: dict[str, bytes] = {}
+    return len({content for content, target in zip(examples.ids, examples.targets, strict=True)
+                if first.setdefault(content, target.tobytes()) != target.tobytes()})
 
 
 def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: str | Path | None, skipped: SkippedRows

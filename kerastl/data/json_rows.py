@@ -8,12 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerastl.data.broken import Broken
 from kerastl.data.delimited import Place, Record, Records
 from kerastl.data.encoding import BLOCK, ESCAPED, Encoding
 from kerastl.data.lines import MAX_LINE, TOO_LONG, Lines, LineTooLong
 from kerastl.errors import DataError
 
 _START, _BETWEEN = re.compile(r"\s*\[?"), re.compile(r"[\s,\]]*")
+_EXPECTED = "an array of objects, or one object a line"
 _SAMPLE = 1000  # records that are examined for the names of columns
 _HEAD = 1 << 16  # characters in which the layout is detected
 
@@ -28,8 +30,14 @@ def json_records(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding)
         with opener() as file:
             yield from of_file(path, file, encoding)
 
-    sample = (record for _, record in islice(records(None), _SAMPLE) if not isinstance(record, str))
-    return list(dict.fromkeys(name for record in sample for name in record)), layout, records
+    sample = [record for _, record in islice(records(None), _SAMPLE)]
+    objects = [record for record in sample if not isinstance(record, str)]
+    if sample and not objects:
+        raise DataError(f"{path} contains no JSON objects ({sample[0]})", _EXPECTED,
+                        'write each row as an object, such as {"text": "...", "label": "..."}')
+    if len(sample) == 1 and _is_of_columns(objects[0]):
+        raise _one_object(path, objects[0])
+    return list(dict.fromkeys(name for record in objects for name in record)), layout, records
 
 
 def _layout(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding) -> str:
@@ -46,9 +54,21 @@ def _layout(path: Path, opener: Callable[[], BinaryIO], encoding: Encoding) -> s
     with opener() as file:
         first = list(islice(_of_values(path, file, encoding), 2))
     if len(first) == 1 and isinstance(record := first[0][1], dict) and _holds_rows(record):
-        raise DataError(f"{path} is one JSON object, with the keys {', '.join(map(str, list(record)[:10]))}",
-                        "an array of objects, or one object a line", "save the rows in it as a file of their own")
+        raise _one_object(path, record)
     return "array" if first and isinstance(first[0][1], dict) else "lines"
+
+
+def _one_object(path: Path, record: Record) -> DataError:
+    more = f" and {len(record) - 10:,} more" if len(record) > 10 else ""
+    return DataError(f"{path} is one JSON object, with the keys {', '.join(map(str, list(record)[:10]))}{more}",
+                     _EXPECTED, "save the rows in it as a file of their own (pandas: to_json with orient='records')")
+
+
+def _is_of_columns(record: Record) -> bool:
+    """Whether the only object of a file contains rows: in columns, by number, or in a list."""
+    return bool(record) and (all(isinstance(value, list | dict) and len(value) > 1 for value in record.values()) or any(
+        isinstance(value, list) and len(value) > 1 and all(isinstance(row, dict) for row in value)
+        for value in record.values()))
 
 
 def _holds_rows(record: Record) -> bool:
@@ -83,7 +103,7 @@ def _object(line: str, number: int, encoding: Encoding) -> Record | str:
     if not line:
         return TOO_LONG
     if why := encoding.unreadable(line):
-        return why
+        return Broken(why, _parsed(line))
     try:
         record = json.loads(line.rstrip("\r\n"))
     except json.JSONDecodeError as error:
@@ -95,6 +115,14 @@ def _object(line: str, number: int, encoding: Encoding) -> Record | str:
     return record if isinstance(record, dict) else f"not a JSON object: line {number}: {line.strip()[:40]}"
 
 
+def _parsed(line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def _of_values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple[Place, Record | str]]:
     """The objects of an array, or one after the other. Raises DataError where the JSON is broken: unlike in JSONL, it
     is unknown where the next object begins."""
@@ -103,7 +131,7 @@ def _of_values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple
             yield (number, line), f"not a JSON object: line {line}: {json.dumps(value)[:40]}"
         else:
             broken = encoding.partly and ESCAPED.search(json.dumps(value, ensure_ascii=False))
-            yield (number, line), f"not {encoding.name}" if broken else value
+            yield (number, line), Broken(f"not {encoding.name}", value) if broken else value
 
 
 def _values(path: Path, file: BinaryIO, encoding: Encoding) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.labels import certainly_several, no_labels, normal_form, parts_of
+from kerastl.data.labels import LIST, MARKS, certainly_several, list_in, no_labels, normal_form, raw_parts
 from kerastl.data.options import ReadOptions
 from kerastl.tasks import task_of_labels, tasks
 
@@ -45,9 +45,10 @@ def label_sets(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options
         if labels and not rest:
             unusable[number] = "no label (`no_label`)", True
         names[number] = rest
+    other = any(len(labels) != 1 for labels in names)
     several = any(cells) and options.multi_label != "off" and (
-        options.multi_label == "on" or bool(why) or not task_of_labels(list(map(len, names))).exclusive
-        or (columns > 1 and any(len(labels) != 1 for labels in names)))
+        options.multi_label == "on" or (other and (bool(why) or columns > 1))
+        or not task_of_labels(list(map(len, names))).exclusive)
     for number, labels in enumerate(names):
         if number not in unusable and cells[number] and not several and len(labels) != 1:
             unusable[number] = "several labels (`multi_label`)" if labels else "no label", False
@@ -58,41 +59,67 @@ def label_sets(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options
     place = {name: i for i, name in enumerate(classes)}
     task = next(task for task in tasks().values() if not task.exclusive) if several else task_of_labels([1])
     numbers = [[place[name] for name in labels] or ([] if several else [0]) for labels in usable]
-    return LabelSets(classes, task.targets_of(numbers, len(classes)), _in_words(several, why, cells, columns, notes),
-                     tuple(notes), unusable)
+    words = _in_words(several, why, cells, columns, options.multi_label, notes)
+    return LabelSets(classes, task.targets_of(numbers, len(classes)), words, tuple(notes), unusable)
 
 
 def _understood(cells: Sequence[tuple[str, ...]], rows: NDArray[np.intp], options: ReadOptions, notes: list[str]
                 ) -> tuple[list[tuple[str, ...]], str]:
     """The labels of each cell in normal form, and why rows have several; "" if they have one."""
     scalars = {labels[0]: number for number, labels in enumerate(cells) if len(labels) == 1 and labels[0]}
-    barred = [name for name in scalars if "|" in name]
-    bars = options.multi_label == "on" or (options.multi_label == "auto" and certainly_several(scalars))
-    if barred and not bars:
-        notes.append(f"{_listed(barred)}: the bar is part of the label; `multi_label=on` separates labels at bars")
-    names = [tuple(filter(None, map(normal_form, labels))) if len(labels) != 1 or not bars else parts_of(labels[0])
-             for labels in cells]
-    raw_names = [[part.strip() for part in labels[0].split("|")] if bars and len(labels) == 1 and "|" in labels[0]
-                 else labels for labels in cells]
+    mark = _mark(list(scalars), options)
+    if not mark:
+        _remark_on_marks(list(scalars), options, notes)
+    joined = [name for name in scalars if mark and _is_joined(name, mark)]
+    raw_names = [raw_parts(labels[0], mark) if len(labels) == 1 and mark else labels for labels in cells]
+    names = [tuple(filter(None, map(normal_form, labels))) for labels in raw_names]
     changed = {raw: form for labels in raw_names for raw in labels if (form := normal_form(raw)) != raw}
     if changed:
         pairs = ", ".join(f"{ascii(raw)} as {ascii(form)}" for raw, form in list(changed.items())[:_SHOWN])
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         notes.append("labels in normal form (Unicode NFC, without outer blanks, invisible characters and line "
                      f"breaks): {pairs}{more}")
-    if barred and bars:
-        joined = int(sum(rows[scalars[name]] for name in barred))
+    if joined:
+        count = int(sum(rows[scalars[name]] for name in joined))
         how = "" if options.multi_label == "on" else "; `multi_label=off` keeps such a label whole"
-        return names, f"joined by a bar in {joined:,} row{'' if joined == 1 else 's'}{how}"
+        return names, f"{MARKS[mark]} in {count:,} row{'' if count == 1 else 's'}{how}"
     return names, ""
 
 
-def _in_words(several: bool, why: str, cells: Sequence[tuple[str, ...]], columns: int, notes: list[str]) -> str:
+def _mark(labels: Sequence[str], options: ReadOptions) -> str:
+    """What separates several labels in a cell, one of MARKS; "" if a cell is one label. Semicolons and commas do so
+    only on request: they are frequent in names."""
+    if options.multi_label == "off":
+        return ""
+    if options.multi_label == "auto":
+        return next((mark for mark in (LIST, "|") if certainly_several(labels, mark)), "")
+    return next((mark for mark in MARKS if any(_is_joined(label, mark) for label in labels)), "")
+
+
+def _is_joined(label: str, mark: str) -> bool:
+    return list_in(label) is not None if mark == LIST else mark in label
+
+
+def _remark_on_marks(labels: Sequence[str], options: ReadOptions, notes: list[str]) -> None:
+    """Say which labels look like several, and are read as one."""
+    if barred := [name for name in labels if "|" in name]:
+        notes.append(f"{_listed(barred)}: the bar is part of the label; `multi_label=on` separates labels at bars")
+    elif options.multi_label == "auto":
+        for mark in (LIST, ";", ","):
+            joined = [name for name in labels if _is_joined(name, mark)]
+            if joined and (mark == LIST or certainly_several(labels, mark)):
+                notes.append(f"{_listed(joined)}: read as one label each; `multi_label=on` reads them as several, "
+                             f"{MARKS[mark]}")
+                return
+
+
+def _in_words(several: bool, why: str, cells: Sequence[tuple[str, ...]], columns: int, multi_label: str,
+              notes: list[str]) -> str:
     if not any(cells):
         return "no labels"
     lists = any(labels and labels[0] == "" for labels in cells)
     if not several:
-        if lists:
+        if (lists or why) and multi_label != "off":
             each = "each row has a 1 in one column" if columns > 1 else "each list contains one label"
             notes.append(f"{each}, so that rows have one label; `multi_label=on` expects several")
         return "one label per row"

@@ -2,6 +2,7 @@
 cell.
 """
 
+import ast
 import difflib
 import re
 import unicodedata
@@ -13,9 +14,13 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")  # zero-width characters w
 _JOINING = "\u200c\u200d\u200e\u200f\u202a-\u202e\u2066-\u2069"  # with a meaning inside a word, none at its ends
 _ENDS = re.compile(rf"^[\s{_JOINING}]+|[\s{_JOINING}]+$")
 _BETWEEN = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")  # what separates the words of a name
+LIST = "list"  # as what separates the labels in a cell: it is a list, written as text
+MARKS = {LIST: "in a list", "|": "joined by a bar", ";": "joined by a semicolon", ",": "joined by a comma"}
+_NO_COMMA = re.compile(r"""['"]\s+['"]""")  # between the strings of an array of NumPy, which Python would join
 _BOOLEANS = {"true": "1", "false": "0"}
 _NO_LABEL = {"-1", "nan", "none", "null", "nil", "n/a", "na", "<na>", "#n/a", "?", "undefined", "unlabeled",
-             "unlabelled", "not labeled", "not labelled"}
+             "unlabelled", "not labeled", "not labelled", "unsup", "unsupervised"}
+_AMOUNTS = 20  # different numbers, from which they are hardly names of classes
 _MOST = 300  # classes whose names are compared with each other
 _CLOSE, _FEWEST = 0.9, 5  # similarity, and length, from which two names may be a spelling mistake
 
@@ -58,6 +63,12 @@ def similar(classes: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pair for _, pair in sorted(pairs, key=lambda entry: -entry[0]))
 
 
+def amounts(classes: Collection[str]) -> bool:
+    """Whether classes are most probably amounts, such as prices: many numbers, nearly all with decimals."""
+    decimals = sum(bool(re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*(e[+-]?\d+)?", name.strip())) for name in classes)
+    return len(classes) >= _AMOUNTS and decimals >= 0.8 * len(classes)
+
+
 def means_none(label: str) -> bool:
     """Whether a label usually means that there is none, such as -1, nan, NULL or ?."""
     return look(label) in _NO_LABEL
@@ -70,17 +81,37 @@ def no_labels(value: str | None) -> frozenset[str]:
     return frozenset(normal_form(part) for part in (value, *value.split(",")))
 
 
-def parts_of(label: str) -> tuple[str, ...]:
-    """The labels in `a|b`, in normal form."""
-    return tuple(name for part in label.split("|") if (name := normal_form(part)))
+def raw_parts(label: str, mark: str = "|") -> tuple[str, ...]:
+    """The labels in `a|b`, or in the list `["a", "b"]`, as they are. mark: what separates them, LIST or a character."""
+    listed = list_in(label) if mark == LIST else [part.strip() for part in label.split(mark)]
+    return (label,) if listed is None else tuple(listed)
 
 
-def certainly_several(labels: Collection[str]) -> bool:
+def parts_of(label: str, mark: str = "|") -> tuple[str, ...]:
+    """The same, in normal form, without empty ones."""
+    return tuple(filter(None, map(normal_form, raw_parts(label, mark))))
+
+
+def list_in(label: str) -> list[str] | None:
+    """The labels of a list that is written in a cell, by JSON or Python; None if the cell is not one."""
+    text = label.strip()
+    if not (text.startswith("[") and text.endswith("]")) or _NO_COMMA.search(text):
+        return None
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return [str(value) for value in values] if all(isinstance(value, str | int | float) for value in values) else None
+
+
+def certainly_several(labels: Collection[str], mark: str = "|") -> bool:
     """Whether `a|b` certainly means several labels: the parts recombine. Each label with a bar shares a part with
-    another one, and a part occurs at several places, unlike in `Hardware | Software` and `Home | Garden`. labels: the
-    distinct ones."""
-    cells = [parts_of(label) for label in sorted(labels)]
-    joined = [parts for label, parts in zip(sorted(labels), cells, strict=True) if "|" in label]
+    another one, and a part occurs at several places, unlike in `Hardware | Software` and `Home | Garden`. If each cell
+    is a list (LIST), they are several too. labels: the distinct ones."""
+    if mark == LIST:
+        return bool(labels) and all(list_in(label) is not None for label in labels)
+    cells = [parts_of(label, mark) for label in sorted(labels)]
+    joined = [parts for label, parts in zip(sorted(labels), cells, strict=True) if mark in label]
     if len(joined) < 2:
         return False
     cells_of, places_of = dict[str, int](), dict[str, set[int]]()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerastl.data.broken import Broken
 from kerastl.data.delimited import Place, Record, Records
 from kerastl.errors import DataError
 
@@ -128,7 +129,7 @@ def _plain(batch: Any, classes: Mapping[str, list[str]], images: Sequence[str], 
     columns = [(name, list(_values(batch.column(i)))) for i, name in enumerate(batch.schema.names)]
     records: list[Record | str] = []
     for row in range(batch.num_rows):
-        record: Record | str = {}
+        record, why = dict[str, Any](), ""
         for name, values in columns:
             value = values[row]
             if name in images:
@@ -138,10 +139,9 @@ def _plain(batch: Any, classes: Mapping[str, list[str]], images: Sequence[str], 
                     value = _value(value, classes.get(name, []))
                 except ValueError as error:
                     if strict or isinstance(value, Exception):
-                        record = f"{error}: column {name!r}"
-                        break
-            record[name] = value  # type: ignore[index]
-        records.append(record)
+                        why, value = why or f"{error}: column {name!r}", None
+            record[name] = value
+        records.append(Broken(why, record) if why else record)
     return records
 
 

@@ -21,8 +21,10 @@ class Paths:
         self._asked += 1
         if self._asked > _MOST:
             return ""
-        if re.search(r"(^|/)[a-z]+:/", path):  # a path has dropped the second slash
+        if re.search(r"(^|/)[a-z][a-z0-9+.-]+:/", path):  # a path has dropped the second slash
             return "it is an address; only files of this machine are read"
+        if re.search(r"(^|/)~[\w.-]*/", path):
+            return "~ is not replaced by a home folder; write the whole path"
         if re.search(r"(^|/)[A-Za-z]:\\", path):
             return "it is a Windows path with a drive; write it relative to the table's folder"
         folder, part = _first_missing(Path(path.replace("\\", "/")))

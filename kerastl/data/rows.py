@@ -27,6 +27,9 @@ _SPLITS = {
 }
 SPLIT_NAMES = {name: part for part, names in _SPLITS.items() for name in names}  # in sources, in lower case -> ours
 
+_OF_FILES = re.compile("_?(images|imgs|pictures|photos|texts|files|folder|dir|split)$")  # train_images
+_NUMBERED = re.compile("^[0-9]+_")  # 01_train, which sorts
+
 UNLABELLED: tuple[str, ...] = ()
 YES_OR_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}  # of a column per label
 
@@ -60,7 +63,7 @@ def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes
     for row, content in rows:
         add_item(row.item)
         add_origin(printable(row.origin))
-        codes.append(known.setdefault(tuple(map(printable, row.labels)), len(known)))
+        codes.append(known.setdefault(row.labels, len(known)))
         hashes += content
         if row.group or groups:
             groups += [""] * (len(codes) - 1 - len(groups)) + [row.group]
@@ -95,7 +98,9 @@ def _without_unusable(examples: Examples, code: NDArray[np.int32], sets: LabelSe
 
 def _summary(examples: Examples, summary: DataSummary, sets: LabelSets, skipped: SkippedRows, options: ReadOptions
              ) -> DataSummary:
-    losses, counts = add_losses((), skipped.rows), examples.counts() if sets.classes != ("",) else {}
+    counts = examples.counts() if sets.classes != ("",) else {}
+    skipped.settle(counts)
+    losses = add_losses((), skipped.rows)
     parts = {name: examples.source_split.count(name) for name in PARTS} if any(examples.source_split) else {}
     if parts and (rest := examples.source_split.count("")):
         parts["none (used for training)"] = rest
@@ -167,8 +172,10 @@ def _text(value: Any) -> str:
 
 
 def split_name(name: str) -> str:
-    """The part of a split that a name stands for, in any case, with blanks or hyphens; "" for another name."""
-    return SPLIT_NAMES.get(re.sub(r"[\s-]+", "_", name.strip().lower()), "")
+    """The part of a split that a name stands for, in any case, with blanks or hyphens, as in
+    `Train`, `test-set`, `train_images` and `01_train`; "" for another name."""
+    form = re.sub(r"[\s-]+", "_", name.strip().lower())
+    return SPLIT_NAMES.get(form, "") or SPLIT_NAMES.get(_NUMBERED.sub("", _OF_FILES.sub("", form)), "")
 
 
 def split_in(where: str, origin: str, value: Any, column: str = "split") -> str:
@@ -176,6 +183,7 @@ def split_in(where: str, origin: str, value: Any, column: str = "split") -> str:
     name = cell(value).lower()
     if name and not split_name(name):
         raise DataError(f"{where}, {origin}: split {name!r} in column {column!r}",
-                        f"one of {', '.join(SPLIT_NAMES)}, or an empty cell",
+                        "train, validation or test, another usual name of these (such as training, val, dev, holdout), "
+                        "or an empty cell",
                         "correct the split column, or set `split_column` to none or to another column")
     return split_name(name)

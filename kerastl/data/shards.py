@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kerastl.data.columns import listed
 from kerastl.data.delimited import Record
 from kerastl.data.folders import walk
 from kerastl.data.rows import split_name
@@ -38,6 +39,12 @@ def open_source(path: Path, folder: Path | None = None) -> Table:
                             "name one file, or a folder of files that belong together")
     splits = [_split_of(file.relative_to(path)) for file in files]
     named = "split" not in first.names and all(splits) and len(set(splits)) > 1
+    if "split" not in first.names and any(splits) and not all(splits):
+        known = [str(file.relative_to(path)) for file, split in zip(files, splits, strict=True) if split]
+        other = [str(file.relative_to(path)) for file, split in zip(files, splits, strict=True) if not split]
+        raise DataError(f"{path} contains {listed(known)}, named after splits, beside {listed(other)}",
+                        "files of train, validation and test, or files without splits",
+                        f"move {listed(other)} elsewhere, or name one file")
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[str, Record | str]]:
         for file, table, split in zip(files, tables, splits, strict=True):
@@ -47,7 +54,8 @@ def open_source(path: Path, folder: Path | None = None) -> Table:
                 yield f"{file.relative_to(path)}, {origin}", record
 
     names = (*first.names, "split") if named else first.names
-    notes = [f"{len(files):,} Parquet files are read as one table"]
+    notes = [f"{len(files):,} Parquet files are read as one table: "
+             + listed([str(file.relative_to(path)) for file in files])]
     notes += ["the column 'split' is made of their names"] * named
     return replace(first, where=str(path), names=names, records=records, notes=(*notes, *first.notes))
 

@@ -4,6 +4,7 @@ import bz2
 import errno
 import gzip
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ _NO_TABLES = {  # by their first bytes: what a file is instead of a table, and w
     b"arrow1": ("an Arrow (Feather) file", "save it as .parquet"),
     b"orc": ("an ORC file", "save it as .parquet"),
 }
+_JSON = re.compile(rb'(\[\s*)?\{\s*"[^"]*"\s*:')  # how objects begin, with one name each
 _BOMB = 200  # times its compressed size, beyond which a file of over 1 GB is not decompressed
 _LARGE = 1 << 30
 
@@ -70,6 +72,9 @@ def opened(path: Path, folder: Path | None) -> Source:
             notes.append(f"compressed by {compression}, contains {name.name}")
         with opener() as file:
             head = file.read(512)
+        if _magic(head) not in ("", "zip"):
+            raise DataError(f"{path} is compressed twice, by {compression} and inside by {_magic(head)}",
+                            "a table that is compressed once", "decompress it, and read what is in it")
     kind = _kind(path, name, head, workbook=by_magic == "zip" and not compression)
     if KINDS.get(name.suffix.lower(), kind) != kind:
         notes.append(f"the file is in the format {kind}, although its name ends in {name.suffix}")
@@ -80,9 +85,13 @@ def _magic(head: bytes) -> str:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
 
 
+def _start(head: bytes) -> bytes:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
 def no_table(path: Path, head: bytes) -> DataError | None:
     """The error for a file that is known not to be a table, by its first bytes."""
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    start = _start(head)
     for magic, (what, remedy) in _NO_TABLES.items():
         if start.startswith(magic):
             return DataError(f"{path} is {what}, not a table", "a table", remedy)
@@ -94,6 +103,8 @@ def _kind(path: Path, name: Path, head: bytes, workbook: bool) -> str:
         raise error
     if workbook or head.startswith(b"PAR1"):
         return "excel" if workbook else "parquet"
+    if KINDS.get(name.suffix.lower()) in ("csv", "tsv") and _JSON.match(_start(head)):
+        return "json"
     if name.suffix.lower() not in KINDS:
         raise DataError(f"{path} contains {name.name}, which is not in a supported format",
                         f"a table ({', '.join(KINDS)}), compressed", "name the file inside after its format")

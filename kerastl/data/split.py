@@ -81,6 +81,10 @@ def _folds(examples: Examples, reason: str) -> Split:
                         "at least 3 groups, for training, validation and testing",
                         "add data, or set `group_column` to none to ignore the groups")
     if single := _of_one_group(examples):
+        if len(single) == len(examples.classes):
+            raise DataError(f"each class of {examples.source} is one group, so that a class that is held out is "
+                            "unknown to the model", "several groups in each class", "set `group_column` to another "
+                            "column, or to none to ignore the groups")
         reason += (f"; all rows of {', '.join(single)} belong to one group, so they were evaluated by heads that were "
                    "not trained on that class")
     return Split("cv", reason, folds(examples, FOLDS))

@@ -4,12 +4,16 @@ the report."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kerastl.data.labels import amounts
 from kerastl.errors import CheckFailed
 from kerastl.fields import Section
 
+WARNING = "WARNING: "  # how a note begins that is shown at the end
 LOSS = 0.02  # the share of rows from which a loss is a warning
 LEVEL = 0.01  # of the test whether a loss is concentrated in a class, over all classes
 FEWEST = 3  # rows of a class, from which their loss is tested
+AMOUNTS = "if they are amounts, replace them by a few ranges, because only classes are predicted"
+SMALL_CLASS = "class of fewer than"  # how the reason begins for which whole classes are skipped
 SHOWN = 12  # classes that a line lists
 
 
@@ -78,10 +82,13 @@ class DataSummary(Section):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What may be wrong with the classes, a sentence each."""
-        lines = [f"the classes {' and '.join(f'{name!r} ({self.classes.get(name, 0):,})' for name in names)} look "
-                 "alike: correct the labels if they are one" for names in self.look_alikes[:SHOWN]]
+        counts = {name: f" ({n:,})" for name, n in self.classes.items()}  # a class may be skipped as a whole
+        alike = [" and ".join(f"{name!r}{counts.get(name, '')}" for name in names) for names in self.look_alikes]
+        lines = [f"the classes {names} look alike: correct the labels if they are one" for names in alike[:SHOWN]]
         lines += [f"the label {name!r} of {n:,} row{'' if n == 1 else 's'} often means that there is none: "
                   f"`no_label={name}` skips such rows" for name, n in self.no_label_like.items()]
+        if amounts(self.classes):
+            lines.append(f"the labels are {len(self.classes):,} different numbers: {AMOUNTS}")
         return tuple(lines)
 
     @property
@@ -97,19 +104,21 @@ class DataSummary(Section):
 
     def _one_sided(self, losses: list[Loss]) -> list[str]:
         """Classes that lost significantly more of their rows than the others."""
-        of_class: dict[str, int] = {}
+        of_class, readable = dict[str, int](), dict(self.classes)
         for loss in losses:
+            counts = readable if loss.reason.startswith(SMALL_CLASS) else of_class
             for name, n in loss.by_class.items():
-                if name in self.classes:  # not one that was skipped as a whole
-                    of_class[name] = of_class.get(name, 0) + n
-        lost, kept = sum(of_class.values()), sum(self.classes.values())
+                counts[name] = counts.get(name, 0) + n
+        lost, kept = sum(of_class.values()), sum(readable.values())
         lines = []
         for name, n in of_class.items():
-            others, rest = lost - n, kept - self.classes[name]
-            if n >= FEWEST and _p_value(n, self.classes[name], others, rest) < LEVEL / max(1, len(self.classes)):
-                lines.append(f"{n:,} of {n + self.classes[name]:,} rows of the class {name!r} were skipped "
-                             f"({n / (n + self.classes[name]):.1%}), but {others / max(1, others + rest):.1%} of the "
-                             "others")
+            others, own = lost - n, readable.get(name, 0)
+            rest = kept - own
+            if n >= FEWEST and _p_value(n, own, others, rest) < LEVEL / max(1, len(readable)):
+                which = f"{n:,} of {n + own:,} rows" if own else f"all {n:,} rows"
+                share = f" ({n / (n + own):.1%})" if own else ""
+                lines.append(f"{which} of the class {name!r} were skipped{share}, but "
+                             f"{others / max(1, others + rest):.1%} of the others")
         return lines
 
     def lines(self, nouns: str, notes: tuple[str, ...] = ()) -> list[str]:
@@ -117,11 +126,12 @@ class DataSummary(Section):
         classes = sorted(self.classes.items(), key=lambda entry: -entry[1])
         listed = ", ".join(f"{name} {n:,}" for name, n in classes[:SHOWN])
         more = f" and {len(classes) - SHOWN:,} more" if len(classes) > SHOWN else ""
-        used = f"{self.rows - self.lost:,} {nouns}" + (f", {len(classes)} classes: {listed}{more}" if classes else "")
+        used = f"{self.rows - self.lost:,} {nouns}" + (f", {len(classes):,} classes: {listed}{more}" if classes else "")
         parts = ", ".join(f"{name} {n:,}" for name, n in self.parts.items())
         optional = [f"{self.split}: {parts}" if self.split else "", self.losses_line]
-        return [used, *notes, *filter(None, optional), *self.remarks,
-                *(f"WARNING: {warning}" for warning in self.warnings)]
+        loud = [note for note in notes if note.startswith(WARNING)]
+        return [used, *(note for note in notes if note not in loud), *filter(None, optional), *self.remarks, *loud,
+                *(f"{WARNING}{warning}" for warning in self.warnings)]
 
 
 NOTHING_YET = DataSummary()

@@ -9,7 +9,7 @@ from kerastl.data.delimited import Record
 from kerastl.data.encoding import Encoding, decoded
 from kerastl.data.examples import SkippedRows
 from kerastl.data.lines import MAX_CELL, TOO_LONG
-from kerastl.data.roles import group_in, label_in_words, labels_of, split_of_row
+from kerastl.data.roles import group_in, label_in_words, label_of_broken, labels_of, split_of_row
 from kerastl.data.rows import Row, cell
 from kerastl.data.tables import Table
 from kerastl.files import open_file
@@ -25,7 +25,7 @@ def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterato
     """
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
-            skipped.add(origin, record)
+            skipped.add(origin, record, label_of_broken(record, columns), guessed=True)
             continue
         text, why = text_in(record, columns)
         labels, unlabelled = labels_of(record, columns)

@@ -98,6 +98,9 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
                            Spool[Text](folder, pairs), Spool[str](folder), options=options, summary=summary)
     if not len(examples):
         first = next(iter(examples.skipped), None)
+        if first is None and examples.summary.columns:
+            raise DataError(f"no usable texts in {source}: it has no rows below its header",
+                            "rows with a text and a label", "check the file")
         raise DataError(f"no usable texts in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),
                         "rows with a text and a label", "check the file")
     return _with_notes(examples)

@@ -1,6 +1,6 @@
 """Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     record = classifier.record
     options = options.with_columns(text_column=text_column, label_column=label_column).over(
         record.read_options.for_source(str(source)))
+    if options.multi_label == "auto" and (not record.task.exclusive or "," not in (options.label_column or "")):
+        options = replace(options, multi_label="off" if record.task.exclusive else "on")  # not judged by other data
     examples = read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
                              cache_dir=chosen_dir(cache_dir))
     examples = say(as_the_model_knows(examples, record))

@@ -43,16 +43,19 @@ def run(config: Config) -> "CheckResult":
 
 def show(result: "CheckResult") -> str:
     """What was understood, the classes, and the findings with their first examples."""
+    from kerastl.data.summary import WARNING as LOUD
     from kerastl.modality import modality_named
 
     noun = modality_named(result.modality).nouns
     summary = result.data_summary
-    lines = [f"{result.source}: {result.rows} {noun}, {len(result.counts)} classes", *result.notes]
+    lines = [f"{result.source}: {result.rows} {noun}, {len(result.counts)} classes",
+             *(note for note in result.notes if not note.startswith(LOUD))]  # which are findings
     if summary.split:
         lines.append(f"{summary.split}: {', '.join(f'{name} {n:,}' for name, n in summary.parts.items())}")
     lines += ["", table([("class", noun), *((name, str(n)) for name, n in result.counts.items())]), ""]
     for finding in result.findings:
-        count = "" if finding.count == 1 and not finding.examples else f": {finding.count:,}"
+        alone = finding.kind == "lost rows" or not finding.examples
+        count = "" if finding.count == 1 and alone else f": {finding.count:,}"
         lines.append(f"{MARKS[finding.severity]}: {finding.title}{count}")
         lines += [f"  {example}" for example in finding.examples]
         if finding.examples and finding.count > len(finding.examples) and finding.kind != "lost rows":
