@@ -22,7 +22,9 @@ from image_files import (
     save,
     scene,
     see_through,
+    unusual,
     webp_canvas,
+    with_fill_bytes,
 )
 from numpy.typing import NDArray
 from PIL import Image
@@ -77,6 +79,13 @@ def test_pixels_are_those_of_pillow(name: str) -> None:
     expected = reference(FLAT[name])
     assert np.ptp(expected) > 100  # an image, not one colour
     assert difference(decoded(FLAT[name]), expected) <= (JPEG if name.startswith("jpeg") else OTHER)
+
+
+@pytest.mark.parametrize("name", unusual())
+def test_unusual_files_have_pillows_pixels(name: str) -> None:
+    data = unusual()[name]
+    opaque = data if "bmp 32" not in name else save(Image.fromarray(see_through()[..., :3]), "BMP")
+    assert difference(decoded(data), squashed(reference(opaque), SIDE)) <= (JPEG if name.startswith("jpeg") else OTHER)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

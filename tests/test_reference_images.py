@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import SIDE, exif, jpeg, made, refused, save, scene, see_through
+from image_files import SIDE, exif, jpeg, made, refused, save, scene, see_through, unusual
 from PIL import Image
 
 from kerastl.export import reference_images
 from kerastl.inputs import images
 
 ROOT = Path(__file__).parent.parent
-MADE, REFUSED = made(), refused()
+MADE, REFUSED = made() | unusual(), refused()
 
 
 def without_adobe(data: bytes) -> bytes:

@@ -10,6 +10,7 @@ import io
 import re
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def decode(data: bytes) -> Pixels:
         return read(data)
     except ValueError:
         raise
-    except (OSError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, MemoryError, zlib.error, Image.DecompressionBombError) as error:
         raise ValueError(f"could not be decoded: {error}") from error
 
 
@@ -165,12 +166,16 @@ def _jpeg(data: bytes) -> Pixels:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, place and content of the segments before the first scan."""
+    """Marker, place and content of the segments before the first scan. A fill byte between them is one of marker 0."""
     place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and 0xC0 <= data[place + 1] < 0xFF and data[place + 1] != 0xDA:
-        length = max(2, int.from_bytes(data[place + 2:place + 4], "big"))
-        yield data[place + 1], place, data[place + 4:place + 2 + length]
-        place += 2 + length
+    while place + 4 <= len(data) and data[place:place + 2] not in (b"\xff\xda", b"\xff\xd9"):
+        marker, length = data[place + 1], max(2, int.from_bytes(data[place + 2:place + 4], "big"))
+        if data[place] == 0xFF and 0xC0 <= marker < 0xFF and not 0xD0 <= marker <= 0xD8:
+            yield marker, place, data[place + 4:place + 2 + length]
+            place += 2 + length
+        else:
+            yield 0, place, b""
+            place += 1
 
 
 def _scans(data: bytes) -> int:
@@ -196,6 +201,7 @@ def _png(data: bytes) -> Pixels:
         raise ValueError("the PNG file is incomplete")
     depth, colour = chunks[b"IHDR"][8], chunks[b"IHDR"][9]
     image = _open(data, "PNG")
+    _check_png_length(data, image)
     see_through = chunks.get(b"tRNS", b"")
     if colour == 3:
         return _upright(_palette_png(np.asarray(image), chunks.get(b"PLTE", b""), see_through, depth),
@@ -221,8 +227,20 @@ def _png(data: bytes) -> Pixels:
     return _upright(rgb, _without_name(chunks.get(b"eXIf", b"")))
 
 
+def _check_png_length(data: bytes, image: Image.Image) -> None:
+    """Raise ValueError where a PNG has fewer pixels than its header says. Pillow leaves the others black."""
+    bits = data[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[data[25]]  # of a pixel
+    steps = ((8, 0, 8, 0), (8, 0, 8, 4), (8, 4, 4, 0), (4, 0, 4, 2), (4, 2, 2, 0), (2, 0, 2, 1), (2, 1, 1, 0))
+    parts = [(-(-(image.height - top) // down), -(-(image.width - left) // right))
+             for down, top, right, left in (steps if data[28] else [(1, 0, 1, 0)])]
+    size = sum(height * (1 + (width * bits + 7) // 8) for height, width in parts if height > 0 and width > 0)
+    packed = b"".join(body for name, body in _png_chunks(data) if name == b"IDAT")
+    if len(zlib.decompressobj().decompress(packed, size)) < size:
+        raise ValueError("the PNG file is incomplete")
+
+
 def _palette_png(numbers: Pixels, palette: bytes, see_through: bytes, depth: int) -> Pixels:
-    colours = np.frombuffer(palette[:len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
+    colours = np.frombuffer(palette[:len(palette) // 3 * 3], np.uint8).reshape(-1, 3)[:2**depth]
     if not len(colours) or numbers.max() >= len(colours):
         raise ValueError("the PNG file has pixels beyond the end of its palette")
     if not 0 < len(see_through) <= len(colours):
@@ -235,7 +253,15 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 8
     while place + 8 <= len(data):
         length = int.from_bytes(data[place:place + 4], "big")
-        yield data[place + 4:place + 8], data[place + 8:place + 8 + length]
+        name, end = data[place + 4:place + 8], place + 8 + length
+        # Pillow looks neither at the checksums of pixels nor at chunks that it does not know and must.
+        checksum = int.from_bytes(data[end:end + 4], "big")
+        if (name in (b"IDAT", b"IEND") and zlib.crc32(data[place + 4:end]) != checksum) or (
+                name[:1].isupper() and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND")):
+            raise ValueError("the PNG file is damaged")
+        yield name, data[place + 8:end]
+        if name == b"IEND":
+            return
         place += 12 + length
 
 
@@ -294,6 +320,8 @@ def _gif(data: bytes) -> Pixels:
 def _bmp(data: bytes) -> Pixels:
     head = data[:72].ljust(72, b"\0")
     header, bits, compression = (int.from_bytes(head[i:j], "little") for i, j in ((14, 18), (28, 30), (30, 34)))
+    if not 54 <= int.from_bytes(head[10:14], "little") <= len(data):
+        raise ValueError("the header is damaged: it does not say where the pixels begin")
     masked = compression == 3 and bits == 32 and head[54:66] == bytes([0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])
     if header < 40 or bits not in (24, 32) or (compression and not masked):
         raise ValueError("BMP with a palette, 16 bits, compression or unusual colour masks is not supported: save it "
@@ -312,15 +340,21 @@ def _webp(data: bytes) -> Pixels:
         raise ValueError(NOT_SUPPORTED)
     if extended and head[20] & 2:
         raise ValueError("animated WebP is not supported: save one frame of it")
-    see_through = (extended and head[20] & 0x10) or (head[12:16] == b"VP8L" and head[24] & 0x10)
+    chunks = dict(reversed(list(_webp_chunks(data))))  # of several with one name, the first
+    lossless = chunks.get(b"VP8L", b"")  # says itself whether it is transparent, whatever the header announces
+    see_through = lossless[4] & 0x10 if len(lossless) > 4 else extended and head[20] & 0x10
     image = _open(data, "WEBP")
     rgb = _on_white(np.asarray(image.convert("RGBA"))) if see_through else np.asarray(image.convert("RGB"))
-    exif, place = b"", 12
-    while extended and head[20] & 8 and not exif and place + 8 <= len(data):
-        length = int.from_bytes(data[place + 4:place + 8], "little")
-        exif = data[place + 8:place + 8 + length] if data[place:place + 4] == b"EXIF" else b""
-        place += 8 + (length + 1) // 2 * 2
+    exif = chunks.get(b"EXIF", b"") if extended and head[20] & 8 else b""
     return _upright(rgb, _without_name(exif))
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 12
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place + 4:place + 8], "little")
+        yield data[place:place + 4], data[place + 8:place + 8 + length]
+        place += 8 + (length + 1) // 2 * 2
 
 
 if __name__ == "__main__":
