@@ -128,5 +128,14 @@ def test_a_16_bit_png_with_a_transparent_colour_is_refused() -> None:
     assert "transparent colour" in client(data, SIDE)
 
 
+def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_images, "MAX_SCANS", 2 * 48 * 80)
+    whole = jpeg(Image.fromarray(scene(48, 80)), progressive=True)
+    place = whole.rindex(b"\xff\xda")
+    loaded = []
+    monkeypatch.setattr(Image.Image, "load", lambda image: loaded.append(image))
+    assert "too many scans" in client(whole[:-2] + 9 * whole[place:-2] + whole[-2:], SIDE) and not loaded
+
+
 def test_the_client_of_the_docs_is_the_module_that_is_shipped() -> None:
     assert (ROOT / "docs/tflite_client.py").read_bytes() == Path(reference_images.__file__).read_bytes()

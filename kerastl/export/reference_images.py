@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 Pixels = Any  # numpy arrays, uint8
-MAX_PIXELS, MAX_SCANS = 100_000_000, 2_000_000_000
+MAX_PIXELS, MAX_SIDE, MAX_SCANS = 100_000_000, 1_000_000, 2_000_000_000
 NOT_SUPPORTED = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
 OTHERS = (  # formats that are refused by name: at this place, these bytes
     (4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF"), (4, b"ftyphe", "HEIC"), (4, b"ftypmif1", "HEIC or AVIF"),
@@ -77,7 +77,8 @@ def _shrunk(image: Pixels, size: int) -> Any:
         return image
     edges = np.arange(size) * n / size
     first = edges.astype(int)
-    sums = np.add.reduceat(image, first, axis=0, dtype=np.float64)  # of whole rows, each given to one area
+    # Of whole rows, each given to one area. (`np.add.reduceat` would convert the whole image to floats first.)
+    sums = np.stack([image[i:j].sum(axis=0, dtype=np.float64) for i, j in zip(first, [*first[1:], n], strict=True)])
     before = image[first] * (edges - first)[:, None, None]  # the share of an area's first row that lies before its edge
     sums -= before
     sums[:-1] += before[1:]
@@ -95,12 +96,14 @@ def _grown(image: Any, size: int) -> Any:
     return image[low] * (1 - share) + image[np.minimum(low + 1, n - 1)] * share
 
 
-def _open(data: bytes, kind: str) -> Image.Image:
-    """The image, loaded. Raises ValueError where it is too large."""
+def _open(data: bytes, kind: str, scans: int = 1) -> Image.Image:
+    """The image, loaded. scans: of a JPEG. Raises ValueError where it is too large."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's own, lower limit
         image = Image.open(io.BytesIO(data), formats=[kind])
         _check_size(*image.size)
+        if scans * image.width * image.height > MAX_SCANS:
+            raise ValueError("a progressive JPEG with too many scans for its size: save it again")
         image.load()
     return image
 
@@ -110,6 +113,8 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError("the header is damaged: it contains no size")
     if width * height > MAX_PIXELS:
         raise ValueError("more than 100 megapixels: resize it")
+    if max(width, height) > MAX_SIDE:
+        raise ValueError("more than 1,000,000 pixels along a side: resize it")
 
 
 def _on_white(rgba: Pixels, opaque: int = 255) -> Pixels:
@@ -149,12 +154,10 @@ def _without_name(exif: bytes) -> bytes:
 
 def _jpeg(data: bytes) -> Pixels:
     segments = list(_jpeg_segments(data))
-    adobe = any(marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe") for marker, _, body in segments)
-    exif = next((data[place + 10:min(place + 65_546, 131_072)] for marker, place, body in segments[:65]
-                 if marker == 0xE1 and body.startswith(b"Exif\0\0") and place < 131_062), b"")
-    image = _open(data, "JPEG")
-    if _scans(data) * image.width * image.height > MAX_SCANS:
-        raise ValueError("a progressive JPEG with too many scans for its size: save it again")
+    adobe = any(marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe") for _, marker, _, body in segments)
+    exif = next((data[place + 10:min(place + 65_546, 131_072)] for step, marker, place, body in segments
+                 if step <= 64 and marker == 0xE1 and body.startswith(b"Exif\0\0") and place < 131_062), b"")
+    image = _open(data, "JPEG", _scans(data))
     if image.mode == "CMYK":
         inks = 255 - np.asarray(image).astype(np.uint16)  # Pillow takes every file for one of Adobe's, and inverts it
         if not adobe:
@@ -165,17 +168,14 @@ def _jpeg(data: bytes) -> Pixels:
     return _upright(np.asarray(image.convert("RGB")), exif)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, place and content of the segments before the first scan. A fill byte between them is one of marker 0."""
-    place = 2
-    while place + 4 <= len(data) and data[place:place + 2] not in (b"\xff\xda", b"\xff\xd9"):
-        marker, length = data[place + 1], max(2, int.from_bytes(data[place + 2:place + 4], "big"))
-        if data[place] == 0xFF and 0xC0 <= marker < 0xFF and not 0xD0 <= marker <= 0xD8:
-            yield marker, place, data[place + 4:place + 2 + length]
-            place += 2 + length
-        else:
-            yield 0, place, b""
-            place += 1
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Number, marker, place and content of the segments before the first scan. Fill bytes before one count as well."""
+    step, place, marker = 0, 2, re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+    while (match := marker.search(data, place)) and match.group() not in (b"\xff\xd9", b"\xff\xda"):
+        step, place = step + match.start() - place, match.start()
+        length = max(2, int.from_bytes(data[place + 2:place + 4], "big"))
+        yield step, data[place + 1], place, data[place + 4:place + 2 + length]
+        step, place = step + 1, place + 2 + length
 
 
 def _scans(data: bytes) -> int:

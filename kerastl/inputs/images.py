@@ -84,7 +84,9 @@ def _image(data: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _jpeg(data: tf.Tensor, accept_truncated: bool) -> tf.Tensor:
     if accept_truncated:  # the decoder then stops at this mark instead of failing, and leaves the rest grey
-        data = tf.strings.join([data, END_OF_JPEG])
+        # A file that ends in the mark is decoded as ever: its key in the cache is that of the strict decoder.
+        data = tf.cond(tf.equal(tf.strings.substr(data, -2, 2), END_OF_JPEG), lambda: data,
+                       lambda: tf.strings.join([data, END_OF_JPEG]))
     # TensorFlow's default, the fast inverse DCT, differs from other decoders by up to 7 levels; this one does not.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 

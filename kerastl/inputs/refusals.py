@@ -10,6 +10,7 @@ from kerastl.inputs import gif
 from kerastl.inputs.byte_reads import all_bytes, big, byte, first_bytes, has, little, part
 
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 1_000_000  # the PNG decoder's own limit
 MAX_SCANS = 2_000_000_000  # pixels times scans of a JPEG: each scan of a progressive one visits every pixel
 MOST_CHUNKS = 64  # of a WebP, before its image
 UNKNOWN, JPEG, PNG, GIF, BMP, WEBP = range(6)
@@ -156,6 +157,7 @@ def _known(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
          "the header is damaged: it does not say where the pixels begin"),
         ((height <= 0) | (width <= 0), "the header is damaged: it contains no size"),
         (pixels > MAX_PIXELS, "more than 100 megapixels: resize it"),
+        ((height > MAX_SIDE) | (width > MAX_SIDE), "more than 1,000,000 pixels along a side: resize it"),
         (tf.cond(kind == JPEG, lambda: _too_many_scans(data, pixels), lambda: False),
          "a progressive JPEG with too many scans for its size: save it again"),
     ], tf.constant(""))
