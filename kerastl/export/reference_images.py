@@ -65,13 +65,15 @@ def resize(image: Pixels, size: int) -> Pixels:
     """[height, width, 3] uint8 -> [size, size, 3] uint8, ignoring the aspect ratio: the mean over areas along a side
     that shrinks, bilinear along one that grows. (Pillow's BOX filter is no mean over areas: it takes or leaves whole
     pixels.)"""
-    smaller = _shrunk(_shrunk(image, size).swapaxes(0, 1), size)
-    square = _grown(_grown(smaller, size).swapaxes(0, 1), size)
+    height, width = (np.float32(n) / np.float32(min(n, size)) for n in image.shape[:2])  # of an area
+    sums = _sums(_sums(image, size).swapaxes(0, 1), size).swapaxes(0, 1)
+    smaller = sums.astype(np.float32) * np.float32(1 / (height * width))
+    square = _grown(smaller, size) if min(image.shape[:2]) < size else smaller
     return square.round().clip(0, 255).astype(np.uint8)
 
 
-def _shrunk(image: Pixels, size: int) -> Any:
-    """The mean over areas along the first axis, where it is longer than `size`."""
+def _sums(image: Pixels, size: int) -> Any:
+    """The sums over areas along the first axis, where it is longer than `size`."""
     n = len(image)
     if n <= size:
         return image
@@ -82,18 +84,21 @@ def _shrunk(image: Pixels, size: int) -> Any:
     before = image[first] * (edges - first)[:, None, None]  # the share of an area's first row that lies before its edge
     sums -= before
     sums[:-1] += before[1:]
-    return sums * size / n
+    return sums
 
 
 def _grown(image: Any, size: int) -> Any:
-    """Linear interpolation along the first axis, where it is shorter than `size`."""
-    n = len(image)
-    if n >= size:
-        return image
-    places = ((np.arange(size) + 0.5) * n / size - 0.5).clip(0, n - 1)
-    low = places.astype(int)
-    share = (places - low)[:, None, None]
-    return image[low] * (1 - share) + image[np.minimum(low + 1, n - 1)] * share
+    """Bilinear interpolation to the square, in the order and the precision of TensorFlow's: in an image that grows by a
+    whole factor, many values lie halfway between two levels, and another order rounds them to the other one."""
+    def steps(n: int) -> tuple[Any, Any, Any]:
+        places = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (np.float32(n) / np.float32(size))
+        places -= np.float32(0.5)
+        low = np.floor(places)
+        return low.clip(0).astype(int), np.ceil(places).clip(0, n - 1).astype(int), (places - low)[:, None]
+
+    (top, bottom, down), (left, right, across) = steps(image.shape[0]), steps(image.shape[1])
+    rows = image[:, left] + (image[:, right] - image[:, left]) * across
+    return rows[top] + (rows[bottom] - rows[top]) * down[..., None]
 
 
 def _open(data: bytes, kind: str, scans: int = 1) -> Image.Image:
