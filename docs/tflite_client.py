@@ -66,24 +66,27 @@ def resize(image: Pixels, size: int) -> Pixels:
     that shrinks, bilinear along one that grows. (Pillow's BOX filter is no mean over areas: it takes or leaves whole
     pixels.)"""
     height, width = (np.float32(n) / np.float32(min(n, size)) for n in image.shape[:2])  # of an area
-    sums = _sums(_sums(image, size).swapaxes(0, 1), size).swapaxes(0, 1)
+    sums = _sums(_sums(image.swapaxes(0, 1), size, width).swapaxes(0, 1), size, height)
     smaller = sums.astype(np.float32) * np.float32(1 / (height * width))
     square = _grown(smaller, size) if min(image.shape[:2]) < size else smaller
     return square.round().clip(0, 255).astype(np.uint8)
 
 
-def _sums(image: Pixels, size: int) -> Any:
-    """The sums over areas along the first axis, where it is longer than `size`."""
+def _sums(image: Any, size: int, step: Any) -> Any:
+    """The sums over areas of `step` pixels along the first axis, where it is longer than `size`; added up in the order
+    and the precision of TensorFlow's."""
     n = len(image)
     if n <= size:
         return image
-    edges = np.arange(size) * n / size
-    first = edges.astype(int)
-    # Of whole rows, each given to one area. (`np.add.reduceat` would convert the whole image to floats first.)
-    sums = np.stack([image[i:j].sum(axis=0, dtype=np.float64) for i, j in zip(first, [*first[1:], n], strict=True)])
-    before = image[first] * (edges - first)[:, None, None]  # the share of an area's first row that lies before its edge
-    sums -= before
-    sums[:-1] += before[1:]
+    edges = np.arange(size + 1, dtype=np.float32) * step
+    start, end = edges[:-1], edges[1:]
+    first, last = np.floor(start).astype(int), np.ceil(end).astype(int)
+    sums = np.zeros((size, *image.shape[1:]), np.float32)
+    for place in range(int((last - first).max())):
+        rows = (first + place).astype(np.float32)
+        shares = np.minimum(rows + 1, end) - np.maximum(rows, start)  # of each row, what lies in the area
+        shares[first + place >= last] = 0
+        sums += image[np.minimum(first + place, n - 1)] * shares[:, None, None]
     return sums
 
 
