@@ -173,6 +173,17 @@ def refused() -> dict[str, tuple[bytes, str]]:
         "bmp cut in its pixels": (bmp[:-200], "could not be decoded"),
         "webp cut in its pixels": (extended[:-60], "could not be decoded"),
         "png cut after its signature": (png[:8], "no size"),
+        "png with a wrong checksum of its pixels": (png[:-16] + bytes(4) + png[-12:], "could not be decoded"),
+        "png with a chunk that must be known": (png[:33] + chunk(b"ABCD", b"x") + png[33:], "could not be decoded"),
+        "png with fewer rows than it says": (png_by_hand([row.tobytes() for row in scene()[:20]], 8, 2),
+                                             "could not be decoded"),
+        "bmp whose pixels begin in its header": (bmp[:10] + struct.pack("<I", 14) + bmp[14:], "where the pixels begin"),
+        "bmp whose pixels begin behind its end": (bmp[:10] + struct.pack("<I", 2**31 + 5) + bmp[14:],
+                                                  "where the pixels begin"),
+        "gif cut in its palette": (gif[:20], "no size"),
+        "gif cut behind its frame's header": (gif[:gif.index(b"\x2c", 13) + 10], "could not be decoded"),
+        "png of two million columns": (png[:16] + struct.pack(">II", 2_000_000, 1) + png[24:], "along a side"),
+        "base64 for the web": (b"_9j_4AAQSkZJRg", "base64"),
     }
 
 
@@ -220,3 +231,32 @@ def prepare_tfds(data_dir: Path, name: str, splits: dict[str, int], column: str 
     writer.add_examples({part: [{"image": random.integers(0, 256, (8, 8, 3)).astype(np.uint8), column: i % 2}
                                 for i in range(n)] for part, n in splits.items()})
     writer.close_all()
+
+
+def with_fill_bytes(data: bytes, count: int) -> bytes:
+    """The JPEG with fill bytes before its first segment, which the standard allows."""
+    return data[:2] + b"\xff" * count + data[2:]
+
+
+def lossy_webp_with_hidden_alpha() -> bytes:
+    """A lossy WebP with transparency, which the header does not announce."""
+    data = bytearray(save(Image.fromarray(see_through()), "WEBP", quality=95))
+    data[20] &= ~0x10
+    return bytes(data)
+
+
+def unusual() -> dict[str, bytes]:
+    """Images of kinds that are rare, but valid or at least read by other programs, by name."""
+    rgb, rgba = Image.fromarray(scene()), Image.fromarray(see_through())
+    odd = save(rgb.crop((0, 0, 31, 31)), "BMP")  # rows of 93 bytes and 3 bytes of padding
+    return {
+        "jpeg with fill bytes, turned": with_fill_bytes(jpeg(Image.fromarray(scene(48, 80)), exif=exif(6)), 1),
+        "jpeg cmyk with fill bytes": with_fill_bytes(jpeg(rgb.convert("CMYK")), 3),
+        "bmp with bytes behind its pixels": save(rgb, "BMP") + bytes(100),
+        "bmp 32-bit with bytes behind its pixels": save(rgba, "BMP") + b"abcd" * 9,
+        "bmp without its last padding": odd[:-3],
+        "webp lossless alpha that is not announced": webp_canvas(save(rgba, "WEBP", lossless=True, exact=True), 0),
+        "webp lossless without the alpha that is announced": webp_canvas(save(rgb, "WEBP", lossless=True), 0x10),
+        "webp lossy alpha that is not announced": lossy_webp_with_hidden_alpha(),
+        "png with bytes behind its end": save(rgb, "PNG") + b"\0\0\0\x02ABCDxx",
+    }

@@ -253,8 +253,8 @@ def _for_excel(text: str, variant: Variant) -> str:
 
 def _lists(folder: Path, rows: Sequence[Row], *, parquet: bool = False, **columns: Any) -> Written:
     table = cells_of(rows, label=list, **columns)
-    if all(len(row.labels) < 2 for row in rows):
-        table = replace(table, options=replace(table.options, multi_label="on"))
+    several = any(len(row.labels) > 1 for row in rows)
+    table = replace(table, options=replace(table.options, multi_label="auto" if several else "on"))
     return (_parquet if parquet else _json)(folder, rows, cells=table)
 
 
@@ -352,8 +352,9 @@ SEVERAL = (
          "names": NAMES}, several=True, limits="If no row has two labels, an empty list means that the label is "
          "missing; with `--multi-label on` it means that no label applies."),
     Form("Labels joined by bars", "`--multi-label on` separates labels at bars; without it they are separated if they "
-         "clearly recombine.", _barred, {**COLUMNS}, several=True,
-         label=lambda label, variant: label.replace("|", "/")),
+         "clearly recombine.", _barred, {**COLUMNS}, several=True, limits="If no cell has a bar, `--multi-label on` "
+         "separates labels at semicolons, or else at commas; lists in brackets come before all of these.",
+         label=lambda label, variant: re.sub(r"[|;,\[]", "/", label)),
     Form("One column of 0 and 1 per label", "The columns are named in `--label-column a,b,c`.", _binary,
          {"marks": (("0", "1"), ("False", "True"), ("no", "yes"), ("0.0", "1.0")), "write": ("csv", "json", "parquet"),
           **COLUMNS}, several=True, label=_for_columns, limits="The names cannot contain commas."),

@@ -4,12 +4,14 @@ No AssertionError, AttributeError or TypeError may reach the user.
 """
 
 import importlib
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
@@ -130,8 +132,12 @@ def test_a_classifier_takes_a_single_path_and_names_the_place_of_what_it_cannot_
         assert classifier.predict(single) == expected
     with pytest.raises(tl.DataError, match="input 1: an input is 3"):
         classifier.predict([path, 3])
-    with pytest.raises(tl.OptionError, match="`inputs` is 3"):
-        classifier.predict_each(3)  # type: ignore[arg-type]
+    wrong = (3, None, "", np.zeros((9, 9, 3)), [path], {"a": path}, (p for p in [path]), Image.new("RGB", (5, 5)))
+    found = classifier.predict_each([path, *wrong, bytearray(path.read_bytes())])
+    assert [found[0], found[-1]] == expected * 2 and all("an input is" in one.error for one in found[1:-1])
+    for several in (3, None, {str(path): 1}, io.BytesIO(b"a"), Image.new("RGB", (5, 5))):
+        with pytest.raises(tl.OptionError, match="`inputs` is"):
+            classifier.predict_each(several)  # type: ignore[arg-type]
     assert len(predict_inputs(trained, [str(path)]).predictions) == 1
 
 

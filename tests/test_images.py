@@ -22,6 +22,7 @@ from image_files import (
     save,
     scene,
     see_through,
+    unusual,
     webp_canvas,
 )
 from numpy.typing import NDArray
@@ -77,6 +78,13 @@ def test_pixels_are_those_of_pillow(name: str) -> None:
     expected = reference(FLAT[name])
     assert np.ptp(expected) > 100  # an image, not one colour
     assert difference(decoded(FLAT[name]), expected) <= (JPEG if name.startswith("jpeg") else OTHER)
+
+
+@pytest.mark.parametrize("name", unusual())
+def test_unusual_files_have_pillows_pixels(name: str) -> None:
+    data = unusual()[name]
+    opaque = data if "bmp 32" not in name else save(Image.fromarray(see_through()[..., :3]), "BMP")
+    assert difference(decoded(data), squashed(reference(opaque), SIDE)) <= (JPEG if name.startswith("jpeg") else OTHER)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -390,18 +398,34 @@ def test_a_truncated_jpeg_is_refused_unless_it_is_accepted_and_then_its_missing_
     if not progressive:  # of which the rows come one after the other
         assert np.array_equal(half[:24], strict(whole)[:24]) and (half[-8:] == 128).all()
     assert isinstance(lenient(whole[:60]), str)  # nothing of the image is left
+    comment = b"\xff\xfe\x00\x04\xff\xd9"  # cut in a comment, behind what looks like the end
+    disguised = whole[:whole.rindex(b"\xff\xda")] + comment
+    assert isinstance(strict(disguised), str) == isinstance(lenient(disguised), str)
 
 
 def test_files_that_end_early_have_keys_of_their_own_only_where_they_are_accepted(tmp_path: Path) -> None:
     whole = jpeg(Image.fromarray(scene()))
-    files = {"whole.jpg": whole, "cut.jpg": whole[:-40], "long.jpg": whole + b"video", "a.png": b"\x89PNG", "void": b""}
+    files = {"whole.jpg": whole, "cut.jpg": whole[:-40], "long.jpg": whole + b"video", "a.png": b"\x89PNG", "void": b"",
+             "with EXIF.jpg": jpeg(exif=exif(6))}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     paths = [str(tmp_path / name) for name in files]
     ids = [content_hash(data) for data in files.values()]
     assert keys_of(ids, paths) == ids
     changed = [key != id for key, id in zip(keys_of(ids, paths, True), ids, strict=True)]
-    assert changed == [False, True, True, False, False]
+    assert changed == [False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("junk", [b"\xff", b"\xff\xff\xff", b"\x00", b"\xff\x01"])
+def test_a_jpeg_with_something_between_its_segments_stands_upright_and_has_another_key(junk: bytes, tmp_path: Path
+                                                                                       ) -> None:
+    plain = jpeg(Image.fromarray(scene(48, 80)), exif=exif(6), comment=b"hi")
+    early, late = (plain.replace(marker, junk + marker, 1) for marker in (b"\xff\xe1", b"\xff\xdb"))
+    for name, data in (("early", early), ("late", late)):
+        assert difference(decoded(data), decoded(plain)) == 0
+        (tmp_path / name).write_bytes(data)
+    keys = keys_of(["a", "b"], [str(tmp_path / "early"), str(tmp_path / "late")])
+    assert keys[0] != "a" and keys[1] == "b"  # decoder 3 found the orientation of the second
 
 
 @pytest.mark.parametrize(("bits", "name"), [(16, "16 bits"), (8, "palette"), (4, "palette"), (1, "palette")])

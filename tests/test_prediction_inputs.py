@@ -129,6 +129,7 @@ def test_a_text_that_looks_like_a_path_is_a_text_where_that_is_said(tmp_path: Pa
 @pytest.mark.parametrize(("data", "lines", "note"), [
     (b"one\ntwo\n", ["one", "two"], ""), (b"one\r\ntwo", ["one", "two"], ""), (b"one\rtwo\r", ["one", "two"], ""),
     (b"a\n\nb\n\n", ["a", "", "b", ""], ""), ("a\u2028b\x0cc\n".encode(), ["a\u2028b\x0cc"], ""), (b"", [], ""),
+    (b"bad\0x\nnice\n", ["bad\0x", "nice"], ""), (b"a\0b\n", ["a\0b"], ""),
     ("\ufeffone\n".encode(), ["one"], "byte order mark"), ("one\r\ntwö\r\n".encode("utf-16"), ["one", "twö"], "UTF-16"),
     ("one\ntwo\n".encode("utf-16-le"), ["one", "two"], "UTF-16"), (b"caf\xe9 was awful\nfine\n",
                                                                    ["café was awful", "fine"], "0xe9"),
@@ -164,6 +165,16 @@ def test_paths_in_a_table_that_are_missing_or_no_files_are_errors_of_their_rows(
     assert [row.error.partition(":")[0] for row in found[1:]] == [
         "no path", "no path", "no such file or folder", "not a path", "no such file or folder", "not a regular file",
         "no such file or folder"]
+
+
+def test_an_empty_path_is_not_the_current_folder_and_a_link_to_nothing_is_named(
+        tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(next(images.rglob("*.png")), "a.png")
+    os.symlink("nowhere", "b.png")
+    found = rows("", "a.png", "b.png", images=True)
+    assert [bool(row.error) for row in found] == [True, False, True]
+    assert "an empty path" in found[0].error and "it is a link" in found[2].error
 
 
 def test_a_model_of_pairs_tells_a_single_text_from_a_pair(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import SIDE, exif, jpeg, made, refused, save, scene, see_through
+from image_files import SIDE, exif, jpeg, made, refused, save, scene, see_through, unusual
 from PIL import Image
 
 from kerastl.export import reference_images
 from kerastl.inputs import images
 
 ROOT = Path(__file__).parent.parent
-MADE, REFUSED = made(), refused()
+MADE, REFUSED = made() | unusual(), refused()
 
 
 def without_adobe(data: bytes) -> bytes:
@@ -126,6 +126,22 @@ def test_a_16_bit_png_with_a_transparent_colour_is_refused() -> None:
     hole = chunk(b"tRNS", struct.pack(">HHH", *(int(level) * 257 for level in scene()[0, 0])))
     data = png_by_hand([row.tobytes() for row in scene().astype(">u2") * 257], depth=16, colour=2, extra=hole)
     assert "transparent colour" in client(data, SIDE)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (1, 32), (7, 29), (64, 96), (285, 9), (999, 77), (33, 33)])
+def test_a_resized_image_is_the_graphs_to_the_last_bit(height: int, width: int) -> None:
+    # Many of its values lie halfway between two levels; rounded otherwise, they would move the probabilities.
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    assert np.array_equal(reference_images.resize(noise, SIDE), images.resize(noise, SIDE))
+
+
+def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_images, "MAX_SCANS", 2 * 48 * 80)
+    whole = jpeg(Image.fromarray(scene(48, 80)), progressive=True)
+    place = whole.rindex(b"\xff\xda")
+    loaded = []
+    monkeypatch.setattr(Image.Image, "load", lambda image: loaded.append(image))
+    assert "too many scans" in client(whole[:-2] + 9 * whole[place:-2] + whole[-2:], SIDE) and not loaded
 
 
 def test_the_client_of_the_docs_is_the_module_that_is_shipped() -> None:

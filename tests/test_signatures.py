@@ -90,6 +90,9 @@ def test_what_is_no_list_of_images_gets_a_message(tmp_path: Path) -> None:
             message = str(raised.value)
             assert "image_bytes_must_be_a_list_of_inputs" in message and "expected shape [?]" in message
             assert str(sent.shape.as_list()).replace(" ", "") in message
+    for values in (tf.zeros([32, 32, 3], tf.uint8), tf.zeros([1, 1, 32, 32, 3], tf.uint8)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="images_must_be_a_list_of_inputs"):
+            by_name["tensor"](images=values)  # without a check, a convolution ends the process
     for text in (base64.b64encode(png), b"data:image/png;base64," + base64.b64encode(png)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="base64 text instead of the bytes"):
             by_name["serving_default"](image_bytes=tf.constant([text]))

@@ -22,6 +22,7 @@ _ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)  # into JIS X 020
 _NOT_C1 = bytes({*range(256)} - {*range(0x80, 0xA0)})
 _NOT_CP1252 = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _ASCII = bytes(range(128))
+_TEXT = bytes({*range(0x20, 0x7F)} | {*b"\t\n\r"})
 _OTHERS = ["cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp866", "cp932",
            "euc_jp", "cp949", "gb18030", "big5"]  # what tables come in besides UTF-8 and cp1252
 # The letters beyond ASCII of French, German, Spanish with Catalan, Portuguese, Italian, Dutch, Swedish with Finnish,
@@ -114,12 +115,15 @@ def _unmarked_utf32(head: bytes) -> str:
 
 
 def _unmarked_utf16(head: bytes) -> str:
-    """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise ""."""
+    """The codec if every other byte is NUL, as for ASCII characters in UTF-16; otherwise "". Where all other bytes are
+    ASCII text, a few NULs are not enough: they may be in the text."""
+    ascii_text = not head.translate(None, _TEXT + b"\0")
     for codec, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
         nuls, others = head[high::2].count(0), head[low::2].count(0)
         header = len(head) >= 8 and not any(head[high:8:2]) and all(head[low:8:2])  # ASCII, whatever follows it
-        clean = bool(nuls) and not others and _is_clean(head, codec)
-        if header or clean or (nuls > 0.15 * len(head) / 2 and others < 0.1 * nuls and 0 in head[high:8:2]):
+        clean = bool(nuls) and not others and not ascii_text and _is_clean(head, codec)
+        least = len(head) // 2 - 1 if ascii_text else 0.15 * len(head) / 2
+        if header or clean or (nuls > least and others < 0.1 * nuls and 0 in head[high:8:2]):
             try:
                 codecs.getincrementaldecoder(codec)().decode(head)
             except UnicodeDecodeError:

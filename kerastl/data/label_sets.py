@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.labels import LIST, MARKS, certainly_several, list_in, no_labels, normal_form, raw_parts
+from kerastl.data.labels import LIST, MARKS, certainly_several, list_in, no_labels, normal_form, parts_of, raw_parts
 from kerastl.data.options import ReadOptions
 from kerastl.tasks import task_of_labels, tasks
 
@@ -97,7 +97,9 @@ def _mark(labels: Sequence[str], options: ReadOptions) -> str:
 
 
 def _is_joined(label: str, mark: str) -> bool:
-    return list_in(label) is not None if mark == LIST else mark in label
+    if mark in (LIST, "|"):
+        return list_in(label) is not None if mark == LIST else mark in label
+    return len(parts_of(label, mark)) > 1
 
 
 def _remark_on_marks(labels: Sequence[str], options: ReadOptions, notes: list[str]) -> None:

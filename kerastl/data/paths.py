@@ -27,6 +27,8 @@ class Paths:
             return "~ is not replaced by a home folder; write the whole path"
         if re.search(r"(^|/)[A-Za-z]:\\", path):
             return "it is a Windows path with a drive; write it relative to the table's folder"
+        if os.path.islink(path):
+            return "it is a link, and there is nothing at its target"
         folder, part = _first_missing(Path(path.replace("\\", "/")))
         slashes = "it has backslashes, and " if "\\" in path else ""
         near = _close(part, self._in(folder))

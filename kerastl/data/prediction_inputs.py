@@ -64,6 +64,8 @@ def _check_arguments(reading: Reading, texts: Sequence[str]) -> None:
 def _rows_of(reading: Reading, source: str) -> Iterator[InputRow]:
     try:
         if reading.modality.in_files:
+            if not source:  # which pathlib takes for the current folder
+                raise DataError("an empty path", reading.modality.readable, "check the variable or the line it is from")
             paths = Paths()
             yield from (_existing(row, paths) for row in
                         image_rows(source, reading.options, reading.notes, reading.cache_dir))

@@ -30,8 +30,8 @@ def in_chunks(run: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tens
 
 def checked_shape(sent: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
     """The input of a signature; fails where its shape does not fit: "Shape of tensor NAME_must_be_a_list_of_inputs
-    [1,1] is not compatible with expected shape [?]". TensorFlow itself does not check, and an assertion of our own is
-    optimised away, because the declared shape already satisfies it."""
+    [1,1] is not compatible with expected shape [?]". TensorFlow itself does not check: some kernels then end the
+    process. An assertion of our own is optimised away, because the declared shape already satisfies it."""
     name = f"{spec.name}_must_be_a_list_of_inputs"
     return tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=sent, shape=tf.TensorShape(None), name=name),
                            spec.shape)

@@ -10,6 +10,7 @@ import io
 import re
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 Pixels = Any  # numpy arrays, uint8
-MAX_PIXELS, MAX_SCANS = 100_000_000, 2_000_000_000
+MAX_PIXELS, MAX_SIDE, MAX_SCANS = 100_000_000, 1_000_000, 2_000_000_000
 NOT_SUPPORTED = "not an image in a supported format (JPEG, PNG, GIF, BMP, WebP)"
 OTHERS = (  # formats that are refused by name: at this place, these bytes
     (4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF"), (4, b"ftyphe", "HEIC"), (4, b"ftypmif1", "HEIC or AVIF"),
@@ -56,7 +57,7 @@ def decode(data: bytes) -> Pixels:
         return read(data)
     except ValueError:
         raise
-    except (OSError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, MemoryError, zlib.error, Image.DecompressionBombError) as error:
         raise ValueError(f"could not be decoded: {error}") from error
 
 
@@ -64,42 +65,53 @@ def resize(image: Pixels, size: int) -> Pixels:
     """[height, width, 3] uint8 -> [size, size, 3] uint8, ignoring the aspect ratio: the mean over areas along a side
     that shrinks, bilinear along one that grows. (Pillow's BOX filter is no mean over areas: it takes or leaves whole
     pixels.)"""
-    smaller = _shrunk(_shrunk(image, size).swapaxes(0, 1), size)
-    square = _grown(_grown(smaller, size).swapaxes(0, 1), size)
+    height, width = (np.float32(n) / np.float32(min(n, size)) for n in image.shape[:2])  # of an area
+    sums = _sums(_sums(image.swapaxes(0, 1), size, width).swapaxes(0, 1), size, height)
+    smaller = sums.astype(np.float32) * np.float32(1 / (height * width))
+    square = _grown(smaller, size) if min(image.shape[:2]) < size else smaller
     return square.round().clip(0, 255).astype(np.uint8)
 
 
-def _shrunk(image: Pixels, size: int) -> Any:
-    """The mean over areas along the first axis, where it is longer than `size`."""
+def _sums(image: Any, size: int, step: Any) -> Any:
+    """The sums over areas of `step` pixels along the first axis, where it is longer than `size`; added up in the order
+    and the precision of TensorFlow's."""
     n = len(image)
     if n <= size:
         return image
-    edges = np.arange(size) * n / size
-    first = edges.astype(int)
-    sums = np.add.reduceat(image, first, axis=0, dtype=np.float64)  # of whole rows, each given to one area
-    before = image[first] * (edges - first)[:, None, None]  # the share of an area's first row that lies before its edge
-    sums -= before
-    sums[:-1] += before[1:]
-    return sums * size / n
+    edges = np.arange(size + 1, dtype=np.float32) * step
+    start, end = edges[:-1], edges[1:]
+    first, last = np.floor(start).astype(int), np.ceil(end).astype(int)
+    sums = np.zeros((size, *image.shape[1:]), np.float32)
+    for place in range(int((last - first).max())):
+        rows = (first + place).astype(np.float32)
+        shares = np.minimum(rows + 1, end) - np.maximum(rows, start)  # of each row, what lies in the area
+        shares[first + place >= last] = 0
+        sums += image[np.minimum(first + place, n - 1)] * shares[:, None, None]
+    return sums
 
 
 def _grown(image: Any, size: int) -> Any:
-    """Linear interpolation along the first axis, where it is shorter than `size`."""
-    n = len(image)
-    if n >= size:
-        return image
-    places = ((np.arange(size) + 0.5) * n / size - 0.5).clip(0, n - 1)
-    low = places.astype(int)
-    share = (places - low)[:, None, None]
-    return image[low] * (1 - share) + image[np.minimum(low + 1, n - 1)] * share
+    """Bilinear interpolation to the square, in the order and the precision of TensorFlow's: in an image that grows by a
+    whole factor, many values lie halfway between two levels, and another order rounds them to the other one."""
+    def steps(n: int) -> tuple[Any, Any, Any]:
+        places = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (np.float32(n) / np.float32(size))
+        places -= np.float32(0.5)
+        low = np.floor(places)
+        return low.clip(0).astype(int), np.ceil(places).clip(0, n - 1).astype(int), (places - low)[:, None]
+
+    (top, bottom, down), (left, right, across) = steps(image.shape[0]), steps(image.shape[1])
+    rows = image[:, left] + (image[:, right] - image[:, left]) * across
+    return rows[top] + (rows[bottom] - rows[top]) * down[..., None]
 
 
-def _open(data: bytes, kind: str) -> Image.Image:
-    """The image, loaded. Raises ValueError where it is too large."""
+def _open(data: bytes, kind: str, scans: int = 1) -> Image.Image:
+    """The image, loaded. scans: of a JPEG. Raises ValueError where it is too large."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's own, lower limit
         image = Image.open(io.BytesIO(data), formats=[kind])
         _check_size(*image.size)
+        if scans * image.width * image.height > MAX_SCANS:
+            raise ValueError("a progressive JPEG with too many scans for its size: save it again")
         image.load()
     return image
 
@@ -109,6 +121,8 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError("the header is damaged: it contains no size")
     if width * height > MAX_PIXELS:
         raise ValueError("more than 100 megapixels: resize it")
+    if max(width, height) > MAX_SIDE:
+        raise ValueError("more than 1,000,000 pixels along a side: resize it")
 
 
 def _on_white(rgba: Pixels, opaque: int = 255) -> Pixels:
@@ -148,12 +162,10 @@ def _without_name(exif: bytes) -> bytes:
 
 def _jpeg(data: bytes) -> Pixels:
     segments = list(_jpeg_segments(data))
-    adobe = any(marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe") for marker, _, body in segments)
-    exif = next((data[place + 10:min(place + 65_546, 131_072)] for marker, place, body in segments[:65]
-                 if marker == 0xE1 and body.startswith(b"Exif\0\0") and place < 131_062), b"")
-    image = _open(data, "JPEG")
-    if _scans(data) * image.width * image.height > MAX_SCANS:
-        raise ValueError("a progressive JPEG with too many scans for its size: save it again")
+    adobe = any(marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe") for _, marker, _, body in segments)
+    exif = next((data[place + 10:min(place + 65_546, 131_072)] for step, marker, place, body in segments
+                 if step <= 64 and marker == 0xE1 and body.startswith(b"Exif\0\0") and place < 131_062), b"")
+    image = _open(data, "JPEG", _scans(data))
     if image.mode == "CMYK":
         inks = 255 - np.asarray(image).astype(np.uint16)  # Pillow takes every file for one of Adobe's, and inverts it
         if not adobe:
@@ -164,13 +176,14 @@ def _jpeg(data: bytes) -> Pixels:
     return _upright(np.asarray(image.convert("RGB")), exif)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, place and content of the segments before the first scan."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and 0xC0 <= data[place + 1] < 0xFF and data[place + 1] != 0xDA:
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Number, marker, place and content of the segments before the first scan. Fill bytes before one count as well."""
+    step, place, marker = 0, 2, re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+    while (match := marker.search(data, place)) and match.group() not in (b"\xff\xd9", b"\xff\xda"):
+        step, place = step + match.start() - place, match.start()
         length = max(2, int.from_bytes(data[place + 2:place + 4], "big"))
-        yield data[place + 1], place, data[place + 4:place + 2 + length]
-        place += 2 + length
+        yield step, data[place + 1], place, data[place + 4:place + 2 + length]
+        step, place = step + 1, place + 2 + length
 
 
 def _scans(data: bytes) -> int:
@@ -196,6 +209,7 @@ def _png(data: bytes) -> Pixels:
         raise ValueError("the PNG file is incomplete")
     depth, colour = chunks[b"IHDR"][8], chunks[b"IHDR"][9]
     image = _open(data, "PNG")
+    _check_png_length(data, image)
     see_through = chunks.get(b"tRNS", b"")
     if colour == 3:
         return _upright(_palette_png(np.asarray(image), chunks.get(b"PLTE", b""), see_through, depth),
@@ -221,8 +235,20 @@ def _png(data: bytes) -> Pixels:
     return _upright(rgb, _without_name(chunks.get(b"eXIf", b"")))
 
 
+def _check_png_length(data: bytes, image: Image.Image) -> None:
+    """Raise ValueError where a PNG has fewer pixels than its header says. Pillow leaves the others black."""
+    bits = data[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[data[25]]  # of a pixel
+    steps = ((8, 0, 8, 0), (8, 0, 8, 4), (8, 4, 4, 0), (4, 0, 4, 2), (4, 2, 2, 0), (2, 0, 2, 1), (2, 1, 1, 0))
+    parts = [(-(-(image.height - top) // down), -(-(image.width - left) // right))
+             for down, top, right, left in (steps if data[28] else [(1, 0, 1, 0)])]
+    size = sum(height * (1 + (width * bits + 7) // 8) for height, width in parts if height > 0 and width > 0)
+    packed = b"".join(body for name, body in _png_chunks(data) if name == b"IDAT")
+    if len(zlib.decompressobj().decompress(packed, size)) < size:
+        raise ValueError("the PNG file is incomplete")
+
+
 def _palette_png(numbers: Pixels, palette: bytes, see_through: bytes, depth: int) -> Pixels:
-    colours = np.frombuffer(palette[:len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
+    colours = np.frombuffer(palette[:len(palette) // 3 * 3], np.uint8).reshape(-1, 3)[:2**depth]
     if not len(colours) or numbers.max() >= len(colours):
         raise ValueError("the PNG file has pixels beyond the end of its palette")
     if not 0 < len(see_through) <= len(colours):
@@ -235,7 +261,15 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 8
     while place + 8 <= len(data):
         length = int.from_bytes(data[place:place + 4], "big")
-        yield data[place + 4:place + 8], data[place + 8:place + 8 + length]
+        name, end = data[place + 4:place + 8], place + 8 + length
+        # Pillow looks neither at the checksums of pixels nor at chunks that it does not know and must.
+        checksum = int.from_bytes(data[end:end + 4], "big")
+        if (name in (b"IDAT", b"IEND") and zlib.crc32(data[place + 4:end]) != checksum) or (
+                name[:1].isupper() and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND")):
+            raise ValueError("the PNG file is damaged")
+        yield name, data[place + 8:end]
+        if name == b"IEND":
+            return
         place += 12 + length
 
 
@@ -294,6 +328,8 @@ def _gif(data: bytes) -> Pixels:
 def _bmp(data: bytes) -> Pixels:
     head = data[:72].ljust(72, b"\0")
     header, bits, compression = (int.from_bytes(head[i:j], "little") for i, j in ((14, 18), (28, 30), (30, 34)))
+    if not 54 <= int.from_bytes(head[10:14], "little") <= len(data):
+        raise ValueError("the header is damaged: it does not say where the pixels begin")
     masked = compression == 3 and bits == 32 and head[54:66] == bytes([0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])
     if header < 40 or bits not in (24, 32) or (compression and not masked):
         raise ValueError("BMP with a palette, 16 bits, compression or unusual colour masks is not supported: save it "
@@ -312,15 +348,21 @@ def _webp(data: bytes) -> Pixels:
         raise ValueError(NOT_SUPPORTED)
     if extended and head[20] & 2:
         raise ValueError("animated WebP is not supported: save one frame of it")
-    see_through = (extended and head[20] & 0x10) or (head[12:16] == b"VP8L" and head[24] & 0x10)
+    chunks = dict(reversed(list(_webp_chunks(data))))  # of several with one name, the first
+    lossless = chunks.get(b"VP8L", b"")  # says itself whether it is transparent, whatever the header announces
+    see_through = lossless[4] & 0x10 if len(lossless) > 4 else extended and head[20] & 0x10
     image = _open(data, "WEBP")
     rgb = _on_white(np.asarray(image.convert("RGBA"))) if see_through else np.asarray(image.convert("RGB"))
-    exif, place = b"", 12
-    while extended and head[20] & 8 and not exif and place + 8 <= len(data):
-        length = int.from_bytes(data[place + 4:place + 8], "little")
-        exif = data[place + 8:place + 8 + length] if data[place:place + 4] == b"EXIF" else b""
-        place += 8 + (length + 1) // 2 * 2
+    exif = chunks.get(b"EXIF", b"") if extended and head[20] & 8 else b""
     return _upright(rgb, _without_name(exif))
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 12
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place + 4:place + 8], "little")
+        yield data[place:place + 4], data[place + 8:place + 8 + length]
+        place += 8 + (length + 1) // 2 * 2
 
 
 if __name__ == "__main__":

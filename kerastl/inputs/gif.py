@@ -58,12 +58,12 @@ def first_frame(data: tf.Tensor) -> tf.Tensor:
     pixels_start = place + 10 + local
     end, _ = _after_blocks(raw, pixels_start + 1, found.steps)
     size = tf.where(local > 0, local, _table_size(raw, 10))
-    table = tf.strings.substr(data, tf.where(local > 0, place + 10, 13), size)
+    table = part(data, tf.where(local > 0, place + 10, 13), size)
     white, bits = _with_white(table, size, found.transparent)
     still = tf.strings.join([
         b"GIF89a", part(data, place + 5, 4), bytes(3), b"\x2c", bytes(4), part(data, place + 5, 4),
         tf.gather(BYTES, (packed & 0x40) + 0x80 + bits), white,
-        tf.strings.substr(data, pixels_start, end - pixels_start), b"\x3b"])
+        part(data, pixels_start, end - pixels_start), b"\x3b"])
     with tf.control_dependencies([
             tf.debugging.Assert((end < tf.shape(raw)[0]) & (size > 0), ["Invalid GIF data: it ends early"])]):
         still = tf.identity(still)

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.inputs.byte_reads import first_bytes
+from kerastl.inputs.byte_reads import first_bytes, little
 from kerastl.inputs.gif import first_frame
 from kerastl.inputs.orientation import of_jpeg, of_png, of_webp, upright
-from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_alpha, kind_of, refusal, webp_has_alpha
+from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_alpha, kind_of, refusal, webp_alpha
 
 # Part of the cache's key: increase it when the same bytes would give other pixels. When that holds for a few formats
 # only, it stays, and `keys.py` gives the files of these formats other keys.
@@ -48,9 +48,7 @@ def decode_or_refuse(data: tf.Tensor, size: int, accept_truncated: bool = False)
             PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
             GIF: lambda: first_frame(data),
             BMP: lambda: _bmp(data),
-            WEBP: lambda: upright(tf.cond(
-                webp_has_alpha(data), lambda: _on_white(_image(data, 4)), lambda: _image(data, 3)
-            ), of_webp(data)),
+            WEBP: lambda: upright(_webp(data), of_webp(data)),
         },
     )
     return reason, resize(tf.ensure_shape(pixels, [None, None, 3]), size)
@@ -86,19 +84,38 @@ def _image(data: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _jpeg(data: tf.Tensor, accept_truncated: bool) -> tf.Tensor:
     if accept_truncated:  # the decoder then stops at this mark instead of failing, and leaves the rest grey
-        data = tf.strings.join([data, END_OF_JPEG])
+        # A file that ends in the mark is decoded as ever: its key in the cache is that of the strict decoder.
+        data = tf.cond(tf.equal(tf.strings.substr(data, -2, 2), END_OF_JPEG), lambda: data,
+                       lambda: tf.strings.join([data, END_OF_JPEG]))
     # TensorFlow's default, the fast inverse DCT, differs from other decoders by up to 7 levels; this one does not.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _bmp(data: tf.Tensor) -> tf.Tensor:
-    """Some programs announce transparency and then store none, which is alpha 0 everywhere; that is an opaque image."""
+    """Some programs announce transparency and then store none, which is alpha 0 everywhere; that is an opaque image.
+    Some write more bytes behind the pixels than TensorFlow accepts, which are cut off, or omit the last padding."""
+    head = first_bytes(data, 72)
+    used = little(head, 18, 4) * (little(head, 28, 2) // 8)  # bytes of a row
+    row = (used + 3) // 4 * 4
+    end = little(head, 10, 4) + row * tf.abs(little(head, 22, 4))
+    data = tf.cond(tf.strings.length(data) == end, lambda: data, lambda: tf.strings.substr(
+        tf.strings.join([data, tf.strings.substr(bytes(3), 0, row - used)]), 0, end))
 
     def with_alpha() -> tf.Tensor:
         pixels = _image(data, 4)
         return tf.cond(tf.reduce_any(pixels[..., 3] > 0), lambda: _on_white(pixels), lambda: pixels[..., :3])
 
     return tf.cond(bmp_has_alpha(data), with_alpha, lambda: _image(data, 0)[..., :3])
+
+
+def _webp(data: tf.Tensor) -> tf.Tensor:
+    alpha, shown = webp_alpha(data)
+
+    def with_alpha() -> tf.Tensor:
+        pixels = _image(data, 4)
+        return tf.cond(shown, lambda: _on_white(pixels), lambda: pixels[..., :3])
+
+    return tf.cond(alpha, with_alpha, lambda: _image(data, 3))
 
 
 def _png_opaque(data: tf.Tensor) -> tf.Tensor:

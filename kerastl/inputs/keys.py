@@ -5,8 +5,10 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import IO
 
 from kerastl.files import open_file
+from kerastl.inputs.orientation import MOST_SEGMENTS
 
 DECODER = 4  # which puts transparent GIF and BMP on white, and honours the orientation of PNG and WebP
 MARK = f"decoder {DECODER}"
@@ -42,12 +44,28 @@ def ends_early(path: str) -> bool:
         return False
 
 
+def _has_fill_bytes(file: IO[bytes]) -> bool:
+    """Whether something lies between the segments of a JPEG, before its orientation or first scan."""
+    place = 2
+    for _ in range(MOST_SEGMENTS):
+        file.seek(place)
+        start = file.read(10)
+        if len(start) < 4 or start[:2] in (b"\xff\xda", b"\xff\xd9") or start[:2] + start[4:] == b"\xff\xe1Exif\0\0":
+            return False
+        if start[0] != 0xFF or not 0xC0 <= start[1] < 0xFF or 0xD0 <= start[1] <= 0xD8:
+            return True
+        place += 2 + max(2, int.from_bytes(start[2:4], "big"))
+    return False
+
+
 def is_affected(path: str) -> bool:
-    """Whether decoder 4 may give other pixels than decoder 3: for any GIF, a PNG or WebP with EXIF, a BMP with alpha. A
-    file that cannot be read is not; whoever decodes it says why."""
+    """Whether decoder 4 may give other pixels than decoder 3: for any GIF, a PNG or WebP with EXIF, a BMP with alpha, a
+    JPEG with fill bytes between its segments. A file that cannot be read is not; whoever decodes it says why."""
     try:
         with open_file(path) as file:
             head: bytes = file.read(HEAD)
+            if head.startswith(b"\xff\xd8\xff"):
+                return _has_fill_bytes(file)
             if head.startswith(b"\x89PNG"):
                 return b"eXIf" in head + file.read()
     except OSError:

@@ -7,6 +7,7 @@ from kerastl.inputs.byte_reads import all_bytes, big, byte, has, little, part
 
 HEAD = 131_072  # bytes of a JPEG that are searched for its orientation
 BLOCK = 65_536  # bytes of an EXIF block that are searched
+MOST_SEGMENTS = 64  # of a JPEG, with the fill bytes between them
 MOST_CHUNKS = 32_768  # of a PNG
 
 
@@ -19,12 +20,16 @@ def of_jpeg(data: tf.Tensor) -> tf.Tensor:
     def is_exif(place: tf.Tensor) -> tf.Tensor:
         return (big(raw, place, 2) == 0xFFE1) & has(raw, place + 4, b"Exif\0\0")
 
-    def goes_on(place: tf.Tensor) -> tf.Tensor:  # over the segments before the scan
+    def goes_on(place: tf.Tensor) -> tf.Tensor:  # up to the scan, or the end of the image
         here = big(raw, place, 2)
-        return (place < end) & (here >= 0xFFC0) & (here < 0xFFFF) & (here != 0xFFDA) & ~is_exif(place)
+        return (place < end) & (here != 0xFFDA) & (here != 0xFFD9) & ~is_exif(place)
 
-    place = tf.while_loop(goes_on, lambda p: [p + 2 + tf.maximum(2, big(raw, p + 2, 2))], [tf.constant(2)],
-                          maximum_iterations=64)[0]
+    def step(place: tf.Tensor) -> list[tf.Tensor]:  # over a segment, or a fill byte before its marker
+        here = big(raw, place, 2)
+        is_segment = (here >= 0xFFC0) & (here < 0xFFFF) & ((here < 0xFFD0) | (here > 0xFFD8))
+        return [place + tf.where(is_segment, 2 + tf.maximum(2, big(raw, place + 2, 2)), 1)]
+
+    place = tf.while_loop(goes_on, step, [tf.constant(2)], maximum_iterations=MOST_SEGMENTS)[0]
     return tf.cond(is_exif(place), lambda: _of_block(part(head, place + 10, BLOCK)), lambda: 1)
 
 
@@ -35,7 +40,7 @@ def of_png(data: tf.Tensor) -> tf.Tensor:
     def walk() -> tf.Tensor:
         def goes_on(place: tf.Tensor) -> tf.Tensor:
             return ((place > 0) & (place < tf.shape(raw)[0]) & (big(raw, place, 4) >= 0)
-                    & ~has(raw, place + 4, b"eXIf"))
+                    & ~has(raw, place + 4, b"eXIf") & ~has(raw, place + 4, b"IEND"))
 
         place = tf.while_loop(goes_on, lambda p: [p + 12 + big(raw, p, 4)], [tf.constant(8)],
                               maximum_iterations=MOST_CHUNKS)[0]

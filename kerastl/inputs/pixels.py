@@ -111,9 +111,9 @@ def describe_input(record: dict[str, Any]) -> str:
 def client_content(item: Any, record: dict[str, Any]) -> bytes:
     """What a client sends of an image: the bytes of its file. Raises OSError when the file cannot be read, DataError
     for an item that is neither a path nor bytes."""
-    if isinstance(item, bytes):
-        return item
-    if not isinstance(item, str | PathLike):
+    if isinstance(item, bytes | bytearray | memoryview):
+        return bytes(item)
+    if not isinstance(item, str | PathLike) or not str(item):
         raise DataError(f"an input is {one_line(item)}", "the path of an image, or the bytes of an image file",
                         "pass paths or bytes; a decoded image can be saved as PNG first")
     return read_bytes(Path(item))

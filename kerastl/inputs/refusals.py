@@ -10,7 +10,9 @@ from kerastl.inputs import gif
 from kerastl.inputs.byte_reads import all_bytes, big, byte, first_bytes, has, little, part
 
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 1_000_000  # the PNG decoder's own limit
 MAX_SCANS = 2_000_000_000  # pixels times scans of a JPEG: each scan of a progressive one visits every pixel
+MOST_CHUNKS = 64  # of a WebP, before its image
 UNKNOWN, JPEG, PNG, GIF, BMP, WEBP = range(6)
 MASKS = bytes([0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])  # of red, green and blue, as every program writes them
 
@@ -49,7 +51,7 @@ STARTS: tuple[tuple[int, bytes, str], ...] = (  # at this place, these bytes: th
     (0, b"\x1f\x8b", "a gzip archive is not an image: unpack it first"),
     (0, b"version https://git-lfs", "a Git LFS pointer instead of the image: run git lfs pull"),
     (0, b"\x00\x05\x16\x07", "metadata of macOS (AppleDouble), not an image: delete it"),
-    *((0, start, _BASE64) for start in (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"data:image/")),
+    *((0, start, _BASE64) for start in (b"/9j/", b"_9j_", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"data:image/")),
     (0, bytes(64), "only zeros where the image should begin: the file is damaged, copy it again"),
 )
 TEXTS = (  # what the beginning matches in lower case: the reason
@@ -80,11 +82,28 @@ def kind_of(data: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reduce_any(tests), tf.cast(tf.argmax(tests), tf.int32) + 1, UNKNOWN)
 
 
-def webp_has_alpha(data: tf.Tensor) -> tf.Tensor:
-    """Whether a WebP has transparency. data: scalar string -> scalar bool."""
+def webp_alpha(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether TensorFlow has to decode a WebP with transparency, and whether that is shown. A lossless image says so
+    itself, whatever the header of an extended file announces; of a lossy one, transparency in an ALPH chunk is shown
+    only if the header announces it. data: scalar string -> scalar bool each."""
+
+    def extended() -> list[tf.Tensor]:
+        raw = all_bytes(data)
+        announced = tf.not_equal(byte(raw, 20) & 0x10, 0)
+
+        def goes_on(place: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+            return (place > 0) & (place < tf.shape(raw)[0]) & ~has(raw, place, b"VP8L") & ~has(raw, place, b"VP8 ")
+
+        place, alpha = tf.while_loop(
+            goes_on, lambda p, alpha: [p + 8 + (little(raw, p + 4, 4) + 1) // 2 * 2, alpha | has(raw, p, b"ALPH")],
+            [tf.constant(12), announced], maximum_iterations=MOST_CHUNKS)
+        lossless, of_lossless = has(raw, place, b"VP8L"), byte(raw, place + 12) & 0x10 != 0
+        return [tf.where(lossless, of_lossless, alpha), tf.where(lossless, of_lossless, announced)]
+
     head = first_bytes(data, 32)
-    extended = has(head, 12, b"VP8X") & (head[20] & 0x10 != 0)
-    return extended | (has(head, 12, b"VP8L") & (head[24] & 0x10 != 0))
+    plain = has(head, 12, b"VP8L") & (head[24] & 0x10 != 0)
+    alpha, shown = tf.cond(has(head, 12, b"VP8X"), extended, lambda: [plain, plain])
+    return alpha, shown
 
 
 def bmp_has_alpha(data: tf.Tensor) -> tf.Tensor:
@@ -134,8 +153,11 @@ def _known(data: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
                                              "as PNG"),
         ((kind == WEBP) & has(head, 12, b"VP8X") & (head[20] & 2 != 0),
          "animated WebP is not supported: save one frame of it"),
+        (bmp & ((little(head, 10, 4) < 54) | (little(head, 10, 4) > tf.strings.length(data))),
+         "the header is damaged: it does not say where the pixels begin"),
         ((height <= 0) | (width <= 0), "the header is damaged: it contains no size"),
         (pixels > MAX_PIXELS, "more than 100 megapixels: resize it"),
+        ((height > MAX_SIDE) | (width > MAX_SIDE), "more than 1,000,000 pixels along a side: resize it"),
         (tf.cond(kind == JPEG, lambda: _too_many_scans(data, pixels), lambda: False),
          "a progressive JPEG with too many scans for its size: save it again"),
     ], tf.constant(""))

@@ -1,6 +1,6 @@
 """An exported model, loaded for use. Its own SavedModel makes the predictions, as in TF Serving."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -88,11 +88,11 @@ class Classifier:
         return predictions
 
     def predict_each(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
-        """As `predict`, but an input that cannot be decoded gives a Prediction with `error` set. Raises DataError for
-        an input of another kind than the model takes, OptionError for `inputs` that are no inputs."""
+        """As `predict`, but an input that cannot be decoded, or is of another kind than the model takes, gives a
+        Prediction with `error` set. Raises OptionError for `inputs` that are no inputs."""
         predictions: list[Prediction] = []
         pending: list[Content | str] = []
-        for place, item in enumerate(_several(inputs)):
+        for item in _several(inputs):
             try:
                 pending.append(self._content(item))
             except OSError as error:
@@ -100,7 +100,7 @@ class Classifier:
             except ValueError:  # such as a NUL in a path
                 pending.append(f"{item}: not a valid file name")
             except DataError as error:
-                raise DataError(f"input {place}: {error.got}", error.expected, error.hint) from error
+                pending.append(error.line)
             if len(pending) == self.batch_size:
                 predictions += self._batch(pending)
                 pending = []
@@ -183,10 +183,11 @@ def load(model: str | Path, weights: str | None = None, *, trust: bool = False) 
 
 
 def _several(inputs: Any) -> Iterable[Any]:
-    """The inputs one by one; a single str would otherwise be taken for its characters."""
-    if isinstance(inputs, str | bytes | PathLike):
+    """The inputs one by one; a single str would otherwise be taken for its characters, an open file for its lines, a
+    dict for its keys."""
+    if isinstance(inputs, str | bytes | bytearray | memoryview | PathLike):
         return [inputs]
-    if not isinstance(inputs, Iterable):
+    if not isinstance(inputs, Iterable) or isinstance(inputs, Mapping) or hasattr(inputs, "read"):
         raise OptionError(f"`inputs` is {one_line(inputs)}", "a list of inputs, or a single str, bytes or path",
                           "pass a list")
     return inputs
