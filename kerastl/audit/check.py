@@ -31,6 +31,7 @@ from kerastl.data.examples import Examples, Skipped
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.data.summary import NOTHING_YET, DataSummary
+from kerastl.data.summary import WARNING as LOUD
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.inputs.batches import pixel_batches
@@ -77,6 +78,11 @@ class CheckResult:
     def small_classes(self) -> dict[str, int]:
         """Classes with fewer than 10 rows, which training skips by default."""
         return {name: n for name, n in self.counts.items() if n < SMALL}
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """The notes, without the warnings among them, which are findings."""
+        return tuple(note for note in self.notes if not note.startswith(LOUD))
 
     @property
     def failed(self) -> bool:

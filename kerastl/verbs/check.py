@@ -43,13 +43,12 @@ def run(config: Config) -> "CheckResult":
 
 def show(result: "CheckResult") -> str:
     """What was understood, the classes, and the findings with their first examples."""
-    from kerastl.data.summary import WARNING as LOUD
     from kerastl.modality import modality_named
 
     noun = modality_named(result.modality).nouns
     summary = result.data_summary
     lines = [f"{result.source}: {result.rows} {noun}, {len(result.counts)} classes",
-             *(note for note in result.notes if not note.startswith(LOUD))]  # which are findings
+             *result.reading]
     if summary.split:
         lines.append(f"{summary.split}: {', '.join(f'{name} {n:,}' for name, n in summary.parts.items())}")
     lines += ["", table([("class", noun), *((name, str(n)) for name, n in result.counts.items())]), ""]
