@@ -3,7 +3,7 @@
 from itertools import islice
 from pathlib import Path
 
-from kerastl.data.columns import PAIRS, TEXTS
+from kerastl.data.column_guesses import PAIRS, TEXTS
 from kerastl.data.folders import NOTES, no_source, walk
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.tables import Table

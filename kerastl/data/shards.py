@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kerastl.data.columns import listed
 from kerastl.data.delimited import Record
 from kerastl.data.folders import walk
 from kerastl.data.rows import split_name
-from kerastl.data.tables import TABLES, Table, open_table
+from kerastl.data.tables import TABLES, Table, listed, open_table
 from kerastl.errors import DataError
 
 _BESIDE = (".md", ".json", ".yaml", ".yml", ".py")  # what describes a data set

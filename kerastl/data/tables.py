@@ -14,7 +14,8 @@ from kerastl.data.parquet import parquet
 from kerastl.data.source import TABLES, opened
 from kerastl.data.text_source import text_of
 
-__all__ = ["TABLES", "Form", "Table", "closest", "open_table"]
+__all__ = ["TABLES", "Form", "Table", "closest", "listed", "open_table"]
+_LISTED = 20  # columns that a message lists
 SAMPLE = 1000  # records that are examined to understand a table
 
 
@@ -92,3 +93,9 @@ def closest(name: str, names: Sequence[str]) -> str | None:
     lower = {other.lower(): other for other in names}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     return lower[close[0]] if close else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, long ones clipped."""
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(name if len(name) <= 80 else f"{name[:80]}..." for name in names[:_LISTED]) + more
