@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import write_table
 
-from kerastl.data import columns, examples, lines
+from kerastl.data import column_guesses, examples, lines
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples
 from kerastl.data.images import read_images
@@ -99,7 +99,7 @@ def test_columns_are_found_by_name(text: str, label: str, read: Read) -> None:
     assert f"{text!r} (by name)" in found.notes[0] and f"{label!r} (by name)" in found.notes[0]
 
 
-@pytest.mark.parametrize("pair", columns.PAIRS)
+@pytest.mark.parametrize("pair", column_guesses.PAIRS)
 def test_two_columns_of_a_known_pair_are_one(pair: tuple[str, str], read: Read) -> None:
     found = read([{pair[0]: f"a {i}", pair[1]: f"b {i}", "label": i % 2} for i in range(20)])
     assert list(found.items) == [(f"a {i}", f"b {i}") for i in range(20)] and "(by name)" in found.notes[0]

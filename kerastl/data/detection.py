@@ -4,10 +4,11 @@ from itertools import islice
 from pathlib import Path
 
 from kerastl.data.column_guesses import PAIRS, TEXTS
-from kerastl.data.folders import NOTES, no_source, walk
+from kerastl.data.folders import NOTES, no_source
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.tables import Table
 from kerastl.data.tfds import feature_names
+from kerastl.data.walk import walk
 from kerastl.errors import DataError
 from kerastl.modality import IMAGE, TEXT, Modality
 

@@ -1,92 +1,18 @@
 """Folders of class folders: their files, with the class and the split of each, and what was made of their names."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kerastl.data.examples import SkippedRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import Row, split_name
 from kerastl.data.source import TABLES, no_table
+from kerastl.data.walk import Walk, entries, folders_in, walk
 from kerastl.errors import DataError, OptionError
 from kerastl.files import open_file
 
-JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__pycache__", "$recycle.bin",
-        "system volume information", "icon\r", "lost+found"}  # and hidden files; in lower case
 NOTES = ("readme", "license", "licence", "notes", "changelog", "labels", "classes", "metadata")  # about the data
-
-
-@dataclass
-class Walk:
-    """What was met while walking through folders. junk: ignored names; linked: folders that were reached by a link;
-    loops: links that lead to a folder around them, and links to a folder that was read already."""
-
-    junk: Counter[str] = field(default_factory=Counter)
-    linked: list[Path] = field(default_factory=list)
-    loops: list[tuple[Path, str]] = field(default_factory=list)
-
-    def notes(self, root: Path) -> list[str]:
-        """What was met, in sentences."""
-        lines = []
-        if self.junk:
-            names = ", ".join(f"{name} ({n:,})" if n > 1 else name for name, n in sorted(self.junk.items()))
-            lines.append(f"ignored by name: {names}")
-        if self.linked:
-            more = f" and {len(self.linked) - 5:,} more" if len(self.linked) > 5 else ""
-            names = ", ".join(str(path.relative_to(root)) for path in self.linked[:5])
-            lines.append(f"followed links to folders: {names}{more}")
-        return lines
-
-
-def walk(folder: Path, met: Walk | None = None) -> Iterator[Path]:
-    """The files below a folder in sorted order, without hidden files and junk. Links to folders are followed, unless
-    they lead to a folder around them or to one that was read already."""
-    met = Walk() if met is None else met
-    here = Path(os.path.realpath(folder))
-    yield from _walk(folder, here, {here, *here.parents}, met)
-
-
-def _walk(folder: Path, real: Path, seen: set[Path], met: Walk) -> Iterator[Path]:
-    entries = _entries(folder, met)
-    yield from (path for path, is_folder in entries if not is_folder)
-    for path in [path for path, is_folder in entries if is_folder]:
-        linked = path.is_symlink()
-        target = Path(os.path.realpath(path)) if linked else real / path.name
-        if target in seen:
-            met.loops.append((path, "link to a folder around it" if real.is_relative_to(target) else
-                              f"link to a folder that was read already: {target}"))
-            continue
-        met.linked += [path] * linked
-        seen.add(target)
-        yield from _walk(path, target, seen, met)
-
-
-def _entries(folder: Path, met: Walk) -> list[tuple[Path, bool]]:
-    """The sorted entries of a folder, without hidden ones and junk, and whether each is a folder itself."""
-    entries = []
-    with os.scandir(folder) as found:
-        for entry in sorted(found, key=lambda entry: entry.name):
-            if entry.name.lower() in JUNK or entry.name.startswith("~$"):
-                met.junk[entry.name] += 1
-            elif not entry.name.startswith("."):
-                entries.append((folder / entry.name, _is_folder(entry)))
-            elif entry.name not in (".DS_Store", ".gitkeep", ".gitattributes"):
-                met.junk["._*" if entry.name.startswith("._") else entry.name] += 1
-    return entries
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: reading it as a file tells the reason
-        return False
-
-
-def _folders(folder: Path, met: Walk | None = None) -> dict[str, Path]:
-    """The folders in a folder by name, without hidden ones and junk."""
-    return {path.name: path for path, is_folder in _entries(folder, met or Walk()) if is_folder}
 
 
 @dataclass(frozen=True)
@@ -110,13 +36,13 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
     """
     _no_columns(root, options)
     met = Walk()
-    folders = _folders(root, met)
+    folders = folders_in(root, met)
     if tables := _only_tables(root):
         raise DataError(f"{root} contains tables ({_listed(tables)}), no class folders",
                         "one table, a folder of Parquet files, or DIR/<class>/<file>", "name one of them; for data "
                         "that are split already, join them with a column `split` of train and test")
     splits = {} if options.split_column == NONE else {name: part for name in folders if (part := split_name(name))}
-    whose = {name: bool(_folders(folders[name])) for name in splits}
+    whose = {name: bool(folders_in(folders[name])) for name in splits}
     if splits:
         result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met)
     else:
@@ -136,15 +62,15 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
 
 def _only_tables(root: Path) -> list[str]:
     """The tables in a folder that has nothing else but files about them."""
-    files = [path for path, is_folder in _entries(root, Walk()) if not is_folder]
+    files = [path for path, is_folder in entries(root, Walk()) if not is_folder]
     tables = [path.name for path in files if path.suffix.lower() in TABLES]
-    return tables if tables and not _folders(root) and all(
+    return tables if tables and not folders_in(root) and all(
         path.name in tables or path.suffix.lower() in (".md", ".txt", ".py", ".yaml", ".yml") for path in files) else []
 
 
 def _inner_folders(folders: list[Path]) -> list[str]:
     """The folders that are in each of several folders, if these have the same two or more, as splits and folds have."""
-    inner = [set(_folders(folder)) for folder in folders]
+    inner = [set(folders_in(folder)) for folder in folders]
     common = set.intersection(*inner) if len(inner) > 1 else set()
     return sorted(common) if len(common) > 1 and all(2 * len(common) > len(names) for names in inner) else []
 
@@ -190,11 +116,11 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
 def _rows_of_classes(root: Path, names: list[str], skipped: SkippedRows, usable: tuple[str, ...], met: Walk,
                      inner_splits: bool) -> FolderRows:
     """The rows of class folders. inner_splits: whether `<class>/train/` and so on are splits."""
-    inner = {name: list(_folders(root / name)) for name in names}
+    inner = {name: list(folders_in(root / name)) for name in names}
     if not inner_splits or not any(split_name(name) == "train" for folders in inner.values() for name in folders):
         return FolderRows(_class_folders(root, root, "", skipped, usable, met), "class folders")
     outer = next(name for name, folders in inner.items() if any(map(split_name, folders)))
-    clear = all(split_name(name) and not _folders(root / folder / name)
+    clear = all(split_name(name) and not folders_in(root / folder / name)
                 for folder, folders in inner.items() for name in folders)
     if not clear or any(not folders and _contains(root / name, usable) for name, folders in inner.items()):
         raise DataError(f"{outer} in {root} contains folders named like splits: "
@@ -219,7 +145,7 @@ def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, u
                    ) -> list[Row]:
     rows: list[Row] = []
     _skip_files(folder, root, skipped, usable, met)
-    for path in _folders(folder).values():
+    for path in folders_in(folder).values():
         if path.is_symlink():
             if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)):
                 met.loops.append((path, "link to a folder around it"))
@@ -233,7 +159,7 @@ def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, u
 
 
 def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> None:
-    for path, is_folder in _entries(folder, met if folder != root else Walk()):
+    for path, is_folder in entries(folder, met if folder != root else Walk()):
         if not is_folder:
             skipped.add(str(path.relative_to(root)), "not inside a class folder", rows=int(_is_data(path, usable)))
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kerastl.data.detection import IMAGES, check_modality, modality_of_folder
-from kerastl.data.folders import walk
 from kerastl.data.image_tables import open_images, unlabelled_paths
 from kerastl.data.input_row import InputRow
 from kerastl.data.options import ReadOptions
 from kerastl.data.rows import printable
 from kerastl.data.shards import is_table
+from kerastl.data.walk import walk
 from kerastl.modality import IMAGE
 
 CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")

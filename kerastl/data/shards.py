@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerastl.data.delimited import Record
-from kerastl.data.folders import walk
 from kerastl.data.rows import split_name
 from kerastl.data.tables import TABLES, Table, listed, open_table
+from kerastl.data.walk import walk
 from kerastl.errors import DataError
 
 _BESIDE = (".md", ".json", ".yaml", ".yml", ".py")  # what describes a data set

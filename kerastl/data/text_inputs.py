@@ -8,7 +8,6 @@ from typing import Any
 from kerastl.data.columns import Columns, choose
 from kerastl.data.detection import check_modality, looks_like_image, modality_of_folder, modality_of_table
 from kerastl.data.encoding import ESCAPED
-from kerastl.data.folders import walk
 from kerastl.data.input_row import InputRow
 from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.options import ReadOptions
@@ -16,6 +15,7 @@ from kerastl.data.rows import is_missing, printable
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.tables import TABLES, Table
 from kerastl.data.text_rows import text_file, text_in
+from kerastl.data.walk import walk
 from kerastl.errors import DataError
 from kerastl.modality import TEXT
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kerastl.data.columns import Columns, choose
 from kerastl.data.detection import check_modality, modality_of_features, modality_of_folder, modality_of_table
 from kerastl.data.examples import Examples, SkippedRows, enough, say
-from kerastl.data.folders import FolderRows, Walk, folder_rows, no_source, walk
+from kerastl.data.folders import FolderRows, folder_rows, no_source
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.shards import is_table, open_source
@@ -24,6 +24,7 @@ from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import Table
 from kerastl.data.text_rows import folder_texts, table_texts
 from kerastl.data.tfds import feature_names, tfds_table
+from kerastl.data.walk import Walk, walk
 from kerastl.errors import DataError, OptionError
 from kerastl.inputs import Text
 from kerastl.modality import TEXT
