@@ -62,14 +62,22 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 
 
 def output_file(out: str, endings: Sequence[str]) -> Path:
-    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another ending
-    or its folder does not exist."""
+    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another ending,
+    is a folder, or no file can be made there."""
     path = Path(out)
     if path.suffix not in endings:
         raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
     if not path.parent.is_dir():
         raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
                           "create the folder first")
+    if path.is_dir():
+        raise OptionError(f"`out` is {out}, which is a folder", "the path of a file", "choose another path")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OptionError(f"`out` is {out}, but no file can be made in {path.parent}: {error.strerror}",
+                          "a folder that can be written to", "choose another folder") from error
     return path
 
 

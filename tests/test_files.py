@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kerastl.errors import OptionError
 from kerastl.files import (
     TAG,
     atomic_file,
@@ -18,6 +19,7 @@ from kerastl.files import (
     cache_folders,
     file_sha256,
     open_file,
+    output_file,
     remove_leftovers,
     sync,
     write_atomically,
@@ -249,3 +251,14 @@ def test_leftovers_of_one_name_are_removed_in_a_folder_that_others_use(tmp_path:
         os.utime(tmp_path / name, (time.time() - 100 * 3600,) * 2)
     remove_leftovers(tmp_path, name="states")
     assert visible(tmp_path) == {"download.part"} and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("out", "words"), [
+    ("gone/x.csv", "there is no folder"), ("folder.csv", "which is a folder"), ("x.txt", r"must end in \.csv"),
+    ("/proc/x.csv", "no file can be made in /proc")])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(out: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(OptionError, match=words):
+        output_file(str(tmp_path / out), (".csv",))
+    assert output_file(str(tmp_path / "x.csv"), (".csv",)) == tmp_path / "x.csv"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
