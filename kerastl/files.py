@@ -62,8 +62,8 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 
 
 def output_file(out: str, endings: Sequence[str]) -> Path:
-    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another ending,
-    is a folder, or no file can be made there."""
+    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another
+    ending, is a folder, or no file can be made there."""
     path = Path(out)
     if path.suffix not in endings:
         raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
