@@ -275,7 +275,7 @@ def test_predictions_for_many_inputs_are_rows_and_a_table(trained: Path, images:
                               ([], None, "empty")):
         with pytest.raises(OptionError, match=why):
             predict_inputs(str(trained), inputs, out=name and str(tmp_path / name))
-    with pytest.raises(DataError, match="none of the 1 inputs"):
+    with pytest.raises(DataError, match="the input has no prediction"):
         predict_inputs(str(trained), [str(tmp_path / "broken.png")])
 
 

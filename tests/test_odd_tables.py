@@ -174,7 +174,7 @@ def test_many_columns_and_long_names_are_clipped(tmp_path: Path, capsys: pytest.
     read(tmp_path, ",".join([*names, "text,label"]) + "\n" + "".join(
         "1," * 500 + f"{text(i)},{'ab'[i % 2]}\n" for i in range(9)))
     assert "c19 and 480 more" in capsys.readouterr().out
-    assert len(refused(tmp_path, "\0" * 2000)) < 600
+    assert len(refused(tmp_path, "\0" * 2000).replace(str(tmp_path), "")) < 600
 
 
 @pytest.mark.parametrize("content, name, cause", [

@@ -174,7 +174,7 @@ def test_export_writes_a_new_version_and_leaves_the_old(shell: Shell, trained: P
     before = {path: path.read_bytes() for path in (home / "1").rglob("*") if path.is_file()}
     code, out, err = shell("export", home, "--tflite", "fp16")
     assert code == 0 and "fp16" in out, err
-    assert [path.name for path in (home / "2" / "tflite").iterdir()] == ["model_fp16.tflite"]
+    assert [path.name for path in (home / "2" / "tflite").glob("*.tflite")] == ["model_fp16.tflite"]
     assert before == {path: path.read_bytes() for path in (home / "1").rglob("*") if path.is_file()}
     code, out, _ = shell("verify", home)
     assert code == 0 and "files match the manifest" in out

@@ -119,6 +119,9 @@ class Input(Protocol):
     def fixed(self, values: NDArray[Any]) -> NDArray[Any]:
         """The values of one item in the shape of `single_spec`. [...] -> [1, ...]."""
 
+    def provenance(self) -> dict[str, Any]:
+        """What a version records beside `record`: how the graph that is exported now decodes. It is part of no key."""
+
     def record(self) -> dict[str, Any]:
         """The entry in the run record of a version that this code exports, which together with the files of `save` is
         enough to restore the input."""

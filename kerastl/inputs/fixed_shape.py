@@ -34,6 +34,10 @@ class FixedShape:
         """None: every version decodes alike."""
         return ()
 
+    def provenance(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
     def fixed(self, values: NDArray[Any]) -> NDArray[Any]:
         """[*shape] -> [1, *shape]."""
         return values[np.newaxis]

@@ -86,9 +86,12 @@ class Pixels(FixedShape):
         return {"classify_image.py": "kerastl.export.reference_images"}
 
     def record(self) -> dict[str, Any]:
-        """The size, in pixels, the number of the decoder, and whether truncated files are accepted, if they are."""
-        truncated = {"accept_truncated": True} if self.accept_truncated else {}
-        return {"size": self.size, "decoder": DECODER, **truncated}
+        """The size, in pixels, and whether truncated files are accepted, if they are."""
+        return {"size": self.size} | ({"accept_truncated": True} if self.accept_truncated else {})
+
+    def provenance(self) -> dict[str, Any]:
+        """The number of the decoder."""
+        return {"decoder": DECODER}
 
 
 def input_of_backbone(name: str, model: Any, tokenizer: None, max_length: int) -> Pixels:

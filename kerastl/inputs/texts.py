@@ -163,6 +163,10 @@ class Texts:
         """None: every version tokenizes alike."""
         return ()
 
+    def provenance(self) -> dict[str, Any]:
+        """Nothing more: the tokenizer is saved."""
+        return {}
+
     def record(self) -> dict[str, Any]:
         """The maximum length, how longer texts are handled, and the measured lengths."""
         return {"max_length": self.max_length, "long": self.long, "pair": self.pair,

@@ -46,4 +46,5 @@ def _decoded_now(folder: Path, record: RunRecord) -> RunRecord:
     """The record with the input of this code, because the new version's graph decodes as this code does."""
     if record.large is not None:  # its input is that of its backbone, which is not exported
         return record
-    return replace(record, input=to_json(restore_input(folder, record).record()))
+    source = restore_input(folder, record)
+    return replace(record, input=to_json(source.record() | source.provenance()))
