@@ -21,9 +21,9 @@ from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, with_formula, without_formula
 from kerastl.errors import OptionError
 from kerastl.files import write_file
-from kerastl.inputs import vocabulary
+from kerastl.inputs import EMPTY_TEXT, vocabulary
 from kerastl.inputs.texts import Texts
-from kerastl.inputs.unknown_texts import EMPTY, UNKNOWN, TextCheck
+from kerastl.inputs.unknown_texts import UNKNOWN, TextCheck
 from kerastl.modality import IMAGE, TEXT
 from kerastl.serving.batch import predict_inputs
 from kerastl.verbs.predict import words
@@ -190,14 +190,14 @@ def test_texts_without_a_known_token_are_found(family: str, tmp_path: Path) -> N
     for text in ("a good film", "🥱 good", "!", "7"):
         assert check([text.encode()]) == [""]
     for text in ("", " \n\t", "\x00\x01", "\u3000"):
-        assert check([text.encode()]) == [EMPTY]
+        assert check([text.encode()]) == [EMPTY_TEXT]
     unknown = "" if family == "roberta" else UNKNOWN  # byte pairs spell everything
     for text in ("🥱🦾", "🥱 🦾", "ₓ"):
         assert check([text.encode()]) == [unknown], text
     if family == "bert":
         for text in ("\u200b", "\ufffd", "x" * 150):
             assert check([text.encode()]) == [UNKNOWN]
-    assert check([[b"good", b""], [b"good", b"bad"]]) == [EMPTY, ""] and check([]) == []
+    assert check([[b"good", b""], [b"good", b"bad"]]) == [EMPTY_TEXT, ""] and check([]) == []
 
 
 # The command

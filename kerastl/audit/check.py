@@ -35,6 +35,7 @@ from kerastl.data.summary import WARNING as LOUD
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.inputs.batches import pixel_batches
+from kerastl.inputs.unknown_texts import TextCheck
 
 DARK = 20  # of 255: an image whose brightest pixel is darker looks black
 BLOCK = 1024  # texts that are tokenized at a time
@@ -219,8 +220,6 @@ def _unknown_texts(examples: Examples, network: Backbone | None) -> list[int]:
     """The rows of texts of which the backbone knows no token; empty for images."""
     if network is None or examples.modality.in_files:
         return []
-    from kerastl.inputs.unknown_texts import TextCheck
-
     why, source = TextCheck(network.input), network.input
     starts = range(0, len(examples), BLOCK)
     return [row for start in starts for row, reason in enumerate(

@@ -41,9 +41,9 @@ def guess(table: Table, items: tuple[str, ...], labels: tuple[str, ...], options
 
     if not items and item == "path":
         items = found(table.images[:1], "by content: images")
-    items = items or found((_texts_by_name if item == "text" else _paths_by_name)(free), "by name")
+    items = items or found(_by_name(free, TEXTS, PAIRS) if item == "text" else _by_name(free, PATHS), "by name")
     if labelled and not labels:
-        labels = found(_labels_by_name([name for name in free if name not in items]), "by name")
+        labels = found(_by_name([name for name in free if name not in items], LABELS), "by name")
     rest = [name for name in free if name not in labels]
     items = items or found(_texts_by_content(table, rest) if item == "text" else
                            _paths_by_content(table, rest, is_path), "by content")
@@ -57,25 +57,11 @@ def form_of(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _known(free: Sequence[str]) -> dict[str, str]:
-    """The columns by their names in the form of the lists above."""
-    return {form_of(name): name for name in reversed(free)}
-
-
-def _texts_by_name(free: Sequence[str]) -> tuple[str, ...]:
-    known = _known(free)
-    pair = next(((known[a], known[b]) for a, b in PAIRS if a in known and b in known), None)
-    return pair or tuple(known[name] for name in TEXTS if name in known)[:1]
-
-
-def _paths_by_name(free: Sequence[str]) -> tuple[str, ...]:
-    known = _known(free)
-    return tuple(known[name] for name in PATHS if name in known)[:1]
-
-
-def _labels_by_name(free: Sequence[str]) -> tuple[str, ...]:
-    known = _known(free)
-    return tuple(known[name] for name in LABELS if name in known)[:1]
+def _by_name(free: Sequence[str], names: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+    """The columns of the first pair that is there, otherwise the column of the first name; empty if there is none."""
+    known = {form_of(name): name for name in reversed(free)}
+    choices = [*pairs, *((name,) for name in names)]
+    return next((tuple(known[name] for name in choice) for choice in choices if known.keys() >= set(choice)), ())
 
 
 def values_of(table: Table, free: Sequence[str]) -> dict[str, list[str]]:

@@ -204,10 +204,10 @@ def _by_letters(sample: bytes, usual: str) -> list[str]:
     """The encodings that charset-normalizer finds clearly better than `usual`, the best and those as good."""
     if len(sample.translate(None, _ASCII)) < _EVIDENCE:
         return []
-    import charset_normalizer  # takes a moment, and most files do not need it
-
     if _is_japanese(sample):
         return ["cp932"]
+    import charset_normalizer  # takes a moment, and most files do not need it
+
     accents = len(_ACCENT.findall(sample)) > 0.25 * len(sample.translate(None, _ASCII))
     others = [codec for codec in _OTHERS if not (accents and codec in _WIDE)]
     matches = list(charset_normalizer.from_bytes(sample, cp_isolation=["cp1252", *others]))

@@ -31,7 +31,7 @@ def open_images(path: Path, options: ReadOptions, cache_dir: str | Path | None, 
 
 def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[Row]:
     """The rows that have a path or an image, and a label."""
-    rows = []
+    rows, folder = [], folder_of_paths(table)
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
             skipped.add(origin, record, label_of_broken(record, columns), guessed=True)
@@ -41,16 +41,17 @@ def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[
             skipped.add(origin, why_no_path or why_no_label, label_in_words(labels))
         else:
             split = split_of_row(table.where, origin, record, columns)
-            rows.append(Row(origin_of(table, columns, origin, name), str(folder_of_paths(table) / name), labels,
+            rows.append(Row(origin_of(table, columns, origin, name), str(folder / name), labels,
                             group_in(record, columns), split))
     return rows
 
 
 def unlabelled_paths(table: Table, columns: Columns) -> Iterator[tuple[str, str, str]]:
     """The origin of each row, its path, and why it has none ("" if it has one)."""
+    folder = folder_of_paths(table)
     for origin, record in table.records(list(columns.items)):
         name, why = ("", record) if isinstance(record, str) else path_in(table, columns, record)
-        yield origin_of(table, columns, origin, name), str(folder_of_paths(table) / name) if name else "", why
+        yield origin_of(table, columns, origin, name), str(folder / name) if name else "", why
 
 
 def path_in(table: Table, columns: Columns, record: Record) -> tuple[str, str]:

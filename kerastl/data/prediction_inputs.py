@@ -40,14 +40,15 @@ def input_rows(reading: Reading, inputs: Iterable[str], *, lines: Iterable[str] 
     """
     texts = list(texts)
     _check_arguments(reading, texts)
+    paths = Paths()
     for name in inputs:
         if name != "-":
-            yield from _rows_of(reading, name)
+            yield from _rows_of(reading, name, paths)
         elif reading.modality.line_is_input:
             yield from (text_row(line, line, reading.pair) for line in _lines(reading, lines))
         else:
             for path in decode_paths(lines) if isinstance(lines, bytes) else lines:
-                yield from _rows_of(reading, path) if path.strip() else ()
+                yield from _rows_of(reading, path, paths) if path.strip() else ()
     yield from (text_row(text, text, reading.pair) for text in texts)
 
 
@@ -61,12 +62,11 @@ def _check_arguments(reading: Reading, texts: Sequence[str]) -> None:
                               f"{reading.modality.nouns}, or another model", f"omit `{argument}`")
 
 
-def _rows_of(reading: Reading, source: str) -> Iterator[InputRow]:
+def _rows_of(reading: Reading, source: str, paths: Paths) -> Iterator[InputRow]:
     try:
         if reading.modality.in_files:
             if not source:  # which pathlib takes for the current folder
                 raise DataError("an empty path", reading.modality.readable, "check the variable or the line it is from")
-            paths = Paths()
             yield from (_existing(row, paths) for row in
                         image_rows(source, reading.options, reading.notes, reading.cache_dir))
         else:

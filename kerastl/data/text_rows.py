@@ -1,7 +1,6 @@
 """Rows of texts, one at a time, from a table or a folder of .txt files. Unusable rows are skipped."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 
 from kerastl.data.columns import Columns
@@ -13,9 +12,7 @@ from kerastl.data.roles import group_in, label_in_words, label_of_broken, labels
 from kerastl.data.rows import Row, cell
 from kerastl.data.tables import Table
 from kerastl.files import open_file
-from kerastl.inputs import Text
-
-_SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # control characters become spaces before tokenization
+from kerastl.inputs import EMPTY_TEXT, Text, is_empty_text
 
 
 def table_texts(table: Table, columns: Columns, skipped: SkippedRows) -> Iterator[Row]:
@@ -89,6 +86,6 @@ def text_file(path: str) -> tuple[str, Encoding | None, str]:
 def _unusable(text: Text) -> str:
     """Why a text cannot be used ("" if it can). Neither text of a pair may be empty or too long."""
     parts = (text,) if isinstance(text, str) else text
-    if not all(map(_SOMETHING.search, parts)):
-        return "empty text"
+    if any(map(is_empty_text, parts)):
+        return EMPTY_TEXT
     return TOO_LONG if max(map(len, parts)) > MAX_CELL else ""

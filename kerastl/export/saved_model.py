@@ -74,10 +74,10 @@ class ServingModule(tf.Module):
             return {"label": task.served_label(p, names, labels, calibration), "score": scores[:, 0],
                     "top_labels": labels, "top_scores": scores, "probabilities": p}
 
-        self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         def of_values(values: tf.Tensor, *owners: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"logits": logits_of(checked_shape(values, source.spec), *owners)}
 
+        self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         self.tensor = tf.function(of_values, input_signature=decoded, autograph=False)
         self.embed = tf.function(lambda sent: {"features": of_sent(sent, with_head=False)}, input_signature=[raw],
                                  autograph=False)

@@ -3,6 +3,7 @@
 An `Input` describes this for one backbone: `inputs.pixels.Pixels` for images, `inputs.texts.Texts` for texts.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from kerastl.errors import DataError
 from kerastl.fields import Section, key
 from kerastl.modality import Modality
 
+EMPTY_TEXT = "empty text"  # in messages
+_SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")
 Text = str | tuple[str, str]  # a text, or a pair of texts
 Shape = tuple[int | None, ...]  # of one example's features: (dim,), (height, width, channels), (length, dim)
 
@@ -131,6 +134,11 @@ class Input(Protocol):
 
     def client_modules(self) -> dict[str, str]:
         """Reference code for clients outside TensorFlow: file names, each with the module that is copied to it."""
+
+
+def is_empty_text(text: str) -> bool:
+    """Whether a text has nothing but blanks and control characters, which become spaces before tokenization."""
+    return _SOMETHING.search(text) is None
 
 
 def floats(values: Any) -> Any:

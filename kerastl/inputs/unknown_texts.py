@@ -1,15 +1,14 @@
 """Texts that a model cannot classify: empty ones, and those of which its vocabulary contains nothing."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-EMPTY = "empty text"
+from kerastl.inputs import EMPTY_TEXT, is_empty_text
+
 UNKNOWN = "no known token: the model's vocabulary contains nothing of this text"
-_SOMETHING = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")  # control characters become spaces before tokenization
 _SPACES = " \u2581\u0120"  # a space, as SentencePiece and byte-level BPE write it
 
 
@@ -40,6 +39,6 @@ class TextCheck:
 
 
 def _reason(text: bytes, known: bool) -> str:
-    if not _SOMETHING.search(text.decode("utf-8", "replace")):
-        return EMPTY
+    if is_empty_text(text.decode("utf-8", "replace")):
+        return EMPTY_TEXT
     return "" if known else UNKNOWN
