@@ -27,7 +27,8 @@ def classify_images(
     label_column: str | None = None, path_column: str | None = None,
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
-    precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None, data_dir: str | None = None,
+    engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
+    data_dir: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -54,7 +55,7 @@ def classify_images(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="image")
-    runtime = apply(precision, xla, seed)
+    runtime = apply(precision, xla, seed, engine)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
@@ -73,10 +74,9 @@ def classify_texts(
     epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0,
     schedule: str = "auto", learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
     layer_decay: float | None = None, lora: int = 0, average_epochs: int = 1, tflite: str = "all", seed: int = 0,
-    precision: str = "auto", xla: str = "auto", pickles: bool = False, cache_dir: str | Path | None = None,
-    group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
-    no_label: str | None = None, strict: bool = False,
-    data_dir: str | None = None,
+    engine: str = "auto", precision: str = "auto", xla: str = "auto", pickles: bool = False,
+    cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
+    multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -102,7 +102,7 @@ def classify_texts(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target(str(out), name, tflite, modality="text")
-    runtime = apply(precision, xla, seed)
+    runtime = apply(precision, xla, seed, engine)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)

@@ -3,6 +3,7 @@
 TensorFlow is imported inside the functions that need it, so that light commands stay fast.
 """
 
+import importlib.util
 import os
 import platform
 import random
@@ -20,12 +21,13 @@ from kerastl.errors import OptionError, expect
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # types of a large network's weights
 XLA = ("auto", "on", "off")
+ENGINES = ("auto", "tensorflow", "openvino")
 
 
 @dataclass(frozen=True)
 class Runtime:
     """The precision of a run, and why. precision: a Keras policy name. xla: whether graphs are compiled with XLA.
-    explicit_precision: whether the user requested it by name."""
+    explicit_precision: whether the user requested it by name. engine: what computes features, one of `ENGINES`."""
 
     precision: str
     precision_reason: str
@@ -33,6 +35,7 @@ class Runtime:
     xla_reason: str
     seed: int
     explicit_precision: bool
+    engine: str = "auto"
 
 
 @cache
@@ -57,16 +60,25 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bool, bfloat16_cpu: bool) -> Runtime:
+def has_openvino() -> bool:
+    """Whether the package `openvino` is there. It has no wheels for some platforms."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", *, gpu: bool,
+           bfloat16_cpu: bool) -> Runtime:
     """Resolve `auto`: a 16-bit type where the hardware supports one, XLA where it was measured to help. It does not on
     a CPU: it slows convolutions down, and compiling takes 10 s for each length of texts. A pure function of its
     arguments, so that the choice for a GPU is tested without one.
 
-    Raises OptionError for an unknown value.
+    Raises OptionError for an unknown value, and for the engine OpenVINO with XLA or float16.
     """
-    for value, known, name in ((precision, PRECISIONS, "precision"), (xla, XLA, "xla")):
+    for value, known, name in ((precision, PRECISIONS, "precision"), (xla, XLA, "xla"), (engine, ENGINES, "engine")):
         if value not in known:
             raise OptionError(f"`{name}` is {value!r}", f"one of {', '.join(known)}", "auto is the default")
+    if engine == "openvino":
+        _check_openvino(precision, xla)
+        gpu = False  # it computes on the processor
     policy, reason = precision, "as requested"
     if precision == "auto":
         if gpu:
@@ -77,19 +89,30 @@ def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, *, gpu: bo
             policy, reason = "float32", "the CPU does not support bfloat16"
     if xla == "auto":
         return Runtime(policy, reason, gpu, "a GPU is available" if gpu else "XLA does not pay off on CPU", seed,
-                       precision != "auto")
-    return Runtime(policy, reason, xla == "on", "as requested", seed, precision != "auto")
+                       precision != "auto", engine)
+    return Runtime(policy, reason, xla == "on", "as requested", seed, precision != "auto", engine)
 
 
-def apply(precision: str = "auto", xla: str = "auto", seed: int = 0) -> Runtime:
+def _check_openvino(precision: str, xla: str) -> None:
+    for wrong, name, value in ((xla == "on", "xla", xla), (precision == "mixed_float16", "precision", precision)):
+        if wrong:
+            raise OptionError(f"`engine` is openvino and `{name}` is {value}", "only one of the two",
+                              f"omit `{name}`, or set `engine` to tensorflow")
+    if not has_openvino():
+        raise OptionError("`engine` is openvino, but the package openvino is not installed", "auto or tensorflow",
+                          "omit `engine`, or run `pip install openvino`")
+
+
+def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto") -> Runtime:
     """Choose for this machine, seed every generator, and return the choice. The Keras policy stays float32: what is
     exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, the type of a
-    large network's weights (see `backbones.load`); everything else is then `auto`."""
+    large network's weights (see `backbones.load`); everything else is then `auto`. engine: `auto`, `tensorflow` or
+    `openvino`, which computes features."""
     import keras
 
     expect(int, "an integer", seed=seed)
     precision = "auto" if precision in KEPT[1:] else precision
-    chosen = choose(precision, xla, seed, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
+    chosen = choose(precision, xla, seed, engine, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
     random.seed(seed)
     keras.utils.set_random_seed(seed)
     return chosen

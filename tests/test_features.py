@@ -29,6 +29,8 @@ from kerastl.features.cache import Space
 from kerastl.features.compute import Features
 from kerastl.features.engines import check
 from kerastl.features.engines import tensorflow as engine
+from kerastl.features.engines.choose import choose_engine
+from kerastl.features.engines.engine import Arithmetic, Engine
 from kerastl.features.housekeeping import usage
 from kerastl.features.layout import space_of
 from kerastl.features.raw_inputs import with_raw
@@ -221,12 +223,19 @@ def noise(model: Any, n: int = 6) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, *model.input_shape[1:])).astype(np.uint8)
 
 
+def chosen_engine(model: Any, pixels: np.ndarray, xla: bool = False) -> tuple[Engine, str]:
+    """The engine for TensorFlow in float32, and why."""
+    choice = choose_engine(replace(tiny_backbone(), model=model), pixels, [Arithmetic("float32")], len(pixels),
+                           plain_runtime(xla="on" if xla else "off"), Path())
+    return choice.engine, choice.reason
+
+
 @pytest.mark.parametrize("name", ["tiny_net", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("xla", [False, True], ids=["folded", "xla"])
 def test_a_graph_agrees_with_the_plain_model(name: str, xla: bool) -> None:
     model = tl.load_backbone(name).model if name != "tiny_net" else tiny_backbone().model
     pixels = noise(model)
-    made, word = check.checked_engine(model, pixels, "float32", xla)
+    made, word = chosen_engine(model, pixels, xla)
     assert made.graph == ("xla" if xla else "folded") and "is not used" not in word
     wanted = model.predict(pixels.astype(np.float32), verbose=0)
     given = made.run(pixels)
@@ -259,7 +268,7 @@ def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backb
     assert re.search(r"plain Keras model.*folded graph in float32 is not used because it is inaccurate \(cosine -?\d",
                      found.reason)
     assert np.abs(everything(found) - direct(found, wrong)).max() < 1e-6
-    made, _ = check.checked_engine(wrong.model, noise(wrong.model), "float32", False)
+    made, _ = chosen_engine(wrong.model, noise(wrong.model))
     assert (made.graph, made.compute) == ("plain", "float32")
 
 
@@ -320,19 +329,6 @@ def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Bac
     found = run(images, backbone, tmp_path / "asked", plain_runtime(precision="mixed_bfloat16"))
     assert (found.compute, found.computed) == ("bfloat16", 84) and "as requested" in found.reason
     assert np.abs(found.held_out_rows(np.arange(42)) - direct(found, backbone)).max() < 1e-5
-
-
-def test_bfloat16_is_chosen_by_what_was_measured_here(backbone: Backbone, tmp_path: Path) -> None:
-    folder, chosen = draw_folder(tmp_path / "d", 25), choose("auto", "off", gpu=False, bfloat16_cpu=True)
-    verdict = tmp_path / "speed/bfloat16.json"
-    found = run(folder, backbone, tmp_path, chosen, "holdout")
-    (machine, ratio), = json.loads(verdict.read_text()).items()
-    assert ratio > 0 and "tiny_net" in machine
-    assert found.compute == ("bfloat16" if ratio >= 1 else "float32") and f"{ratio:.2f}" in found.reason
-    for ratio, kind in ((0.5, "float32"), (2.0, "bfloat16")):
-        verdict.write_text(json.dumps({machine: ratio}))
-        found = run(folder, backbone, tmp_path, chosen, "holdout")
-        assert found.compute == kind and f"{ratio:.2f} times" in found.reason
 
 
 # What features offer

@@ -89,6 +89,12 @@ def test_a_module_imports_only_from_floors_below(module: str, path: Path) -> Non
             assert name == "kerastl", f"a recipe imports kerastl only, not {name}"
 
 
+def test_openvino_is_imported_in_one_place() -> None:
+    """There its telemetry is kept from starting."""
+    importing = {module for module, path in files() if re.search(r"^\s*(import|from) openvino\b", path.read_text(), re.M)}
+    assert importing == {"kerastl.features.engines.openvino"}
+
+
 def test_public_names_are_these_and_each_is_there() -> None:
     assert set(kerastl.__all__) == PUBLIC == {"__version__", *kerastl._HOME}
     for name in PUBLIC:

@@ -40,7 +40,7 @@ class SpaceKey:
     preprocessing: str
     tap: str  # the feature layer
     pooling: str
-    compute: str  # float32 | bfloat16 | ...: rows of different arithmetic are never mixed
+    compute: str  # float32 | openvino-bfloat16 | ...: rows of different arithmetic are never mixed
     shape: tuple[int, ...]  # of a row: (dim,), or that of a map or of token states
     dtype: str = "float32"  # on disk
 
@@ -159,6 +159,11 @@ class Space:
             print(f"the cache {self.folder} is read-only: features that it lacks are kept in {self._temporary.name} "
                   "while this process runs", flush=True)
         return Path(self._temporary.name)
+
+
+def known_space(cache_dir: Path, key: SpaceKey) -> Space | None:
+    """The space of a key, if the cache has one."""
+    return Space(cache_dir, key) if (cache_dir / FOLDER / key.name).is_dir() else None
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

@@ -14,12 +14,12 @@ from kerastl.backbones import BACKBONE, Backbone
 from kerastl.data.examples import EXAMPLES, Examples
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect
 from kerastl.features.cache import Space, chosen_dir
-from kerastl.features.engines.check import checked_engine
-from kerastl.features.engines.tensorflow import COMPUTE, Engine, large_engine, plain_engine
+from kerastl.features.engines.choose import Choice, allowed, choose_engine
+from kerastl.features.engines.engine import Arithmetic, Engine
+from kerastl.features.engines.tensorflow import large_engine, plain_engine
 from kerastl.features.fill import Filled, fill, missing
 from kerastl.features.housekeeping import DEFAULT_LIMIT, evict
-from kerastl.features.layout import as_stored, space_of
-from kerastl.features.precision import choose_compute
+from kerastl.features.layout import as_stored, best_filled, space_of
 from kerastl.features.resources import check_disk, fitting_batch
 from kerastl.frames import data_frame
 from kerastl.heads import Raw, Shape
@@ -28,7 +28,6 @@ from kerastl.runtime import Runtime
 
 BATCH = 32
 ADD_RAW = "kerastl.features.raw_inputs.with_raw(features)"
-POLICY = {compute: policy for policy, compute in COMPUTE.items()}
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Features:
     held_out_space: Space  # float32 rows, to evaluate what will be exported
     keys: Sequence[str] = ()  # of the rows in the spaces, where these are not the examples' ids
     parts: tuple[int, ...] = ()  # how many features each part of a fused backbone gives
+    engine: str = "tensorflow"  # which computed the training rows, or openvino
     raw: Raw | None = None  # what `raw_rows` returns, once `features.raw_inputs.with_raw` has added it
     raw_space: Space | None = None
 
@@ -143,13 +143,20 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     if runtime.xla:
         backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)
+    candidates: tuple[Arithmetic, ...]
     if backbone.large:  # its head is exported alone, and is evaluated on these same rows
         training, held_out = np.arange(n), np.arange(0)
-        compute, reason = backbone.large.compute, f"weights in {backbone.large.compute}"
+        candidates, reason = (Arithmetic(backbone.large.compute),), f"weights in {backbone.large.compute}"
     else:
-        compute, reason = choose_compute(examples, backbone, runtime, len(held_out) == n, cache_dir)
-    passes = [_pass(examples, keys, backbone, rows, arithmetic, runtime.xla, batch_size, cache_dir)
-              for rows, arithmetic in ((training, compute), (held_out, "float32")) if len(rows) or rows is training]
+        candidates, reason = allowed(runtime, len(held_out) == n)
+
+    def computed(rows: NDArray[np.intp], candidates: Sequence[Arithmetic]) -> _Pass:
+        return _pass(examples, keys, backbone, rows, candidates, runtime, batch_size, cache_dir)
+
+    passes = [computed(training, candidates)] if len(training) or not len(held_out) else []
+    if len(held_out):  # by the same engine, so that float32 rows are in one space
+        engines = dict.fromkeys([part.arithmetic.engine for part in passes] or [each.engine for each in candidates])
+        passes.append(computed(held_out, [Arithmetic("float32", name) for name in engines]))
     refused = {row: why for part in passes for row, why in part.filled.refused.items()}
     if len(refused) == n:
         raise DataError(f"nothing in {examples.source} can be decoded ({next(iter(refused.values()))})",
@@ -162,11 +169,12 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         decoded = examples.without(refused)
         key_of = dict(zip(examples.ids, keys, strict=True))
         keys = [key_of[content_hash] for content_hash in decoded.ids]
-    if space.key.compute != compute:  # the reason is that of a graph which was not used; the pass says why
-        reason = space.key.compute
-    return Features(decoded, network, runtime, cache_dir, backbone.shape, space.key.compute,
-                    f"{reason}; {passes[0].graph}", sum(part.filled.computed for part in passes),
-                    time.perf_counter() - start, space, held_out_space, keys, backbone.parts)
+    arithmetic = passes[0].arithmetic
+    if reason and arithmetic not in candidates:  # the reason is that of graphs which were not used; the pass says why
+        reason = arithmetic.compute
+    return Features(decoded, network, runtime, cache_dir, backbone.shape, arithmetic.compute,
+                    "; ".join(filter(None, [reason, passes[0].reason])), sum(part.filled.computed for part in passes),
+                    time.perf_counter() - start, space, held_out_space, keys, backbone.parts, arithmetic.engine)
 
 
 def _check(examples: Examples, backbone: Backbone, runtime: Runtime, batch_size: int) -> None:
@@ -180,44 +188,54 @@ def _check(examples: Examples, backbone: Backbone, runtime: Runtime, batch_size:
         raise OptionError(f"the backbone {backbone.name} is for {backbone.spec.modality.nouns}, and `examples` are "
                           f"{examples.modality.nouns}", f"a backbone for {examples.modality.nouns}",
                           "load another backbone: kerastl.load_backbone")
+    if backbone.large and runtime.engine == "openvino":
+        raise OptionError(f"`engine` is openvino, but {backbone.name} is a large backbone, which TensorFlow computes",
+                          "auto or tensorflow", "omit `engine`")
     if not len(examples):
         raise DataError("`examples` is empty", "at least one row", "check the source")
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one pass did. graph: which graph computed the rows, in words."""
+    """What one pass did. reason: which graph computed the rows, and why, in words."""
 
     space: Space
-    graph: str
+    arithmetic: Arithmetic
+    reason: str
     filled: Filled
 
 
-def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDArray[np.intp], compute: str, xla: bool,
-          batch_size: int, cache_dir: Path) -> _Pass:
-    """Compute rows in this arithmetic, or in float32 where the graph for it is wrong by too much."""
-    space = space_of(cache_dir, backbone, compute)
+def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDArray[np.intp],
+          candidates: Sequence[Arithmetic], runtime: Runtime, batch_size: int, cache_dir: Path) -> _Pass:
+    """Compute rows in one of these arithmetics: the one of which the cache has most rows, if it has half of them, else
+    the one that is chosen by speed; in float32 where the graph for it is wrong by too much."""
+    wanted = [keys[row] for row in rows.tolist()]
+    filled = best_filled(cache_dir, backbone, candidates, wanted)
+    candidates = [filled] if filled else candidates
+    arithmetic, choice = candidates[0], None
+    space = space_of(cache_dir, backbone, arithmetic.key)
     todo = missing(space, keys, rows.tolist())
     if not todo:
-        return _Pass(space, "all rows cached", Filled(0, {}))
-    graph, engine = "all rows cached", None
+        return _Pass(space, arithmetic, "all rows cached", Filled(0, {}))
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:
         large = backbone.large
-        engine, graph = (large_engine(backbone.model, large), large.reason) if large else checked_engine(
-            backbone.model, batch.values, POLICY[compute], xla)
-        if engine.compute != compute:  # it fell back to float32: its rows belong to another space
-            space = space_of(cache_dir, backbone, engine.compute)
+        choice = Choice(large_engine(backbone.model, large), large.reason) if large else choose_engine(
+            backbone, batch.values, candidates, len(todo), runtime, cache_dir)
+        if choice.engine.arithmetic != arithmetic:  # its rows belong to another space
+            arithmetic = choice.engine.arithmetic
+            space = space_of(cache_dir, backbone, arithmetic.key)
+    engine = choice.engine if choice else plain_engine(backbone.model)
     shape = space.key.shape
 
     def computed(some: Examples, refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
         batches = backbone.input.batches(some.items, batch_size, refused, progress, ids=some.ids)
-        for batch, pieces in _through(engine or plain_engine(backbone.model), batches):
+        for batch, pieces in _through(engine, batches):
             yield batch.places, as_stored(batch.merged(pieces), shape)
 
-    return _Pass(space, graph, fill(space, examples, keys, rows.tolist(), computed,
-                                    description=f"features ({backbone.name})"))
+    filled_rows = fill(space, examples, keys, rows.tolist(), computed, description=f"features ({backbone.name})")
+    return _Pass(space, arithmetic, choice.reason if choice else "all rows cached", filled_rows)
 
 
 def _through(engine: Engine, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:

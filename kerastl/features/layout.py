@@ -1,5 +1,6 @@
 """How the rows of a backbone are stored: their shape, their type, and the space of the cache that holds them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.errors import OptionError
-from kerastl.features.cache import Space, SpaceKey
+from kerastl.features.cache import Space, SpaceKey, known_space
+from kerastl.features.engines.engine import Arithmetic
 
 
 def row_shape(backbone: Backbone) -> tuple[int, ...]:
@@ -40,7 +42,20 @@ def as_stored(rows: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[Any]
 
 def space_of(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
     """The space of a backbone's rows. compute: the arithmetic, such as float32."""
+    return Space(cache_dir, _key_of(backbone, compute))
+
+
+def best_filled(cache_dir: Path, backbone: Backbone, candidates: Sequence[Arithmetic], keys: Sequence[str]
+                ) -> Arithmetic | None:
+    """The arithmetic in which the cache has most of these rows; None where it has less than half of them in any."""
+    filled = {candidate: sum(key in space for key in keys) for candidate in candidates
+              if (space := known_space(cache_dir, _key_of(backbone, candidate.key)))}
+    best = max(filled, key=lambda candidate: filled[candidate], default=None)
+    return best if best and 2 * filled[best] >= max(1, len(keys)) else None
+
+
+def _key_of(backbone: Backbone, compute: str) -> SpaceKey:
     preprocessing = f"{backbone.spec.preprocessing}, {backbone.input.version}"
     shape = row_shape(backbone)
-    return Space(cache_dir, SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.layer,
-                                     backbone.pooling, compute, shape, stored_type(shape)))
+    return SpaceKey(backbone.name, backbone.weights_hash, preprocessing, backbone.layer, backbone.pooling, compute,
+                    shape, stored_type(shape))

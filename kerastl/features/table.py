@@ -49,7 +49,8 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
                    pooling: str = "mean", layer: str = "top", max_length: int | None = None, long: str = "head",
                    text_column: str | None = None, label_column: str | None = None,
                    options: ReadOptions = READ_AS_USUAL, batch_size: int = 32,
-                   precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
+                   engine: str = "auto", precision: str = "auto", pickles: bool = False, xla: str = "auto",
+                   data_dir: str | None = None,
                    cache_dir: str | None = None) -> FeatureTable:
     """Compute the features of a source, labelled or not, and write them to a .parquet or .npz file.
 
@@ -65,7 +66,8 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)
-    features = compute_features(examples, network, apply(precision, xla), cache_dir=cache, batch_size=batch_size)
+    features = compute_features(examples, network, apply(precision, xla, engine=engine), cache_dir=cache,
+                                batch_size=batch_size)
     labels = _labels(features.examples, options, data_dir, cache)
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")

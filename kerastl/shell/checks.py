@@ -8,7 +8,7 @@ from typing import Any
 
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
 from kerastl.modality import parse_kinds
-from kerastl.runtime import XLA
+from kerastl.runtime import ENGINES, XLA
 from kerastl.shell.flags import RunConfig
 
 
@@ -34,7 +34,8 @@ def check_flags(config: RunConfig) -> None:
         ("unfreeze", UNFREEZE_TEXT, is_unfreeze),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
-            ("precision", precisions_of(backbone)), ("split", MODES), ("multi_label", MULTI_LABEL))),
+            ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES),
+            ("multi_label", MULTI_LABEL))),
     )
     faults: list[KerastlError] = broken(rules, values)
     try:

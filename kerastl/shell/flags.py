@@ -7,7 +7,7 @@ from typing import Any, dataclass_transform
 GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
                 "no_label", "strict", "accept_truncated", "data_dir", "cache_dir"),
-    "feature": ("layer", "pooling", "max_length", "long", "pickles", "precision", "xla"),
+    "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs"),
@@ -63,6 +63,7 @@ class RunConfig:
     class_weights: str = "auto"  # auto (if the largest class is 10 times the smallest), balanced or none
     label_smoothing: float = 0.0  # amount of label smoothing, in [0, 1)
     seed: int = 0  # training seed; does not affect the data split
+    engine: str = "auto"  # what computes features: auto (the fastest on this machine), tensorflow or openvino
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # compile with XLA: auto, on or off
     tflite: str = "all"  # TFLite files to write: fp32,fp16,dynamic,int8, all (texts: all but int8) or none

@@ -29,6 +29,7 @@ class Config(DataFlags):
     limit: int | None = None  # use at most N rows (default: all)
     epochs: int | None = None  # maximum number of epochs (default: early stopping decides)
     batch_size: int = 32  # images or texts per batch
+    engine: str = "auto"  # what computes features: auto (the fastest on this machine), tensorflow or openvino
     precision: str = "auto"  # auto (float32, as exported), mixed_bfloat16 ...; large: float32, bfloat16, int8, int4
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     xla: str = "auto"  # compile with XLA: auto, on or off
@@ -41,7 +42,7 @@ def check(config: Config) -> None:
     """Raises OptionError for flags that cannot be used."""
     from kerastl.studies.compare.combinations import combinations_of
 
-    numbers = ("seeds", "limit", "epochs", "batch_size", "min_per_class", "precision", "xla")
+    numbers = ("seeds", "limit", "epochs", "batch_size", "min_per_class", "engine", "precision", "xla")
     combinations_of(*_lists(config), weights=_weights(config), **{name: getattr(config, name) for name in numbers})
 
 
@@ -54,8 +55,9 @@ def run(config: Config) -> "Comparison":
     comparison = compare(
         config.source, *_lists(config), seeds=config.seeds, out=config.out, weights=_weights(config),
         read_options=config.read_options(), min_per_class=config.min_per_class,
-        limit=config.limit, options=TrainingOptions(config.epochs, config.batch_size), precision=config.precision,
-        pickles=config.pickles, xla=config.xla, data_dir=config.data_dir, cache_dir=config.cache_dir)
+        limit=config.limit, options=TrainingOptions(config.epochs, config.batch_size), engine=config.engine,
+        precision=config.precision, pickles=config.pickles, xla=config.xla, data_dir=config.data_dir,
+        cache_dir=config.cache_dir)
     write_comparison(Path(comparison.out), comparison.to_dict())
     return comparison
 

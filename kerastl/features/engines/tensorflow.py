@@ -2,39 +2,22 @@
 faster.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerastl.backbones import Large
+from kerastl.features.engines.engine import Engine, Model, Rows, Values
 from kerastl.inputs import floats
-
-Model = Any  # a network, as `backbones.Network` describes it
-Values = NDArray[Any]  # [batch, size, size, 3] uint8, or [batch, length] int32
-Rows = NDArray[np.float32]  # [batch, dim], or maps or token states
 
 FOLD_LIMIT = 150_000_000  # bytes of weights: folding takes many times their memory while the graph is made
 COMPUTE = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A graph for the pass. `run` takes pixels or tokens, [batch, ...], and returns [batch, dim] float32."""
-
-    run: Callable[[Values], Rows]
-    compute: str  # float32 | bfloat16 | float16; for a large network also the type of its weights
-    graph: str  # folded | xla | plain | streamed
-    stream: Callable[[Iterable[Values]], Iterator[Rows]] | None = None
-
-    def through(self, values: Iterable[Values]) -> Iterator[Rows]:
-        """Batch after batch; a streamed network takes many at a time."""
-        return self.stream(values) if self.stream else map(self.run, values)
+POLICY = {compute: policy for policy, compute in COMPUTE.items()}
 
 
 @contextmanager
@@ -55,9 +38,9 @@ def make_engine(model: Model, precision: str = "float32", xla: bool = False) -> 
     gpu = bool(tf.config.list_physical_devices("GPU"))
     if xla or compute == "float16" or (gpu and compute != "float32"):
         twin = model if compute == "float32" else in_policy(model, precision)
-        function = tf.function(_call(twin), input_signature=[_spec(model)], jit_compile=xla, autograph=False)
+        function = tf.function(call_of(twin), input_signature=[spec_of(model)], jit_compile=xla, autograph=False)
         return Engine(lambda batch: np.asarray(function(batch), np.float32), compute, "xla" if xla else "plain")
-    function = tf.function(_call(model), input_signature=[_spec(model)], autograph=False).get_concrete_function()
+    function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False).get_concrete_function()
     graph = convert_variables_to_constants_v2(function) if folds(model) else function
 
     def run(batch: Values) -> Rows:
@@ -71,7 +54,7 @@ def make_engine(model: Model, precision: str = "float32", xla: bool = False) -> 
 
 def plain_engine(model: Model) -> Engine:
     """The Keras model unchanged, in one graph for every shape, in float32."""
-    function = tf.function(_call(model), input_signature=[_spec(model)], autograph=False)
+    function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False)
     return Engine(lambda batch: np.asarray(function(batch), np.float32), "float32", "plain")
 
 
@@ -100,11 +83,16 @@ def in_policy(model: Model, policy: str) -> Model:
     return twin
 
 
+def takes_tokens(model: Model) -> bool:
+    """Whether a network takes tokens, as those for texts do, instead of pixels."""
+    return bool(tf.as_dtype(model.inputs[0].dtype).is_integer)
+
+
 def folds(model: Model) -> bool:
     """Whether folding a network's weights into the graph pays off. It merges convolutions with their BatchNorm. A text
     network has none: MiniLM ran no faster folded, took 9 s to fold and kept new copies of its weights."""
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
-    return not tf.as_dtype(model.inputs[0].dtype).is_integer and size <= FOLD_LIMIT
+    return not takes_tokens(model) and size <= FOLD_LIMIT
 
 
 def _rows(output: Any) -> Rows:
@@ -112,11 +100,12 @@ def _rows(output: Any) -> Rows:
     return np.asarray(output[0] if isinstance(output, list | tuple) else output, np.float32)
 
 
-def _call(model: Model) -> Callable[[Any], Any]:
+def call_of(model: Model) -> Callable[[Any], Any]:
+    """A function from pixels or tokens to features."""
     return lambda values: tf.cast(model(floats(values), training=False), tf.float32)
 
 
-def _spec(model: Model) -> tf.TensorSpec:
+def spec_of(model: Model) -> tf.TensorSpec:
     """Of pixels for a network that takes floats, of tokens for one that takes integers."""
     dtype = tf.as_dtype(model.inputs[0].dtype)
     return tf.TensorSpec([None, *model.input_shape[1:]], dtype if dtype.is_integer else tf.uint8)

@@ -10,7 +10,7 @@ from kerastl.data.split import UNFREEZE
 from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken, expect, one_of
 from kerastl.heads import ROW, ConfiguredHead, resolve_head
 from kerastl.modality import Modality
-from kerastl.runtime import XLA
+from kerastl.runtime import ENGINES, XLA
 
 DEPTHS = tuple(word for word in UNFREEZE if word != "auto")  # what auto does depends on the rows
 
@@ -77,7 +77,8 @@ def combinations_of(backbones: Sequence[str], heads: Sequence[str], unfreeze: Se
         faults.append(OptionError(f"`weights` must be one for all, or one for each of {len(backbones)} backbones (got "
                                   f"{','.join(weights)})"))
     faults += broken([*at_least(1, "seeds", "limit", "epochs", "batch_size", "min_per_class"),
-                      one_of("precision", precisions_of(*backbones)), one_of("xla", XLA)], numbers)
+                      one_of("precision", precisions_of(*backbones)), one_of("xla", XLA),
+                      one_of("engine", ENGINES)], numbers)
     if faults:
         raise all_of(faults)
     return tuple(Combination(*values) for values in product(backbones, heads, unfreeze)), specs[0].modality

@@ -26,7 +26,7 @@ def features_key(features: Features) -> list[Any]:
     """Everything but the rows that determines the features."""
     backbone = features.backbone
     return [__version__, backbone.name, backbone.weights_hash, backbone.pooling, backbone.layer,
-            backbone.input.version, backbone.input.record(), features.compute]
+            backbone.input.version, backbone.input.record(), features.compute, features.engine]
 
 
 def prepare(combinations: Sequence[Combination], weights: dict[str, str | None], rest: Examples, runtime: Runtime, *,

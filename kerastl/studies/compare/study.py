@@ -76,8 +76,8 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
             weights: Sequence[str] = (), text_column: str | None = None, label_column: str | None = None,
             read_options: ReadOptions = READ_AS_USUAL,
             min_per_class: int = 10, limit: int | None = None, options: TrainingOptions | None = None,
-            precision: str = "auto", pickles: bool = False, xla: str = "auto", data_dir: str | None = None,
-            cache_dir: str | None = None) -> Comparison:
+            engine: str = "auto", precision: str = "auto", pickles: bool = False, xla: str = "auto",
+            data_dir: str | None = None, cache_dir: str | None = None) -> Comparison:
     """Compare every combination of backbones, heads and depths of fine-tuning on the same rows.
 
     source: labelled data, as for training, or examples that were read. text_column, label_column, read_options: of
@@ -94,11 +94,11 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
     depths = [str(depth) for depth in as_list("unfreeze", unfreeze, (str, int))]
     combinations, modality = combinations_of(
         backbones, heads, depths, weights=weights, seeds=seeds, limit=limit, epochs=options.epochs,
-        batch_size=options.batch_size, min_per_class=min_per_class, precision=precision, xla=xla)
+        batch_size=options.batch_size, min_per_class=min_per_class, precision=precision, xla=xla, engine=engine)
     if faults := option_faults(options) + tuning_faults(options.fine_tuning, modality, options.epochs):
         raise OptionError("\n".join(faults))
     folder, cache = _folder(out), chosen_dir(cache_dir)
-    runtime = _in_float32(apply(precision, xla))
+    runtime = _in_float32(apply(precision, xla, engine=engine))
     if not isinstance(source, Examples):
         columns = read_options.with_columns(text_column=text_column, label_column=label_column)
         source = say(read_labelled(modality.name, str(source), options=columns, min_per_class=min_per_class,

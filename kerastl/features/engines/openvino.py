@@ -1,0 +1,63 @@
+"""The feature pass in OpenVINO, a compiler for Intel's and compatible processors (https://docs.openvino.ai). It is
+imported here and nowhere else."""
+
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerastl.features.engines.engine import Engine, Model, Rows, Values
+from kerastl.features.engines.tensorflow import call_of, spec_of, takes_tokens
+
+TYPES = {"float32": "f32", "bfloat16": "bf16"}
+# Compiled kernels of this many shapes stay in memory: of texts, each length is a shape.
+SHAPES = 64
+
+
+def make_engine(model: Model, compute: str = "float32") -> Engine:
+    """An engine for a backbone. compute: float32 or bfloat16.
+
+    A batch is divided among requests that run side by side, each on some of the cores; that is quicker than one request
+    on all of them.
+    """
+    compiled = compile_model(model, compute)
+    count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    requests = [compiled.create_infer_request() for _ in range(count)]
+
+    def run(batch: Values) -> Rows:
+        parts = np.array_split(np.ascontiguousarray(batch), min(count, len(batch)))
+        used = requests[:len(parts)]
+        for request, part in zip(used, parts, strict=True):
+            request.start_async([part], share_inputs=True)
+        for request in used:
+            request.wait()
+        return np.concatenate([np.asarray(request.get_output_tensor(0).data, np.float32) for request in used])
+
+    return Engine(run, compute, "fused" if takes_tokens(model) else "folded", name="openvino")
+
+
+def compile_model(model: Model, compute: str) -> Any:
+    """The graph of a backbone as an `openvino.CompiledModel` for this processor."""
+    if takes_tokens(model):
+        from kerastl.features.engines.fusable import fusable
+
+        model = fusable(model)
+    function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False)
+    openvino = _imported()
+    return openvino.Core().compile_model(
+        openvino.convert_model(function.get_concrete_function()), "CPU",
+        {"INFERENCE_PRECISION_HINT": TYPES[compute], "PERFORMANCE_HINT": "THROUGHPUT",
+         "ENABLE_CPU_PINNING": False,  # the threads that decode images use the same cores
+         "CPU_RUNTIME_CACHE_CAPACITY": SHAPES})
+
+
+@cache
+def _imported() -> Any:
+    """The package. Its import would start telemetry, for which a missing answer counts as consent, so the module that
+    sends it cannot be imported."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
