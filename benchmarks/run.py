@@ -4,7 +4,7 @@ python benchmarks/run.py [--write] [NAME ...]
 
 NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a
 temporary folder. `--write` puts their figures into benchmarks/README.md, each with the machine it came from. Figures
-against torch need another environment, of torch and transformers: KERASTL_TORCH=ITS_PYTHON.
+against torch and stock OpenVINO need another environment: KERASTL_TORCH=ITS_PYTHON, see benchmarks/README.md.
 """
 
 import os
@@ -33,6 +33,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         maps,
         memory,
         passes,
+        peers,
         sizes,
         startup,
         texts,
@@ -40,9 +41,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     )
 
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
-            "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
-            "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
-            "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
+            "decoding": passes.with_decoding, "peers": peers.passes, "memory": memory.growth,
+            "training": training.from_cache, "accuracy": training.on_the_samples, "heads": heads.linear,
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 

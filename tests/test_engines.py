@@ -185,7 +185,8 @@ def test_what_openvino_cannot_do_is_refused(wrong: dict[str, str]) -> None:
         automatic(**{"engine": "openvino"} | wrong)
 
 
-def chosen(backbone: Backbone, cache: Path, rows: int, candidates: Sequence[Arithmetic], **more: Any) -> tuple[str, str]:
+def chosen(backbone: Backbone, cache: Path, rows: int, candidates: Sequence[Arithmetic], **more: Any
+           ) -> tuple[str, str]:
     """The arithmetic of the engine that is chosen, and why."""
     choice = choose_engine(backbone, pixels_of(backbone, 8), candidates, rows, automatic(**more), cache)
     return choice.engine.arithmetic.key, choice.reason
