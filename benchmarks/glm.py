@@ -22,7 +22,7 @@ from benchmarks.glm_folder import PHRASES, mid_size, random_tokens, write_folder
 
 TORCH = "KERASTL_TORCH"  # the Python of an environment with torch and transformers
 BATCH, LENGTH = 16, 128  # of what is timed
-NO_TORCH = f"not measured: give {TORCH}, the Python of an environment with torch and transformers"
+NO_TORCH = f"not measured: give {TORCH}, see benchmarks/README.md"
 OTHER = """
 import sys, time
 import numpy as np, torch
@@ -53,6 +53,7 @@ def speed(rounds: int = 5) -> list[Figure]:
         took = interleaved({kept: lambda kept=kept: ours[kept](tokens) for kept in KEPT}, rounds)
         figures.append(at_least(f"speed of int8 over float32 ({_rates(took, tokens)})",
                                 took["float32"] / took["int8"], 1.0))
+        figures += [_openvino(folder, compute, tokens, ours[compute], rounds) for compute in ("float32", "bfloat16")]
         found = {kept: ours[kept](tokens) for kept in KEPT}
     return figures + [Figure(f"lowest cosine of {kept} mean features to float32 ones",
                              f"{_cosine(found[kept], found['float32']):.5f}") for kept in KEPT[1:]]
@@ -78,6 +79,17 @@ def _engine(folder: Path, kept: str) -> Callable[[NDArray[np.int32]], NDArray[np
 
     backbone = tl.load_backbone("glm2_6b", str(folder), precision=kept)
     return large_engine(backbone.model, backbone.large).run
+
+
+def _openvino(folder: Path, compute: str, tokens: NDArray[np.int32], ours: Callable[..., Any], rounds: int) -> Figure:
+    """Speed of the same network in OpenVINO, which the kit does not use for large backbones."""
+    import kerastl as tl
+    from kerastl.features.engines.openvino import make_engine
+
+    engine = make_engine(tl.load_backbone("glm2_6b", str(folder), precision="float32").model, compute)
+    took = interleaved({"ours": lambda: ours(tokens), "OpenVINO": lambda: engine.run(tokens)}, rounds)
+    return Figure(f"speed of OpenVINO over ours, {compute}, 98 M parameters ({_rates(took, tokens)})",
+                  f"{took['ours'] / took['OpenVINO']:.2f}")
 
 
 def _against_torch(folder: Path, kept: str, tokens: NDArray[np.int32], ours: Callable[..., Any], rounds: int) -> Figure:

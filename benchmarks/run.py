@@ -43,9 +43,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "peers": peers.passes, "memory": memory.growth,
             "training": training.from_cache, "accuracy": training.on_the_samples, "heads": heads.linear,
-            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
-            "glm-full": glm_full.memory}
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
+            "few-labels": few_labels.table, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:
