@@ -160,7 +160,8 @@ def test_problems_are_solved_in_groups_where_there_are_many_outputs(monkeypatch:
     monkeypatch.setattr(solver, "COLUMNS", 8)  # two problems of four outputs
     grouped = solved(x, y, weight)
     assert grouped.l2 == together.l2 and np.allclose(grouped.path, together.path, rtol=1e-3)
-    assert np.allclose(grouped.kernel, together.kernel, atol=1e-3 * np.abs(together.kernel).max())
+    a, b = (x @ one.kernel + one.bias for one in (together, grouped))
+    assert np.abs(a - b).max() < 0.03 * a.std()
 
 
 @pytest.mark.parametrize(("n", "dim", "outputs"), [(900, 400, 3), (400, 900, 3), (900, 900, 3), (300, 300, 120)])
@@ -173,7 +174,7 @@ def test_the_solver_takes_the_memory_that_it_is_said_to(n: int, dim: int, output
                  task=task_named("single_label"))
     peak = tracemalloc.get_traced_memory()[1] + x.nbytes
     tracemalloc.stop()
-    assert 0.2 * solver.memory_of(n, dim, outputs) < peak < solver.memory_of(n, dim, outputs)
+    assert 0.5 * solver.memory_of(n, dim, outputs) < peak < solver.memory_of(n, dim, outputs)
 
 
 def test_features_that_never_move_leave_the_share_of_each_class() -> None:

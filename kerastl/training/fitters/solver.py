@@ -25,6 +25,7 @@ SMALL = 200_000_000  # multiplications in one pass over the rows
 # Strength of the penalty on scaled features, per row of loss; from strong to weak, each starting where the last two
 # solutions point to.
 STRENGTHS = tuple(float(x) for x in np.logspace(0.5, -4, 10))
+PROBLEMS = 6  # at most: five inner folds, and all rows
 COLUMNS = 256  # outputs of problems that are solved together
 STEPS, MEMORY = 300, 10  # of L-BFGS
 ROUGH, FINE = 1e-7, 1e-9  # the relative decrease of the loss at which it stops: to choose a strength, and to ship
@@ -55,9 +56,11 @@ def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_
 
 def memory_of(n: int, dim: int, outputs: int) -> int:
     """Bytes that `solve` takes for n rows at most: the rows as they are and scaled; the square matrix, its axes, and
-    what LAPACK works in; and for each column the vectors of L-BFGS, and logits."""
-    rank, columns = min(n, dim), max(outputs, COLUMNS)
-    return 4 * (2 * n * dim + 4 * rank**2) + columns * (8 * (2 * MEMORY + 10) * rank + 4 * 6 * n)
+    what LAPACK works in; the solutions along the path; and for the problems that are solved together the vectors of
+    L-BFGS, in float64, and logits."""
+    rank, columns = min(n, dim), max(outputs, min(COLUMNS, PROBLEMS * outputs))
+    return (4 * (2 * n * dim + 4 * rank**2 + (4 * PROBLEMS + len(STRENGTHS)) * outputs * rank)
+            + columns * (8 * (2 * MEMORY + 16) * rank + 4 * 8 * n))
 
 
 def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], task: Task,
