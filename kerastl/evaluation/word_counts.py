@@ -30,14 +30,14 @@ class WordCounts:
             self._counts: Any = vectorizer.fit_transform(text if isinstance(text, str) else " ".join(text)
                                                          for text in texts)
         except ValueError:  # no text has a word
-            self._counts = None
+            self._counts = np.zeros((len(rows), 0), np.float32)
 
     def __call__(self, fit_on: NDArray[np.intp], *others: NDArray[np.intp]) -> list[Any]:
         """Sparse matrices [rows, words] float32: of the rows `fit_on`, then of each of the others."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        counts = None if self._counts is None else self._counts[self._place[fit_on]]
-        total = np.zeros(0) if counts is None else np.asarray(counts.sum(axis=0)).ravel()
+        counts = self._counts[self._place[fit_on]]
+        total = np.asarray(counts.sum(axis=0)).ravel()
         words = np.flatnonzero(total)
         if not len(words):
             return [np.zeros((len(rows), 1), np.float32) for rows in (fit_on, *others)]

@@ -4,6 +4,7 @@ trained by gradient descent on scaled features instead."""
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead
 from kerastl.runtime import free_memory
 from kerastl.training.fitters import Fitter, Job, RowsFit, in_turn
-from kerastl.training.fitters.gradient import descend
+from kerastl.training.fitters.gradient import Compiled, descend
 from kerastl.training.fitters.solver import Linear, memory_of, solve
 from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import inner_folds
@@ -35,7 +36,7 @@ def cross_fit(head: ConfiguredHead, jobs: Sequence[Job], options: TrainingOption
     BLAS's threads do on one problem."""
     features = [features for features, _ in jobs]
     if not all(map(fits_in_memory, features)):
-        yield from in_turn(fit_rows, head, jobs, options)
+        yield from in_turn(partial(descend, scaled=True, compiled=Compiled()), head, jobs, options)
         return
     if max(len(each) * each.dim for each in features) > LARGE:
         yield from (fit_rows(head, each, rows, None, options) for each, rows in jobs)
