@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from conftest import draw_folder
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 from tiny import held_out, in_folds, made_examples
 
@@ -16,8 +17,9 @@ from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.evaluation import baseline as module
+from kerastl.evaluation import word_counts
 from kerastl.evaluation.baseline import Baseline, _sentence
-from kerastl.evaluation.image_histograms import ImageHistograms
+from kerastl.evaluation.image_histograms import ImageHistograms, histograms
 from kerastl.evaluation.word_counts import WordCounts
 from kerastl.modality import TEXT
 from kerastl.stats import verdict, wilson_interval
@@ -146,6 +148,35 @@ def test_image_features_are_scaled_by_the_rows_that_are_fitted_on_alone(tmp_path
     assert np.abs(held.mean(axis=0)).max() > 0.5  # red and blue rows have another mean
 
 
+def test_histograms_are_those_of_each_image() -> None:
+    """Of an image whose left half gets brighter downwards and whose right half is flat."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, :32] = 4 * np.arange(64, dtype=np.uint8)[:, None, None]
+    image[:, 32:] = (255, 0, 64)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    vectors = histograms(np.stack([*noise, image]))
+    assert vectors.shape == (4, 208) and np.array_equal(vectors[3:], histograms(image[None]))
+    assert np.allclose((vectors[:, :144] ** 2).sum(axis=1), 1) and np.allclose((vectors[:, 144:] ** 2).sum(axis=1), 1)
+    edges, colours = vectors[3, :144].reshape(4, 4, 9) ** 2, vectors[3, 144:].reshape(4, 4, 4) ** 2
+    assert colours[3, 0, 1] == pytest.approx(0.5) and colours[1, 1, 1] == pytest.approx(0.125)
+    assert (edges[:, 0].argmax(axis=1) == 4).all() and edges[:, 3].max() == 0  # downwards: a right angle
+
+
+@pytest.mark.parametrize("limit", [10_000, 60])
+def test_words_that_are_counted_once_give_the_vectors_of_scikit_learn(limit: int, monkeypatch: pytest.MonkeyPatch
+                                                                     ) -> None:
+    monkeypatch.setattr(word_counts, "MOST", limit)
+    examples = texts(90, np.arange(90) % 3, telling=True)
+    fit_on, others = np.arange(70, 10, -1), np.array([5, 80, 81])
+    theirs = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=limit, token_pattern=r"(?u)\w+",
+                             dtype=np.float32)
+    expected = [theirs.fit_transform([examples.items[row] for row in fit_on]),
+                theirs.transform([examples.items[row] for row in others])]
+    found = WordCounts(examples, np.concatenate([others, fit_on]))(fit_on, others)
+    for ours, wanted in zip(found, expected, strict=True):
+        assert ours.shape == wanted.shape and abs(ours - wanted).max() < 1e-6
+
+
 def test_words_are_those_of_the_rows_that_are_fitted_on_alone() -> None:
     examples = replace(texts(3, np.arange(3) % 2, telling=False), items=("a b", "b c", "d d"))
     fitted, held = WordCounts(examples)(np.array([0, 1]), np.array([2]))
@@ -205,12 +236,13 @@ def test_rows_that_choose_the_strength_are_never_held_out_ones(mode: str, monkey
     examples = in_folds(examples) if mode == "cv" else replace(examples, split=held_out(100))
     seen: list[int] = []
 
-    def watched(examples: Examples, features: object, train: np.ndarray, choose: np.ndarray, everything: np.ndarray,
-                test: np.ndarray) -> np.ndarray:
-        assert len(choose) and not set(choose) & {*test, *train} and not set(everything) & set(test)
-        assert set(everything) == ({*train, *choose} if mode == "cv" else set(train))
-        seen.extend(test.tolist())
-        return np.ones(len(test), bool)
+    def watched(examples: Examples, features: object, part: Any) -> np.ndarray:
+        train, choose, everything, test = (set(rows.tolist()) for rows in (part.train, part.choose, part.everything,
+                                                                          part.held_out))
+        assert choose and not choose & (test | train) and not everything & test
+        assert everything == (train | choose if mode == "cv" else train)
+        seen.extend(part.held_out.tolist())
+        return np.ones(len(part.held_out), bool)
 
     monkeypatch.setattr(module, "_correct", watched)
     baseline_beside(examples, 0.5)
@@ -264,7 +296,8 @@ def test_the_baseline_of_images_scales_by_the_rows_it_is_fitted_on(mode: str, fi
     examples = tl.read_images(str(draw_folder(tmp_path, 12)))
     examples = tl.split(examples) if mode == "cv" else replace(examples, split=held_out(36, validation=0.3, test=0.4))
     baseline_beside(examples, 0.5)
-    assert len(fits) == 5 * (5 if mode == "cv" else 1)  # four strengths, then the one that was chosen
+    # four strengths; then in each fold the one that was chosen, also on the rows that chose it
+    assert len(fits) == (25 if mode == "cv" else 4)
     for x in fits:
         deviation = x.std(axis=0)
         moving = deviation > 1e-6

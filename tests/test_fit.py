@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
@@ -83,6 +84,7 @@ def test_the_strength_is_chosen_on_each_training_row_once_with_whole_groups(tmp_
         return solve(x, y, weight, held_out, **more)
 
     monkeypatch.setattr(convex, "solve", recorded)
+    monkeypatch.setattr(convex.os, "cpu_count", lambda: 1)  # folds in turn
     tl.fit(made_features(tmp_path, x, examples))
     assert [n for n, _, _ in calls] == [*((examples.split.part != fold).sum() for fold in range(5)), 120]
     for _, masks, validation in calls:
@@ -119,3 +121,38 @@ def test_held_out_predictions_are_those_of_a_whole_fit(mode: str, tmp_path: Path
     rows = np.flatnonzero(examples.split.part == 3) if mode == "cv" else examples.split.held_out
     assert predictions.rows.tolist() == rows.tolist()
     assert np.array_equal(predictions.logits, whole.logits[np.isin(whole.rows, rows)])
+
+
+def test_folds_that_are_solved_side_by_side_give_what_they_give_in_turn(tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(150, 3, 200, 3.0)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)))
+    running, most, solve = [], [], solver.solve
+
+    def watched(*args: Any, **more: Any) -> solver.Linear:
+        running.append(None)
+        most.append(len(running))
+        result = solve(*args, **more)
+        running.pop()
+        return result
+
+    monkeypatch.setattr(convex, "solve", watched)
+    fits = []
+    threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    for cores in (1, 3):
+        most.clear()
+        monkeypatch.setattr(convex.os, "cpu_count", lambda cores=cores: cores)
+        fits.append(tl.fit(features))
+        assert max(most) <= cores and len(most) == 6
+    assert max(most) > 1 and equal(*map(weights_of, fits))
+    assert np.array_equal(fits[0].held_out.logits, fits[1].held_out.logits)
+    assert [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"] == threads
+
+
+def test_large_folds_are_solved_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(60, 3, 8, 3.0)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)))
+    expected = tl.fit(features)
+    monkeypatch.setattr(convex, "LARGE", 0)
+    monkeypatch.setattr(convex, "ThreadPoolExecutor", None)
+    assert np.allclose(tl.fit(features).held_out.logits, expected.held_out.logits, atol=1e-3)

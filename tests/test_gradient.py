@@ -5,11 +5,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
 from numpy.typing import NDArray
-from tiny import clouds, held_out, made_examples, made_features, plain_runtime
+from tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
 
 import kerastl as tl
 from kerastl.data.examples import VALIDATION
@@ -18,7 +19,7 @@ from kerastl.heads import resolve_head
 from kerastl.stats import log_loss
 from kerastl.tasks import task_named
 from kerastl.training import scaling
-from kerastl.training.fitters import RowsFit, convex, gradient
+from kerastl.training.fitters import RowsFit, batches, convex, gradient
 from kerastl.training.options import TrainingOptions
 
 HEAD = "shallow:rate=0.02"
@@ -194,3 +195,50 @@ def test_rows_are_dealt_into_other_batches_than_they_come_in(tmp_path: Path) -> 
     turned = rows.reshape(4, 16)[:, ::-1].ravel()  # in batches of 16 as they come, these are the same batches
     losses = [descend(features, order, epochs=2).curve[-1]["loss"] for order in (rows, turned)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_heads_of_folds_are_those_of_models_that_are_compiled_anew(tmp_path: Path) -> None:
+    """Weights, dropout and the optimizer start again for each fold, though it is one compiled model."""
+    x, y = clouds(60, 3, 6, 2.0)
+    features = made_features(tmp_path, x, in_folds(made_examples(y)))
+    head, options = resolve_head("mlp"), TrainingOptions(3, head_batch_size=16)
+    jobs = [(features, np.flatnonzero(features.examples.split.part != fold)) for fold in range(3)]
+    for (_, rows), together in zip(jobs, gradient.FITTER.fits(head, jobs, options), strict=True):
+        alone = gradient.descend(head, features, rows, None, options,
+                                 epochs=together.epochs if rows is jobs[-1][1] else None)
+        assert together.curve == alone.curve and together.epochs == alone.epochs
+        for a, b in zip(together.model.get_weights(), alone.model.get_weights(), strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_the_training_step_is_traced_once_for_all_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(60, 3, 6, 2.0)
+    traced = []
+    step = keras.Model.train_step
+
+    def counted(self: keras.Model, data: object) -> object:
+        traced.append(self)
+        return step(self, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", counted)
+    tl.fit(made_features(tmp_path, x, in_folds(made_examples(y))), "mlp", options=TrainingOptions(2))
+    once = len(traced)
+    descend(made_features(tmp_path, x, made_examples(y)), np.arange(60), head="mlp", epochs=2)
+    assert once == len(traced) - once > 0
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_rows_that_are_read_once_come_in_the_batches_of_rows_that_are_read_from_disk(
+        seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clouds(31, 2, 4, 1.0)
+    features, rows = made_features(tmp_path, x, made_examples(y)), np.arange(30, 4, -1)
+    weights, moments = np.linspace(0, 1, 26, dtype=np.float32), (np.ones(4, np.float32), np.full(4, 3, np.float32))
+    found = []
+    for limit in (10**6, 0):
+        monkeypatch.setattr(batches, "IN_MEMORY", limit)
+        some = batches.batches_of(resolve_head("mlp"), features, rows, weights, 8, moments, seed).take(9)
+        found.append([[array.numpy() for array in batch] for batch in some])
+    assert [len(batch[0]) for batch in found[0]] == [8, 8, 8, 2, 8, 8, 8, 2, 8]  # two epochs and a batch
+    for ours, theirs in zip(*found, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert np.array_equal(found[0][0][1], found[0][4][1]) == (seed is None)

@@ -118,6 +118,19 @@ def test_the_loss_is_that_of_keras_and_is_least_at_the_truth(task: Task) -> None
         assert np.allclose(slope, p[:, column] - truth[:, column], atol=1e-4)
 
 
+def test_the_loss_comes_with_its_gradient_for_logits_of_any_number_of_axes(task: Task) -> None:
+    z, targets = drawn(task)
+    soft = 0.9 * task.one_hot(targets, 3) + 0.1 * task.even(3)
+    several = np.stack([z, 30 * z, np.zeros_like(z)], axis=1)
+    loss, gradient = task.loss_and_gradient(several, soft[:, None])
+    single, of_single = task.loss_and_gradient(several.astype(np.float32), soft[:, None].astype(np.float32))
+    assert single.dtype == of_single.dtype == np.float32 and np.allclose(single, loss, rtol=1e-4, atol=1e-4)
+    for place in range(3):
+        assert np.allclose(loss[:, place], task.log_loss(several[:, place], soft))
+        assert np.allclose(gradient[:, place], task.activation(several[:, place], numpy_backend()) - soft)
+    assert (several[:, 0] == z).all()
+
+
 def test_probabilities_are_the_same_in_numpy_and_tensorflow_and_can_be_inverted(task: Task) -> None:
     z, _ = drawn(task)
     ours = task.probabilities(z, 1.7)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kerastl.data.examples import EXAMPLES, TRAIN, VALIDATION, Examples
 from kerastl.data.split import carve, split_of
@@ -61,19 +62,16 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     if not np.array_equal(evaluation.held_out.rows, held_out):
         raise OptionError(f"`evaluation` is of {evaluation.n} rows, not of the {len(held_out)} held-out rows of "
                           "`examples`", "an evaluation on the same split", "pass the examples that were evaluated")
+    tries = _tries(examples)
+    used = np.unique(np.concatenate([rows for part in tries for rows in (part.everything, part.choose, part.held_out)]))
     modality = examples.modality
-    features = modality.load(modality.baseline, "plain_features")(examples)
-    correct, trained_on = np.zeros(len(held_out), bool), 0
-    if split.mode == "cv":
-        for fold in split.folds:
-            train = _limited(examples, np.flatnonzero(split.part != fold))
-            inner, own = carve(examples, train), np.flatnonzero(split.part == fold)
-            correct[own] = _correct(examples, features, train[~inner], train[inner], train, own)
-            trained_on = max(trained_on, len(train))
-    else:
-        train = _limited(examples, split.rows(TRAIN))
-        correct[:] = _correct(examples, features, train, split.rows(VALIDATION), train, held_out)
-        trained_on = len(train)
+    features = modality.load(modality.baseline, "plain_features")(examples, used)
+    correct = np.zeros(len(examples), bool)
+    with threadpool_limits(1, "blas"):  # on so little, more threads only wait for each other
+        for part in tries:
+            correct[part.held_out] = _correct(examples, features, part)
+    correct = correct[held_out]
+    trained_on = max(len(part.everything) for part in tries)
     groups = [examples.groups[row] for row in held_out]
     difference, accuracy = paired_difference(np.array(evaluation.correct), correct, groups), float(correct.mean())
     shown = verdict(difference.gain_ci95)
@@ -82,21 +80,49 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
                     trained_on, time.perf_counter() - start)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Row numbers. The penalty is the one with which a model that is fitted on `train` is most accurate on `choose`;
+    the model that predicts `held_out` is then fitted on `everything`."""
+
+    train: NDArray[np.intp]
+    choose: NDArray[np.intp]
+    everything: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+
+
+def _tries(examples: Examples) -> list[_Rows]:
+    """The rows of each fold, or of the hold-out."""
+    split = split_of(examples)
+    if split.mode != "cv":
+        train = _limited(examples, split.rows(TRAIN))
+        return [_Rows(train, split.rows(VALIDATION), train, split.held_out)]
+    tries = []
+    for fold in split.folds:
+        everything = _limited(examples, np.flatnonzero(split.part != fold))
+        inner = carve(examples, everything)
+        tries.append(_Rows(everything[~inner], everything[inner], everything, np.flatnonzero(split.part == fold)))
+    return tries
+
+
 def _limited(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     if len(rows) <= MOST:
         return rows
     return np.array(sorted(sorted(rows.tolist(), key=lambda row: examples.ids[row])[:MOST]), dtype=np.intp)
 
 
-def _correct(examples: Examples, features: Any, train: NDArray[np.intp], choose: NDArray[np.intp],
-             everything: NDArray[np.intp], held_out: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether each held-out row is predicted correctly by a model that is fitted on `everything`. Its penalty is the
-    one with which a model that is fitted on `train` is most accurate on the rows `choose`."""
-    x, x_choose = features(train, choose)
-    scores = [_hits(examples, _fitted(examples, x, train, c), x_choose, choose).mean() for c in STRENGTHS]
-    x, x_held_out = features(everything, held_out)
-    model = _fitted(examples, x, everything, STRENGTHS[int(np.argmax(scores))])
-    return _hits(examples, model, x_held_out, held_out)
+def _correct(examples: Examples, features: Any, part: _Rows) -> NDArray[np.bool_]:
+    """Whether each held-out row is predicted correctly."""
+    if part.train is part.everything:
+        x, x_choose, x_held_out = features(part.train, part.choose, part.held_out)
+    else:
+        x, x_choose = features(part.train, part.choose)
+    models = [_fitted(examples, x, part.train, c) for c in STRENGTHS]
+    best = int(np.argmax([_hits(examples, model, x_choose, part.choose).mean() for model in models]))
+    if part.train is part.everything:
+        return _hits(examples, models[best], x_held_out, part.held_out)
+    x, x_held_out = features(part.everything, part.held_out)
+    return _hits(examples, _fitted(examples, x, part.everything, STRENGTHS[best]), x_held_out, part.held_out)
 
 
 def _fitted(examples: Examples, x: Any, rows: NDArray[np.intp], strength: float) -> Any:

@@ -49,6 +49,8 @@ class Task:
     # Training
     even: Callable[[int], float]  # classes -> what label smoothing spreads to each class
     log_loss: Callable[[Array, Array], Array]  # logits, truth (or soft targets) -> the loss of each row in nats, [n]
+    # the same with its gradient by the logits, in their type: [..., classes] each -> [...], [..., classes]
+    loss_and_gradient: Callable[[Array, Array], tuple[Array, Array]]
     keras_loss: Callable[[float], Any]  # label smoothing -> a Keras loss from logits
     summed_loss: Callable[[], Any]  # a Keras loss from logits whose mean over rows is that of `log_loss`
     # Predictions

@@ -33,6 +33,14 @@ def _log_loss(logits: Array, truth: Array) -> Array:
     return np.asarray((np.logaddexp(0, logits) - truth * logits).sum(axis=1))
 
 
+def _loss_and_gradient(logits: Array, truth: Array) -> tuple[Array, Array]:
+    from scipy.special import expit
+
+    # log(1 + exp(z)) without overflow, and quicker than logaddexp
+    loss = (np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - truth * logits).sum(axis=-1)
+    return loss, expit(logits) - truth
+
+
 def _keras_loss(label_smoothing: float) -> Any:
     import keras
 
@@ -110,7 +118,8 @@ TASK = Task(
     fewest_classes=1, one_hot=lambda targets, classes: targets.astype(np.float32),
     classes_of=lambda target: np.flatnonzero(target).tolist(), targets_of=_targets_of,
     counts=lambda targets, classes: targets.sum(axis=0), select=_select,
-    even=lambda classes: 0.5, log_loss=_log_loss, keras_loss=_keras_loss,
+    even=lambda classes: 0.5, log_loss=_log_loss,
+    loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
     summed_loss=lambda: _summed_loss,
     activation=_activation, logits_of=_logits_of, calibrate=_calibrate,
     half=lambda classes: Calibration(1.0, (0.5,) * classes),

@@ -36,6 +36,16 @@ def _log_loss(logits: Array, truth: Array) -> Array:
     return np.asarray((truth * (logsumexp(logits, axis=1, keepdims=True) - logits)).sum(axis=1))
 
 
+def _loss_and_gradient(logits: Array, truth: Array) -> tuple[Array, Array]:
+    z = logits - logits.max(axis=-1, keepdims=True)
+    of_truth = np.einsum("...k,...k->...", truth, z)
+    p = np.exp(z, out=z)
+    total = p.sum(axis=-1, keepdims=True)
+    p /= total
+    p -= truth
+    return np.log(total[..., 0]) - of_truth, p
+
+
 def _keras_loss(label_smoothing: float) -> Any:
     import keras
 
@@ -71,7 +81,7 @@ TASK = Task(
     owns=lambda targets: targets.ndim == 1 and targets.dtype.kind in "iu",
     fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
     counts=lambda targets, classes: np.bincount(targets, minlength=classes), select=_select,
-    even=lambda classes: 1 / classes, log_loss=_log_loss, keras_loss=_keras_loss,
+    even=lambda classes: 1 / classes, log_loss=_log_loss, loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
     summed_loss=lambda: _keras_loss(0.0),
     activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)), calibrate=_calibrate,
     half=lambda classes: Calibration(1.0),

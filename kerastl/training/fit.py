@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import TRAIN, VALIDATION
+from kerastl.data.examples import TRAIN, VALIDATION, Split
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import DataError, OptionError, expect
@@ -106,16 +106,14 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
 def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingOptions,
                     fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions]:
     """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold."""
-    rows, folds = np.arange(len(features.examples)), split_of(features.examples).folds
-    logits, epochs = np.zeros((len(rows), len(features.examples.classes)), np.float32), []
-    for fold in folds:
-        fitted, predictions = _fit_and_predict(fold_features.get(fold, features), head, options, fold)
-        logits[predictions.rows] = predictions.logits
-        epochs.append(fitted.epochs)
-    # no row is left to stop on: train for the median number of epochs of the folds
-    shipped = fitter_named(head.spec.fitter).fit_rows(head, features, rows, None, options,
-                                                      epochs=int(np.median(epochs)) or None)
-    return shipped, Predictions(rows, logits)
+    rows, split = np.arange(len(features.examples)), split_of(features.examples)
+    logits = np.zeros((len(rows), len(features.examples.classes)), np.float32)
+    of_fold = {fold: (fold_features.get(fold, features), *_rows_of(split, fold)) for fold in split.folds}
+    fits = fitter_named(head.spec.fitter).fits(
+        head, [*((own, training) for own, training, _ in of_fold.values()), (features, rows)], options)
+    for (own, _, held_out), fitted in zip(of_fold.values(), fits, strict=False):  # the last fit is of all rows
+        logits[held_out] = _predict(fitted.model, own, held_out).logits
+    return next(fits), Predictions(rows, logits)
 
 
 def _fit_and_predict(features: Features, head: ConfiguredHead, options: TrainingOptions, fold: int | None = None
@@ -123,15 +121,22 @@ def _fit_and_predict(features: Features, head: ConfiguredHead, options: Training
     """A head fitted without the held-out rows, and its predictions for them. fold: that is held out; None: the test
     rows of a hold-out."""
     split = split_of(features.examples)
+    rows, held_out = _rows_of(split, fold)
+    validation = split.rows(VALIDATION) if fold is None else None
+    fitted = fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options)
+    return fitted, _predict(fitted.model, features, held_out)
+
+
+def _rows_of(split: Split, fold: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Training rows and held-out rows: of a fold, or of a hold-out. Raises DataError where either are none."""
     if fold is None:
-        rows, validation, held_out = split.rows(TRAIN), split.rows(VALIDATION), split.held_out
+        rows, held_out = split.rows(TRAIN), split.held_out
     else:
-        rows, validation, held_out = np.flatnonzero(split.part != fold), None, np.flatnonzero(split.part == fold)
+        rows, held_out = np.flatnonzero(split.part != fold), np.flatnonzero(split.part == fold)
     if not len(rows) or not len(held_out):
         raise DataError(f"{len(rows)} training rows and {len(held_out)} held-out rows are left",
                         "at least one of each", "see what is skipped: kerastl check")
-    fitted = fitter_named(head.spec.fitter).fit_rows(head, features, rows, validation, options)
-    return fitted, _predict(fitted.model, features, held_out)
+    return rows, held_out
 
 
 def _predict(model: Any, features: Features, rows: NDArray[np.intp], held_out: bool = True) -> Predictions:

@@ -5,12 +5,16 @@ A head names its fitter, which is the name of the file. Adding a fitter is addin
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kerastl.errors import unknown
+from kerastl.features.compute import Features
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class RowsFit:
     epochs: int = 0
 
 
+Job = tuple[Features, NDArray[np.intp]]  # features, and the rows to fit a head on
+
+
 @dataclass(frozen=True)
 class Fitter:
     """How a head is fitted.
@@ -36,11 +43,28 @@ class Fitter:
     `ConfiguredHead` on these rows, [n] row numbers, of `Features`. Whatever is chosen (an L2 strength, an epoch)
     is chosen on the validation rows; where these are None, on rows held out from `rows`. epochs: a fitter that descends
     does so for exactly so many epochs, and holds nothing out. minimises_loss: False where class weights and label
-    smoothing have no meaning.
+    smoothing have no meaning. cross_fit: `fits` of a fitter that has a quicker way than one job after the other.
     """
 
     fit_rows: Callable[..., RowsFit]
     minimises_loss: bool = True
+    cross_fit: Callable[..., Iterator[RowsFit]] | None = None
+
+    def fits(self, head: Any, jobs: Sequence[Job], options: Any) -> Iterator[RowsFit]:
+        """The fit of each job in cross-validation, in order. The last job is the head that ships."""
+        return self.cross_fit(head, jobs, options) if self.cross_fit else in_turn(self.fit_rows, head, jobs, options)
+
+
+def in_turn(fit_rows: Callable[..., RowsFit], head: Any, jobs: Sequence[Job], options: Any) -> Iterator[RowsFit]:
+    """One job after the other. The last has no row left to stop on: it trains for the median number of epochs of the
+    others."""
+    epochs = []
+    for features, rows in jobs[:-1]:
+        fitted = fit_rows(head, features, rows, None, options)
+        epochs.append(fitted.epochs)
+        yield fitted
+    features, rows = jobs[-1]
+    yield fit_rows(head, features, rows, None, options, epochs=int(np.median(epochs)) or None)
 
 
 @cache

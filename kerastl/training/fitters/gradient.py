@@ -1,12 +1,13 @@
-"""For any head: gradient descent on cached features, read from disk batch by batch, with early stopping."""
+"""For any head: gradient descent on cached features, with early stopping."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.split import carve
@@ -14,7 +15,8 @@ from kerastl.features.compute import Features
 from kerastl.heads import GRADIENT_SETTINGS, ConfiguredHead
 from kerastl.model import freeze
 from kerastl.runtime import dtype_policy
-from kerastl.training.fitters import Fitter, RowsFit
+from kerastl.training.fitters import Fitter, Job, RowsFit, in_turn
+from kerastl.training.fitters.batches import Moments, batches_of
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import mean_and_scale
 from kerastl.training.targets import loss_settings, row_weights
@@ -22,7 +24,30 @@ from kerastl.training.targets import loss_settings, row_weights
 MAX_EPOCHS = 100
 PATIENCE = 10
 
-Moments = tuple[NDArray[np.float32], NDArray[np.float32]]  # mean and scale, [dim] each
+
+@dataclass
+class Compiled:
+    """A model that is compiled for the first fold and starts anew for each of the others, so that TensorFlow traces its
+    training step once. state: what a new model has, its seeds included. optimizer: the values of its variables at the
+    start."""
+
+    model: Any = None
+    state: list[Any] = field(default_factory=list)
+    optimizer: list[NDArray[Any]] = field(default_factory=list)
+
+    def started_as(self, new: Any, compile_model: Callable[[Any], None]) -> Any:
+        """The compiled model in the state of a new one, which is compiled where it is the first."""
+        if self.model is None:
+            self.model, self.state = new, list(new.variables)
+            compile_model(new)
+            new.optimizer.build(new.trainable_variables)
+            self.optimizer = [np.array(variable) for variable in new.optimizer.variables]
+            return new
+        own, start = [*self.state, *self.model.optimizer.variables], [*new.variables, *self.optimizer]
+        for variable, value in zip(own, start, strict=True):
+            variable.assign(value)
+        return self.model
+
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
@@ -31,16 +56,24 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
     return descend(head, features, rows, validation, options, epochs=epochs)
 
 
+def cross_fit(head: ConfiguredHead, jobs: Sequence[Job], options: TrainingOptions) -> Iterator[RowsFit]:
+    """See `Fitter`. A head of the user's own may hold state that is in no variable: it is compiled for each fold."""
+    if head.spec.custom:
+        return in_turn(fit_rows, head, jobs, options)
+    return in_turn(partial(descend, compiled=Compiled()), head, jobs, options)
+
+
 def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
             options: TrainingOptions, *, epochs: int | None = None, scaled: bool = False,
             prepare: Callable[[Any, NDArray[np.intp], NDArray[np.intp] | None], None] | None = None,
-            on_epoch_begin: Callable[[Any, int], None] | None = None) -> RowsFit:
+            on_epoch_begin: Callable[[Any, int], None] | None = None, compiled: Compiled | None = None) -> RowsFit:
     """Train a head with AdamW until the validation loss has not improved for 10 epochs, and keep the best weights.
 
     Without validation rows, a part of `rows` validates. With `epochs`, it trains for exactly so many and keeps the
     last weights. scaled: train on features scaled as in the solver, and fold the scaling into the one Dense layer.
     prepare(model, rows, validation): called with the new model and the rows that train and validate.
-    on_epoch_begin(model, epoch): called with epochs from 0.
+    on_epoch_begin(model, epoch): called with epochs from 0. compiled: to train the same head on other rows; the
+    weights are as without it.
     """
     import keras
 
@@ -53,8 +86,12 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
         model = _new(head, features)
     if prepare:
         prepare(model, rows, validation)
-    optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
-    model.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
+
+    def compile_model(new: Any) -> None:
+        optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
+        new.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
+
+    model = (compiled or Compiled()).started_as(model, compile_model)
     moments = mean_and_scale(features, rows) if scaled else None
     weights = row_weights(examples, rows, options.class_weights)
     history = _train(model, head, features, rows, validation, weights, moments, options.head_batch_size, runtime.seed,
@@ -86,12 +123,12 @@ def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[n
     validating: dict[str, Any] = {}
     if validation is not None:
         ones = np.ones(len(validation), np.float32)
-        validating = {"validation_data": _batches(head, features, validation, ones, batch_size, moments),
+        validating = {"validation_data": batches_of(head, features, validation, ones, batch_size, moments),
                       "validation_steps": -(-len(validation) // batch_size)}
         callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE,
                                                        restore_best_weights=True))
     with _counted_as_new():
-        record = model.fit(_batches(head, features, rows, weights, batch_size, moments, seed), epochs=epochs,
+        record = model.fit(batches_of(head, features, rows, weights, batch_size, moments, seed), epochs=epochs,
                            steps_per_epoch=-(-len(rows) // batch_size), callbacks=callbacks, shuffle=False, verbose=0,
                            **validating).history
     return tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
@@ -116,31 +153,6 @@ def _counted_as_new() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-def _batches(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], weights: NDArray[np.float32],
-             batch_size: int, moments: Moments | None, seed: int | None = None) -> Any:
-    """(features, targets, weights) batches without end, reshuffled each time through when seeded. For a head that
-    takes the raw input, the first is a pair, of features and raw rows."""
-    examples, raw = features.examples, features.raw if head.spec.takes_raw else None
-    mean, scale = moments or (0.0, 1.0)
-
-    def batches() -> Iterator[tuple[Any, Any, Any]]:
-        generator = np.random.default_rng(seed)
-        while True:
-            order = generator.permutation(len(rows)) if seed is not None else np.arange(len(rows))
-            for start in range(0, len(order), batch_size):
-                batch = order[start:start + batch_size]
-                x: Any = (features.rows(rows[batch]) - mean) / scale
-                if raw:
-                    x = (x, features.raw_rows(rows[batch]))
-                yield x, examples.training_targets(rows[batch]), weights[batch]
-
-    spec: Any = tf.TensorSpec([None, *features.shape], tf.float32)
-    if raw:
-        spec = (spec, tf.TensorSpec([None, *raw.shape], features.raw_rows(rows[:1]).dtype))
-    signature = (spec, tf.TensorSpec([None, len(examples.classes)], tf.float32), tf.TensorSpec([None], tf.float32))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
-
-
 def _new(head: ConfiguredHead, features: Features) -> Any:
     return head.build(features.shape, len(features.examples.classes), features.raw if head.spec.takes_raw else None)
 
@@ -154,4 +166,4 @@ def _in_float32(head: ConfiguredHead, features: Features, model: Any) -> Any:
     return copy
 
 
-FITTER = Fitter(fit_rows)
+FITTER = Fitter(fit_rows, cross_fit=cross_fit)

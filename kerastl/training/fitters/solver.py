@@ -1,7 +1,12 @@
 """The convex problem of a linear head, solved: L-BFGS on the regularised log loss, the L2 strength chosen on held-out
-rows."""
+rows.
 
-from collections.abc import Callable, Sequence
+All held-out folds, and the head of all rows, are solved together along one path of strengths, on the principal axes of
+the rows. One factorisation serves them all, one matrix product computes the logits of all, and with the curvature along
+each axis known, tens of steps reach the optimum.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +14,22 @@ import scipy.optimize
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kerastl.decision import numpy_backend
 from kerastl.tasks import Task
+from kerastl.training.fitters.axes import Axes, principal_axes
 from kerastl.training.scaling import scale_of
 
 Array = NDArray[np.float32]
 
 SMALL = 200_000_000  # multiplications in one pass over the rows
 
-# Strength of the penalty on scaled features, per row of loss; from strong to weak, each starting at the last solution.
+# Strength of the penalty on scaled features, per row of loss; from strong to weak, each starting where the last two
+# solutions point to.
 STRENGTHS = tuple(float(x) for x in np.logspace(0.5, -4, 10))
+PROBLEMS = 6  # at most: five inner folds, and all rows
+COLUMNS = 256  # outputs of problems that are solved together
+STEPS, MEMORY = 300, 10  # of L-BFGS
+ROUGH, FINE = 1e-7, 1e-9  # the relative decrease of the loss at which it stops: to choose a strength, and to ship
+FLATTEST = 1e-4  # the least curvature of the loss that steps are scaled by
 
 
 @dataclass(frozen=True)
@@ -43,73 +54,101 @@ def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_
         return _solve(x, y, weight, held_out, task, validation, parts)
 
 
+def memory_of(n: int, dim: int, outputs: int) -> int:
+    """Bytes that `solve` takes for n rows at most: the rows as they are and scaled; the square matrix, its axes, and
+    what LAPACK works in; the solutions along the path; and for the problems that are solved together the vectors of
+    L-BFGS, in float64, and logits."""
+    rank, columns = min(n, dim), max(outputs, min(COLUMNS, PROBLEMS * outputs))
+    return (4 * (2 * n * dim + 4 * rank**2 + (4 * PROBLEMS + len(STRENGTHS)) * outputs * rank)
+            + columns * (8 * (2 * MEMORY + 16) * rank + 4 * 8 * n))
+
+
 def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], task: Task,
            validation: tuple[Array, Array] | None, parts: Sequence[int]) -> Linear:
-    mean, scale = x.mean(axis=0), scale_of(x.var(axis=0), parts)
-    z = (x - mean) / scale
-    rotation = _rotation(z)
-    z = z @ rotation if rotation is not None else z
-    problems: list[tuple[Callable[[float, Array], Array], Array, Array]] = []
-    if validation is not None:
-        other = (validation[0] - mean) / scale
-        problems.append((_solver(z, y, weight, task), other @ rotation if rotation is not None else other,
-                         validation[1]))
+    mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    z = x - mean
+    scale = scale_of(np.einsum("nd,nd->d", z, z, dtype=np.float64) / len(z), parts)
+    z /= scale
+    axes = principal_axes(z)
+    if validation is None:
+        masks, other = list(held_out), None
     else:
-        for mask in held_out:
-            problems.append((_solver(z[~mask], y[~mask], weight[~mask], task), z[mask], y[mask]))
-    path, solutions = [], [np.zeros((z.shape[1] + 1, y.shape[1]), np.float32) for _ in problems]
-    for strength in STRENGTHS:
-        solutions = [solver(strength, start) for (solver, _, _), start in zip(problems, solutions, strict=True)]
-        losses = [_mean_loss(_logits(other, w), truth, task) * len(truth)
-                  for (_, other, truth), w in zip(problems, solutions, strict=True)]
-        path.append((strength, sum(losses) / sum(len(truth) for _, _, truth in problems)))
+        masks, other = [], ((validation[0] - mean) / scale, validation[1])
+    shares = np.stack([*(weight * ~mask for mask in masks), weight], axis=1).astype(np.float64)
+    shares /= shares.sum(axis=0)
+    path, of_all_rows = [], []  # the strengths with their losses; the solutions for all rows, [axes + 1, outputs]
+    for strength, solutions in _along_the_path(axes, y, shares, task):
+        of_all_rows.append(solutions[:, -1])
+        path.append((strength, _mean_loss(_logits(axes, of_all_rows[-1], other[0]), other[1], task) if other
+                     else _held_out_loss(axes, solutions, y, masks, task)))
         if len(path) > 2 and path[-1][1] > path[-2][1] > path[-3][1]:
             break  # past the minimum: weaker strengths only overfit more
-    best = min(path, key=lambda point: point[1])[0]
-    solver = problems[0][0] if validation is not None else _solver(z, y, weight, task)
-    w = np.zeros((z.shape[1] + 1, y.shape[1]), np.float32)
-    for strength in (s for s in STRENGTHS if s >= best):
-        w = solver(strength, w)
-    kernel = rotation @ w[:-1] if rotation is not None else w[:-1]
-    kernel = kernel / scale[:, None]
-    return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), best, tuple(path))
+    chosen = int(np.argmin([loss for _, loss in path]))
+    w = _minimum(axes, y, shares[:, -1:], path[chosen][0], of_all_rows[chosen][:, None], task, FINE)[:, 0]
+    kernel = axes.kernel(w[:-1]) / scale[:, None]
+    return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), path[chosen][0], tuple(path))
+
+
+def _along_the_path(axes: Axes, y: Array, shares: NDArray[np.float64], task: Task) -> Iterator[tuple[float, Array]]:
+    """Each strength with the solutions of all problems, [axes + 1, problems, outputs], see `_minimum`."""
+    problems, size = shares.shape[1], max(1, COLUMNS // y.shape[1])
+    groups = [slice(i, i + size) for i in range(0, problems, size)]
+    start = before = np.zeros((len(axes.variance) + 1, problems, y.shape[1]), np.float32)
+    for place, strength in enumerate(STRENGTHS):
+        solutions = np.concatenate([_minimum(axes, y, shares[:, group], strength, start[:, group], task, ROUGH)
+                                    for group in groups], axis=1)
+        yield strength, solutions
+        # Strengths are evenly spaced on a logarithmic scale, along which solutions move smoothly.
+        start, before = 2 * solutions - before if place else solutions, solutions
+
+
+def _held_out_loss(axes: Axes, solutions: Array, y: Array, masks: list[NDArray[np.bool_]], task: Task) -> float:
+    """The mean loss of held-out rows, each by the problem that has not seen it."""
+    total = sum(_mean_loss((axes.logits(w[:-1]) + w[-1])[mask], y[mask], task) * mask.sum()
+                for mask, w in zip(masks, solutions.swapaxes(0, 1), strict=False))  # the last has seen all rows
+    return float(total / sum(mask.sum() for mask in masks))
+
+
+def _logits(axes: Axes, w: Array, other: Array) -> Array:
+    """Logits of rows that are not those of the axes, [m, dim] -> [m, outputs]."""
+    return other @ axes.kernel(w[:-1]) + w[-1]
 
 
 def _mean_loss(logits: Array, y: Array, task: Task) -> float:
     return float(task.log_loss(logits.astype(np.float64), y).mean())
 
 
-def _logits(x: Array, w: Array) -> Array:
-    return x @ w[:-1] + w[-1]
+def _minimum(axes: Axes, y: Array, shares: NDArray[np.float64], strength: float, start: Array, task: Task,
+             tolerance: float) -> Array:
+    """Solutions of problems that differ in the shares of the rows in the loss, [n, problems]. start, solution: [axes +
+    1, problems, outputs], the biases last."""
+    n, shape = len(y), start.shape
+    columns = shape[1] * shape[2]
+    truth, share = y[:, None], shares.astype(np.float32)[:, :, None]
 
+    def loss_and_error(w: Array) -> tuple[Array, Array]:
+        logits = axes.logits(w[:-1].reshape(-1, columns)).reshape(n, *shape[1:])
+        logits += w[-1]
+        return task.loss_and_gradient(logits, truth)
 
-def _rotation(z: Array) -> Array | None:
-    """With fewer rows than features: an orthonormal basis [dim, rank] of the rows' span. The regularised solution lies
-    in it, so solving there is exact and cheaper. None where it would not be cheaper."""
-    n, dim = z.shape
-    if n >= dim:
-        return None
-    _, singular, basis = np.linalg.svd(z, full_matrices=False)
-    return np.ascontiguousarray(basis[singular > singular[0] * 1e-6].T)
+    p = loss_and_error(start)[1] + truth
+    curvature = np.einsum("np,npk->pk", shares, p * (1 - p)).clip(FLATTEST)
+    variance, penalty = np.append(axes.variance, 1.0), np.append(np.full(shape[0] - 1, strength), 0.0)
+    # In this unit of each weight, the second derivative of the objective is near 1.
+    unit = (1 / np.sqrt(curvature * variance[:, None, None] + penalty[:, None, None])).astype(np.float32)
+    drag = penalty.astype(np.float32)[:, None, None]
 
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        w = flat.reshape(shape).astype(np.float32) * unit
+        loss, error = loss_and_error(w)
+        error *= share
+        flat_error = error.reshape(n, columns)
+        gradient = np.concatenate([axes.gradient(flat_error), flat_error.sum(axis=0)[None]]).reshape(shape)
+        pull = drag * w
+        gradient = (gradient + pull) * unit
+        value = float((shares * loss).sum()) + float((pull * w).sum(dtype=np.float64)) / 2
+        return value, gradient.astype(np.float64).ravel()
 
-def _solver(x: Array, y: Array, weight: Array, task: Task) -> Callable[[float, Array], Array]:
-    """A function from strength and start to the solution, [dim + 1, outputs], the bias last."""
-    total, backend = float(weight.sum()), numpy_backend()
-
-    def solution(strength: float, start: Array) -> Array:
-        shape = start.shape
-
-        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            w = flat.reshape(shape).astype(np.float32)
-            logits = _logits(x, w)
-            error = (task.activation(logits, backend) - y) * (weight[:, None] / total)
-            loss = float(weight @ task.log_loss(logits, y)) / total
-            gradient = np.vstack([x.T @ error + strength * w[:-1], error.sum(axis=0)])
-            return loss + strength / 2 * float((w[:-1] ** 2).sum()), gradient.astype(np.float64).ravel()
-
-        result = scipy.optimize.minimize(objective, start.ravel().astype(np.float64), jac=True, method="L-BFGS-B",
-                                         options={"maxiter": 300, "gtol": 1e-4, "ftol": 1e-8, "maxcor": 20})
-        return result.x.reshape(shape).astype(np.float32)
-
-    return solution
+    result = scipy.optimize.minimize(objective, (start / unit).astype(np.float64).ravel(), jac=True, method="L-BFGS-B",
+                                     options={"maxiter": STEPS, "maxcor": MEMORY, "ftol": tolerance, "gtol": 1e-7})
+    return result.x.reshape(shape).astype(np.float32) * unit
