@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,13 +26,15 @@ from kerastl.serving.answers import (
     refusal_reason,
     rows_of,
 )
-from kerastl.serving.featurizer import Featurizer
 from kerastl.serving.stream import AT_A_TIME, Batching, answered
 from kerastl.tasks import Task
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import load_saved_model
+
+if TYPE_CHECKING:
+    from kerastl.serving.featurizer import Featurizer
 
 BATCH = 32
 
@@ -122,9 +124,13 @@ class Classifier:
         return self._model.signatures["tensor"]
 
     @cached_property
-    def _featurizer(self) -> Featurizer | None:
-        """The backbone, where the head was exported alone: loaded when it is first needed."""
-        return None if self.record.large is None else Featurizer(self.record)
+    def _featurizer(self) -> "Featurizer | None":
+        """The backbone, where the head was exported alone: loaded when it is first needed, and Keras with it."""
+        if self.record.large is None:
+            return None
+        from kerastl.serving.featurizer import Featurizer
+
+        return Featurizer(self.record)
 
     @cached_property
     def _text_check(self) -> TextCheck | None:
