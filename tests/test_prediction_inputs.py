@@ -246,8 +246,7 @@ def test_the_command_answers_each_row_and_counts_errors(text_model: Path, shell:
 
 
 # What `kerastl predict` does not use and must not wait for
-FOREIGN = {"keras", "keras_hub", "sklearn", "tensorflow_datasets", "pandas", "pyarrow", "openvino", "PIL", "torch",
-           "kerastl.training"}
+FOREIGN = {"keras", "keras_hub", "sklearn", "tensorflow_datasets", "pandas", "pyarrow", "openvino", "PIL", "torch"}
 
 
 def imported_by(*words: object) -> set[str]:
