@@ -42,10 +42,10 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
 
     return {"startup": startup.commands, "sizes": sizes.saved_models, "predict": passes.over_predict,
             "decoding": passes.with_decoding, "bulk": predict.in_bulk, "memory": memory.growth,
-            "training": training.from_cache, "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
-            "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
-            "glm-full": glm_full.memory}
+            "training": training.from_cache, "accuracy": training.on_the_samples, "heads": heads.linear,
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
+            "few-labels": few_labels.table, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:
