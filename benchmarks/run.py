@@ -34,14 +34,15 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         memory,
         passes,
         peers,
+        predict,
         sizes,
         startup,
         texts,
         training,
     )
 
-    return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
-            "decoding": passes.with_decoding, "peers": peers.passes, "memory": memory.growth,
+    return {"startup": startup.commands, "sizes": sizes.saved_models, "predict": passes.over_predict,
+            "decoding": passes.with_decoding, "bulk": predict.in_bulk, "peers": peers.passes, "memory": memory.growth,
             "training": training.from_cache, "accuracy": training.on_the_samples, "heads": heads.linear,
             "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
             "few-labels": few_labels.table, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,

@@ -74,7 +74,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
     "predict_inputs": "kerastl.serving.batch",
-    "Prediction": "kerastl.serving.classifier",
+    "Prediction": "kerastl.serving.answers",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
@@ -181,10 +181,10 @@ if TYPE_CHECKING:
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
+    from kerastl.serving.answers import Prediction as Prediction
     from kerastl.serving.batch import PredictResult as PredictResult
     from kerastl.serving.batch import predict_inputs as predict_inputs
     from kerastl.serving.classifier import Classifier as Classifier
-    from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model

@@ -3,6 +3,7 @@
 TensorFlow is imported inside the functions that need it, so that light commands stay fast.
 """
 
+import importlib
 import importlib.util
 import os
 import platform
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from kerastl.errors import OptionError, expect
 
@@ -154,10 +156,46 @@ def quiet_stderr() -> Iterator[None]:
             os.close(terminal)
 
 
+@contextmanager
+def without_keras() -> Iterator[None]:
+    """Within, importing TensorFlow or TF.Text does not import Keras, which takes a third of the time, with scikit-learn
+    and much of SciPy. TensorFlow imports it only to register its optimizers, and passes over an ImportError; TF.Text
+    for layers that nothing here uses. Whatever needs Keras imports it afterwards, whole."""
+    layers, optimizers = "tensorflow_text.python.keras", "keras.src.optimizers"
+    if "keras" in sys.modules:
+        yield
+        return
+    text_first = "tensorflow_text" not in sys.modules
+    if text_first:
+        sys.modules[layers] = ModuleType(layers)
+    sys.modules[optimizers] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
+    try:
+        yield
+    finally:
+        del sys.modules[optimizers]
+        if text_first:
+            del sys.modules[layers]
+            if "tensorflow_text" in sys.modules:
+                _import_when_used(sys.modules["tensorflow_text"], "keras", layers)
+
+
+def _import_when_used(package: ModuleType, name: str, module: str) -> None:
+    """Make an attribute of a package a module that is imported when it is first used."""
+    def attribute(wanted: str) -> ModuleType:
+        if wanted != name:
+            raise AttributeError(f"module {package.__name__!r} has no attribute {wanted!r}")
+        setattr(package, name, importlib.import_module(module))
+        found: ModuleType = vars(package)[name]
+        return found
+
+    vars(package).pop(name, None)
+    vars(package)["__getattr__"] = attribute
+
+
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow without its start-up messages, which none of its settings turns off."""
+    """Import TensorFlow without its start-up messages, which none of its settings turns off, and without Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr():
+    with quiet_stderr(), without_keras():
         import tensorflow as tf
 
         tf.constant(0)  # the first operation prints messages of its own

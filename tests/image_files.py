@@ -260,3 +260,14 @@ def unusual() -> dict[str, bytes]:
         "webp lossy alpha that is not announced": lossy_webp_with_hidden_alpha(),
         "png with bytes behind its end": save(rgb, "PNG") + b"\0\0\0\x02ABCDxx",
     }
+
+
+def decoded_alike(data: bytes, size: int, accept_truncated: bool = False) -> Pixels | str:
+    """The pixels, or the reason why there are none, from Python's decoder, after a check that the graph, as it is
+    exported, gives the same."""
+    from kerastl.inputs.images import decoder
+
+    decode = decoder(size, accept_truncated)
+    result, by_graph = decode(data), decode.by_graph(data)
+    assert type(result) is type(by_graph) and np.array_equal(result, by_graph)
+    return result

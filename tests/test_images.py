@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from image_files import (
     SIDE,
     after_segments,
     chunk,
+    decoded_alike,
     exif,
     grey_png,
     jpeg,
@@ -32,6 +34,8 @@ from kerastl.inputs import images
 from kerastl.inputs.batches import content_hash, decode_file, pixel_batches
 from kerastl.inputs.keys import keys_of
 from kerastl.inputs.pixels import Pixels
+from kerastl.inputs.quick import _on_white as quick_on_white
+from kerastl.inputs.quick import quick_pixels
 
 MADE, REFUSED = made(), refused()
 FLAT = {name: data for name, data in MADE.items() if name != "jpeg one pixel"}  # all of one size, SIDE
@@ -42,7 +46,7 @@ quick = settings(derandomize=True, deadline=None, database=None)
 
 def decoded(data: bytes, size: int = SIDE) -> NDArray[np.uint8]:
     """The pixels; fails the test where there is a reason instead."""
-    found = images.decoder(size)(data)
+    found = decoded_alike(data, size)
     assert not isinstance(found, str), found
     assert found.shape == (size, size, 3) and found.dtype == np.uint8
     return found
@@ -167,7 +171,7 @@ def test_wild_sizes(height: int, width: int, kind: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_says_why(name: str) -> None:
     data, words = REFUSED[name]
-    found = images.decoder(SIDE)(data)
+    found = decoded_alike(data, SIDE)
     assert isinstance(found, str) and words in found
     assert len(found) < 200 and found.isprintable()
 
@@ -291,7 +295,7 @@ def test_wild_bytes_give_pixels_or_a_reason(bytes_of: st.SearchStrategy[bytes], 
     @settings(quick, max_examples=400)
     @given(data=bytes_of)
     def holds(data: bytes) -> None:
-        found = images.decoder(16)(data)
+        found = decoded_alike(data, 16)
         seen.add(type(found))
         if isinstance(found, str):
             assert found.strip()
@@ -361,13 +365,13 @@ def bombs() -> dict[str, bytes]:
 @pytest.mark.parametrize(("name", "reason"), [("gif", "100 megapixels"), ("jpeg", "too many scans"),
                                               ("gif of tiny blocks", "no size")])
 def test_what_would_cost_too_much_work_is_refused_by_its_headers(name: str, reason: str) -> None:
-    found = images.decoder(SIDE)(bombs()[name])
+    found = decoded_alike(bombs()[name], SIDE)
     assert isinstance(found, str) and reason in found
 
 
 def test_scans_are_counted_in_the_image_and_not_in_what_is_attached_to_it() -> None:
     large = jpeg(Image.new("L", (6000, 6000)))
-    assert not isinstance(images.decoder(SIDE)(large + b"\xff\xda" * 1000), str)  # a video after the end
+    assert not isinstance(decoded_alike(large + b"\xff\xda" * 1000, SIDE), str)  # a video after the end
 
 
 @pytest.mark.parametrize(("start", "name"), [
@@ -381,7 +385,7 @@ def test_scans_are_counted_in_the_image_and_not_in_what_is_attached_to_it() -> N
     (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"), (bytes(500), "only zeros"),
     (b"https://example.org/a.png", "URL"), (b"/9j/4AAQSkZJRg", "base64"), (b"iVBORw0KGgoAAAA", "base64")])
 def test_a_file_of_another_format_is_refused_by_name_with_what_to_do(start: bytes, name: str) -> None:
-    found = images.decoder(SIDE)(start + bytes(80))
+    found = decoded_alike(start + bytes(80), SIDE)
     assert isinstance(found, str) and name in found and ": " in found and len(found) < 160 and found.isprintable()
 
 
@@ -389,7 +393,7 @@ def test_a_file_of_another_format_is_refused_by_name_with_what_to_do(start: byte
 def test_a_truncated_jpeg_is_refused_unless_it_is_accepted_and_then_its_missing_part_is_grey(progressive: bool) -> None:
     noise = np.random.default_rng(0).integers(-20, 20, (96, 96, 3))  # so that most of the file is image, not tables
     whole = jpeg(Image.fromarray((scene(96, 96) + noise).clip(0, 255).astype(np.uint8)), progressive=progressive)
-    strict, lenient = images.decoder(96), images.decoder(96, True)
+    strict, lenient = (partial(decoded_alike, size=96, accept_truncated=accept) for accept in (False, True))
     assert np.array_equal(lenient(whole), strict(whole))
     for share in (0.4, 0.6, 0.9, 0.99):
         cut = whole[:int(share * len(whole))]
@@ -432,7 +436,7 @@ def test_a_jpeg_with_something_between_its_segments_stands_upright_and_has_anoth
 def test_a_bmp_is_refused_by_the_name_of_its_kind(bits: int, name: str) -> None:
     data = bytearray(save(Image.fromarray(scene()), "BMP"))
     data[28:30] = struct.pack("<H", bits)
-    found = images.decoder(SIDE)(bytes(data))
+    found = decoded_alike(bytes(data), SIDE)
     assert isinstance(found, str) and name in found
 
 
@@ -445,7 +449,7 @@ def test_a_bmp_with_alpha_is_on_white_and_one_with_odd_masks_is_refused(alpha: i
     head = struct.pack("<IiiHHIIiiII", 108, SIDE, SIDE, 1, 32, 3, SIDE * SIDE * 4, 0, 0, 0, 0) + masks + bytes(52)
     data = b"BM" + struct.pack("<IHHI", 14 + 108 + pixels.nbytes, 0, 0, 14 + 108) + head + pixels.tobytes()
     if alpha is None:
-        assert "masks" in images.decoder(SIDE)(data)
+        assert "masks" in decoded_alike(data, SIDE)
         return
     expected = scene() if alpha == 0 else (scene().astype(int) * alpha + 255 * (255 - alpha)) / 255
     assert difference(decoded(data), np.round(expected).astype(np.uint8)) <= OTHER
@@ -454,7 +458,7 @@ def test_a_bmp_with_alpha_is_on_white_and_one_with_odd_masks_is_refused(alpha: i
 def test_reasons_are_in_words() -> None:
     for name in ("jpeg cut in its pixels", "png cut in its pixels", "gif cut in its pixels", "bmp cut in its pixels",
                  "webp cut in its pixels", "jpeg cut in its header"):
-        found = images.decoder(SIDE)(REFUSED[name][0])
+        found = decoded_alike(REFUSED[name][0], SIDE)
         assert found == (f"could not be decoded: the {name.split()[0].upper().replace('WEBP', 'WebP')} file is damaged "
                          "or incomplete; restore it from the original")
 
@@ -478,3 +482,32 @@ def test_only_files_whose_pixels_changed_get_other_keys(tmp_path: Path) -> None:
         "gif", "turned png", "turned webp"]
     assert len(set(keys)) == len(keys) and Pixels(SIDE).version == f"{SIDE} decoder 3"
     assert list(Pixels(SIDE).keys(ids[:1], [str(tmp_path / "gone")])) == ids[:1]
+
+
+# The quick way: every test above that calls `decoded_alike` compares it with the graph
+
+@pytest.mark.parametrize("size", [16, 31, 48, 70])
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "grey", "CMYK", "turned", "PNG", "see-through PNG"])
+def test_usual_files_are_decoded_without_the_graph_and_equal_to_it(kind: str, size: int) -> None:
+    noise = np.random.default_rng(size).integers(0, 256, (48, 70, 4), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    options = {"progressive": kind == "progressive", **({"exif": exif(6)} if kind == "turned" else {})}
+    mode = {"grey": "L", "CMYK": "CMYK"}.get(kind, "RGB")
+    data = (save(image if "see" in kind else image.convert("RGB"), "PNG") if "PNG" in kind else
+            jpeg(image.convert("RGB").convert(mode), **options))
+    assert quick_pixels(data, size, False, lambda head: 6) is not None
+    decoded_alike(data, size)
+
+
+def test_the_quick_way_leaves_to_the_graph_what_is_unusual() -> None:
+    usual = jpeg(Image.fromarray(scene()))
+    for data in (b"", usual[:8], usual.replace(b"\xff\xdb", b"\xff\xff\xdb", 1), usual[:-40],
+                 save(Image.fromarray(scene()), "GIF"), save(Image.fromarray(scene()), "PNG", exif=exif(6)),
+                 usual + b"\xff\xda" * 2_000_001):
+        assert quick_pixels(data, SIDE, False, lambda head: 1) is None
+
+
+def test_the_quick_blend_is_that_of_the_graph_for_every_level_and_alpha() -> None:
+    levels, alphas = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    pixels = np.dstack([levels, levels, levels, alphas])
+    assert np.array_equal(quick_on_white(pixels), images._on_white(tf.constant(pixels)))

@@ -1,18 +1,18 @@
 """Damaged images: each gives pixels or a reason in words, and none ends the process or takes its memory."""
 
 import resource
+from functools import partial
 
 import numpy as np
+from image_files import decoded_alike
 from mutants import SLANG, image_mutants
-
-from kerastl.inputs import images
 
 SIDE = 32
 MEGABYTES = 1500  # more than the limits of the decoder let a file take
 
 
 def test_a_hundred_damaged_images_give_pixels_or_a_reason_in_words() -> None:
-    decode = images.decoder(SIDE)
+    decode = partial(decoded_alike, size=SIDE)
     kinds = set()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, data in image_mutants(200):

@@ -5,6 +5,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,6 +243,40 @@ def test_the_command_answers_each_row_and_counts_errors(text_model: Path, shell:
     table.write_text('{"text": null}\n')
     assert shell("predict", text_model, table, "--out", out_file)[0] == 2
     assert "missing text" in out_file.read_text()
+
+
+# What `kerastl predict` does not use and must not wait for
+FOREIGN = {"keras", "keras_hub", "sklearn", "tensorflow_datasets", "pandas", "pyarrow", "openvino", "PIL", "torch"}
+
+
+def imported_by(*words: object) -> set[str]:
+    """The modules that the command has imported when it ends."""
+    code = "import sys; from kerastl.cli import main; code = main(sys.argv[1:]); print('LOADED', code, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    _, code, *modules = done.stdout.splitlines()[-1].split()
+    assert code == "0", done.stderr
+    return set(modules)
+
+
+def test_predicting_for_an_image_imports_only_what_it_uses(trained: Path, images: Path) -> None:
+    loaded = imported_by("predict", trained, next(images.rglob("*.png")))
+    assert not loaded & (FOREIGN | {"tensorflow_text", "scipy.stats"}) and "tensorflow" in loaded
+
+
+@pytest.mark.slow
+def test_predicting_for_a_text_imports_only_what_it_uses(text_model: Path) -> None:
+    loaded = imported_by("predict", text_model, "a good film")
+    assert not loaded & (FOREIGN | {"scipy.stats"}) and "tensorflow_text" in loaded
+
+
+def test_what_was_imported_without_keras_has_it_when_it_is_used() -> None:
+    code = ("from kerastl.inputs import text_ops\nimport sys, tensorflow as tf, tensorflow_text\n"
+            "assert 'keras' not in sys.modules\n"
+            "assert tensorflow_text.keras.layers.ToDense and tf.keras.optimizers.Adam\n"
+            "import keras, keras_hub\nassert issubclass(keras.optimizers.Adam, tf.keras.optimizers.Optimizer)\n"
+            "try: tensorflow_text.nothing\nexcept AttributeError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "no attribute 'nothing'" in done.stdout
 
 
 def test_a_text_after_its_flag_may_begin_with_a_dash() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import SIDE, exif, jpeg, made, refused, save, scene, see_through, unusual
+from image_files import SIDE, decoded_alike, exif, jpeg, made, refused, save, scene, see_through, unusual
 from PIL import Image
 
 from kerastl.export import reference_images
@@ -32,7 +32,7 @@ def client(data: bytes, size: int) -> Any:
 
 
 def check_equal(data: bytes, size: int = SIDE) -> None:
-    graph, ours = images.decoder(size)(data), client(data, size)
+    graph, ours = decoded_alike(data, size), client(data, size)
     if isinstance(graph, str):
         assert isinstance(ours, str), f"the graph refuses it: {graph}"
     elif not isinstance(ours, str):
@@ -59,7 +59,7 @@ def test_what_the_graph_refuses_the_client_refuses(name: str) -> None:
     (b"\0\0\0\x18ftypisom", "MP4"), (b"<svg xmlns=", "SVG")])
 def test_another_format_is_refused_by_its_name_by_both(start: bytes, name: str) -> None:
     data = start + bytes(80)
-    assert name in images.decoder(SIDE)(data) and f"{name}" in client(data, SIDE) and "convert it" in client(data, SIDE)
+    assert name in decoded_alike(data, SIDE) and f"{name}" in client(data, SIDE) and "convert it" in client(data, SIDE)
 
 
 @pytest.mark.parametrize("data", [

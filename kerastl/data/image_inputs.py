@@ -16,16 +16,17 @@ from kerastl.modality import IMAGE
 CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
 
 
-def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: str | Path | None = None
-               ) -> Iterator[InputRow]:
+def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: str | Path | None = None,
+               counts: list[int | None] | None = None) -> Iterator[InputRow]:
     """A row for each image of a source: a file, the files in a folder without captions, or the rows of a table.
 
     The item of a row is a path, at which there may be nothing. notes: is filled, while rows are read, with what was
-    understood. cache_dir: where images inside a table are unpacked. Raises DataError if the source contains texts or
-    cannot be opened.
+    understood. cache_dir: where images inside a table are unpacked. counts: is filled with how many more rows than one
+    there are, None for a table. Raises DataError if the source contains texts or cannot be opened.
     """
-    path = Path(source)
+    path, counts = Path(source), [] if counts is None else counts
     if is_table(path):
+        counts.append(None)
         table, columns = open_images(path, options, cache_dir, labelled=False)
         notes += [f"{source}: {note}" for note in (*table.notes, columns.note)]
         inside = columns.items[0] in table.images
@@ -34,7 +35,9 @@ def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: s
             yield InputRow(printable(shown), None if why else Path(name), printable(why), origin)
     elif path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
-        for file in _without_captions(path, notes):
+        files = _without_captions(path, notes)
+        counts.append(len(files) - 1)
+        for file in files:
             yield InputRow(printable(str(file)), file, origin=os.path.relpath(file, path))
     else:
         yield InputRow(printable(source), path, origin=path.name)

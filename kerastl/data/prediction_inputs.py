@@ -20,13 +20,21 @@ AS_TEXT = "if it is a text, pass it in `text`"
 @dataclass(frozen=True)
 class Reading:
     """How inputs are read. options: the columns of tables. pair: whether the model takes pairs of texts. cache_dir:
-    where images inside tables are unpacked. notes: is filled, while rows are read, with what the user should know."""
+    where images inside tables are unpacked. notes: is filled, while rows are read, with what the user should know.
+    counts: likewise with how many rows each source has, None where that is not known before it is read."""
 
     modality: Modality
     options: ReadOptions = READ_AS_USUAL
     pair: bool = False
     cache_dir: str | None = None
     notes: list[str] = field(default_factory=list)
+    counts: list[int | None] = field(default_factory=list)
+
+    @property
+    def expected(self) -> int | None:
+        """How many rows there are, by what is known so far; None if that is not known."""
+        known = [count for count in self.counts if count is not None]
+        return sum(known) if len(known) == len(self.counts) else None
 
 
 def input_rows(reading: Reading, inputs: Iterable[str], *, lines: Iterable[str] | bytes = (),
@@ -40,11 +48,14 @@ def input_rows(reading: Reading, inputs: Iterable[str], *, lines: Iterable[str] 
     """
     texts = list(texts)
     _check_arguments(reading, texts)
-    paths = Paths()
+    paths, inputs = Paths(), list(inputs)
+    reading.counts.append(len(inputs) + len(texts))
     for name in inputs:
         if name != "-":
             yield from _rows_of(reading, name, paths)
-        elif reading.modality.line_is_input:
+            continue
+        reading.counts.append(None)  # lines of standard input may be empty, or name folders
+        if reading.modality.line_is_input:
             yield from (text_row(line, line, reading.pair) for line in _lines(reading, lines))
         else:
             for path in decode_paths(lines) if isinstance(lines, bytes) else lines:
@@ -68,9 +79,9 @@ def _rows_of(reading: Reading, source: str, paths: Paths) -> Iterator[InputRow]:
             if not source:  # which pathlib takes for the current folder
                 raise DataError("an empty path", reading.modality.readable, "check the variable or the line it is from")
             yield from (_existing(row, paths) for row in
-                        image_rows(source, reading.options, reading.notes, reading.cache_dir))
+                        image_rows(source, reading.options, reading.notes, reading.cache_dir, reading.counts))
         else:
-            yield from text_rows(source, reading.options, reading.pair, reading.notes)
+            yield from text_rows(source, reading.options, reading.pair, reading.notes, reading.counts)
     except (DataError, OSError) as error:
         yield broken_input(source, error, "" if reading.modality.in_files else AS_TEXT)
 

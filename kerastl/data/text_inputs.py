@@ -22,23 +22,26 @@ from kerastl.modality import TEXT
 ONE_OF_PAIR = "one text, but the model takes pairs of texts: pass a table with two columns of texts"
 
 
-def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str]) -> Iterator[InputRow]:
+def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
+              counts: list[int | None] | None = None) -> Iterator[InputRow]:
     """A row for each text of a source: a .txt file, the .txt files in a folder, the rows of a table, or else the source
     itself is a text.
 
     pair: whether the model takes pairs of texts. notes: is filled, while rows are read, with what was understood.
-    Raises DataError if the source contains images, looks like a path and does not exist, or cannot be opened.
+    counts: is filled with how many more rows than one there are, None for a table. Raises DataError if the source
+    contains images, looks like a path and does not exist, or cannot be opened.
     """
-    path = Path(source)
+    path, counts = Path(source), [] if counts is None else counts
     if not os.path.exists(source):
         if _looks_like_path(source):
             raise DataError(f"no such file or folder: {source}", "a text, or the path of an existing file or folder",
                             "check the path")
         yield text_row(source, source, pair)
     elif is_table(path):
+        counts.append(None)
         yield from _of_table(open_source(path), options, pair, notes)
     elif path.is_dir():
-        yield from _of_folder(path, pair, notes)
+        yield from _of_folder(path, pair, notes, counts)
     elif path.suffix.lower() == ".txt":
         yield _of_file(source, pair, notes)
     elif looks_like_image(source):
@@ -64,7 +67,7 @@ def text_row(text: Any, name: str, pair: bool) -> InputRow:
     return InputRow(shown, text)
 
 
-def _of_folder(folder: Path, pair: bool, notes: list[str]) -> Iterator[InputRow]:
+def _of_folder(folder: Path, pair: bool, notes: list[str], counts: list[int | None]) -> Iterator[InputRow]:
     check_modality(str(folder), modality_of_folder(folder), TEXT)
     files = list(walk(folder))
     texts = [str(file) for file in files if file.suffix.lower() == ".txt"]
@@ -73,6 +76,7 @@ def _of_folder(folder: Path, pair: bool, notes: list[str]) -> Iterator[InputRow]
     if len(texts) < len(files):
         notes.append(f"{folder}: {len(files) - len(texts):,} of {len(files):,} files are not .txt files and get no "
                      "prediction")
+    counts.append(len(texts) - 1)
     yield from (_of_file(file, pair, notes) for file in texts)
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerastl.decision import Calibration, probabilities, tensorflow_backend
+from kerastl.decision import Calibration
 from kerastl.export.chunks import checked_shape, in_chunks
+from kerastl.export.served import served
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
 from kerastl.tasks import Task
-
-TOP = 5
 
 
 class ServingModule(tf.Module):
@@ -26,7 +25,6 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
         names = tf.constant(list(classes), name="labels")
-        top = min(TOP, len(classes))
         raw, owners = source.raw_spec, tf.TensorSpec([None], tf.int32, name="owners")
         decoded = [source.spec, owners] if source.single_spec is None else [source.spec]
         fixed = source.spec.shape[1:].is_fully_defined()  # else all rows have to be padded to one length first
@@ -67,12 +65,7 @@ class ServingModule(tf.Module):
             return in_chunks(run, checked_shape(sent, raw))
 
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
-            logits = of_sent(sent, with_head=True)  # [batch, classes]
-            p = probabilities(logits, calibration.temperature, task.activation, tensorflow_backend())
-            scores, places = tf.math.top_k(p, top)
-            labels = tf.gather(names, places)
-            return {"label": task.served_label(p, names, labels, calibration), "score": scores[:, 0],
-                    "top_labels": labels, "top_scores": scores, "probabilities": p}
+            return served(of_sent(sent, with_head=True), names, task, calibration)
 
         def of_values(values: tf.Tensor, *owners: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"logits": logits_of(checked_shape(values, source.spec), *owners)}

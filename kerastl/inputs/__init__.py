@@ -97,6 +97,9 @@ class Input(Protocol):
     def decode(self, raw: Any) -> tuple[Any, Any]:
         """In the graph: raw, as `raw_spec` -> values, as `spec`, and owners [pieces] int32 or None (see `Batch`)."""
 
+    def decoded(self, contents: Sequence[Any], refused: dict[int, str]) -> Batch:
+        """As `decode`, for contents of which some cannot be decoded: these are added to `refused`, as by `batches`."""
+
     def batches(self, items: Sequence[Any], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
                 ids: Sequence[str] = ()) -> Iterator[Batch]:

@@ -46,7 +46,6 @@ def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dic
     file. ids: the content hashes of the files when they were first read; a file that has changed since is refused.
     accept_truncated: see `images.decode`.
     """
-    decoder(size, accept_truncated)  # traced once, before the threads use it
     places: list[int] = []
     pixels: list[NDArray[np.uint8]] = []
     ahead: deque[tuple[int, Future[Decoded]]] = deque()

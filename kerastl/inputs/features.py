@@ -45,6 +45,10 @@ class FeatureRows(FixedShape):
         """The rows unchanged."""
         return raw, None
 
+    def decoded(self, contents: Sequence[NDArray[np.float32]], refused: dict[int, str]) -> Batch:
+        """The rows unchanged."""
+        return Batch([*range(len(contents))], np.stack([*contents]).astype(np.float32))
+
     def batches(self, items: Sequence[NDArray[np.float32]], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
                 ids: Sequence[str] = ()) -> Iterator[Batch]:

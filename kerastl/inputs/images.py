@@ -7,6 +7,8 @@ along a side that shrinks, bilinear along one that grows. `export/reference_imag
 """
 
 import re
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,13 +18,13 @@ from numpy.typing import NDArray
 
 from kerastl.inputs.byte_reads import first_bytes, little
 from kerastl.inputs.gif import first_frame
-from kerastl.inputs.orientation import of_jpeg, of_png, of_webp, upright
+from kerastl.inputs.orientation import HEAD, of_jpeg, of_png, of_webp, upright
+from kerastl.inputs.quick import END_OF_JPEG, quick_pixels
 from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_alpha, kind_of, refusal, webp_alpha
 
 # Part of the cache's key: increase it when the same bytes would give other pixels. When that holds for a few formats
 # only, it stays, and `keys.py` gives the files of these formats other keys.
 VERSION = "3"
-END_OF_JPEG = b"\xff\xd9"
 PARALLEL = 4  # images of a batch that are decoded at a time: each takes up to 20 bytes a pixel
 
 
@@ -136,22 +138,38 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 
 
 class Decoder:
-    """The graph decoder, callable from Python threads: bytes -> pixels, or the reason for refusal."""
+    """The decoder for Python, callable from threads: bytes -> pixels, or the reason for refusal. Usual files are
+    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
-        self._decode = tf.function(
-            lambda data: decode_or_refuse(data, size, accept_truncated),
-            input_signature=[tf.TensorSpec([], tf.string)], autograph=False
-        ).get_concrete_function()
+        self.accept_truncated = accept_truncated
+        self._tracing = threading.Lock()
+        self._graphs: dict[str, Any] = {}
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
         """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
+        pixels = quick_pixels(data, self.size, self.accept_truncated, self._orientation)
+        return self.by_graph(data) if pixels is None else pixels
+
+    def by_graph(self, data: bytes) -> NDArray[np.uint8] | str:
+        """The same by the graph, as it is exported."""
+        decode = self._traced("decode", lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
         try:
-            reason, pixels = self._decode(tf.constant(data))
+            reason, pixels = decode(tf.constant(data))
         except tf.errors.OpError as error:
             return f"could not be decoded: {op_reason(error)}"
         return reason.numpy().decode() or pixels.numpy()
+
+    def _orientation(self, data: bytes) -> int:
+        return int(self._traced("orientation", of_jpeg)(tf.constant(data[:HEAD])))
+
+    def _traced(self, name: str, function: Callable[[tf.Tensor], Any]) -> Any:
+        with self._tracing:
+            if name not in self._graphs:
+                self._graphs[name] = tf.function(function, input_signature=[tf.TensorSpec([], tf.string)],
+                                                 autograph=False).get_concrete_function()
+        return self._graphs[name]
 
 
 DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
@@ -174,5 +192,5 @@ def op_reason(error: tf.errors.OpError) -> str:
 
 @cache
 def decoder(size: int, accept_truncated: bool = False) -> Decoder:
-    """The decoder for a size; cached, because tracing takes a second."""
+    """The decoder for a size; cached, because tracing its graph takes a second."""
     return Decoder(size, accept_truncated)

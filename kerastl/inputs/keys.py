@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import IO
 
 from kerastl.files import open_file
@@ -58,11 +59,12 @@ def _has_fill_bytes(file: IO[bytes]) -> bool:
     return False
 
 
-def is_affected(path: str) -> bool:
+def is_affected(image: str | bytes) -> bool:
     """Whether decoder 4 may give other pixels than decoder 3: for any GIF, a PNG or WebP with EXIF, a BMP with alpha, a
-    JPEG with fill bytes between its segments. A file that cannot be read is not; whoever decodes it says why."""
+    JPEG with fill bytes between its segments. image: the path of a file, or its content. A file that cannot be read is
+    not; whoever decodes it says why."""
     try:
-        with open_file(path) as file:
+        with BytesIO(image) if isinstance(image, bytes) else open_file(image) as file:
             head: bytes = file.read(HEAD)
             if head.startswith(b"\xff\xd8\xff"):
                 return _has_fill_bytes(file)

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerastl.errors import DataError, OptionError, one_line
@@ -13,7 +14,7 @@ from kerastl.files import read_bytes
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
-from kerastl.inputs.images import VERSION, decode_batch
+from kerastl.inputs.images import VERSION, decode_batch, decoder
 from kerastl.inputs.keys import DECODER, is_affected, keys_of
 from kerastl.modality import IMAGE, Modality
 
@@ -61,9 +62,9 @@ class Pixels(FixedShape):
         that may be accepted only because it may end early has a key of its own."""
         return keys_of(ids, items, self.accept_truncated)
 
-    def changed(self, items: Sequence[str]) -> Sequence[int]:
+    def changed(self, items: Sequence[str | bytes]) -> Sequence[int]:
         """Those of formats whose pixels have changed, if the version was exported before that."""
-        return () if self.decoder >= DECODER else [place for place, path in enumerate(items) if is_affected(path)]
+        return () if self.decoder >= DECODER else [place for place, item in enumerate(items) if is_affected(item)]
 
     def contents(self, items: Sequence[str]) -> list[bytes]:
         """The files' bytes."""
@@ -72,6 +73,15 @@ class Pixels(FixedShape):
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, None]:
         """[batch] string -> [batch, size, size, 3] uint8. One image that cannot be decoded makes the call fail."""
         return decode_batch(raw, self.size, self.accept_truncated), None
+
+    def decoded(self, contents: Sequence[bytes], refused: dict[int, str]) -> Batch:
+        """The pixels of the files that can be decoded."""
+        decode = decoder(self.size, self.accept_truncated)
+        results = [decode(content) for content in contents]
+        refused |= {place: result for place, result in enumerate(results) if isinstance(result, str)}
+        pixels = [result for result in results if not isinstance(result, str)]
+        return Batch([place for place in range(len(results)) if place not in refused],
+                     np.stack(pixels) if pixels else np.zeros((0, self.size, self.size, 3), np.uint8))
 
     def batches(self, items: Sequence[str], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = True,

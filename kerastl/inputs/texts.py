@@ -121,9 +121,15 @@ class Texts:
         order = np.arange(len(items)) if in_order else np.argsort(-_sizes(items), kind="stable")
         for start in range(0, len(order), batch_size):
             places: list[int] = order[start:start + batch_size].tolist()
-            tokens, owners = self._decode(tf.constant(self.contents([items[place] for place in places])))
-            yield Batch(places, tokens.numpy(), None if owners is None else owners.numpy())
+            yield replace(self.decoded(self.contents([items[place] for place in places]), refused), places=places)
             progress(len(places))
+
+    def decoded(self, contents: Sequence[Any], refused: dict[int, str]) -> Batch:
+        """The tokens of texts in UTF-8, of which none is refused."""
+        if not contents:
+            return Batch([], np.zeros((0, 0), np.int32))
+        tokens, owners = self._decode(tf.constant(list(contents)))
+        return Batch([*range(len(contents))], tokens.numpy(), None if owners is None else owners.numpy())
 
     def single(self) -> "Texts":
         """The same, but with only the first chunk of a text."""

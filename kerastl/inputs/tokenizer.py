@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import tensorflow as tf
-import tensorflow_text as tf_text
 from tensorflow.saved_model.experimental import TrackableResource
-from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from kerastl.inputs import _sentence_piece
+from kerastl.inputs.text_ops import gen_sentencepiece_tokenizer, tf_text
 
 RULES = 1  # part of the fingerprint: increase it when the same vocabulary would give other ids
 LATER = {"pair_end": None, "pattern": "gpt2", "whole": ()}  # fields added later, with defaults that change nothing

@@ -1,11 +1,10 @@
 """An exported model, loaded for use. Its own SavedModel makes the predictions, as in TF Serving."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,31 +13,30 @@ from numpy.typing import NDArray
 from kerastl.errors import DataError, OptionError, one_line
 from kerastl.inputs import restored
 from kerastl.inputs.features import NAME as FEATURES
-from kerastl.inputs.images import op_reason
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.modality import Modality
-from kerastl.serving.featurizer import Featurizer
+from kerastl.serving.answers import (
+    Answer,
+    Content,
+    Prediction,
+    Row,
+    checked,
+    content_or_reason,
+    prediction_of,
+    refusal_reason,
+    rows_of,
+)
+from kerastl.serving.stream import AT_A_TIME, Batching, answered
 from kerastl.tasks import Task
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import load_saved_model
 
+if TYPE_CHECKING:
+    from kerastl.serving.featurizer import Featurizer
+
 BATCH = 32
-Content = bytes | list[bytes]  # what is sent of one input; two texts for a pair
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one input. `top` holds (label, score) pairs, the highest score first; scores are calibrated
-    probabilities in [0, 1]. With several labels per row, `label` joins them by `|`, and is empty where there is none.
-
-    Where the input could not be decoded, `error` says why and `label` is empty."""
-
-    label: str
-    score: float
-    top: tuple[tuple[str, float], ...]
-    error: str = ""
 
 
 class Classifier:
@@ -90,21 +88,26 @@ class Classifier:
     def predict_each(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
         """As `predict`, but an input that cannot be decoded, or is of another kind than the model takes, gives a
         Prediction with `error` set. Raises OptionError for `inputs` that are no inputs."""
-        predictions: list[Prediction] = []
-        pending: list[Content | str] = []
-        for item in _several(inputs):
-            try:
-                pending.append(self._content(item))
-            except OSError as error:
-                pending.append(f"{item}: {error.strerror or error}")
-            except ValueError:  # such as a NUL in a path
-                pending.append(f"{item}: not a valid file name")
-            except DataError as error:
-                pending.append(error.line)
-            if len(pending) == self.batch_size:
-                predictions += self._batch(pending)
-                pending = []
-        return predictions + self._batch(pending)
+        return list(self.stream(inputs))
+
+    def stream(self, inputs: Iterable[Any] | PathLike[str]) -> Iterator[Prediction]:
+        """As `predict_each`, but the predictions come one by one while the inputs are read, a few batches ahead, so
+        that memory does not grow with their number."""
+        return map(prediction_of, self.rows(inputs))
+
+    def rows(self, inputs: Iterable[Any] | PathLike[str], answer: Answer | None = None) -> Iterator[Row | str]:
+        """What `serving_default` returns for each input, in order: its outputs by name, or why it has none. answer:
+        what computes them instead of the SavedModel; it is called by several threads at a time."""
+        read, check, compute = self._content, self._text_check, answer or self.answer  # loaded before threads use them
+
+        def run(items: Sequence[Any]) -> list[Row | str]:
+            contents = checked([content_or_reason(read, item) for item in items], check)
+            rows = iter(compute([content for content in contents if not isinstance(content, str)]))
+            return [content if isinstance(content, str) else next(rows) for content in contents]
+
+        alone = self._featurizer is not None  # its network takes all the memory and cores there are
+        batching = Batching(self.batch_size, self.modality.has_length and not alone, 1 if alone else AT_A_TIME)
+        return answered(_several(inputs), run, batching)
 
     def probabilities(self, contents: Sequence[Content]) -> NDArray[np.float32]:
         """Calibrated probabilities in the order of `classes`: [len(contents), classes] float32. contents: whole files,
@@ -115,10 +118,19 @@ class Classifier:
         """What `probabilities` takes, for paths of images or for texts. Raises OSError for a missing file."""
         return [self._content(item) for item in items]
 
+    @property
+    def tensor(self) -> Any:
+        """The signature `tensor`, a tf.ConcreteFunction: decoded input to logits."""
+        return self._model.signatures["tensor"]
+
     @cached_property
-    def _featurizer(self) -> Featurizer | None:
-        """The backbone, where the head was exported alone: loaded when it is first needed."""
-        return None if self.record.large is None else Featurizer(self.record)
+    def _featurizer(self) -> "Featurizer | None":
+        """The backbone, where the head was exported alone: loaded when it is first needed, and Keras with it."""
+        if self.record.large is None:
+            return None
+        from kerastl.serving.featurizer import Featurizer
+
+        return Featurizer(self.record)
 
     @cached_property
     def _text_check(self) -> TextCheck | None:
@@ -142,34 +154,18 @@ class Classifier:
                    for start in range(0, len(sent), BATCH)]
         return {output: np.concatenate([batch[output].numpy() for batch in batches]) for output in batches[0]}
 
-    def _batch(self, contents: list[Content | str]) -> list[Prediction]:
-        """Predictions for contents; a str among them is the reason why an input has none."""
-        contents = self._checked(contents)
-        readable = [content for content in contents if not isinstance(content, str)]
-        try:
-            predictions = iter(self._predictions(readable))
-        except tf.errors.InvalidArgumentError as error:  # one of them cannot be decoded: find out which
-            if len(contents) == 1:
-                return [Prediction("", 0.0, (), _reason(error))]
-            return [prediction for content in contents for prediction in self._batch([content])]
-        return [Prediction("", 0.0, (), content) if isinstance(content, str) else next(predictions)
-                for content in contents]
-
-    def _checked(self, contents: list[Content | str]) -> list[Content | str]:
-        """The same, with the reason in place of each text that cannot be classified."""
-        if self._text_check is None:
-            return contents
-        reasons = iter(self._text_check([content for content in contents if not isinstance(content, str)]))
-        return [content if isinstance(content, str) else next(reasons) or content for content in contents]
-
-    def _predictions(self, contents: list[Content]) -> list[Prediction]:
+    def answer(self, contents: Sequence[Content]) -> list[Row | str]:
+        """What `serving_default` returns for each of some contents, or why it cannot be decoded. One that cannot be
+        makes the call fail, so it is found by halves; decoding comes first, so a call that fails costs little."""
         if not contents:
             return []
-        out = self._served(contents)
-        top = [tuple((name.decode(), float(p)) for name, p in zip(names, ps, strict=True))
-               for names, ps in zip(out["top_labels"], out["top_scores"], strict=True)]
-        return [Prediction(label.decode(), float(score), best)
-                for label, score, best in zip(out["label"], out["score"], top, strict=True)]
+        try:
+            return rows_of(self._served(contents))
+        except tf.errors.InvalidArgumentError as error:
+            if len(contents) == 1:
+                return [refusal_reason(error)]
+            half = len(contents) // 2
+            return [*self.answer(contents[:half]), *self.answer(contents[half:])]
 
 
 def load(model: str | Path, weights: str | None = None, *, trust: bool = False) -> Classifier:
@@ -191,10 +187,3 @@ def _several(inputs: Any) -> Iterable[Any]:
         raise OptionError(f"`inputs` is {one_line(inputs)}", "a list of inputs, or a single str, bytes or path",
                           "pass a list")
     return inputs
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    text = str(error.message)
-    if "assertion failed: [" in text:
-        return text.partition("assertion failed: [")[2].partition("]")[0].strip("'\"b")
-    return f"could not be decoded: {op_reason(error)}"

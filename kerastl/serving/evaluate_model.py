@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples, SkippedRows, say
+from kerastl.data.examples import SkippedRows, say
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.data.summary import NOTHING_YET, DataSummary, check_losses
@@ -64,7 +63,8 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
                              cache_dir=chosen_dir(cache_dir))
     examples = say(as_the_model_knows(examples, record))
     check_losses(examples.source, examples.summary)
-    outputs = _probabilities(classifier, examples)
+    outputs: list[NDArray[np.float32] | str] = [row if isinstance(row, str) else row["probabilities"]
+                                                for row in classifier.rows(examples.items)]
     readable = [row for row, output in enumerate(outputs) if not isinstance(output, str)]
     if not readable:
         raise DataError(f"none of the {classifier.modality.items} in {source} could be decoded ({outputs[0]})",
@@ -82,18 +82,3 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     evaluation = evaluate_probabilities(kept, p, record.thresholds)
     return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes,
                           kept.summary)
-
-
-def _probabilities(classifier: Classifier, examples: Examples) -> list[NDArray[np.float32] | Any]:
-    """The probabilities of each row, [classes], or the reason why it has none."""
-    outputs: list[Any] = []
-    step = classifier.batch_size
-    for start in range(0, len(examples), step):
-        items = [examples.items[row] for row in range(start, min(start + step, len(examples)))]
-        try:
-            outputs += list(classifier.probabilities(classifier.contents(items)))
-        except tf.errors.InvalidArgumentError:  # one of them cannot be decoded: ask for each
-            for content in classifier.contents(items):
-                prediction = classifier.predict_each([content])[0]
-                outputs.append(prediction.error or classifier.probabilities([content])[0])
-    return outputs

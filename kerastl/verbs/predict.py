@@ -29,6 +29,7 @@ class Config:
     inputs: Inputs  # files, texts, folders or tables; - reads one input per line from standard input
     text: Texts = ()  # a text as it is, even if it begins with a dash or is the name of a file; may be repeated
     out: str | None = None  # write the predictions to this .csv or .parquet file
+    engine: str = "saved_model"  # saved_model, openvino (must agree within 0.001), or auto: the faster for many inputs
     raw: bool = False  # write names and texts to the .csv file exactly as they are, also if they begin a formula
     text_column: str | None = None  # column of the texts (default: the one named in training, else detected)
     path_column: str | None = None  # column of the paths of images (default: the one named in training, else detected)
@@ -68,20 +69,21 @@ def run(config: Config) -> "PredictResult":
              ) if "-" in config.inputs else b""
     return predict_inputs(config.model, config.inputs, lines=lines, text=config.text, text_column=config.text_column,
                           path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights,
-                          trust=config.trust, strict=config.strict, cache_dir=config.cache_dir)
+                          trust=config.trust, strict=config.strict, cache_dir=config.cache_dir, engine=config.engine,
+                          keep=config.json or config.out is None)
 
 
 def show(result: "PredictResult") -> str:
     """A line for each input, or where the table was written; the notes, and how many errors there are."""
     notes = [_with_flags(note) for note in result.notes]
     if result.out:
-        total = count_of(len(result.predictions), "prediction")
+        total = count_of(result.total, "prediction")
         return "\n".join([*notes, f"{total} written to {result.out} ({count_of(result.errors, 'error')})"])
     rows = [("input", "label", "score")]
     rows += [(_short(name), f"({_with_flags(error)})" if error else label or "(none)",
               "" if score is None else f"{score:.3f}") for name, label, score, error in result.rows()]
     if result.errors:
-        notes.append(f"{count_of(result.errors, 'error')} in {count_of(len(result.predictions), 'input')}")
+        notes.append(f"{count_of(result.errors, 'error')} in {count_of(result.total, 'input')}")
     return "\n".join([table(rows), *[""] * bool(notes), *notes])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from kerastl.errors import ModelError
 from kerastl.files import read_bytes
 from kerastl.inputs.features import NAME as FEATURES
+from kerastl.runtime import without_keras
 from kerastl.versions.damage import VERIFY, described, require_unchanged
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
@@ -133,8 +134,9 @@ def load_saved_model(folder: Path, record: RunRecord, trust: bool = False) -> An
     if not trust:
         check_graph(folder)
         require_unchanged(folder, FILE, "assets")
-    for module in record.modality.serving_modules:
-        importlib.import_module(module)
+    with without_keras():
+        for module in record.modality.serving_modules:
+            importlib.import_module(module)
     try:
         loaded = tf.saved_model.load(str(folder))
         serve = loaded.signatures["serving_default"]

@@ -45,10 +45,16 @@ def compile_model(model: Model, compute: str) -> Any:
 
         model = fusable(model)
     function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False)
+    return compile_function(function.get_concrete_function(), compute, requests=True)
+
+
+def compile_function(function: Any, compute: str, *, requests: bool = False) -> Any:
+    """A concrete function as an `openvino.CompiledModel` for this processor. requests: whether several requests will
+    run side by side, each on some of the cores."""
     openvino = _imported()
     return openvino.Core().compile_model(
-        openvino.convert_model(function.get_concrete_function()), "CPU",
-        {"INFERENCE_PRECISION_HINT": TYPES[compute], "PERFORMANCE_HINT": "THROUGHPUT",
+        openvino.convert_model(function), "CPU",
+        {"INFERENCE_PRECISION_HINT": TYPES[compute], "PERFORMANCE_HINT": "THROUGHPUT" if requests else "LATENCY",
          "ENABLE_CPU_PINNING": False,  # the threads that decode images use the same cores
          "CPU_RUNTIME_CACHE_CAPACITY": SHAPES})
 
