@@ -34,7 +34,8 @@ class LiteGraph:
 
     def written(self) -> bytes:
         """The file with what was replaced, without the constants that nothing uses any more."""
-        users = [*(tensor for graph in self._model.subgraphs for tensor in graph.tensors), *(self._model.metadata or [])]
+        tensors = [tensor for graph in self._model.subgraphs for tensor in graph.tensors]
+        users = [*tensors, *(self._model.metadata or [])]
         used = sorted({0} | {user.buffer for user in users})  # the first one stands for "none"
         for user in users:
             user.buffer = used.index(user.buffer)

@@ -106,7 +106,8 @@ def _fit_biases(graph: LiteGraph, original: LiteGraph) -> None:
     quantized = [operator for operator in graph.operators if graph.name(operator) in WEIGHTED]
     for operator, source in zip(quantized, floats, strict=True):
         if len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0 and graph.is_quantized(operator.inputs[BIAS]):
-            _fit_bias(graph, operator, original.constant(source.inputs[WEIGHTS]), original.constant(source.inputs[BIAS]))
+            weights, bias = (original.constant(source.inputs[place]) for place in (WEIGHTS, BIAS))
+            _fit_bias(graph, operator, weights, bias)
 
 
 def _fit_bias(graph: LiteGraph, operator: Any, weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:

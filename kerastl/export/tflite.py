@@ -41,7 +41,8 @@ def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Act
     """
     float32 = _converted(_LiteModule(model, spec, temperature, activation))
     make: dict[str, Callable[[], bytes]] = {
-        "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32), "dynamic": lambda: quantize.dynamic(float32),
+        "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32),
+        "dynamic": lambda: quantize.dynamic(float32),
         "int8": lambda: quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)}
     for kind in kinds:
         yield kind, make[kind]()
