@@ -26,6 +26,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
         compare,
+        export,
         few_labels,
         glm,
         glm_full,
@@ -39,7 +40,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         training,
     )
 
-    return {"startup": startup.help_texts, "sizes": sizes.saved_models, "predict": passes.over_predict,
+    return {"startup": startup.help_texts, "sizes": sizes.saved_models, "export": export.in_four_kinds,
+            "predict": passes.over_predict,
             "decoding": passes.with_decoding, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
