@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.export.lite_graph import LiteGraph, per_tensor
+from kerastl.export.lite_graph import CODES, LiteGraph, per_tensor
 from kerastl.runtime import quiet_stderr
 
 SIGNATURE = "serving_default"
@@ -19,6 +19,8 @@ LEAST = 1024  # elements from which a constant is stored in 8 bits, as the conve
 LARGEST_BIAS = 2 ** 30  # half of what 32 bits hold, so that the products are added without an overflow
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}  # operators of an input, weights and a bias
 WEIGHTS, BIAS = 1, 2  # places among their inputs
+CONVERTS = {"CAST", "QUANTIZE", "DEQUANTIZE"}  # operators between floats and integers
+FLOAT32 = CODES[np.dtype(np.float32)]
 
 
 def float16(content: bytes) -> bytes:
@@ -68,6 +70,13 @@ def int8(content: bytes, name: str, rows: Sequence[NDArray[Any]], threads: int) 
     graph = LiteGraph(_quantized(content, [*recipe.static_wi8_ai8(), keep], ranges.get_model_qsvs()))
     _fit_biases(graph, LiteGraph(content))
     return graph.written()
+
+
+def float_operators(content: bytes) -> set[str]:
+    """The operators of an `int8` file that compute with floats all the same."""
+    graph = LiteGraph(content)
+    return {graph.name(operator) for operator in graph.operators if graph.name(operator) not in CONVERTS
+            and any(graph.tensors[tensor].type == FLOAT32 for tensor in operator.outputs)}
 
 
 def _quantized(content: bytes, recipe: Any, ranges: Any = None) -> bytes:

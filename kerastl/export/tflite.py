@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -33,25 +34,43 @@ class _LiteModule(tf.Module):
 def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation, kinds: Iterable[str],
             calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
-    the float32 file.
+    the float32 file; `int8` is converted anew where some operator would stay in floats.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
     (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
     rows as `spec`, for the ranges of `int8`.
     """
-    float32 = _converted(_LiteModule(model, spec, temperature, activation))
+    module = _LiteModule(model, spec, temperature, activation)
+    float32 = _converted(module)
+
+    def int8() -> bytes:
+        content = quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)
+        return _converted(module, spec, calibration) if quantize.float_operators(content) else content
+
     make: dict[str, Callable[[], bytes]] = {
         "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32),
-        "dynamic": lambda: quantize.dynamic(float32),
-        "int8": lambda: quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)}
+        "dynamic": lambda: quantize.dynamic(float32), "int8": int8}
     for kind in kinds:
         yield kind, make[kind]()
 
 
-def _converted(module: _LiteModule) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="kerastl-") as folder, quiet_stderr():
+def _converted(module: _LiteModule, spec: tf.TensorSpec | None = None, calibration: Sequence[NDArray[Any]] = ()
+               ) -> bytes:
+    """By TensorFlow's converter: the float32 file, or with `spec` the one of integers, for models with operators that
+    the quantizer leaves in floats (REVERSE_V2 of ResNet50)."""
+    with tempfile.TemporaryDirectory(prefix="kerastl-") as folder, warnings.catch_warnings(), quiet_stderr():
+        # int8 calibration runs TensorFlow's own interpreter, which warns that it is deprecated
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
-        content: bytes = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"]).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if spec is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
+            if spec.dtype == tf.uint8:  # tokens stay int32
+                converter.inference_input_type = tf.uint8
+            converter.inference_output_type = tf.float32
+        content: bytes = converter.convert()
     return content
 
 
