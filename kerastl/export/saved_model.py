@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerastl.decision import Calibration
 from kerastl.export.chunks import checked_shape, in_chunks
+from kerastl.export.compact import compact
 from kerastl.export.served import served
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
@@ -85,6 +86,7 @@ def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task
     module = ServingModule(parts, source, classes, task, calibration)
     signatures = {"serving_default": module.serve, "tensor": module.tensor, "features": module.embed}
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    compact(folder)
 
 
 def write_warmup(folder: Path, name: str, source: Input, contents: list[Any]) -> None:

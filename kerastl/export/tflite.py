@@ -1,8 +1,9 @@
 """LiteRT/TFLite files: decoded input in, logits and calibrated probabilities out, in four kinds of arithmetic."""
 
+import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.decision import Activation, probabilities, tensorflow_backend
+from kerastl.export import quantize
 from kerastl.inputs import floats
 from kerastl.runtime import quiet_stderr
 
@@ -31,32 +33,45 @@ class _LiteModule(tf.Module):
 
 def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation, kinds: Iterable[str],
             calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
-    """The model as TFLite files: pairs of kind and content.
+    """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
+    the float32 file; `int8` is converted anew where some operator would stay in floats.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
     (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
     rows as `spec`, for the ranges of `int8`.
     """
-    with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
-        module = _LiteModule(model, spec, temperature, activation)
+    module = _LiteModule(model, spec, temperature, activation)
+    float32 = _converted(module)
+
+    def int8() -> bytes:
+        content = quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)
+        return _converted(module, spec, calibration) if quantize.float_operators(content) else content
+
+    make: dict[str, Callable[[], bytes]] = {
+        "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32),
+        "dynamic": lambda: quantize.dynamic(float32), "int8": int8}
+    for kind in kinds:
+        yield kind, make[kind]()
+
+
+def _converted(module: _LiteModule, spec: tf.TensorSpec | None = None, calibration: Sequence[NDArray[Any]] = ()
+               ) -> bytes:
+    """By TensorFlow's converter: the float32 file, or with `spec` the one of integers, for models with operators that
+    the quantizer leaves in floats (REVERSE_V2 of ResNet50)."""
+    with tempfile.TemporaryDirectory(prefix="kerastl-") as folder, warnings.catch_warnings(), quiet_stderr():
+        # int8 calibration runs TensorFlow's own interpreter, which warns that it is deprecated
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
-        for kind in kinds:
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-            if kind != "fp32":
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            if kind == "fp16":
-                converter.target_spec.supported_types = [tf.float16]
-            if kind == "int8":
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
-                if spec.dtype == tf.uint8:  # tokens stay int32
-                    converter.inference_input_type = tf.uint8
-                converter.inference_output_type = tf.float32
-            with warnings.catch_warnings(), quiet_stderr():
-                # int8 calibration runs TensorFlow's own interpreter, which warns that it is deprecated
-                warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
-                content = converter.convert()
-            yield kind, content
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if spec is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
+            if spec.dtype == tf.uint8:  # tokens stay int32
+                converter.inference_input_type = tf.uint8
+            converter.inference_output_type = tf.float32
+        content: bytes = converter.convert()
+    return content
 
 
 class Interpreter:
