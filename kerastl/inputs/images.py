@@ -32,7 +32,7 @@ def decode(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Ten
     accept_truncated: whether a JPEG may end early; the part that is missing is grey. Raises
     tf.errors.InvalidArgumentError for an image that is refused or cannot be decoded.
     """
-    reason, pixels = decode_or_refuse(data, size, accept_truncated)
+    reason, pixels = graph(size, accept_truncated)(data)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [reason])]):
         return tf.identity(pixels)
 
@@ -135,15 +135,20 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
     return tf.cond(tf.reduce_all(pixels[..., 3] == opaque), lambda: pixels[..., :3], blend)
 
 
+@cache
+def graph(size: int, accept_truncated: bool = False) -> Any:
+    """`decode_or_refuse` as a concrete function, which threads and other graphs call. Cached, because tracing it takes
+    two seconds."""
+    return tf.function(lambda data: decode_or_refuse(data, size, accept_truncated),
+                       input_signature=[tf.TensorSpec([], tf.string)], autograph=False).get_concrete_function()
+
+
 class Decoder:
     """The graph decoder, callable from Python threads: bytes -> pixels, or the reason for refusal."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
-        self._decode = tf.function(
-            lambda data: decode_or_refuse(data, size, accept_truncated),
-            input_signature=[tf.TensorSpec([], tf.string)], autograph=False
-        ).get_concrete_function()
+        self._decode = graph(size, accept_truncated)
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
         """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
