@@ -32,26 +32,38 @@ def decode(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Ten
     accept_truncated: whether a JPEG may end early; the part that is missing is grey. Raises
     tf.errors.InvalidArgumentError for an image that is refused or cannot be decoded.
     """
-    reason, pixels = graph(size, accept_truncated)(data)
+    reason, pixels = decode_or_refuse(data, size, accept_truncated)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [reason])]):
         return tf.identity(pixels)
 
 
 def decode_or_refuse(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Like `decode`, but returns the reason for refusal, a scalar string that is "" for good images, and the pixels."""
-    reason = refusal(data)
-    pixels = tf.switch_case(
-        tf.where(tf.equal(reason, ""), kind_of(data), UNKNOWN),
-        {
-            UNKNOWN: lambda: tf.zeros([1, 1, 3], tf.uint8),
-            JPEG: lambda: upright(_jpeg(data, accept_truncated), of_jpeg(data)),
-            PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
-            GIF: lambda: first_frame(data),
-            BMP: lambda: _bmp(data),
-            WEBP: lambda: upright(_webp(data), of_webp(data)),
-        },
-    )
+    reason, pixels = original_size(accept_truncated)(data)
     return reason, resize(tf.ensure_shape(pixels, [None, None, 3]), size)
+
+
+@cache
+def original_size(accept_truncated: bool = False) -> Any:
+    """A function of the graph that decodes one image: data -> the reason for refusal, and the pixels as they are in the
+    file, [height, width, 3] uint8. Cached, because tracing it takes two seconds: graphs of every size share it."""
+
+    def of_file(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        reason = refusal(data)
+        return reason, tf.switch_case(
+            tf.where(tf.equal(reason, ""), kind_of(data), UNKNOWN),
+            {
+                UNKNOWN: lambda: tf.zeros([1, 1, 3], tf.uint8),
+                JPEG: lambda: upright(_jpeg(data, accept_truncated), of_jpeg(data)),
+                PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
+                GIF: lambda: first_frame(data),
+                BMP: lambda: _bmp(data),
+                WEBP: lambda: upright(_webp(data), of_webp(data)),
+            },
+        )
+
+    return tf.function(of_file, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+                       ).get_concrete_function()
 
 
 def decode_batch(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Tensor:
@@ -135,20 +147,15 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
     return tf.cond(tf.reduce_all(pixels[..., 3] == opaque), lambda: pixels[..., :3], blend)
 
 
-@cache
-def graph(size: int, accept_truncated: bool = False) -> Any:
-    """`decode_or_refuse` as a concrete function, which threads and other graphs call. Cached, because tracing it takes
-    two seconds."""
-    return tf.function(lambda data: decode_or_refuse(data, size, accept_truncated),
-                       input_signature=[tf.TensorSpec([], tf.string)], autograph=False).get_concrete_function()
-
-
 class Decoder:
     """The graph decoder, callable from Python threads: bytes -> pixels, or the reason for refusal."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
-        self._decode = graph(size, accept_truncated)
+        self._decode = tf.function(
+            lambda data: decode_or_refuse(data, size, accept_truncated),
+            input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+        ).get_concrete_function()
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
         """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
@@ -179,5 +186,5 @@ def op_reason(error: tf.errors.OpError) -> str:
 
 @cache
 def decoder(size: int, accept_truncated: bool = False) -> Decoder:
-    """The decoder for a size; cached, because tracing takes a second."""
+    """The decoder for a size; cached, because tracing and optimising it takes seconds."""
     return Decoder(size, accept_truncated)
