@@ -1,5 +1,7 @@
 """What the tests share: small folders of images, a tiny backbone dropped in as a file, one run of a recipe on it."""
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,8 +105,23 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, s
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, images: Path, dropped_in: Path) -> Path:
-    """A version of a model of the tiny recipe, with all TFLite kinds."""
-    out = tmp_path_factory.mktemp("models")
-    words = ["run", "tiny_images", "--data", str(images), "--name", "tiny", "--out", str(out), "--weights", "none"]
-    assert main(words) in (0, 1)
-    return out / "tiny" / "1"
+    """A version of a model of the tiny recipe, with all TFLite kinds. Tests that change it copy it first."""
+
+    def train(out: Path) -> None:
+        words = ["run", "tiny_images", "--data", str(images), "--name", "tiny", "--out", str(out), "--weights", "none"]
+        assert main(words) in (0, 1)
+
+    return made_once(tmp_path_factory, "models", train) / "tiny" / "1"
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process of a test run that asks for it fills by `make`, and that the others use."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / name
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / f"{name}.made").exists():
+            make(folder)
+            (root / f"{name}.made").touch()
+    return folder

@@ -1,6 +1,7 @@
 """The documentation: its output is what the commands print, its links lead somewhere, its code runs."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shlex
@@ -122,15 +123,18 @@ def test_the_head_and_backbone_files_in_the_documentation_work() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["images", "texts"])
-def test_the_notebooks_run_from_top_to_bottom(name: str, images: Path, tmp_path: Path) -> None:
+def test_the_notebooks_run_from_top_to_bottom(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                              ) -> None:
     data = images
     if name == "texts":
         data = tmp_path / "texts.csv"
         data.write_text("text,label\n" + "".join(f"a {word} film with number {i},{word}\n" for word in ("good", "bad")
                                                  for i in range(12)))
-    done = subprocess.run([sys.executable, ROOT / "docs/run_notebooks.py", ROOT / f"docs/tutorials/{name}.ipynb",
-                           f"DATA={data}", f"OUT={tmp_path / 'models'}"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    run_notebooks = importlib.import_module("run_notebooks")
+    monkeypatch.chdir(tmp_path)  # it changes into a temporary folder; this puts the process back
+    assert run_notebooks.main([str(ROOT / f"docs/tutorials/{name}.ipynb"), f"DATA={data}",
+                               f"OUT={tmp_path / 'models'}"]) == 0
     assert list((tmp_path / "models").glob("*/1/run.json"))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import COLOURS, draw, draw_folder
+from conftest import COLOURS, HERE, draw, draw_folder
 
 import kerastl as tl
 
@@ -53,7 +53,7 @@ def test_json_stays_alone_when_native_code_prints(trained: Path, images: Path) -
 @pytest.mark.slow
 def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path, dropped_in: Path) -> None:
     words = ["--data", str(images), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
-             "--limit", "36", "--json"]
+             "--limit", "36", "--json", "--backbone", str(HERE / "dropin/backbones/tiny_net.py")]
     script = dropped_in / "efficientnet_lite_images.py"
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -18,11 +18,18 @@ class ImageHistograms:
 
     def __init__(self, examples: Examples) -> None:
         self.vectors = np.zeros((len(examples), CELLS**2 * DIRECTIONS + SHADES**3), np.float32)
-        refused: dict[int, str] = {}
-        # of the files that the features were computed of, whether these may end early or not
-        for places, pixels in pixel_batches(examples.items, SIZE, 32, refused, ids=examples.ids, accept_truncated=True):
-            self.vectors[places] = [histograms(image) for image in pixels]
+        refused = self._read(examples, np.arange(len(examples)), accept_truncated=False)
+        if refused:  # of the files that the features were computed of, which may end early where that was requested
+            refused = self._read(examples, np.array(sorted(refused)), accept_truncated=True)
         check_unchanged(examples.items, refused)
+
+    def _read(self, examples: Examples, rows: NDArray[np.intp], accept_truncated: bool) -> dict[int, str]:
+        """Compute the vectors of some rows. Returns those whose files are refused, with the reason."""
+        refused: dict[int, str] = {}
+        for places, pixels in pixel_batches([examples.items[row] for row in rows], SIZE, 32, refused,
+                                            ids=[examples.ids[row] for row in rows], accept_truncated=accept_truncated):
+            self.vectors[rows[places]] = [histograms(image) for image in pixels]
+        return {int(rows[place]): reason for place, reason in refused.items()}
 
     def __call__(self, fit_on: NDArray[np.intp], *others: NDArray[np.intp]) -> list[NDArray[np.float32]]:
         """Vectors of the rows `fit_on`, then of each of the others, [rows, 208] float32."""
