@@ -1,6 +1,8 @@
 """What the tests share: small folders of images, a tiny backbone dropped in as a file, one run of a recipe on it."""
 
+import ctypes
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ ROOT = HERE.parent
 kerastl.backbones.__path__.append(str(HERE / "dropin/backbones"))
 kerastl.heads.__path__.append(str(HERE / "dropin/heads"))
 
+GROWTH = 600  # MB
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 80, 210)}
 
 
@@ -34,6 +37,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def memory_is_returned(after_collection: list[int]) -> Iterator[None]:
+    """A graph is part of a cycle, so that what a test compiled or loaded, 100 MB and more, stays until Python looks for
+    cycles, which it does by counting small objects. Linux alone tells how much memory is in use."""
+    yield
+    statm = Path("/proc/self/statm")
+    in_use = int(statm.read_text().split()[1]) // 256 if statm.exists() else 0  # MB, for pages of 4 KB
+    if in_use > after_collection[0] + GROWTH:
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
+        after_collection[0] = int(statm.read_text().split()[1]) // 256
+
+
+@pytest.fixture(scope="session")
+def after_collection() -> list[int]:
+    """The memory in use, in MB, after cycles were last collected; at first that of the imports."""
+    return [900]
 
 
 @pytest.fixture(scope="session", autouse=True)
