@@ -60,8 +60,8 @@ def after_collection() -> list[int]:
 
 @pytest.fixture(scope="session", autouse=True)
 def graphs_outlive_seeds() -> Iterator[None]:
-    """TensorFlow drops every compiled graph when it is seeded, the image decoder's too, which takes two seconds of every
-    run of a recipe. So it is seeded only with another number. Keras, NumPy and Python are seeded as ever, and the
+    """TensorFlow drops every compiled graph when it is seeded, also the image decoder's, which takes two seconds of
+    every run of a recipe. So it is seeded only with another number. Keras, NumPy and Python are seeded as ever, and the
     package itself draws from no other generator."""
     import tensorflow as tf
     from tensorflow.python.eager import context

@@ -285,8 +285,8 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_blend_of_images_ships_and_reads_again(shell: Shell, images: Path, tmp_path: Path) -> None:
     code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
-                           "none", "--head", "blend:mix=channel", "--epochs", 4, "--split", "holdout", "--tflite", "fp32,fp16",
-                           "--json")
+                           "none", "--head", "blend:mix=channel", "--epochs", 4, "--split", "holdout", "--tflite",
+                           "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
