@@ -123,6 +123,7 @@ def test_a_backbone_may_be_a_file_of_ones_own_that_enters_the_hash(tmp_path: Pat
         tl.load_backbone(path, str(file))
 
 
+@pytest.mark.slow
 def test_a_backbone_of_ones_own_trains_exports_and_loads_again(tmp_path: Path, images: Path, shell: Shell) -> None:
     path = own_file(tmp_path)
     code, out, err = shell("run", "tiny_images", "--data", images, "--name", "mine", "--out", tmp_path, "--backbone",

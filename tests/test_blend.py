@@ -95,6 +95,7 @@ def test_theta_1_and_lambda_0_is_the_inner_head_to_the_bit(inner: str, at: str, 
     assert not np.array_equal(np.asarray(other([x, seen(raw, 50)])), wanted)
 
 
+@pytest.mark.slow
 def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp_path: Path) -> None:
     y = np.arange(120) % OUTPUTS
     features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, IMAGE, seen(IMAGE, 120))
@@ -240,6 +241,7 @@ def test_the_entrance_gives_whole_numbers_that_a_byte_holds(size: int, shape: in
         assert np.array_equal(rows, np.floor(means + 0.5))
 
 
+@pytest.mark.slow
 def test_raw_rows_are_what_the_entrance_makes_and_are_kept(images: Path, tmp_path: Path) -> None:
     backbone, examples = tiny_backbone(), tl.split(tl.read_images(str(images)), "cv")
     features = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)

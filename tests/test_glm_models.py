@@ -209,6 +209,7 @@ def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Pa
     assert code == 2 and "--unfreeze must be 0 for glm2_6b" in err and "with glm2_6b (got blend)" in err
 
 
+@pytest.mark.slow
 def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Path, tmp_path: Path) -> None:
     weights = glm_folder(tmp_path / "w", form="pickle")
     asked = ("features", table, "--backbone", "glm2_6b", "--weights", weights, "--out", tmp_path / "f.npz")

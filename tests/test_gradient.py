@@ -51,6 +51,7 @@ def test_an_epoch_takes_every_row(tmp_path: Path) -> None:
     assert fitted.curve[0]["loss"] == pytest.approx(loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_that_of_every_validation_row(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 8, 30.0)
     rows, validation = np.arange(20), np.arange(20, 51)  # not a whole number of batches
