@@ -5,6 +5,7 @@ import fcntl
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,23 +59,18 @@ def after_collection() -> list[int]:
     return [900]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def graphs_outlive_seeds() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def graphs_outlive_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow drops every compiled graph when it is seeded, also the image decoder's, which takes two seconds of
     every run of a recipe. So it is seeded only with another number. Keras, NumPy and Python are seeded as ever, and the
     package itself draws from no other generator."""
+    if "tensorflow" not in sys.modules:
+        return
     import tensorflow as tf
     from tensorflow.python.eager import context
 
     seed_anew = tf.random.set_seed
-
-    def set_seed(seed: int) -> None:
-        if context.global_seed() != seed:
-            seed_anew(seed)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.random, "set_seed", set_seed)
-        yield
+    monkeypatch.setattr(tf.random, "set_seed", lambda seed: None if seed == context.global_seed() else seed_anew(seed))
 
 
 @pytest.fixture(scope="session", autouse=True)

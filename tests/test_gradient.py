@@ -167,6 +167,7 @@ def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
     assert losses(0, 0) != losses(1, 0)
 
 
+@pytest.mark.slow
 def test_the_heads_of_folds_are_not_taken_for_one_function_that_is_traced_again(tmp_path: Path) -> None:
     """Real retracing is still reported. The count of TensorFlow is global, so this runs in a process of its own."""
     code = f"""
