@@ -78,6 +78,7 @@ def test_every_row_has_its_turn() -> None:
     assert len(np.unique(seen)) == 60
 
 
+@pytest.mark.slow
 def test_only_the_rows_tuned_on_count(images: Path) -> None:
     """Their images with their own labels, wherever they lie among the examples."""
     examples = tl.read_images(str(images))

@@ -113,6 +113,7 @@ def test_ids_are_those_of_tokenizers(ids: Any, glm4: Tokenizer, original: tokeni
     assert_same(texts, ids(tf.constant(texts)).to_list(), [original.encode(text).ids for text in texts], glm4.pieces)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(text=LEFT_ALONE)
 def test_ids_of_any_text_are_those_of_tokenizers(ids: Any, original: tokenizers.Tokenizer, text: str) -> None:

@@ -153,6 +153,7 @@ def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
         tl.load_backbone("glm2_6b", str(folder), layer="layer_3")
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> None:
     for pooling in ("mean", "last"):
         backbone = tl.load_backbone("glm2_6b", str(folder), pooling=pooling)

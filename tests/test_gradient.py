@@ -75,6 +75,7 @@ def test_training_stops_10_epochs_after_the_best_one_and_keeps_its_weights(tmp_p
     assert loss == pytest.approx(min(losses), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_head_trains_in_float32_unless_another_precision_was_asked_for(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 8, 2.0)
     features = made_features(tmp_path, x, made_examples(y))
@@ -154,6 +155,7 @@ def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
     x, y = clouds(64, 2, 4, 1.0)
     features = made_features(tmp_path, x, made_examples(y))
@@ -189,6 +191,7 @@ for n in range(6):
     assert done.returncode == 0 and "retracing" not in before and "retracing" in after, done.stderr
 
 
+@pytest.mark.slow
 def test_rows_are_dealt_into_other_batches_than_they_come_in(tmp_path: Path) -> None:
     x, y = clouds(64, 2, 4, 1.0)
     features = made_features(tmp_path, x, made_examples(y))

@@ -61,6 +61,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     return run
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_every_module_the_recipes_the_pages_and_nothing_large(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "kerastl").rglob("*")
