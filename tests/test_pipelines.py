@@ -11,6 +11,7 @@ from text_folders import hugging_face_folder
 import kerastl as tl
 
 
+@pytest.mark.slow
 def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path) -> None:
     record = tl.classify_images(images, name="m", out=tmp_path / "out", backbone="tiny_net", weights="none",
                                 layer="block1", head="mlp:learning_rate=1e-06", search=2, limit=36, epochs=3,

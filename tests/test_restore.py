@@ -123,6 +123,7 @@ def fit_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_verify_compares_every_format_on_held_out_rows_alone(trained: Path, images: Path, tmp_path: Path) -> None:
     part = np.where(np.arange(42) % 6 == 0, TEST, np.where(np.arange(42) % 6 == 1, VALIDATION, TRAIN)).astype(np.int8)
     folder = with_split(trained, images, tmp_path / "1", part)
