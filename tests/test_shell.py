@@ -36,6 +36,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 # Verbs
 
 
+@pytest.mark.slow
 def test_json_is_one_document_alone_on_standard_output(shell: Shell, images: Path, tmp_path: Path) -> None:
     code, out, _ = shell(*RUN, "--data", images, "--name", "m", "--out", tmp_path, "--json")
     assert code == 0
@@ -74,6 +75,7 @@ def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: S
     assert answers[0] == answers[15] == answers[-1] and answers[0]["label"] == "red"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: str, shell: Shell, trained: Path,
                                                                       images: Path, tmp_path: Path) -> None:
@@ -90,6 +92,7 @@ def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: st
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
 
 
+@pytest.mark.slow
 def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, trained: Path, images: Path,
                                                                  tmp_path: Path) -> None:
     new = draw_folder(tmp_path / "new", 6, seed=777)
@@ -180,6 +183,7 @@ def test_export_writes_a_new_version_and_leaves_the_old(shell: Shell, trained: P
     assert code == 0 and "files match the manifest" in out
 
 
+@pytest.mark.slow
 def test_verify_exits_with_1_when_a_file_changed_or_an_artifact_differs(shell: Shell, trained: Path, tmp_path: Path,
                                                                         monkeypatch) -> None:
     import shutil
@@ -353,6 +357,7 @@ def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Pat
     assert shell()[0] == 2 and shell("--help")[0] == 0 and shell("run", "--help")[0] == 0
 
 
+@pytest.mark.slow
 def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     refused(shell("predict", trained, tmp_path / "a.png"), "not an image")
