@@ -186,5 +186,5 @@ def op_reason(error: tf.errors.OpError) -> str:
 
 @cache
 def decoder(size: int, accept_truncated: bool = False) -> Decoder:
-    """The decoder for a size; cached, because tracing and optimising it takes seconds."""
+    """The decoder for a size; cached, because tracing takes a second."""
     return Decoder(size, accept_truncated)
