@@ -72,7 +72,8 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("head", "long", "pair"), [
-    ("linear", "head", False), ("linear", "chunks", False), pytest.param("linear", "head", True, marks=pytest.mark.slow),
+    ("linear", "head", False), ("linear", "chunks", False),
+    pytest.param("linear", "head", True, marks=pytest.mark.slow),
     pytest.param("attention", "head", False, marks=pytest.mark.slow)])
 def test_texts_in_any_number(head: str, long: str, pair: bool, bert_folder: str, tmp_path: Path) -> None:
     backbone = tl.load_backbone("bert_base", bert_folder, pooling=pooling_for(head))
