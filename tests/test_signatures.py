@@ -82,6 +82,7 @@ def test_texts_in_any_number(head: str, long: str, pair: bool, bert_folder: str,
     check_rows(tmp_path, backbone, head, sent, *(tf.zeros([0, length], tf.int32) for length in (0, 16)))
 
 
+@pytest.mark.slow
 def test_what_is_no_list_of_images_gets_a_message(tmp_path: Path) -> None:
     by_name, _ = signatures(tmp_path, tiny_backbone(), "linear")
     png = save(Image.fromarray(scene()), "PNG")

@@ -75,9 +75,8 @@ def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
     assert others == {"distil_to_tflite"}  # test_distil.py
 
 
-@pytest.mark.parametrize("head", [
-    pytest.param(name, marks=[] if not head.training else pytest.mark.slow)
-    for name, head in heads().items()])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", heads())
 def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, images: Path, tmp_path: Path
                                                         ) -> None:
     once = ("--split", "holdout") if heads()[head].training else ()  # gradient descent, which is slow, in each fold
