@@ -65,6 +65,7 @@ def test_bundled_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: p
         efficientnet_lite0.build(BuildOptions("bundled"))
 
 
+@pytest.mark.slow
 def test_a_weights_file_of_ones_own_gives_the_same_backbone(lite0: Backbone, tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     lite0.model.save_weights(file)

@@ -235,6 +235,7 @@ def test_the_split_is_listed_with_names_and_older_files_without_are_read(trained
         read_split(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_head_is_refused(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 6, apart=1.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
@@ -289,6 +290,7 @@ def test_a_classifier_tells_what_it_is(trained: Path) -> None:
     assert classifier.record.backbone == "tiny_net" and len(repr(classifier)) < 200 + len(str(trained))
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_labelled_data_and_rows_used_in_training_are_counted(trained: Path, images: Path
                                                                                     ) -> None:
     result = evaluate_model(str(trained), str(images))

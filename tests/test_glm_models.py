@@ -162,6 +162,7 @@ def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> 
         assert np.abs(together - alone).max() < 1e-5 < np.abs(alone[0] - alone[1]).max()
 
 
+@pytest.mark.slow
 def test_a_pooling_taken_from_states_is_the_same(folder: Path, little_memory: None) -> None:
     for precision in ("float32", "int8"):  # streamed, in memory
         states = tl.load_backbone("glm2_6b", str(folder), pooling="none", precision=precision)

@@ -141,6 +141,7 @@ def test_the_mean_and_the_scale_are_those_of_the_rows_read_block_by_block(tmp_pa
     assert scale == pytest.approx(np.sqrt(variance + variance.mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convex, "free_memory", lambda: 0)
     x, y = clouds(120, 2, 4, 3.0)

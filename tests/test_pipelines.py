@@ -29,7 +29,7 @@ def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"min_per_class": 100}, "100"), ({"tflite": "int4"}, "int4"), ({"label_smoothing": 3.0}, "`label_smoothing`"),
-    ({"unfreeze": 9}, "`unfreeze`"), ({"schedule": "no_such"}, "no_such"),
+    pytest.param({"unfreeze": 9}, "`unfreeze`", marks=pytest.mark.slow), ({"schedule": "no_such"}, "no_such"),
     ({"layer": "no_such"}, "no_such"), ({"split": "no_such"}, "no_such"), ({"head": "no_such"}, "no_such"),
     ({"precision": "float8"}, "float8"), ({"backbone": "no_such"}, "no_such")])
 def test_a_wrong_value_is_refused_by_the_step_that_takes_it(arguments: dict[str, Any], message: str, images: Path,

@@ -11,6 +11,7 @@ from kerastl.errors import DataError, OptionError
 from kerastl.serving.batch import predict_inputs
 
 
+@pytest.mark.slow
 def test_each_prediction_belongs_to_its_input_across_batches_also_beside_broken_ones(trained: Path, images: Path
                                                                                      ) -> None:
     model = tl.load(trained)

@@ -318,6 +318,7 @@ def test_flags_that_cannot_be_are_refused_with_what_can(flags: tuple[str, ...], 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_do_not_fit(shell: Shell, trained: Path, tmp_path: Path) -> None:
     import keras
 

@@ -61,6 +61,7 @@ def check_rows(folder: Path, backbone: Backbone, head: str, sent: Sequence[Any],
     assert features.shape[0] == len(many) and features.shape[-1] == backbone.dim
 
 
+@pytest.mark.slow
 def test_images_in_any_number(tmp_path: Path) -> None:
     files = [save(Image.fromarray(np.roll(scene(), 5 * i, axis=1)), "PNG") for i in range(5)]
     check_rows(tmp_path, tiny_backbone(), "linear", files, tf.zeros([0, 32, 32, 3], tf.uint8))
@@ -72,7 +73,7 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("head", "long", "pair"), [
-    ("linear", "head", False), ("linear", "chunks", False),
+    ("linear", "chunks", False), pytest.param("linear", "head", False, marks=pytest.mark.slow),
     pytest.param("linear", "head", True, marks=pytest.mark.slow),
     pytest.param("attention", "head", False, marks=pytest.mark.slow)])
 def test_texts_in_any_number(head: str, long: str, pair: bool, bert_folder: str, tmp_path: Path) -> None:
