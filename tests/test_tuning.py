@@ -159,7 +159,8 @@ def thaw_all(backbone: Any, n: int) -> None:
 # LoRA
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str, texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path, precision=precision)
     paths, named = [weight.path for weight in made.model.weights], made.backbone.weights_hash
