@@ -53,7 +53,6 @@ def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, few_images: Path, tmp_path: Path
                                                           ) -> None:
     more = ("--backbone", SMALL[recipe]) if recipe in SMALL else ()
-    more += ("--seeds", 2) if recipe == "side_blend_images" else ()  # of the ablation
     code, out, err = shell("run", recipe, "--data", few_images, "--name", "m", "--out", tmp_path, "--weights", "none",
                            "--epochs", 2, "--tflite", "fp32", "--json", *more)
     assert code == 0, err
