@@ -13,7 +13,7 @@ lint: setup
 type: setup
 	$(BIN)/mypy
 test: setup
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal --durations=10
 test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 soak: setup

@@ -1,6 +1,11 @@
 """What the tests share: small folders of images, a tiny backbone dropped in as a file, one run of a recipe on it."""
 
+import ctypes
+import fcntl
+import gc
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,14 @@ ROOT = HERE.parent
 kerastl.backbones.__path__.append(str(HERE / "dropin/backbones"))
 kerastl.heads.__path__.append(str(HERE / "dropin/heads"))
 
+GROWTH = 600  # MB
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 80, 210)}
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects of imported packages are here to stay: Python no longer looks for cycles among them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +44,39 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def memory_is_returned(after_collection: list[int]) -> Iterator[None]:
+    """A graph is part of a cycle, so that what a test compiled or loaded, 100 MB and more, stays until Python looks for
+    cycles, which it does by counting small objects. Linux alone tells how much memory is in use."""
+    yield
+    statm = Path("/proc/self/statm")
+    in_use = int(statm.read_text().split()[1]) // 256 if statm.exists() else 0  # MB, for pages of 4 KB
+    if in_use > after_collection[0] + GROWTH:
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
+        after_collection[0] = int(statm.read_text().split()[1]) // 256
+
+
+@pytest.fixture(scope="session")
+def after_collection() -> list[int]:
+    """The memory in use, in MB, after cycles were last collected; at first that of the imports."""
+    return [900]
+
+
+@pytest.fixture(autouse=True)
+def graphs_outlive_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow drops every compiled graph when it is seeded, also the image decoder's, which takes two seconds of
+    every run of a recipe. So it is seeded only with another number. Keras, NumPy and Python are seeded as ever, and the
+    package itself draws from no other generator."""
+    if "tensorflow" not in sys.modules:
+        return
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    seed_anew = tf.random.set_seed
+    monkeypatch.setattr(tf.random, "set_seed", lambda seed: None if seed == context.global_seed() else seed_anew(seed))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,8 +129,23 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, s
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, images: Path, dropped_in: Path) -> Path:
-    """A version of a model of the tiny recipe, with all TFLite kinds."""
-    out = tmp_path_factory.mktemp("models")
-    words = ["run", "tiny_images", "--data", str(images), "--name", "tiny", "--out", str(out), "--weights", "none"]
-    assert main(words) in (0, 1)
-    return out / "tiny" / "1"
+    """A version of a model of the tiny recipe, with all TFLite kinds. Tests that change it copy it first."""
+
+    def train(out: Path) -> None:
+        words = ["run", "tiny_images", "--data", str(images), "--name", "tiny", "--out", str(out), "--weights", "none"]
+        assert main(words) in (0, 1)
+
+    return made_once(tmp_path_factory, "models", train) / "tiny" / "1"
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process of a test run that asks for it fills by `make`, and that the others use."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / name
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / f"{name}.made").exists():
+            make(folder)
+            (root / f"{name}.made").touch()
+    return folder

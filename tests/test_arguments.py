@@ -63,6 +63,7 @@ def test_a_length_for_images_and_raw_rows_that_were_not_added_are_refused(featur
         features.raw_rows(features.examples.targets[:2])
 
 
+@pytest.mark.slow
 def test_folders_may_be_texts_or_paths(images: Path, tmp_path: Path) -> None:
     read = [tl.read_images(source, cache_dir=cache) for source in (images, str(images))
             for cache in (tmp_path, str(tmp_path))]

@@ -65,6 +65,7 @@ def test_bundled_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: p
         efficientnet_lite0.build(BuildOptions("bundled"))
 
 
+@pytest.mark.slow
 def test_a_weights_file_of_ones_own_gives_the_same_backbone(lite0: Backbone, tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     lite0.model.save_weights(file)
@@ -123,6 +124,7 @@ def test_a_backbone_may_be_a_file_of_ones_own_that_enters_the_hash(tmp_path: Pat
         tl.load_backbone(path, str(file))
 
 
+@pytest.mark.slow
 def test_a_backbone_of_ones_own_trains_exports_and_loads_again(tmp_path: Path, images: Path, shell: Shell) -> None:
     path = own_file(tmp_path)
     code, out, err = shell("run", "tiny_images", "--data", images, "--name", "mine", "--out", tmp_path, "--backbone",

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 from conftest import draw_folder
+from image_files import jpeg
+from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 from tiny import held_out, in_folds, made_examples
@@ -15,12 +17,13 @@ from tiny import held_out, in_folds, made_examples
 import kerastl as tl
 from kerastl.data.examples import Examples, Split
 from kerastl.decision import Predictions
-from kerastl.errors import OptionError
+from kerastl.errors import DataError, OptionError
 from kerastl.evaluation import baseline as module
 from kerastl.evaluation import word_counts
 from kerastl.evaluation.baseline import Baseline, _sentence
-from kerastl.evaluation.image_histograms import ImageHistograms, histograms
+from kerastl.evaluation.image_histograms import SIZE, ImageHistograms, histograms
 from kerastl.evaluation.word_counts import WordCounts
+from kerastl.inputs.batches import decode_file
 from kerastl.modality import TEXT
 from kerastl.stats import verdict, wilson_interval
 
@@ -320,3 +323,19 @@ def test_a_fold_chooses_on_rows_that_are_not_fitted_on_then_fits_on_them_too(fit
         *choosing, last = (x.shape[0] for x in fits[5 * fold:5 * fold + 5])
         assert last == (examples.split.part != fold).sum()
         assert len(set(choosing)) == 1 and 0.8 < choosing[0] / last < 0.9
+
+
+def test_a_truncated_file_has_the_histograms_of_what_is_left_of_it(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "data", 2)
+    for place, path in enumerate(sorted(folder.rglob("*.png"))):
+        content = jpeg(Image.open(path))
+        path.with_suffix(".jpg").write_bytes(content if place % 3 else content[:len(content) // 2])
+        path.unlink()
+    examples = tl.read_images(str(folder), min_per_class=2)
+    vectors = ImageHistograms(examples).vectors
+    assert isinstance(decode_file(examples.items[0], SIZE), str) and len(vectors) == 6  # refused, unless accepted
+    for vector, item in zip(vectors, examples.items, strict=True):
+        np.testing.assert_array_equal(vector, histograms(np.asarray(decode_file(item, SIZE, accept_truncated=True))))
+    Path(examples.items[4]).write_bytes(b"no image")
+    with pytest.raises(DataError, match="can no longer be read"):
+        ImageHistograms(examples)

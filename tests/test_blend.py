@@ -95,6 +95,7 @@ def test_theta_1_and_lambda_0_is_the_inner_head_to_the_bit(inner: str, at: str, 
     assert not np.array_equal(np.asarray(other([x, seen(raw, 50)])), wanted)
 
 
+@pytest.mark.slow
 def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp_path: Path) -> None:
     y = np.arange(120) % OUTPUTS
     features = beside(tmp_path, noise(120) * 3 + 5 + y[:, None], y, IMAGE, seen(IMAGE, 120))
@@ -240,6 +241,7 @@ def test_the_entrance_gives_whole_numbers_that_a_byte_holds(size: int, shape: in
         assert np.array_equal(rows, np.floor(means + 0.5))
 
 
+@pytest.mark.slow
 def test_raw_rows_are_what_the_entrance_makes_and_are_kept(images: Path, tmp_path: Path) -> None:
     backbone, examples = tiny_backbone(), tl.split(tl.read_images(str(images)), "cv")
     features = tl.compute_features(examples, backbone, plain_runtime(), cache_dir=tmp_path)
@@ -285,7 +287,8 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_blend_of_images_ships_and_reads_again(shell: Shell, images: Path, tmp_path: Path) -> None:
     code, out, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", tmp_path, "--weights",
-                           "none", "--head", "blend:mix=channel", "--epochs", 4, "--tflite", "fp32,fp16", "--json")
+                           "none", "--head", "blend:mix=channel", "--epochs", 4, "--split", "holdout", "--tflite",
+                           "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
@@ -309,7 +312,7 @@ def test_a_blend_of_texts_ships_and_reads_again(side: str, shell: Shell, tmp_pat
     folder = hugging_face_folder(tmp_path / "w", "bert")
     code, out, err = shell("run", "bert_text", "--data", tmp_path / "t.csv", "--name", "m", "--out", tmp_path,
                            "--weights", folder, "--unfreeze", 0, "--head", f"blend:side={side},rate=0.01", "--epochs",
-                           4, "--tflite", "fp32,fp16", "--json")
+                           4, "--split", "holdout", "--tflite", "fp32,fp16", "--json")
     assert code == 0, err
     run = json.loads(out)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)

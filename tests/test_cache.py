@@ -424,6 +424,7 @@ print("served")
 """
 
 
+@pytest.mark.slow
 def test_a_read_only_cache_serves_what_it_has_and_keeps_the_rest_elsewhere(tmp_path: Path) -> None:
     """On a real read-only file system where one can be mounted; otherwise without the right to write."""
     space = Space(tmp_path, KEY)

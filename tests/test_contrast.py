@@ -78,6 +78,7 @@ def test_every_row_has_its_turn() -> None:
     assert len(np.unique(seen)) == 60
 
 
+@pytest.mark.slow
 def test_only_the_rows_tuned_on_count(images: Path) -> None:
     """Their images with their own labels, wherever they lie among the examples."""
     examples = tl.read_images(str(images))
@@ -101,12 +102,14 @@ def test_all_blocks_but_the_first_are_tuned_and_frozen_again(images: Path) -> No
     assert not backbone.model.trainable_weights
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_batches(images: Path) -> None:
     examples = tl.read_images(str(images))
     first, again, other = (tune(tiny_backbone(), examples, np.arange(0, 42, 2), seed).losses for seed in (0, 0, 1))
     assert first == again != other
 
 
+@pytest.mark.slow
 def test_an_image_that_does_not_decode_takes_its_label_with_it(images: Path, tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -156,6 +159,7 @@ def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precisi
     return tl.train(features, unfreeze=unfreeze)
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on: list[list[int]], images: Path,
                                                                           tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
@@ -173,6 +177,7 @@ def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on
         assert np.abs(made.fitted.held_out.logits[expected.rows] - expected.logits).max() < 0.01 * expected.logits.std()
 
 
+@pytest.mark.slow
 def test_in_a_hold_out_only_training_rows_are_tuned_on(tuned_on: list[list[int]], images: Path, tmp_path: Path
                                                        ) -> None:
     examples = replace(tl.read_images(str(images)), split=held_out(42, validation=0.3, test=0.3))

@@ -67,7 +67,8 @@ def features(tmp_path: Path) -> Features:
     return made_features(tmp_path, x, made_examples(y, split=held_out(90)), backbone=tiny_backbone())
 
 
-@pytest.mark.parametrize("make", [sequential, functional, unbuilt])
+@pytest.mark.parametrize("make", [sequential, pytest.param(functional, marks=pytest.mark.slow),
+                                  pytest.param(unbuilt, marks=pytest.mark.slow)])
 def test_a_model_is_trained_as_a_copy_and_spliced(make: Callable[[], keras.Model], features: Features, tmp_path: Path
                                                   ) -> None:
     model = make()
@@ -86,6 +87,7 @@ def test_a_model_is_trained_as_a_copy_and_spliced(make: Callable[[], keras.Model
     assert set(history) == {"epoch", "loss", "val_loss"} and len(history["loss"]) == len(trained.fitted.curve)
 
 
+@pytest.mark.slow
 def test_each_fold_starts_from_new_weights(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that kept the weights of the fold before would know that fold's held-out rows."""
     in_five = replace(features, examples=in_folds(replace(features.examples, split=None)))
@@ -105,6 +107,7 @@ def test_each_fold_starts_from_new_weights(features: Features, monkeypatch: pyte
     assert len(fitted.held_out.rows) == 90 and np.ptp(fitted.held_out.logits) > 0.1
 
 
+@pytest.mark.slow
 def test_a_callable_is_built_for_the_features_and_its_hash_does_not_depend_on_made_up_names(features: Features) -> None:
     first, again = (tl.fit(features, build, options=OPTIONS) for _ in range(2))
     assert first.name == "custom:build" and first.settings == again.settings

@@ -1,6 +1,7 @@
 """The documentation: its output is what the commands print, its links lead somewhere, its code runs."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import draw_folder
 
 from kerastl.cli import main
 
@@ -122,16 +124,23 @@ def test_the_head_and_backbone_files_in_the_documentation_work() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["images", "texts"])
-def test_the_notebooks_run_from_top_to_bottom(name: str, images: Path, tmp_path: Path) -> None:
-    data = images
+def test_the_notebooks_run_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    for seed, (part, rows) in enumerate({"train": 8, "validation": 3, "test": 3}.items()):  # a head is fitted once
+        draw_folder(data / part, rows, seed=100 * seed)
     if name == "texts":
         data = tmp_path / "texts.csv"
-        data.write_text("text,label\n" + "".join(f"a {word} film with number {i},{word}\n" for word in ("good", "bad")
-                                                 for i in range(12)))
-    done = subprocess.run([sys.executable, ROOT / "docs/run_notebooks.py", ROOT / f"docs/tutorials/{name}.ipynb",
-                           f"DATA={data}", f"OUT={tmp_path / 'models'}"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert list((tmp_path / "models").glob("*/1/run.json"))
+        parts = {"train": 7, "validation": 3, "test": 3}  # too few to fine-tune on, as the 3,000 texts are too many
+        data.write_text("text,label,split\n" + "".join(
+            f"a {word} film with number {i} to {part},{word},{part}\n"
+            for word in ("good", "bad") for part, rows in parts.items() for i in range(rows)))
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    run_notebooks = importlib.import_module("run_notebooks")
+    monkeypatch.chdir(tmp_path)  # it changes into a temporary folder; this puts the process back
+    assert run_notebooks.main([str(ROOT / f"docs/tutorials/{name}.ipynb"), f"DATA={data}",
+                               f"OUT={tmp_path / 'models'}"]) == 0
+    (record,) = (tmp_path / "models").glob("*/1/run.json")
+    assert not json.loads(record.read_text()).get("unfrozen")
 
 
 def test_notebooks_hold_no_output() -> None:
@@ -148,10 +157,12 @@ def test_without_apt_get_the_samples_say_what_to_use_instead(tmp_path: Path) -> 
     assert not (tmp_path / "samples").exists()
 
 
-@pytest.mark.slow
-def test_benchmarks_have_names_and_unknown_ones_are_refused() -> None:
-    done = subprocess.run([sys.executable, ROOT / "benchmarks/run.py", "no_such"], capture_output=True, text=True)
-    assert done.returncode == 2 and "startup" in done.stderr
+def test_benchmarks_have_names_and_unknown_ones_are_refused(monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")  # which it sets
+    assert importlib.import_module("benchmarks.run").main(["no_such"]) == 2
+    assert "startup" in capsys.readouterr().err
 
 
 def test_nothing_generated_or_large_is_in_the_tree() -> None:

@@ -52,6 +52,7 @@ def rescaled(model: Any, scale: float, offset: float) -> Any:
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "offset", "word"), [
     (1 / 128, -127 / 128, ""),
     (1 / 255 / 128, -127 / 128, "scaled twice, or given in [0, 1]"),  # images in [0, 1] before it scales
@@ -63,6 +64,7 @@ def test_a_wrong_range_is_found_and_the_right_one_is_not(scale: float, offset: f
     assert found.ok is (not word) and word in found.finding and "stem_bn" in found.finding
 
 
+@pytest.mark.slow
 def test_other_images_are_no_wrong_range(real: Any, coloured: Any) -> None:
     low_contrast = (127 + (coloured.astype(np.float32) - 127) * 0.25).astype(np.uint8)
     for images in (coloured[..., ::-1], 255 - coloured, low_contrast, coloured[:1]):
@@ -239,6 +241,7 @@ def test_a_frozen_head_is_thawed_in_its_copy_alone() -> None:
     assert not head.trainable_weights
 
 
+@pytest.mark.slow
 def test_a_head_that_does_not_learn_is_told_why() -> None:
     x, y = rows()
     dead = keras.Sequential([keras.Input((24,)), LAYERS.Dense(

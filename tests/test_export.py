@@ -159,6 +159,7 @@ def test_tflite_kinds_are_parsed_and_unknown_ones_refused() -> None:
         parse_kinds("fp32,int4")
 
 
+@pytest.mark.slow
 def test_predict_names_the_bad_input_and_predict_each_goes_on(trained: Path, images: Path) -> None:
     model, good = tl.load(trained.parent), sorted(images.rglob("*.png"))[0]
     found = model.predict_each([good, b"not an image", str(good), trained / "nowhere.png"])
@@ -203,6 +204,7 @@ def serving(trained: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_the_serving_client_of_the_docs_gets_the_same_answers(serving: str, trained: Path, images: Path) -> None:
     paths = [str(path) for path in sorted(images.rglob("*.png"))[::13]]
     done = subprocess.run([sys.executable, str(ROOT / "docs/serving_client.py"), serving, *paths], capture_output=True,
@@ -211,6 +213,7 @@ def test_the_serving_client_of_the_docs_gets_the_same_answers(serving: str, trai
     assert done.stdout.splitlines() == wanted
 
 
+@pytest.mark.slow
 def test_the_tflite_client_of_the_docs_gets_the_same_label(trained: Path, images: Path) -> None:
     for path in sorted(images.rglob("*.png"))[::20]:
         done = subprocess.run([sys.executable, str(ROOT / "docs/tflite_client.py"),
@@ -232,6 +235,7 @@ def test_the_split_is_listed_with_names_and_older_files_without_are_read(trained
         read_split(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_head_is_refused(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 6, apart=1.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
@@ -261,6 +265,7 @@ def test_a_version_is_written_without_settings_and_an_alien_evaluation_leaves_no
     assert not verify(str(tmp_path / "m")).failed  # finds its data without settings
 
 
+@pytest.mark.slow
 def test_predictions_for_many_inputs_are_rows_and_a_table(trained: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     good = str(images / "red" / "0.png")
@@ -285,6 +290,7 @@ def test_a_classifier_tells_what_it_is(trained: Path) -> None:
     assert classifier.record.backbone == "tiny_net" and len(repr(classifier)) < 200 + len(str(trained))
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_labelled_data_and_rows_used_in_training_are_counted(trained: Path, images: Path
                                                                                     ) -> None:
     result = evaluate_model(str(trained), str(images))

@@ -91,6 +91,7 @@ def test_rows_are_the_plain_models_and_lie_by_their_image(backbone: Backbone, im
     assert np.array_equal(found.held_out_rows(some), found.rows(some))
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_after_it_was_hashed_is_never_stored_under_the_old_hash(backbone: Backbone, tmp_path: Path
                                                                                     ) -> None:
     folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
@@ -368,6 +369,7 @@ def test_a_frame_of_features_needs_pandas_and_says_so(backbone: Backbone, images
 # Names on disk
 
 
+@pytest.mark.slow
 def test_spaces_and_keys_are_named_as_version_0_1_named_them(tmp_path: Path) -> None:
     """cache_names.json was made by that version: see make_cache_names.py. A change here makes caches worthless."""
     names = json.loads((HERE / "golden/cache_names.json").read_text())

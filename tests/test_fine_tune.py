@@ -64,6 +64,7 @@ def close(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("close"), 40, CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unfreeze", ["all", "contrast"])
 def test_the_backbone_of_the_features_does_not_change_and_a_frozen_model_ships_what_it_reports(
         unfreeze: str, close: Path, tmp_path: Path) -> None:

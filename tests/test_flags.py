@@ -192,6 +192,7 @@ def test_an_unknown_kind_of_tflite_file_is_reported_before_anything_is_loaded() 
         check_flags(config)
 
 
+@pytest.mark.slow
 def test_the_checks_of_a_users_head_print_no_banner(tmp_path: Path) -> None:
     head = tmp_path / "head.py"
     head.write_text("import keras\n\n\ndef build(shape, outputs):\n    return None\n")

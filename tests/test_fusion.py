@@ -264,6 +264,7 @@ def test_a_linear_head_on_a_fused_backbone_does_not_depend_on_the_scale_of_a_par
     assert np.abs(logits[1] - logits[0]).max() < 0.02 * np.abs(logits[0]).max()
 
 
+@pytest.mark.slow
 def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: Path, tmp_path: Path) -> None:
     examples = tl.read_images(str(images))
     examples = replace(examples, split=held_out(len(examples)))

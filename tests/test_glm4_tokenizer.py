@@ -113,12 +113,14 @@ def test_ids_are_those_of_tokenizers(ids: Any, glm4: Tokenizer, original: tokeni
     assert_same(texts, ids(tf.constant(texts)).to_list(), [original.encode(text).ids for text in texts], glm4.pieces)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(text=LEFT_ALONE)
 def test_ids_of_any_text_are_those_of_tokenizers(ids: Any, original: tokenizers.Tokenizer, text: str) -> None:
     assert ids(tf.constant([text])).to_list() == [original.encode(text).ids]
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(text=LEFT_ALONE)
 @example(text="'Sally 'sally 'ſally 'LLama'VEx 'Ta")
@@ -128,6 +130,7 @@ def test_words_of_any_text_are_those_of_the_pattern(words: Any, text: str) -> No
     assert words(text) == [word for word, _ in split]
 
 
+@pytest.mark.slow
 def test_words_with_each_character_are_those_of_the_pattern(words: Any) -> None:
     """Letters, numbers, whitespace and the rest, as the two libraries know them."""
     known = [chr(code) for code in (*range(0x20, 0x7F), *range(0xA0, 0x20000))

@@ -153,6 +153,7 @@ def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
         tl.load_backbone("glm2_6b", str(folder), layer="layer_3")
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> None:
     for pooling in ("mean", "last"):
         backbone = tl.load_backbone("glm2_6b", str(folder), pooling=pooling)
@@ -161,6 +162,7 @@ def test_features_do_not_depend_on_what_a_text_is_batched_with(folder: Path) -> 
         assert np.abs(together - alone).max() < 1e-5 < np.abs(alone[0] - alone[1]).max()
 
 
+@pytest.mark.slow
 def test_a_pooling_taken_from_states_is_the_same(folder: Path, little_memory: None) -> None:
     for precision in ("float32", "int8"):  # streamed, in memory
         states = tl.load_backbone("glm2_6b", str(folder), pooling="none", precision=precision)
@@ -209,6 +211,7 @@ def test_features_verb_and_compare_keep_weights_as_asked(shell: Shell, table: Pa
     assert code == 2 and "--unfreeze must be 0 for glm2_6b" in err and "with glm2_6b (got blend)" in err
 
 
+@pytest.mark.slow
 def test_pickles_are_read_by_leave_alone_and_it_is_said(shell: Shell, table: Path, tmp_path: Path) -> None:
     weights = glm_folder(tmp_path / "w", form="pickle")
     asked = ("features", table, "--backbone", "glm2_6b", "--weights", weights, "--out", tmp_path / "f.npz")

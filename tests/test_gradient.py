@@ -52,6 +52,7 @@ def test_an_epoch_takes_every_row(tmp_path: Path) -> None:
     assert fitted.curve[0]["loss"] == pytest.approx(loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_that_of_every_validation_row(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 8, 30.0)
     rows, validation = np.arange(20), np.arange(20, 51)  # not a whole number of batches
@@ -75,6 +76,7 @@ def test_training_stops_10_epochs_after_the_best_one_and_keeps_its_weights(tmp_p
     assert loss == pytest.approx(min(losses), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_head_trains_in_float32_unless_another_precision_was_asked_for(tmp_path: Path) -> None:
     x, y = clouds(60, 2, 8, 2.0)
     features = made_features(tmp_path, x, made_examples(y))
@@ -140,6 +142,7 @@ def test_the_mean_and_the_scale_are_those_of_the_rows_read_block_by_block(tmp_pa
     assert scale == pytest.approx(np.sqrt(variance + variance.mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convex, "free_memory", lambda: 0)
     x, y = clouds(120, 2, 4, 3.0)
@@ -154,6 +157,7 @@ def test_validation_rows_have_no_part_in_the_scaling(tmp_path: Path, monkeypatch
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
     x, y = clouds(64, 2, 4, 1.0)
     features = made_features(tmp_path, x, made_examples(y))
@@ -167,6 +171,7 @@ def test_the_order_of_rows_follows_from_the_seed(tmp_path: Path) -> None:
     assert losses(0, 0) != losses(1, 0)
 
 
+@pytest.mark.slow
 def test_the_heads_of_folds_are_not_taken_for_one_function_that_is_traced_again(tmp_path: Path) -> None:
     """Real retracing is still reported. The count of TensorFlow is global, so this runs in a process of its own."""
     code = f"""
@@ -188,6 +193,7 @@ for n in range(6):
     assert done.returncode == 0 and "retracing" not in before and "retracing" in after, done.stderr
 
 
+@pytest.mark.slow
 def test_rows_are_dealt_into_other_batches_than_they_come_in(tmp_path: Path) -> None:
     x, y = clouds(64, 2, 4, 1.0)
     features = made_features(tmp_path, x, made_examples(y))

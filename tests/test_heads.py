@@ -157,6 +157,7 @@ def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
 # Cosines
 
 
+@pytest.mark.slow
 def test_cosines_heed_directions_and_not_lengths(tmp_path: Path) -> None:
     x, y = clouds(240, 4, 12, 4.0)
     examples = made_examples(y, split=held_out(len(y)))

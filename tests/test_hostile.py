@@ -95,6 +95,7 @@ def test_names_that_are_not_utf_8_take_part_and_are_shown_readably(shell: Shell,
     assert code == 0 and json.loads(out)["failed"] == 0, err
 
 
+@pytest.mark.slow
 def test_check_tells_what_it_can_of_few_rows(shell: Shell, tmp_path: Path) -> None:
     draw_folder(tmp_path / "d", 3)
     shutil.copy(tmp_path / "d/red/0.png", tmp_path / "d/blue/twin.png")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import draw_folder
+from conftest import HERE, draw_folder
 from text_folders import hugging_face_folder
 
 import kerastl
@@ -61,6 +61,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     return run
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_every_module_the_recipes_the_pages_and_nothing_large(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "kerastl").rglob("*")
@@ -89,7 +90,8 @@ def test_an_installed_kerastl_knows_its_version_and_its_recipes(installed: Comma
 def test_an_installed_kerastl_trains_on_images_and_predicts(installed: Command, tmp_path: Path) -> None:
     images = draw_folder(tmp_path / "images", 12)
     run = json.loads(installed("kerastl", "run", "efficientnet_lite_images", "--data", images, "--name", "images",
-                               "--weights", "none", "--tflite", "none", "--json"))
+                               "--weights", "none", "--backbone", HERE / "dropin/backbones/tiny_net.py", "--tflite",
+                               "none", "--json"))
     assert run["n_test"] == 36 and run["path"] == "saved_models/images/1"
     answers = json.loads(installed("python", "-m", "kerastl", "predict", "saved_models/images", images, "--json"))
     assert len(answers["predictions"]) == 36 and {row["label"] for row in answers["predictions"]} <= set(run["classes"])

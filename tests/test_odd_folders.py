@@ -49,6 +49,7 @@ def test_folders_with_the_same_folders_in_them_are_named_at_the_end(
     assert "each contains cat and dog: if these are the classes" in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_check_names_such_folders_once(tmp_path: Path) -> None:
     files(tmp_path / "d", *(f"{outer}/{name}" for outer in ("fold0", "fold1") for name in ("cat", "dog")))
     for path in (tmp_path / "d").rglob("*.png"):

@@ -49,9 +49,11 @@ def old(data: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatc
     """A version that was exported with the older decoder."""
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "first_frame", other_colours)
+        decoding.original_size.cache_clear()
         decoding.decoder.cache_clear()
         code, _, err = shell("run", "tiny_images", "--data", data, "--name", "m", "--out", tmp_path, "--weights",
                              "none", "--tflite", "none", "--cache-dir", tmp_path / "old_cache")
+    decoding.original_size.cache_clear()
     decoding.decoder.cache_clear()
     assert code == 0, err
     rewrite(tmp_path / "m/1", None)

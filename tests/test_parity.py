@@ -148,6 +148,7 @@ class Served(tf.Module):
         return folder
 
 
+@pytest.mark.slow
 def test_a_saved_model_that_equals_keras_is_kept(hundred: Examples, tmp_path: Path) -> None:
     reference = reference_of(hundred)
     result = compare_saved_model(reference, Served(whole_model(hundred)).save(tmp_path / "m"))
@@ -156,6 +157,7 @@ def test_a_saved_model_that_equals_keras_is_kept(hundred: Examples, tmp_path: Pa
     assert result.bytes == sum(path.stat().st_size for path in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 99], ids=["the first row", "the last row"])
 def test_one_row_with_another_label_from_its_bytes_is_enough_to_refuse_it(place: int, hundred: Examples,
                                                                        tmp_path: Path) -> None:
@@ -171,6 +173,7 @@ def test_a_saved_model_with_other_logits_is_not_kept(hundred: Examples, tmp_path
     assert not result.kept and result.agreement == 1 and result.max_difference == pytest.approx(0.01, rel=0.01)
 
 
+@pytest.mark.slow
 def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that advances by 1, 2, 3, ... seconds each time it is read: row i, from 0, takes 2 i + 1."""
     times = itertools.accumulate(itertools.count())
@@ -182,6 +185,7 @@ def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monk
 # A TFLite file, by decoded values
 
 
+@pytest.mark.slow
 def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     rows, model = np.arange(0, 100, 5), whole_model(hundred)

@@ -11,6 +11,7 @@ from text_folders import hugging_face_folder
 import kerastl as tl
 
 
+@pytest.mark.slow
 def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path) -> None:
     record = tl.classify_images(images, name="m", out=tmp_path / "out", backbone="tiny_net", weights="none",
                                 layer="block1", head="mlp:learning_rate=1e-06", search=2, limit=36, epochs=3,
@@ -28,7 +29,7 @@ def test_every_argument_of_images_reaches_its_step(images: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"min_per_class": 100}, "100"), ({"tflite": "int4"}, "int4"), ({"label_smoothing": 3.0}, "`label_smoothing`"),
-    ({"unfreeze": 9}, "`unfreeze`"), ({"schedule": "no_such"}, "no_such"),
+    pytest.param({"unfreeze": 9}, "`unfreeze`", marks=pytest.mark.slow), ({"schedule": "no_such"}, "no_such"),
     ({"layer": "no_such"}, "no_such"), ({"split": "no_such"}, "no_such"), ({"head": "no_such"}, "no_such"),
     ({"precision": "float8"}, "float8"), ({"backbone": "no_such"}, "no_such")])
 def test_a_wrong_value_is_refused_by_the_step_that_takes_it(arguments: dict[str, Any], message: str, images: Path,

@@ -306,6 +306,7 @@ def test_a_cell_that_would_be_a_formula_begins_with_an_apostrophe(cell: str) -> 
         assert with_formula(without_formula(text)) == text
 
 
+@pytest.mark.slow
 def test_names_in_a_csv_file_are_no_formulas_unless_raw_is_set(trained: Path, images: Path, tmp_path: Path,
                                                                 monkeypatch: pytest.MonkeyPatch, shell: Shell) -> None:
     monkeypatch.chdir(tmp_path)

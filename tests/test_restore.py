@@ -123,6 +123,7 @@ def fit_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_verify_compares_every_format_on_held_out_rows_alone(trained: Path, images: Path, tmp_path: Path) -> None:
     part = np.where(np.arange(42) % 6 == 0, TEST, np.where(np.arange(42) % 6 == 1, VALIDATION, TRAIN)).astype(np.int8)
     folder = with_split(trained, images, tmp_path / "1", part)
@@ -135,6 +136,7 @@ def test_verify_compares_every_format_on_held_out_rows_alone(trained: Path, imag
         verify(str(folder), data=str(tmp_path / "elsewhere"), cache_dir=str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_on_are_counted_without_test_rows_new_ones_and_unreadable_ones(
         trained: Path, images: Path, tmp_path: Path) -> None:
     part = np.where(np.arange(42) % 2 == 0, TEST, np.where(np.arange(42) % 6 == 1, VALIDATION, TRAIN)).astype(np.int8)
@@ -164,6 +166,7 @@ def test_rows_that_were_trained_on_are_counted_without_test_rows_new_ones_and_un
     assert evaluate_model(model, str(several)).test.accuracy == pytest.approx(1 / 3)  # the softmax names one label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["text_column", "label_column"])
 def test_columns_are_those_of_training_unless_others_are_named(argument: str, trained: Path, images: Path,
                                                                tmp_path: Path) -> None:

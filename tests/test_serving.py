@@ -19,6 +19,7 @@ from kerastl.serving.batch import predict_inputs
 from kerastl.serving.engine import CheckedEngine
 
 
+@pytest.mark.slow
 def test_each_prediction_belongs_to_its_input_across_batches_also_beside_broken_ones(trained: Path, images: Path
                                                                                      ) -> None:
     model = tl.load(trained)
@@ -40,6 +41,7 @@ def test_each_prediction_belongs_to_its_input_across_batches_also_beside_broken_
     assert [one.label for one in found if not one.error] == [one.label for one in predictions]
 
 
+@pytest.mark.slow
 def test_lines_are_paths_and_every_column_of_a_table_is_written(trained: Path, images: Path, tmp_path: Path) -> None:
     bad, out = tmp_path / "bad.png", tmp_path / "p.parquet"
     bad.write_bytes(b"no image")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import COLOURS, draw, draw_folder
+from conftest import COLOURS, HERE, draw, draw_folder
 
 import kerastl as tl
 
@@ -36,6 +36,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 # Verbs
 
 
+@pytest.mark.slow
 def test_json_is_one_document_alone_on_standard_output(shell: Shell, images: Path, tmp_path: Path) -> None:
     code, out, _ = shell(*RUN, "--data", images, "--name", "m", "--out", tmp_path, "--json")
     assert code == 0
@@ -53,7 +54,7 @@ def test_json_stays_alone_when_native_code_prints(trained: Path, images: Path) -
 @pytest.mark.slow
 def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path, dropped_in: Path) -> None:
     words = ["--data", str(images), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
-             "--limit", "36", "--json"]
+             "--limit", "36", "--json", "--backbone", str(HERE / "dropin/backbones/tiny_net.py")]
     script = dropped_in / "efficientnet_lite_images.py"
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -74,6 +75,7 @@ def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: S
     assert answers[0] == answers[15] == answers[-1] and answers[0]["label"] == "red"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: str, shell: Shell, trained: Path,
                                                                       images: Path, tmp_path: Path) -> None:
@@ -90,6 +92,7 @@ def test_predict_writes_tables_with_an_error_where_there_is_no_answer(ending: st
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
 
 
+@pytest.mark.slow
 def test_evaluate_judges_new_data_and_says_when_they_are_not_new(shell: Shell, trained: Path, images: Path,
                                                                  tmp_path: Path) -> None:
     new = draw_folder(tmp_path / "new", 6, seed=777)
@@ -180,6 +183,7 @@ def test_export_writes_a_new_version_and_leaves_the_old(shell: Shell, trained: P
     assert code == 0 and "files match the manifest" in out
 
 
+@pytest.mark.slow
 def test_verify_exits_with_1_when_a_file_changed_or_an_artifact_differs(shell: Shell, trained: Path, tmp_path: Path,
                                                                         monkeypatch) -> None:
     import shutil
@@ -314,6 +318,7 @@ def test_flags_that_cannot_be_are_refused_with_what_can(flags: tuple[str, ...], 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_do_not_fit(shell: Shell, trained: Path, tmp_path: Path) -> None:
     import keras
 
@@ -353,6 +358,7 @@ def test_verbs_recipes_and_models_that_are_not_there(shell: Shell, tmp_path: Pat
     assert shell()[0] == 2 and shell("--help")[0] == 0 and shell("run", "--help")[0] == 0
 
 
+@pytest.mark.slow
 def test_predict_on_nothing_that_decodes(shell: Shell, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     refused(shell("predict", trained, tmp_path / "a.png"), "not an image")

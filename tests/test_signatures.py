@@ -35,8 +35,8 @@ def signatures(folder: Path, backbone: Backbone, head: str) -> tuple[Any, Any]:
     return tf.saved_model.load(str(folder)).signatures, model
 
 
-def check_rows(folder: Path, backbone: Backbone, head: str, sent: Sequence[Any], empty: Any) -> None:
-    """Every signature gives a row for a row, whatever their number, and those of Keras. empty: no values."""
+def check_rows(folder: Path, backbone: Backbone, head: str, sent: Sequence[Any], *empty: Any) -> None:
+    """Every signature gives a row for a row, whatever their number, and those of Keras. empty: forms of no values."""
     by_name, model = signatures(folder, backbone, head)
     source = backbone.input
     raw = tf.constant(list(sent)[:1])[:0]
@@ -45,7 +45,8 @@ def check_rows(folder: Path, backbone: Backbone, head: str, sent: Sequence[Any],
     assert none["probabilities"].shape == (0, 3) and none["top_labels"].shape == (0, 3)
     assert by_name["features"](**{source.raw_name: raw})["features"].shape[0] == 0
     owners = {"owners": tf.zeros([0], tf.int32)} if source.single_spec is None else {}
-    assert by_name["tensor"](**{source.values_name: empty}, **owners)["logits"].shape == (0, 3)
+    for no_values in empty:
+        assert by_name["tensor"](**{source.values_name: no_values}, **owners)["logits"].shape == (0, 3)
     many = [sent[i % len(sent)] for i in range(2 * ROWS + 3)]
     few = by_name["serving_default"](**{source.raw_name: tf.constant(list(sent))})["probabilities"].numpy()
     all_ = by_name["serving_default"](**{source.raw_name: tf.constant(many)})["probabilities"].numpy()
@@ -60,6 +61,7 @@ def check_rows(folder: Path, backbone: Backbone, head: str, sent: Sequence[Any],
     assert features.shape[0] == len(many) and features.shape[-1] == backbone.dim
 
 
+@pytest.mark.slow
 def test_images_in_any_number(tmp_path: Path) -> None:
     files = [save(Image.fromarray(np.roll(scene(), 5 * i, axis=1)), "PNG") for i in range(5)]
     check_rows(tmp_path, tiny_backbone(), "linear", files, tf.zeros([0, 32, 32, 3], tf.uint8))
@@ -70,16 +72,18 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(hugging_face_folder(tmp_path_factory.mktemp("bert"), "bert"))
 
 
-@pytest.mark.parametrize(("head", "long", "pair"), [("linear", "head", False), ("linear", "chunks", False),
-                                                    ("linear", "head", True), ("attention", "head", False)])
+@pytest.mark.parametrize(("head", "long", "pair"), [
+    ("linear", "chunks", False), pytest.param("linear", "head", False, marks=pytest.mark.slow),
+    pytest.param("linear", "head", True, marks=pytest.mark.slow),
+    pytest.param("attention", "head", False, marks=pytest.mark.slow)])
 def test_texts_in_any_number(head: str, long: str, pair: bool, bert_folder: str, tmp_path: Path) -> None:
     backbone = tl.load_backbone("bert_base", bert_folder, pooling=pooling_for(head))
     backbone = backbone.taking(replace(backbone.input, max_length=16, long=long, pair=pair))
     sent = [[text, other] for text, other in zip(WORDS, reversed(WORDS), strict=True)] if pair else WORDS
-    for length in (0, 16):
-        check_rows(tmp_path / str(length), backbone, head, sent, tf.zeros([0, length], tf.int32))
+    check_rows(tmp_path, backbone, head, sent, *(tf.zeros([0, length], tf.int32) for length in (0, 16)))
 
 
+@pytest.mark.slow
 def test_what_is_no_list_of_images_gets_a_message(tmp_path: Path) -> None:
     by_name, _ = signatures(tmp_path, tiny_backbone(), "linear")
     png = save(Image.fromarray(scene()), "PNG")

@@ -109,6 +109,7 @@ def test_one_group_alone_tells_nothing_of_other_groups() -> None:
     assert interval.ends == pytest.approx(wilson_interval(np.ones(1, bool), ["a"]).ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says(grouped: bool) -> None:
     generator, inside = np.random.default_rng(0), []

@@ -9,14 +9,19 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+from conftest import draw_folder
 
 import kerastl as tl
+from kerastl.backbones import specs
 from kerastl.heads import heads
 from kerastl.inputs.batches import decode_file
+from kerastl.modality import IMAGE
 from kerastl.shell import recipes as finding
 
 Shell = Callable[..., tuple[int, str, str]]
 EPOCHS = dict.fromkeys(("resnet", "transformer", "blend"), ("--epochs", 20))  # enough, where each takes long
+SMALL = {  # recipes that differ by their steps, on small backbones; the others run each backbone at its full size
+    "fusion_images": "tiny_net+tiny_net24", "inception_resnet_images": "tiny_net", "side_blend_images": "tiny_net"}
 MODELLESS = {"few_shot_images"}  # compares, and writes no model: tests/test_few_shot.py runs it
 
 
@@ -36,18 +41,32 @@ def answers_the_same_after_loading(version: Path, images: Path) -> None:
     assert labels == [run["classes"][i] for i in wanted.argmax(axis=1)]
 
 
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 10 images, for networks of full size."""
+    return draw_folder(tmp_path_factory.mktemp("few"), 10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [name for name in finding.recipes()
                                     if name.endswith("_images") and name not in MODELLESS])
-def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, images: Path, tmp_path: Path
+def test_every_recipe_trains_exports_and_answers_the_same(recipe: str, shell: Shell, few_images: Path, tmp_path: Path
                                                           ) -> None:
-    code, out, err = shell("run", recipe, "--data", images, "--name", "m", "--out", tmp_path, "--weights", "none",
-                           "--epochs", 2, "--tflite", "fp32", "--json")
+    more = ("--backbone", SMALL[recipe]) if recipe in SMALL else ()
+    code, out, err = shell("run", recipe, "--data", few_images, "--name", "m", "--out", tmp_path, "--weights", "none",
+                           "--epochs", 2, "--tflite", "fp32", "--json", *more)
     assert code == 0, err
     run = json.loads(out)
-    assert run["random_weights"] and run["n_test"] == 42
+    assert run["random_weights"] and run["n_test"] == 30
     assert {one["kind"]: one["kept"] for one in run["parity"]} == {"saved_model": True, "fp32": True}
-    answers_the_same_after_loading(tmp_path / "m" / "1", images)
+    answers_the_same_after_loading(tmp_path / "m" / "1", few_images)
+
+
+def test_every_image_backbone_is_swept_at_its_full_size() -> None:
+    swept = {finding.load_recipe(name).Config.backbone for name in finding.recipes()
+             if name.endswith("_images") and name not in MODELLESS | SMALL.keys()}
+    offered = {name for name, spec in specs().items() if spec.modality == IMAGE and spec.size} - {"tiny_net24"}
+    assert offered == swept and len(offered) > 3
 
 
 def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
@@ -55,9 +74,8 @@ def test_every_recipe_is_swept_here_or_has_tests_of_its_own() -> None:
     assert others == {"distil_to_tflite"}  # test_distil.py
 
 
-@pytest.mark.parametrize("head", [
-    pytest.param(name, marks=[] if not head.training else pytest.mark.slow)
-    for name, head in heads().items()])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", heads())
 def test_every_head_trains_exports_and_answers_the_same(head: str, shell: Shell, images: Path, tmp_path: Path
                                                         ) -> None:
     once = ("--split", "holdout") if heads()[head].training else ()  # gradient descent, which is slow, in each fold
@@ -103,7 +121,10 @@ def test_a_kerashub_preset_scales_as_it_says_and_exports(preset: Path, shell: Sh
 
 
 @pytest.mark.slow
-def test_switches_of_precision_and_xla_end_at_the_same_accuracy(shell: Shell, images: Path, tmp_path: Path) -> None:
+def test_switches_of_precision_and_xla_end_at_the_same_accuracy(shell: Shell, tmp_path: Path) -> None:
+    images = tmp_path / "images"  # split already, so that a head is fitted once and not in each fold
+    for seed, (part, rows) in enumerate({"train": 12, "validation": 4, "test": 14}.items()):
+        draw_folder(images / part, rows, seed=100 * seed)
     found = {}
     for name, switches in {"short": ("on", "mixed_bfloat16"), "long": ("off", "float32")}.items():
         for head in ("linear", "mlp"):
@@ -112,7 +133,7 @@ def test_switches_of_precision_and_xla_end_at_the_same_accuracy(shell: Shell, im
                                    switches[1], "--tflite", "none", "--json")
             assert code == 0, err
             run = json.loads(out)
-            assert run["xla"] == (switches[0] == "on") and run["precision"] == switches[1]
+            assert run["xla"] == (switches[0] == "on") and run["precision"] == switches[1] and run["n_test"] == 42
             found[name, head] = run["test"]["accuracy"]
     for head in ("linear", "mlp"):
         assert abs(found["short", head] - found["long", head]) <= 0.01 + 1e-9

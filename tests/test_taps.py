@@ -74,6 +74,7 @@ def test_unknown_taps_and_poolings_that_do_not_fit_are_refused(tmp_path: Path) -
         tl.load_backbone("bert_base", folder, pooling="pooled", layer="layer_1")
 
 
+@pytest.mark.slow
 def test_maps_are_kept_in_float16_and_read_back_in_order(images: Path, tmp_path: Path) -> None:
     backbone = tl.load_backbone("tiny_net", "none", layer="block1", pooling=NO_POOLING)
     examples = split(tl.read_images(str(images)), "cv")

@@ -66,6 +66,7 @@ def of(backbone: Backbone, long: str) -> Backbone:
 ITEMS = (SHORT, LONG, "a bad film", LONG + " not", "the actor was " * 9)
 
 
+@pytest.mark.slow
 def test_features_of_truncated_texts_are_those_of_the_way_that_was_asked_for(bert: Backbone, tmp_path: Path) -> None:
     """All ways share a cache: only truncated texts are computed anew, and no way gets the rows of another."""
     examples = replace(made_examples(np.arange(5) % 2), modality=TEXT, items=ITEMS)
@@ -96,6 +97,7 @@ def test_logits_of_a_text_in_chunks_are_those_of_its_mean_features(bert: Backbon
     assert np.abs(np.asarray(head(mean)) - logits).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_another_tokenizer_has_its_own_cached_features(bert: Backbone, tmp_path: Path) -> None:
     examples = replace(made_examples(np.arange(2)), modality=TEXT, items=(SHORT, "good"))
     vocabulary_of = bert.input.tokenizer

@@ -197,11 +197,13 @@ def test_few_labels_are_tuned_by_contrast_and_the_folds_never_see_their_rows(she
                                                                              ) -> None:
     rows = made_texts(14)
     shuffled = [label for _, label in np.random.default_rng(0).permutation(rows)]
-    for name, labels in (("telling", [label for _, label in rows]), ("chance", shuffled)):
-        data = write_table(tmp_path / f"{name}.csv", ("text", "label"), [(text, label) for (text, _), label in
-                                                                         zip(rows, labels, strict=True)])
+    parts = ([*["train"] * 10, *["validation"] * 2, *["test"] * 2] * 2, [""] * 28)
+    for name, labels, part in (("telling", [label for _, label in rows], parts[0]), ("chance", shuffled, parts[1])):
+        data = write_table(tmp_path / f"{name}.csv", ("text", "label", *["split"] * any(part)), [
+            (text, label, *[at] * any(part)) for (text, _), label, at in zip(rows, labels, part, strict=True)])
         run = trained_on(shell, tmp_path / name, data, bert, "--unfreeze", "contrast", "--tflite", "none")
-        assert run["unfrozen"]["how"] == "contrast" and run["unfrozen"]["blocks"] >= 1 and run["split"] == "cv"
+        assert run["unfrozen"]["how"] == "contrast" and run["unfrozen"]["blocks"] >= 1
+        assert (run["split"] == "cv") == (name == "chance")  # in five folds, or on the split that the data give
         history = [one["loss"] for one in run["unfrozen"]["history"]]
         assert np.mean(history[-5:]) < np.mean(history[:5])
         if name == "chance":  # a head that had seen the rows it judges would be right on nearly all of them

@@ -280,6 +280,7 @@ def test_training_and_validation_rows_do_influence_the_fit(tmp_path: Path) -> No
     assert plain.settings["l2"] < chosen.settings["l2"] and plain.curve != chosen.curve
 
 
+@pytest.mark.slow
 def test_answers_that_judge_come_from_float32_rows(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 8, 3.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)), held_out=-x)
@@ -378,6 +379,7 @@ def test_without_the_memory_for_the_solver_gradient_descent_gets_there_too(mode:
     assert accuracy(descended, features) >= accuracy(solved, features) - 0.02
 
 
+@pytest.mark.slow
 def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(gradient, "PATIENCE", 4)
     x, y = clouds(120, 3, 40, 1.5)
@@ -390,6 +392,7 @@ def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> Non
     assert shipped == pytest.approx(min(losses), rel=1e-4) and losses[-1] > shipped * 1.001
 
 
+@pytest.mark.slow
 def test_another_seed_trains_another_head(tmp_path: Path) -> None:
     x, y = clouds(60, 3, 10, 1.5)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(60)))

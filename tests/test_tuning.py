@@ -107,6 +107,7 @@ def test_blocks_thaw_one_an_epoch_from_the_top_also_after_a_stop(close: Path, tm
         {"linear", "block2_conv"}, *[{"linear", "block2_conv", "block1_conv"}] * 2]
 
 
+@pytest.mark.slow
 def test_a_block_whose_turn_never_comes_is_proven_frozen(close: Path, tmp_path: Path, seen: type[Seen]) -> None:
     made = Made(close, tmp_path)
     tuned = made.tune(epochs=1, blocks=2, gradual=True)
@@ -158,7 +159,8 @@ def thaw_all(backbone: Any, n: int) -> None:
 # LoRA
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str, texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path, precision=precision)
     paths, named = [weight.path for weight in made.model.weights], made.backbone.weights_hash
@@ -399,6 +401,7 @@ def test_the_search_reads_training_rows_alone_and_puts_all_weights_back(close: P
     assert np.ptp(curve.losses) > 1e-3  # it did train
 
 
+@pytest.mark.slow
 def test_a_search_ends_where_the_loss_diverges(close: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(rates, "HIGHEST", 1e3)
     made = Made(close, tmp_path)

@@ -464,6 +464,7 @@ def test_made_up_examples_have_an_empty_summary() -> None:
     assert examples.summary.warnings == () and examples.summary.lost == 1
 
 
+@pytest.mark.slow
 def test_a_run_says_stores_and_shows_what_was_understood_and_strict_fails_it(tmp_path: Path, shell: Shell) -> None:
     root = draw_folder(tmp_path / "d", 12, TWO)
     for i in range(14):

@@ -41,19 +41,31 @@ def decode(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Ten
 
 def decode_or_refuse(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Like `decode`, but returns the reason for refusal, a scalar string that is "" for good images, and the pixels."""
-    reason = refusal(data)
-    pixels = tf.switch_case(
-        tf.where(tf.equal(reason, ""), kind_of(data), UNKNOWN),
-        {
-            UNKNOWN: lambda: tf.zeros([1, 1, 3], tf.uint8),
-            JPEG: lambda: upright(_jpeg(data, accept_truncated), of_jpeg(data)),
-            PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
-            GIF: lambda: first_frame(data),
-            BMP: lambda: _bmp(data),
-            WEBP: lambda: upright(_webp(data), of_webp(data)),
-        },
-    )
+    reason, pixels = original_size(accept_truncated)(data)
     return reason, resize(tf.ensure_shape(pixels, [None, None, 3]), size)
+
+
+@cache
+def original_size(accept_truncated: bool = False) -> Any:
+    """A function of the graph that decodes one image: data -> the reason for refusal, and the pixels as they are in the
+    file, [height, width, 3] uint8. Cached, because tracing it takes two seconds: graphs of every size share it."""
+
+    def of_file(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        reason = refusal(data)
+        return reason, tf.switch_case(
+            tf.where(tf.equal(reason, ""), kind_of(data), UNKNOWN),
+            {
+                UNKNOWN: lambda: tf.zeros([1, 1, 3], tf.uint8),
+                JPEG: lambda: upright(_jpeg(data, accept_truncated), of_jpeg(data)),
+                PNG: lambda: upright(_on_white(tf.io.decode_png(data, channels=4), _png_opaque(data)), of_png(data)),
+                GIF: lambda: first_frame(data),
+                BMP: lambda: _bmp(data),
+                WEBP: lambda: upright(_webp(data), of_webp(data)),
+            },
+        )
+
+    return tf.function(of_file, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+                       ).get_concrete_function()
 
 
 def decode_batch(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Tensor:
