@@ -16,8 +16,16 @@ from tiny import held_out, made_examples, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import Examples
+from kerastl.errors import CheckFailed
 from kerastl.export import tflite
-from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
+from kerastl.export.parity import (
+    Evaluated,
+    Reference,
+    checked_saved_model,
+    choose_rows,
+    compare_saved_model,
+    compare_tflite,
+)
 from kerastl.heads import resolve_head
 from kerastl.inputs import floats
 from kerastl.model import prediction
@@ -180,6 +188,34 @@ def test_milliseconds_are_those_of_a_row(hundred: Examples, tmp_path: Path, monk
     monkeypatch.setattr(prediction, "time", SimpleNamespace(perf_counter=times.__next__))
     result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred)).save(tmp_path / "m"))
     assert result.milliseconds == 1000 * np.median([2 * row + 1 for row in range(30)])
+
+
+# Against the logits that were evaluated
+
+
+@pytest.mark.slow
+def test_the_logits_that_were_evaluated_are_the_reference_unless_they_are_wrong(hundred: Examples, tmp_path: Path
+                                                                               ) -> None:
+    """Where they differ, Keras' decide: the features of another engine than TensorFlow's are then refused."""
+    model, source = whole_model(hundred), tiny_backbone().input
+    folder = Served(model).save(tmp_path / "m")
+
+    def checked(shift: float, engine: str) -> tuple[Reference, Parity]:
+        def of_rows(rows: NDArray[np.intp]) -> NDArray[np.float32]:
+            return Reference(model, source, hundred, rows).logits + np.float32(shift)
+
+        return checked_saved_model(model, source, hundred, folder, Evaluated(of_rows, engine))
+
+    for engine in ("tensorflow", "openvino"):
+        _, parity = checked(3e-5, engine)
+        assert parity.kept and parity.max_difference == pytest.approx(3e-5, abs=5e-6)  # Keras was not asked
+        _, parity = checked(8e-5, engine)
+        assert parity.kept and parity.max_difference < 1e-5
+    reference, parity = checked(1e-3, "tensorflow")
+    assert parity.kept and parity.max_difference < 1e-5
+    assert np.array_equal(reference.logits, Reference(model, source, hundred, choose_rows(hundred)).logits)
+    with pytest.raises(CheckFailed, match="from features by openvino, differ from Keras' by up to 0.001"):
+        checked(1e-3, "openvino")
 
 
 # A TFLite file, by decoded values

@@ -15,7 +15,7 @@ from kerastl.data.examples import TEST, Examples
 from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
 from kerastl.export import saved_model, tflite
-from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
+from kerastl.export.parity import Evaluated, Reference, checked_saved_model, compare_tflite
 from kerastl.files import write_file
 from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
@@ -27,16 +27,17 @@ from kerastl.versions.sections import Parity
 
 
 def export_model(version: Version, model: Any, source: Input, examples: Examples, calibration: Calibration, *,
-                 kinds: Sequence[str] = TFLITE_KINDS) -> tuple[Parity, ...]:
+                 kinds: Sequence[str] = TFLITE_KINDS, evaluated: Evaluated | None = None) -> tuple[Parity, ...]:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each artifact with Keras.
 
-    model: backbone and head in one, with logits as output. A TFLite file that exceeds its error bound is not written.
-    Raises CheckFailed when the SavedModel does: then no version is left behind.
+    model: backbone and head in one, with logits as output. evaluated: the logits that were evaluated, where features of
+    the model's own backbone are known; artifacts are then compared with these, and the model is not run again. A TFLite
+    file that exceeds its error bound is not written. Raises CheckFailed when the SavedModel does, or when the features
+    were wrong: then no version is left behind.
     """
     folder, task = version.folder, examples.task
     saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration)
-    reference = Reference(model, source, examples, choose_rows(examples))
-    first = compare_saved_model(reference, folder)
+    reference, first = checked_saved_model(model, source, examples, folder, evaluated)
     if not first.kept:
         raise CheckFailed(f"the SavedModel differs from Keras: logits by up to {first.max_difference:.2g}, same label "
                           f"for {first.agreement:.1%} of {first.rows} rows", first.bound,

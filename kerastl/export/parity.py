@@ -4,9 +4,9 @@ Each artifact has an error bound, and one that exceeds it is not written.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
-from kerastl.errors import DataError
+from kerastl.errors import CheckFailed, DataError
 from kerastl.export.tflite import Interpreter
 from kerastl.inputs import Batch, Input
 from kerastl.model import Predictor, timed
@@ -40,32 +40,44 @@ def choose_rows(examples: Examples) -> NDArray[np.intp]:
     return np.array(sorted(held_out, key=lambda row: examples.ids[row])[:ROWS], dtype=np.intp)
 
 
-class Reference:
-    """Keras' own logits on the compared rows, and what the artifacts are given: raw bytes, or the decoded values.
+@dataclass(frozen=True)
+class Evaluated:
+    """The logits that were evaluated. of_rows: [n] row numbers of held-out rows -> [n, outputs], of the head on their
+    features. engine: which computed these features."""
 
-    changed: places of rows that the graph of an older version may decode otherwise than this code, from which Keras'
-    logits come. What such a graph makes of their bytes is not compared.
+    of_rows: Callable[[NDArray[np.intp]], NDArray[np.float32]]
+    engine: str
+
+
+class Reference:
+    """The logits that artifacts are compared with, and what the artifacts are given: raw bytes, or the decoded values.
+
+    The logits are Keras' own, unless `logits` are passed, [rows, outputs]. changed: places of rows that the graph of an
+    older version may decode otherwise than this code, from which Keras' logits come. What such a graph makes of their
+    bytes is not compared.
     """
 
-    def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp]) -> None:
+    def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp],
+                 logits: NDArray[np.float32] | None = None) -> None:
         self.source = source
         some = examples.take(rows)
         self.items, self._ids = some.items, some.ids
         self.changed = frozenset(source.changed(self.items))
         self.truth = examples.one_hot(rows)
         refused: dict[int, str] = {}
-        predictor, logits = Predictor(model), []
+        predictor, computed = Predictor(model) if logits is None else None, []
         self._kept: list[Batch] = []
         size = 0
         for batch in source.batches(self.items, 32, refused, in_order=True, ids=self._ids):
-            logits.append(predictor(batch))
+            if predictor:
+                computed.append(predictor(batch))
             size += batch.values.nbytes
             self._kept = [*self._kept, batch] if size <= KEPT else []
-        if refused or not logits:
+        if refused or not len(rows):
             reason = next(iter(refused.values()), "there are none")
             raise DataError(f"rows to compare on cannot be read from {examples.source}: {reason}",
                             "the data that the model was trained on", "restore the data")
-        self.logits = np.concatenate(logits)
+        self.logits = np.concatenate(computed) if logits is None else logits
 
     def batches(self) -> Iterator[Batch]:
         """The rows' values again, in order; decoded again if there are too many to be kept."""
@@ -95,6 +107,29 @@ class Reference:
 
 def _top(logits: NDArray[np.float32]) -> NDArray[np.intp]:
     return logits.argmax(axis=1)
+
+
+def checked_saved_model(model: Any, source: Input, examples: Examples, folder: Path, evaluated: Evaluated | None
+                        ) -> tuple[Reference, Parity]:
+    """Compare the SavedModel with the logits that were evaluated, where they are known, else with Keras'. Returns what
+    other artifacts are compared with, too.
+
+    Where the evaluated logits differ, Keras' decide whether the features or the SavedModel are wrong. Raises
+    CheckFailed where it is the features of another engine than TensorFlow's.
+    """
+    rows = choose_rows(examples)
+    logits = None if evaluated is None else evaluated.of_rows(rows)
+    reference = Reference(model, source, examples, rows, logits)
+    parity = compare_saved_model(reference, folder)
+    if logits is None or evaluated is None or (parity.kept and parity.max_difference <= LOGITS["saved_model"] / 2):
+        return reference, parity
+    reference = Reference(model, source, examples, rows)
+    difference = float(np.abs(reference.logits - logits).max())
+    if evaluated.engine != "tensorflow" and not difference <= LOGITS["saved_model"]:
+        raise CheckFailed(f"the logits that were evaluated, from features by {evaluated.engine}, differ from Keras' by "
+                          f"up to {difference:.2g}", f"at most {LOGITS['saved_model']:g}",
+                          "set `engine` to tensorflow")
+    return reference, compare_saved_model(reference, folder)
 
 
 def compare_saved_model(reference: Reference, folder: Path) -> Parity:

@@ -9,8 +9,10 @@ from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.export.export import export_model
+from kerastl.export.parity import Evaluated
 from kerastl.features.compute import Features
 from kerastl.modality import modality_named, parse_kinds
+from kerastl.model import predict_logits
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
 from kerastl.training.fine_tuning.fine_tune import remove_finished
@@ -72,7 +74,8 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     with new_version(target.out, target.name) as version:
         begun = clock()
         source, examples = as_rows(features) if backbone.large else (backbone.input, features.examples)
-        parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=target.kinds)
+        parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=target.kinds,
+                              evaluated=_evaluated(trained, features))
         exported = clock() - begun
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
@@ -85,6 +88,17 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     if target.claim is not None:
         target.claim.release()
     return record
+
+
+def _evaluated(trained: TrainedModel, features: Features) -> Evaluated | None:
+    """The logits of held-out rows by the head that ships, from their features. None where these are not what the
+    exported model computes, because its backbone was fine-tuned or they were stored in float16; and for a head that
+    also takes the raw input."""
+    head, tuned = trained.fitted.head, trained.fine_tuning
+    if (tuned and tuned.kept) or features.backbone.large or len(head.inputs) > 1 \
+            or features.held_out_space.key.dtype != "float32":
+        return None
+    return Evaluated(lambda rows: predict_logits(head, features.held_out_rows(rows)), features.engine)
 
 
 def check_evaluation(fitted: FittedHead, evaluation: Evaluation) -> None:
