@@ -32,7 +32,8 @@ class Module(tf.Module):
             return values
 
         def serve(values: tf.Tensor) -> dict[str, tf.Tensor]:
-            result = tf.map_fn(row, checked_shape(values, SPEC))
+            values = checked_shape(values, SPEC)
+            result = tf.map_fn(row, values)
             return {"result": result, "name": self.table.lookup(tf.cast(values[:, 0] > 0, tf.int32))}
 
         self.serve = tf.function(serve, input_signature=[SPEC], autograph=False)

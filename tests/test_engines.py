@@ -76,7 +76,8 @@ def layer_types(compiled: Any) -> list[str]:
 
 @pytest.mark.parametrize("more", [{}, {"pooling": "none"}, {"pooling": "none", "layer": "layer_1"}],
                          ids=["mean", "states", "middle layer"])
-@pytest.mark.parametrize("family", BACKBONES)
+@pytest.mark.parametrize("family", [
+    "bert", *(pytest.param(family, marks=pytest.mark.slow) for family in BACKBONES if family != "bert")])
 def test_openvino_computes_the_states_of_keras(family: str, more: dict[str, str], folders: dict[str, Path]) -> None:
     backbone = text_backbone(folders, family, **more)
     tokens = tokens_of(backbone)
@@ -89,6 +90,7 @@ def test_openvino_computes_the_states_of_keras(family: str, more: dict[str, str]
         assert np.abs(engine.run(some) - plain_engine(backbone.model).run(some)).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_berts_pooler_and_a_pair_of_texts_too(folders: dict[str, Path]) -> None:
     backbone = text_backbone(folders, "bert", pooling="pooled")
     tokens = tokens_of(backbone)
@@ -100,7 +102,8 @@ def test_berts_pooler_and_a_pair_of_texts_too(folders: dict[str, Path]) -> None:
     assert np.abs(make_engine(backbone.model).run(tokens) - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("family", [family for family in BACKBONES if family != "deberta-v2"])
+@pytest.mark.parametrize("family", [
+    "bert", *(pytest.param(family, marks=pytest.mark.slow) for family in ("roberta", "xlm-roberta", "distilbert"))])
 def test_attention_and_normalizations_are_fused(family: str, folders: dict[str, Path]) -> None:
     """Nothing of them is left as operations of its own, which is what makes the graph quick."""
     backbone = text_backbone(folders, family)
@@ -110,6 +113,7 @@ def test_attention_and_normalizations_are_fused(family: str, folders: dict[str, 
     assert blocks > 1 and types.count("MVN") == 1 + 2 * blocks
 
 
+@pytest.mark.slow
 def test_a_changed_activation_and_trained_lora_are_kept(folders: dict[str, Path]) -> None:
     backbone = text_backbone(folders, "bert")
     for layer in backbone.model._flatten_layers():

@@ -131,6 +131,7 @@ def test_how_many_rows_there_are_is_known_of_folders_and_files_not_of_tables(ima
 # Engines
 
 
+@pytest.mark.slow
 def test_openvino_agrees_with_the_savedmodel_and_the_difference_is_said(trained: Path, images: Path, tmp_path: Path
                                                                         ) -> None:
     pytest.importorskip("openvino")
@@ -147,6 +148,7 @@ def test_openvino_agrees_with_the_savedmodel_and_the_difference_is_said(trained:
         predict_inputs(str(trained), inputs, engine="onnx")
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_wrong_or_slow_is_an_error_or_replaced(trained: Path, images: Path) -> None:
     model = tl.load(trained)
     contents = [path.read_bytes() for path in sorted(images.rglob("*.png"))[:32]]
