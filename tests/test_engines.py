@@ -1,6 +1,8 @@
 """Engines: OpenVINO's answers are Keras', its attention is fused, and which engine computes a pass is measured."""
 
+import gc
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -151,6 +153,19 @@ def test_whole_networks_agree_in_both_types(name: str) -> None:
     assert check(make_engine(backbone.model), pixels, expected)[0]
     accurate, words = check(make_engine(backbone.model, "bfloat16"), pixels, expected)
     assert accurate == (name != "efficientnet_lite0"), words  # whose activations bfloat16 does not suit
+
+
+def test_a_signal_is_handled_after_engines_have_come_and_gone() -> None:
+    backbone = tiny_backbone()
+    for _ in range(2):
+        engines = [make_engine(backbone.model) for _ in range(2)]
+        engines[0].run(pixels_of(backbone, 1))
+        engines.pop(0)
+        gc.collect()
+    del engines
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 # Which engine

@@ -51,8 +51,8 @@ def compile_model(model: Model, compute: str) -> Any:
 def compile_function(function: Any, compute: str, *, requests: bool = False) -> Any:
     """A concrete function as an `openvino.CompiledModel` for this processor. requests: whether several requests will
     run side by side, each on some of the cores."""
-    openvino = _imported()
-    return openvino.Core().compile_model(
+    openvino, core = _imported()
+    return core.compile_model(
         openvino.convert_model(function), "CPU",
         {"INFERENCE_PRECISION_HINT": TYPES[compute], "PERFORMANCE_HINT": "THROUGHPUT" if requests else "LATENCY",
          "ENABLE_CPU_PINNING": False,  # the threads that decode images use the same cores
@@ -60,10 +60,15 @@ def compile_function(function: Any, compute: str, *, requests: bool = False) -> 
 
 
 @cache
-def _imported() -> Any:
-    """The package. Its import would start telemetry, for which a missing answer counts as consent, so the module that
-    sends it cannot be imported."""
+def _imported() -> tuple[Any, Any]:
+    """The package, and its one `Core`.
+
+    The import would start telemetry, for which a missing answer counts as consent, so the module that sends it cannot
+    be imported. Each `Core` gives the main thread another stack for signals, and restores the former one when it ends.
+    Of two that end in the order in which they were made, the second restores the stack of the first, which is gone: the
+    next signal then ends the process.
+    """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    return openvino
+    return openvino, openvino.Core()
