@@ -25,13 +25,19 @@ def compact(folder: Path) -> None:
     _omit_saving(graph)
     entries = graph.object_graph_def.concrete_functions  # what a loaded model can call by name
     library = graph.graph_def.library.function
+    # A function that captured a tensor of another one refers to it by name.
+    captured_from = {node.captured_tensor.concrete_function for node in graph.object_graph_def.nodes
+                     if node.WhichOneof("kind") == "captured_tensor"}
+    kept = {*entries, *captured_from}
     for function in library:
+        if function.signature.name in captured_from:
+            continue
         entry = entries.get(function.signature.name)
         taken = len(function.signature.input_arg)
         _merge_constants(function)
         _number(function, taken if entry is None else len(entry.bound_inputs), nodes=entry is None)
-    _merge(graph.graph_def, set(entries))
-    inner = [function.signature.name for function in library if function.signature.name not in entries]
+    _merge(graph.graph_def, kept)
+    inner = [function.signature.name for function in library if function.signature.name not in kept]
     _rename(graph.graph_def, {name: f"f{place}" for place, name in enumerate(inner)})
     write_file(folder / FILE, saved.SerializeToString(deterministic=True))
     fingerprinting_utils.write_fingerprint(str(folder))

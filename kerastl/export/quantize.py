@@ -79,6 +79,13 @@ def float_operators(content: bytes) -> set[str]:
             and any(graph.tensors[tensor].type == FLOAT32 for tensor in operator.outputs)}
 
 
+def runs_dynamic(content: bytes) -> bool:
+    """Whether LiteRT runs a `dynamic` file: it has no product of 8-bit weights with floats on their right."""
+    graph = LiteGraph(content)
+    return not any(graph.name(operator) == "BATCH_MATMUL" and graph.is_quantized(operator.inputs[0])
+                   and not graph.is_quantized(operator.inputs[1]) for operator in graph.operators)
+
+
 def _quantized(content: bytes, recipe: Any, ranges: Any = None) -> bytes:
     from ai_edge_quantizer import quantizer
 

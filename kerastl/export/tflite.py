@@ -34,7 +34,8 @@ class _LiteModule(tf.Module):
 def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation, kinds: Iterable[str],
             calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
-    the float32 file; `int8` is converted anew where some operator would stay in floats.
+    the float32 file. `int8` is converted anew where some operator would stay in floats, `dynamic` where LiteRT would
+    not run it.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
     (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
@@ -45,26 +46,31 @@ def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Act
 
     def int8() -> bytes:
         content = quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)
-        return _converted(module, spec, calibration) if quantize.float_operators(content) else content
+        return _converted(module, "int8", spec, calibration) if quantize.float_operators(content) else content
+
+    def dynamic() -> bytes:
+        content = quantize.dynamic(float32)
+        return content if quantize.runs_dynamic(content) else _converted(module, "dynamic")
 
     make: dict[str, Callable[[], bytes]] = {
         "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32),
-        "dynamic": lambda: quantize.dynamic(float32), "int8": int8}
+        "dynamic": dynamic, "int8": int8}
     for kind in kinds:
         yield kind, make[kind]()
 
 
-def _converted(module: _LiteModule, spec: tf.TensorSpec | None = None, calibration: Sequence[NDArray[Any]] = ()
-               ) -> bytes:
-    """By TensorFlow's converter: the float32 file, or with `spec` the one of integers, for models with operators that
-    the quantizer leaves in floats (REVERSE_V2 of ResNet50)."""
+def _converted(module: _LiteModule, kind: str = "fp32", spec: tf.TensorSpec | None = None,
+               calibration: Sequence[NDArray[Any]] = ()) -> bytes:
+    """By TensorFlow's converter: the float32 file; `int8` of models with operators that the quantizer leaves in floats
+    (REVERSE_V2 of ResNet50); `dynamic` of those with weights on the left of a product (DeBERTa)."""
     with tempfile.TemporaryDirectory(prefix="kerastl-") as folder, warnings.catch_warnings(), quiet_stderr():
         # int8 calibration runs TensorFlow's own interpreter, which warns that it is deprecated
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         tf.saved_model.save(module, folder, signatures={"serving_default": module.run})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        if spec is not None:
+        if kind != "fp32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if spec is not None:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
             if spec.dtype == tf.uint8:  # tokens stay int32
