@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -108,8 +109,6 @@ def _compared(backbone: tl.Backbone, batch: np.ndarray, folder: Path, what: str)
 
 
 def _seconds(engine: Any, batch: np.ndarray) -> float:
-    import time
-
     start = time.perf_counter()
     engine.run(batch)
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""The parity check: the same rows through Keras, the reloaded SavedModel and each TFLite file, compared.
+"""The parity check: the same rows through the reloaded SavedModel and each TFLite file, compared with a reference.
 
 Each artifact has an error bound, and one that exceeds it is not written.
 """
@@ -84,7 +84,7 @@ class Reference:
         yield from self._kept or self.source.batches(self.items, 32, {}, in_order=True, ids=self._ids)
 
     def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
-        """Compare one artifact's logits, [rows, classes], with Keras', and check its bound."""
+        """Compare one artifact's logits, [rows, classes], with these, and check its bound."""
         difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
         agreement = float((_top(logits) == _top(self.logits)).mean())
         change = self.accuracy(logits) - self.accuracy(self.logits)

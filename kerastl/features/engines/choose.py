@@ -81,7 +81,7 @@ def choose_engine(backbone: Backbone, batch: Values, candidates: Sequence[Arithm
         accurate, nearness = check(engine, batch, expected)
         if accurate:
             return Choice(engine, "; ".join(filter(None, [reason, f"{_graph(engine)}, {nearness}"])) + rejected)
-        rejected += (f"; the {_graph(engine)} in {engine.compute} is not used because it is inaccurate ({nearness})")
+        rejected += f"; the {_graph(engine)} in {engine.compute} is not used because it is inaccurate ({nearness})"
         reason = ""
     if runtime.engine == "openvino":
         raise CheckFailed(f"the features that OpenVINO computes differ from Keras'{rejected}", "equal features but for "

@@ -107,5 +107,5 @@ def call_of(model: Model) -> Callable[[Any], Any]:
 
 def spec_of(model: Model) -> tf.TensorSpec:
     """Of pixels for a network that takes floats, of tokens for one that takes integers."""
-    dtype = tf.as_dtype(model.inputs[0].dtype)
-    return tf.TensorSpec([None, *model.input_shape[1:]], dtype if dtype.is_integer else tf.uint8)
+    dtype = model.inputs[0].dtype if takes_tokens(model) else tf.uint8
+    return tf.TensorSpec([None, *model.input_shape[1:]], dtype)
