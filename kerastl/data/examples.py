@@ -120,10 +120,12 @@ class Examples:
 
     items: for images the path of each file, for texts each text or pair of texts. origins: what the user calls each
     row: a path inside the source, or its number. ids: a hash of each row's content, 32 hexadecimal digits. groups: rows
-    of a group are never split; by default the id, so that exact duplicates stay together. source_split: the split that
-    the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
-    [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
-    source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
+    of a group are never split; by default the id, so that exact duplicates stay together. near_duplicates: for each
+    row the name of its near-duplicates, united with the groups; None where they were not searched for. source_split:
+    the split that the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`.
+    soft_targets: [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while
+    reading the source, for the report. summary: what was understood of the source, and how many of its rows were
+    skipped.
     """
 
     modality: Modality
@@ -141,6 +143,7 @@ class Examples:
     soft_targets: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
     summary: DataSummary = NOTHING_YET
+    near_duplicates: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -148,6 +151,12 @@ class Examples:
     def __repr__(self) -> str:
         split = f", split: {self.split.mode}" if self.split else ""
         return f"Examples({len(self):,} {self.modality.nouns}, {len(self.classes)} classes, {self.source}{split})"
+
+    @property
+    def clusters(self) -> Sequence[str]:
+        """For each row the name of its cluster: rows that are not independent, because they share a group or are
+        near-duplicates. Cross-validation deals clusters whole, and intervals count them."""
+        return self.groups if self.near_duplicates is None else self.near_duplicates
 
     @property
     def task(self) -> Task:
@@ -201,6 +210,7 @@ class Examples:
         return replace(
             self, items=pick(self.items), origins=pick(self.origins), ids=ids,
             groups=ids if self.groups is self.ids else pick(self.groups),
+            near_duplicates=None if self.near_duplicates is None else pick(self.near_duplicates),
             source_split=pick(self.source_split), targets=self.targets[kept],
             split=self.split and replace(self.split, part=self.split.part[kept]),
             soft_targets=None if self.soft_targets is None else self.soft_targets[kept],

@@ -76,7 +76,7 @@ def _check_mode(mode: str, unfrozen: bool, search: int) -> None:
 
 
 def _folds(examples: Examples, reason: str) -> Split:
-    if (groups := len(set(examples.groups))) < 3:
+    if (groups := len(set(examples.clusters))) < 3:
         raise DataError(f"the rows of {examples.source} belong to {groups} group{'' if groups == 1 else 's'}",
                         "at least 3 groups, for training, validation and testing",
                         "add data, or set `group_column` to none to ignore the groups")
@@ -91,12 +91,12 @@ def _folds(examples: Examples, reason: str) -> Split:
 
 
 def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> NDArray[np.int8]:
-    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Groups are distributed in hash order within
-    their class. So folds are stratified, groups stay whole, and the same data give the same folds."""
+    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Clusters are distributed in hash order within
+    their class. So folds are stratified, clusters stay whole, and the same data give the same folds."""
     chosen = np.arange(len(examples)) if rows is None else rows
     members: dict[str, list[int]] = {}
     for place, row in enumerate(chosen):
-        members.setdefault(examples.groups[row], []).append(place)
+        members.setdefault(examples.clusters[row], []).append(place)
     by_class: dict[str, list[str]] = {}
     for group, places in members.items():
         label = min(examples.label_of(chosen[place]) for place in places)  # independent of the order of the rows
@@ -113,7 +113,7 @@ def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> N
 def _of_one_group(examples: Examples) -> list[str]:
     """Classes whose rows all belong to one group. The fold that holds them out has no row of the class to train on."""
     groups: list[set[str]] = [set() for _ in examples.classes]
-    for row, group in enumerate(examples.groups):
+    for row, group in enumerate(examples.clusters):
         for number in examples.classes_of(row):
             groups[number].add(group)
     return [name for name, names in zip(examples.classes, groups, strict=True) if len(names) == 1]
@@ -122,7 +122,7 @@ def _of_one_group(examples: Examples) -> list[str]:
 def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> NDArray[np.bool_]:
     """A mask over `rows` of those to set aside for choosing an epoch: about `share` of each class, in whole groups. If
     there are at least two groups, some rows are set aside and some are not."""
-    k = max(2, min(round(1 / share), len({examples.groups[row] for row in rows})))
+    k = max(2, min(round(1 / share), len({examples.clusters[row] for row in rows})))
     return folds(examples, k, rows) == k - 1
 
 

@@ -72,7 +72,7 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
             correct[part.held_out] = _correct(examples, features, part)
     correct = correct[held_out]
     trained_on = max(len(part.everything) for part in tries)
-    groups = [examples.groups[row] for row in held_out]
+    groups = [examples.clusters[row] for row in held_out]
     difference, accuracy = paired_difference(np.array(evaluation.correct), correct, groups), float(correct.mean())
     shown = verdict(difference.gain_ci95)
     return Baseline(features.name, len(held_out), accuracy, wilson_interval(correct, groups).ends, difference.gain,

@@ -81,7 +81,7 @@ def _figures(examples: Examples, predictions: Predictions, calibration: Calibrat
     correct = task.correct(predicted, true)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         true, predicted, labels=list(range(classes)), zero_division=0)
-    interval = wilson_interval(correct, [examples.groups[row] for row in rows])
+    interval = wilson_interval(correct, [examples.clusters[row] for row in rows])
     held_out = HeldOutRows(examples, rows, predicted, scaled)
     return Evaluation(
         n=len(correct), accuracy=float(correct.mean()), accuracy_ci95=interval.ends, interval=interval.method,

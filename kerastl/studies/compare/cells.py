@@ -76,5 +76,5 @@ def cell_key(features: Features, combination: Combination, options: TrainingOpti
     """The journal's key of a combination. examples: the rows, split, where they are not those of `features`."""
     examples, head_file = examples or features.examples, resolve_head(combination.head).spec.sha256
     about = [*features_key(features), combination.to_dict(), head_file, asdict(features.runtime), asdict(options),
-             list(examples.ids), list(examples.groups), list(examples.classes)]
+             list(examples.ids), list(examples.clusters), list(examples.classes)]
     return work_key(about, examples.targets, split_of(examples).part)

@@ -27,7 +27,7 @@ def set_aside(examples: Examples) -> Examples:
 def without_test(examples: Examples) -> Examples:
     """The rows that are not test rows, dealt into 5 folds. Raises DataError for fewer than 5 groups of them."""
     rest = examples.take(np.flatnonzero(split_of(examples).part != TEST))
-    if (groups := len(set(rest.groups))) < FOLDS:
+    if (groups := len(set(rest.clusters))) < FOLDS:
         raise DataError(f"{examples.source} has {groups} groups of rows besides the test rows", f"{FOLDS} or more",
                         "add data")
     return replace(rest, split=Split("cv", "each row is held out for one seed in five", folds(rest, FOLDS)))
@@ -37,7 +37,7 @@ def hold_out(rest: Examples, seed: int) -> Examples:
     """The same rows; fold `seed` of 5 is held out, and a part of the others is for validation. Beyond 5 seeds, rows are
     dealt into other folds."""
     deal, fold = divmod(seed, FOLDS)
-    dealt = replace(rest, groups=tuple(f"{deal} {group}" for group in rest.groups)) if deal else rest
+    dealt = replace(rest, near_duplicates=tuple(f"{deal} {cluster}" for cluster in rest.clusters)) if deal else rest
     part = folds(dealt, FOLDS)
     return replace(rest, split=Split("holdout", f"fold {fold + 1} of {FOLDS} is held out", _parts(rest, part == fold)))
 

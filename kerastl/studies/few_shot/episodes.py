@@ -106,8 +106,8 @@ def divide_classes(features: Features, task: Task) -> Division:
     if not examples.task.exclusive:
         raise DataError(f"{examples.source} has {examples.task.noun}", "one label per row",
                         "give each row exactly one label")
-    group_of = {group: i for i, group in enumerate(dict.fromkeys(examples.groups))}
-    groups = np.array([group_of[group] for group in examples.groups], np.intp)
+    group_of = {group: i for i, group in enumerate(dict.fromkeys(examples.clusters))}
+    groups = np.array([group_of[group] for group in examples.clusters], np.intp)
     of_class = [np.flatnonzero(examples.targets == c) for c in range(len(examples.classes))]
     large = [c for c, rows in enumerate(of_class) if len(set(groups[rows])) >= task.rows]
     large.sort(key=lambda c: _position(examples.classes[c]))
