@@ -25,7 +25,7 @@ from kerastl.backbones import Backbone, weights_hash
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.features.engines import choose as choose_module
-from kerastl.features.engines.check import check, largest_difference, least_cosine
+from kerastl.features.engines.check import check, engine_of, largest_difference, least_cosine
 from kerastl.features.engines.choose import allowed, choose_engine
 from kerastl.features.engines.engine import Arithmetic
 from kerastl.features.engines.fusable import fusable
@@ -88,6 +88,9 @@ def test_openvino_computes_the_states_of_keras(family: str, more: dict[str, str]
     assert rewritten.shape == expected.shape and np.abs(rewritten - expected).max() < 1e-5
     engine = make_engine(backbone.model)
     assert (engine.name, engine.graph, engine.compute) == ("openvino", "fused", "float32")
+    in_tensorflow = engine_of(backbone.model, Arithmetic("float32"))
+    assert (in_tensorflow.name, in_tensorflow.graph) == ("tensorflow", "fused")
+    assert np.abs(in_tensorflow.run(tokens) - expected).max() < 1e-5
     for some in (tokens, tokens[:1], tokens[:, :7], tokens):  # other shapes, and one shape again
         assert np.abs(engine.run(some) - plain_engine(backbone.model).run(some)).max() < 1e-4
 

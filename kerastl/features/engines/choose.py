@@ -20,6 +20,7 @@ SHORT = 10.0  # seconds: a pass that is expected to take less is not worth compi
 BUDGET = 5.0  # seconds spent on measuring,
 FRACTION = 0.03  # or this part of the pass, where that is more
 ROUNDS = 3
+GRAPHS = 2  # to be raised when an engine's graph changes, so that speeds are measured again
 WIN = 1.1  # how many times as fast as the first choice another one must be
 
 Speeds = dict[str, float]  # of each arithmetic: rows per second
@@ -147,7 +148,7 @@ def _key(backbone: Backbone) -> str:
     here = machine()
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "openvino") if name != "openvino"
                          or has_openvino())
-    return f"{here['processor']}, {here['cores']} cores, {packages}, {backbone.name}, {backbone.layer}"
+    return f"{here['processor']}, {here['cores']} cores, {packages}, graphs {GRAPHS}, {backbone.name}, {backbone.layer}"
 
 
 def _remembered(backbone: Backbone, cache_dir: Path) -> Speeds:

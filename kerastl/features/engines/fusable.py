@@ -1,5 +1,5 @@
-"""A text network rewritten in operations that OpenVINO's compiler fuses. The weights are shared, and the states are the
-same but for rounding.
+"""A text network rewritten in operations that OpenVINO's compiler fuses, and that TensorFlow computes faster too. The
+weights are shared, and the states are the same but for rounding.
 
 KerasHub's encoder layers compute their products with `einsum`, whose reshapes hide the attention from the compiler. So
 each of them, and each layer normalization, is replaced by a layer of the same name that uses plain matrix products.
@@ -19,8 +19,10 @@ MASKED = -1e9  # added to the attention scores of padding
 
 
 def fusable(model: Any) -> Any:
-    """The same network with its encoder layers and layer normalizations replaced. model: a functional keras.Model of
-    tokens, as `backbones.Network` describes it; it does not change."""
+    """The same network with its encoder layers and layer normalizations replaced; the network itself where it has none,
+    as those for images. model: a keras.Model as `backbones.Network` describes it; it does not change."""
+    if not _rewritable(model):
+        return model
 
     def rewritten(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
@@ -29,6 +31,11 @@ def fusable(model: Any) -> Any:
         return layer if kind is None else kind(layer, name=layer.name)
 
     return keras.models.clone_model(model, clone_function=rewritten)
+
+
+def _rewritable(model: Any) -> bool:
+    return any(_rewritable(layer) if isinstance(layer, keras.Model) else type(layer) in REWRITTEN
+               for layer in model.layers)
 
 
 class _Rewritten(keras.layers.Layer):
