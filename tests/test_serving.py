@@ -171,6 +171,12 @@ def test_an_engine_that_is_wrong_or_slow_is_an_error_or_replaced(trained: Path, 
         for _ in range(9):
             assert [row["label"] for row in engine.answer(contents)] == expected
         assert not engine.in_use and why in engine.notes()[0] and "computed with the SavedModel" in engine.notes()[0]
+    engine = CheckedEngine(model, lambda v, o: right(v, o) * 1.0001, compare=False)
+    (mine, *_), (theirs, *_) = engine.answer(contents), model.answer(contents)
+    assert 0 < abs(mine["score"] - theirs["score"]) < 1e-3 and engine.chosen  # few inputs, but by the named engine
+    engine = CheckedEngine(model, lambda v, o: right(v, o) * 1.0001, compare=True)
+    (mine, *_) = engine.answer(contents)
+    assert mine["score"] == theirs["score"] and not engine.chosen and "only 32 inputs have" in engine.notes()[0]
     engine = CheckedEngine(model, right, compare=False)
     rows = [engine.answer(contents) for _ in range(9)][-1]
     assert engine.rows == 256 and engine.largest == 0  # and the decoder is that of the graph
