@@ -28,7 +28,8 @@ def float16(content: bytes) -> bytes:
     graph = LiteGraph(content)
     for tensor in list(graph.constants(np.float32)):
         readers, value = graph.readers(tensor), graph.constant(tensor)
-        if np.abs(value).max() > np.finfo(np.float16).max:  # as of a mask: it would become infinite
+        # A mask would become infinite; a single number saves nothing, and the epsilon of a normalization would become 0.
+        if value.size == 1 or np.abs(value).max() > np.finfo(np.float16).max:
             continue
         graph.set_constant(tensor, value.astype(np.float16))
         wide = graph.dequantized(tensor, before=0)
