@@ -14,6 +14,7 @@ import kerastl as tl
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import CheckFailed, DataError, OptionError
 from kerastl.modality import IMAGE
+from kerastl.features.table import write_features
 from kerastl.serving import tables
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.engine import CheckedEngine
@@ -118,6 +119,15 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         add(("a", "b", 0.5, ""))
         raise KeyboardInterrupt
     assert out.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_table_of_inputs_is_not_replaced_by_the_output(tmp_path: Path) -> None:
+    table = str(tmp_path / "t.parquet")
+    Path(table).write_bytes(b"the user's data")
+    with pytest.raises(OptionError, match="which is an input"):
+        predict_inputs("no model", ["a text", table], out=table)
+    with pytest.raises(OptionError, match="which is an input"):
+        write_features(table, table)
 
 
 def test_how_many_rows_there_are_is_known_of_folders_and_files_not_of_tables(images: Path, tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ def float16(content: bytes) -> bytes:
     graph = LiteGraph(content)
     for tensor in list(graph.constants(np.float32)):
         readers, value = graph.readers(tensor), graph.constant(tensor)
-        # A mask would become infinite; a single number saves nothing, and the epsilon of a normalization would become 0.
-        if value.size == 1 or np.abs(value).max() > np.finfo(np.float16).max:
+        if np.abs(value).max() > np.finfo(np.float16).max:  # as of a mask: it would become infinite
             continue
-        graph.set_constant(tensor, value.astype(np.float16))
+        narrow = value.astype(np.float16)
+        if value.any() and not narrow.any():  # as of the epsilon of a normalization: it would become 0
+            continue
+        graph.set_constant(tensor, narrow)
         wide = graph.dequantized(tensor, before=0)
         for operator in readers:
             _replace(operator.inputs, tensor, wide)

@@ -42,8 +42,9 @@ class FeatureTable:
     def to_dict(self) -> dict[str, Any]:
         """The document that `kerastl features --json` prints."""
         return {"out": self.path, "rows": self.rows, "dim": self.dim, "columns": list(self.columns),
-                "backbone": self.backbone, "random_weights": self.random_weights, "engine": self.engine, "compute": self.compute,
-                "word": self.reason, "computed": self.computed, "left_out": [asdict(item) for item in self.skipped]}
+                "backbone": self.backbone, "random_weights": self.random_weights, "engine": self.engine,
+                "compute": self.compute, "word": self.reason, "computed": self.computed,
+                "left_out": [asdict(item) for item in self.skipped]}
 
 
 def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0", weights: str | None = None,
@@ -59,7 +60,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
     in training. Raises OptionError for another file type or a missing folder, DataError where there is no such source.
     """
-    target = output_file(out, ENDINGS)
+    target = output_file(out, ENDINGS, [source])
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     options = options.with_columns(text_column=text_column, label_column=label_column)
@@ -73,7 +74,8 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")
     return FeatureTable(out, len(features.examples), features.dim, columns, network.name, network.random,
-                        features.compute, features.reason, features.computed, features.examples.skipped, features.engine)
+                        features.compute, features.reason, features.computed, features.examples.skipped,
+                        features.engine)
 
 
 def _labels(examples: Examples, options: ReadOptions, data_dir: str | None, cache: Path) -> list[str] | None:
