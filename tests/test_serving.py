@@ -13,8 +13,8 @@ import tensorflow as tf
 import kerastl as tl
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import CheckFailed, DataError, OptionError
-from kerastl.modality import IMAGE
 from kerastl.features.table import write_features
+from kerastl.modality import IMAGE
 from kerastl.serving import tables
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.engine import CheckedEngine
