@@ -35,7 +35,7 @@ Array = NDArray[np.float32]
 
 def linear() -> list[Figure]:
     """The rows of the table."""
-    return [*synthetic(), many_rows(), *stamps()]
+    return [*synthetic(), many_rows()]
 
 
 def rows_like_features(n: int, dim: int, classes: int, apart: float = 0.6, seed: int = 0

@@ -26,11 +26,12 @@ from kerastl.backbones import Backbone, weights_hash
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
 from kerastl.features.engines import choose as choose_module
-from kerastl.features.engines.check import check, largest_difference, least_cosine
+from kerastl.features.engines.check import check, engine_of, largest_difference, least_cosine
 from kerastl.features.engines.choose import allowed, choose_engine
 from kerastl.features.engines.engine import Arithmetic
 from kerastl.features.engines.fusable import fusable
 from kerastl.features.engines.openvino import compile_model, make_engine
+from kerastl.features.engines.tensorflow import make_engine as tensorflow_engine
 from kerastl.features.engines.tensorflow import plain_engine
 from kerastl.features.housekeeping import usage
 from kerastl.runtime import Runtime, choose
@@ -89,6 +90,9 @@ def test_openvino_computes_the_states_of_keras(family: str, more: dict[str, str]
     assert rewritten.shape == expected.shape and np.abs(rewritten - expected).max() < 1e-5
     engine = make_engine(backbone.model)
     assert (engine.name, engine.graph, engine.compute) == ("openvino", "fused", "float32")
+    in_tensorflow = engine_of(backbone.model, Arithmetic("float32"))
+    assert (in_tensorflow.name, in_tensorflow.graph) == ("tensorflow", "fused")
+    assert np.abs(in_tensorflow.run(tokens) - expected).max() < 1e-5
     for some in (tokens, tokens[:1], tokens[:, :7], tokens):  # other shapes, and one shape again
         assert np.abs(engine.run(some) - plain_engine(backbone.model).run(some)).max() < 1e-4
 
@@ -127,6 +131,24 @@ def test_a_changed_activation_and_trained_lora_are_kept(folders: dict[str, Path]
     expected = plain_engine(backbone.model).run(tokens)
     assert np.abs(make_engine(backbone.model).run(tokens) - expected).max() < 1e-4
     assert np.abs(plain_engine(text_backbone(folders, "bert").model).run(tokens) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("settings", [{"scale": False}, {"center": False}, {"axis": (1, 2, 3)}, {"axis": 1}])
+def test_a_normalization_of_another_form_stays_as_it_is(settings: dict[str, Any]) -> None:
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, keras.layers.LayerNormalization(**settings)(images))
+    assert fusable(model) is model
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    assert check(tensorflow_engine(model), pixels, plain_engine(model).run(pixels))[0]
+
+
+def test_a_block_with_a_mask_of_its_own_computes_the_same() -> None:
+    states, mask = keras.Input((4, 6)), keras.Input((4, 4), dtype="int32")
+    model = keras.Model([states, mask], keras_hub.layers.TransformerEncoder(8, 2)(states, attention_mask=mask))
+    values = [np.random.default_rng(0).normal(size=(2, 4, 6)), np.tril(np.ones((2, 4, 4), np.int32))]
+    expected = np.asarray(model(values))
+    assert np.abs(np.asarray(fusable(model)(values)) - expected).max() < 1e-5
+    assert np.abs(np.asarray(model([values[0], np.ones((2, 4, 4), np.int32)])) - expected).max() > 1e-3
 
 
 # Images

@@ -12,6 +12,7 @@ from kerastl.decision import Calibration
 from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.export.compact import compact
 from kerastl.export.served import served
+from kerastl.features.engines.fusable import fusable
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
 from kerastl.tasks import Task
@@ -26,6 +27,7 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
         names = tf.constant(list(classes), name="labels")
+        backbone = fusable(parts.backbone)
         raw, owners = source.raw_spec, tf.TensorSpec([None], tf.int32, name="owners")
         decoded = [source.spec, owners] if source.single_spec is None else [source.spec]
         fixed = source.spec.shape[1:].is_fully_defined()  # else all rows have to be padded to one length first
@@ -37,7 +39,7 @@ class ServingModule(tf.Module):
 
         @tf.function(input_signature=[source.spec], autograph=False)
         def network(values: tf.Tensor) -> tf.Tensor:
-            return tf.cast(parts.backbone(floats(values), training=False), tf.float32)
+            return tf.cast(backbone(floats(values), training=False), tf.float32)
 
         def features_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
             pieces = in_chunks(network, values)

@@ -36,7 +36,7 @@ class Engine:
 
     run: Callable[[Values], Rows]
     compute: str  # float32 | bfloat16 | float16; for a large network also the type of its weights
-    graph: str  # folded | xla | plain | streamed | fused
+    graph: str  # folded | xla | plain | streamed | fused (rewritten, see `fusable`)
     stream: Callable[[Iterable[Values]], Iterator[Rows]] | None = None
     name: str = "tensorflow"  # or openvino
 

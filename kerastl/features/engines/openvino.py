@@ -45,10 +45,9 @@ def make_engine(model: Model, compute: str = "float32") -> Engine:
 
 def compile_model(model: Model, compute: str) -> Any:
     """The graph of a backbone as an `openvino.CompiledModel` for this processor."""
-    if takes_tokens(model):
-        from kerastl.features.engines.fusable import fusable
+    from kerastl.features.engines.fusable import fusable  # here, because it imports KerasHub
 
-        model = fusable(model)
+    model = fusable(model)
     function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False)
     return compile_function(function.get_concrete_function(), compute, requests=True)
 

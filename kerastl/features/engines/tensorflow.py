@@ -1,5 +1,5 @@
-"""The feature pass in a TensorFlow graph: for images with the weights folded in as constants, in bfloat16 where that is
-faster.
+"""The feature pass in a TensorFlow graph: for images with the weights folded in as constants, for texts with the
+encoder rewritten, in bfloat16 where that is faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,8 +40,12 @@ def make_engine(model: Model, precision: str = "float32", xla: bool = False) -> 
         twin = model if compute == "float32" else in_policy(model, precision)
         function = tf.function(call_of(twin), input_signature=[spec_of(model)], jit_compile=xla, autograph=False)
         return Engine(lambda batch: np.asarray(function(batch), np.float32), compute, "xla" if xla else "plain")
-    function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False).get_concrete_function()
-    graph = convert_variables_to_constants_v2(function) if folds(model) else function
+    from kerastl.features.engines.fusable import fusable  # here, because it imports KerasHub
+
+    rewritten = fusable(model)
+    function = tf.function(call_of(rewritten), input_signature=[spec_of(model)], autograph=False)
+    concrete = function.get_concrete_function()
+    graph = convert_variables_to_constants_v2(concrete) if folds(model) else concrete
 
     def run(batch: Values) -> Rows:
         if compute == "float32":
@@ -49,7 +53,7 @@ def make_engine(model: Model, precision: str = "float32", xla: bool = False) -> 
         with _bfloat16_graphs():
             return _rows(graph(tf.constant(batch)))
 
-    return Engine(run, compute, "folded" if folds(model) else "plain")
+    return Engine(run, compute, "folded" if folds(model) else "plain" if rewritten is model else "fused")
 
 
 def plain_engine(model: Model) -> Engine:
