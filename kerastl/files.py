@@ -61,9 +61,9 @@ def write_file(path: str | Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def output_file(out: str, endings: Sequence[str]) -> Path:
-    """The path `out` to write a file to, checked before the work begins. Raises OptionError where it has another
-    ending, is a folder, or no file can be made there."""
+def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) -> Path:
+    """The path `out` to write a file to, checked before the work begins. inputs: what will be read. Raises OptionError
+    where it has another ending, is a folder or an input, or no file can be made there."""
     path = Path(out)
     if path.suffix not in endings:
         raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
@@ -72,6 +72,9 @@ def output_file(out: str, endings: Sequence[str]) -> Path:
                           "create the folder first")
     if path.is_dir():
         raise OptionError(f"`out` is {out}, which is a folder", "the path of a file", "choose another path")
+    if path.exists() and any(os.path.exists(name) and os.path.samefile(name, path) for name in inputs):
+        raise OptionError(f"`out` is {out}, which is an input, and would be replaced", "the path of another file",
+                          "choose another path")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -24,6 +24,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # types of a large network's weights
 XLA = ("auto", "on", "off")
 ENGINES = ("auto", "tensorflow", "openvino")
+LEAST_GAIN = 1.1  # of speed, for which another engine than TensorFlow is used
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,16 @@ def has_gpu() -> bool:
 
 
 def has_openvino() -> bool:
-    """Whether the package `openvino` is there. It has no wheels for some platforms."""
-    return importlib.util.find_spec("openvino") is not None
+    """Whether the package `openvino` is there. It has no wheels for some platforms. A folder of that name in the
+    current folder is no package."""
+    found = importlib.util.find_spec("openvino")
+    return found is not None and found.origin is not None
+
+
+def require_openvino() -> None:
+    """Raises OptionError where the package `openvino` is not installed."""
+    if not has_openvino():
+        raise OptionError("the package openvino is not installed", "", "run `pip install openvino`, or omit `engine`")
 
 
 def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", *, gpu: bool,
@@ -100,9 +109,7 @@ def _check_openvino(precision: str, xla: str) -> None:
         if wrong:
             raise OptionError(f"`engine` is openvino and `{name}` is {value}", "only one of the two",
                               f"omit `{name}`, or set `engine` to tensorflow")
-    if not has_openvino():
-        raise OptionError("`engine` is openvino, but the package openvino is not installed", "auto or tensorflow",
-                          "omit `engine`, or run `pip install openvino`")
+    require_openvino()
 
 
 def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto") -> Runtime:

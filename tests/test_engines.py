@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from kerastl.features.engines.choose import allowed, choose_engine
 from kerastl.features.engines.engine import Arithmetic
 from kerastl.features.engines.fusable import fusable
 from kerastl.features.engines.openvino import compile_model, make_engine
+from kerastl.features.engines.tensorflow import make_engine as tensorflow_engine
 from kerastl.features.engines.tensorflow import plain_engine
 from kerastl.features.housekeeping import usage
 from kerastl.runtime import Runtime, choose
@@ -131,6 +133,24 @@ def test_a_changed_activation_and_trained_lora_are_kept(folders: dict[str, Path]
     assert np.abs(plain_engine(text_backbone(folders, "bert").model).run(tokens) - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("settings", [{"scale": False}, {"center": False}, {"axis": (1, 2, 3)}, {"axis": 1}])
+def test_a_normalization_of_another_form_stays_as_it_is(settings: dict[str, Any]) -> None:
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, keras.layers.LayerNormalization(**settings)(images))
+    assert fusable(model) is model
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    assert check(tensorflow_engine(model), pixels, plain_engine(model).run(pixels))[0]
+
+
+def test_a_block_with_a_mask_of_its_own_computes_the_same() -> None:
+    states, mask = keras.Input((4, 6)), keras.Input((4, 4), dtype="int32")
+    model = keras.Model([states, mask], keras_hub.layers.TransformerEncoder(8, 2)(states, attention_mask=mask))
+    values = [np.random.default_rng(0).normal(size=(2, 4, 6)), np.tril(np.ones((2, 4, 4), np.int32))]
+    expected = np.asarray(model(values))
+    assert np.abs(np.asarray(fusable(model)(values)) - expected).max() < 1e-5
+    assert np.abs(np.asarray(model([values[0], np.ones((2, 4, 4), np.int32)])) - expected).max() > 1e-3
+
+
 # Images
 
 
@@ -195,10 +215,11 @@ def test_what_a_pass_may_use(runtime: Runtime, all_held_out: bool, expected: lis
 
 
 def test_without_the_package_everything_is_computed_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_module.importlib.util, "find_spec", lambda name: None)
-    assert [candidate.key for candidate in allowed(automatic(), False)[0]] == ["float32", "bfloat16"]
-    with pytest.raises(OptionError, match="the package openvino is not installed"):
-        automatic(engine="openvino")
+    for found in (None, ModuleSpec("openvino", None)):  # the second is a folder of that name
+        monkeypatch.setattr(runtime_module.importlib.util, "find_spec", lambda name, found=found: found)
+        assert [candidate.key for candidate in allowed(automatic(), False)[0]] == ["float32", "bfloat16"]
+        with pytest.raises(OptionError, match="the package openvino is not installed"):
+            automatic(engine="openvino")
 
 
 @pytest.mark.parametrize("wrong", [{"xla": "on"}, {"precision": "mixed_float16"}, {"engine": "onnx"}])
@@ -236,6 +257,53 @@ def test_a_long_pass_takes_what_was_measured_to_be_faster(tmp_path: Path, monkey
     assert list(next(iter(json.loads(file.read_text()).values()))) == [str(KERAS)]
 
 
+@pytest.mark.parametrize("content", [
+    "", "{{", "[1]", "null", '{"KEY": [1]}', '{"KEY": {"TensorFlow in float32": "fast"}}',
+    '{"KEY": {"TensorFlow in float32": -1.0}}', '{"KEY": {"TensorFlow in float32": NaN}}'])
+def test_speeds_that_are_damaged_are_measured_again_and_that_is_printed_once(
+        content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backbone, file = tiny_backbone(), tmp_path / "speed/engines.json"
+    file.parent.mkdir()
+    file.write_text(content.replace("KEY", choose_module._key(backbone, pixels_of(backbone, 8))))
+    assert "chosen by rows per second" in chosen(backbone, tmp_path, 10**9, [KERAS, OPENVINO])[1]
+    assert capsys.readouterr().out.count("is damaged: the speeds of engines are measured again") == 1
+    (speeds,) = json.loads(file.read_text()).values()
+    assert min(speeds.values()) > 0
+
+
+def test_a_network_of_the_same_name_for_other_inputs_or_from_a_changed_file_is_measured_anew() -> None:
+    backbone = tiny_backbone()
+    changed = replace(backbone, spec=replace(backbone.spec, file_sha256="a" * 64))
+    pixels = pixels_of(backbone, 8)
+    keys = {choose_module._key(backbone, pixels), choose_module._key(changed, pixels),
+            choose_module._key(backbone, pixels[:, :16]), choose_module._key(backbone, pixels[:3])}
+    assert len(keys) == 3  # the number of rows does not matter
+
+
+def with_svd(backbone: Backbone) -> Backbone:
+    """One with an operation that OpenVINO does not know."""
+    model = keras.Model(backbone.model.input, backbone.model.output + keras.ops.svd(
+        keras.ops.mean(backbone.model.input, -1), compute_uv=False)[:, :1])
+    return replace(backbone, model=model, weights_hash=weights_hash(model))
+
+
+def test_an_engine_that_does_not_know_an_operation_is_not_used_and_says_which(tmp_path: Path) -> None:
+    backbone = with_svd(tiny_backbone())
+    key, reason = chosen(backbone, tmp_path, 10**9, [KERAS, OPENVINO, SHORT])
+    assert key == "float32" and reason.count("OpenVINO cannot compute this network (unknown operations: Svd)") == 1
+    assert "lack of time" not in reason
+    key, reason = chosen(backbone, tmp_path, 8, [OPENVINO])  # as if the cache had rows of it
+    assert key == "float32" and "unknown operations: Svd" in reason
+    for rows in (8, 10**9):
+        with pytest.raises(OptionError, match=r"unknown operations: Svd.*\n.*omit `engine`"):
+            chosen(backbone, tmp_path, rows, [OPENVINO, SHORT], engine="openvino")
+
+
+def test_no_rows_give_no_rows() -> None:
+    backbone = tiny_backbone()
+    assert make_engine(backbone.model).run(pixels_of(backbone, 0)).shape == (0, backbone.dim)
+
+
 def chaotic(backbone: Backbone) -> Backbone:
     """One whose features follow from rounding errors, so that no two graphs agree."""
     model = keras.Model(backbone.model.input, keras.ops.sin(backbone.model.output * 1e7))
@@ -246,6 +314,7 @@ def test_an_inaccurate_candidate_is_dropped_and_named(tmp_path: Path) -> None:
     backbone = chaotic(tiny_backbone())
     key, reason = chosen(backbone, tmp_path, 8, [OPENVINO, KERAS])
     assert key == "float32" and "OpenVINO's folded graph in float32 is not used because it is inaccurate" in reason
+    assert "the OpenVINO" not in reason
     with pytest.raises(CheckFailed, match="set `engine` to tensorflow"):
         chosen(backbone, tmp_path, 8, [OPENVINO], engine="openvino")
 

@@ -262,3 +262,13 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(out: str, word
         output_file(str(tmp_path / out), (".csv",))
     assert output_file(str(tmp_path / "x.csv"), (".csv",)) == tmp_path / "x.csv"
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+
+
+def test_an_input_is_not_replaced_by_the_output(tmp_path: Path) -> None:
+    table, link = tmp_path / "t.parquet", tmp_path / "l.parquet"
+    table.write_bytes(b"the user's data")
+    link.symlink_to(table)
+    for out in (table, link):
+        with pytest.raises(OptionError, match="`out` is .*, which is an input"):
+            output_file(str(out), (".parquet",), ["a text\0", "x" * 5000, str(table)])
+    assert output_file(str(table), (".parquet",), ["other.parquet", str(tmp_path)]) == table

@@ -57,6 +57,12 @@ def test_every_flag_of_a_recipe_has_help(shell: Shell) -> None:
                 assert words and not words.startswith("--"), line
 
 
+def test_a_flag_that_would_be_alone_in_its_group_is_with_the_others(shell: Shell) -> None:
+    brief, complete = (shell("predict", words)[1] for words in ("--help", "--help-all"))
+    assert "--engine" in brief and "feature options" not in complete
+    assert "--strict" not in brief and "dataset options" in complete  # three of them
+
+
 def test_groups_name_flags_that_there_are() -> None:
     known = set(ImageConfig.__dataclass_fields__) | set(TextConfig.__dataclass_fields__)
     assert {name for names in GROUPS.values() for name in names} <= known

@@ -499,6 +499,15 @@ def test_usual_files_are_decoded_without_the_graph_and_equal_to_it(kind: str, si
     decoded_alike(data, size)
 
 
+def test_decoders_of_every_size_share_the_graph_of_the_orientation() -> None:
+    """Tracing it takes a second, and it does not depend on the size."""
+    data = jpeg(exif=exif(6))
+    images._orientation_graph.cache_clear()
+    for size in (5, 6):
+        assert isinstance(images.Decoder(size)(data), np.ndarray)
+    assert images._orientation_graph.cache_info().misses == 1
+
+
 def test_the_quick_way_leaves_to_the_graph_what_is_unusual() -> None:
     usual = jpeg(Image.fromarray(scene()))
     for data in (b"", usual[:8], usual.replace(b"\xff\xdb", b"\xff\xff\xdb", 1), usual[:-40],

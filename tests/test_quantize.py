@@ -110,6 +110,16 @@ def test_ranges_hold_the_largest_value_of_all_calibration_rows() -> None:
     assert np.abs(logits(made["int8"], bright) - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
+def test_an_epsilon_that_float16_cannot_hold_does_not_become_zero() -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D(),
+                              keras.layers.LayerNormalization(epsilon=1e-12), keras.layers.Dense(3)])
+    black = [np.zeros((1, 16, 16, 3), np.uint8)]  # whose features have no variance
+    made = files(model, IMAGES, ("fp32", "fp16"), [])
+    assert np.isfinite(logits(made["fp32"], black)).all()
+    assert np.abs(logits(made["fp16"], black) - logits(made["fp32"], black)).max() < 1e-3
+
+
 def test_an_embedding_is_stored_in_8_bits_and_a_mask_stays_finite() -> None:
     rows = [np.array([[*range(1, 1 + n), *[0] * (12 - n)]], np.int32) for n in range(1, 12)]
     made = files(text_model(), TOKENS, ("fp32", "fp16", "dynamic"), [])

@@ -13,6 +13,7 @@ import tensorflow as tf
 import kerastl as tl
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import CheckFailed, DataError, OptionError
+from kerastl.features.table import write_features
 from kerastl.modality import IMAGE
 from kerastl.serving import tables
 from kerastl.serving.batch import predict_inputs
@@ -120,6 +121,15 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert out.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
+def test_a_table_of_inputs_is_not_replaced_by_the_output(tmp_path: Path) -> None:
+    table = str(tmp_path / "t.parquet")
+    Path(table).write_bytes(b"the user's data")
+    with pytest.raises(OptionError, match="which is an input"):
+        predict_inputs("no model", ["a text", table], out=table)
+    with pytest.raises(OptionError, match="which is an input"):
+        write_features(table, table)
+
+
 def test_how_many_rows_there_are_is_known_of_folders_and_files_not_of_tables(images: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"path\n{next(images.rglob('*.png'))}\n")
     for inputs, expected in (([str(images), "x.png"], 43), ([str(images), str(tmp_path / "t.csv")], None)):
@@ -171,6 +181,12 @@ def test_an_engine_that_is_wrong_or_slow_is_an_error_or_replaced(trained: Path, 
         for _ in range(9):
             assert [row["label"] for row in engine.answer(contents)] == expected
         assert not engine.in_use and why in engine.notes()[0] and "computed with the SavedModel" in engine.notes()[0]
+    engine = CheckedEngine(model, lambda v, o: right(v, o) * 1.0001, compare=False)
+    (mine, *_), (theirs, *_) = engine.answer(contents), model.answer(contents)
+    assert 0 < abs(mine["score"] - theirs["score"]) < 1e-3 and engine.chosen  # few inputs, but by the named engine
+    engine = CheckedEngine(model, lambda v, o: right(v, o) * 1.0001, compare=True)
+    (mine, *_) = engine.answer(contents)
+    assert mine["score"] == theirs["score"] and not engine.chosen and "only 32 inputs have" in engine.notes()[0]
     engine = CheckedEngine(model, right, compare=False)
     rows = [engine.answer(contents) for _ in range(9)][-1]
     assert engine.rows == 256 and engine.largest == 0  # and the decoder is that of the graph

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -52,6 +53,17 @@ def test_json_stays_alone_when_native_code_prints(trained: Path, images: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 0), ("2>&-", 0)])
+def test_closed_standard_streams_are_as_if_connected_to_nothing(closed: str, code: int, trained: Path, images: Path
+                                                               ) -> None:
+    image = next(images.rglob("*.png"))
+    words = [sys.executable, "-m", "kerastl.cli", "predict", str(trained), "-" if code else str(image)]
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and (not code or "the inputs are empty" in done.stderr)
+
+
 def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path, dropped_in: Path) -> None:
     words = ["--data", str(images), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
              "--limit", "36", "--json", "--backbone", str(HERE / "dropin/backbones/tiny_net.py")]

@@ -30,7 +30,10 @@ def float16(content: bytes) -> bytes:
         readers, value = graph.readers(tensor), graph.constant(tensor)
         if np.abs(value).max() > np.finfo(np.float16).max:  # as of a mask: it would become infinite
             continue
-        graph.set_constant(tensor, value.astype(np.float16))
+        narrow = value.astype(np.float16)
+        if value.any() and not narrow.any():  # as of the epsilon of a normalization: it would become 0
+            continue
+        graph.set_constant(tensor, narrow)
         wide = graph.dequantized(tensor, before=0)
         for operator in readers:
             _replace(operator.inputs, tensor, wide)

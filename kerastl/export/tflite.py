@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.decision import Activation, probabilities, tensorflow_backend
+from kerastl.errors import OptionError
 from kerastl.export import quantize
 from kerastl.inputs import floats
 from kerastl.runtime import quiet_stderr
@@ -35,28 +36,44 @@ def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Act
             calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
     the float32 file. `int8` is converted anew where some operator would stay in floats, `dynamic` where LiteRT would
-    not run it.
+    not run it, and both where the quantizer does not know the graph, such as one with a loop.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
     (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
-    rows as `spec`, for the ranges of `int8`.
+    rows as `spec`, for the ranges of `int8`. Raises OptionError for a model that cannot be converted.
     """
     module = _LiteModule(model, spec, temperature, activation)
     float32 = _converted(module)
 
     def int8() -> bytes:
-        content = quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1)
-        return _converted(module, "int8", spec, calibration) if quantize.float_operators(content) else content
+        content = _if_known("int8", lambda: quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1))
+        if content is None or quantize.float_operators(content):
+            return _converted(module, "int8", spec, calibration)
+        return content
 
     def dynamic() -> bytes:
-        content = quantize.dynamic(float32)
-        return content if quantize.runs_dynamic(content) else _converted(module, "dynamic")
+        content = _if_known("dynamic", lambda: quantize.dynamic(float32))
+        return _converted(module, "dynamic") if content is None or not quantize.runs_dynamic(content) else content
 
     make: dict[str, Callable[[], bytes]] = {
         "fp32": lambda: float32, "fp16": lambda: quantize.float16(float32),
         "dynamic": dynamic, "int8": int8}
     for kind in kinds:
         yield kind, make[kind]()
+
+
+def _if_known(kind: str, make: Callable[[], bytes]) -> bytes | None:
+    """The file, or None where the quantizer fails, which is printed."""
+    try:
+        return make()
+    except Exception as error:  # of many types, for a graph that it does not know
+        print(f"the {kind} file is made by TensorFlow's converter, because the quantizer does not know this model "
+              f"({_first_line(error)})", flush=True)
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0][:200]
 
 
 def _converted(module: _LiteModule, kind: str = "fp32", spec: tf.TensorSpec | None = None,
@@ -76,7 +93,12 @@ def _converted(module: _LiteModule, kind: str = "fp32", spec: tf.TensorSpec | No
             if spec.dtype == tf.uint8:  # tokens stay int32
                 converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.float32
-        content: bytes = converter.convert()
+        try:
+            content: bytes = converter.convert()
+        except Exception as error:  # of many types
+            raise OptionError(f"the model cannot be converted to TFLite, {kind} ({_first_line(error)})",
+                              "a model of operations that TFLite has", "set `tflite` to none" if kind == "fp32" else
+                              f"omit {kind} in `tflite`") from error
     return content
 
 

@@ -25,7 +25,7 @@ BLOCK = 4096  # rows in memory at a time
 @dataclass(frozen=True)
 class FeatureTable:
     """What was written. columns: names, in the order of the file. compute, reason: the type that the rows were computed
-    in, and why. computed: rows that were not in the cache."""
+    in, and why. computed: rows that were not in the cache. engine: which computed the rows, also those in the cache."""
 
     path: str
     rows: int
@@ -37,12 +37,14 @@ class FeatureTable:
     reason: str
     computed: int
     skipped: tuple[Skipped, ...]
+    engine: str = "tensorflow"
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `kerastl features --json` prints."""
         return {"out": self.path, "rows": self.rows, "dim": self.dim, "columns": list(self.columns),
-                "backbone": self.backbone, "random_weights": self.random_weights, "compute": self.compute,
-                "word": self.reason, "computed": self.computed, "left_out": [asdict(item) for item in self.skipped]}
+                "backbone": self.backbone, "random_weights": self.random_weights, "engine": self.engine,
+                "compute": self.compute, "word": self.reason, "computed": self.computed,
+                "left_out": [asdict(item) for item in self.skipped]}
 
 
 def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0", weights: str | None = None,
@@ -58,7 +60,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
     in training. Raises OptionError for another file type or a missing folder, DataError where there is no such source.
     """
-    target = output_file(out, ENDINGS)
+    target = output_file(out, ENDINGS, [source])
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     options = options.with_columns(text_column=text_column, label_column=label_column)
@@ -72,7 +74,8 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")
     return FeatureTable(out, len(features.examples), features.dim, columns, network.name, network.random,
-                        features.compute, features.reason, features.computed, features.examples.skipped)
+                        features.compute, features.reason, features.computed, features.examples.skipped,
+                        features.engine)
 
 
 def _labels(examples: Examples, options: ReadOptions, data_dir: str | None, cache: Path) -> list[str] | None:

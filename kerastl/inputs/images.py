@@ -64,8 +64,7 @@ def original_size(accept_truncated: bool = False) -> Any:
             },
         )
 
-    return tf.function(of_file, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
-                       ).get_concrete_function()
+    return _traced(of_file)
 
 
 def decode_batch(data: tf.Tensor, size: int, accept_truncated: bool = False) -> tf.Tensor:
@@ -157,7 +156,7 @@ class Decoder:
         self.size = size
         self.accept_truncated = accept_truncated
         self._tracing = threading.Lock()
-        self._graphs: dict[str, Any] = {}
+        self._graph: Any = None
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
         """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
@@ -166,22 +165,30 @@ class Decoder:
 
     def by_graph(self, data: bytes) -> NDArray[np.uint8] | str:
         """The same by the graph, as it is exported."""
-        decode = self._traced("decode", lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
+        with self._tracing:
+            if self._graph is None:
+                self._graph = _traced(lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
         try:
-            reason, pixels = decode(tf.constant(data))
+            reason, pixels = self._graph(tf.constant(data))
         except tf.errors.OpError as error:
             return f"could not be decoded: {op_reason(error)}"
         return reason.numpy().decode() or pixels.numpy()
 
     def _orientation(self, data: bytes) -> int:
-        return int(self._traced("orientation", of_jpeg)(tf.constant(data[:HEAD])))
-
-    def _traced(self, name: str, function: Callable[[tf.Tensor], Any]) -> Any:
         with self._tracing:
-            if name not in self._graphs:
-                self._graphs[name] = tf.function(function, input_signature=[tf.TensorSpec([], tf.string)],
-                                                 autograph=False).get_concrete_function()
-        return self._graphs[name]
+            graph = _orientation_graph()
+        return int(graph(tf.constant(data[:HEAD])))
+
+
+@cache
+def _orientation_graph() -> Any:
+    """A function of the graph: the beginning of a JPEG -> its orientation. Decoders of every size share it."""
+    return _traced(of_jpeg)
+
+
+def _traced(function: Callable[[tf.Tensor], Any]) -> Any:
+    return tf.function(function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+                       ).get_concrete_function()
 
 
 DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file

@@ -112,7 +112,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
                           "input", "name at least one input")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
-    table = None if out is None else output_file(out, ENDINGS)
+    table = None if out is None else output_file(out, ENDINGS, inputs)
     classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
     record = classifier.record
     options = ReadOptions(text_column=text_column or record.read_options.text_column,

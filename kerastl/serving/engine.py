@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.export.served import served_outputs
 from kerastl.inputs import restored
+from kerastl.runtime import LEAST_GAIN
 from kerastl.serving.answers import Answer, Content, Row, rows_of
 from kerastl.serving.classifier import Classifier
 
 ENGINES = ("saved_model", "auto", "openvino")
 TOLERANCE = 1e-3  # of a probability
 CHECKED = 256  # inputs that are also computed by the SavedModel
-LEAST_GAIN = 1.1  # of speed, for which `auto` uses another engine
 
 # Decoded values [pieces, ...], and the row of each piece or None -> logits, [rows, classes]. One thread calls it at a
 # time.
@@ -55,7 +55,7 @@ def engine_for(classifier: Classifier, engine: str, many: bool) -> Computing:
         reason = f"computed with the SavedModel: {error.line}"
         return Computing(classifier.answer, notes=lambda: (reason,))
     checked = CheckedEngine(classifier, logits_of, compare=engine == "auto")
-    return Computing(checked.answer, lambda: "openvino" if checked.in_use else ENGINES[0], checked.notes)
+    return Computing(checked.answer, lambda: "openvino" if checked.chosen else ENGINES[0], checked.notes)
 
 
 def _openvino(classifier: Classifier) -> LogitsOf:
@@ -70,8 +70,8 @@ def _openvino(classifier: Classifier) -> LogitsOf:
 @dataclass
 class CheckedEngine:
     """An engine whose first rows are also computed by the SavedModel. Where their probabilities differ by more than
-    0.001, that is an error; where the engine was to be compared (`auto`), the SavedModel computes the rest, also if the
-    engine is hardly faster.
+    0.001, that is an error; where the engine was to be compared (`auto`), the answers to these rows are the
+    SavedModel's, which also computes the rest, as it does if the engine is hardly faster.
 
     Batches are decoded by several threads at a time, and computed by one."""
 
@@ -80,6 +80,7 @@ class CheckedEngine:
     compare: bool
     in_use: bool = True
     rows: int = 0  # that were checked
+    alone: int = 0  # rows that the engine alone computed
     largest: float = 0.0  # difference of a probability
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of the checked rows: SavedModel, engine
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -111,10 +112,13 @@ class CheckedEngine:
             for place, row in zip(batch.places, outputs, strict=True):
                 answers[place] = row
             took += time.perf_counter() - start
-            return self._checked(contents, answers, took) if self.rows < CHECKED else answers
+            if self.rows < CHECKED:
+                return self._checked(contents, answers, took)
+            self.alone += len(batch.places)
+            return answers
 
     def _checked(self, contents: Sequence[Content], answers: list[Row | str], took: float) -> list[Row | str]:
-        """The SavedModel's answers, after the engine's were compared with them. took: seconds of the engine's."""
+        """The answers, after the engine's were compared with the SavedModel's. took: seconds of the engine's."""
         start = time.perf_counter()
         expected = self.classifier.answer(contents)
         if self.rows:  # the first batch is slow in either, because they compile
@@ -130,7 +134,12 @@ class CheckedEngine:
                               f"at most {TOLERANCE:g}", "omit `engine`: the SavedModel then computes")
         slow = self.compare and self.rows >= CHECKED and self.gain < LEAST_GAIN
         self.in_use = self.in_use and bool(self.largest <= TOLERANCE) and not slow
-        return expected
+        return expected if self.compare else answers
+
+    @property
+    def chosen(self) -> bool:
+        """Whether answers are the engine's. Where it was to be compared, there may be too few for that."""
+        return self.in_use and (self.alone > 0 or not self.compare)
 
     @property
     def gain(self) -> float:
@@ -141,7 +150,10 @@ class CheckedEngine:
         """Which engine computed, and how far its probabilities are from the SavedModel's."""
         difference = (f"on the first {self.rows:,} inputs, its probabilities differ from the SavedModel's by at most "
                       f"{self.largest:.1g}")
-        if self.in_use:
+        if self.chosen:
             return [f"computed with OpenVINO; {difference}"]
+        if self.in_use:
+            return [f"computed with the SavedModel: only {self.rows:,} inputs have a prediction, too few to compare it "
+                    "with OpenVINO"]
         slow = f"it was {self.gain:.2f} times as fast as the SavedModel"
         return [f"computed with the SavedModel, not OpenVINO: {slow if self.largest <= TOLERANCE else difference}"]

@@ -6,22 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.errors import OptionError
 from kerastl.features.engines.openvino import compile_function
-from kerastl.runtime import has_openvino
+from kerastl.runtime import require_openvino
 
 
 def openvino_logits(tensor: Any) -> Callable[[NDArray[Any], NDArray[np.int32] | None], NDArray[np.float32]]:
     """A function of decoded values and owners that computes in float32. tensor: the signature of that name. Raises
     OptionError where OpenVINO is not installed, or cannot convert the graph."""
-    if not has_openvino():
-        raise OptionError("OpenVINO is not installed", "the package openvino", "install it or omit `engine`")
+    require_openvino()
     names = sorted(tensor.structured_input_signature[1], key=lambda name: name == "owners")
-    try:
-        compiled = compile_function(tensor, "float32")
-    except Exception as error:  # of any type: its converter fails in many ways
-        reason = str(error).strip().splitlines()[0][:200]
-        raise OptionError(f"OpenVINO cannot convert the model: {reason}", "another engine", "omit `engine`") from error
+    compiled = compile_function(tensor, "float32")
 
     def logits_of(values: NDArray[Any], owners: NDArray[np.int32] | None) -> NDArray[np.float32]:
         sent = dict(zip(names, (values, owners), strict=False))

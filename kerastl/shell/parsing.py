@@ -30,7 +30,7 @@ def parse(config: type[C], argv: list[str] | None, module: str = "", prog: str |
     brief = not complete and any(word in HELP for word in words)
     text = (sys.modules[module].__doc__ or "") if module in sys.modules else config.__doc__ or ""
     description = text.partition("\n")[0]
-    grouped = [item.name for item in fields(config) if _group_of(item.name)]  # type: ignore[arg-type]
+    grouped = _groups(config)
     if brief and grouped:
         description += f"\n\n{len(grouped)} more options are listed by {HELP_ALL}."
     form = _form(config, brief)
@@ -54,8 +54,10 @@ def with_flags(message: str, config: Any) -> str:
     return ARGUMENT.sub(flag, message)
 
 
-def _group_of(name: str) -> str:
-    return next((group for group, names in GROUPS.items() if name in names), "")
+def _groups(config: Any) -> dict[str, str]:
+    """The group of each field that is in one. A field that would be alone in its group is in none."""
+    members = {group: [item.name for item in fields(config) if item.name in names] for group, names in GROUPS.items()}
+    return {name: group for group, names in members.items() if len(names) > 1 for name in names}
 
 
 def _form(config: Any, brief: bool) -> type:
@@ -64,9 +66,10 @@ def _form(config: Any, brief: bool) -> type:
 
     form: dict[str, list[tuple[str, Any, Any]]] = {"": [], **{group: [] for group in GROUPS}}
     hints, comments, annotated = get_type_hints(config, include_extras=True), _comments(config), cast(Any, Annotated)
+    groups = _groups(config)
     for item in sorted(fields(config), key=lambda item: item.default is not MISSING):  # required ones first
         argument = _argument(item, hints[item.name], comments.get(item.name))
-        form[_group_of(item.name)].append(
+        form[groups.get(item.name, "")].append(
             (item.name, annotated[(hints[item.name], argument, *_number(hints[item.name]))], _default(item)))
     plain = form.pop("")
     for group, members in form.items():

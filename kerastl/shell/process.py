@@ -72,6 +72,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
     checks run code of the user's. check: raises an error for flags that cannot be used.
     """
     config: Any = None
+    _replace_closed_streams()
     try:
         with stopped_by_signals():
             config = get()
@@ -110,6 +111,18 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)
+
+
+def _replace_closed_streams() -> None:
+    """Let standard streams that were closed (`>&-`) read from and write to nowhere. Otherwise the next file that is
+    opened gets their number, and what libraries print would be written into it."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _names_user_code(config: Any) -> bool:

@@ -27,15 +27,23 @@ def fusable(model: Any) -> Any:
     def rewritten(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return fusable(layer)
-        kind = REWRITTEN.get(type(layer))
+        kind = _kind_of(layer)
         return layer if kind is None else kind(layer, name=layer.name)
 
     return keras.models.clone_model(model, clone_function=rewritten)
 
 
 def _rewritable(model: Any) -> bool:
-    return any(_rewritable(layer) if isinstance(layer, keras.Model) else type(layer) in REWRITTEN
+    return any(_rewritable(layer) if isinstance(layer, keras.Model) else _kind_of(layer) is not None
                for layer in model.layers)
+
+
+def _kind_of(layer: Any) -> Any:
+    """What replaces a layer; None for one that stays as it is, as do normalizations of another form."""
+    kind = REWRITTEN.get(type(layer))
+    if kind is _Normalization and not (layer.center and layer.scale and layer.axis in (-1, [-1], (-1,))):
+        return None
+    return kind
 
 
 class _Rewritten(keras.layers.Layer):
@@ -61,9 +69,12 @@ class _Normalization(_Rewritten):
 class _Encoder(_Rewritten):
     """A Transformer block: attention and feed-forward layer, each with a residual connection and normalization."""
 
-    def call(self, x: Tensor, padding_mask: Tensor = None) -> Tensor:
-        """x: [batch, length, dim]; padding_mask: [batch, length], 0 at padding -> [batch, length, dim]."""
+    def call(self, x: Tensor, padding_mask: Tensor = None, attention_mask: Tensor = None) -> Tensor:
+        """x: [batch, length, dim]; padding_mask: [batch, length], 0 at padding; attention_mask: of a network of the
+        user's, for which the block computes itself -> [batch, length, dim]."""
         block = self.original
+        if attention_mask is not None:
+            return block(x, padding_mask=padding_mask, attention_mask=attention_mask)
         first = block.normalize_first
         attended = x + self._attention(_normalized(x, block._self_attention_layer_norm) if first else x, padding_mask)
         x = attended if first else _normalized(attended, block._self_attention_layer_norm)
