@@ -151,7 +151,8 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 
 class Decoder:
     """The decoder for Python, callable from threads: bytes -> pixels, or the reason for refusal. Usual files are
-    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others."""
+    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others. With a size
+    of 0, the pixels are [height, width, 3] as in the file."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
@@ -166,7 +167,9 @@ class Decoder:
 
     def by_graph(self, data: bytes) -> NDArray[np.uint8] | str:
         """The same by the graph, as it is exported."""
-        decode = self._traced("decode", lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
+        original = original_size(self.accept_truncated)
+        decode = self._traced("decode", lambda data: decode_or_refuse(data, self.size, self.accept_truncated)
+                              ) if self.size else original
         try:
             reason, pixels = decode(tf.constant(data))
         except tf.errors.OpError as error:
