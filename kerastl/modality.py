@@ -80,7 +80,8 @@ TEXT = Modality(
     "text", "text", "texts", "texts", "texts", "folder", "minilm",
     "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
     FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), ("mean", "cls", "pooled", "last", "none"),
-    baseline="kerastl.evaluation.word_counts", near_duplicates="kerastl.data.near_duplicates.texts", has_length=True, line_is_input=True,
+    baseline="kerastl.evaluation.word_counts", near_duplicates="kerastl.data.near_duplicates.texts",
+    has_length=True, line_is_input=True,
     serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 
 MODALITIES = {modality.name: modality for modality in (IMAGE, TEXT)}

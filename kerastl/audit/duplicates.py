@@ -1,9 +1,11 @@
-"""Rows with the same content, and what is wrong with them: different labels, or a place in both train and test."""
+"""Rows with the same or similar content, and what is wrong with them: different labels, or a place in train and test."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from kerastl.data.examples import Examples
+from kerastl.data.near_duplicates.search import near_duplicate_rows, search
 
 Rows = list[int]  # numbers of rows that belong together, two or more
 
@@ -11,6 +13,11 @@ Rows = list[int]  # numbers of rows that belong together, two or more
 def same_content(examples: Examples) -> list[Rows]:
     """Rows whose files or texts are equal."""
     return _together(examples.ids)
+
+
+def near_duplicates(examples: Examples, cache_dir: Path) -> list[Rows]:
+    """Rows whose files or texts are similar, but not all equal."""
+    return near_duplicate_rows(examples, search(examples, cache_dir=cache_dir).group_of)
 
 
 def conflicting_labels(examples: Examples) -> list[Rows]:

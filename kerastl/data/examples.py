@@ -123,10 +123,10 @@ class Examples:
     row: a path inside the source, or its number. ids: a hash of each row's content, 32 hexadecimal digits. groups: rows
     of a group are never split; by default the id, so that exact duplicates stay together. near_duplicates: for each
     row the name of its near-duplicates, united with the groups; None where the split ignores them.
-    near_duplicate_search: what was found of them; None where they were not searched for. source_split: the split that the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`.
-    soft_targets: [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while
-    reading the source, for the report. summary: what was understood of the source, and how many of its rows were
-    skipped.
+    near_duplicate_search: what was found of them; None where they were not searched for. source_split: the split that
+    the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
+    [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
+    source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
     """
 
     modality: Modality

@@ -151,8 +151,8 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 
 class Decoder:
     """The decoder for Python, callable from threads: bytes -> pixels, or the reason for refusal. Usual files are
-    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others. With a size
-    of 0, the pixels are [height, width, 3] as in the file."""
+    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others. With
+    a size of 0, the pixels are [height, width, 3] as in the file."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size

@@ -65,7 +65,7 @@ class ImageContents:
         return own
 
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:
-        """See `Contents`: pairs of an image and a variant whose hashes differ in at most `HAMMING` bits."""
+        """See `Contents`: pairs of an image and a variant whose hashes differ in at most HAMMING bits."""
         n, probes = self.hashes.shape
         rows = np.flatnonzero(self.hashed & (self.equal() == np.arange(n)))
         hashes = self.hashes[rows].T.ravel()  # the images, then each kind of variant
@@ -79,14 +79,14 @@ class ImageContents:
             a, b = rows[left[near] % max(1, len(rows))], rows[right[near] % max(1, len(rows))]
             a, b = a[a != b], b[a != b]
             if len(a) > left_budget:
-                self.notes.append(f"so many images look alike that not all were compared: after {BUDGET * n:,} pairs "
-                                  "the search ended")
+                self.notes.append("so many images look alike that not all were compared: the search ended after "
+                                  f"{BUDGET * max(n, 1000):,} pairs")
                 return
             left_budget -= len(a)
             yield np.minimum(a, b), np.maximum(a, b)
         if crowded:
             self.notes.append(f"{crowded:,} pairs of images with the same perceptual hash were not compared, because "
-                              f"more than {SAME_HASH} images share it; images with equal pixels were found all the same")
+                              f"more than {SAME_HASH} images share it; equal pixels were found all the same")
 
     def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
         """See `Contents`: that of the most similar variant of either image with the other image."""

@@ -62,12 +62,16 @@ class NearDuplicates(Section):
         """What was found, a sentence each."""
         if self.mode == OFF:
             return ("Near-duplicates were not searched for.",)
-        apart = "are kept on one side of the split" if self.mode == GROUP else "are only reported: the split ignores them"
-        lines = [f"{self.rows:,} rows in {self.groups:,} groups of near-duplicates {apart}; {self.exact:,} of the groups "
-                 "are exact duplicates" if self.groups else "no near-duplicates"]
+        apart = ("are kept on one side of the split" if self.mode == GROUP else
+                 "are only reported: the split ignores them")
+        lines = [f"{self.rows:,} rows in {self.groups:,} groups of near-duplicates {apart}; {self.exact:,} of the "
+                 "groups are exact duplicates" if self.groups else "no near-duplicates"]
         if self.conflicts:
             lines.append(f"{self.conflicts:,} groups have rows with different labels: see `kerastl check`")
-        lines += [f"a chain of {size:,} near-duplicates was split into {parts:,} groups" for size, parts in self.split_up]
+        lines += [f"a chain of {size:,} near-duplicates was split into {parts:,} groups"
+                  for size, parts in self.split_up[:5]]
+        if len(self.split_up) > 5:
+            lines.append(f"{len(self.split_up) - 5:,} more chains were split")
         return (*lines, *self.notes)
 
 
