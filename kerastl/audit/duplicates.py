@@ -1,4 +1,4 @@
-"""Rows with the same or similar content, and what is wrong with them: different labels, or a place in train and test."""
+"""Rows with the same or similar content, and what is wrong with them: other labels, or a place in train and test."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -147,7 +147,7 @@ def _examined(path: str) -> tuple[bytes, NDArray[np.uint8]] | None:
     if isinstance(pixels, str):
         return None
     digest = hashlib.blake2b(np.array(pixels.shape, np.int64).tobytes(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     with tf.device("CPU:0"):
         return digest.digest(), resized(tf.constant(pixels), FINE)
 

@@ -190,7 +190,7 @@ def read_contents(texts: Sequence[Text], *, mirrored: bool = False, folder: Path
     digests, words, characters = np.zeros((n, 16), np.uint8), np.zeros(n, np.int64), np.zeros(n, np.int64)
     for row in range(n):
         parts = parts_of(texts[row])
-        digests[row] = np.frombuffer(digest(parts if len(parts) > 1 else parts[0]), np.uint8)
+        digests[row] = np.frombuffer(digest((parts[0], parts[1]) if len(parts) == 2 else parts[0]), np.uint8)
         words[row] = sum(len(part.split()) for part in parts)
         characters[row] = max(map(len, parts))
     return TextContents(texts, digests, words, characters)
