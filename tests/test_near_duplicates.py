@@ -307,6 +307,15 @@ def test_off_and_report_split_as_before(tmp_path: Path) -> None:
     assert np.array_equal(split_before.part, split_after.part)  # no near-duplicates: the folds stay as they were
 
 
+def test_folds_of_rows_without_near_duplicates_stay_as_they_were(tmp_path: Path) -> None:
+    examples = text_examples(tmp_path / "t.csv", 200, 20)
+    grouped, plain = split(find_near_duplicates(examples)).split, split(examples).split
+    assert grouped is not None and plain is not None
+    changed = np.flatnonzero(grouped.part != plain.part)
+    near = {row for rows in near_duplicate_rows(examples, search(examples).group_of) for row in rows}
+    assert 0 < len(changed) <= 20 and near.issuperset(changed.tolist())
+
+
 def accuracy(x: NDArray[Any], examples: Examples) -> float:
     """Of a classifier that remembers what it saw, on the held-out rows."""
     made = examples.split

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kerastl import backbones
-from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, near_duplicates, same_content
+from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content, with_near_duplicates
 from kerastl.audit.findings import (
     ERROR,
     INFO,
@@ -132,6 +132,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     read = read_labelled(modality, source, options=replace(options, strict=False), data_dir=data_dir, cache_dir=cache)
     refused, dark, plain = _decoded(read)
     examples = read.without(refused)
+    examples, near = with_near_duplicates(examples, cache)
     counts, label = examples.counts(), examples.label_of
     network = _network(examples, backbone, weights)
     errors, reason = _label_errors(examples, cache, network)
@@ -146,7 +147,6 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     def placed(row: int) -> str:
         return f" ({examples.source_split[row]})"
 
-    near = near_duplicates(examples, cache)
     same, conflicts, shared = same_content(examples), conflicting_labels(examples), leaks(examples)
     found = [
         *of_losses(examples), *of_notes(examples), *of_classes(examples),

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from kerastl.data.examples import Examples
-from kerastl.data.near_duplicates.search import near_duplicate_rows, search
+from kerastl.data.near_duplicates.search import clusters, near_duplicate_rows, search
 
 Rows = list[int]  # numbers of rows that belong together, two or more
 
@@ -15,9 +16,12 @@ def same_content(examples: Examples) -> list[Rows]:
     return _together(examples.ids)
 
 
-def near_duplicates(examples: Examples, cache_dir: Path) -> list[Rows]:
-    """Rows whose files or texts are similar, but not all equal."""
-    return near_duplicate_rows(examples, search(examples, cache_dir=cache_dir).group_of)
+def with_near_duplicates(examples: Examples, cache_dir: Path) -> tuple[Examples, list[Rows]]:
+    """The examples with their near-duplicates grouped, and the groups: rows whose files or texts are similar, but not
+    all equal."""
+    found = search(examples, cache_dir=cache_dir)
+    examples = replace(examples, near_duplicates=clusters(examples, found.group_of), near_duplicate_search=found)
+    return examples, near_duplicate_rows(examples, found.group_of)
 
 
 def conflicting_labels(examples: Examples) -> list[Rows]:

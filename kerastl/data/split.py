@@ -4,6 +4,7 @@ So it changes neither when data are added nor with a seed. Exact duplicates have
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -94,23 +95,37 @@ def _folds(examples: Examples, reason: str) -> Split:
 
 
 def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> NDArray[np.int8]:
-    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Clusters are distributed in hash order within
-    their class. So folds are stratified, clusters stay whole, and the same data give the same folds."""
+    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Groups are distributed in hash order within
+    their class; a cluster of several groups goes where the first of them goes, so that rows without near-duplicates are
+    where they would be without the others. So folds are stratified, clusters stay whole, and the same data give the
+    same folds."""
     chosen = np.arange(len(examples)) if rows is None else rows
-    members: dict[str, list[int]] = {}
-    for place, row in enumerate(chosen):
-        members.setdefault(examples.clusters[row], []).append(place)
-    by_class: dict[str, list[str]] = {}
-    for group, places in members.items():
-        label = min(examples.label_of(chosen[place]) for place in places)  # independent of the order of the rows
-        by_class.setdefault(label, []).append(group)
-    part = np.zeros(len(chosen), dtype=np.int8)
-    turn = 0  # continues from class to class, so that small classes do not all end up in the first folds
-    for label in sorted(by_class):
-        for group in sorted(by_class[label], key=_position):
-            part[members[group]] = turn % k
-            turn += 1
+    labels = [examples.label_of(row) for row in chosen]
+    groups, clusters = ([names[row] for row in chosen.tolist()] for names in (examples.groups, examples.clusters))
+    fold_of = _dealt(groups, labels, k)
+    first: dict[str, str] = {}  # of the groups of each cluster
+    for group, cluster in zip(groups, clusters, strict=True):
+        first[cluster] = min(group, first.get(cluster, group))
+    part = np.array([fold_of[first[cluster]] for cluster in clusters], dtype=np.int8)
+    if len(set(part.tolist())) < min(k, len(first)):  # few and large clusters: none may be left without a fold
+        fold_of = _dealt(clusters, labels, k)
+        part = np.array([fold_of[cluster] for cluster in clusters], dtype=np.int8)
     return part
+
+
+def _dealt(names: Sequence[str], labels: Sequence[str], k: int) -> dict[str, int]:
+    """The fold of each name. names, labels: of each row."""
+    label_of: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        label_of[name] = min(label, label_of.get(name, label))  # independent of the order of the rows
+    by_class: dict[str, list[str]] = {}
+    for name, label in label_of.items():
+        by_class.setdefault(label, []).append(name)
+    fold_of: dict[str, int] = {}  # turns go on from class to class: small classes are not all in the first folds
+    for label in sorted(by_class):
+        for name in sorted(by_class[label], key=_position):
+            fold_of[name] = len(fold_of) % k
+    return fold_of
 
 
 def _of_one_group(examples: Examples) -> list[str]:

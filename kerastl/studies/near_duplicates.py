@@ -79,7 +79,14 @@ def _otherwise(features: Features, found: NearDuplicateSearch) -> Features | str
     if other.classes != examples.classes:
         return "The effect on the accuracy was not measured, because skipping near-duplicates removes a class."
     other = replace(other, near_duplicates=None if grouped else other.near_duplicates)
-    return compute_features(other, features.backbone, features.runtime, cache_dir=features.cache_dir)
+    computed = compute_features(other, features.backbone, features.runtime, cache_dir=features.cache_dir)
+    if _held_out_ids(computed.examples) != _held_out_ids(examples):
+        return "The effect on the accuracy was not measured, because the held-out rows differ."
+    return computed
+
+
+def _held_out_ids(examples: Examples) -> list[str]:
+    return [examples.ids[row] for row in split_of(examples).held_out.tolist()]
 
 
 def _effect(examples: Examples, found: NearDuplicateSearch, evaluation: Evaluation, again: Evaluation
