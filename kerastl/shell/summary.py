@@ -84,7 +84,7 @@ def _near_duplicates(duplicates: NearDuplicates) -> list[str]:
     """What was found of near-duplicates, and what they change in the accuracy."""
     if not duplicates.groups:
         return []
-    groups = f"{duplicates.rows:,} rows in {duplicates.groups:,} groups"
+    groups = f"{duplicates.rows:,} rows in {duplicates.groups:,} group{'s' * (duplicates.groups != 1)}"
     skipped = f"; {duplicates.skipped:,} rows skipped" if duplicates.skipped else ""
     effect = duplicates.effect.sentence if duplicates.effect else ""
     text = f"{groups}, {'kept apart' if duplicates.mode == GROUP else 'ignored by the split'}{skipped}. {effect}"

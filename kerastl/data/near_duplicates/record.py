@@ -64,10 +64,12 @@ class NearDuplicates(Section):
             return ("Near-duplicates were not searched for.",)
         apart = ("are kept on one side of the split" if self.mode == GROUP else
                  "are only reported: the split ignores them")
-        lines = [f"{self.rows:,} rows in {self.groups:,} groups of near-duplicates {apart}; {self.exact:,} of the "
-                 "groups are exact duplicates" if self.groups else "no near-duplicates"]
+        groups = "1 group" if self.groups == 1 else f"{self.groups:,} groups"
+        exact = f" ({self.exact:,} of exact duplicates)" if self.exact else ""
+        lines = [f"{self.rows:,} rows in {groups} of near-duplicates{exact} {apart}" if self.groups else
+                 "no near-duplicates"]
         if self.conflicts:
-            lines.append(f"{self.conflicts:,} groups have rows with different labels: see `kerastl check`")
+            lines.append(f"groups of near-duplicates with different labels: {self.conflicts:,} (see `kerastl check`)")
         lines += [f"a chain of {size:,} near-duplicates was split into {parts:,} groups"
                   for size, parts in self.split_up[:5]]
         if len(self.split_up) > 5:
