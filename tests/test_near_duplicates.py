@@ -1,6 +1,7 @@
 """Near-duplicates: copies are found, different contents are not, no row moves, and copies do not leak into figures."""
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,17 +15,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.neighbors import KNeighborsClassifier
+from tiny import plain_runtime, tiny_backbone
 
+import kerastl as tl
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.images import read_images
 from kerastl.data.near_duplicates import images, texts
 from kerastl.data.near_duplicates.candidates import sharing_a_band
 from kerastl.data.near_duplicates.contents import Rows
 from kerastl.data.near_duplicates.groups import grouped
+from kerastl.data.near_duplicates.record import NearDuplicateEffect, NearDuplicates
 from kerastl.data.near_duplicates.search import find_near_duplicates, near_duplicate_rows, search
 from kerastl.data.split import carve, split
 from kerastl.data.texts import read_texts
 from kerastl.errors import DataError, OptionError
+from kerastl.modality import TEXT
+from kerastl.report.near_duplicates import near_duplicates_context
+from kerastl.report.page import page
+from kerastl.report.report import PREVIEWS
+from kerastl.versions.record import RunRecord
 
 quick = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 WORDS = ("river stone morning letter garden bottle winter silver window market thunder candle ocean paper mountain "
@@ -377,3 +386,58 @@ def test_unknown_modes_and_mirrored_texts_are_refused(tmp_path: Path) -> None:
 
 def test_parts_are_numbered_by_how_held_out_they_are() -> None:
     assert TRAIN < VALIDATION < TEST
+
+
+@pytest.mark.parametrize("mode", ["cv", "holdout"])
+def test_the_effect_is_the_accuracy_that_a_split_without_the_search_has(tmp_path: Path, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    pictures: dict[str, Image.Image] = {}
+    for seed in range(60):
+        label = "ab"[rng.integers(2)]
+        pictures |= {f"{label}/{seed}.png": picture(seed, (40, 40)),
+                     f"{label}/{seed} copy.png": jpeg(picture(seed, (40, 40)), 80)}
+    examples = read_images(folder_of(tmp_path / "data", pictures))
+    effects, accuracies = {}, {}
+    for near in ("group", "report", "off"):
+        made = split(find_near_duplicates(examples, near), mode)
+        features = tl.compute_features(made, tiny_backbone(), plain_runtime(), cache_dir=tmp_path / "cache")
+        trained = tl.train(features, "linear")
+        evaluation = tl.evaluate(features.examples, trained)
+        accuracies[near] = evaluation.accuracy
+        effects[near] = tl.near_duplicate_effect(features, trained, evaluation)
+    for near in ("group", "report"):
+        duplicates = effects[near]
+        assert duplicates is not None and duplicates.effect is not None
+        assert duplicates.groups == 60 and duplicates.mode == near
+        assert duplicates.effect.apart == pytest.approx(accuracies["group"])
+        assert duplicates.effect.ignored == pytest.approx(accuracies["off"])
+        assert f"{accuracies['group']:.3f}" in duplicates.effect.sentence
+        assert NearDuplicates.from_dict(json.loads(json.dumps(duplicates.to_dict()))) == duplicates
+    assert effects["off"] == NearDuplicates("off") and accuracies["report"] == accuracies["off"]
+
+
+def test_the_report_shows_pairs_escaped_and_with_what_was_skipped(tmp_path: Path) -> None:
+    texts = [f"<b>{sentence(seed, 20)}</b>" for seed in range(300)]
+    rows = [(text, "ab"[seed % 2]) for seed, text in enumerate(texts)]
+    rows += [(changed_word(text), label) for text, label in rows]
+    examples = split(find_near_duplicates(read_texts(table(tmp_path / "t.csv", rows))), "holdout")
+    assert examples.near_duplicate_search is not None
+    duplicates = replace(examples.near_duplicate_search.record, effect=NearDuplicateEffect("Not measured."))
+    document = json.loads((Path(__file__).parent / "golden/run-0.1-text.json").read_text())
+    record = replace(RunRecord.from_dict(document), near_duplicates=duplicates)
+    context = near_duplicates_context(record, examples, PREVIEWS["text"])
+    shown = page("near_duplicates.html", modality=TEXT, **context)
+    assert f"{duplicates.skipped} rows were skipped" in shown and "Not measured." in shown
+    assert "zephyr" in shown and "&lt;b&gt;" in shown and "<b>river" not in shown
+    nothing = near_duplicates_context(RunRecord.from_dict(document), examples, PREVIEWS["text"])
+    assert page("near_duplicates.html", modality=TEXT, **nothing).strip() == ""
+
+
+def test_check_lists_groups_conflicts_and_leaks(tmp_path: Path, shell: Callable[..., tuple[int, str, str]]) -> None:
+    rows = [(sentence(seed, 20), "ab"[seed % 2], ("train", "test")[seed // 2 % 2]) for seed in range(40)]
+    rows += [(changed_word(rows[0][0]), "b", "train"), (changed_word(rows[1][0]), "b", "test")]
+    code, out, _ = shell("check", table(tmp_path / "t.csv", rows, "text,label,split"), "--json", "--backbone", "none")
+    found = json.loads(out)
+    assert code == 0 and len(found["near_duplicates"]) == 2 and found["duplicates"] == []
+    counts = {finding["kind"]: finding["count"] for finding in found["findings"]}
+    assert (counts["near-duplicates"], counts["near-duplicate conflicts"], counts["near-duplicate leakage"]) == (2, 1, 1)
