@@ -33,6 +33,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         heads,
         maps,
         memory,
+        near_duplicates,
         passes,
         peers,
         predict,
@@ -46,7 +47,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "heads-accuracy": heads.stamps,
-            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
+            "few-labels": few_labels.table, "near-duplicates": near_duplicates.search,
             "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 

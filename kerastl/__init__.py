@@ -51,6 +51,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "few_shot_task": "kerastl.studies.few_shot.episodes",
     "FewShotRecord": "kerastl.report.few_shot",
     "find_label_errors": "kerastl.audit.label_errors",
+    "find_near_duplicates": "kerastl.data.near_duplicates.search",
     "fine_tune": "kerastl.training.fine_tuning.fine_tune",
     "FineTuneResult": "kerastl.training.fine_tuning.result",
     "fit": "kerastl.training.fit",
@@ -70,6 +71,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "load_backbone": "kerastl.backbones",
     "load_teacher": "kerastl.studies.distillation",
     "ModelError": "kerastl.errors",
+    "near_duplicate_effect": "kerastl.studies.near_duplicates",
     "OptionError": "kerastl.errors",
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
@@ -78,8 +80,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
-    "ReadOptions": "kerastl.data.options",
     "read_texts": "kerastl.data.texts",
+    "ReadOptions": "kerastl.data.options",
     "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
     "RunConfig": "kerastl.shell.flags",
@@ -116,14 +118,14 @@ __all__ = [
     "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
     "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
-    "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "fine_tune", "FineTuneResult", "fit",
-    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot",
-    "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
-    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
-    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
-    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
-    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
-    "WeightsError", "write_features", "write_few_shot", "write_version",
+    "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
+    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
+    "LabelError", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone",
+    "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs",
+    "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "resolve_head", "run",
+    "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target",
+    "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
+    "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
     from kerastl.data.images import read_images as read_images
+    from kerastl.data.near_duplicates.search import find_near_duplicates as find_near_duplicates
     from kerastl.data.options import ReadOptions as ReadOptions
     from kerastl.data.split import split as split
     from kerastl.data.texts import read_texts as read_texts
@@ -210,6 +213,7 @@ if TYPE_CHECKING:
     from kerastl.studies.few_shot.episodes import by_folder as by_folder
     from kerastl.studies.few_shot.episodes import divide_classes as divide_classes
     from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
+    from kerastl.studies.near_duplicates import near_duplicate_effect as near_duplicate_effect
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune

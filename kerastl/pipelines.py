@@ -28,7 +28,7 @@ def classify_images(
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
-    data_dir: str | None = None,
+    data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -36,7 +36,8 @@ def classify_images(
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
     unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
-    label_column to strict: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. The other
+    label_column to strict: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
+    near_duplicates, mirrored: see `find_near_duplicates`. The other
     arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
@@ -45,6 +46,7 @@ def classify_images(
     arguments = dict(locals())
     from kerastl.backbones import load
     from kerastl.data.images import read_images
+    from kerastl.data.near_duplicates.search import find_near_duplicates
     from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
     from kerastl.features.cache import chosen_dir
@@ -58,6 +60,7 @@ def classify_images(
     runtime = apply(precision, xla, seed, engine)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
+    examples = find_near_duplicates(examples, near_duplicates, mirrored=mirrored, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head),
@@ -77,6 +80,7 @@ def classify_texts(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", pickles: bool = False,
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
+    near_duplicates: str = "auto",
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -90,6 +94,7 @@ def classify_texts(
     """
     arguments = dict(locals())
     from kerastl.backbones import load
+    from kerastl.data.near_duplicates.search import find_near_duplicates
     from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
     from kerastl.data.texts import read_texts
@@ -105,6 +110,7 @@ def classify_texts(
     runtime = apply(precision, xla, seed, engine)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)
+    examples = find_near_duplicates(examples, near_duplicates, cache_dir=cache)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="text", layer=layer, pooling=pooling_for(head, pooling),
@@ -120,6 +126,7 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     from kerastl.evaluation.baseline import baseline
     from kerastl.evaluation.metrics import evaluate
     from kerastl.report.version import write_version
+    from kerastl.studies.near_duplicates import near_duplicate_effect
     from kerastl.studies.search import best_head, search_heads
     from kerastl.training.train import train
 
@@ -128,7 +135,8 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     evaluation = evaluate(features.examples, trained.fitted)
     return write_version(destination, trained, features=features, evaluation=evaluation,
                          baseline=baseline(features.examples, evaluation), trials=trials, clock=stopwatch,
-                         config=_recordable(arguments))
+                         config=_recordable(arguments),
+                         near_duplicates=near_duplicate_effect(features, trained, evaluation, options=options))
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":

@@ -29,6 +29,8 @@ def main(config: Config) -> tl.RunRecord:
     # texts, labels and content hashes; nothing is tokenised yet
     examples = tl.read_texts(config.data, options=config.read_options(), min_per_class=config.min_per_class,
                              limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
+    # near-duplicates never leak from one side of the split to another
+    examples = tl.find_near_duplicates(examples, config.near_duplicates, cache_dir=cache)
     # folds or a hold-out; fine-tuning and a search need validation rows
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 
@@ -47,8 +49,10 @@ def main(config: Config) -> tl.RunRecord:
 
     evaluation = tl.evaluate(features.examples, trained.fitted)
     baseline = tl.baseline(features.examples, evaluation)
+    near_duplicates = tl.near_duplicate_effect(features, trained, evaluation, options=options)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
-                            ablation=ablation, clock=stopwatch, config=config.to_dict())
+                            ablation=ablation, clock=stopwatch, config=config.to_dict(),
+                            near_duplicates=near_duplicates)
 
 
 if __name__ == "__main__":

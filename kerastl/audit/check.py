@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kerastl import backbones
-from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content
+from kerastl.audit.duplicates import Rows, conflicting_labels, leaks, same_content, with_near_duplicates
 from kerastl.audit.findings import (
     ERROR,
     INFO,
@@ -20,6 +20,7 @@ from kerastl.audit.findings import (
     finding,
     of_classes,
     of_losses,
+    of_near_duplicates,
     of_notes,
     of_rows,
     of_texts,
@@ -47,7 +48,8 @@ class CheckResult:
     """The result of an inspection. Each tuple in `duplicates`, `conflicts` and `leaks` names rows that belong together.
 
     rows: all rows of the source that were read. counts: rows of each class, without the skipped ones. conflicts:
-    duplicates with different labels. leaks: duplicates or groups that are in both train and test. imbalance: the rows
+    duplicates with different labels. near_duplicates: rows
+    of similar, not equal, content. leaks: duplicates or groups that are in both train and test. imbalance: the rows
     of the largest class over those of the smallest. label_errors_reason: why label errors were not searched for; empty
     if they were. findings: all of this, the most severe first. data_summary: what was understood of the source. strict:
     whether a finding that is an error or a warning fails the check.
@@ -68,9 +70,11 @@ class CheckResult:
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     data_summary: DataSummary = NOTHING_YET
     strict: bool = False
+    near_duplicates: tuple[tuple[str, ...], ...] = ()
 
     def __repr__(self) -> str:
-        found = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
+        found = {"skipped": self.skipped, "duplicates": self.duplicates,
+                 "near-duplicates": self.near_duplicates, "conflicts": self.conflicts,
                  "leaks": self.leaks, "label errors": self.label_errors}
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in found.items())
         return f"CheckResult({self.source}: {self.rows} rows, {len(self.counts)} classes, {counts})"
@@ -103,6 +107,7 @@ class CheckResult:
             "classes": self.counts, "findings": [finding.to_dict() for finding in self.findings],
             "data_summary": self.data_summary.to_dict(), "left_out": [asdict(item) for item in self.skipped],
             "duplicates": [list(names) for names in self.duplicates],
+            "near_duplicates": [list(names) for names in self.near_duplicates],
             "conflicts": [list(names) for names in self.conflicts], "leaks": [list(names) for names in self.leaks],
             "imbalance": self.imbalance, "small_classes": self.small_classes,
             "odd_labels": [error.to_dict() for error in self.label_errors], "odd_labels_word": self.label_errors_reason,
@@ -112,7 +117,7 @@ class CheckResult:
 def check(source: str, *, backbone: str | None = None, weights: str | None = None, text_column: str | None = None,
           label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, data_dir: str | None = None,
           cache_dir: str | None = None) -> CheckResult:
-    """Inspect a labelled source: corrupt files, lost rows, classes that look alike, duplicates, train/test leakage,
+    """Inspect a labelled source: corrupt files, lost rows, look-alike classes, (near-)duplicates, train/test leakage,
     imbalance and likely label errors.
 
     backbone: its features are used to find label errors; `none` skips that; default: the bundled one. weights: of the
@@ -127,6 +132,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     read = read_labelled(modality, source, options=replace(options, strict=False), data_dir=data_dir, cache_dir=cache)
     refused, dark, plain = _decoded(read)
     examples = read.without(refused)
+    examples, near = with_near_duplicates(examples, cache)
     counts, label = examples.counts(), examples.label_of
     network = _network(examples, backbone, weights)
     errors, reason = _label_errors(examples, cache, network)
@@ -152,6 +158,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
                  "correct the labels, or remove these rows"),
         *of_rows(examples, shared, placed, WARNING, "leakage", "duplicates or groups shared between train and test",
                  "keep them in one part, or name the column of their group in `group_column`"),
+        *of_near_duplicates(examples, near),
         *of_rows(examples, same, lambda row: "", INFO, "duplicates", "duplicates",
                  "none needed: exact duplicates are never split"),
         *_label_error_finding(examples, errors)]
@@ -159,7 +166,7 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     return CheckResult(
         source=source, modality=modality, notes=examples.notes, rows=len(read), counts=counts, skipped=examples.skipped,
         duplicates=suffixed(same, lambda row: ""), conflicts=suffixed(conflicts, labelled),
-        leaks=suffixed(shared, placed),
+        leaks=suffixed(shared, placed), near_duplicates=suffixed(near, labelled),
         imbalance=max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
         label_errors=errors, label_errors_reason=reason,
         findings=tuple(sorted(found, key=lambda finding: severity.index(finding.severity))),

@@ -1,9 +1,12 @@
-"""Rows with the same content, and what is wrong with them: different labels, or a place in both train and test."""
+"""Rows with the same or similar content, and what is wrong with them: other labels, or a place in train and test."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from kerastl.data.examples import Examples
+from kerastl.data.near_duplicates.search import clusters, near_duplicate_rows, search
 
 Rows = list[int]  # numbers of rows that belong together, two or more
 
@@ -11,6 +14,14 @@ Rows = list[int]  # numbers of rows that belong together, two or more
 def same_content(examples: Examples) -> list[Rows]:
     """Rows whose files or texts are equal."""
     return _together(examples.ids)
+
+
+def with_near_duplicates(examples: Examples, cache_dir: Path) -> tuple[Examples, list[Rows]]:
+    """The examples with their near-duplicates grouped, and the groups: rows whose files or texts are similar, but not
+    all equal."""
+    found = search(examples, cache_dir=cache_dir)
+    examples = replace(examples, near_duplicates=clusters(examples, found.group_of), near_duplicate_search=found)
+    return examples, near_duplicate_rows(examples, found.group_of)
 
 
 def conflicting_labels(examples: Examples) -> list[Rows]:

@@ -107,6 +107,28 @@ def of_rows(examples: Examples, groups: Iterable[Sequence[int]], suffix: Callabl
     return finding(severity, kind, title, names, fix, items=[excerpt(examples, rows[0]) for rows in listed[:EXAMPLES]])
 
 
+def of_near_duplicates(examples: Examples, groups: Sequence[Sequence[int]]) -> list[Finding]:
+    """Groups of near-duplicates: those with different labels, those that the source's own split tears apart, and the
+    others."""
+
+    def labelled(row: int) -> str:
+        return f" ({examples.label_of(row)})"
+
+    def placed(row: int) -> str:
+        return f" ({examples.source_split[row] or 'no part'})"
+
+    conflicts = [rows for rows in groups if len({examples.label_of(row) for row in rows}) > 1]
+    torn = [rows for rows in groups if len({examples.source_split[row] for row in rows}) > 1]
+    fix = "none needed with `near_duplicates=group`, the default: they stay on one side of the split"
+    return [*of_rows(examples, conflicts, labelled, WARNING, "near-duplicate conflicts",
+                     "near-duplicates with different labels", "check the labels: they may be errors"),
+            *of_rows(examples, torn, placed, WARNING, "near-duplicate leakage",
+                     "near-duplicates shared between parts of the source's own split",
+                     "none needed with `near_duplicates=group`, the default: all but those of the most held-out part "
+                     "are skipped"),
+            *of_rows(examples, groups, lambda row: "", INFO, "near-duplicates", "groups of near-duplicates", fix)]
+
+
 def of_texts(examples: Examples, unknown: Sequence[int], backbone: str) -> list[Finding]:
     """Texts that a model will hardly tell apart: without a letter or a digit, or `unknown` to the backbone."""
     if examples.modality.in_files:

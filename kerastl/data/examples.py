@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.labels import amounts
+from kerastl.data.near_duplicates.record import NearDuplicateSearch
 from kerastl.data.spool import Hashes, Spool
 from kerastl.data.summary import AMOUNTS, FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
 from kerastl.errors import DataError, all_of, at_least, broken, expect
@@ -121,11 +122,11 @@ class Examples:
     items: for images the path of each file, for texts each text or pair of texts. origins: what the user calls each
     row: a path inside the source, or its number. ids: a hash of each row's content, 32 hexadecimal digits. groups: rows
     of a group are never split; by default the id, so that exact duplicates stay together. near_duplicates: for each
-    row the name of its near-duplicates, united with the groups; None where they were not searched for. source_split:
-    the split that the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`.
-    soft_targets: [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while
-    reading the source, for the report. summary: what was understood of the source, and how many of its rows were
-    skipped.
+    row the name of its near-duplicates, united with the groups; None where the split ignores them.
+    near_duplicate_search: what was found of them; None where they were not searched for. source_split: the split that
+    the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
+    [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
+    source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
     """
 
     modality: Modality
@@ -143,7 +144,8 @@ class Examples:
     soft_targets: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
     summary: DataSummary = NOTHING_YET
-    near_duplicates: tuple[str, ...] | None = None
+    near_duplicates: Sequence[str] | None = None
+    near_duplicate_search: NearDuplicateSearch | None = None
 
     def __len__(self) -> int:
         return len(self.items)

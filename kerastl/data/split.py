@@ -4,12 +4,14 @@ So it changes neither when data are added nor with a seed. Exact duplicates have
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import EXAMPLES, PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
+from kerastl.data.near_duplicates.search import keep_apart
 from kerastl.errors import DataError, OptionError, expect
 
 FOLDS = 5
@@ -31,6 +33,8 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
 
     unfreeze: the number of backbone blocks that will be trained too, or one of `UNFREEZE`; `contrast` is fast enough
     for cross-validation. search: the number of trials in a search over head settings, which needs validation rows.
+    Near-duplicates that `find_near_duplicates` grouped stay together in cross-validation; otherwise those that are on
+    several sides are skipped on all but the most held-out one.
     Raises OptionError for an unknown mode, and for `cv` with an unfrozen backbone or a search, DataError if a part
     would be empty.
     """
@@ -41,7 +45,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     unfrozen = str(unfreeze) not in ("0", "auto", "contrast")
     _check_mode(mode, unfrozen, search)
     if mode == "auto" and any(examples.source_split):
-        return replace(examples, split=_of_source(examples))
+        return _of_source(examples)
     small = len(examples) * 0.1 < SMALL_TEST
     requested = "requested" + "; the source's own split is not used" * any(examples.source_split)
     if mode == "cv" or (mode == "auto" and not unfrozen and not search and small):
@@ -51,7 +55,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
               "a search needs validation rows" if search else "the dataset is large enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
-    return replace(examples, split=_checked(examples, Split("holdout", reason, part)))
+    return _checked(keep_apart(replace(examples, split=Split("holdout", reason, part))))
 
 
 def split_of(examples: Examples) -> Split:
@@ -91,23 +95,37 @@ def _folds(examples: Examples, reason: str) -> Split:
 
 
 def folds(examples: Examples, k: int, rows: NDArray[np.intp] | None = None) -> NDArray[np.int8]:
-    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Clusters are distributed in hash order within
-    their class. So folds are stratified, clusters stay whole, and the same data give the same folds."""
+    """The fold of each of `rows` (default: all), [rows] int8 in [0, k). Groups are distributed in hash order within
+    their class; a cluster of several groups goes where the first of them goes, so that rows without near-duplicates are
+    where they would be without the others. So folds are stratified, clusters stay whole, and the same data give the
+    same folds."""
     chosen = np.arange(len(examples)) if rows is None else rows
-    members: dict[str, list[int]] = {}
-    for place, row in enumerate(chosen):
-        members.setdefault(examples.clusters[row], []).append(place)
-    by_class: dict[str, list[str]] = {}
-    for group, places in members.items():
-        label = min(examples.label_of(chosen[place]) for place in places)  # independent of the order of the rows
-        by_class.setdefault(label, []).append(group)
-    part = np.zeros(len(chosen), dtype=np.int8)
-    turn = 0  # continues from class to class, so that small classes do not all end up in the first folds
-    for label in sorted(by_class):
-        for group in sorted(by_class[label], key=_position):
-            part[members[group]] = turn % k
-            turn += 1
+    labels = [examples.label_of(row) for row in chosen]
+    groups, clusters = ([names[row] for row in chosen.tolist()] for names in (examples.groups, examples.clusters))
+    fold_of = _dealt(groups, labels, k)
+    first: dict[str, str] = {}  # of the groups of each cluster
+    for group, cluster in zip(groups, clusters, strict=True):
+        first[cluster] = min(group, first.get(cluster, group))
+    part = np.array([fold_of[first[cluster]] for cluster in clusters], dtype=np.int8)
+    if len(set(part.tolist())) < min(k, len(first)):  # few and large clusters: none may be left without a fold
+        fold_of = _dealt(clusters, labels, k)
+        part = np.array([fold_of[cluster] for cluster in clusters], dtype=np.int8)
     return part
+
+
+def _dealt(names: Sequence[str], labels: Sequence[str], k: int) -> dict[str, int]:
+    """The fold of each name. names, labels: of each row."""
+    label_of: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        label_of[name] = min(label, label_of.get(name, label))  # independent of the order of the rows
+    by_class: dict[str, list[str]] = {}
+    for name, label in label_of.items():
+        by_class.setdefault(label, []).append(name)
+    fold_of: dict[str, int] = {}  # turns go on from class to class: small classes are not all in the first folds
+    for label in sorted(by_class):
+        for name in sorted(by_class[label], key=_position):
+            fold_of[name] = len(fold_of) % k
+    return fold_of
 
 
 def _of_one_group(examples: Examples) -> list[str]:
@@ -131,7 +149,7 @@ def _position(group: str) -> float:
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _of_source(examples: Examples) -> Split:
+def _of_source(examples: Examples) -> Examples:
     part = np.array([PARTS.get(name, TRAIN) for name in examples.source_split], dtype=np.int8)
     # Another hash than in a hold-out, so that the rows taken here are not those that a hold-out would take.
     position = np.array([_position("carved " + group) for group in examples.groups])
@@ -142,19 +160,21 @@ def _of_source(examples: Examples) -> Split:
     if not (part == VALIDATION).any():
         part[(part == TRAIN) & (position >= 0.9)] = VALIDATION
         reason += "; it has no validation rows, so a tenth of the training rows is used instead"
-    leaks = _leaks(examples, part)
-    if leaks:
+    kept = keep_apart(replace(examples, split=Split("given", reason, part)))
+    if leaks := _leaks(kept):
         reason += (f"; {leaks} group{'s' * (leaks > 1)} (or exact duplicates) shared between train and test: see "
                    "`kerastl check`")
-    return _checked(examples, Split("given", reason, part))
+    return _checked(replace(kept, split=Split("given", reason, split_of(kept).part)))
 
 
-def _leaks(examples: Examples, part: NDArray[np.int8]) -> int:
+def _leaks(examples: Examples) -> int:
+    part = split_of(examples).part
     test = {examples.groups[row] for row in np.flatnonzero(part == TEST)}
     return len(test & {examples.groups[row] for row in np.flatnonzero(part != TEST)})
 
 
-def _checked(examples: Examples, made: Split) -> Split:
+def _checked(examples: Examples) -> Examples:
+    made = split_of(examples)
     sizes = {name: len(made.rows(part)) for name, part in PARTS.items()}
     trained = {number for row in made.rows(TRAIN) for number in examples.classes_of(row)}
     missing = [name for number, name in enumerate(examples.classes) if number not in trained]
@@ -162,7 +182,11 @@ def _checked(examples: Examples, made: Split) -> Split:
         more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
         problem = (f"no training row for the classes {', '.join(missing[:SHOWN])}{more}" if missing else
                    f"rows: {', '.join(f'{name} {n}' for name, n in sizes.items())}")
+        found = examples.near_duplicate_search
+        skipped = found.record.skipped if found else 0
+        if skipped:
+            problem += f" ({skipped:,} near-duplicates of more held-out rows were skipped)"
         raise DataError(f"the split of {examples.source} is not usable: {problem}",
                         "training, validation and test rows, and training rows of every class",
-                        "add data, or set `split` to cv")
-    return made
+                        "add data, or set `split` to cv" + ", or `near_duplicates` to report" * bool(skipped))
+    return examples

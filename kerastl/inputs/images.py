@@ -150,7 +150,8 @@ def _on_white(pixels: tf.Tensor, opaque: Any = 255) -> tf.Tensor:
 
 class Decoder:
     """The decoder for Python, callable from threads: bytes -> pixels, or the reason for refusal. Usual files are
-    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others."""
+    decoded kernel by kernel, which is faster; the graph, traced when it is first needed, decodes the others. With
+    a size of 0, the pixels are [height, width, 3] as in the file."""
 
     def __init__(self, size: int, accept_truncated: bool = False) -> None:
         self.size = size
@@ -167,7 +168,8 @@ class Decoder:
         """The same by the graph, as it is exported."""
         with self._tracing:
             if self._graph is None:
-                self._graph = _traced(lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
+                self._graph = original_size(self.accept_truncated) if not self.size else _traced(
+                    lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
         try:
             reason, pixels = self._graph(tf.constant(data))
         except tf.errors.OpError as error:

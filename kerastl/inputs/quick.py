@@ -24,7 +24,8 @@ Pixels = NDArray[np.uint8]
 def quick_pixels(data: bytes, size: int, accept_truncated: bool, orientation_of: Callable[[bytes], int]
                  ) -> Pixels | None:
     """The pixels of an image, [size, size, 3] uint8, equal to those of `images.decode`; None for one that is left to
-    the graph. orientation_of: of a JPEG with EXIF, as `orientation.of_jpeg` finds it."""
+    the graph. size: 0 for [height, width, 3] as in the file. orientation_of: of a JPEG with EXIF, as
+    `orientation.of_jpeg` finds it."""
     with tf.device("CPU:0"):
         try:
             if data[:3] == b"\xff\xd8\xff":
@@ -47,7 +48,7 @@ def _jpeg(data: bytes, size: int, accept_truncated: bool, orientation_of: Callab
     pixels = tf.io.decode_jpeg(sent, channels=3, dct_method="INTEGER_ACCURATE")
     if has_exif and (orientation := orientation_of(data)) != 1:
         pixels = upright(pixels, tf.constant(orientation))
-    return _resized(pixels, size)
+    return resized(pixels, size)
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
@@ -80,7 +81,7 @@ def _png(data: bytes, size: int) -> Pixels | None:
     pixels = tf.io.decode_png(data, channels=4).numpy()
     opaque = 2 ** min(max(depth, 1), 8) - 1  # see `images._png_opaque`
     rgb = pixels[..., :3] if (pixels[..., 3] == opaque).all() else _on_white(pixels)
-    return _resized(tf.constant(rgb), size)
+    return resized(tf.constant(rgb), size)
 
 
 def _on_white(pixels: Pixels) -> Pixels:
@@ -98,9 +99,11 @@ def _usual(height: int, width: int) -> bool:
     return 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS
 
 
-def _resized(pixels: tf.Tensor, size: int) -> Pixels:
-    """As `images.resize`. pixels: [height, width, 3] uint8 -> [size, size, 3] uint8."""
+def resized(pixels: tf.Tensor, size: int) -> Pixels:
+    """As `images.resize`. pixels: [height, width, 3] uint8 -> [size, size, 3] uint8; unchanged where `size` is 0."""
     height, width = pixels.shape[:2]
+    if not size:
+        return np.asarray(pixels.numpy())
     square, images = tf.constant([size, size]), tf.expand_dims(pixels, 0)
     if height > size or width > size:
         shrunk = tf.constant([min(height, size), min(width, size)])

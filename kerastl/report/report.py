@@ -15,6 +15,7 @@ from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
+from kerastl.report.near_duplicates import near_duplicates_context
 from kerastl.report.page import page
 from kerastl.versions.folder import Version
 from kerastl.versions.record import RunRecord
@@ -49,6 +50,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         tuning=Markup(curve_chart(tuned.epochs)) if tuned else "",
         ablation=ablation_section(record.ablation),
         confusion=confusion_cells(record.test.confusion) if readable else [],
+        **near_duplicates_context(record, examples, preview),
     )
 
 

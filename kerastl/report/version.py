@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import EVALUATION, Evaluation
@@ -52,12 +53,13 @@ def target(out: str, name: str, tflite: str = "all", *, modality: str = "image")
 def write_version(target: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
                   clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
-                  trials: Sequence[Trial] = ()) -> RunRecord:
+                  trials: Sequence[Trial] = (), near_duplicates: NearDuplicates | None = None) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
 
     target: see `kerastl.target`. evaluation: of `trained`. baseline, ablation, trials: also shown in the report.
-    teacher: the model that this one was distilled from; both are compared in every format. clock: seconds since the
-    run began; default: since this call. config: the settings of the run, for the record.
+    teacher: the model that this one was distilled from; both are compared in every format. near_duplicates: as
+    `near_duplicate_effect` returns them; default: what the examples know of them, without their effect. clock: seconds
+    since the run began; default: since this call. config: the settings of the run, for the record.
 
     A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
     is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
@@ -82,7 +84,7 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         seconds = {"export": exported, "total": clock()}
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
-                             config=config)
+                             config=config, near_duplicates=near_duplicates)
         write_report(version, record, features.examples)
     remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
     if target.claim is not None:

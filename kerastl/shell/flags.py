@@ -6,7 +6,7 @@ from typing import Any, dataclass_transform
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
-                "no_label", "strict", "accept_truncated", "data_dir", "cache_dir"),
+                "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "data_dir", "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
@@ -52,6 +52,7 @@ class RunConfig:
     search: int = 0  # tune head hyperparameters with N trials; --head linear,mlp or auto to search over several heads
     layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
     split: str = "auto"  # auto, cv or holdout; a split defined by the data takes precedence over auto
+    near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     min_per_class: int = 10  # skip classes with fewer examples
     epochs: int | None = None  # maximum number of epochs (default: early stopping decides)
     schedule: str = "auto"  # learning-rate schedule: cosine, linear or one-cycle (auto: linear for texts, else cosine)
@@ -107,6 +108,7 @@ class ImageConfig(RunConfig):
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
+    mirrored: bool = False  # whether mirror images are near-duplicates
     accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves

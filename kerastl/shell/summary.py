@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
+from kerastl.data.near_duplicates.record import GROUP, NearDuplicates
 from kerastl.report.sentences import (
     calibration_note,
     evaluated_by,
@@ -42,6 +43,8 @@ def run_summary(record: RunRecord) -> str:
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
+    if record.near_duplicates:
+        lines += _near_duplicates(record.near_duplicates)
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:
@@ -75,6 +78,18 @@ def parity_table(parity: Sequence[Parity]) -> str:
               f"{artifact.milliseconds:.1f} ms", artifact.bound, "ok" if artifact.kept else "NOT WRITTEN")
              for artifact in parity]
     return table(rows)
+
+
+def _near_duplicates(duplicates: NearDuplicates) -> list[str]:
+    """What was found of near-duplicates, and what they change in the accuracy."""
+    if not duplicates.groups:
+        return []
+    groups = f"{duplicates.rows:,} rows in {duplicates.groups:,} group{'s' * (duplicates.groups != 1)}"
+    skipped = f"; {duplicates.skipped:,} rows skipped" if duplicates.skipped else ""
+    effect = duplicates.effect.sentence if duplicates.effect else ""
+    text = f"{groups}, {'kept apart' if duplicates.mode == GROUP else 'ignored by the split'}{skipped}. {effect}"
+    first, *more = wrap(text, WIDTH - len(INDENT))
+    return [f"near-dupl. {first}", *(f"{INDENT}{line}" for line in more)]
 
 
 def _skipped(record: RunRecord) -> str:

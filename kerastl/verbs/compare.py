@@ -35,6 +35,7 @@ class Config(DataFlags):
     xla: str = "auto"  # compile with XLA: auto, on or off
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
+    near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     json: bool = False  # print the results as one JSON document
 
 
@@ -57,7 +58,7 @@ def run(config: Config) -> "Comparison":
         read_options=config.read_options(), min_per_class=config.min_per_class,
         limit=config.limit, options=TrainingOptions(config.epochs, config.batch_size), engine=config.engine,
         precision=config.precision, pickles=config.pickles, xla=config.xla, data_dir=config.data_dir,
-        cache_dir=config.cache_dir)
+        cache_dir=config.cache_dir, near_duplicates=config.near_duplicates)
     write_comparison(Path(comparison.out), comparison.to_dict())
     return comparison
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
+from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.result import Evaluation
@@ -29,10 +30,12 @@ from kerastl.versions.sections import (
 def make_record(version: Version, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
-                config: Mapping[str, Any] | None = None) -> RunRecord:
+                config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
-    they do not name the data, the source of the examples is added."""
+    they do not name the data, the source of the examples is added. near_duplicates: default, what the examples know."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
+    if near_duplicates is None and examples.near_duplicate_search:
+        near_duplicates = examples.near_duplicate_search.record
     backbone, runtime, calibration = features.backbone, features.runtime, evaluation.calibration
     return RunRecord(
         format=FORMAT, modality_name=examples.modality.name, task_name=examples.task.name,
@@ -44,7 +47,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         pooling=backbone.pooling, head=fitted.name, head_settings=to_json(fitted.settings), search=tuple(trials),
         training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
         notes=examples.notes, skipped=skipped_items(examples),
-        data_summary=examples.summary, test=_held_out(evaluation, fitted),
+        data_summary=examples.summary, near_duplicates=near_duplicates, test=_held_out(evaluation, fitted),
         temperature=calibration.temperature, thresholds=calibration.thresholds,
         baseline=baseline, distilled=distilled,
         ablation=ablation,

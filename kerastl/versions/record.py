@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.options import ReadOptions
 from kerastl.data.summary import DataSummary
 from kerastl.decision import Calibration
@@ -75,6 +76,7 @@ class RunRecord(Compared, Section):
     notes: tuple[str, ...] = ()
     skipped: tuple[SkippedItem, ...] = key("left_out", default=())
     data_summary: DataSummary | None = None
+    near_duplicates: NearDuplicates | None = None
     test: HeldOutFigures
     temperature: float
     thresholds: tuple[float, ...] = ()

@@ -37,7 +37,8 @@ def hold_out(rest: Examples, seed: int) -> Examples:
     """The same rows; fold `seed` of 5 is held out, and a part of the others is for validation. Beyond 5 seeds, rows are
     dealt into other folds."""
     deal, fold = divmod(seed, FOLDS)
-    dealt = replace(rest, near_duplicates=tuple(f"{deal} {cluster}" for cluster in rest.clusters)) if deal else rest
+    dealt = replace(rest, groups=tuple(f"{deal} {group}" for group in rest.groups),
+                    near_duplicates=tuple(f"{deal} {cluster}" for cluster in rest.clusters)) if deal else rest
     part = folds(dealt, FOLDS)
     return replace(rest, split=Split("holdout", f"fold {fold + 1} of {FOLDS} is held out", _parts(rest, part == fold)))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.data.examples import Examples, say
+from kerastl.data.near_duplicates.search import find_near_duplicates
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.errors import OptionError, expect
@@ -77,7 +78,7 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
             read_options: ReadOptions = READ_AS_USUAL,
             min_per_class: int = 10, limit: int | None = None, options: TrainingOptions | None = None,
             engine: str = "auto", precision: str = "auto", pickles: bool = False, xla: str = "auto",
-            data_dir: str | None = None, cache_dir: str | None = None) -> Comparison:
+            data_dir: str | None = None, cache_dir: str | None = None, near_duplicates: str = "auto") -> Comparison:
     """Compare every combination of backbones, heads and depths of fine-tuning on the same rows.
 
     source: labelled data, as for training, or examples that were read. text_column, label_column, read_options: of
@@ -85,6 +86,7 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
     `contrast`. seeds: each holds out another fold and trains with other initial weights. out: the folder of the journal
     `rows.jsonl`, from which a killed comparison resumes. weights: one for all backbones, or one for each. precision:
     default, float32, as the exported model computes; for large backbones, what their weights are kept in.
+    near_duplicates: of a source that is read here, see `find_near_duplicates`.
     Raises OptionError for arguments that cannot be used, all at once, and DataError for too few rows.
     """
     stopwatch, options = Stopwatch(), options or TrainingOptions()
@@ -103,6 +105,7 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
         columns = read_options.with_columns(text_column=text_column, label_column=label_column)
         source = say(read_labelled(modality.name, str(source), options=columns, min_per_class=min_per_class,
                                    limit=limit, data_dir=data_dir, cache_dir=cache))
+        source = find_near_duplicates(source, near_duplicates, cache_dir=cache)
     examples = set_aside(source)
     if "contrast" in depths and not examples.task.exclusive:
         raise OptionError(f"`unfreeze=contrast` needs one label per row, and {examples.source} has "

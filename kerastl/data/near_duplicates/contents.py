@@ -1,0 +1,30 @@
+"""What a search for near-duplicates needs to know of contents, whatever their modality."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.intp]
+
+
+class Contents(Protocol):
+    """Contents that can be compared, by number. threshold: the similarity from which two are near-duplicates. loose:
+    the least similarity that a group may have inside. notes: what was not compared, and why, in words."""
+
+    threshold: float
+    loose: float
+    notes: list[str]
+
+    def equal(self) -> NDArray[np.intp]:
+        """For each content the number of the first one that is equal to it, as exact pixels or normalised text."""
+
+    def candidates(self) -> Iterator[tuple[Rows, Rows]]:
+        """Blocks of pairs that may be near-duplicates: their left and right numbers."""
+
+    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """The similarity of each pair, in [0, 1], exactly. [pairs]"""
+
+    def estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """The same, quickly and perhaps less exactly, for many pairs."""
