@@ -61,6 +61,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "ImageConfig": "kerastl.shell.flags",
     "KerastlError": "kerastl.errors",
     "LabelError": "kerastl.audit.label_errors",
+    "LabelErrors": "kerastl.audit.label_errors",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
@@ -74,11 +75,10 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
     "predict_inputs": "kerastl.serving.batch",
-    "Prediction": "kerastl.serving.answers",
+    "Prediction": "kerastl.serving.classifier",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
-    "ReadOptions": "kerastl.data.options",
     "read_texts": "kerastl.data.texts",
     "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
@@ -117,19 +117,20 @@ __all__ = [
     "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "fine_tune", "FineTuneResult", "fit",
-    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "learn_few_shot",
-    "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
-    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
-    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
-    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
-    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
-    "WeightsError", "write_features", "write_few_shot", "write_version",
+    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "LabelErrors",
+    "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone",
+    "load_teacher", "ModelError", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
+    "Predictions", "PredictResult", "read_images", "read_texts", "resolve_head", "run", "RunConfig", "RunRecord",
+    "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach",
+    "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
     from kerastl.audit.check import CheckResult as CheckResult
     from kerastl.audit.check import check as check
     from kerastl.audit.label_errors import LabelError as LabelError
+    from kerastl.audit.label_errors import LabelErrors as LabelErrors
     from kerastl.audit.label_errors import find_label_errors as find_label_errors
     from kerastl.backbones import Backbone as Backbone
     from kerastl.backbones import fetch_weights as fetch_weights
@@ -138,7 +139,6 @@ if TYPE_CHECKING:
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
     from kerastl.data.images import read_images as read_images
-    from kerastl.data.options import ReadOptions as ReadOptions
     from kerastl.data.split import split as split
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration
@@ -181,10 +181,10 @@ if TYPE_CHECKING:
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
-    from kerastl.serving.answers import Prediction as Prediction
     from kerastl.serving.batch import PredictResult as PredictResult
     from kerastl.serving.batch import predict_inputs as predict_inputs
     from kerastl.serving.classifier import Classifier as Classifier
+    from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model

@@ -24,7 +24,7 @@ from kerastl.audit.findings import (
     of_rows,
     of_texts,
 )
-from kerastl.audit.label_errors import LabelError, find_label_errors
+from kerastl.audit.label_errors import LabelErrors, find_label_errors
 from kerastl.backbones import Backbone
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples, Skipped
@@ -50,7 +50,8 @@ class CheckResult:
     duplicates with different labels. leaks: duplicates or groups that are in both train and test. imbalance: the rows
     of the largest class over those of the smallest. label_errors_reason: why label errors were not searched for; empty
     if they were. findings: all of this, the most severe first. data_summary: what was understood of the source. strict:
-    whether a finding that is an error or a warning fails the check.
+    whether a finding that is an error or a warning fails the check. label_error_items: the file or text of each label
+    error, for the page and the table.
     """
 
     source: str
@@ -63,11 +64,12 @@ class CheckResult:
     conflicts: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
     imbalance: float
-    label_errors: tuple[LabelError, ...]
+    label_errors: LabelErrors
     label_errors_reason: str
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     data_summary: DataSummary = NOTHING_YET
     strict: bool = False
+    label_error_items: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         found = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
@@ -105,7 +107,10 @@ class CheckResult:
             "duplicates": [list(names) for names in self.duplicates],
             "conflicts": [list(names) for names in self.conflicts], "leaks": [list(names) for names in self.leaks],
             "imbalance": self.imbalance, "small_classes": self.small_classes,
-            "odd_labels": [error.to_dict() for error in self.label_errors], "odd_labels_word": self.label_errors_reason,
+            "label_errors": self.label_errors.to_dict(),
+            "odd_labels": [{"origin": error.origin, "label": error.label, "looks_like": error.predicted,
+                            "probability": error.probability} for error in self.label_errors],
+            "odd_labels_word": self.label_errors_reason,
         }
 
 
@@ -129,7 +134,8 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     examples = read.without(refused)
     counts, label = examples.counts(), examples.label_of
     network = _network(examples, backbone, weights)
-    errors, reason = _label_errors(examples, cache, network)
+    errors = _label_errors(examples, cache, network)
+    items = _items(examples, errors)
     unknown = _unknown_texts(examples, network)
 
     def suffixed(groups: list[Rows], suffix: Callable[[int], str]) -> tuple[tuple[str, ...], ...]:
@@ -154,14 +160,14 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
                  "keep them in one part, or name the column of their group in `group_column`"),
         *of_rows(examples, same, lambda row: "", INFO, "duplicates", "duplicates",
                  "none needed: exact duplicates are never split"),
-        *_label_error_finding(examples, errors)]
+        *_label_error_finding(errors, items)]
     severity = (ERROR, WARNING, INFO)
     return CheckResult(
         source=source, modality=modality, notes=examples.notes, rows=len(read), counts=counts, skipped=examples.skipped,
         duplicates=suffixed(same, lambda row: ""), conflicts=suffixed(conflicts, labelled),
         leaks=suffixed(shared, placed),
         imbalance=max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
-        label_errors=errors, label_errors_reason=reason,
+        label_errors=errors, label_errors_reason=errors.reason, label_error_items=items,
         findings=tuple(sorted(found, key=lambda finding: severity.index(finding.severity))),
         data_summary=examples.summary, strict=options.strict)
 
@@ -187,12 +193,20 @@ def _odd_images(examples: Examples, rows: Sequence[int], severity: str, kind: st
                    items=[excerpt(examples, row) for row in rows])
 
 
-def _label_error_finding(examples: Examples, errors: Sequence[LabelError]) -> list[Finding]:
-    place = {origin: row for row, origin in enumerate(examples.origins)} if errors else {}
-    names = [f"{error.origin}: labelled {error.label}, predicted {error.predicted} ({error.probability:.2f})"
-             for error in errors]
-    return finding(WARNING, "label errors", "possible label errors", names, "check these rows, the least likely first",
-                   items=[excerpt(examples, place[error.origin]) for error in errors])
+def _items(examples: Examples, errors: LabelErrors) -> tuple[str, ...]:
+    """The file of each label error, or the beginning of its text."""
+    place = {name: row for row, name in enumerate(zip(examples.ids, examples.origins, strict=True))} if errors else {}
+    return tuple(excerpt(examples, place[error.id, error.origin]) for error in errors)
+
+
+def _label_error_finding(errors: LabelErrors, items: Sequence[str]) -> list[Finding]:
+    names = [f"{error.origin}: labelled {error.label}, suggested {error.predicted} ({error.probability:.2f}, "
+             f"{error.verdict})" for error in errors]
+    fix = "check these rows, the least likely first; `fixes` writes them to a table to edit, for `relabel` in training"
+    found = finding(WARNING, "label errors", "possible label errors", names, fix, items=items)
+    small = [f"{name}: {n}" for name, n in errors.not_searched.items()]
+    return found + finding(INFO, "labels not checked", "classes with too few rows to search them for label errors",
+                           small, "look at these rows yourself", count=sum(errors.not_searched.values()))
 
 
 def _network(examples: Examples, backbone: str | None, weights: str | None) -> Backbone | None:
@@ -203,17 +217,17 @@ def _network(examples: Examples, backbone: str | None, weights: str | None) -> B
     return backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
 
 
-def _label_errors(examples: Examples, cache: Path, network: Backbone | None) -> tuple[tuple[LabelError, ...], str]:
+def _label_errors(examples: Examples, cache: Path, network: Backbone | None) -> LabelErrors:
     """Likely label errors, or the reason why they were not searched for."""
     task = examples.task
     if not task.exclusive:
-        return (), f"not checked for {task.noun}"
+        return LabelErrors(reason=f"not checked for {task.noun}")
     if network is None:
-        return (), "not requested"
+        return LabelErrors(reason="not requested")
     try:
-        return find_label_errors(examples, backbone=network, cache_dir=cache), ""
+        return find_label_errors(examples, backbone=network, cache_dir=cache)
     except DataError as error:  # too few rows to train on; everything else is still reported
-        return (), f"not checked: {error.got}"
+        return LabelErrors(reason=f"not checked: {error.got}")
 
 
 def _unknown_texts(examples: Examples, network: Backbone | None) -> list[int]:

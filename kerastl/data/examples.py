@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.corrections import Corrections
 from kerastl.data.labels import amounts
 from kerastl.data.spool import Hashes, Spool
 from kerastl.data.summary import AMOUNTS, FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
@@ -125,7 +126,7 @@ class Examples:
     the split that the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`.
     soft_targets: [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while
     reading the source, for the report. summary: what was understood of the source, and how many of its rows were
-    skipped.
+    skipped. corrections: of labels, that were applied after reading; None: there were none.
     """
 
     modality: Modality
@@ -144,6 +145,7 @@ class Examples:
     notes: tuple[str, ...] = ()
     summary: DataSummary = NOTHING_YET
     near_duplicates: tuple[str, ...] | None = None
+    corrections: Corrections | None = None
 
     def __len__(self) -> int:
         return len(self.items)
