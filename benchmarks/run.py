@@ -31,6 +31,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         glm,
         glm_full,
         heads,
+        label_errors,
         maps,
         memory,
         passes,
@@ -47,7 +48,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
+            "compare": compare.cached, "label-errors": label_errors.speed,
+            "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 
 

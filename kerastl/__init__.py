@@ -75,10 +75,11 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
     "predict_inputs": "kerastl.serving.batch",
-    "Prediction": "kerastl.serving.classifier",
+    "Prediction": "kerastl.serving.answers",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
+    "ReadOptions": "kerastl.data.options",
     "read_texts": "kerastl.data.texts",
     "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
@@ -118,12 +119,13 @@ __all__ = [
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "fine_tune", "FineTuneResult", "fit",
     "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "LabelErrors",
-    "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone",
-    "load_teacher", "ModelError", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
-    "Predictions", "PredictResult", "read_images", "read_texts", "resolve_head", "run", "RunConfig", "RunRecord",
-    "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach",
-    "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_version",
+    "learn_few_shot",
+    "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError",
+    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
+    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
+    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ if TYPE_CHECKING:
     from kerastl.data.examples import Skipped as Skipped
     from kerastl.data.examples import Split as Split
     from kerastl.data.images import read_images as read_images
+    from kerastl.data.options import ReadOptions as ReadOptions
     from kerastl.data.split import split as split
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration
@@ -181,10 +184,10 @@ if TYPE_CHECKING:
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
+    from kerastl.serving.answers import Prediction as Prediction
     from kerastl.serving.batch import PredictResult as PredictResult
     from kerastl.serving.batch import predict_inputs as predict_inputs
     from kerastl.serving.classifier import Classifier as Classifier
-    from kerastl.serving.classifier import Prediction as Prediction
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model

@@ -1,6 +1,6 @@
 """Inspecting a source before anything is trained on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class CheckResult:
     label_error_items: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
-        found = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
+        found: dict[str, Sized] = {"skipped": self.skipped, "duplicates": self.duplicates, "conflicts": self.conflicts,
                  "leaks": self.leaks, "label errors": self.label_errors}
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in found.items())
         return f"CheckResult({self.source}: {self.rows} rows, {len(self.counts)} classes, {counts})"

@@ -49,8 +49,9 @@ class Relabelling(Section):
     def sentence(self) -> str:
         """What was changed, in words."""
         by = f" by {', '.join(self.authors)}" if self.authors else ""
-        return (f"{_rows(self.corrected, 'label')} corrected and {_rows(self.removed, 'row')} removed, as listed in "
-                f"{self.file} (SHA-256 {self.sha256[:12]}..., last modified on {self.date[:10]}{by})")
+        removed = f" and {_rows(self.removed, 'row')} removed" if self.removed else ""
+        return (f"{_rows(self.corrected, 'label')} corrected{removed}, as listed in {self.file} "
+                f" (SHA-256 {self.sha256[:12]}..., last modified on {self.date[:10]}{by})")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ LIKELY, LOOK = "likely", "look"
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelError(Section):
     """A row whose given label is probably wrong.
 
@@ -57,8 +57,10 @@ class ConfusedPair(Section):
 class LabelErrors(Section):
     """Likely label errors, the least likely label first: a sequence of `LabelError`.
 
-    rows: that were searched. estimated: about how many of their labels are wrong, by the confident joint. pairs: of
-    labels, the most frequent first. likely, look: how many rows have each verdict; `errors` may list fewer of them.
+    rows: that were searched. estimated: how many of their labels are wrong at most, about, by the confident joint: a
+    mistake that the heads are confident of counts as well, so that it is too high where they make many. So many rows
+    are listed. pairs: of labels, the most frequent first. likely, look: how many rows have each verdict; `errors` of a
+    run record lists fewer of them.
     method: what predicted the rows. not_searched: rows of classes that are too small, by class. reason: why nothing
     was searched; empty if something was.
     """
@@ -95,8 +97,8 @@ class LabelErrors(Section):
         if self.reason:
             return self.reason
         share = self.estimated / max(1, self.rows)
-        return (f"about {self.estimated:,} of {self.rows:,} labels may be wrong ({share:.1%}); {self.likely:,} likely "
-                f"label errors, {self.look:,} more rows to look at")
+        return (f"up to about {self.estimated:,} of {self.rows:,} labels may be wrong ({share:.1%}): {self.likely:,} "
+                f"likely label errors, and {self.look:,} more rows to look at")
 
 
 def label_errors(held_out: HeldOutRows, features: Callable[[NDArray[np.intp]], Array], method: str) -> LabelErrors:
@@ -119,12 +121,13 @@ def ranked(examples: Examples, rows: NDArray[np.intp], p: Array, votes: Array, m
     estimated = round(float(wrong.sum()))
     own = p[np.arange(len(labels)), labels]
     places = np.flatnonzero(suggested != labels)
-    places = places[np.argsort(own[places], kind="stable")]
+    places = places[np.argsort(own[places], kind="stable")][:estimated]
     likely = (votes.argmax(axis=1) == suggested) & (votes[np.arange(len(labels)), suggested] > 0)
     errors = tuple(LabelError(
-        examples.ids[rows[i]], examples.origins[rows[i]], examples.classes[labels[i]], examples.classes[suggested[i]],
-        LIKELY if likely[i] else LOOK, float(own[i]), float(p[i, suggested[i]]), float(votes[i, suggested[i]]),
-        float(votes[i, labels[i]])) for i in places.tolist())
+        id=examples.ids[rows[i]], origin=examples.origins[rows[i]], label=examples.classes[labels[i]],
+        predicted=examples.classes[suggested[i]], verdict=LIKELY if likely[i] else LOOK, self_confidence=float(own[i]),
+        probability=float(p[i, suggested[i]]), neighbours=float(votes[i, suggested[i]]),
+        neighbours_given=float(votes[i, labels[i]])) for i in places.tolist())
     pairs = [ConfusedPair(examples.classes[i], examples.classes[j], float(wrong[i, j]))
              for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None, kind="stable"), wrong.shape), strict=True)
              if wrong[i, j] >= 0.5]

@@ -39,8 +39,8 @@ def neighbour_votes(rows: Callable[[NDArray[np.intp]], Array], labels: NDArray[n
         for place, own in enumerate(cluster[block].tolist()):
             similarity[place, order[first[own]:first[own + 1]]] = -np.inf
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        place, column = np.nonzero(np.isfinite(np.take_along_axis(similarity, nearest, axis=1)))
-        np.add.at(votes, (block[place], of_voter[nearest[place, column]]), 1)
+        places, columns = np.nonzero(np.isfinite(np.take_along_axis(similarity, nearest, axis=1)))
+        np.add.at(votes, (block[places], of_voter[nearest[places, columns]]), 1)
     return np.asarray(votes / np.maximum(1, votes.sum(axis=1, keepdims=True)), np.float32)
 
 
