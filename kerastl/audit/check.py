@@ -202,7 +202,7 @@ def _items(examples: Examples, errors: LabelErrors) -> tuple[str, ...]:
 def _label_error_finding(errors: LabelErrors, items: Sequence[str]) -> list[Finding]:
     names = [f"{error.origin}: labelled {error.label}, suggested {error.predicted} ({error.probability:.2f}, "
              f"{error.verdict})" for error in errors]
-    fix = "check these rows, the least likely first; `fixes` writes them to a table to edit, for `relabel` in training"
+    fix = "check these rows, the least likely first; `fixes` writes them to a table to edit, for kerastl run --relabel"
     found = finding(WARNING, "label errors", "possible label errors", names, fix, items=items)
     small = [f"{name}: {n}" for name, n in errors.not_searched.items()]
     return found + finding(INFO, "labels not checked", "classes with too few rows to search them for label errors",

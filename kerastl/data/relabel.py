@@ -89,7 +89,7 @@ def relabelled(examples: Examples, corrections: Corrections | None, *, lenient: 
     if corrections is None:
         return examples
     fixes, file = corrections.fixes, corrections.file
-    new_of, problems = _matched(examples, fixes)
+    new_of, moved, problems = _matched(examples, fixes)
     if lenient:
         new_of = {row: new for row, new in new_of.items() if new == REMOVE or _classes_of(new, examples) is not None}
         problems = []
@@ -107,20 +107,21 @@ def relabelled(examples: Examples, corrections: Corrections | None, *, lenient: 
                         f"correct the table, or write it again with kerastl check; {REMOVE} as a new label removes a "
                         "row")
     numbers = {name: _classes_of(name, examples) or [] for name in wanted}
-    return _changed(examples, new_of, numbers, corrections)
+    return _changed(examples, new_of, moved, numbers, corrections)
 
 
-def _matched(examples: Examples, fixes: Sequence[Fix]) -> tuple[dict[int, str], list[str]]:
-    """The new label of each row that changes, and what does not fit."""
+def _matched(examples: Examples, fixes: Sequence[Fix]) -> tuple[dict[int, str], int, list[str]]:
+    """The new label of each row that changes, how many of these have another origin now, and what does not fit."""
     ids, rows_of = {fix.id for fix in fixes}, defaultdict[str, list[int]](list)
     for row, content in enumerate(examples.ids):
         if content in ids:
             rows_of[content].append(row)
     names = _by_cell(examples.classes)
-    new_of, seen, problems = dict[int, str](), dict[int, str](), list[str]()
+    new_of, seen, moved, problems = dict[int, str](), dict[int, str](), 0, list[str]()
     for fix in fixes:
         same = rows_of.get(fix.id, [])
-        rows = [row for row in same if fix.origin in _forms(examples.origins[row])] or same
+        named = [row for row in same if fix.origin in _forms(examples.origins[row])]
+        rows = named or same
         label = examples.label_of(rows[0]) if rows else ""
         if not rows:
             problems.append(f"{fix.origin}: no row has this content any more (id {fix.id[:40]})")
@@ -134,7 +135,8 @@ def _matched(examples: Examples, fixes: Sequence[Fix]) -> tuple[dict[int, str], 
                 problems.append(f"{fix.origin}: it is listed twice, with the new labels {seen[rows[0]]!r} and {new!r}")
             elif new and new != label:
                 new_of |= dict.fromkeys(rows, new)
-    return new_of, problems
+                moved += not named
+    return new_of, moved, problems
 
 
 def _by_cell(classes: Sequence[str]) -> dict[str, str]:
@@ -159,7 +161,7 @@ def _classes_of(label: str, examples: Examples) -> list[int] | None:
     return [known[name] for name in names] if all(name in known for name in names) else None
 
 
-def _changed(examples: Examples, new_of: Mapping[int, str], numbers: Mapping[str, list[int]],
+def _changed(examples: Examples, new_of: Mapping[int, str], moved: int, numbers: Mapping[str, list[int]],
              corrections: Corrections) -> Examples:
     """The examples with other labels and without the removed rows, and a record of it."""
     changes = Counter((examples.label_of(row), new) for row, new in new_of.items())
@@ -181,6 +183,8 @@ def _changed(examples: Examples, new_of: Mapping[int, str], numbers: Mapping[str
         tuple(sorted({fix.author for fix in corrections.fixes if fix.author})), len(corrections.fixes), len(corrected),
         len(removed), tuple(LabelChange(given, new, n) for (given, new), n in changes.most_common()))
     notes = [record.sentence, *(f"the class {name!r} has no rows left" for name in gone)]
+    if moved:
+        notes.append(f"{moved:,} of these rows are elsewhere in the source now, and were found by their content")
     if not new_of:
         notes[0] = f"{corrections.file} corrects nothing: no row has a new label"
     return replace(rest.with_skipped(skipped), notes=(*rest.notes, *notes),

@@ -2,6 +2,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from markupsafe import Markup
@@ -21,5 +22,5 @@ def label_errors_section(errors: LabelErrors | None, relabel: Relabelling | None
         return Markup("")
     shown: Sequence[dict[str, Any]] = [{"error": error, "likely": error.verdict == LIKELY, **preview(place, error)}
                                        for place, error in enumerate(errors.first(most))]
-    return fragment("label_errors.html", errors=errors, shown=shown, relabel=relabel, nouns=nouns, source=source,
+    return fragment("label_errors.html", errors=errors, shown=shown, relabel=relabel, nouns=nouns, source=quote(source),
                     rest=errors.likely + errors.look - len(shown))
