@@ -48,7 +48,7 @@ def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path)
     found = {error.origin: (error.label, error.predicted) for error in errors}
     assert found["green/odd.png"] == ("green", "red")
     assert all(error.label == error.origin.split("/")[0] and error.probability > 1 / 3 for error in errors)
-    assert errors.not_searched == {"a few": 1} and errors.rows == 42  # said, not silently ignored
+    assert errors.not_searched == {"a few": 1} and errors.rows == 43  # said, not silently ignored
 
 
 def test_several_labels_per_row_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,8 +130,10 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
 def test_rows_with_several_labels_are_corrected_too(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("text,label\n" + "".join(f"text {i},{('a|b', 'b', 'a')[i % 3]}\n" for i in range(30)))
-    raw = tl.read_texts(table, min_per_class=0)
-    examples = reread(table, write(tmp_path / "fixes.csv", [row_of(raw, 0, "b"), row_of(raw, 1, "b|a")]))
+    several = tl.ReadOptions(multi_label="on")
+    raw = tl.read_texts(table, options=several, min_per_class=0)
+    path = write(tmp_path / "fixes.csv", [row_of(raw, 0, "b"), row_of(raw, 1, "b|a")])
+    examples = tl.read_texts(table, options=replace(several, relabel=path))
     assert [examples.label_of(row) for row in range(3)] == ["b", "a|b", "a"]
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+ROUNDING = 1e-12  # of a mean: a row is as likely as itself
+
 
 def confident_joint(p: Array, labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """The estimated number of rows of each pair of labels, [given, actual], and the label that each row seems to have,
@@ -23,7 +25,7 @@ def confident_joint(p: Array, labels: NDArray[np.int64]) -> tuple[NDArray[np.flo
     rows_of = np.bincount(labels, minlength=classes)
     own = np.bincount(labels, weights=p[np.arange(n), labels], minlength=classes)
     average = np.where(rows_of > 0, own / np.maximum(1, rows_of), np.inf)
-    confident = np.where(p >= average, p, -1.0)
+    confident = np.where(p >= average - ROUNDING, p, -1.0)
     sure, actual = confident.max(axis=1) >= 0, confident.argmax(axis=1)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels[sure], actual[sure]), 1)
