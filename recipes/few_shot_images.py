@@ -34,7 +34,7 @@ class Config:
     seed: int = 0  # training seed; affects neither the division of classes nor the test episodes
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
-    relabel: str | None = None  # table of corrected labels, as `kerastl check --fixes` writes it and you edited it
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
     json: bool = False  # print the results as one JSON document
 
 

@@ -112,7 +112,7 @@ class ImageConfig(RunConfig):
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
     batch_size: int = 32  # images per batch
-    relabel: str | None = None  # table of corrected labels, as `kerastl check --fixes` writes it and you edited it
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
 
 
 class TextConfig(RunConfig):
@@ -134,4 +134,4 @@ class TextConfig(RunConfig):
     unfreeze: str = "auto"  # auto (contrastive fine-tuning for few labels), 0, the last N blocks, or all
     lora: int = 0  # fine-tune a low-rank update (LoRA) of this rank in the attention layers only
     batch_size: int = 32  # texts per batch
-    relabel: str | None = None  # table of corrected labels, as `kerastl check --fixes` writes it and you edited it
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`

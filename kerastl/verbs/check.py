@@ -22,7 +22,7 @@ class Config(DataFlags):
     backbone: str | None = None  # used to find likely label errors; none skips that (default: the bundled one)
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
     html: str | None = None  # also write the findings to this page, with thumbnails or texts
-    fixes: str | None = None  # also write the possible label errors to this new .csv, to edit and train with: --relabel
+    fixes: str | None = None  # also write the possible label errors to this new .csv, to edit for --relabel
     strict: bool = False  # exit code 1 if there is an error or a warning
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
