@@ -19,6 +19,7 @@ from kerastl.evaluation.result import HeldOutRows
 from kerastl.fields import Section, key
 
 LIKELY, LOOK = "likely", "look"
+PAIRS = 20  # of labels, that are listed
 
 Array = NDArray[Any]
 
@@ -126,10 +127,10 @@ def ranked(examples: Examples, rows: NDArray[np.intp], p: Array, votes: Array, m
     errors = tuple(LabelError(
         id=examples.ids[rows[i]], origin=examples.origins[rows[i]], label=examples.classes[labels[i]],
         predicted=examples.classes[suggested[i]], verdict=LIKELY if likely[i] else LOOK, self_confidence=float(own[i]),
-        probability=float(p[i, suggested[i]]), neighbours=float(votes[i, suggested[i]]),
-        neighbours_given=float(votes[i, labels[i]])) for i in places.tolist())
+        probability=float(p[i, suggested[i]]), neighbours=round(float(votes[i, suggested[i]]), 3),
+        neighbours_given=round(float(votes[i, labels[i]]), 3)) for i in places.tolist())
     pairs = [ConfusedPair(examples.classes[i], examples.classes[j], float(wrong[i, j]))
              for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None, kind="stable"), wrong.shape), strict=True)
-             if wrong[i, j] >= 0.5]
+             if wrong[i, j] >= 0.5][:PAIRS]
     return LabelErrors(len(rows), estimated, int(likely[places].sum()), int((~likely[places]).sum()), tuple(pairs),
                        errors, method)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEIGHBOURS = 10
-VOTERS = 50_000  # rows that vote, at most; of more rows, these are drawn
+VOTERS = 20_000  # rows that vote, at most; of more rows, these are drawn
 BLOCK = 8_000_000  # numbers that are in memory at a time: similarities, and features that are read
 
 Array = NDArray[np.float32]
@@ -23,7 +23,7 @@ def neighbour_votes(rows: Callable[[NDArray[np.intp]], Array], labels: NDArray[n
     A row does not vote on itself, and rows of its cluster, such as near-duplicates, do not either: they are likely to
     share its error. rows: [m] row numbers -> [m, ..., dim] features, of which the mean over the axes between is taken.
     labels: [n] class numbers. Memory does not grow with the square of n: similarities are computed block by block, and
-    at most 50,000 rows vote.
+    at most 20,000 rows vote.
     """
     n, step = len(labels), max(1, BLOCK // max(1, rows(np.arange(1)).size))
     voters = np.sort(np.random.default_rng(0).permutation(n)[:VOTERS])

@@ -11,7 +11,7 @@ from kerastl.data.corrections import Relabelling
 from kerastl.evaluation.label_errors import LIKELY, LabelError, LabelErrors
 from kerastl.report.page import fragment
 
-SHOWN = 24  # rows on the page of a run
+SHOWN = 12  # rows on the page of a run
 
 
 def label_errors_section(errors: LabelErrors | None, relabel: Relabelling | None, nouns: str, source: str,

@@ -43,7 +43,8 @@ def run_summary(record: RunRecord) -> str:
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
     if record.label_errors and not record.label_errors.reason:
-        lines.append(f"labels     {record.label_errors.sentence} (shown in the report)")
+        lines += wrap(f"labels     {record.label_errors.sentence} (shown in the report)", WIDTH,
+                      subsequent_indent=INDENT, break_long_words=False)
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:
