@@ -112,4 +112,6 @@ def test_errors_of_a_rare_class_are_found_although_its_probabilities_are_low() -
         ("row 0", "class 1", LIKELY), ("row 1", "class 1", LOOK)]
     assert (errors.estimated, errors.likely, errors.look) == (2, 1, 1)
     assert [(pair.given, pair.actual, round(pair.estimated)) for pair in errors.pairs] == [("class 0", "class 1", 2)]
+    assert errors.agreement == 0.94 and errors.caution == ""
+    assert "contradict 20%" in replace(errors, agreement=0.8).caution
     assert "2 of 100 labels" in errors.sentence and tl.LabelErrors.from_dict(errors.to_dict()) == errors

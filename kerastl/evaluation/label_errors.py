@@ -20,6 +20,7 @@ from kerastl.fields import Section, key
 
 LIKELY, LOOK = "likely", "look"
 PAIRS = 20  # of labels, that are listed
+WEAK = 0.9  # share of labels that heads agree with, below which most of what they contradict is right
 
 Array = NDArray[Any]
 
@@ -63,7 +64,7 @@ class LabelErrors(Section):
     are listed. pairs: of labels, the most frequent first. likely, look: how many rows have each verdict; `errors` of a
     run record lists fewer of them.
     method: what predicted the rows. not_searched: rows of classes that are too small, by class. reason: why nothing
-    was searched; empty if something was.
+    was searched; empty if something was. agreement: the share of the rows whose most likely class is the given label.
     """
 
     rows: int = 0
@@ -75,6 +76,7 @@ class LabelErrors(Section):
     method: str = ""
     not_searched: dict[str, int] = field(default_factory=dict)
     reason: str = ""
+    agreement: float = 1.0
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -100,6 +102,15 @@ class LabelErrors(Section):
         share = self.estimated / max(1, self.rows)
         return (f"up to about {self.estimated:,} of {self.rows:,} labels may be wrong ({share:.1%}): {self.likely:,} "
                 f"likely label errors, and {self.look:,} more rows to look at")
+
+    @property
+    def caution(self) -> str:
+        """A warning where the heads contradict so many labels that most of it must be their own mistakes; else
+        empty."""
+        if self.reason or self.agreement >= WEAK:
+            return ""
+        return (f"The heads contradict {1 - self.agreement:.0%} of all labels, so many of these rows are their "
+                "mistakes, and the estimate is too high.")
 
 
 def label_errors(held_out: HeldOutRows, features: Callable[[NDArray[np.intp]], Array], method: str) -> LabelErrors:
@@ -133,4 +144,4 @@ def ranked(examples: Examples, rows: NDArray[np.intp], p: Array, votes: Array, m
              for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None, kind="stable"), wrong.shape), strict=True)
              if wrong[i, j] >= 0.5][:PAIRS]
     return LabelErrors(len(rows), estimated, int(likely[places].sum()), int((~likely[places]).sum()), tuple(pairs),
-                       errors, method)
+                       errors, method, agreement=float((p.argmax(axis=1) == labels).mean()))

@@ -66,6 +66,7 @@ def show(result: "CheckResult") -> str:
             lines.append(f"  and {finding.count - len(finding.examples):,} more")
         lines += [f"  to fix: {finding.fix}"] * bool(finding.fix)
     lines.append(f"possible label errors: {result.label_errors.sentence}")
+    lines += [result.label_errors.caution] * bool(result.label_errors.caution)
     if not result.findings:
         lines.append("nothing found")
     return "\n".join(lines)
