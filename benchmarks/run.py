@@ -31,6 +31,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         glm,
         glm_full,
         heads,
+        label_errors,
         maps,
         memory,
         near_duplicates,
@@ -49,7 +50,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "accuracy": training.on_the_samples, "heads": heads.linear, "heads-accuracy": heads.stamps,
             "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
             "few-labels": few_labels.table, "near-duplicates": near_duplicates.search,
-            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
+            "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 
 

@@ -62,6 +62,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "ImageConfig": "kerastl.shell.flags",
     "KerastlError": "kerastl.errors",
     "LabelError": "kerastl.audit.label_errors",
+    "LabelErrors": "kerastl.audit.label_errors",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
@@ -120,18 +121,20 @@ __all__ = [
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
     "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "LabelError", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone",
-    "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs",
-    "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "resolve_head", "run",
-    "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target",
-    "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
-    "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_version",
+    "LabelError", "LabelErrors", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load",
+    "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
+    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
+    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split",
+    "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions",
+    "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot",
+    "write_version",
 ]
 
 if TYPE_CHECKING:
     from kerastl.audit.check import CheckResult as CheckResult
     from kerastl.audit.check import check as check
     from kerastl.audit.label_errors import LabelError as LabelError
+    from kerastl.audit.label_errors import LabelErrors as LabelErrors
     from kerastl.audit.label_errors import find_label_errors as find_label_errors
     from kerastl.backbones import Backbone as Backbone
     from kerastl.backbones import fetch_weights as fetch_weights

@@ -28,7 +28,7 @@ def classify_images(
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
-    data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False,
+    data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -36,9 +36,9 @@ def classify_images(
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
     unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
-    label_column to strict: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
-    near_duplicates, mirrored: see `find_near_duplicates`. The other
-    arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
+    label_column to strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
+    near_duplicates, mirrored: see `find_near_duplicates`. The other arguments are explained by `kerastl run
+    efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -80,7 +80,7 @@ def classify_texts(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", pickles: bool = False,
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
-    near_duplicates: str = "auto",
+    near_duplicates: str = "auto", relabel: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 

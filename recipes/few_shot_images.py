@@ -34,6 +34,7 @@ class Config:
     seed: int = 0  # training seed; affects neither the division of classes nor the test episodes
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
     json: bool = False  # print the results as one JSON document
 
 
@@ -43,7 +44,8 @@ def main(config: Config) -> tl.FewShotRecord:
     target = tl.target(config.out, config.name, "none")
     task = tl.few_shot_task(config.way, config.shots, config.queries, config.episodes, config.seed)
     runtime = tl.apply_runtime("float32", "auto", config.seed)  # as an exported model computes
-    examples = tl.read_images(config.data, min_per_class=0, data_dir=config.data_dir, cache_dir=cache)
+    examples = tl.read_images(config.data, options=tl.ReadOptions(relabel=config.relabel), min_per_class=0,
+                              data_dir=config.data_dir, cache_dir=cache)
     examples = tl.by_folder(examples) if config.deepest else examples
 
     backbone = tl.load_backbone(config.backbone, config.weights, modality="image")

@@ -11,7 +11,7 @@ from tiny import made_examples, plain_runtime
 
 from kerastl.audit.check import check
 from kerastl.audit.duplicates import conflicting_labels, leaks, same_content
-from kerastl.audit.label_errors import confidently_other, find_label_errors
+from kerastl.audit.label_errors import LabelErrors, find_label_errors
 from kerastl.data.images import read_images
 from kerastl.data.options import ReadOptions
 from kerastl.errors import DataError
@@ -38,17 +38,6 @@ def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path
     assert 1 / 3 < errors[0].probability <= 1 and len(errors) < 5
 
 
-def test_rows_are_confidently_of_another_class_by_the_average_of_its_own_rows() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
-    p = np.array([[.9, .1, 0], [.5, .4, .1], [.2, .5, .3],  # class 0: 0.533 on average
-                  [.125, .375, .5], [.625, .375, 0], [.5, .375, .125],  # class 1: 0.375
-                  [.1, .1, .8], [.3, .2, .5]])  # class 2: 0.65
-    # Row 1 is below the average of class 0, though that is its most likely class. Row 3 is most likely of class 2, but
-    # not as likely as rows of class 2 are. Row 5 has no class but its own. Row 7 has none at all.
-    rows, predicted = confidently_other(p, labels)
-    assert rows.tolist() == [2, 4, 1] and predicted.tolist() == [1, 0, 1]  # their labels have 0.2, 0.375 and 0.5
-
-
 def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 14)
     draw(root / "a few" / "0.png", COLOURS["red"], 5)  # a class too small to be trained on, before all others
@@ -59,6 +48,7 @@ def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path)
     found = {error.origin: (error.label, error.predicted) for error in errors}
     assert found["green/odd.png"] == ("green", "red")
     assert all(error.label == error.origin.split("/")[0] and error.probability > 1 / 3 for error in errors)
+    assert errors.not_searched == {"a few": 1} and errors.rows == 43  # said, not silently ignored
 
 
 def test_several_labels_per_row_are_refused(tmp_path: Path) -> None:
@@ -74,16 +64,17 @@ def test_check_is_a_function_with_a_typed_result(tmp_path: Path) -> None:
     assert (result.rows, result.modality, result.counts) == (38, "image", {"blue": 13, "green": 12, "red": 12})
     assert [item.origin for item in result.skipped] == ["red/broken.png"]
     assert result.conflicts == (("blue/copy.png (blue)", "red/0.png (red)"),)
-    assert result.label_errors == () and result.label_errors_reason == "not requested"
+    assert not result.label_errors and result.label_errors_reason == "not requested"
     assert result.small_classes == {} and result.imbalance == pytest.approx(13 / 12)
     assert result.to_dict()["odd_labels_word"] == "not requested"
+    assert LabelErrors.from_dict(result.to_dict()["label_errors"]) == result.label_errors
 
 
 def test_what_cannot_be_searched_for_label_errors_says_why(tmp_path: Path) -> None:
     few = draw_folder(tmp_path / "few", 3)
     shutil.copy(few / "red/0.png", few / "red/twin.png")
     result = check(str(few), backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
-    assert result.label_errors == () and result.label_errors_reason.startswith("not checked: ")
+    assert not result.label_errors and result.label_errors_reason.startswith("not checked: ")
     assert result.duplicates == (("red/0.png", "red/twin.png"),) and result.conflicts == ()
     assert result.small_classes == {"blue": 3, "green": 3, "red": 4}
     table = tmp_path / "t.csv"

@@ -1,6 +1,6 @@
 """Inspecting a source before anything is trained on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from kerastl.audit.findings import (
     of_rows,
     of_texts,
 )
-from kerastl.audit.label_errors import LabelError, find_label_errors
+from kerastl.audit.label_errors import LabelErrors, find_label_errors
 from kerastl.backbones import Backbone
 from kerastl.data.detection import modality_of
 from kerastl.data.examples import Examples, Skipped
@@ -48,11 +48,11 @@ class CheckResult:
     """The result of an inspection. Each tuple in `duplicates`, `conflicts` and `leaks` names rows that belong together.
 
     rows: all rows of the source that were read. counts: rows of each class, without the skipped ones. conflicts:
-    duplicates with different labels. near_duplicates: rows
-    of similar, not equal, content. leaks: duplicates or groups that are in both train and test. imbalance: the rows
+    duplicates with different labels. near_duplicates: rows of similar, not equal, content. leaks: duplicates or groups
     of the largest class over those of the smallest. label_errors_reason: why label errors were not searched for; empty
     if they were. findings: all of this, the most severe first. data_summary: what was understood of the source. strict:
-    whether a finding that is an error or a warning fails the check.
+    whether a finding that is an error or a warning fails the check. label_error_items: the file or text of each label
+    error, for the page and the table.
     """
 
     source: str
@@ -65,16 +65,17 @@ class CheckResult:
     conflicts: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
     imbalance: float
-    label_errors: tuple[LabelError, ...]
+    label_errors: LabelErrors
     label_errors_reason: str
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     data_summary: DataSummary = NOTHING_YET
     strict: bool = False
     near_duplicates: tuple[tuple[str, ...], ...] = ()
+    label_error_items: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
-        found = {"skipped": self.skipped, "duplicates": self.duplicates,
-                 "near-duplicates": self.near_duplicates, "conflicts": self.conflicts,
+        found: dict[str, Sized] = {"skipped": self.skipped, "duplicates": self.duplicates,
+                                   "near-duplicates": self.near_duplicates, "conflicts": self.conflicts,
                  "leaks": self.leaks, "label errors": self.label_errors}
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in found.items())
         return f"CheckResult({self.source}: {self.rows} rows, {len(self.counts)} classes, {counts})"
@@ -110,7 +111,10 @@ class CheckResult:
             "near_duplicates": [list(names) for names in self.near_duplicates],
             "conflicts": [list(names) for names in self.conflicts], "leaks": [list(names) for names in self.leaks],
             "imbalance": self.imbalance, "small_classes": self.small_classes,
-            "odd_labels": [error.to_dict() for error in self.label_errors], "odd_labels_word": self.label_errors_reason,
+            "label_errors": self.label_errors.to_dict(),
+            "odd_labels": [{"origin": error.origin, "label": error.label, "looks_like": error.predicted,
+                            "probability": error.probability} for error in self.label_errors],
+            "odd_labels_word": self.label_errors_reason,
         }
 
 
@@ -135,7 +139,8 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
     examples, near = with_near_duplicates(examples, cache)
     counts, label = examples.counts(), examples.label_of
     network = _network(examples, backbone, weights)
-    errors, reason = _label_errors(examples, cache, network)
+    errors = _label_errors(examples, cache, network)
+    items = _items(examples, errors)
     unknown = _unknown_texts(examples, network)
 
     def suffixed(groups: list[Rows], suffix: Callable[[int], str]) -> tuple[tuple[str, ...], ...]:
@@ -161,14 +166,14 @@ def check(source: str, *, backbone: str | None = None, weights: str | None = Non
         *of_near_duplicates(examples, near),
         *of_rows(examples, same, lambda row: "", INFO, "duplicates", "duplicates",
                  "none needed: exact duplicates are never split"),
-        *_label_error_finding(examples, errors)]
+        *_label_error_finding(errors, items)]
     severity = (ERROR, WARNING, INFO)
     return CheckResult(
         source=source, modality=modality, notes=examples.notes, rows=len(read), counts=counts, skipped=examples.skipped,
         duplicates=suffixed(same, lambda row: ""), conflicts=suffixed(conflicts, labelled),
         leaks=suffixed(shared, placed), near_duplicates=suffixed(near, labelled),
         imbalance=max(counts.values()) / max(1, min(counts.values())) if counts else 1.0,
-        label_errors=errors, label_errors_reason=reason,
+        label_errors=errors, label_errors_reason=errors.reason, label_error_items=items,
         findings=tuple(sorted(found, key=lambda finding: severity.index(finding.severity))),
         data_summary=examples.summary, strict=options.strict)
 
@@ -194,12 +199,20 @@ def _odd_images(examples: Examples, rows: Sequence[int], severity: str, kind: st
                    items=[excerpt(examples, row) for row in rows])
 
 
-def _label_error_finding(examples: Examples, errors: Sequence[LabelError]) -> list[Finding]:
-    place = {origin: row for row, origin in enumerate(examples.origins)} if errors else {}
-    names = [f"{error.origin}: labelled {error.label}, predicted {error.predicted} ({error.probability:.2f})"
-             for error in errors]
-    return finding(WARNING, "label errors", "possible label errors", names, "check these rows, the least likely first",
-                   items=[excerpt(examples, place[error.origin]) for error in errors])
+def _items(examples: Examples, errors: LabelErrors) -> tuple[str, ...]:
+    """The file of each label error, or the beginning of its text."""
+    place = {name: row for row, name in enumerate(zip(examples.ids, examples.origins, strict=True))} if errors else {}
+    return tuple(excerpt(examples, place[error.id, error.origin]) for error in errors)
+
+
+def _label_error_finding(errors: LabelErrors, items: Sequence[str]) -> list[Finding]:
+    names = [f"{error.origin}: labelled {error.label}, suggested {error.predicted} ({error.probability:.2f}, "
+             f"{error.verdict})" for error in errors]
+    fix = "check these rows, the least likely first; `fixes` writes them to a table to edit, for kerastl run --relabel"
+    found = finding(WARNING, "label errors", "possible label errors", names, fix, items=items)
+    small = [f"{name}: {n}" for name, n in errors.not_searched.items()]
+    return found + finding(INFO, "labels not checked", "classes with too few rows to search them for label errors",
+                           small, "look at these rows yourself", count=sum(errors.not_searched.values()))
 
 
 def _network(examples: Examples, backbone: str | None, weights: str | None) -> Backbone | None:
@@ -210,17 +223,17 @@ def _network(examples: Examples, backbone: str | None, weights: str | None) -> B
     return backbones.load(backbone or modality.bundled_backbone, weights, modality=modality.name)
 
 
-def _label_errors(examples: Examples, cache: Path, network: Backbone | None) -> tuple[tuple[LabelError, ...], str]:
+def _label_errors(examples: Examples, cache: Path, network: Backbone | None) -> LabelErrors:
     """Likely label errors, or the reason why they were not searched for."""
     task = examples.task
     if not task.exclusive:
-        return (), f"not checked for {task.noun}"
+        return LabelErrors(reason=f"not checked for {task.noun}")
     if network is None:
-        return (), "not requested"
+        return LabelErrors(reason="not requested")
     try:
-        return find_label_errors(examples, backbone=network, cache_dir=cache), ""
+        return find_label_errors(examples, backbone=network, cache_dir=cache)
     except DataError as error:  # too few rows to train on; everything else is still reported
-        return (), f"not checked: {error.got}"
+        return LabelErrors(reason=f"not checked: {error.got}")
 
 
 def _unknown_texts(examples: Examples, network: Backbone | None) -> list[int]:

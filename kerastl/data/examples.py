@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.corrections import Corrections
 from kerastl.data.labels import amounts
 from kerastl.data.near_duplicates.record import NearDuplicateSearch
 from kerastl.data.spool import Hashes, Spool
@@ -127,6 +128,7 @@ class Examples:
     the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
     [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
     source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
+    corrections: of labels, that were applied after reading; None: there were none.
     """
 
     modality: Modality
@@ -146,6 +148,7 @@ class Examples:
     summary: DataSummary = NOTHING_YET
     near_duplicates: Sequence[str] | None = None
     near_duplicate_search: NearDuplicateSearch | None = None
+    corrections: Corrections | None = None
 
     def __len__(self) -> int:
         return len(self.items)

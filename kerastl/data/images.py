@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kerastl.data.corrections import Corrections
 from kerastl.data.detection import IMAGES, check_modality, modality_of_folder
 from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import folder_rows, no_source
@@ -18,6 +19,7 @@ from kerastl.data.image_inputs import CAPTIONS, image_rows
 from kerastl.data.image_tables import labelled_rows, open_images
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.paths import Paths, from_windows
+from kerastl.data.relabel import corrections_in, relabelled
 from kerastl.data.roles import label_in_words
 from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.shards import is_table
@@ -89,14 +91,16 @@ class Source:
 def _read(source: str, options: ReadOptions, min_per_class: int, limit: int | None, data_dir: str | None,
           cache_dir: str | Path | None) -> Examples:
     _no_texts(options)
-    skipped = SkippedRows()
-    examples = _hashed(source, _rows(source, options, data_dir, cache_dir, skipped), skipped, min_per_class, options)
+    skipped, corrections = SkippedRows(), corrections_in(options.relabel)
+    examples = _hashed(source, _rows(source, options, data_dir, cache_dir, skipped), skipped, min_per_class, options,
+                       corrections)
     examples = examples if limit is None else examples.limited(limit)
     check_losses(source, examples.summary)
     return examples
 
 
-def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int, options: ReadOptions) -> Examples:
+def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int, options: ReadOptions,
+            corrections: Corrections | None = None) -> Examples:
     readable, windows, paths, notes = [], 0, Paths(), list(made.notes)
     for row, content in zip(made.rows, _hashes([str(row.item) for row in made.rows]), strict=True):
         if isinstance(content, OSError) and (meant := from_windows(str(row.item))):
@@ -122,6 +126,7 @@ def _hashed(source: str, made: Source, skipped: SkippedRows, min_per_class: int,
                         "check the path; paths in a table are relative to the table's folder")
     examples = examples_of(IMAGE, source, readable, skipped, min_per_class, notes, options=options,
                            summary=made.summary)
+    examples = relabelled(examples, corrections)
     if n := _conflicts(examples):
         occur = "image occurs" if n == 1 else "images occur"
         examples = replace(examples, notes=(*examples.notes, f"{n:,} {occur} with different labels: see kerastl check"))

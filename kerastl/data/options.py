@@ -20,7 +20,8 @@ class ReadOptions:
     path_column: of image files. group_column, split_column: default: the columns named `group` and `split`; `none`
     ignores them. For a folder, `split_column=none` takes folders named like splits as classes. multi_label: whether a
     row may have several labels: `on`, `off`, or `auto`. no_label: labels that mean "not labelled", separated by commas.
-    strict: whether a large or one-sided loss of rows raises CheckFailed.
+    strict: whether a large or one-sided loss of rows raises CheckFailed. relabel: a table of corrected labels, applied
+    right after reading, see `data.relabel`.
     """
 
     text_column: str | None = None
@@ -31,6 +32,7 @@ class ReadOptions:
     multi_label: str = "auto"
     no_label: str | None = None
     strict: bool = False
+    relabel: str | None = None
 
     def __post_init__(self) -> None:
         """Raises OptionError for an unknown value of `multi_label`."""

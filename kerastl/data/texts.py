@@ -17,6 +17,7 @@ from kerastl.data.detection import check_modality, modality_of_features, modalit
 from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import FolderRows, folder_rows, no_source
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
+from kerastl.data.relabel import corrections_in, relabelled
 from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.spool import Hashes, Spool, digest
@@ -73,7 +74,7 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
     if options.path_column not in (None, NONE):
         raise OptionError(f"`path_column` is {options.path_column}, but the source contains texts",
                           "a source of images", "omit `path_column`")
-    skipped, notes = SkippedRows(), list[str]()
+    skipped, notes, corrections = SkippedRows(), list[str](), corrections_in(options.relabel)
     path, pairs, folder = Path(source), False, None if cache_dir is None else Path(cache_dir)
     if source.startswith("tfds:") or is_table(path):
         if source.startswith("tfds:"):
@@ -104,7 +105,7 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
                             "rows with a text and a label", "check the file")
         raise DataError(f"no usable texts in {source}" + (f" ({first.origin}: {first.reason})" if first else ""),
                         "rows with a text and a label", "check the file")
-    return _with_notes(examples)
+    return _with_notes(relabelled(examples, corrections))
 
 
 def _any_files(root: Path) -> FolderRows:

@@ -22,7 +22,7 @@ from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
 from kerastl.tasks import Task
 from kerastl.versions.folder import Version, fingerprint
-from kerastl.versions.restore import split_parts, write_split
+from kerastl.versions.restore import split_parts, write_relabel, write_split
 from kerastl.versions.sections import Parity
 
 
@@ -47,6 +47,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     source.save(folder)
     write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in examples.classes))
     write_split(folder, examples)
+    write_relabel(folder, examples)
     version.manifest["data"] = {
         "source": examples.source, "rows": len(examples),
         "fingerprint": fingerprint([f"{content} {examples.label_of(row)}" for row, content in enumerate(examples.ids)]),

@@ -22,6 +22,7 @@ def model_card(record: RunRecord) -> str:
         + ("fine-tuned" if tuned and tuned.kept else "frozen"),
         f"- Head: {record.head}",
         f"- Data: {_plain(record.data)}, {record.n_train} {record.modality.nouns} for training",
+        *([f"- Labels: {_plain(record.relabel.sentence)}"] if record.relabel else []),
         f"- Input: {_input(record)}",
         *([f"- Export: {record.large.ships}."] if record.large else []),
         *_python(record),

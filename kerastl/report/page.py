@@ -13,9 +13,18 @@ from kerastl.display import visible
 
 def page(template: str, **values: Any) -> str:
     """A page, with the date as `made`. Raises jinja2.UndefinedError for a value that the template lacks."""
+    return _filled(template, made=datetime.now(UTC).strftime("%d %B %Y"), **values)
+
+
+def fragment(template: str, **values: Any) -> Markup:
+    """A part of a page, escaped as the page is."""
+    return Markup(_filled(template, **values))
+
+
+def _filled(template: str, **values: Any) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_shown)
-    return environment.get_template(template).render(made=datetime.now(UTC).strftime("%d %B %Y"), **values)
+    return environment.get_template(template).render(**values)
 
 
 def _shown(value: Any) -> Any:

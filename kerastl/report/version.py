@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kerastl.audit.label_errors import label_errors_of_run
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
@@ -81,10 +82,12 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         exported = clock() - begun
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
-        seconds = {"export": exported, "total": clock()}
+        begun = clock()
+        errors = label_errors_of_run(features, evaluation)
+        seconds = {"export": exported, "label_errors": clock() - begun, "total": clock()}
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
-                             config=config, near_duplicates=near_duplicates)
+                             config=config, near_duplicates=near_duplicates, label_errors=errors)
         write_report(version, record, features.examples)
     remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
     if target.claim is not None:

@@ -6,7 +6,8 @@ from typing import Any, dataclass_transform
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
-                "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "data_dir", "cache_dir"),
+                "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
+                "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
@@ -114,6 +115,7 @@ class ImageConfig(RunConfig):
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
     batch_size: int = 32  # images per batch
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
 
 
 class TextConfig(RunConfig):
@@ -135,3 +137,4 @@ class TextConfig(RunConfig):
     unfreeze: str = "auto"  # auto (contrastive fine-tuning for few labels), 0, the last N blocks, or all
     lora: int = 0  # fine-tune a low-rank update (LoRA) of this rank in the attention layers only
     batch_size: int = 32  # texts per batch
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`

@@ -45,6 +45,10 @@ def run_summary(record: RunRecord) -> str:
         lines.append(f"transfer   {record.baseline.sentence}")
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
+    if record.label_errors and not record.label_errors.reason:
+        lines += wrap(f"labels     {record.label_errors.sentence} (shown in the report)", WIDTH,
+                      subsequent_indent=INDENT, break_long_words=False)
+        lines += wrap(record.label_errors.caution, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:

@@ -22,6 +22,7 @@ class Config(DataFlags):
     backbone: str | None = None  # used to find likely label errors; none skips that (default: the bundled one)
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts
     html: str | None = None  # also write the findings to this page, with thumbnails or texts
+    fixes: str | None = None  # also write the possible label errors to this new .csv, to edit for --relabel
     strict: bool = False  # exit code 1 if there is an error or a warning
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
@@ -31,13 +32,17 @@ class Config(DataFlags):
 def run(config: Config) -> "CheckResult":
     """Inspect the source."""
     from kerastl.audit.check import check
+    from kerastl.audit.fixes import fixes_file, write_fixes
     from kerastl.report.check_page import check_page_file, write_check_page
 
     page = None if config.html is None else check_page_file(config.html)  # fails before the work
+    fixes = None if config.fixes is None else fixes_file(config.fixes)
     result = check(config.source, backbone=config.backbone, weights=config.weights, options=config.read_options(),
                    data_dir=config.data_dir, cache_dir=config.cache_dir)
     if page is not None:
         write_check_page(page, result)
+    if fixes is not None:
+        write_fixes(fixes, result)
     return result
 
 
@@ -60,8 +65,8 @@ def show(result: "CheckResult") -> str:
         if finding.examples and finding.count > len(finding.examples) and finding.kind != "lost rows":
             lines.append(f"  and {finding.count - len(finding.examples):,} more")
         lines += [f"  to fix: {finding.fix}"] * bool(finding.fix)
-    if result.label_errors_reason:
-        lines.append(f"possible label errors: {result.label_errors_reason}")
+    lines.append(f"possible label errors: {result.label_errors.sentence}")
+    lines += [result.label_errors.caution] * bool(result.label_errors.caution)
     if not result.findings:
         lines.append("nothing found")
     return "\n".join(lines)

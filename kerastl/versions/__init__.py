@@ -22,6 +22,7 @@ chosen by the user; VERSION counts from 1. TF Serving is given `saved_models/NAM
                         distillation load it
     labels.txt          the class names, one per line, in the order of the probabilities
     run.json            the run record (see `RunRecord`): figures, settings, machine, durations; `--json` prints it
+    relabel.csv         the corrections of labels that were applied, where there were any
     split.csv           one line per row of the data: `id` (content hash), `part` (train, validation, test, or fold N),
                         `name` (its path or number in the source). `evaluate` finds rows used in training by it
     report.html         the report, one file that needs no network

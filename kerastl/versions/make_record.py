@@ -7,6 +7,7 @@ from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
@@ -30,7 +31,8 @@ from kerastl.versions.sections import (
 def make_record(version: Version, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
-                config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None) -> RunRecord:
+                config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
+                label_errors: LabelErrors | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added. near_duplicates: default, what the examples know."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
@@ -58,6 +60,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
                  **seconds},
         machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
+        label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
         version=version.number, path=str(version.path))
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kerastl.data.corrections import Relabelling
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.options import ReadOptions
 from kerastl.data.summary import DataSummary
 from kerastl.decision import Calibration
 from kerastl.errors import KerastlError, ModelError
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
@@ -95,6 +97,8 @@ class RunRecord(Compared, Section):
     seconds: dict[str, float] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    label_errors: LabelErrors | None = None
+    relabel: Relabelling | None = None
     name: str = ""
     version: int = 0
     path: str = ""
@@ -127,8 +131,9 @@ class RunRecord(Compared, Section):
 
     @property
     def read_options(self) -> ReadOptions:
-        """How data for the model are read: with the columns of training, and with labels of its task."""
-        options = replace(ReadOptions.of(self.config), strict=False)
+        """How data for the model are read: with the columns of training, and with labels of its task. Corrections of
+        labels belong to the data of training alone."""
+        options = replace(ReadOptions.of(self.config), strict=False, relabel=None)
         one_hot = "," in (options.label_column or "")  # columns of 0 and 1 may also be one label
         return replace(options, multi_label="on" if not self.task.exclusive else "auto" if one_hot else "off")
 

@@ -13,6 +13,7 @@ import numpy as np
 from kerastl.data.examples import PARTS, SHOWN, Examples, SkippedRows, Split
 from kerastl.data.labels import matched
 from kerastl.data.read import read_labelled
+from kerastl.data.relabel import read_corrections, relabelled, write_corrections
 from kerastl.data.rows import printable
 from kerastl.display import csv_cell
 from kerastl.errors import DataError, ModelError
@@ -22,6 +23,7 @@ from kerastl.inputs.features import FeatureRows
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
+RELABEL_FILE = "relabel.csv"
 NO_CLASS = "the model has no such class"
 
 
@@ -56,6 +58,13 @@ def write_split(folder: Path, examples: Examples) -> None:
     rows = sorted(zip(examples.ids, split_parts(examples), names, strict=True))
     with open_file(folder / SPLIT_FILE, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
+
+
+def write_relabel(folder: Path, examples: Examples) -> None:
+    """Write relabel.csv, the corrections of labels that were applied, so that the data can be restored; nothing where
+    there were none."""
+    if examples.corrections is not None:
+        write_corrections(folder / RELABEL_FILE, examples.corrections)
 
 
 def read_split(folder: Path) -> dict[str, str]:
@@ -124,6 +133,8 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
     parts = read_split(folder)
     examples = read_labelled(record.modality_name, source, options=record.read_options.for_source(source),
                              cache_dir=cache_dir, data_dir=data_dir or record.data_dir)
+    if (corrections := folder / RELABEL_FILE).exists():
+        examples = relabelled(examples, read_corrections(corrections), lenient=True)
     rows = [row for row, content in enumerate(examples.ids) if content in parts]
     if not rows:
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was trained on", "those rows",

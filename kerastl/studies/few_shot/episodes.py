@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
-from kerastl.errors import DataError, all_of, at_least, broken
+from kerastl.errors import DataError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 
 FEWEST_EPISODES = 200  # with fewer, the interval is wider than the differences between methods
@@ -88,7 +88,11 @@ def few_shot_task(way: int, shots: str, queries: int, episodes: int, seed: int) 
 
 
 def by_folder(examples: Examples) -> Examples:
-    """The same rows, labelled by the folder that directly contains them: `animals/birds` rather than `animals`."""
+    """The same rows, labelled by the folder that directly contains them: `animals/birds` rather than `animals`. Raises
+    OptionError where labels were corrected, since these would be lost."""
+    if examples.corrections is not None:
+        raise OptionError("`relabel` corrects labels, and `deepest` replaces them by the names of folders",
+                          "one of the two", "omit `relabel`, or move the images to the right folders")
     names = [str(PurePath(origin).parent) for origin in examples.origins]
     classes = tuple(sorted(set(names)))
     number = {name: c for c, name in enumerate(classes)}
