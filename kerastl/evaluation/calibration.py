@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kerastl.data.examples import Examples
 from kerastl.data.split import FOLDS, folds, split_of
@@ -88,7 +89,8 @@ class _Candidates:
         """
         used = ~np.isin(self.part, list(without))
         inner = sorted(set(self.part[used].tolist()))
-        name, trials = self.names[0], ()
+        name = self.names[0]
+        trials: tuple[CalibrationTrial, ...] = ()
         if len(inner) > 1:
             losses = {name: np.zeros(len(self.rows)) for name in self.names}
             for fold in inner:
@@ -109,8 +111,9 @@ class _Candidates:
     def _fits(self, without: frozenset[int]) -> dict[str, Calibration]:
         if without not in self._fitted:
             used = ~np.isin(self.part, list(without))
-            self._fitted[without] = {name: self.task.calibrations[name](self.logits[used], self.truth[used])
-                                     for name in self.names}
+            with threadpool_limits(1, "blas"):  # of so few parameters, more threads only wait for each other
+                self._fitted[without] = {name: self.task.calibrations[name](self.logits[used], self.truth[used])
+                                         for name in self.names}
         return self._fitted[without]
 
 

@@ -107,6 +107,12 @@ class DecisionTarget:
         return Choice(number, float(np.clip(threshold, EDGE, 1 - EDGE)), best >= self.goal, best, total)
 
 
+def check_target(examples: Examples, target: str | None) -> None:
+    """Raises OptionError for a target that cannot be read, or does not fit these examples."""
+    if target is not None:
+        DecisionTarget.parse(target).of(examples)
+
+
 def _number(text: str) -> float:
     return float(text) if re.fullmatch(r"\d*\.?\d+|\d+\.", text) else math.nan
 
@@ -152,7 +158,8 @@ def reached(target: DecisionTarget, examples: Examples, choices: tuple[Choice, .
         usual, _ = _measured(target, before, positive, groups)
         name, point = examples.classes[choice.number], None if value is None else _value(target, told, positive)
         result = TargetClass(
-            name, choice.threshold, choice.reachable, choice.best, point, value and value.ends, rows, precision, recall,
+            name, choice.threshold, choice.reachable, choice.best, point, None if value is None else value.ends, rows,
+            precision, recall,
             None if usual is None else _value(target, before, positive), "")
         results.append(TargetClass(**{**vars(result), "sentence": _sentence(target, result, choice)}))
     return TargetResult(str(target), tuple(results))
