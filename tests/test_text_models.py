@@ -77,7 +77,7 @@ def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
     classifier = tl.load(version)
     answer = Predictor(model)
     logits = np.concatenate([answer(batch) for batch in source.batches(list(texts), 4, {}, in_order=True)])
-    logits /= run["temperature"]
+    logits = logits / run["temperature"] + np.array(run["bias"] or 0)
     wanted = 1 / (1 + np.exp(-logits)) if run["multi_label"] else np.exp(logits - np.logaddexp.reduce(
         logits, axis=1, keepdims=True))
     given = classifier.probabilities(classifier.contents(texts))

@@ -134,8 +134,8 @@ class Figures(Scores):
 
     ece_by_chance: the mean and the 95th percentile of the ECE that a perfectly calibrated model with the same
     calibrated confidences would show. balanced_accuracy: the mean recall of the classes; with several labels, of having
-    and of not having each. roc_auc, average_precision: the mean over the classes that have rows of either, by calibrated
-    probabilities, each class against all others.
+    and of not having each. roc_auc, average_precision: each class against all others, by calibrated probabilities; the
+    mean over the classes that have rows of either.
     """
 
     log_loss: float

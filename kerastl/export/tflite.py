@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.decision import Activation, Calibration, probabilities, tensorflow_backend
+from kerastl.decision import Activation, Calibration, held, probabilities, tensorflow_backend
 from kerastl.export import quantize
 from kerastl.inputs import floats
 from kerastl.runtime import quiet_stderr
@@ -25,8 +25,10 @@ class _LiteModule(tf.Module):
 
         def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = tf.cast(model(floats(values), training=False), tf.float32)
-            return {"logits": logits,
-                    "probabilities": probabilities(logits, calibration, activation, tensorflow_backend())}
+            p = probabilities(logits, calibration, activation, tensorflow_backend())
+            # of two classes, whose thresholds sum to 1, this is the one with the highest multiple of its threshold
+            predicted = {"predicted": tf.cast(held(p, calibration.thresholds), tf.float32)}
+            return {"logits": logits, "probabilities": p, **(predicted if calibration.thresholds else {})}
 
         self.run = tf.function(run, input_signature=[spec], autograph=False)
 
@@ -38,8 +40,9 @@ def convert(model: Any, spec: tf.TensorSpec, calibration: Calibration, activatio
     not run it.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
-    (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. ranges: training rows
-    as `spec`, from which the ranges of `int8` are taken.
+    (as trained), `probabilities` (calibrated, by the task's activation) and, if the calibration has thresholds,
+    `predicted` (1 for each class whose probability reaches its threshold, else 0): [1, classes] float32. ranges:
+    training rows as `spec`, from which the ranges of `int8` are taken.
     """
     module = _LiteModule(model, spec, calibration, activation)
     float32 = _converted(module)
@@ -93,5 +96,6 @@ class Interpreter:
         (self._name,) = self._runner.get_input_details()
 
     def __call__(self, values: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """One row's values, [1, ...], to `logits` and `probabilities`, [classes] each."""
+        """One row's values, [1, ...], to `logits`, `probabilities` and, if there are thresholds, `predicted`, [classes]
+        each."""
         return {name: value[0] for name, value in self._runner(**{self._name: values}).items()}

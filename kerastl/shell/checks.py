@@ -17,8 +17,8 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.backbones import is_large, precisions_of
     from kerastl.data.options import MULTI_LABEL
     from kerastl.data.split import MODES, UNFREEZE_TEXT, is_unfreeze
-    from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.evaluation.targets import DecisionTarget
+    from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
     from kerastl.training.options import CLASS_WEIGHTS
 
