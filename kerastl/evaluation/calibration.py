@@ -45,11 +45,13 @@ class RowCalibrations:
         return np.array([calibration.thresholds for calibration in self.calibrations], np.float64)[self.of_row]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # of so few parameters, more threads only wait for each other
 def calibrate(examples: Examples, predictions: Predictions, target: DecisionTarget | None = None) -> Calibration:
     """The calibration chosen and fitted on these rows. target: what its thresholds are to reach."""
     return _Candidates(examples, predictions, target).chosen()[0]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def calibrate_rows(examples: Examples, predictions: Predictions, validation: Predictions | None,
                    target: DecisionTarget | None = None) -> RowCalibrations:
     """The calibration of held-out rows. validation: the rows on which it is chosen and fitted; without them that of
@@ -111,9 +113,8 @@ class _Candidates:
     def _fits(self, without: frozenset[int]) -> dict[str, Calibration]:
         if without not in self._fitted:
             used = ~np.isin(self.part, list(without))
-            with threadpool_limits(1, "blas"):  # of so few parameters, more threads only wait for each other
-                self._fitted[without] = {name: self.task.calibrations[name](self.logits[used], self.truth[used])
-                                         for name in self.names}
+            self._fitted[without] = {name: self.task.calibrations[name](self.logits[used], self.truth[used])
+                                     for name in self.names}
         return self._fitted[without]
 
 

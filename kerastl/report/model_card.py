@@ -40,8 +40,7 @@ def model_card(record: RunRecord) -> str:
         f"log loss {test.log_loss_calibrated:.3f}, expected calibration error {_ece(test)}",
         *([f"- {note}"] if note else []),
         *([f"- {calibration_chosen(test.calibration_choice)}"] if test.calibration_choice else []),
-        *(f"- Target {_plain(test.target.asked)}: {_plain(result.sentence)}" for result in
-          (test.target.classes if test.target else ())),
+        *_target(test),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         "",
         "## Limitations",
@@ -52,6 +51,13 @@ def model_card(record: RunRecord) -> str:
         "- The model inherits the biases of the data on which the backbone was pretrained.",
     ]
     return visible("\n".join(lines) + "\n")
+
+
+def _target(test: Figures) -> list[str]:
+    target = test.target
+    if target is None:
+        return []
+    return [f"- Target {_plain(target.asked)}: {_plain(result.sentence)}" for result in target.classes]
 
 
 def _ece(test: Figures) -> str:
