@@ -56,7 +56,8 @@ def calibrate_rows(examples: Examples, predictions: Predictions, validation: Pre
                    target: DecisionTarget | None = None) -> RowCalibrations:
     """The calibration of held-out rows. validation: the rows on which it is chosen and fitted; without them that of
     each fold is chosen and fitted on the others. Raises DataError for examples that were not split."""
-    split_of(examples)
+    if validation is None:
+        split_of(examples)
     candidates = _Candidates(examples, predictions if validation is None else validation, target)
     shipped, choice, targeted = candidates.chosen()
     if validation is not None:
@@ -91,8 +92,7 @@ class _Candidates:
         """
         used = ~np.isin(self.part, list(without))
         inner = sorted(set(self.part[used].tolist()))
-        name = self.names[0]
-        trials: tuple[CalibrationTrial, ...] = ()
+        name, trials = self.names[0], list[CalibrationTrial]()
         if len(inner) > 1:
             losses = {name: np.zeros(len(self.rows)) for name in self.names}
             for fold in inner:
@@ -102,13 +102,13 @@ class _Candidates:
                                                             self.truth[here])
             name = _simplest({name: loss[used] for name, loss in losses.items()},
                              [self.examples.clusters[row] for row in self.rows[used]])
-            trials = tuple(CalibrationTrial(name, float(loss[used].mean())) for name, loss in losses.items())
-        calibration = self._fits(without)[name]
+            trials = [CalibrationTrial(name, float(loss[used].mean())) for name, loss in losses.items()]
+        calibration = self._fits(without)[name] if trials else Calibration(1.0)
         p, truth = self.task.probabilities(self.logits[used], calibration), self.truth[used]
         thresholds, targeted = ((self.task.thresholds(p, truth), ()) if self.target is None else
                                 self.target.choose(self.examples, p, truth))
-        return (replace(calibration, thresholds=thresholds),
-                CalibrationChoice(name, trials, int(used.sum()), self.names == list(self.task.calibrations)), targeted)
+        choice = CalibrationChoice(name, tuple(trials), int(used.sum()), self.names == list(self.task.calibrations))
+        return replace(calibration, thresholds=thresholds), choice, targeted
 
     def _fits(self, without: frozenset[int]) -> dict[str, Calibration]:
         if without not in self._fitted:
