@@ -6,7 +6,7 @@ other, so that classes are weighted in training.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from kerastl.stats import log_loss
 from kerastl.training.options import TrainingOptions
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-RATIO, RARE = 12, 20  # rows of the frequent class for each of a rare one; rows of a rare class
+RATIO = 12  # rows of the frequent class for each of a rare one
 ROWS = 3000  # of the texts
 
 
@@ -43,25 +43,21 @@ def data(samples: Path) -> Iterator[tuple[str, Examples, str]]:
     if (samples / "stamps").exists():
         stamps = tl.read_images(str(samples / "stamps"), min_per_class=30)
         yield "stamps", tl.split(stamps), "efficientnet_lite0"
-        yield f"stamps, {RATIO}:1, 8 classes", tl.split(unbalanced(stamps, range(8))), "efficientnet_lite0"
-        yield f"stamps, {RATIO}:1, 2 classes", tl.split(unbalanced(stamps, (0, 6))), "efficientnet_lite0"
+        yield f"stamps, {RATIO}:1, 8 classes", tl.split(unbalanced(stamps, 20)), "efficientnet_lite0"
     if (samples / "snippets.csv").exists():
-        yield f"{ROWS:,} snippets", tl.split(tl.read_texts(str(samples / "snippets.csv"), limit=ROWS)), "minilm"
+        snippets = tl.read_texts(str(samples / "snippets.csv"), limit=ROWS)
+        yield f"{ROWS:,} snippets", tl.split(snippets), "minilm"
+        yield f"snippets, {RATIO}:1", tl.split(unbalanced(snippets, 120)), "minilm"
 
 
-def unbalanced(examples: Examples, classes: range | tuple[int, ...]) -> Examples:
-    """Of the classes, the largest with 240 rows, and every other with 20."""
-    counts = np.array(list(examples.counts().values()))
-    frequent = int(counts.argmax())
+def unbalanced(examples: Examples, rare: int) -> Examples:
+    """So many rows of each class, and 12 times as many of the largest one."""
+    frequent = int(np.argmax(list(examples.counts().values())))
     chosen: list[int] = []
-    for number in sorted({frequent, *classes}):
-        rows = np.flatnonzero(examples.targets == number)
-        order = sorted(rows.tolist(), key=lambda row: examples.ids[row])
-        chosen += order[:RATIO * RARE if number == frequent else RARE]
-    some = examples.take(sorted(chosen))
-    kept = np.unique(some.targets)
-    numbers = np.searchsorted(kept, some.targets)
-    return replace(some, classes=tuple(examples.classes[number] for number in kept), targets=numbers)
+    for number in range(len(examples.classes)):
+        order = sorted(np.flatnonzero(examples.targets == number).tolist(), key=lambda row: examples.ids[row])
+        chosen += order[:RATIO * rare if number == frequent else rare]
+    return examples.take(sorted(chosen))
 
 
 def measured(samples: Path) -> Iterator[Measured]:

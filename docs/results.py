@@ -151,9 +151,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         SNIPPETS, "linear", "0,2,all", "--epochs", "1")),
     "distil": ("Distillation: MiniLM to its first two blocks, 3,000 movie snippets, 1 epoch.", distillation),
     "few-shot": ("New classes from a few stamps each.", few_shot),
-    "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and fitted "
-                    "on the other folds. The last two columns: the ECE that a perfectly calibrated model stays below in "
-                    "95% of cases; and the mean probability of all classes but the largest, with their share of rows.",
+    "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
+                    "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "
+                    "below in 95% of cases; and the mean probability of all classes but the largest, with their share "
+                    "of the rows.",
                     calibrations),
 }
 

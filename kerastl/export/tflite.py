@@ -26,9 +26,10 @@ class _LiteModule(tf.Module):
         def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = tf.cast(model(floats(values), training=False), tf.float32)
             p = probabilities(logits, calibration, activation, tensorflow_backend())
-            # of two classes, whose thresholds sum to 1, this is the one with the highest multiple of its threshold
-            predicted = {"predicted": tf.cast(held(p, calibration.thresholds), tf.float32)}
-            return {"logits": logits, "probabilities": p, **(predicted if calibration.thresholds else {})}
+            outputs = {"logits": logits, "probabilities": p}
+            if calibration.thresholds:  # of two classes, these sum to 1, so that one class reaches its threshold
+                outputs["predicted"] = tf.cast(held(p, calibration.thresholds), tf.float32)
+            return outputs
 
         self.run = tf.function(run, input_signature=[spec], autograph=False)
 
