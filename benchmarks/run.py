@@ -25,6 +25,7 @@ HUGE = {"glm-full"}  # run only when named
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
+        calibration,
         compare,
         export,
         few_labels,
@@ -47,9 +48,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     return {"startup": startup.commands, "sizes": sizes.saved_models, "export": export.in_four_kinds,
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
-            "accuracy": training.on_the_samples, "heads": heads.linear, "heads-accuracy": heads.stamps,
-            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
-            "few-labels": few_labels.table, "near-duplicates": near_duplicates.search,
+            "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
+            "heads-accuracy": heads.stamps, "texts": texts.over_predict, "text-training": texts.from_cache,
+            "text-memory": texts.memory, "few-labels": few_labels.table, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
             "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}

@@ -125,6 +125,14 @@ def few_shot() -> str:
     return "\n".join(line for line in text.splitlines() if out not in line) + "\n"
 
 
+def calibrations() -> str:
+    """Log loss and calibration error of the samples, and of subsets in which classes are weighted."""
+    from benchmarks.calibration import as_rows
+
+    return table(("data", "rows", "calibration", "log loss", "ECE (95% CI)", "by chance", "rare classes (share)"),
+                 as_rows())
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -146,6 +154,11 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "label-errors": ("Flipped labels that are found, means over 3 draws; on features of EfficientNet-Lite0 and MiniLM.",
                      label_errors.table),
     "few-shot": ("New classes from a few stamps each.", few_shot),
+    "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
+                    "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "
+                    "below in 95% of cases; and the mean probability of all classes but the largest, with their share "
+                    "of the rows.",
+                    calibrations),
 }
 
 

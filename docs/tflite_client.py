@@ -30,15 +30,19 @@ OTHERS = (  # formats that are refused by name: at this place, these bytes
 
 
 def classify(model: str, labels: str, image: str) -> tuple[str, float]:
-    """The label of an image file and its probability."""
+    """The label of an image file and its probability; of a model with thresholds, the labels that reach theirs, joined
+    by `|`, and the highest probability among them."""
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=model).get_signature_runner("serving_default")
     size = int(runner.get_input_details()["images"]["shape"][1])
-    probabilities = runner(images=pixels(Path(image).read_bytes(), size)[np.newaxis])["probabilities"][0]
-    best = int(probabilities.argmax())
+    outputs = runner(images=pixels(Path(image).read_bytes(), size)[np.newaxis])
+    probabilities = outputs["probabilities"][0]
     # Only "\n" ends a label: str.splitlines would also split at characters that a label may contain, such as U+2028.
-    return Path(labels).read_bytes().decode().split("\n")[best], float(probabilities[best])
+    names = Path(labels).read_bytes().decode().split("\n")
+    chosen = np.flatnonzero(outputs["predicted"][0] > 0) if "predicted" in outputs else [probabilities.argmax()]
+    best = max((float(probabilities[place]) for place in chosen), default=float(probabilities.max()))
+    return "|".join(names[place] for place in chosen), best
 
 
 def pixels(data: bytes, size: int) -> Pixels:

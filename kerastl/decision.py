@@ -33,11 +33,17 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become predictions. Logits are divided by `temperature`. With several labels per row, a label is
-    predicted if its probability reaches the threshold of its class; `thresholds` is empty for single labels."""
+    """How logits become predictions. Logits are divided by `temperature`; then `bias` is added, a number for each
+    class, or nothing where it is empty.
+
+    With several labels per row, a label is predicted if its probability reaches the threshold of its class. With single
+    labels, the class with the highest probability is predicted where `thresholds` is empty; otherwise the one whose
+    probability is the highest multiple of its threshold: of two classes, whose thresholds sum to 1, the one that
+    reaches its threshold."""
 
     temperature: float
     thresholds: tuple[float, ...] = ()
+    bias: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,22 @@ def tensorflow_backend() -> Backend:
     return Backend(tf.nn.softmax, tf.sigmoid)
 
 
-def probabilities(logits: Any, temperature: Any, activation: Activation, backend: Backend) -> Any:
-    """Calibrated probabilities: the activation of logits / temperature. logits: [n, classes]; temperature: a number, or
-    [n, 1] where rows are scaled by their own -> [n, classes] in [0, 1]."""
-    return activation(logits / temperature, backend)
+def calibrated(logits: Any, calibration: Calibration) -> Any:
+    """Calibrated logits: logits / temperature + bias. logits: [n, classes], of NumPy or TensorFlow."""
+    scaled = logits / calibration.temperature
+    return scaled + calibration.bias if calibration.bias else scaled
+
+
+def probabilities(logits: Any, calibration: Calibration, activation: Activation, backend: Backend) -> Any:
+    """Calibrated probabilities: the activation of calibrated logits. logits: [n, classes] -> [n, classes] in [0, 1]."""
+    return activation(calibrated(logits, calibration), backend)
 
 
 def held(probabilities: Any, thresholds: Sequence[float] | Any) -> Any:
     """Which labels are predicted where a row may have several: [n, classes] -> [n, classes] of booleans."""
     return probabilities >= thresholds
+
+
+def multiples(probabilities: Any, thresholds: Sequence[float] | Any) -> Any:
+    """What the predicted class has the highest of, where a row has one class: [n, classes] -> [n, classes]."""
+    return probabilities / thresholds

@@ -29,6 +29,7 @@ def classify_images(
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
+    target: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -37,8 +38,8 @@ def classify_images(
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
     unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
     label_column to strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
-    near_duplicates, mirrored: see `find_near_duplicates`. The other arguments are explained by `kerastl run
-    efficientnet_lite_images --help-all`.
+    near_duplicates, mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. The
+    other arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -49,18 +50,20 @@ def classify_images(
     from kerastl.data.near_duplicates.search import find_near_duplicates
     from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
+    from kerastl.evaluation.targets import check_target
     from kerastl.features.cache import chosen_dir
     from kerastl.features.compute import compute_features
     from kerastl.model import pooling_for
-    from kerastl.report.version import target
+    from kerastl.report.version import target as target_of
 
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
-    destination = target(str(out), name, tflite, modality="image")
+    destination = target_of(str(out), name, tflite, modality="image")
     runtime = apply(precision, xla, seed, engine)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, mirrored=mirrored, cache_dir=cache)
+    check_target(examples, target)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="image", layer=layer, pooling=pooling_for(head),
@@ -80,7 +83,7 @@ def classify_texts(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", pickles: bool = False,
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
-    near_duplicates: str = "auto", relabel: str | None = None,
+    near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -98,19 +101,21 @@ def classify_texts(
     from kerastl.data.options import ReadOptions
     from kerastl.data.split import split as split_rows
     from kerastl.data.texts import read_texts
+    from kerastl.evaluation.targets import check_target
     from kerastl.features.cache import chosen_dir
     from kerastl.features.compute import compute_features
     from kerastl.features.lengths import fit_length
     from kerastl.model import pooling_for
-    from kerastl.report.version import target
+    from kerastl.report.version import target as target_of
 
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
-    destination = target(str(out), name, tflite, modality="text")
+    destination = target_of(str(out), name, tflite, modality="text")
     runtime = apply(precision, xla, seed, engine)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, cache_dir=cache)
+    check_target(examples, target)
     examples = split_rows(examples, split, unfreeze=unfreeze, search=search)
 
     network = load(backbone, weights, modality="text", layer=layer, pooling=pooling_for(head, pooling),
@@ -132,7 +137,7 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
 
     trials = search_heads(features, head, search, options=options)
     trained = train(features, best_head(trials, head), unfreeze=unfreeze, options=options)
-    evaluation = evaluate(features.examples, trained.fitted)
+    evaluation = evaluate(features.examples, trained.fitted, target=arguments["target"])
     return write_version(destination, trained, features=features, evaluation=evaluation,
                          baseline=baseline(features.examples, evaluation), trials=trials, clock=stopwatch,
                          config=_recordable(arguments),

@@ -66,11 +66,8 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     # At most n; n / k where every group could be k copies of its rows, since copies must not narrow the interval.
     most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
     rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
-    z2 = Z95**2 / rows
-    centre = (p + z2 / 2) / (1 + z2)
-    half = float(np.sqrt(z2 * p * (1 - p) + z2**2 / 4)) / (1 + z2)
     method = f"Wilson, {n} rows" + (f" in {len(names)} groups" if len(names) < n else "")
-    return Interval(max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), method)
+    return Interval(*_wilson(p, rows), method)
 
 
 def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
@@ -85,6 +82,25 @@ def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, flo
     mean, half = float(np.mean(values)), Z95 * _variance_of_mean(sums, sizes) ** 0.5
     low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
     return Interval(low, high, f"mean +- 1.96 standard errors, {len(names)} groups")
+
+
+def standard_error(values: NDArray[Any], groups: Groups) -> float:
+    """The standard error of a mean over grouped rows; infinite for a single group. values: [n]."""
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) == 1:
+        return float("inf")
+    return float(_variance_of_mean(np.bincount(member, weights=values), np.bincount(member)) ** 0.5)
+
+
+def influence_interval(value: float, influence: NDArray[Any], groups: Groups, least: float) -> Interval:
+    """The interval of a statistic in [0, 1] of which the influence of each row is known, [n]: Wilson's, with the number
+    of independent rows whose mean would have the same variance. least: that number where the variance is smaller than
+    can be true, as where every row is correct; it is never above the number of groups."""
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    variance = float((np.bincount(member, weights=influence) ** 2).sum()) * len(names) / max(1, len(names) - 1)
+    rows = min(max(value * (1 - value) / variance if variance > 0 else 0.0, least), len(names))
+    low, high = _wilson(value, rows)
+    return Interval(low, high, f"Wilson, by the influence of each row, {len(names)} groups")
 
 
 def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> PairedDifference:
@@ -144,6 +160,13 @@ def log_loss(logits: NDArray[Any], truth: NDArray[Any], task: HasLogLoss) -> flo
     """The mean log loss in nats. logits, truth: [n, classes]; truth may be soft. It is computed from logits, since
     clipped probabilities would hide the most confident mistakes."""
     return float(task.log_loss(np.asarray(logits, np.float64), truth).mean())
+
+
+def _wilson(p: float, rows: float) -> tuple[float, float]:
+    z2 = Z95**2 / rows
+    centre = (p + z2 / 2) / (1 + z2)
+    half = float(np.sqrt(max(0.0, z2 * p * (1 - p) + z2**2 / 4))) / (1 + z2)
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
 def _variance_of_mean(sums: NDArray[Any], sizes: NDArray[np.intp]) -> float:

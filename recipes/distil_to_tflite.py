@@ -50,7 +50,7 @@ def main(config: Config) -> tl.RunRecord:
     trials = tl.search_heads(features, config.head, config.search, options=options)
     trained = tl.train(features, tl.best_head(trials, config.head), unfreeze=config.unfreeze, options=options)
 
-    evaluation = tl.evaluate(features.examples, trained.fitted)
+    evaluation = tl.evaluate(features.examples, trained.fitted, target=config.target)
     baseline = tl.baseline(features.examples, evaluation)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
                             clock=stopwatch, teacher=teacher,

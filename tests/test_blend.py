@@ -14,6 +14,7 @@ from text_folders import hugging_face_folder
 from tiny import held_out, made_examples, made_features, plain_runtime, tiny_backbone
 
 import kerastl as tl
+from kerastl.decision import calibrated
 from kerastl.errors import OptionError
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
@@ -295,7 +296,8 @@ def test_a_blend_of_images_ships_and_reads_again(shell: Shell, images: Path, tmp
     assert run["head_settings"]["lambda_flow_low"] < run["head_settings"]["lambda_flow_high"]
     paths = sorted(images.rglob("*.png"))[::7]
     pixels = np.stack([decode_file(str(path), 32) for path in paths]).astype(np.float32)
-    logits = np.asarray(restore_model(tmp_path / "m/1", RunRecord.read(tmp_path / "m/1"))(pixels)) / run["temperature"]
+    record = RunRecord.read(tmp_path / "m/1")
+    logits = calibrated(np.asarray(restore_model(tmp_path / "m/1", record)(pixels)), record.calibration)
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     given = tl.load(tmp_path / "m/1").probabilities([path.read_bytes() for path in paths])
     assert np.abs(given - wanted).max() < 1e-4

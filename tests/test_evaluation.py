@@ -20,9 +20,10 @@ from tiny import held_out, in_folds, made_examples
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples, Split
 from kerastl.data.split import folds
-from kerastl.decision import Predictions
+from kerastl.decision import Calibration, Predictions, calibrated
 from kerastl.errors import OptionError
-from kerastl.evaluation.calibration import ece
+from kerastl.evaluation.calibration import calibrate
+from kerastl.evaluation.calibration_error import ece
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.result import Evaluation
 from kerastl.stats import wilson_interval
@@ -41,7 +42,14 @@ def probabilities(z: np.ndarray, several: bool) -> np.ndarray:
 
 
 def fit_temperature(z: np.ndarray, truth: np.ndarray, several: bool) -> float:
-    return task(several).calibrate(z, truth).temperature
+    return task(several).calibrations["temperature"](z, truth).temperature
+
+
+def fold_calibrations(z: np.ndarray, examples: Examples) -> list[tuple[np.ndarray, Calibration]]:
+    """The rows of each fold, and the calibration that the rows of the others choose."""
+    rows = np.arange(len(z))
+    parts = [examples.split.part == fold for fold in range(5)]
+    return [(here, calibrate(examples, Predictions(rows[~here], z[~here]))) for here in parts]
 
 
 def drawn(n: int, classes: int, several: bool, sharp: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +88,8 @@ def test_figures_are_scikit_learns(several: bool) -> None:
     said = p.argmax(axis=1)
     if several:
         said = np.zeros_like(targets)
-        for fold in range(5):
-            here = examples.split.part == fold
-            fitted = task(True).calibrate(z[~here], targets[~here])
-            said[here] = probabilities(z[here] / fitted.temperature, True) >= fitted.thresholds
+        for here, fitted in fold_calibrations(z, examples):
+            said[here] = probabilities(calibrated(z[here], fitted), True) >= fitted.thresholds
     assert 0.2 < found.accuracy < 0.9 and found.n == 400
     assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
@@ -115,7 +121,8 @@ def test_only_judged_rows_count() -> None:
 def test_a_class_absent_from_the_judged_rows_counts_for_nothing() -> None:
     z, targets = drawn(100, 4, False)
     kept = np.flatnonzero(targets != 2)
-    examples, found = judged_in_folds(z[kept], targets[kept])
+    examples = made_examples(targets[kept], classes=[f"class {c}" for c in range(4)])
+    found = evaluate_probabilities(examples, probabilities(z[kept].astype(np.float64), False).astype(np.float32))
     assert (z[kept].argmax(axis=1) == 2).any()  # though it is predicted
     assert len(found.classes) == 4 and found.classes[2].support == 0 and found.classes[2].recall == 0
     assert sum(found.confusion[2]) == 0 and sum(line[2] for line in found.confusion) > 0
@@ -152,7 +159,8 @@ def test_calibration_error_by_hand() -> None:
 def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) -> None:
     honest, sure = (judged_in_folds(*drawn(3000, 4, several, sharp))[1] for sharp in (1.0, 3.0))
     assert honest.ece < 0.03 and sure.ece > 0.08 and sure.ece_calibrated < 0.03
-    assert honest.calibration.temperature == pytest.approx(1, abs=0.1)
+    assert honest.calibration.temperature == 1 and honest.calibration_choice.chosen == "none"
+    assert sure.calibration_choice.chosen == "temperature"
     assert sure.calibration.temperature == pytest.approx(3, abs=0.3)
     for found in (honest, sure):
         bins = found.reliability
@@ -197,18 +205,18 @@ def test_one_very_sure_mistake_is_not_lost_in_fitting_the_temperature(several: b
     assert exact_loss(z / t, examples, np.arange(101)) < exact_loss(z, examples, np.arange(101))
 
 
-def test_each_fold_is_scaled_by_a_temperature_of_the_others() -> None:
-    z, targets = drawn(250, 3, False, 2.0)
+def test_each_fold_has_a_calibration_that_the_others_chose_and_fitted() -> None:
+    z, targets = drawn(250, 3, False, 4.0)
     examples = in_folds(made_examples(targets))
     z[examples.split.part == 2] *= 5  # so that it matters whether a fold's own rows took part
     found = tl.evaluate(examples, Predictions(np.arange(250), z))
     scaled = z.astype(np.float64)
     own = scaled.copy()
-    for fold in range(5):
-        here = examples.split.part == fold
-        scaled[here] /= fit_temperature(z[~here], examples.one_hot(np.flatnonzero(~here)), False)
+    for here, fitted in fold_calibrations(z, examples):
+        scaled[here] = calibrated(scaled[here], fitted)
         own[here] /= fit_temperature(z[here], examples.one_hot(np.flatnonzero(here)), False)
     rows = np.arange(250)
+    assert found.calibration_choice.chosen == "temperature" and len(found.calibration_choice.of_folds) == 5
     assert found.log_loss_calibrated == pytest.approx(exact_loss(scaled, examples, rows), rel=1e-6)
     assert exact_loss(own, examples, rows) < found.log_loss_calibrated - 0.05
     assert found.calibration.temperature == pytest.approx(fit_temperature(z, examples.one_hot(rows), False))
@@ -222,6 +230,7 @@ def test_validation_rows_alone_fit_the_temperature_of_a_hold_out() -> None:
     found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
     temperature = found.calibration.temperature
     assert temperature == fit_temperature(z[validation], examples.one_hot(validation), False)
+    assert found.calibration.bias == () and found.calibration_choice.rows == len(validation)
     assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration.temperature == temperature
     assert found.log_loss_calibrated == pytest.approx(exact_loss(z[test] / temperature, examples, test), rel=1e-6)
     assert found.log_loss_calibrated < found.log_loss
@@ -236,9 +245,9 @@ def test_probabilities_of_an_exported_model_are_judged_as_they_are(several: bool
     found = evaluate_probabilities(examples, probabilities(z.astype(np.float64), several).astype(np.float32))
     _, wanted = judged_in_folds(z, targets)
     assert found.calibration.temperature == 1 and found.log_loss == found.log_loss_calibrated
-    assert found.confusion == wanted.confusion
     said = (z >= 0).astype(int) if several else z.argmax(axis=1)  # of several labels, those over a half
     assert found.accuracy == pytest.approx(metrics.accuracy_score(targets, said))
+    assert several or np.array_equal(found.confusion, metrics.confusion_matrix(targets, said))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(targets, said, average="macro"))
     assert found.log_loss == pytest.approx(wanted.log_loss, rel=1e-4)
     assert found.ece == pytest.approx(wanted.ece, abs=1e-4)
@@ -279,9 +288,11 @@ def test_the_threshold_of_a_rare_label_is_low_and_of_a_class_of_few_rows_a_half(
 
 
 def test_a_probability_that_just_reaches_its_threshold_is_enough() -> None:
-    z = np.tile(np.array([[0.0, -4.0]], np.float32), (9, 1))  # too few rows for another threshold than a half
-    _, found = judged_in_folds(z, np.tile([[1, 0]], (9, 1)))
+    p = np.tile(np.array([[0.5, 0.02]], np.float32), (9, 1))
+    found = evaluate_probabilities(made_examples(np.tile([[1, 0]], (9, 1))), p)
     assert found.calibration.thresholds == (0.5, 0.5) and found.accuracy == 1
+    z = np.tile(np.array([[0.0, -4.0]], np.float32), (9, 1))  # too few rows for another threshold than a half
+    assert judged_in_folds(z, np.tile([[1, 0]], (9, 1)))[1].calibration.thresholds == (0.5, 0.5)
 
 
 def test_probabilities_of_an_exported_model_are_evaluated_with_its_thresholds() -> None:
@@ -299,7 +310,7 @@ def test_thresholds_come_from_validation_rows_alone() -> None:
     test, validation = examples.split.rows(TEST), examples.split.rows(VALIDATION)
     chosen = Predictions(validation, z[validation])
     found = tl.evaluate(examples, Predictions(test, z[test]), chosen)
-    assert found.calibration == task(True).calibrate(z[validation], targets[validation])
+    assert found.calibration == calibrate(examples, chosen)
     assert tl.evaluate(examples, Predictions(test, -z[test]), chosen).calibration == found.calibration
 
 
@@ -371,8 +382,16 @@ def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:
     assert 0.05 * 0.99 <= found.calibration.temperature <= 20 * 1.01
     assert found.log_loss >= 0 and found.log_loss_calibrated >= 0
     assert found.n == n and sum(one.n for one in found.reliability) == n * (classes if several else 1)
-    before, after = (exact_loss(z / t, examples, np.arange(n)) for t in (1.0, found.calibration.temperature))
+    scaled = calibrated(z.astype(np.float64), found.calibration)
+    before, after = (exact_loss(logits, examples, np.arange(n)) for logits in (z, scaled))
     assert after <= before * 1.001 + 1e-6
+    losses = {trial.name: trial.log_loss for trial in found.calibration_choice.trials}
+    assert losses == {} or losses[found.calibration_choice.chosen] <= losses["none"]
+    for (low, high), value in ((found.ece_ci95, found.ece), (found.ece_calibrated_ci95, found.ece_calibrated)):
+        assert 0 <= low <= value <= high <= 1
+    for value, ends in ((found.roc_auc, found.roc_auc_ci95), (found.balanced_accuracy, found.balanced_accuracy_ci95),
+                        (found.average_precision, found.average_precision_ci95)):
+        assert value is None or 0 <= ends[0] <= value <= ends[1] <= 1
     json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -384,7 +403,7 @@ def fitted(validation: Predictions | None, held: Predictions) -> SimpleNamespace
 
 
 def test_a_fitted_head_is_evaluated_as_its_predictions_are() -> None:
-    z, targets = drawn(300, 3, False)
+    z, targets = drawn(300, 3, False, 4.0)
     examples = made_examples(targets, split=held_out(300))
     test, validation = (Predictions(rows, z[rows]) for rows in map(examples.split.rows, (TEST, VALIDATION)))
     found = tl.evaluate(examples, fitted(validation, test))
@@ -469,7 +488,10 @@ def test_the_record_has_the_keys_that_it_always_had() -> None:
     record = judged_in_folds(*drawn(100, 3, False))[1].to_dict()
     assert list(record) == [
         "n", "accuracy", "accuracy_ci95", "interval", "macro_f1", "log_loss", "log_loss_calibrated", "ece",
-        "ece_calibrated", "calibration", "classes", "confusion", "reliability", "mistakes"]
+        "ece_calibrated", "calibration", "classes", "confusion", "reliability", "mistakes", "ece_ci95",
+        "ece_calibrated_ci95", "ece_by_chance", "calibration_choice", "balanced_accuracy", "balanced_accuracy_ci95",
+        "roc_auc", "roc_auc_ci95", "average_precision", "average_precision_ci95", "target"]
     assert list(record["mistakes"][0]) == ["row", "origin", "true", "given", "probability"]
-    assert list(record["calibration"]) == ["temperature", "thresholds"]
-    assert list(record["classes"][0]) == ["name", "precision", "recall", "f1", "support"]
+    assert list(record["calibration"]) == ["temperature", "thresholds", "bias"]
+    assert list(record["classes"][0]) == ["name", "precision", "recall", "f1", "support", "roc_auc", "roc_auc_ci95",
+                                          "average_precision", "average_precision_ci95"]

@@ -115,7 +115,7 @@ def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilitie
     classifier = tl.load(trained)
     for path in sorted(images.rglob("*.png"))[::9]:
         found = interpreter(decode_file(str(path), 32)[np.newaxis])
-        scaled = np.exp(found["logits"] / run["temperature"])
+        scaled = np.exp(found["logits"] / run["temperature"] + np.array(run["bias"] or 0))
         assert np.abs(found["probabilities"] - scaled / scaled.sum()).max() < 1e-5
         served = classifier.probabilities([path.read_bytes()])[0]
         assert np.abs(found["probabilities"] - served).max() < (1e-5 if kind == "fp32" else 1e-2)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.decision import Calibration
 from kerastl.export import tflite
 from kerastl.export.lite_graph import LiteGraph
 from kerastl.export.quantize import float_operators
@@ -19,7 +20,7 @@ TOKENS = tf.TensorSpec([1, 12], tf.int32, name="tokens")
 
 
 def files(model: Any, spec: tf.TensorSpec, kinds: Sequence[str], rows: Sequence[NDArray[Any]]) -> dict[str, bytes]:
-    return dict(tflite.convert(model, spec, 1.0, task_named("single_label").activation, kinds, rows))
+    return dict(tflite.convert(model, spec, Calibration(1.0), task_named("single_label").activation, kinds, rows))
 
 
 def images(n: int) -> list[NDArray[np.uint8]]:

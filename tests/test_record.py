@@ -29,10 +29,16 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
     document = golden(name)
     record = RunRecord.from_dict(document)
     written = record.to_dict()
-    added_keys = ("format", "task", "backbone_sha256", "data_summary", "near_duplicates", "label_errors", "relabel")
+    added_keys = ("format", "task", "backbone_sha256", "data_summary", "near_duplicates", "label_errors", "relabel",
+                  "bias")
     assert {added: written.pop(added) for added in added_keys} == {
         "format": 1, "task": "multi_label" if name == "text" else "single_label", "backbone_sha256": None,
-        "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None}
+        "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None, "bias": []}
+    assert written["test"]["calibration"].pop("bias") == []
+    for section, old in ((written["test"], document["test"]), *zip(
+            written["test"]["classes"], document["test"]["classes"], strict=True)):
+        for added in set(section) - set(old):  # what earlier versions did not measure
+            assert section.pop(added) is None
     assert written == document
     assert json.loads(json.dumps(written)) == written
 
@@ -46,7 +52,8 @@ def test_its_attributes_are_typed_and_named_in_the_fields_words() -> None:
     assert record.data == "images" and record.lengths is None and record.calibration.thresholds == ()
     text = RunRecord.from_dict(golden("text"))
     assert text.lengths is not None and (text.lengths.median, text.lengths.truncated) == (16, 0)
-    assert len(text.calibration.thresholds) == 3
+    assert len(text.calibration.thresholds) == 3 and text.calibration.bias == ()
+    assert text.test.roc_auc is None and text.test.calibration_choice is None and text.test.target is None
     mistake = text.test.mistakes[0]
     assert {mistake.predicted, mistake.actual} == {golden("text")["test"]["mistakes"][0][k] for k in ("given", "true")}
 

@@ -31,7 +31,7 @@ def answers_the_same_after_loading(version: Path, images: Path) -> None:
     paths = sorted(images.rglob("*.png"))[::7]
     model = keras.models.load_model(version / "model.keras", compile=False)
     pixels = np.stack([decode_file(str(path), run["input"]["size"]) for path in paths]).astype(np.float32)
-    logits = model.predict(pixels, verbose=0) / run["temperature"]
+    logits = model.predict(pixels, verbose=0) / run["temperature"] + np.array(run["bias"] or 0)
     wanted = np.exp(logits - logits.max(axis=1, keepdims=True))
     wanted /= wanted.sum(axis=1, keepdims=True)
     classifier = tl.load(version)

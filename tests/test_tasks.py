@@ -133,27 +133,30 @@ def test_the_loss_comes_with_its_gradient_for_logits_of_any_number_of_axes(task:
 
 def test_probabilities_are_the_same_in_numpy_and_tensorflow_and_can_be_inverted(task: Task) -> None:
     z, _ = drawn(task)
-    ours = task.probabilities(z, 1.7)
-    assert ours.shape == z.shape and (ours > 0).all() and (ours < 1).all()
-    graph = probabilities(tf.constant(z, tf.float32), 1.7, task.activation, tensorflow_backend())
-    assert np.allclose(ours, graph, atol=1e-6)
-    assert np.allclose(ours, probabilities(z, 1.7, task.activation, numpy_backend()))
-    assert np.allclose(task.probabilities(task.logits_of(ours)), ours, atol=1e-6)
-    rows = task.probabilities(z, np.linspace(0.5, 3, 60)[:, None])
-    assert np.allclose(rows[30], task.probabilities(z[30:31], np.linspace(0.5, 3, 60)[30]))
+    for calibration in (Calibration(1.7), Calibration(0.6, bias=(0.3, -1.2, 2.0))):
+        ours = task.probabilities(z, calibration)
+        assert ours.shape == z.shape and (ours > 0).all() and (ours < 1).all()
+        graph = probabilities(tf.constant(z, tf.float32), calibration, task.activation, tensorflow_backend())
+        assert np.allclose(ours, graph, atol=1e-6)
+        assert np.allclose(ours, probabilities(z, calibration, task.activation, numpy_backend()))
+        assert np.allclose(ours, task.probabilities(z / calibration.temperature + np.array(calibration.bias or 0)))
+        assert np.allclose(task.probabilities(task.logits_of(ours)), ours, atol=1e-6)
     certain = np.array([[1.0, 0.0, 0.0]])
     assert np.isfinite(task.logits_of(certain)).all()
 
 
 def test_the_served_label_is_the_predicted_one(task: Task) -> None:
     z, targets = drawn(task)
-    calibration = task.calibrate(z, task.one_hot(targets, 3))
-    p = task.probabilities(z, calibration.temperature)
+    fitted = task.calibrations["temperature + bias per class"](z, task.one_hot(targets, 3))
+    p = task.probabilities(z, fitted)
+    calibration = replace(fitted, thresholds=task.thresholds(p, task.one_hot(targets, 3)))
     predicted = task.predict(p, np.array(calibration.thresholds))
     labels = [task.label(target, CLASSES) for target in predicted]
     names = tf.constant(CLASSES)
     by_score = tf.gather(names, tf.argsort(tf.constant(p), axis=1, direction="DESCENDING"))
     served = task.served_label(tf.constant(p), names, by_score, calibration)
+    scores = tf.sort(tf.constant(p), axis=1, direction="DESCENDING")
+    assert np.array_equal(task.served_score(tf.constant(p), scores, calibration), p.max(axis=1))
     assert [label.decode() for label in served.numpy()] == labels
     assert 0.4 < task.correct(predicted, targets).mean() < 1 and len(set(labels)) >= 3
 
@@ -240,4 +243,4 @@ def test_a_third_task_has_a_baseline(ordinal: Task) -> None:
     evaluation = tl.evaluate(examples, Predictions(np.arange(120), logits))
     baseline = tl.baseline(examples, evaluation)
     assert baseline.accuracy == 1.0 and baseline.verdict == "hurt" and evaluation.accuracy < 0.7
-    assert evaluation.calibration != Calibration(1.0)
+    assert evaluation.calibration != Calibration(1.0) and evaluation.calibration_choice.trials

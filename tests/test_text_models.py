@@ -20,6 +20,8 @@ from kerastl.inputs import restored
 from kerastl.modality import TEXT
 from kerastl.model import Predictor
 from kerastl.shell import recipes as finding
+from kerastl.shell.summary import run_summary
+from kerastl.versions.record import RunRecord
 
 Shell = Callable[..., tuple[int, str, str]]
 FAMILIES = {"bert": "bert_base", "roberta": "roberta_base", "xlm-roberta": "xlm_roberta_base",
@@ -77,7 +79,7 @@ def answers_the_same(version: Path, texts: Sequence[Any] = AWKWARD) -> None:
     classifier = tl.load(version)
     answer = Predictor(model)
     logits = np.concatenate([answer(batch) for batch in source.batches(list(texts), 4, {}, in_order=True)])
-    logits /= run["temperature"]
+    logits = logits / run["temperature"] + np.array(run["bias"] or 0)
     wanted = 1 / (1 + np.exp(-logits)) if run["multi_label"] else np.exp(logits - np.logaddexp.reduce(
         logits, axis=1, keepdims=True))
     given = classifier.probabilities(classifier.contents(texts))
@@ -261,3 +263,32 @@ def test_plain_tensorflow_and_tf_text_serve_the_folder(shell: Shell, bert: Path,
 
     core = set(tf.raw_ops.__dict__)
     assert [op for op in ops if op not in core and op not in of_tf_text] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["two classes", "several labels"])
+def test_a_target_is_applied_by_the_export_and_by_evaluate(kind: str, shell: Shell, bert: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).random(90)
+    rows = [(text, "poor" if noise[i] < 0.3 else label) for i, (text, label) in enumerate(made_texts(45))]
+    if kind == "several labels":
+        rows = [(text, f"{label}|long" if noise[i] < 0.5 else label) for i, (text, label) in enumerate(rows)]
+    data = write_table(tmp_path / "t.csv", ("text", "label"), rows)
+    more = ("--multi-label", "on") if kind == "several labels" else ()
+    run = trained_on(shell, tmp_path, data, bert, "--tflite", "fp32", "--target", "recall=0.95", *more)
+    target = run["test"]["target"]
+    assert target["asked"].startswith("recall=0.95") and len(target["classes"]) == (3 if more else 1)
+    assert f"target     {target['asked']}" in run_summary(RunRecord.read(tmp_path / "m/1"))
+    classifier = tl.load(tmp_path / "m/1")
+    texts = [row[0] for row in rows]
+    p = np.stack([row["probabilities"] for row in classifier.rows(texts)])
+    task = classifier.task
+    predicted = task.predict(p, np.array(run["thresholds"], np.float32))
+    labels = [task.label(row, classifier.classes) for row in predicted]
+    assert [prediction.label for prediction in classifier.predict(texts)] == labels
+    code, out, err = shell("evaluate", tmp_path / "m/1", data, "--json")
+    assert code == 0, err
+    again = json.loads(out)["test"]["target"]
+    assert again["asked"] == target["asked"]
+    assert [part["threshold"] for part in again["classes"]] == [part["threshold"] for part in target["classes"]]
+    code, out, err = shell("verify", tmp_path / "m/1")
+    assert code == 0, err

@@ -73,7 +73,8 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     correct = correct[held_out]
     trained_on = max(len(part.everything) for part in tries)
     groups = [examples.clusters[row] for row in held_out]
-    difference, accuracy = paired_difference(np.array(evaluation.correct), correct, groups), float(correct.mean())
+    of_model, accuracy = np.array(evaluation.correct_without_target), float(correct.mean())
+    difference = paired_difference(of_model, correct, groups)
     shown = verdict(difference.gain_ci95)
     return Baseline(features.name, len(held_out), accuracy, wilson_interval(correct, groups).ends, difference.gain,
                     difference.gain_ci95, shown, _sentence(shown, accuracy, difference.gain, difference.gain_ci95),

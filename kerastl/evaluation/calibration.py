@@ -1,51 +1,126 @@
-"""Calibration on held-out rows, cross-fitted so that no row influences its own calibration; and calibration error.
+"""Calibration on held-out rows: which of a task's calibrations is used is chosen by cross-fitted log loss.
 
-The task defines how the temperature and the thresholds are fitted (see `tasks`).
+No row has a part in its own calibration, neither in its fit nor in its choice. With cross-validation, the calibration
+of a fold is chosen and fitted on the other folds. The task defines what can be fitted (see `tasks`).
 """
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kerastl.data.examples import Examples
-from kerastl.data.split import split_of
-from kerastl.decision import Calibration, Predictions
-from kerastl.evaluation.result import ReliabilityBin
+from kerastl.data.split import FOLDS, folds, split_of
+from kerastl.decision import Calibration, Predictions, calibrated
+from kerastl.evaluation.result import CalibrationChoice, CalibrationTrial
+from kerastl.evaluation.targets import Choice, DecisionTarget
+from kerastl.stats import standard_error
 
-BINS = 15  # of the calibration error: Guo et al. 2017, https://arxiv.org/abs/1706.04599
-
-
-def calibrate(examples: Examples, predictions: Predictions) -> Calibration:
-    """The calibration fitted on these rows."""
-    return examples.task.calibrate(predictions.logits, examples.one_hot(predictions.rows))
+MOST = 1_000_000  # logits, up to which a bias per class is fitted: it is fitted up to 32 times
+NO_FOLDS: frozenset[int] = frozenset()
 
 
-def cross_fitted(examples: Examples, predictions: Predictions, calibration: Calibration) -> list[Calibration]:
-    """The calibration of each row, fitted on the rows of the other folds. calibration: that of all rows, used if there
-    is only one fold."""
-    part = split_of(examples).part[predictions.rows]
-    of_fold = {}
-    for fold in set(part.tolist()):
-        others = part != fold
-        of_fold[fold] = calibrate(examples, Predictions(predictions.rows[others], predictions.logits[others])
-                                  ) if others.any() else calibration
-    return [of_fold[fold] for fold in part.tolist()]
+@dataclass(frozen=True)
+class RowCalibrations:
+    """The calibration that ships, how it was chosen, and that of each row: `calibrations[of_row]`, of_row: [n].
+    targeted: how the shipped thresholds were chosen where there is a target."""
+
+    shipped: Calibration
+    choice: CalibrationChoice
+    targeted: tuple[Choice, ...]
+    calibrations: tuple[Calibration, ...]
+    of_row: NDArray[np.intp]
+
+    def logits(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Each row's logits, calibrated: [n, classes]."""
+        scaled = np.empty_like(logits)
+        for number, calibration in enumerate(self.calibrations):
+            scaled[self.of_row == number] = calibrated(logits[self.of_row == number], calibration)
+        return scaled
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """Each row's thresholds, [n, classes], or [n, 0] where there are none."""
+        return np.array([calibration.thresholds for calibration in self.calibrations], np.float64)[self.of_row]
 
 
-def ece(confidence: NDArray[Any], correct: NDArray[Any]) -> float:
-    """Expected calibration error: the gap between confidence and accuracy, averaged over 15 bins of equal width.
-    confidence: [n] in [0, 1]; correct: [n] of 0 and 1."""
-    gaps = (part.n * abs(part.confidence - part.accuracy) for part in reliability(confidence, correct))
-    return float(sum(gaps) / max(1, len(correct)))
+@threadpool_limits.wrap(limits=1, user_api="blas")  # of so few parameters, more threads only wait for each other
+def calibrate(examples: Examples, predictions: Predictions, target: DecisionTarget | None = None) -> Calibration:
+    """The calibration chosen and fitted on these rows. target: what its thresholds are to reach."""
+    return _Candidates(examples, predictions, target).chosen()[0]
 
 
-def reliability(confidence: NDArray[Any], correct: NDArray[Any]) -> list[ReliabilityBin]:
-    """The bins of a reliability diagram that have rows."""
-    bin_of = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
-    bins = []
-    for b in np.unique(bin_of):
-        inside = bin_of == b
-        bins.append(ReliabilityBin(b / BINS, (b + 1) / BINS, float(inside.sum()), float(confidence[inside].mean()),
-                                   float(correct[inside].mean())))
-    return bins
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def calibrate_rows(examples: Examples, predictions: Predictions, validation: Predictions | None,
+                   target: DecisionTarget | None = None) -> RowCalibrations:
+    """The calibration of held-out rows. validation: the rows on which it is chosen and fitted; without them that of
+    each fold is chosen and fitted on the others. Raises DataError for examples that were not split."""
+    if validation is None:
+        split_of(examples)
+    candidates = _Candidates(examples, predictions if validation is None else validation, target)
+    shipped, choice, targeted = candidates.chosen()
+    if validation is not None:
+        return RowCalibrations(shipped, choice, targeted, (shipped,), np.zeros(len(predictions.rows), np.intp))
+    numbers, of_row = np.unique(candidates.part, return_inverse=True)
+    of_folds = [candidates.chosen(frozenset({number})) for number in numbers.tolist()]
+    choice = replace(choice, of_folds=tuple(trial.chosen for _, trial, _ in of_folds))
+    return RowCalibrations(shipped, choice, targeted, tuple(calibration for calibration, *_ in of_folds), of_row)
+
+
+class _Candidates:
+    """A task's calibrations, fitted without the rows of some folds; those of a set of folds are fitted once."""
+
+    def __init__(self, examples: Examples, predictions: Predictions, target: DecisionTarget | None) -> None:
+        self.examples, self.task, self.target = examples, examples.task, target
+        rows, split = predictions.rows, examples.split
+        self.rows, self.logits = rows, predictions.logits.astype(np.float64)
+        self.truth = examples.one_hot(rows)
+        in_folds = split is not None and split.mode == "cv" and len(np.unique(split.part[rows])) > 1
+        self.part = split.part[rows] if in_folds and split else folds(examples, FOLDS, rows)
+        names = list(self.task.calibrations)
+        self.names = names if self.logits.size <= MOST else names[:2]
+        self._fitted: dict[frozenset[int], dict[str, Calibration]] = {}
+
+    def chosen(self, without: frozenset[int] = NO_FOLDS
+               ) -> tuple[Calibration, CalibrationChoice, tuple[Choice, ...]]:
+        """The calibration that the rows outside some folds choose, fitted on these rows, with thresholds; and how the
+        thresholds were chosen where there is a target.
+
+        It is the simplest whose cross-fitted log loss is within one standard error of the least, and is not above that
+        of no calibration: a difference that noise explains is not worth a parameter.
+        """
+        used = ~np.isin(self.part, list(without))
+        inner = sorted(set(self.part[used].tolist()))
+        name, trials = self.names[0], list[CalibrationTrial]()
+        if len(inner) > 1:
+            losses = {name: np.zeros(len(self.rows)) for name in self.names}
+            for fold in inner:
+                here = self.part == fold
+                for name, calibration in self._fits(without | {fold}).items():
+                    losses[name][here] = self.task.log_loss(calibrated(self.logits[here], calibration),
+                                                            self.truth[here])
+            name = _simplest({name: loss[used] for name, loss in losses.items()},
+                             [self.examples.clusters[row] for row in self.rows[used]])
+            trials = [CalibrationTrial(name, float(loss[used].mean())) for name, loss in losses.items()]
+        calibration = self._fits(without)[name] if trials else Calibration(1.0)
+        p, truth = self.task.probabilities(self.logits[used], calibration), self.truth[used]
+        thresholds, targeted = ((self.task.thresholds(p, truth), ()) if self.target is None else
+                                self.target.choose(self.examples, p, truth))
+        choice = CalibrationChoice(name, tuple(trials), int(used.sum()), self.names == list(self.task.calibrations))
+        return replace(calibration, thresholds=thresholds), choice, targeted
+
+    def _fits(self, without: frozenset[int]) -> dict[str, Calibration]:
+        if without not in self._fitted:
+            used = ~np.isin(self.part, list(without))
+            self._fitted[without] = {name: self.task.calibrations[name](self.logits[used], self.truth[used])
+                                     for name in self.names}
+        return self._fitted[without]
+
+
+def _simplest(losses: dict[str, NDArray[np.float64]], groups: list[str]) -> str:
+    """losses: of each row, by candidate, the simplest first."""
+    none, *_ = losses.values()
+    best = min(losses.values(), key=lambda loss: float(loss.mean()))
+    return next(name for name, loss in losses.items() if loss.mean() <= none.mean()
+                and (loss - best).mean() <= standard_error(loss - best, groups))

@@ -14,15 +14,26 @@ from kerastl.frames import data_frame
 EVALUATION = "an evaluation, as kerastl.evaluate returns it"  # in messages
 
 
+Ends = tuple[float, float]  # of a 95% confidence interval
+
+
 @dataclass(frozen=True)
 class ClassResult(Section):
-    """Precision, recall and F1 of one class, in [0, 1]; 0 where they are not defined. support: its held-out rows."""
+    """Precision, recall and F1 of one class, in [0, 1]; 0 where they are not defined. support: its held-out rows.
+
+    roc_auc, average_precision: of the class against all others, by its calibrated probability; None where rows of
+    either are missing, and in records of earlier versions.
+    """
 
     name: str
     precision: float
     recall: float
     f1: float
     support: int
+    roc_auc: float | None = None
+    roc_auc_ci95: Ends | None = None
+    average_precision: float | None = None
+    average_precision_ci95: Ends | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,60 @@ class ReliabilityBin(Section):
 
 
 @dataclass(frozen=True)
+class CalibrationTrial(Section):
+    """A calibration by what it fits, and its cross-fitted log loss in nats."""
+
+    name: str
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class CalibrationChoice(Section):
+    """How the calibration was chosen, on `rows` rows. chosen: by what it fits, `none` where no calibration is better;
+    trials: from the simplest to the most flexible, empty where there were too few rows to compare any. complete:
+    whether all that the task can fit were compared. of_folds: with cross-validation, what the other folds chose for
+    each fold.
+    """
+
+    chosen: str
+    trials: tuple[CalibrationTrial, ...] = ()
+    rows: int = 0
+    complete: bool = True
+    of_folds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetClass(Section):
+    """What a target reached for one class on the held-out rows. threshold: of its calibrated probability; reachable:
+    whether the rows that chose the threshold reached the target, `best` what they reached.
+
+    value: of the metric on the held-out rows, None where it is not defined. n: rows that it is the mean of: predicted
+    as the class for a precision, of the class for a recall, all for a cost, which is a mean per row. precision, recall:
+    on the held-out rows. plain: the value without the target. sentence: the same in words.
+    """
+
+    name: str
+    threshold: float
+    reachable: bool
+    best: float | None
+    value: float | None
+    value_ci95: Ends | None
+    n: int
+    precision: float | None
+    recall: float | None
+    plain: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TargetResult(Section):
+    """A target with the class that it is for, such as `precision=0.95@spam`, and what it reached for each class."""
+
+    asked: str
+    classes: tuple[TargetClass, ...] = ()
+
+
+@dataclass(frozen=True)
 class Scores(Section):
     """The first figures of an evaluation on `n` held-out rows, in [0, 1]. accuracy: of single labels; with several
     labels, of whole sets of labels. interval: how `accuracy_ci95` was computed, in words. macro_f1: the mean over the
@@ -64,8 +129,13 @@ class Scores(Section):
 class Figures(Scores):
     """What an evaluation on held-out rows found. Fractions in [0, 1], losses in nats.
 
-    The `calibrated` figures are after temperature scaling, for which rows were scaled by a temperature that they had no
-    part in. confusion: [actual][predicted]; empty where a row may have several labels.
+    The `calibrated` figures are after calibration, which was chosen and fitted on other rows. confusion:
+    [actual][predicted]; empty where a row may have several labels. What earlier versions did not record is None.
+
+    ece_by_chance: the mean and the 95th percentile of the ECE that a perfectly calibrated model with the same
+    calibrated confidences would show. balanced_accuracy: the mean recall of the classes; with several labels, of having
+    and of not having each. roc_auc, average_precision: each class against all others, by calibrated probabilities; the
+    mean over the classes that have rows of either.
     """
 
     log_loss: float
@@ -77,6 +147,17 @@ class Figures(Scores):
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: tuple[ReliabilityBin, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    ece_ci95: Ends | None = None
+    ece_calibrated_ci95: Ends | None = None
+    ece_by_chance: Ends | None = None
+    calibration_choice: CalibrationChoice | None = None
+    balanced_accuracy: float | None = None
+    balanced_accuracy_ci95: Ends | None = None
+    roc_auc: float | None = None
+    roc_auc_ci95: Ends | None = None
+    average_precision: float | None = None
+    average_precision_ci95: Ends | None = None
+    target: TargetResult | None = None
 
     def __repr__(self) -> str:
         low, high = self.accuracy_ci95
@@ -112,9 +193,11 @@ class HeldOutRows:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation(Figures):
     """The metrics of one model, and the prediction for each held-out row. correct: whether each is predicted correctly.
-    predictions_id: of the predictions that were evaluated (`Predictions.id`)."""
+    predictions_id: of the predictions that were evaluated (`Predictions.id`). correct_without_target: `correct`, if
+    there were no target."""
 
     correct: tuple[bool, ...]
+    correct_without_target: tuple[bool, ...]
     held_out: HeldOutRows
     predictions_id: str
 

@@ -37,7 +37,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     """
     folder, task = version.folder, examples.task
     saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration)
-    reference, first = checked_saved_model(model, source, examples, folder, evaluated)
+    reference, first = checked_saved_model(model, source, examples, folder, evaluated, calibration)
     if not first.kept:
         raise CheckFailed(f"the SavedModel differs from Keras: logits by up to {first.max_difference:.2g}, same label "
                           f"for {first.agreement:.1%} of {first.rows} rows", first.bound,
@@ -54,11 +54,11 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
         "split": fingerprint([f"{content} {part}" for content, part in
                               zip(examples.ids, split_parts(examples), strict=True)]),
     }
-    return first, *write_tflite(folder / "tflite", model, examples, task, calibration.temperature, kinds, reference)
+    return first, *write_tflite(folder / "tflite", model, examples, task, calibration, kinds, reference)
 
 
-def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, temperature: float, kinds: Sequence[str],
-                 reference: Reference) -> list[Parity]:
+def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calibration: Calibration,
+                 kinds: Sequence[str], reference: Reference) -> list[Parity]:
     """Convert, compare, and write those that are within their bound as `model_KIND.tflite`."""
     source = reference.source
     if not kinds or source.single_spec is None:
@@ -69,7 +69,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, tempe
     ranges = list(_calibration_rows(source, examples)) if "int8" in kinds else []
     compared = []
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
-        for kind, content in tflite.convert(model, source.single_spec, temperature, task.activation, kinds, ranges):
+        for kind, content in tflite.convert(model, source.single_spec, calibration, task.activation, kinds, ranges):
             parity = compare_tflite(reference, kind, content)
             if parity.kept:
                 write_file(folder / f"model_{kind}.tflite", content)

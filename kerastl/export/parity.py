@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
+from kerastl.decision import Calibration, calibrated
 from kerastl.errors import CheckFailed, DataError
 from kerastl.export.tflite import Interpreter
 from kerastl.inputs import Batch, Input
@@ -31,6 +32,7 @@ LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
 # logit: EfficientNet-Lite0 with a trained head reaches logits of 11, and differs by 0.05 at most and 0.005 on average.
 RELATIVE = {"fp16": 1e-2}
 AGREEMENT = {"dynamic": 0.98, "int8": 0.97}  # smallest fraction of equal top labels
+PLAIN = Calibration(1.0)
 ACCURACY = 0.01  # largest change, for the kinds that are compared by top labels
 
 
@@ -54,12 +56,12 @@ class Reference:
 
     The logits are Keras' own, unless `logits` are passed, [rows, outputs]. changed: places of rows that the graph of an
     older version may decode otherwise than this code, from which Keras' logits come. What such a graph makes of their
-    bytes is not compared.
+    bytes is not compared. calibration: of the artifacts; its bias has a part in which label is on top.
     """
 
     def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp],
-                 logits: NDArray[np.float32] | None = None) -> None:
-        self.source = source
+                 logits: NDArray[np.float32] | None = None, calibration: Calibration = PLAIN) -> None:
+        self.source, self.calibration = source, calibration
         some = examples.take(rows)
         self.items, self._ids = some.items, some.ids
         self.changed = frozenset(source.changed(self.items))
@@ -86,7 +88,7 @@ class Reference:
     def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
         """Compare one artifact's logits, [rows, classes], with these, and check its bound."""
         difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
-        agreement = float((_top(logits) == _top(self.logits)).mean())
+        agreement = float((self.top(logits) == self.top(self.logits)).mean())
         change = self.accuracy(logits) - self.accuracy(self.logits)
         if kind in RELATIVE:
             largest = max(1.0, float(np.abs(self.logits).max()))
@@ -102,15 +104,15 @@ class Reference:
 
     def accuracy(self, logits: NDArray[np.float32]) -> float:
         """The fraction of the compared rows whose top label is correct."""
-        return float((self.truth[np.arange(len(logits)), _top(logits)] > 0).mean())
+        return float((self.truth[np.arange(len(logits)), self.top(logits)] > 0).mean())
+
+    def top(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
+        """The class of the highest calibrated probability of each row."""
+        return np.asarray(calibrated(logits, self.calibration).argmax(axis=1))
 
 
-def _top(logits: NDArray[np.float32]) -> NDArray[np.intp]:
-    return logits.argmax(axis=1)
-
-
-def checked_saved_model(model: Any, source: Input, examples: Examples, folder: Path, evaluated: Evaluated | None
-                        ) -> tuple[Reference, Parity]:
+def checked_saved_model(model: Any, source: Input, examples: Examples, folder: Path, evaluated: Evaluated | None,
+                        calibration: Calibration) -> tuple[Reference, Parity]:
     """Compare the SavedModel with the logits that were evaluated, where they are known, else with Keras'. Returns what
     other artifacts are compared with, too.
 
@@ -119,11 +121,11 @@ def checked_saved_model(model: Any, source: Input, examples: Examples, folder: P
     """
     rows = choose_rows(examples)
     logits = None if evaluated is None else evaluated.of_rows(rows)
-    reference = Reference(model, source, examples, rows, logits)
+    reference = Reference(model, source, examples, rows, logits, calibration)
     parity = compare_saved_model(reference, folder)
     if logits is None or evaluated is None or (parity.kept and parity.max_difference <= LOGITS["saved_model"] / 2):
         return reference, parity
-    reference = Reference(model, source, examples, rows)
+    reference = Reference(model, source, examples, rows, calibration=calibration)
     difference = float(np.abs(reference.logits - logits).max())
     if evaluated.engine != "tensorflow" and not difference <= LOGITS["saved_model"]:
         raise CheckFailed(f"the logits that were evaluated, from features by {evaluated.engine}, differ from Keras' by "
@@ -150,7 +152,8 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
     logits = [np.asarray(tensor(**decoded(source, batch))["logits"]) for batch in reference.batches()]
     parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), milliseconds)
     same = np.array([row not in reference.changed for row in range(n)])
-    raw_agreement = float((_top(served) == _top(reference.logits))[same].mean()) if same.any() else 1.0
+    agree = served.argmax(axis=1) == reference.top(reference.logits)
+    raw_agreement = float(agree[same].mean()) if same.any() else 1.0
     return parity if raw_agreement == 1 else replace(parity, agreement=raw_agreement, kept=False)
 
 

@@ -15,10 +15,11 @@ TOP = 5
 
 def served(logits: tf.Tensor, names: tf.Tensor, task: Task, calibration: Calibration) -> dict[str, tf.Tensor]:
     """In the graph: the outputs of `serving_default` by name. logits: [batch, classes]; names: of the classes."""
-    p = probabilities(logits, calibration.temperature, task.activation, tensorflow_backend())
+    p = probabilities(logits, calibration, task.activation, tensorflow_backend())
     scores, places = tf.math.top_k(p, min(TOP, names.shape[0]))
     labels = tf.gather(names, places)
-    return {"label": task.served_label(p, names, labels, calibration), "score": scores[:, 0],
+    return {"label": task.served_label(p, names, labels, calibration),
+            "score": task.served_score(p, scores, calibration),
             "top_labels": labels, "top_scores": scores, "probabilities": p}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.decision import Activation, probabilities, tensorflow_backend
+from kerastl.decision import Activation, Calibration, held, probabilities, tensorflow_backend
 from kerastl.errors import OptionError
 from kerastl.export import quantize
 from kerastl.inputs import floats
@@ -20,35 +20,40 @@ CALIBRATION_ROWS = 100  # from which the int8 ranges are taken
 
 
 class _LiteModule(tf.Module):
-    def __init__(self, model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation) -> None:
+    def __init__(self, model: Any, spec: tf.TensorSpec, calibration: Calibration, activation: Activation) -> None:
         super().__init__(name="kerastl_lite")
         self.weights = [variable.value for variable in model.variables]
 
         def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
             logits = tf.cast(model(floats(values), training=False), tf.float32)
-            return {"logits": logits,
-                    "probabilities": probabilities(logits, temperature, activation, tensorflow_backend())}
+            p = probabilities(logits, calibration, activation, tensorflow_backend())
+            outputs = {"logits": logits, "probabilities": p}
+            if calibration.thresholds:  # of two classes, these sum to 1, so that one class reaches its threshold
+                outputs["predicted"] = tf.cast(held(p, calibration.thresholds), tf.float32)
+            return outputs
 
         self.run = tf.function(run, input_signature=[spec], autograph=False)
 
 
-def convert(model: Any, spec: tf.TensorSpec, temperature: float, activation: Activation, kinds: Iterable[str],
-            calibration: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
+def convert(model: Any, spec: tf.TensorSpec, calibration: Calibration, activation: Activation, kinds: Iterable[str],
+            ranges: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
     the float32 file. `int8` is converted anew where some operator would stay in floats, `dynamic` where LiteRT would
     not run it, and both where the quantizer does not know the graph, such as one with a loop.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
-    (as trained) and `probabilities` (calibrated, by the task's activation): [1, classes] float32. calibration: training
-    rows as `spec`, for the ranges of `int8`. Raises OptionError for a model that cannot be converted.
+    (as trained), `probabilities` (calibrated, by the task's activation) and, if the calibration has thresholds,
+    `predicted` (1 for each class whose probability reaches its threshold, else 0): [1, classes] float32. ranges:
+    training rows as `spec`, from which the ranges of `int8` are taken. Raises OptionError for a model that cannot be
+    converted.
     """
-    module = _LiteModule(model, spec, temperature, activation)
+    module = _LiteModule(model, spec, calibration, activation)
     float32 = _converted(module)
 
     def int8() -> bytes:
-        content = _if_known("int8", lambda: quantize.int8(float32, spec.name, calibration, os.cpu_count() or 1))
+        content = _if_known("int8", lambda: quantize.int8(float32, spec.name, ranges, os.cpu_count() or 1))
         if content is None or quantize.float_operators(content):
-            return _converted(module, "int8", spec, calibration)
+            return _converted(module, "int8", spec, ranges)
         return content
 
     def dynamic() -> bytes:
@@ -77,7 +82,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _converted(module: _LiteModule, kind: str = "fp32", spec: tf.TensorSpec | None = None,
-               calibration: Sequence[NDArray[Any]] = ()) -> bytes:
+               ranges: Sequence[NDArray[Any]] = ()) -> bytes:
     """By TensorFlow's converter: the float32 file; `int8` of models with operators that the quantizer leaves in floats
     (REVERSE_V2 of ResNet50); `dynamic` of those with weights on the left of a product (DeBERTa)."""
     with tempfile.TemporaryDirectory(prefix="kerastl-") as folder, warnings.catch_warnings(), quiet_stderr():
@@ -89,7 +94,7 @@ def _converted(module: _LiteModule, kind: str = "fp32", spec: tf.TensorSpec | No
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if spec is not None:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ({spec.name: values} for values in calibration)
+            converter.representative_dataset = lambda: ({spec.name: values} for values in ranges)
             if spec.dtype == tf.uint8:  # tokens stay int32
                 converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.float32
@@ -115,5 +120,6 @@ class Interpreter:
         (self._name,) = self._runner.get_input_details()
 
     def __call__(self, values: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """One row's values, [1, ...], to `logits` and `probabilities`, [classes] each."""
+        """One row's values, [1, ...], to `logits`, `probabilities` and, if there are thresholds, `predicted`, [classes]
+        each."""
         return {name: value[0] for name, value in self._runner(**{self._name: values}).items()}

@@ -58,7 +58,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
     examples = examples.take(choose_rows(examples))  # first: features are then computed for these rows only
     rows = as_exported(examples, record, cache)
-    reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)))
+    reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)), calibration=record.calibration)
     parity = [compare_saved_model(reference, folder)]
     for path in _tflite_files(folder):
         parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path)))

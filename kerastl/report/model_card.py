@@ -2,6 +2,8 @@
 
 from kerastl.backbones import published_weights
 from kerastl.display import visible
+from kerastl.evaluation.result import Figures
+from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
 from kerastl.report.sentences import calibration_note, losses, macro_f1, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -33,9 +35,13 @@ def model_card(record: RunRecord) -> str:
         "",
         f"- Accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
         f"- Macro F1 {macro_f1(test)}",
-        f"- After calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
-        f"expected calibration error {test.ece_calibrated:.3f}",
+        *(f"- {name[0].upper()}{name[1:]} {figure.replace('  (', ' (')}" for name, figure in rates(test)),
+        *([f"- {_plain(unranked(test))}"] if unranked(test) else []),
+        f"- After calibration (temperature {record.temperature:.3f}{', and a bias per class' if record.bias else ''}): "
+        f"log loss {test.log_loss_calibrated:.3f}, expected calibration error {_ece(test)}",
         *([f"- {note}"] if note else []),
+        *([f"- {calibration_chosen(test.calibration_choice)}"] if test.calibration_choice else []),
+        *_target(test),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         "",
         "## Limitations",
@@ -46,6 +52,17 @@ def model_card(record: RunRecord) -> str:
         "- The model inherits the biases of the data on which the backbone was pretrained.",
     ]
     return visible("\n".join(lines) + "\n")
+
+
+def _target(test: Figures) -> list[str]:
+    target = test.target
+    if target is None:
+        return []
+    return [f"- Target {_plain(target.asked)}: {_plain(result.sentence)}" for result in target.classes]
+
+
+def _ece(test: Figures) -> str:
+    return interval(test.ece_calibrated, test.ece_calibrated_ci95) if test.ece_ci95 else f"{test.ece_calibrated:.3f}"
 
 
 def _licence(record: RunRecord) -> str:

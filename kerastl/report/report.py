@@ -10,7 +10,7 @@ from markupsafe import Markup
 from kerastl.data.examples import Examples
 from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
-from kerastl.report import sentences
+from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.label_errors import label_errors_section
@@ -43,6 +43,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
     readable = len(record.classes) <= MOST_CLASSES
     return page(
         "report.html", run=record, test=record.test, modality=modality, sentences=sentences,
+        calibration=calibration,
         input=modality.load(modality.input_module, "describe_input")(record.input),
         mistakes=[{"row": mistake, **preview(examples, place.get(mistake.origin))} for mistake in record.test.mistakes],
         reliability=Markup(reliability_chart(record.test.reliability)),

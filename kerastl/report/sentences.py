@@ -42,14 +42,14 @@ def protocol(record: RunRecord) -> str:
 
 
 def calibration_note(test: Figures) -> str:
-    """A sentence where temperature scaling made a figure worse, as it can on few rows; empty where it did not."""
+    """A sentence where calibration made a figure worse, as it can on few rows; empty where it did not."""
     worse = [f"{name} worse ({before:.3f} to {after:.3f})" for name, before, after in (
         ("the log loss", test.log_loss, test.log_loss_calibrated), ("the ECE", test.ece, test.ece_calibrated))
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return (f"Calibration made {' and '.join(worse)}. The temperature is fitted on other rows, so this can "
-            "happen by chance.")
+    return (f"Calibration made {' and '.join(worse)}. It is chosen and fitted on other rows, so this can happen by "
+            "chance.")
 
 
 def macro_f1(test: Figures) -> str:

@@ -79,6 +79,7 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     parts = read_split(classifier.folder)
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
     p = np.stack([outputs[row] for row in readable])  # [rows, classes]
-    evaluation = evaluate_probabilities(kept, p, record.thresholds)
+    target = record.test.target.asked if record.test.target else None
+    evaluation = evaluate_probabilities(kept, p, record.thresholds, target=target)
     return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes,
                           kept.summary)

@@ -17,6 +17,7 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.backbones import is_large, precisions_of
     from kerastl.data.options import MULTI_LABEL
     from kerastl.data.split import MODES, UNFREEZE_TEXT, is_unfreeze
+    from kerastl.evaluation.targets import DecisionTarget
     from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
     from kerastl.training.options import CLASS_WEIGHTS
@@ -47,6 +48,11 @@ def check_flags(config: RunConfig) -> None:
     if config.search > 0 and config.split == "cv":
         faults.append(OptionError("`search` needs validation rows, which `split=cv` does not have", "",
                                   "use `split=holdout`"))
+    try:
+        if config.target is not None:
+            DecisionTarget.parse(config.target)
+    except OptionError as error:
+        faults.append(error)
     try:
         if config.search > 0:
             to_search(head, config.search)

@@ -73,6 +73,7 @@ class RunConfig:
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     json: bool = False  # print the results as one JSON document
+    target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
 
     def to_dict(self) -> dict[str, Any]:
         """The flags as run.json records them."""

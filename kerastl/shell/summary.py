@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from kerastl.data.near_duplicates.record import GROUP, NearDuplicates
+from kerastl.evaluation.result import Figures
+from kerastl.report.calibration import ece_in_words, rates, unranked
 from kerastl.report.sentences import (
     calibration_note,
     evaluated_by,
@@ -37,9 +39,15 @@ def run_summary(record: RunRecord) -> str:
     lines += [
         f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
         f"macro F1   {macro_f1(test)}",
+        *more_rates(test),
         f"log loss   {test.log_loss:.3f}, after calibration {test.log_loss_calibrated:.3f}",
-        f"ECE        {test.ece:.3f}, after calibration {test.ece_calibrated:.3f}",
-        *wrap(calibration_note(test), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
+        f"ECE        {test.ece:.3f}, after calibration {test.ece_calibrated:.3f}" + (
+            f"  (95% CI {test.ece_calibrated_ci95[0]:.3f} to {test.ece_calibrated_ci95[1]:.3f})"
+            if test.ece_calibrated_ci95 else ""),
+        *_indented(ece_in_words(test)),
+        *([f"calibrated {test.calibration_choice.chosen}"] if test.calibration_choice else []),
+        *_indented(calibration_note(test)),
+        *target_lines(test),
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
@@ -56,6 +64,24 @@ def run_summary(record: RunRecord) -> str:
     if record.large:
         lines.append(f"export     {record.large.ships}")
     return "\n".join([*lines, "", parity_table(record.parity), "", f"written    {record.path}", *losses(record)])
+
+
+def more_rates(test: Figures) -> list[str]:
+    """Balanced accuracy, ROC-AUC and average precision, a line each, and the classes that these leave out."""
+    names = {"balanced accuracy": "balanced", "average precision": "avg. prec."}
+    return [*(f"{names.get(name, name):<10} {figure}" for name, figure in rates(test)), *_indented(unranked(test))]
+
+
+def target_lines(test: Figures) -> list[str]:
+    """What was asked of the predictions, and what they reach for each class; none without a target."""
+    if test.target is None:
+        return []
+    lines = [line for result in test.target.classes for line in _indented(result.sentence)]
+    return [f"target     {test.target.asked}", *lines]
+
+
+def _indented(text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def ablation_table(ablation: Ablation) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples, Split
 from kerastl.data.split import split_of
-from kerastl.decision import Predictions, numpy_backend, probabilities
+from kerastl.decision import Predictions
 from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
@@ -88,7 +88,7 @@ def _correct(examples: Examples, predictions: Predictions) -> NDArray[np.bool_]:
     """Whether each row is predicted correctly, without calibration."""
     task = examples.task
     half = task.half(len(examples.classes))
-    p = probabilities(predictions.logits.astype(np.float64), half.temperature, task.activation, numpy_backend())
+    p = task.probabilities(predictions.logits, half)
     return task.correct(task.predict(p, np.array(half.thresholds)), examples.targets[predictions.rows])
 
 

@@ -1,6 +1,6 @@
 """Distillation: a small student learns the probabilities of an exported model, the teacher, together with the labels.
 
-Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The probabilities are calibrated, with the temperature that was
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The probabilities are calibrated, as
 fitted on the teacher's own validation rows.
 """
 
@@ -86,7 +86,7 @@ def teach(teacher: Teacher, features: Features) -> Features:
     examples = features.examples
     rows = split_of(examples).rows(TRAIN)
     logits = _logits(teacher, examples, rows, features.cache_dir).astype(np.float64)
-    p = examples.task.probabilities(logits, teacher.record.temperature)
+    p = examples.task.probabilities(logits, teacher.record.calibration)
     aims = examples.one_hot()
     aims[rows] = SHARE * p + (1 - SHARE) * aims[rows]
     return replace(features, examples=replace(examples, soft_targets=aims))

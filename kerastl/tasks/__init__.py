@@ -21,6 +21,7 @@ from kerastl.errors import unknown
 
 Array = NDArray[Any]
 LEAST = 1e-7  # to which a probability is clipped before its logarithm is taken
+PLAIN = Calibration(1.0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Task:
     # Predictions
     activation: Activation
     logits_of: Callable[[Array], Array]  # p -> logits that the activation turns into p again
-    calibrate: Callable[[Array, Array], Calibration]  # logits, truth
+    # logits, truth -> a calibration without thresholds, by what it fits; from the simplest to the most flexible
+    calibrations: dict[str, Callable[[Array, Array], Calibration]]
+    thresholds: Callable[[Array, Array], tuple[float, ...]]  # p, truth -> thresholds [classes]; () where none are used
     half: Callable[[int], Calibration]  # classes -> the calibration of probabilities that are calibrated already
     predict: Callable[[Array, Array], Array]  # p, thresholds [classes], [n, classes] or () -> predicted targets
     correct: Callable[[Array, Array], NDArray[np.bool_]]  # predicted, true targets -> [n]
@@ -65,11 +68,12 @@ class Task:
     confusion: Callable[[Array, Array, int], Array]  # true, predicted targets, classes -> [true, predicted]; or empty
     label: Callable[[Any, Sequence[str]], str]  # one row's target, class names -> its label as text
     served_label: Callable[[Any, Any, Any, Calibration], Any]  # in the graph: p, names, labels by score, calibration
+    served_score: Callable[[Any, Any, Calibration], Any]  # in the graph: p, scores in descending order, calibration
     estimator: Callable[[Any], Any]  # a scikit-learn classifier -> one for targets of this task
 
-    def probabilities(self, logits: Array, temperature: Any = 1.0) -> NDArray[np.float64]:
+    def probabilities(self, logits: Array, calibration: Calibration = PLAIN) -> NDArray[np.float64]:
         """Calibrated probabilities with NumPy, as `decision.probabilities` does it. logits: [n, classes]."""
-        p = decision.probabilities(np.asarray(logits, np.float64), temperature, self.activation, numpy_backend())
+        p = decision.probabilities(np.asarray(logits, np.float64), calibration, self.activation, numpy_backend())
         return np.asarray(p, np.float64)
 
     def __repr__(self) -> str:

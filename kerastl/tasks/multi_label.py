@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.decision import Backend, Calibration, held
 from kerastl.tasks import LEAST, Array, Task
-from kerastl.tasks._temperature import fit_temperature
+from kerastl.tasks._calibration import BIAS, NONE, TEMPERATURE, fit_bias, fit_temperature, none
 
 FEWEST_POSITIVES = 10  # rows of a class from which its threshold is chosen
 
@@ -61,13 +61,6 @@ def _logits_of(p: Array) -> Array:
     from scipy.special import logit
 
     return np.asarray(logit(np.clip(p, LEAST, 1 - LEAST)))
-
-
-def _calibrate(logits: Array, truth: Array) -> Calibration:
-    from scipy.special import expit
-
-    temperature = fit_temperature(logits, truth, _log_loss)
-    return Calibration(temperature, fit_thresholds(expit(logits.astype(np.float64) / temperature), truth))
 
 
 def fit_thresholds(p: NDArray[np.float64], truth: Array) -> tuple[float, ...]:
@@ -121,11 +114,15 @@ TASK = Task(
     even=lambda classes: 0.5, log_loss=_log_loss,
     loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
     summed_loss=lambda: _summed_loss,
-    activation=_activation, logits_of=_logits_of, calibrate=_calibrate,
+    activation=_activation, logits_of=_logits_of,
+    calibrations={
+        NONE: none, TEMPERATURE: lambda z, truth: Calibration(fit_temperature(z, truth, _log_loss)),
+        BIAS: lambda z, truth: fit_bias(z, truth, _loss_and_gradient, shares=False, each=True)},
+    thresholds=fit_thresholds,
     half=lambda classes: Calibration(1.0, (0.5,) * classes),
     predict=_predict, correct=lambda predicted, true: (predicted == true).all(axis=1), claims=_claims,
     surprise=lambda p, truth: np.abs(p - truth).max(axis=1),
     confusion=lambda true, predicted, classes: np.zeros((0, 0), int),
     label=lambda target, classes: "|".join(classes[i] for i in np.flatnonzero(target).tolist()),
-    served_label=_served_label, estimator=_estimator,
+    served_label=_served_label, served_score=lambda p, scores, calibration: scores[:, 0], estimator=_estimator,
 )

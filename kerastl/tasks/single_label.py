@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.decision import Backend, Calibration
+from kerastl.decision import Backend, Calibration, multiples
 from kerastl.tasks import LEAST, Array, Task
-from kerastl.tasks._temperature import fit_temperature
+from kerastl.tasks._calibration import BIAS, NONE, SHARES, TEMPERATURE, fit_bias, fit_temperature, none
 
 
 def _one_hot(targets: Array, classes: int) -> NDArray[np.float32]:
@@ -56,8 +56,8 @@ def _activation(logits: Any, backend: Backend) -> Any:
     return backend.softmax(logits)
 
 
-def _calibrate(logits: Array, truth: Array) -> Calibration:
-    return Calibration(fit_temperature(logits, truth, _log_loss))
+def _predict(p: Array, thresholds: Array) -> Array:
+    return np.asarray((multiples(p, thresholds) if np.size(thresholds) else p).argmax(axis=1))
 
 
 def _claims(p: Array, truth: Array) -> tuple[Array, Array]:
@@ -72,7 +72,22 @@ def _confusion(true: Array, predicted: Array, classes: int) -> Array:
 
 
 def _served_label(p: Any, names: Any, by_score: Any, calibration: Calibration) -> Any:
-    return by_score[:, 0]
+    import tensorflow as tf
+
+    return tf.gather(names, _chosen(p, calibration)) if calibration.thresholds else by_score[:, 0]
+
+
+def _served_score(p: Any, scores: Any, calibration: Calibration) -> Any:
+    """The probability of the predicted class."""
+    import tensorflow as tf
+
+    return tf.gather(p, _chosen(p, calibration), batch_dims=1) if calibration.thresholds else scores[:, 0]
+
+
+def _chosen(p: Any, calibration: Calibration) -> Any:
+    import tensorflow as tf
+
+    return tf.argmax(multiples(p, calibration.thresholds), axis=1, output_type=tf.int32)
 
 
 TASK = Task(
@@ -83,9 +98,15 @@ TASK = Task(
     counts=lambda targets, classes: np.bincount(targets, minlength=classes), select=_select,
     even=lambda classes: 1 / classes, log_loss=_log_loss, loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
     summed_loss=lambda: _keras_loss(0.0),
-    activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)), calibrate=_calibrate,
+    activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)),
+    calibrations={
+        NONE: none, TEMPERATURE: lambda z, truth: Calibration(fit_temperature(z, truth, _log_loss)),
+        SHARES: lambda z, truth: fit_bias(z, truth, _loss_and_gradient, shares=True, each=False),
+        BIAS: lambda z, truth: fit_bias(z, truth, _loss_and_gradient, shares=True, each=True)},
+    thresholds=lambda p, truth: (),
     half=lambda classes: Calibration(1.0),
-    predict=lambda p, thresholds: p.argmax(axis=1), correct=lambda predicted, true: predicted == true,
+    predict=_predict, correct=lambda predicted, true: predicted == true,
     claims=_claims, surprise=lambda p, truth: p.max(axis=1), confusion=_confusion,
-    label=lambda target, classes: classes[target], served_label=_served_label, estimator=lambda model: model,
+    label=lambda target, classes: classes[target], served_label=_served_label, served_score=_served_score,
+    estimator=lambda model: model,
 )

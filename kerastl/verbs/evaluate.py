@@ -37,21 +37,27 @@ def run(config: Config) -> "EvaluateResult":
 
 def show(result: "EvaluateResult") -> str:
     """The metrics, a warning if rows were used in training, and the scores of each class."""
+    from kerastl.report.calibration import interval
     from kerastl.report.sentences import class_scores, macro_f1
+    from kerastl.shell.summary import more_rates, target_lines
 
     test, (low, high) = result.test, result.test.accuracy_ci95
     lines = [f"{result.model}, evaluated on {count_of(test.n, 'row')}",
              *(f"           {note}" for note in result.notes),
              f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
              f"macro F1   {macro_f1(test)}",
+             *more_rates(test),
              f"log loss   {test.log_loss:.3f}",
-             f"ECE        {test.ece:.3f}"]
+             f"ECE        {interval(test.ece, test.ece_ci95)}",
+             *target_lines(test)]
     if result.trained_on:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
                      "optimistic")
     if line := result.data_summary.losses_line:
         lines.append(f"skipped    {line.removeprefix('skipped ')}")
     partial = [f"WARNING: {warning}; these figures describe the other rows" for warning in result.data_summary.warnings]
-    rows = [("class", "precision", "recall", "F1", "rows")]
-    rows += [(scores.name, *class_scores(scores), str(scores.support)) for scores in test.classes]
+    rows = [("class", "precision", "recall", "F1", "ROC-AUC (95% CI)", "average precision (95% CI)", "rows")]
+    rows += [(scores.name, *class_scores(scores), interval(scores.roc_auc, scores.roc_auc_ci95),
+              interval(scores.average_precision, scores.average_precision_ci95), str(scores.support))
+             for scores in test.classes]
     return "\n".join([*lines, "", table(rows), *partial])

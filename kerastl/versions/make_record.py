@@ -50,7 +50,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         training_curve=fitted.curve, classes=examples.classes, counts=examples.counts(), **_split(examples),
         notes=examples.notes, skipped=skipped_items(examples),
         data_summary=examples.summary, near_duplicates=near_duplicates, test=_held_out(evaluation, fitted),
-        temperature=calibration.temperature, thresholds=calibration.thresholds,
+        temperature=calibration.temperature, thresholds=calibration.thresholds, bias=calibration.bias,
         baseline=baseline, distilled=distilled,
         ablation=ablation,
         fine_tuning=tuned, engine=features.engine, features=_feature_pass(features),
@@ -70,8 +70,8 @@ def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
 
 
 def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:
-    calibrated_by = ("cross-fitted temperature" if fitted.validation is None else
-                     "temperature fitted on the validation rows")
+    calibrated_by = ("chosen and fitted on the other folds" if fitted.validation is None else
+                     "chosen and fitted on the validation rows")
     return HeldOutFigures(**vars(evaluation.figures), calibrated_by=calibrated_by)
 
 

@@ -43,7 +43,7 @@ FORMAT = 2  # 1: version 0.1, without `format` and `task`
 class RunRecord(Compared, Section):
     """The results and settings of a run. It is made once, when the artifacts are written, and never changed.
 
-    input: from `Input.record`, for `inputs.restored`. temperature, thresholds: see `decision.Calibration`.
+    input: from `Input.record`, for `inputs.restored`. temperature, bias, thresholds: see `decision.Calibration`.
     n_train, n_validation, n_test: rows; with cross-validation, all of them are both training and test rows.
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
     by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). seconds: of each step, and their `total`. config:
@@ -82,6 +82,7 @@ class RunRecord(Compared, Section):
     test: HeldOutFigures
     temperature: float
     thresholds: tuple[float, ...] = ()
+    bias: tuple[float, ...] = ()
     baseline: Baseline | None = None
     distilled: Distillation | None = None
     ablation: Ablation | None = None
@@ -116,7 +117,7 @@ class RunRecord(Compared, Section):
     @property
     def calibration(self) -> Calibration:
         """How the model's logits become labels and scores."""
-        return Calibration(self.temperature, self.thresholds)
+        return Calibration(self.temperature, self.thresholds, self.bias)
 
     @property
     def lengths(self) -> TokenLengths | None:
