@@ -6,6 +6,7 @@ from textwrap import wrap
 from kerastl.report.sentences import (
     calibration_note,
     evaluated_by,
+    few_test_rows,
     fine_tuned,
     losses,
     macro_f1,
@@ -39,9 +40,12 @@ def run_summary(record: RunRecord) -> str:
         f"log loss   {test.log_loss:.3f}, after calibration {test.log_loss_calibrated:.3f}",
         f"ECE        {test.ece:.3f}, after calibration {test.ece_calibrated:.3f}",
         *wrap(calibration_note(test), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
+        *wrap(few_test_rows(record), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
+    if record.linear_beside:
+        lines += wrap(f"linear     {record.linear_beside.sentence}", WIDTH, subsequent_indent=INDENT)
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:
