@@ -48,8 +48,8 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
     if mode == "cv" or (mode == "auto" and not search and small):
         return replace(examples, split=_folds(examples, requested if mode == "cv" else
                                               f"a 10% hold-out would have fewer than {smallest} rows"))
-    reason = (requested if mode == "holdout" else "the backbone is unfrozen" if unfrozen else
-              "a search needs validation rows" if search else "the dataset is large enough")
+    reason = (requested if mode == "holdout" else "a search needs validation rows" if search else
+              "the backbone is unfrozen" if unfrozen else "the dataset is large enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
     return replace(examples, split=_checked(examples, Split("holdout", reason, part)))
