@@ -26,7 +26,7 @@ def beside_linear(head: Any) -> Any:
     last.set_weights([ops.zeros_like(weight) for weight in last.weights])
     added = head(standard if present is None else standard * present)
     linear = layers.Dense(last.units, dtype="float32", kernel_initializer="zeros", trainable=False, name=LINEAR)(row)
-    return keras.Model(features, layers.Add(dtype="float32", name="sum")([linear, added]), name=head.name)
+    return keras.Model(features, layers.Add(dtype="float32", name="with_linear")([linear, added]), name=head.name)
 
 
 def pooled(features: Any) -> tuple[Any, Any]:
