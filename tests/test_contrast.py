@@ -1,5 +1,6 @@
 """Contrastive fine-tuning: its loss, its batches, and which rows and which weights take part."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.inputs import floats
 from kerastl.training.fine_tuning import few_labels as few_labels_module
+from kerastl.training.fine_tuning import keep
 from kerastl.training.fine_tuning.contrastive import (
     ROWS_PER_CLASS,
     TEMPERATURE,
@@ -136,7 +138,8 @@ def tuned_on(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The rows of each tuning, which `scale` stands in for."""
     times: list[list[int]] = []
 
-    def recorded(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int) -> Contrast:
+    def recorded(backbone: Backbone, examples: Examples, rows: np.ndarray, seed: int,
+                 after_step: Callable[[], None]) -> Contrast:
         for now, original in zip(backbone.model.get_weights(), tiny_backbone().model.get_weights(), strict=True):
             assert np.array_equal(now, original)  # each time from the weights that were loaded
         times.append(rows.tolist())
@@ -160,15 +163,26 @@ def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precisi
 
 
 @pytest.mark.slow
-def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on: list[list[int]], images: Path,
-                                                                          tmp_path: Path) -> None:
+@pytest.mark.parametrize("better", [True, False])
+def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(
+        better: bool, tuned_on: list[list[int]], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the choice is the frozen backbone, nothing is tuned on all rows, and the frozen model ships."""
+    monkeypatch.setattr(keep, "is_better", lambda *either: better)
     examples = tl.read_images(str(images))
     examples = tl.split(replace(examples, groups=tuple(str(row % 3) for row in range(42))), "cv")  # into 3 folds
     assert examples.split is not None
     part = examples.split.part
     (tmp_path / "made").mkdir()
     made = trained(examples, tmp_path / "made")
-    assert tuned_on == [*(np.flatnonzero(part != fold).tolist() for fold in range(3)), list(range(42))]
+    assert tuned_on == [*(np.flatnonzero(part != fold).tolist() for fold in range(3)), *[list(range(42))] * better]
+    assert made.fine_tuning is not None and made.fine_tuning.kept == better
+    assert made.fine_tuning.folds_kept == 3 * better
+    if not better:
+        (tmp_path / "frozen").mkdir()
+        frozen = trained(examples, tmp_path / "frozen", "0")
+        assert np.array_equal(made.fitted.held_out.logits, frozen.fitted.held_out.logits)
+        assert all(map(np.array_equal, made.model.get_weights(), frozen.model.get_weights()))
+        return
     for fold, rows in enumerate(tuned_on[:3]):
         backbone = tiny_backbone()
         scale(backbone, examples, np.array(rows))
@@ -178,8 +192,9 @@ def test_the_rows_of_a_fold_are_held_out_from_the_backbone_and_the_head(tuned_on
 
 
 @pytest.mark.slow
-def test_in_a_hold_out_only_training_rows_are_tuned_on(tuned_on: list[list[int]], images: Path, tmp_path: Path
-                                                       ) -> None:
+def test_in_a_hold_out_only_training_rows_are_tuned_on(tuned_on: list[list[int]], images: Path, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keep, "is_better", lambda *either: True)
     examples = replace(tl.read_images(str(images)), split=held_out(42, validation=0.3, test=0.3))
     made = trained(examples, tmp_path, precision="mixed_bfloat16")  # though the shipped model is evaluated in float32
     frozen = trained(examples, tmp_path, "0", "mixed_bfloat16")

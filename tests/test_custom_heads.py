@@ -229,7 +229,7 @@ FITTER = Fitter(fit_rows, minimises_loss=False)
 @pytest.mark.slow
 def test_a_model_is_fine_tuned_with_the_backbone(images: Path, tmp_path: Path) -> None:
     backbone, runtime = tiny_backbone(), plain_runtime()
-    examples = tl.split(tl.read_images(str(images)), unfreeze=1)
+    examples = tl.split(tl.read_images(str(images)), "holdout")
     features = tl.compute_features(examples, backbone, runtime, cache_dir=tmp_path)
     trained = tl.train(features, sequential(), unfreeze=1, options=TrainingOptions(2))
     result = trained.fine_tuning

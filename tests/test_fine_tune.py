@@ -34,7 +34,7 @@ class Made:
         if several:
             examples = replace(examples, targets=examples.one_hot().astype(np.int64))
         self.cache, self.runtime, self.backbone = cache, plain_runtime(**choices), tiny_backbone()
-        self.features = tl.compute_features(tl.split(examples, unfreeze=1), self.backbone, self.runtime,
+        self.features = tl.compute_features(tl.split(examples, "holdout"), self.backbone, self.runtime,
                                             cache_dir=cache)
         self.examples = self.features.examples
         self.frozen = tl.fit(self.features)

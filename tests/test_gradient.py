@@ -63,15 +63,17 @@ def test_the_validation_loss_is_that_of_every_validation_row(tmp_path: Path) -> 
     assert fitted.curve[0]["val_loss"] == pytest.approx(loss, rel=1e-5)
 
 
-def test_training_stops_10_epochs_after_the_best_one_and_keeps_its_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "patience"), [(16, 15), (4, 10)])  # 30 steps of two an epoch; 10 epochs of eight
+def test_training_stops_10_epochs_and_30_steps_after_the_best_one_and_keeps_its_weights(
+        batch: int, patience: int, tmp_path: Path) -> None:
     x, y = clouds(60, 2, 8, 1.0)
     y[:30] = np.random.default_rng(0).permutation(y[:30])  # nothing to learn that holds for other rows
     rows, validation = np.arange(30), np.arange(30, 60)
     features = made_features(tmp_path, x, made_examples(y))
     fitted = gradient.descend(resolve_head("shallow:rate=0.05"), features, rows, validation,
-                              TrainingOptions(head_batch_size=16))
+                              TrainingOptions(head_batch_size=batch))
     losses = [epoch["val_loss"] for epoch in fitted.curve]
-    assert fitted.epochs == int(np.argmin(losses)) + 1 and len(losses) == fitted.epochs + 10
+    assert fitted.epochs == int(np.argmin(losses)) + 1 and len(losses) == fitted.epochs + patience
     loss = log_loss(np.asarray(fitted.model(x[validation])), np.eye(2)[y[validation]], task_named("single_label"))
     assert loss == pytest.approx(min(losses), rel=1e-5)
 

@@ -225,8 +225,10 @@ def test_three_groups_are_three_folds() -> None:
     (100, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
     (4999, "auto", 0, "cv", "a 10% hold-out would have fewer than 500 rows"),
     (5000, "auto", 0, "holdout", "the dataset is large enough"), (5000, "cv", 0, "cv", "requested"),
-    (400, "holdout", 0, "holdout", "requested"), (400, "auto", 1, "holdout", "the backbone is unfrozen"),
-    (400, "holdout", 2, "holdout", "requested"), (400, "auto", "all", "holdout", "the backbone is unfrozen"),
+    (400, "holdout", 0, "holdout", "requested"), (500, "auto", 1, "holdout", "the backbone is unfrozen"),
+    (400, "holdout", 2, "holdout", "requested"), (700, "auto", "all", "holdout", "the backbone is unfrozen"),
+    (499, "auto", 1, "cv", "a 10% hold-out would have fewer than 50 rows"), (700, "cv", 2, "cv", "requested"),
+    (105, "auto", "all", "cv", "a 10% hold-out would have fewer than 50 rows"),
     (400, "auto", "contrast", "cv", "a 10% hold-out would have fewer than 500 rows"),
     (400, "auto", "auto", "cv", "a 10% hold-out would have fewer than 500 rows"),
     (400, "cv", "contrast", "cv", "requested"),
@@ -236,10 +238,10 @@ def test_the_way_of_judging_and_its_reason(n: int, mode: str, unfreeze: int | st
     assert made is not None and (made.mode, made.reason) == (expected, reason)
 
 
-@pytest.mark.parametrize(("mode", "unfreeze", "words"), [("cv", 1, "holdout"), ("random", 0, "auto, cv, holdout")])
-def test_a_way_that_cannot_be_is_refused(mode: str, unfreeze: int, words: str) -> None:
+@pytest.mark.parametrize(("mode", "search", "words"), [("cv", 1, "holdout"), ("random", 0, "auto, cv, holdout")])
+def test_a_way_that_cannot_be_is_refused(mode: str, search: int, words: str) -> None:
     with pytest.raises(OptionError) as raised:
-        split(examples(lone(100)), mode, unfreeze=unfreeze)
+        split(examples(lone(100)), mode, search=search)
     assert words in str(raised.value)
 
 

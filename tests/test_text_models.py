@@ -187,7 +187,8 @@ def test_several_labels_have_thresholds_of_their_own_in_the_export(shell: Shell,
 def test_unfreezing_all_blocks_trains_and_is_kept_only_if_validation_improves(shell: Shell, bert: Path, tmp_path: Path
                                                                               ) -> None:
     data = write_table(tmp_path / "u.csv", ("text", "label"), made_texts(60))
-    run = trained_on(shell, tmp_path, data, bert, "--unfreeze", "all", "--epochs", "2", "--tflite", "none")
+    run = trained_on(shell, tmp_path, data, bert, "--unfreeze", "all", "--epochs", "2", "--tflite", "none",
+                     "--split", "holdout")
     tuned = run["unfrozen"]
     assert run["split"] == "holdout" and len(tuned["history"]) == 2 and tuned["layers"]
     assert tuned["kept"] == (tuned["loss_after"] < tuned["loss_before"])

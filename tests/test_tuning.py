@@ -49,7 +49,7 @@ class Texts(Made):
     def __init__(self, folder: Path, cache: Path, **choices: Any) -> None:
         self.cache, self.runtime = cache, plain_runtime(**choices)
         self.backbone = tl.load_backbone("bert_base", str(folder / "bert"), modality="text")
-        examples = tl.split(tl.read_texts(str(folder / "t.csv")), unfreeze="all")
+        examples = tl.split(tl.read_texts(str(folder / "t.csv")), "holdout")
         self.features = tl.compute_features(examples, self.backbone, self.runtime, cache_dir=cache)
         self.examples = self.features.examples
         self.frozen = tl.fit(self.features)

@@ -16,6 +16,7 @@ from kerastl.errors import DataError, OptionError, expect
 
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
+SMALL_TEST_TUNED = 50  # the same where the backbone is trained too, once per fold, which may take long
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
 UNFREEZE_TEXT = "a number of blocks, all, auto or contrast"  # for messages
@@ -27,32 +28,32 @@ def is_unfreeze(value: int | str) -> bool:
 
 
 def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, search: int = 0) -> Examples:
-    """Assign every row to a part. With `auto`, a split specified by the source is used; otherwise small data with a
-    frozen backbone is cross-validated in 5 folds, and other data is divided 80/10/10. mode: `cv` or `holdout` force one
-    of these.
+    """Assign every row to a part. With `auto`, a split specified by the source is used; otherwise small data is
+    cross-validated in 5 folds, and other data is divided 80/10/10. Small are fewer than 5,000 rows; where blocks of the
+    backbone are trained too, once per fold, fewer than 500. mode: `cv` or `holdout` force one of these.
 
-    unfreeze: the number of backbone blocks that will be trained too, or one of `UNFREEZE`; `contrast` is fast enough
-    for cross-validation. search: the number of trials in a search over head settings, which needs validation rows.
-    Near-duplicates that `find_near_duplicates` grouped stay together in cross-validation; otherwise those that are on
-    several sides are skipped on all but the most held-out one.
-    Raises OptionError for an unknown mode, and for `cv` with an unfrozen backbone or a search, DataError if a part
-    would be empty.
+    unfreeze: the number of backbone blocks that will be trained too, or one of `UNFREEZE`. search: the number of trials
+    in a search over head settings, which needs validation rows. Near-duplicates that `find_near_duplicates` grouped
+    stay together in cross-validation; otherwise those that are on several sides are skipped on all but the most
+    held-out one. Raises OptionError for an unknown mode, and for `cv` with a search, DataError if a part would be
+    empty.
     """
     expect(Examples, EXAMPLES, examples=examples)
     if not is_unfreeze(unfreeze):
         raise OptionError(f"`unfreeze` is {unfreeze}", f"a number of blocks, or {', '.join(UNFREEZE)}",
                           "set `unfreeze` to 0 to keep the whole backbone frozen")
     unfrozen = str(unfreeze) not in ("0", "auto", "contrast")
-    _check_mode(mode, unfrozen, search)
+    _check_mode(mode, search)
     if mode == "auto" and any(examples.source_split):
         return _of_source(examples)
-    small = len(examples) * 0.1 < SMALL_TEST
+    smallest = SMALL_TEST_TUNED if unfrozen else SMALL_TEST
+    small = len(examples) * 0.1 < smallest
     requested = "requested" + "; the source's own split is not used" * any(examples.source_split)
-    if mode == "cv" or (mode == "auto" and not unfrozen and not search and small):
+    if mode == "cv" or (mode == "auto" and not search and small):
         return replace(examples, split=_folds(examples, requested if mode == "cv" else
-                                              f"a 10% hold-out would have fewer than {SMALL_TEST} rows"))
-    reason = (requested if mode == "holdout" else "the backbone is unfrozen" if unfrozen else
-              "a search needs validation rows" if search else "the dataset is large enough")
+                                              f"a 10% hold-out would have fewer than {smallest} rows"))
+    reason = (requested if mode == "holdout" else "a search needs validation rows" if search else
+              "the backbone is unfrozen" if unfrozen else "the dataset is large enough")
     position = np.array([_position(group) for group in examples.groups])
     part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
     return _checked(keep_apart(replace(examples, split=Split("holdout", reason, part))))
@@ -66,13 +67,9 @@ def split_of(examples: Examples) -> Split:
     return examples.split
 
 
-def _check_mode(mode: str, unfrozen: bool, search: int) -> None:
+def _check_mode(mode: str, search: int) -> None:
     if mode not in MODES:
         raise OptionError(f"`split` is {mode}", f"one of {', '.join(MODES)}", "omit `split` for auto")
-    if mode == "cv" and unfrozen:
-        raise OptionError("`split=cv` cannot be combined with `unfreeze`",
-                          "a hold-out, because the backbone is trained once",
-                          "set `split` to holdout, or omit `unfreeze`")
     if mode == "cv" and search:
         raise OptionError("`split=cv` cannot be combined with `search`",
                           "a hold-out, whose validation rows select the settings",

@@ -27,4 +27,4 @@ def build(shape: Shape, outputs: int, queries: int = QUERIES, dropout: float = D
 
 
 HEAD = Head("attention", "learned queries pool the places of a map, or the tokens", build, takes=PLACES,
-            settings={"queries": Setting(QUERIES, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9)})
+            fitter="residual", settings={"queries": Setting(QUERIES, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9)})

@@ -20,4 +20,5 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, dropout: float = DROPO
 
 
 HEAD = Head("averaged", "for a+b: the parts are projected to one width and averaged", build, takes_parts=True,
+            fitter="residual",
             settings={"width": Setting(WIDTH, 16, 2048, log=True), "dropout": Setting(DROPOUT, 0.0, 0.9)})

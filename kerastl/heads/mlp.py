@@ -25,5 +25,5 @@ def build(shape: Shape, outputs: int, hidden: int = HIDDEN, dropout: float = DRO
 
 
 HEAD = Head("mlp", f"one hidden layer of {HIDDEN} units, dropout {DROPOUT}; trained with early stopping", build,
-            takes_parts=True,
+            takes_parts=True, fitter="residual",
             settings={"hidden": Setting(HIDDEN, 16, 4096, log=True), "dropout": Setting(DROPOUT, 0.0, 0.9)})

@@ -45,5 +45,6 @@ def build(shape: Shape, outputs: int, width: int = WIDTH, blocks: int = BLOCKS, 
 
 
 HEAD = Head("resnet", f"{BLOCKS} residual blocks of {WIDTH} channels on the feature map of an image", build,
-            takes=PLACES, settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
+            takes=PLACES, fitter="residual",
+            settings={"width": Setting(WIDTH, GROUPS, 1024, log=True), "blocks": Setting(BLOCKS, 1, 8),
                       "dropout": Setting(DROPOUT, 0.0, 0.9)})

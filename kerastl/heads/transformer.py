@@ -61,6 +61,6 @@ def build(shape: Shape, outputs: int, layers: int = LAYERS, width: int = WIDTH, 
 
 
 HEAD = Head("transformer", "a small transformer encoder on the places of a map, or on the tokens", build, takes=PLACES,
-            settings={"layers": Setting(LAYERS, 1, 4), "width": Setting(WIDTH, 16, 1024, log=True),
+            fitter="residual", settings={"layers": Setting(LAYERS, 1, 4), "width": Setting(WIDTH, 16, 1024, log=True),
                       "heads": Setting(HEADS, 1, 16), "dropout": Setting(DROPOUT, 0.0, 0.9)},
             training={**GRADIENT_SETTINGS, "learning_rate": Setting(3e-4, 1e-6, 1.0, log=True)})

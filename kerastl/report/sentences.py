@@ -77,11 +77,34 @@ def fine_tuned(record: RunRecord) -> str:
     if tuned is None:
         return ""
     blocks = "block" if tuned.blocks == 1 else f"{tuned.blocks} blocks"
-    if tuned.method == "contrast":
-        frozen = "" if tuned.frozen_accuracy is None else f"; frozen backbone: {tuned.frozen_accuracy:.3f}"
-        return f"contrastive loss, last {blocks}{frozen}"
-    kept = "the fine-tuned model is exported" if tuned.kept else "no improvement, the frozen model is exported"
-    return f"last {blocks}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
+    if not tuned.blocks:
+        return f"not tried: the frozen backbone's log loss is {tuned.loss_before:.3f}, which leaves little to gain"
+    nested = tuned.folds_kept is not None
+    kept = "the fine-tuned model is exported" if tuned.kept else \
+        "no improvement beyond chance, the frozen model is exported" if nested or tuned.method == "contrast" else \
+        "no improvement, the frozen model is exported"
+    chosen = f" (the choice was made anew for each of 5 folds, without its rows: fine-tuned in {tuned.folds_kept})" \
+        if nested else ""
+    if tuned.frozen_accuracy is not None and tuned.tuned_accuracy is None:  # a record of version 0.2: always kept
+        return f"contrastive loss, last {blocks}; frozen backbone: {tuned.frozen_accuracy:.3f}"
+    what = f"contrastive loss, last {blocks}" if tuned.method == "contrast" else f"last {blocks}"
+    if tuned.frozen_accuracy is not None:
+        what += f": accuracy {tuned.tuned_accuracy:.3f}, with the frozen backbone {tuned.frozen_accuracy:.3f}"
+        return f"{what}; log loss {tuned.loss_after:.3f}, {tuned.loss_before:.3f} with it; {kept}{chosen}"
+    return f"{what}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
+
+
+FEW_TEST = 50  # test rows, below which an accuracy says little
+
+
+def few_test_rows(record: RunRecord) -> str:
+    """A warning that so few test rows say little; empty where they are enough."""
+    if record.split == "cv" or record.n_test >= FEW_TEST:
+        return ""
+    low, high = record.test.accuracy_ci95
+    return (f"Only {record.n_test} test {record.modality.nouns}: the accuracy may be anywhere from {low:.3f} to "
+            f"{high:.3f}, and cannot be compared with that of other runs. Cross-validation would use all rows "
+            "(`split` auto or cv).")
 
 
 def text_lengths(record: RunRecord) -> str:

@@ -9,6 +9,7 @@ from kerastl.report.calibration import ece_in_words, rates, unranked
 from kerastl.report.sentences import (
     calibration_note,
     evaluated_by,
+    few_test_rows,
     fine_tuned,
     losses,
     macro_f1,
@@ -48,9 +49,12 @@ def run_summary(record: RunRecord) -> str:
         *([f"calibrated {test.calibration_choice.chosen}"] if test.calibration_choice else []),
         *_indented(calibration_note(test)),
         *target_lines(test),
+        *_indented(few_test_rows(record)),
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
+    if record.linear_beside:
+        lines += wrap(f"linear     {record.linear_beside.sentence}", WIDTH, subsequent_indent=INDENT)
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
     if record.label_errors and not record.label_errors.reason:

@@ -9,13 +9,16 @@ from kerastl.errors import OptionError, expect
 from kerastl.features.compute import Features
 from kerastl.features.engines.tensorflow import in_policy
 from kerastl.features.raw_inputs import with_raw
-from kerastl.heads import ROW, HeadLike, resolve_head
+from kerastl.heads import ROW, ConfiguredHead, HeadLike, resolve_head
 from kerastl.model import block_count, splice
+from kerastl.training.beside import LinearBeside, linear_beside
 from kerastl.training.fine_tuning.batches import predictions_on
-from kerastl.training.fine_tuning.few_labels import few_labels, tune_and_fit
+from kerastl.training.fine_tuning.few_labels import few_labels, not_tried, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
+from kerastl.training.fine_tuning.in_folds import estimate, fine_tune_in_folds
+from kerastl.training.fine_tuning.keep import little_to_gain
 from kerastl.training.fine_tuning.plan import plan_for, unused_note
-from kerastl.training.fine_tuning.result import FineTuneResult
+from kerastl.training.fine_tuning.result import FineTuneResult, kept_sentence
 from kerastl.training.fit import FEATURES, OPTIONS, FittedHead, fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
@@ -24,11 +27,14 @@ FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """model: backbone and head as one keras.Model. fine_tuning: None where the backbone stayed frozen."""
+    """model: backbone and head as one keras.Model. fine_tuning: None where the backbone stayed frozen without a try.
+    linear: the `linear` head on the same rows, beside a head on a frozen backbone that is trained by gradient
+    descent."""
 
     model: Any
     fitted: FittedHead
     fine_tuning: FineTuneResult | None
+    linear: LinearBeside | None = None
 
     def __repr__(self) -> str:
         kept = self.fine_tuning if self.fine_tuning and self.fine_tuning.kept else None
@@ -43,9 +49,11 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
     head: a name as `kerastl heads` lists it, with or without settings, `mlp:hidden=256`; a keras.Model, which is copied
     with new weights each time it is trained; a callable `(shape, outputs) -> keras.Model`; or a Python file. unfreeze:
     `contrast` fine-tunes the backbone with a contrastive loss and fits the head on the features that result; `auto`
-    does so where labels are few (see `few_labels`), and else keeps the backbone frozen; a number of blocks, or `all`,
-    fine-tunes them after the head is fitted, and keeps the result if the validation loss improves. A copy of the
-    backbone is fine-tuned; the one of `features` does not change.
+    does so where labels are few (see `few_labels`) and the frozen backbone leaves something to gain, and else keeps the
+    backbone frozen; a number of blocks, or `all`, fine-tunes them after the head is fitted. In each case the frozen
+    backbone is kept unless the fine-tuned one is better: by the validation loss; cross-validated and with `contrast`,
+    by more than one standard error (see `fine_tuning.keep`). A copy of the backbone is fine-tuned; the one of
+    `features` does not change.
 
     Raises OptionError for a head, options or a number of blocks that do not exist or do not fit.
     """
@@ -57,24 +65,42 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
                  and not configured.spec.takes_raw)
     if mode not in (FROZEN, CONTRAST):  # before the head is fitted, for that may take minutes
         block_count(backbone, mode)
-        plan_for(features.examples.modality, len(split_of(features.examples).rows(TRAIN)), options.fine_tuning,
-                 epochs=options.epochs)
+        split = split_of(features.examples)
+        training = len(split.part) if split.mode == "cv" else len(split.rows(TRAIN))
+        plan_for(features.examples.modality, training, options.fine_tuning, epochs=options.epochs)
     elif note := unused_note(options.fine_tuning):
         print(note, flush=True)
     if configured.spec.takes_raw:
         features = with_raw(features)
     fitted = fit(features, configured, options=options)
-    if mode != FROZEN:
-        features = _with_own_backbone(features)
+    result = None
+    if mode != FROZEN and str(unfreeze) == AUTO and (loss := little_to_gain(features.examples, fitted.held_out,
+                                                                            fitted.validation)) is not None:
+        mode, result = FROZEN, not_tried(features.examples, fitted, loss)
+    if mode == FROZEN:
+        return _frozen(features, configured, fitted, result, options)
+    features = _with_own_backbone(features)
     if mode == CONTRAST:
         fitted, result = tune_and_fit(features, configured, fitted, options=options)
-        return TrainedModel(splice(features.backbone, fitted.head), fitted, result)
+    elif split_of(features.examples).mode == "cv":
+        fitted, result = fine_tune_in_folds(features, configured, fitted, mode, options=options)
+    else:
+        model = splice(features.backbone, fitted.head)
+        fitted = _as_shipped(model, features, fitted, options.batch_size)
+        fitted, result = fine_tune(features, model, fitted, mode, options=options,
+                                   after_step=estimate(features, options))
+        return TrainedModel(model, fitted, result)
+    print(kept_sentence(result), flush=True)
+    if not result.kept:
+        return _frozen(features, configured, fitted, result, options)
+    return TrainedModel(splice(features.backbone, fitted.head), fitted, result)
+
+
+def _frozen(features: Features, head: ConfiguredHead, fitted: FittedHead, result: FineTuneResult | None,
+            options: TrainingOptions) -> TrainedModel:
     model = splice(features.backbone, fitted.head)
     fitted = _as_shipped(model, features, fitted, options.batch_size)
-    if mode == FROZEN:
-        return TrainedModel(model, fitted, None)
-    fitted, result = fine_tune(features, model, fitted, mode, options=options)
-    return TrainedModel(model, fitted, result)
+    return TrainedModel(model, fitted, result, linear_beside(features, head, fitted, options=options))
 
 
 def _with_own_backbone(features: Features) -> Features:

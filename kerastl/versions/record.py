@@ -21,6 +21,7 @@ from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
+from kerastl.training.beside import LinearBeside
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
 from kerastl.versions.sections import (
@@ -46,7 +47,8 @@ class RunRecord(Compared, Section):
     input: from `Input.record`, for `inputs.restored`. temperature, bias, thresholds: see `decision.Calibration`.
     n_train, n_validation, n_test: rows; with cross-validation, all of them are both training and test rows.
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
-    by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). seconds: of each step, and their `total`. config:
+    by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). linear_beside: the `linear` head on the same
+    rows, beside a head that is trained by gradient descent. seconds: of each step, and their `total`. config:
     the settings of the run, as the recipe's flags. path: the version folder.
     """
 
@@ -84,6 +86,7 @@ class RunRecord(Compared, Section):
     thresholds: tuple[float, ...] = ()
     bias: tuple[float, ...] = ()
     baseline: Baseline | None = None
+    linear_beside: LinearBeside | None = None
     distilled: Distillation | None = None
     ablation: Ablation | None = None
     fine_tuning: FineTuneResult | None = key("unfrozen", default=None)

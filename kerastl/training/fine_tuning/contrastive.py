@@ -5,7 +5,7 @@ The loss is that of supervised contrastive learning (Khosla et al. 2020, https:/
 pairs of a batch, so that 32 rows give about a thousand examples; SetFit (Tunstall et al. 2022) gains from the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -36,11 +36,17 @@ class Contrast:
     losses: tuple[float, ...]
 
 
-def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: int = 0) -> Contrast:
+def steps_for(rows: int) -> int:
+    """The steps for a number of training rows."""
+    return next((steps for most, steps in STEPS if rows <= most), MOST_STEPS)
+
+
+def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: int = 0,
+         after_step: Callable[[], None] | None = None) -> Contrast:
     """Fine-tune all blocks of the backbone except the first, the embeddings, in place and on these rows only. The
-    examples have one label per row."""
+    examples have one label per row. after_step: called after each step."""
     keras.utils.set_random_seed(seed)
-    steps = next((steps for most, steps in STEPS if len(rows) <= most), MOST_STEPS)
+    steps = steps_for(len(rows))
     upper = max(1, len(blocks(backbone)) - 1)
     unfreeze(backbone, upper)
     variables = backbone.model.trainable_variables
@@ -63,6 +69,8 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
         batch = next(source.batches(some.items, BATCH, {}, in_order=True, ids=some.ids))
         labels = examples.targets[rows][drawn][batch.places]
         losses.append(float(step(tf.constant(batch.values), tf.constant(labels.astype(np.int32)))))
+        if after_step:
+            after_step()
     freeze(backbone.model)
     return Contrast(upper, tuple(losses))
 

@@ -45,19 +45,20 @@ STALE_DAYS = 7  # after which the state of a finished training that nobody resum
 
 
 def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int | str, *,
-              options: TrainingOptions = DEFAULTS) -> tuple[FittedHead, FineTuneResult]:
+              options: TrainingOptions = DEFAULTS, after_step: Callable[[], None] | None = None
+              ) -> tuple[FittedHead, FineTuneResult]:
     """Train the last blocks of the backbone, `unfreeze` of them or `all`, and the head, in place.
 
-    model: the backbone of `features` and `fitted.head`, spliced. BatchNorm stays in inference mode. Returns the fitted
-    head, with the predictions of the model that is kept, and how it went. Raises OptionError when the backbone has
-    fewer blocks or the options do not fit, CheckFailed when a frozen weight changed.
+    model: the backbone of `features` and `fitted.head`, spliced. BatchNorm stays in inference mode. after_step: called
+    after each batch. Returns the fitted head, with the predictions of the model that is kept, and how it went. Raises
+    OptionError when the backbone has fewer blocks or the options do not fit, CheckFailed when a frozen weight changed.
     """
     start = time.perf_counter()
     examples, backbone, runtime = features.examples, features.backbone, features.runtime
     split = split_of(examples)
     if fitted.validation is None:
-        raise OptionError(f"`unfreeze` is {unfreeze!r} on cross-validated rows", "a hold-out: the backbone is trained "
-                          "only once", "examples = kerastl.split(examples, unfreeze=...)")
+        raise OptionError(f"`unfreeze` is {unfreeze!r} on cross-validated rows", "a hold-out: here the backbone is "
+                          "trained only once", "call kerastl.train, which trains it once per fold")
     plan = plan_for(examples.modality, len(split.rows(TRAIN)), options.fine_tuning, epochs=options.epochs)
     blocks = block_count(backbone, unfreeze)
     layers = unfreeze_last(backbone, blocks)
@@ -73,7 +74,7 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
     name = _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted, original)
     state = cache_folder(features.cache_dir, FOLDER) / name
     checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
-                                fitted.settings)
+                                fitted.settings, after_step)
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
     average_loss = None
     for weights, averaged in ((checkpoints.best(), ()), (checkpoints.average(), plan.averaged_epochs)):
@@ -127,8 +128,8 @@ def _accumulate(backbone: Backbone, batch_size: int) -> int:
 
 
 def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int,
-           runtime: Runtime, state: Path, before: float, settings: dict[str, float | str | int]
-           ) -> tuple[Checkpoints, LearningRateCurve | None]:
+           runtime: Runtime, state: Path, before: float, settings: dict[str, float | str | int],
+           after_step: Callable[[], None] | None) -> tuple[Checkpoints, LearningRateCurve | None]:
     """Train; after each epoch the state folder holds all that resuming needs. Returns the checkpoints, and the curve
     that the learning rate comes from, if a range test was run."""
     split = split_of(examples)
@@ -154,10 +155,16 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     if len(checkpoints.epochs) < plan.epochs:
         trainee.training.fit(
             data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
-            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints],
+            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints, *_after_batch(after_step)],
             validation_data=dataset(source, examples, validation, batch_size),
             validation_steps=-(-len(validation) // batch_size))
     return checkpoints, curve
+
+
+def _after_batch(call: Callable[[], None] | None) -> list[Any]:
+    import keras
+
+    return [keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: call())] if call else []
 
 
 def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRateCurve:

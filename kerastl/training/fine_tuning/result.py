@@ -29,10 +29,13 @@ class LearningRateCurve(Section):
 class FineTuneResult(Section):
     """The result of fine-tuning the backbone. Losses are on the validation rows, in nats.
 
-    method: `blocks`, the last blocks, which are kept if the validation loss improves; or `contrast`, which is chosen by
-    the number of rows: then there are no losses before and after, and `frozen_accuracy` is that of the frozen backbone
-    on the held-out rows. epochs: epoch, loss and val_loss for each epoch; of `contrast` for each step, without
-    val_loss.
+    method: `blocks`, the last blocks, or `contrast`. epochs: epoch, loss and val_loss for each epoch; of `contrast` for
+    each step, without val_loss. blocks: 0 where nothing was fine-tuned, because the frozen backbone leaves little to
+    gain.
+    loss_before, loss_after: of the frozen and the fine-tuned backbone on the rows that chose between them. Those are
+    the validation rows; with cross-validation all rows, each predicted by models that were not trained on it: then
+    `folds_kept` is in how many folds the fine-tuned backbone was chosen, by the rows of the other folds.
+    frozen_accuracy, tuned_accuracy: on the held-out rows, to be printed side by side.
     curve: of the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if
     they were averaged; averaged_epochs: those epochs, if their mean is what is kept.
     """
@@ -50,13 +53,23 @@ class FineTuneResult(Section):
     curve: LearningRateCurve | None = key("rates", default=None)
     average_loss: float | None = None
     averaged_epochs: tuple[int, ...] = key("averaged", default=())
+    tuned_accuracy: float | None = None
+    folds_kept: int | None = None
 
     def __repr__(self) -> str:
-        losses = "" if self.method == "contrast" else \
-            f", validation loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
-        return f"FineTuneResult({self.method}, {self.blocks} blocks{losses}, {'kept' if self.kept else 'not kept'})"
+        return (f"FineTuneResult({self.method}, {self.blocks} blocks, validation loss {self.loss_before:.4f} -> "
+                f"{self.loss_after:.4f}, {'kept' if self.kept else 'not kept'})")
 
     @property
     def history(self) -> dict[str, list[float]]:
         """The epochs as Keras' `History.history` has them."""
         return as_history(self.epochs)
+
+
+def kept_sentence(result: FineTuneResult) -> str:
+    """Which backbone is exported and why, after a choice between the frozen and the fine-tuned one."""
+    losses = f"log loss {result.loss_after:.3f}, {result.loss_before:.3f} with the frozen backbone"
+    if result.kept:
+        return f"the fine-tuned backbone is better ({losses}) and is exported"
+    return (f"the fine-tuned backbone is not better by more than one standard error ({losses}): the frozen backbone is "
+            "exported")

@@ -23,13 +23,15 @@ class RowsFit:
 
     model: a keras.Model, features [batch, *shape] float32 -> logits [batch, outputs] float32. settings: what the fitter
     chose, for the run record. curve: for each epoch its number, loss and val_loss; or for each L2 strength l2 and
-    log_loss. epochs: of the weights that are kept; 0 where no descent was made.
+    log_loss. epochs: of the weights that are kept; 0 where no descent was made, or none was better than the start.
+    start_loss: on the rows that chose the epoch, before training.
     """
 
     model: Any
     settings: dict[str, float | str | int]
     curve: tuple[dict[str, float], ...] = ()
     epochs: int = 0
+    start_loss: float | None = None
 
 
 Job = tuple[Features, NDArray[np.intp]]  # features, and the rows to fit a head on
@@ -64,7 +66,7 @@ def in_turn(fit_rows: Callable[..., RowsFit], head: Any, jobs: Sequence[Job], op
         epochs.append(fitted.epochs)
         yield fitted
     features, rows = jobs[-1]
-    yield fit_rows(head, features, rows, None, options, epochs=int(np.median(epochs)) or None)
+    yield fit_rows(head, features, rows, None, options, epochs=int(np.median(epochs)))
 
 
 @cache

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead, blend
 from kerastl.training.fitters import Fitter, RowsFit
-from kerastl.training.fitters.convex import fits_in_memory, solve_rows
+from kerastl.training.fitters.convex import solve_sample
 from kerastl.training.fitters.gradient import descend
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import blocks_of, mean_and_scale
-
-MOST = 20_000  # rows that the inner head is solved on where not all fit into memory
 
 
 def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
@@ -24,9 +22,7 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
     def prepare(model: Any, training: NDArray[np.intp], choosing: NDArray[np.intp] | None) -> None:
         solved = None
         if blend.starts_solved(head):
-            sample = training if fits_in_memory(features) else \
-                np.sort(np.random.default_rng(0).permutation(training)[:MOST])
-            solution = solve_rows(features, sample, choosing, options)
+            solution = solve_sample(features, training, choosing, options)
             solved = (solution.kernel, solution.bias)
         raw_blocks = (features.raw_rows(block) for block in blocks_of(training))
         blend.prepare(model, *mean_and_scale(features, training), raw_blocks, solved)

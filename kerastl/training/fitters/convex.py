@@ -20,6 +20,7 @@ from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import inner_folds
 from kerastl.training.targets import loss_settings, row_weights, smoothed_targets
 
+MOST = 20_000  # rows that the start of another head is solved on where not all fit into memory
 LARGE = 2**26  # numbers in the rows, from which a single problem keeps all cores busy
 
 
@@ -69,6 +70,14 @@ def solve_rows(features: Features, rows: NDArray[np.intp], validation: NDArray[n
                  row_weights(examples, rows, options.class_weights),
                  inner_folds(examples, rows) if validation is None else [], task=examples.task, parts=features.parts,
                  validation=None if validation is None else (features.rows(validation), examples.one_hot(validation)))
+
+
+def solve_sample(features: Features, rows: NDArray[np.intp], validation: NDArray[np.intp] | None,
+                 options: TrainingOptions) -> Linear:
+    """As `solve_rows`, of a random sample of the rows where not all fit into memory: the start of another head."""
+    if not fits_in_memory(features):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
+    return solve_rows(features, rows, validation, options)
 
 
 def fits_in_memory(features: Features) -> bool:
