@@ -87,6 +87,15 @@ def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, flo
     return Interval(low, high, f"mean +- 1.96 standard errors, {len(names)} groups")
 
 
+def standard_error(values: NDArray[Any], groups: Groups) -> float:
+    """The standard error of a mean, [n] values, of which those of a group are not independent. Infinite for one
+    group."""
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) == 1:
+        return float("inf")
+    return _variance_of_mean(np.bincount(member, weights=values), np.bincount(member)) ** 0.5
+
+
 def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> PairedDifference:
     """Compare two models on the same rows. a, b: [n], how often each row was predicted correctly, in [0, 1].
 

@@ -35,6 +35,7 @@ def model_card(record: RunRecord) -> str:
         f"- After calibration (temperature {record.temperature:.3f}): log loss {test.log_loss_calibrated:.3f}, "
         f"expected calibration error {test.ece_calibrated:.3f}",
         *([f"- {note}"] if note else []),
+        *([f"- {record.competitors.sentence}"] if record.competitors and record.competitors.sentence else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         "",
         "## Limitations",

@@ -13,6 +13,7 @@ from kerastl.report.sentences import (
     warnings,
 )
 from kerastl.shell.terminal import table
+from kerastl.training.competitors import Competitors
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
 
@@ -42,6 +43,8 @@ def run_summary(record: RunRecord) -> str:
     ]
     if record.baseline:
         lines.append(f"transfer   {record.baseline.sentence}")
+    if record.competitors:
+        lines += _competitors(record.competitors)
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:
@@ -75,6 +78,14 @@ def parity_table(parity: Sequence[Parity]) -> str:
               f"{artifact.milliseconds:.1f} ms", artifact.bound, "ok" if artifact.kept else "NOT WRITTEN")
              for artifact in parity]
     return table(rows)
+
+
+def _competitors(competitors: Competitors) -> list[str]:
+    figures = ", ".join(f"{other.head} {other.accuracy:.3f}" for other in competitors.heads)
+    lines = [f"head       {competitors.chosen}, the best by its rule" + (f"; on the same rows: {figures}" if figures else
+                                                                         f"; {competitors.reason}")]
+    return lines + wrap(f"WARNING: {competitors.sentence}", WIDTH, initial_indent=INDENT,
+                        subsequent_indent=INDENT) if competitors.sentence else lines
 
 
 def _skipped(record: RunRecord) -> str:

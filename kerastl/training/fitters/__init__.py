@@ -5,8 +5,8 @@ A head names its fitter, which is the name of the file. Adding a fitter is addin
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -24,12 +24,20 @@ class RowsFit:
     model: a keras.Model, features [batch, *shape] float32 -> logits [batch, outputs] float32. settings: what the fitter
     chose, for the run record. curve: for each epoch its number, loss and val_loss; or for each L2 strength l2 and
     log_loss. epochs: of the weights that are kept; 0 where no descent was made.
+
+    Of a head that chooses among others: name, the one that was chosen; reason, in words; simple_wins, whether the
+    simple model without transfer is significantly better; rivals, for each head the logits that it gives held-out rows,
+    [n] row numbers -> [n, outputs].
     """
 
     model: Any
     settings: dict[str, float | str | int]
     curve: tuple[dict[str, float], ...] = ()
     epochs: int = 0
+    name: str = ""
+    reason: str = ""
+    simple_wins: bool = False
+    rivals: Mapping[str, Callable[[NDArray[np.intp]], NDArray[np.float32]]] = field(default_factory=dict)
 
 
 Job = tuple[Features, NDArray[np.intp]]  # features, and the rows to fit a head on
