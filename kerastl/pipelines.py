@@ -36,8 +36,9 @@ def classify_images(
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
     unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
-    label_column to strict: how the data are read, see `ReadOptions`. allow_baseline: see `TrainingOptions`. accept_truncated: see `load_backbone`. The other
-    arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
+    label_column to strict: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
+    allow_baseline: see `TrainingOptions`. The other arguments are explained by `kerastl run efficientnet_lite_images
+    --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.

@@ -1,6 +1,6 @@
-"""Logistic regression on plain features of the raw input, without transfer: of texts the TF-IDF of hashed word pieces and
-pairs of them, all of the text's and not only those that the backbone takes; of images colours and gradients at 64 x 64.
-The backbone's features are not used. It is the simple model that transfer has to be better than."""
+"""Logistic regression on plain features of the raw input, without transfer: of texts the TF-IDF of hashed word pieces
+and pairs of them, all of the text's and not only those that the backbone takes; of images colours and directions of
+gradients. The backbone's features are not used. It is the simple model that transfer has to be better than."""
 
 from typing import Any
 

@@ -82,8 +82,7 @@ def parity_table(parity: Sequence[Parity]) -> str:
 
 def _competitors(competitors: Competitors) -> list[str]:
     figures = ", ".join(f"{other.head} {other.accuracy:.3f}" for other in competitors.heads)
-    lines = [f"head       {competitors.chosen}, the best by its rule" + (f"; on the same rows: {figures}" if figures else
-                                                                         f"; {competitors.reason}")]
+    lines = [f"head       {competitors.chosen}: {figures or competitors.reason}"]
     return lines + wrap(f"WARNING: {competitors.sentence}", WIDTH, initial_indent=INDENT,
                         subsequent_indent=INDENT) if competitors.sentence else lines
 

@@ -12,6 +12,7 @@ from kerastl.fields import Section
 from kerastl.stats import log_loss, paired_difference, wilson_interval
 from kerastl.training.fitters import RowsFit
 
+
 @dataclass(frozen=True)
 class Competitor(Section):
     """One of the heads on the held-out rows, which chose nothing. gain: accuracy of the model that is reported, minus
@@ -44,8 +45,8 @@ class Competitors(Section):
         return f"Competitors({self.chosen} chosen; accuracy on {self.n} rows: {figures})"
 
 
-def competitors_of(examples: Examples, shipped: RowsFit, held_out: Predictions, rivals: Mapping[str, NDArray[np.float32]],
-                   folds: Sequence[str]) -> Competitors | None:
+def competitors_of(examples: Examples, shipped: RowsFit, held_out: Predictions,
+                   rivals: Mapping[str, NDArray[np.float32]], folds: Sequence[str]) -> Competitors | None:
     """The figures of the heads of a fit that chose among several; None for another. rivals: their logits for the
     held-out rows; folds: the head that each fold chose."""
     if not shipped.name:

@@ -15,9 +15,9 @@ LEAST = 1e-4  # added to a share before its square root, which is steep at 0
 
 @keras.saving.register_keras_serializable("kerastl")
 class Tfidf(keras.layers.Layer):
-    """A linear map of the TF-IDF of tokens and pairs of neighbouring tokens, hashed to 65,536 buckets: 1 + the logarithm
-    of how often a bucket occurs, times its inverse document frequency, divided by the norm of the row. tokens: [batch,
-    length] int32, 0 where there is padding -> [batch, width]."""
+    """A linear map of the TF-IDF of tokens and pairs of neighbouring tokens, hashed to 65,536 buckets: 1 + the
+    logarithm of how often a bucket occurs, times its inverse document frequency, divided by the norm of the row.
+    tokens: [batch, length] int32, 0 where there is padding -> [batch, width]."""
 
     def __init__(self, width: int, **more: Any) -> None:
         super().__init__(**more)
@@ -48,8 +48,8 @@ class Tfidf(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerastl")
 class Histograms(keras.layers.Layer):
-    """For each of 4 x 4 cells the directions of gradients, weighted by their size (after Dalal and Triggs 2005), and for
-    the whole image the colours, 4 shades per channel. Each histogram sums to 1; square roots are returned. [batch,
+    """For each of 4 x 4 cells the directions of gradients, weighted by their size (after Dalal and Triggs 2005), and
+    for the whole image the colours, 4 shades per channel. Each histogram sums to 1; square roots are returned. [batch,
     side, side, 3] in [0, 255] -> [batch, 208].
 
     A pixel is shared among neighbouring bins, so that a rounding error cannot move it from one bin to another."""

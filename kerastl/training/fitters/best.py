@@ -1,5 +1,5 @@
-"""For the `best` head: linear, plain and joint are solved on the same rows, and one of them is chosen on rows that it has
-not seen, inside each training fold. So the reported figure is that of a model chosen in this way, and is honest.
+"""For the `best` head: linear, plain and joint are solved on the same rows, and one of them is chosen on rows that it
+has not seen, inside each training fold. So the reported figure is that of a model chosen in this way, and is honest.
 
 The choice is by the paired difference of log loss: the simplest head is taken that is not worse than the best one by
 more than one standard error (Breiman et al. 1984). Log loss tells heads apart with fewer rows than accuracy does.
@@ -69,7 +69,8 @@ def _chosen(made: Contenders, rows: NDArray[np.intp], options: TrainingOptions) 
                    rivals={rival: partial(made.logits, rival) for rival in ORDER})
 
 
-def choose(losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: NDArray[np.intp], skip: str = "") -> str:
+def choose(losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: NDArray[np.intp], skip: str = ""
+           ) -> str:
     """The first head in order whose loss is not above the least one by more than one standard error of the difference.
     losses: of each row by each head. Rows of a cluster count together."""
     heads = [name for name in ORDER if name in losses and name != skip]

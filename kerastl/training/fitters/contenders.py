@@ -1,5 +1,5 @@
 """What `joint` and `best` are made of: `linear` and `plain`, solved on the same rows, and the shares in which their
-logits are added. The shares, and the choice among the three, use only logits of rows that the solutions have not seen."""
+logits are added. The shares, and the choice among the three, use only logits of rows that no solution has seen."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +31,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Contenders:
-    """The three heads of a job. shares: of linear and plain in joint. rows: that none of the solutions has seen when its
-    logits were computed, [n]. losses: of these rows, [n] each, weighted as in training; those of joint are with shares
-    that were fitted on other rows."""
+    """The three heads of a job. shares: of linear and plain in joint. rows: that chose, [n]; no solution has seen those
+    whose logits it gave. losses: of these rows, [n] each, weighted as in training; those of joint are with shares that
+    were fitted on other rows."""
 
     features: Features
     linear: Linear
@@ -61,8 +61,8 @@ class Contenders:
             layer = model.get_layer("logits" if name == LINEAR else "linear")
             layer.set_weights([own * self.linear.kernel, own * self.linear.bias])
         if name != LINEAR:
-            *fixed, kernel, bias = self.plain.weights
-            model.get_layer("plain").set_weights([*fixed, other * kernel, other * bias])
+            kernel, bias, *fixed = self.plain.weights
+            model.get_layer("plain").set_weights([other * kernel, other * bias, *fixed])
         return model
 
     def settings(self, name: str) -> dict[str, float | str | int]:

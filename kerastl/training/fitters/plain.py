@@ -26,8 +26,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Plain:
-    """A solution. weights: of the layer `plain`. logits: of these rows of the features, [n] -> [n, outputs]. rows: that
-    it was fitted on. held_out, path: as of `solver.Linear`, for these rows or the validation rows."""
+    """A solution. weights: of the layer `plain`, kernel and bias first. logits: of rows of the features, [n] -> [n,
+    outputs]. rows: that it was fitted on. held_out, path: as of `solver.Linear`, for these rows or the validation
+    rows."""
 
     weights: list[Array]
     logits: Callable[[NDArray[np.intp]], Array]
@@ -38,7 +39,7 @@ class Plain:
 
 
 class PlainRows:
-    """Plain features of examples, computed once for all folds: counts of hashed word pieces and pairs, or histograms."""
+    """Plain features of examples, computed once for all folds: counts of hashed n-grams, or histograms."""
 
     def __init__(self, features: Features, rows: NDArray[np.intp] | None = None) -> None:
         """rows: that will be used; None: all."""
@@ -83,7 +84,7 @@ class PlainRows:
         chosen = int(np.argmin(losses))
         path = [solution for solution, _ in _paths(counts, y, weight, task, counts[:0])]
         idf, (l2, kernel, bias) = idf_of(counts), path[chosen]
-        return Plain([idf, kernel, bias], lambda some: np.asarray(weighted(self._of(some), idf) @ kernel + bias,
+        return Plain([kernel, bias, idf], lambda some: np.asarray(weighted(self._of(some), idf) @ kernel + bias,
                                                                   np.float32), rows, l2,
                      tuple((strength, loss) for (strength, _, _), loss in zip(path, losses, strict=True)),
                      held_out[chosen])

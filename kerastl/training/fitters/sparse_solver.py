@@ -55,7 +55,8 @@ class _Problem:
             error = (error * self._share) @ self.spread.T
             pull = penalty * w
             gradient = (np.concatenate([self._transposed @ error, error.sum(axis=0)[None]]) + pull) * unit
-            value = float((self._share[:, 0] * loss).sum(dtype=np.float64)) + float((pull * w).sum(dtype=np.float64)) / 2
+            value = float((self._share[:, 0] * loss).sum(dtype=np.float64))
+            value += float((pull * w).sum(dtype=np.float64)) / 2
             return value, gradient.astype(np.float64).ravel()
 
         result = scipy.optimize.minimize(objective, (start / unit).astype(np.float64).ravel(), jac=True,
