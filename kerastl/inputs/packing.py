@@ -58,7 +58,7 @@ def rest(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str, beyond: int
     `beyond` of each. [n, most of a row] int32 padded with `pad`; of pairs, those of the first text come first."""
     room = max_length - special(tokenizer, isinstance(ids, tuple))
     if isinstance(ids, tuple):
-        rooms = _rooms(*ids, room)
+        rooms = _rooms(ids[0], ids[1], room)
         parts = [_cut(part, size, long, kept=False) for part, size in zip(ids, rooms, strict=True)]
         left = tf.concat(parts, 1)
     else:

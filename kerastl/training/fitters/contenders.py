@@ -32,8 +32,8 @@ Array = NDArray[np.float32]
 @dataclass(frozen=True)
 class Contenders:
     """The three heads of a job. shares: of linear and plain in joint. rows: that chose, [n]; no solution has seen those
-    whose logits it gave. losses: of these rows, [n] each, weighted as in training; those of joint are with shares that
-    were fitted on other rows."""
+    whose logits it gave. losses: of these rows, [n] each, weighted as in training, after scaling by shares that were
+    fitted on other rows."""
 
     features: Features
     linear: Linear
@@ -93,24 +93,26 @@ def _shares_and_losses(examples: Examples, rows: NDArray[np.intp], linear: Array
     task, y = examples.task, examples.one_hot(rows).astype(np.float64)
     weight = row_weights(examples, rows, options.class_weights).astype(np.float64)
     z = np.stack([linear, plain]).astype(np.float64)  # [2, n, outputs]
-    joint = np.zeros(len(rows))
+    parts = {LINEAR: z[:1], PLAIN: z[1:], JOINT: z}
+    losses = {name: np.zeros(len(rows)) for name in parts}
     for mask in inner_folds(examples, rows):
-        shares = best_shares(z[:, ~mask], y[~mask], weight[~mask], task)
-        joint[mask] = task.log_loss(np.einsum("s,snk->nk", shares, z[:, mask]), y[mask])
-    losses = {LINEAR: task.log_loss(z[0], y), PLAIN: task.log_loss(z[1], y), JOINT: joint}
+        for name, part in parts.items():  # a share of its own for each, so that none is better by its scale alone
+            shares = best_shares(part[:, ~mask], y[~mask], weight[~mask], task)
+            losses[name][mask] = task.log_loss(np.einsum("s,snk->nk", shares, part[:, mask]), y[mask])
     own, other = best_shares(z, y, weight, task)
     return (float(own), float(other)), rows, {name: loss * weight for name, loss in losses.items()}
 
 
 def best_shares(z: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64], task: Task
                 ) -> NDArray[np.float64]:
-    """The shares, not below 0, in which logits [2, n, outputs] are added for the least log loss."""
+    """The shares, not below 0, in which logits [m, n, outputs] are added for the least log loss: [m]."""
 
     def objective(shares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         loss, error = task.loss_and_gradient(np.einsum("s,snk->nk", shares, z), y)
         return float(weight @ loss) / len(y), np.einsum("snk,nk,n->s", z, error, weight) / len(y)
 
-    result = scipy.optimize.minimize(objective, np.full(2, 0.5), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
+    result = scipy.optimize.minimize(objective, np.full(len(z), 1 / len(z)), jac=True, method="L-BFGS-B",
+                                     bounds=[(0.0, None)] * len(z))
     return np.asarray(result.x)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead
@@ -60,7 +61,8 @@ class PlainRows:
         masks = inner_folds(examples, rows) if validation is None else []
         chosen_on = None if validation is None else (self._of(validation), examples.one_hot(validation))
         if self._sparse:
-            return self._solved_sparse(rows, y, weight, masks, chosen_on)
+            with threadpool_limits(1, "blas"):  # on so little, more threads only wait for each other
+                return self._solved_sparse(rows, y, weight, masks, chosen_on)
         solution = solve(self._of(rows), y, weight, masks, task=examples.task, validation=chosen_on)
         return Plain([solution.kernel, solution.bias], lambda some: self._of(some) @ solution.kernel + solution.bias,
                      rows, solution.l2, solution.path, solution.held_out)

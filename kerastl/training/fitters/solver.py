@@ -81,21 +81,21 @@ def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool
     shares = np.stack([*(weight * ~mask for mask in masks), weight], axis=1).astype(np.float64)
     shares /= shares.sum(axis=0)
     path, of_all_rows = [], []  # the strengths with their losses; the solutions for all rows, [axes + 1, outputs]
-    held_out = np.zeros((0, y.shape[1]), np.float32)
+    unseen = np.zeros((0, y.shape[1]), np.float32)  # logits of the rows that choose
     for strength, solutions in _along_the_path(axes, y, shares, task):
         of_all_rows.append(solutions[:, -1])
         logits = (_logits(axes, of_all_rows[-1], other[0]) if other else
                   logits_of_masked(lambda w: axes.logits(w[:-1]) + w[-1], solutions.swapaxes(0, 1), masks))
         path.append((strength, mean_loss(logits, other[1] if other else y, task)))
         if path[-1][1] <= min(loss for _, loss in path):
-            held_out = logits
+            unseen = logits
         if len(path) > 2 and path[-1][1] > path[-2][1] > path[-3][1]:
             break  # past the minimum: weaker strengths only overfit more
     chosen = int(np.argmin([loss for _, loss in path]))
     w = _minimum(axes, y, shares[:, -1:], path[chosen][0], of_all_rows[chosen][:, None], task, FINE)[:, 0]
     kernel = axes.kernel(w[:-1]) / scale[:, None]
     return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), path[chosen][0], tuple(path),
-                  held_out)
+                  unseen)
 
 
 def _along_the_path(axes: Axes, y: Array, shares: NDArray[np.float64], task: Task) -> Iterator[tuple[float, Array]]:
