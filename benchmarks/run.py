@@ -25,6 +25,7 @@ HUGE = {"glm-full"}  # run only when named
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
+        best,
         compare,
         export,
         few_labels,
@@ -45,8 +46,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     return {"startup": startup.commands, "sizes": sizes.saved_models, "export": export.in_four_kinds,
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
-            "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
-            "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
+            "accuracy": training.on_the_samples, "heads": heads.linear, "best": best.over_each,
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 
