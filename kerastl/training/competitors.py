@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
 from kerastl.fields import Section
 from kerastl.stats import log_loss, paired_difference, wilson_interval
-from kerastl.training.fitters import RowsFit
+
+if TYPE_CHECKING:
+    from kerastl.training.fitters import RowsFit
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Competitors(Section):
         return f"Competitors({self.chosen} chosen; accuracy on {self.n} rows: {figures})"
 
 
-def competitors_of(examples: Examples, shipped: RowsFit, held_out: Predictions,
+def competitors_of(examples: Examples, shipped: "RowsFit", held_out: Predictions,
                    rivals: Mapping[str, NDArray[np.float32]], folds: Sequence[str]) -> Competitors | None:
     """The figures of the heads of a fit that chose among several; None for another. rivals: their logits for the
     held-out rows; folds: the head that each fold chose."""
@@ -70,7 +73,7 @@ def competitors_of(examples: Examples, shipped: RowsFit, held_out: Predictions,
                        _sentence(shipped, {head.head: head.accuracy for head in heads}))
 
 
-def _sentence(shipped: RowsFit, accuracies: Mapping[str, float]) -> str:
+def _sentence(shipped: "RowsFit", accuracies: Mapping[str, float]) -> str:
     if not shipped.simple_wins:
         return ""
     figures = f"{accuracies['plain']:.3f}, and linear on the backbone's features {accuracies['linear']:.3f}"

@@ -115,12 +115,10 @@ def logits_of_masked(logits: Callable[[Any], Array], solutions: Iterable[Any], m
                      ) -> Array:
     """The logits of each row by the problem that has not seen it, [n, outputs]; NaN for rows that are in no mask.
     solutions: one for each mask; more are ignored."""
-    of_rows = None
-    for mask, solution in zip(masks, solutions, strict=False):  # the last has seen all rows
-        own = logits(solution)
-        of_rows = np.full_like(own, np.nan) if of_rows is None else of_rows
+    of_each = [logits(solution) for _, solution in zip(masks, solutions, strict=False)]  # the last has seen all rows
+    of_rows = np.full_like(of_each[0], np.nan)
+    for mask, own in zip(masks, of_each, strict=True):
         of_rows[mask] = own[mask]
-    assert of_rows is not None, "at least one mask"
     return of_rows
 
 
