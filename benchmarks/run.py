@@ -47,9 +47,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "best": best.over_each,
-            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
-            "glm-full": glm_full.memory}
+            "texts": texts.over_predict, "text-training": texts.from_cache, "text-memory": texts.memory,
+            "few-labels": few_labels.table, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

@@ -234,7 +234,7 @@ def test_the_reference_tokenizer_gives_them_too(name: str, tmp_path: Path) -> No
         assert reference_tokenizer.tokens(tmp_path, text, second if pair else None, 12, 30) == wanted
 
 
-def late_table(folder: Path, n: int = 60) -> Path:
+def late_table(folder: Path, n: int = 120) -> Path:
     """Texts whose telling word comes after all others, beyond the length that the backbone is given."""
     generator, words = np.random.default_rng(0), "film scene plot and the of a good great".split()
     with open(folder / "late.csv", "w", newline="") as file:
@@ -242,7 +242,7 @@ def late_table(folder: Path, n: int = 60) -> Path:
         rows.writerow(["text", "label"])
         for i in range(n):
             start = " ".join(generator.choice(words, 20))
-            rows.writerow([f"{start} {'bad' if i % 2 else 'awful'} {i}", "cats" if i % 2 else "dogs"])
+            rows.writerow([f"{start} {'bad' if i % 2 else 'awful'}", "cats" if i % 2 else "dogs"])
     return folder / "late.csv"
 
 
@@ -255,7 +255,7 @@ def test_a_word_beyond_the_length_decides_in_every_format(shell: Shell, tmp_path
     run = json.loads(out)
     figures = {other["head"]: other["accuracy"] for other in run["competitors"]["heads"]}
     assert run["head"] == run["competitors"]["chosen"] == "joint"
-    assert figures["linear"] < 0.8 and run["test"]["accuracy"] > 0.95
+    assert figures["linear"] < 0.8 and run["test"]["accuracy"] > max(0.9, figures["linear"] + 0.1)
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
     assert run["input"]["beyond"] > 0 and run["config"]["head"] == "best"
     answers_the_same(tmp_path / "m/1")
