@@ -25,6 +25,7 @@ HUGE = {"glm-full"}  # run only when named
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
+        best,
         calibration,
         compare,
         export,
@@ -49,11 +50,10 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
-            "heads-accuracy": heads.stamps, "texts": texts.over_predict, "text-training": texts.from_cache,
-            "text-memory": texts.memory, "few-labels": few_labels.table, "near-duplicates": near_duplicates.search,
-            "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
-            "glm-run": glm.whole_run,
-            "glm-full": glm_full.memory}
+            "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
+            "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
+            "near-duplicates": near_duplicates.search, "label-errors": label_errors.speed, "compare": compare.cached,
+            "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

@@ -30,10 +30,11 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
     record = RunRecord.from_dict(document)
     written = record.to_dict()
     added_keys = ("format", "task", "backbone_sha256", "data_summary", "near_duplicates", "label_errors", "relabel",
-                  "bias")
+                  "bias", "competitors")
     assert {added: written.pop(added) for added in added_keys} == {
         "format": 1, "task": "multi_label" if name == "text" else "single_label", "backbone_sha256": None,
-        "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None, "bias": []}
+        "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None, "bias": [],
+        "competitors": None}
     assert written["test"]["calibration"].pop("bias") == []
     for section, old in ((written["test"], document["test"]), *zip(
             written["test"]["classes"], document["test"]["classes"], strict=True)):

@@ -55,7 +55,8 @@ def rows_of(patient: Patient, examples: Examples) -> Rows:
     refused: dict[int, str] = {}
     n, length = len(examples), getattr(patient.input, "max_length", 0)
     features = np.zeros((n, *_row_shape(parts.backbone, length)), np.float32)
-    raw = None if parts.raw_branch is None else np.zeros((n, *_row_shape(parts.raw_branch, length)), np.int32)
+    more = length + getattr(patient.input, "beyond", 0)  # tokens that the head takes
+    raw = None if parts.raw_branch is None else np.zeros((n, *_row_shape(parts.raw_branch, more)), np.int32)
     for batch in patient.input.batches(examples.items, BATCH, refused):
         rows = batch.merged(np.asarray(parts.backbone(floats(batch.values), training=False), np.float32))
         features[batch.places, :rows.shape[1]] = rows  # a batch of short texts has fewer token states

@@ -30,9 +30,11 @@ PATTERNS = {
 }
 
 
-def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None) -> list[int]:
-    """The ids of a text, or of a pair of texts, with special tokens; truncated and padded to `length` if it is
-    given."""
+def tokens(folder: Path, text: str, second: str | None = None, length: int | None = None, beyond: int = 0
+           ) -> list[int]:
+    """The ids of a text, or of a pair of texts, with special tokens; truncated and padded to `length` if it is given.
+    beyond: as in `input` of run.json, where it is there: then the next ids follow, at most so many, and `length` is
+    that of `max_length` there; the row is padded to their sum."""
     about = json.loads((folder / "about.json").read_text())
     parts = [_ids(folder, about, _clean(part)) for part in ([text] if second is None else [text, second])]
     pair = second is not None
@@ -40,15 +42,18 @@ def tokens(folder: Path, text: str, second: str | None = None, length: int | Non
     end = about["pair_end"] if pair and about["pair_end"] is not None else about["end"]
     special = len(about["start"]) + len(between) + len(end)
     room = length - special if length else sum(map(len, parts))
+    whole = parts
     if not pair:
-        parts[0] = parts[0][:room]
+        parts = [parts[0][:room]]
     elif sum(map(len, parts)) > room:  # the longer text is truncated first, then both equally
         short = min(min(map(len, parts)), room // 2)
         first_is_longer = len(parts[0]) > len(parts[1])
         sizes = (room - short, short) if first_is_longer else (short, room - short)
         parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
     ids = [*about["start"], *parts[0], *between, *(parts[1] if pair else ()), *end]
-    return ids + [about["pad"]] * ((length or 0) - len(ids))
+    if beyond:
+        ids += [i for part, kept in zip(whole, parts, strict=True) for i in part[len(kept):]][:beyond]
+    return ids + [about["pad"]] * ((length or 0) + beyond - len(ids))
 
 
 def _clean(text: str) -> str:

@@ -140,6 +140,7 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
         batch_size = fitting_batch(backbone, batch_size)
     if len(backbone.shape) > 1:
         check_disk(backbone, n, cache_dir, cache_limit)
+    backbone = backbone.taking(backbone.input.for_network())
     if runtime.xla:
         backbone = backbone.taking(backbone.input.stepped())
     keys = backbone.input.keys(examples.ids, examples.items)

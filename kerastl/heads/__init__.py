@@ -36,4 +36,5 @@ def heads() -> dict[str, Head]:
 
 def register_layers() -> None:
     """Tell Keras of the layers that heads here define, so that it can load a saved model that has them."""
-    importlib.import_module("kerastl.heads.layers.blending")
+    for name in ("blending", "plain_features"):
+        importlib.import_module(f"kerastl.heads.layers.{name}")

@@ -45,7 +45,9 @@ class Head:
     zeros of a token state are padding. settings: what `build` can be given by name. training: what the fitter can be
     given. takes_parts: `build` also takes `parts`, the number of features of each part of a fused backbone, () where
     all are one part. takes_raw: the head takes the raw input too; it is built by `build(shape, outputs, raw,
-    **settings)`, `raw` being a `Raw`, and takes [features, raw rows].
+    **settings)`, `raw` being a `Raw`, and takes [features, raw rows]. all_tokens: of a text, the raw input is then all
+    tokens, also those that the backbone does not take. chooses: fitting it chooses among other heads; what ships has
+    the name of one of these.
 
     custom: the user's own, which is checked before training. sha256: of the file or the model that it comes from.
     """
@@ -59,6 +61,8 @@ class Head:
     training: Mapping[str, Setting] = field(default_factory=lambda: GRADIENT_SETTINGS)
     takes_parts: bool = False
     takes_raw: bool = False
+    all_tokens: bool = False
+    chooses: bool = False
     custom: bool = False
     sha256: str = ""
 

@@ -87,6 +87,10 @@ class Input(Protocol):
         """tf.TensorSpec of one example of fixed size, [1, ...], which a TFLite file takes. None if an example may
         consist of several pieces."""
 
+    @property
+    def network_length(self) -> int | None:
+        """How many values of an example the network takes, where a head takes more than these; else None."""
+
     def tables(self) -> Any:
         """What a saved graph that decodes must reference, such as lookup tables; or None."""
 
@@ -109,6 +113,9 @@ class Input(Protocol):
 
     def single(self) -> "Input":
         """The same with one piece per item, for training: of a text in chunks the first."""
+
+    def for_network(self) -> "Input":
+        """The same with only the values that the network takes."""
 
     def stepped(self) -> "Input":
         """The same with few distinct shapes, for graphs that are compiled for each shape."""

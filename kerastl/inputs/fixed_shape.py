@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 class FixedShape:
     """The part of an `Input` that follows from its one shape."""
 
+    @property
+    def network_length(self) -> None:
+        """None: the network takes all values."""
+
     def tables(self) -> None:
         """None: decoding looks nothing up."""
 
     def single(self) -> Self:
+        """The input itself."""
+        return self
+
+    def for_network(self) -> Self:
         """The input itself."""
         return self
 

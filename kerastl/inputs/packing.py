@@ -53,6 +53,19 @@ def pack(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str = "head") ->
     return tokens, tf.range(tf.shape(tokens)[0]) if owners is None else owners
 
 
+def rest(ids: Ids, tokenizer: Tokenizer, max_length: int, long: str, beyond: int) -> tf.Tensor:
+    """The tokens that `pack` leaves out of texts truncated to their head, or to head and tail: in order, at most
+    `beyond` of each. [n, most of a row] int32 padded with `pad`; of pairs, those of the first text come first."""
+    room = max_length - special(tokenizer, isinstance(ids, tuple))
+    if isinstance(ids, tuple):
+        rooms = _rooms(ids[0], ids[1], room)
+        parts = [_cut(part, size, long, kept=False) for part, size in zip(ids, rooms, strict=True)]
+        left = tf.concat(parts, 1)
+    else:
+        left = _cut(ids, room, long, kept=False)
+    return left[:, :beyond].to_tensor(tokenizer.pad)
+
+
 def _end(tokenizer: Tokenizer, pair: bool) -> tuple[int, ...]:
     return tokenizer.pair_end if pair and tokenizer.pair_end is not None else tokenizer.end
 
@@ -64,26 +77,34 @@ def _joined(*parts: Any) -> tf.RaggedTensor:
                       if isinstance(part, tf.RaggedTensor) or part], 1)
 
 
-def _cut(ids: tf.RaggedTensor, room: Any, long: str) -> tf.RaggedTensor:
-    """At most `room` tokens of each row. room: a number, or [n]."""
+def _cut(ids: tf.RaggedTensor, room: Any, long: str, kept: bool = True) -> tf.RaggedTensor:
+    """At most `room` tokens of each row, or the others. room: a number, or [n]."""
     sizes, rows = ids.row_lengths(), ids.value_rowids()
     room = tf.broadcast_to(tf.cast(room, sizes.dtype), tf.shape(sizes))
     tail = room // 2 if long == "head+tail" else tf.zeros_like(room)
     places = tf.range(tf.size(ids.values, sizes.dtype)) - tf.gather(ids.row_splits, rows)
-    kept = (places < tf.gather(room - tail, rows)) | (places >= tf.gather(sizes - tail, rows))
-    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ids.values, kept), tf.minimum(sizes, room), validate=False)
+    fits = (places < tf.gather(room - tail, rows)) | (places >= tf.gather(sizes - tail, rows))
+    lengths = tf.minimum(sizes, room)
+    mask, lengths = (fits, lengths) if kept else (~fits, sizes - lengths)
+    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ids.values, mask), lengths, validate=False)
 
 
 def _fitted(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int, long: str
             ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Two texts truncated to fit in `room` together. The shorter one stays whole if it takes at most half the room."""
+    """Two texts truncated to fit in `room` together."""
+    of_first, of_second = _rooms(first, second, room)
+    return _cut(first, of_first, long), _cut(second, of_second, long)
+
+
+def _rooms(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The room of each of two texts, [n] each. The shorter one stays whole if it takes at most half the room."""
     a, b = first.row_lengths(), second.row_lengths()
     shorter = tf.minimum(a, b)
     longer = tf.maximum(shorter, room - shorter)
     half = tf.cast(room // 2, a.dtype)
     both = shorter + longer > room
     shorter, longer = tf.where(both, half, shorter), tf.where(both, room - half, longer)
-    return (_cut(first, tf.where(a > b, longer, shorter), long), _cut(second, tf.where(a > b, shorter, longer), long))
+    return tf.where(a > b, longer, shorter), tf.where(a > b, shorter, longer)
 
 
 def _windows(ids: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.Tensor]:

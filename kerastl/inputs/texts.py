@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError, one_line
 from kerastl.inputs import Batch, Text, TokenLengths, vocabulary
-from kerastl.inputs.packing import lengths, pack, special
+from kerastl.inputs.packing import lengths, pack, rest, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.modality import TEXT, Modality
 
@@ -27,10 +27,13 @@ SORTED = 16  # batches of training texts that are sorted by length together
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts, or pairs of texts. Values: [batch, length] int32 ids of `tokenizer`, with length at most `max_length`.
+    """Texts, or pairs of texts. Values: [batch, length] int32 ids of `tokenizer`, with length at most `max_length`, or
+    more where `beyond` is set.
 
     long: how a longer text is handled: `head` or `head+tail` are kept, or it is split into `chunks`, windows whose
     features are averaged. multiple: lengths are padded to a multiple of this, for graphs compiled for each length.
+    beyond: for a head that also looks at tokens that the network does not take: at most so many follow those that it
+    takes. Where no text of a batch is truncated, the values are the same as without.
     """
 
     tokenizer: Tokenizer
@@ -38,6 +41,7 @@ class Texts:
     long: str = "head"
     pair: bool = False
     multiple: int = 1
+    beyond: int = 0
     measured: TokenLengths | None = field(default=None, compare=False)
     modality: Modality = TEXT
     raw_name: str = TEXT.raw_input
@@ -64,10 +68,15 @@ class Texts:
 
     @property
     def single_spec(self) -> tf.TensorSpec | None:
-        """[1, max_length] int32; None for chunks."""
+        """[1, max_length + beyond] int32; None for chunks."""
         if self.long == "chunks":
             return None
-        return tf.TensorSpec([1, self.max_length], tf.int32, name=self.values_name)
+        return tf.TensorSpec([1, self.max_length + self.beyond], tf.int32, name=self.values_name)
+
+    @property
+    def network_length(self) -> int | None:
+        """See `Input`."""
+        return self.max_length if self.beyond else None
 
     @cached_property
     def _ids(self) -> TokenIds:
@@ -88,6 +97,8 @@ class Texts:
         if self.long == "chunks":
             ids = ids[:, : MOST_WINDOWS * (self.max_length - special(self.tokenizer))]
         tokens, owners = pack(ids, self.tokenizer, self.max_length, self.long)
+        if self.beyond:  # where a text has a rest, `tokens` are as many as the network takes
+            tokens = tf.concat([tokens, rest(ids, self.tokenizer, self.max_length, self.long, self.beyond)], 1)
         if self.multiple > 1:
             more = -tf.shape(tokens)[1] % self.multiple
             tokens = tf.pad(tokens, [[0, 0], [0, more]], constant_values=self.tokenizer.pad)
@@ -135,6 +146,10 @@ class Texts:
         """The same, but with only the first chunk of a text."""
         return replace(self, long="head") if self.long == "chunks" else self
 
+    def for_network(self) -> "Texts":
+        """The same without the tokens that the network does not take."""
+        return replace(self, beyond=0) if self.beyond else self
+
     def stepped(self) -> "Texts":
         """The same with lengths padded to a multiple of 32."""
         return replace(self, multiple=STEP)
@@ -161,8 +176,8 @@ class Texts:
         return keys
 
     def fixed(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
-        """[length] -> [1, max_length], padded."""
-        more = self.max_length - len(values)
+        """[length] -> [1, max_length + beyond], padded."""
+        more = self.max_length + self.beyond - len(values)
         return np.pad(values, (0, more), constant_values=self.tokenizer.pad)[np.newaxis].astype(np.int32)
 
     def changed(self, items: Sequence[Any]) -> Sequence[int]:
@@ -174,9 +189,11 @@ class Texts:
         return {}
 
     def record(self) -> dict[str, Any]:
-        """The maximum length, how longer texts are handled, and the measured lengths."""
+        """The maximum length, how longer texts are handled, the measured lengths, and, where there are any, how many
+        tokens beyond the maximum length the head takes."""
         return {"max_length": self.max_length, "long": self.long, "pair": self.pair,
-                "lengths": self.measured.to_dict() if self.measured else None}
+                "lengths": self.measured.to_dict() if self.measured else None,
+                **({"beyond": self.beyond} if self.beyond else {})}
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary into `folder/tokenizer`."""
@@ -196,7 +213,7 @@ def restore_input(record: dict[str, Any], folder: Path) -> Texts:
     """The input of an exported version, from what `Texts.record` and `Texts.save` stored."""
     measured = TokenLengths.from_dict(record["lengths"]) if record["lengths"] else None
     return Texts(vocabulary.load(folder / "tokenizer"), record["max_length"], record["long"], record["pair"],
-                 measured=measured)
+                 beyond=record.get("beyond", 0), measured=measured)
 
 
 def _bytes(text: str) -> bytes:
@@ -218,10 +235,11 @@ def _sizes(items: Sequence[Text]) -> NDArray[np.int64]:
 def describe_input(record: dict[str, Any]) -> str:
     """What a model takes, in words. record: as `Texts.record` gives it."""
     length, texts = record["max_length"], "pairs of UTF-8 texts" if record["pair"] else "UTF-8 text"
+    more = f"; n-grams also use up to {n} further tokens of a longer text" if (n := record.get("beyond", 0)) else ""
     return texts + {"head": f"; only the first {length} tokens are used",
                     "head+tail": f"; of a longer text the first and last tokens are used, {length} in total",
                     "chunks": f"; a longer text is split into windows of {length} tokens, whose features are averaged",
-                    }[record["long"]]
+                    }[record["long"]] + more
 
 
 def client_content(item: Any, record: dict[str, Any]) -> bytes | list[bytes]:

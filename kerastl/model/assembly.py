@@ -42,11 +42,23 @@ def splice(backbone: Backbone, head: Any) -> Any:
         raise OptionError(f"the head is named {head.name!r}, as another part of the model is", "a name of its own",
                           "rename the keras.Model")
     freeze(backbone.model)
-    taken = backbone.model.inputs[0]
+    network, taken = _taking_first(backbone), backbone.model.inputs[0]
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
-    features = backbone.model(inputs, training=False)
+    features = network(inputs, training=False)
     logits = head(features if len(head.inputs) == 1 else [features, raw_branch_of(backbone)(inputs)])
     return keras.Model(inputs, logits, name=f"{backbone.model.name}_{head.name}")
+
+
+def _taking_first(backbone: Backbone) -> Any:
+    """The network; where a head takes more values than it (see `Input.network_length`), a network that takes them too
+    and passes on the first."""
+    import keras
+
+    model, length = backbone.model, backbone.input.network_length
+    if length is None:
+        return model
+    inputs = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype, name=backbone.input.values_name)
+    return keras.Model(inputs, model(inputs[:, :length], training=False), name=f"first_{length}")
 
 
 def _alone(head: Any) -> Any:

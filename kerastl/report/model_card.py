@@ -42,6 +42,7 @@ def model_card(record: RunRecord) -> str:
         *([f"- {note}"] if note else []),
         *([f"- {calibration_chosen(test.calibration_choice)}"] if test.calibration_choice else []),
         *_target(test),
+        *([f"- {record.competitors.sentence}"] if record.competitors and record.competitors.sentence else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         "",
         "## Limitations",

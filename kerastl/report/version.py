@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kerastl.audit.label_errors import label_errors_of_run
@@ -71,6 +71,8 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     expect(Features, FEATURES, features=features)
     expect(Evaluation, EVALUATION, evaluation=evaluation)
     check_evaluation(trained.fitted, evaluation)
+    if trained.input is not None:
+        features = replace(features, backbone=features.backbone.taking(trained.input))
     backbone = features.backbone
     start = time.perf_counter()
     clock = clock or (lambda: time.perf_counter() - start)

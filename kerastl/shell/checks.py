@@ -59,7 +59,7 @@ def check_flags(config: RunConfig) -> None:
         elif head == AUTO or len(parted(head)) > 1:
             faults.append(OptionError(f"`head={head}` names several heads, and only a search can choose among them", "",
                                       "set `search`, or name one head"))
-        elif resolve_head(head).spec.takes_raw and large:
+        elif (spec := resolve_head(head).spec).takes_raw and not spec.chooses and large:
             faults.append(OptionError(f"`head={head}` also takes the raw input, and {backbone} is not exported with "
                                       "its head", "a head that takes only features"))
     except OptionError as error:

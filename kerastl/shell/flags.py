@@ -9,7 +9,8 @@ GROUPS = {
                 "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
                 "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
-    "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
+    "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
+                 "allow_baseline"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs"),
 }
@@ -72,6 +73,7 @@ class RunConfig:
     limit: int | None = None  # use at most N rows (default: all)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
+    allow_baseline: bool = False  # --head best: also ship the simple model without transfer, where it is better
     json: bool = False  # print the results as one JSON document
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
 
@@ -96,7 +98,7 @@ class RunConfig:
             mixing=getattr(self, "mixing", "auto"), average_epochs=self.average_epochs)
         return TrainingOptions(epochs=self.epochs, batch_size=getattr(self, "batch_size", 32),
                                class_weights=self.class_weights, label_smoothing=self.label_smoothing,
-                               fine_tuning=fine_tuning)
+                               fine_tuning=fine_tuning, allow_baseline=self.allow_baseline)
 
 
 class ImageConfig(RunConfig):

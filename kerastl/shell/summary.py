@@ -17,6 +17,7 @@ from kerastl.report.sentences import (
     warnings,
 )
 from kerastl.shell.terminal import table
+from kerastl.training.competitors import Competitors
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
 
@@ -55,6 +56,8 @@ def run_summary(record: RunRecord) -> str:
         lines.append(f"transfer   {record.baseline.sentence}")
     if record.linear_beside:
         lines += wrap(f"linear     {record.linear_beside.sentence}", WIDTH, subsequent_indent=INDENT)
+    if record.competitors:
+        lines += _competitors(record.competitors)
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
     if record.label_errors and not record.label_errors.reason:
@@ -124,6 +127,13 @@ def _near_duplicates(duplicates: NearDuplicates) -> list[str]:
     text = f"{groups}, {'kept apart' if duplicates.mode == GROUP else 'ignored by the split'}{skipped}. {effect}"
     first, *more = wrap(text, WIDTH - len(INDENT))
     return [f"near-dupl. {first}", *(f"{INDENT}{line}" for line in more)]
+
+
+def _competitors(competitors: Competitors) -> list[str]:
+    figures = ", ".join(f"{other.head} {other.accuracy:.3f}" for other in competitors.heads)
+    lines = [f"head       {competitors.chosen}: {figures or competitors.reason}"]
+    return lines + wrap(f"WARNING: {competitors.sentence}", WIDTH, initial_indent=INDENT,
+                        subsequent_indent=INDENT) if competitors.sentence else lines
 
 
 def _skipped(record: RunRecord) -> str:

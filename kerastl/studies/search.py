@@ -28,8 +28,9 @@ def search_heads(features: Features, head: HeadLike, trials: int, *, options: Tr
     it with the features."""
     if not trials:
         return ()
-    if any(candidate.spec.takes_raw for candidate in to_search(head, trials)):
-        features = with_raw(features)
+    candidates = to_search(head, trials)
+    if any(candidate.spec.takes_raw for candidate in candidates):
+        features = with_raw(features, all_tokens=any(candidate.spec.all_tokens for candidate in candidates))
     return search(features, head, trials, options=options)
 
 

@@ -36,8 +36,9 @@ class LinearBeside(Section):
 
 def linear_beside(features: Features, head: ConfiguredHead, fitted: FittedHead, *, options: TrainingOptions = DEFAULTS
                   ) -> LinearBeside | None:
-    """Fit `linear` beside a fitted head; None for a head that is solved or computed itself. It chooses nothing."""
-    if head.spec.convex or not fitter_named(head.spec.fitter).minimises_loss:
+    """Fit `linear` beside a fitted head; None for a head that is solved or computed itself, or chosen among others. It
+    chooses nothing."""
+    if head.spec.chooses or head.spec.convex or not fitter_named(head.spec.fitter).minimises_loss:
         return None
     linear = fit(means_of(features), "linear", options=options)
     examples, rows = features.examples, fitted.held_out.rows

@@ -15,6 +15,7 @@ from kerastl.errors import DataError, OptionError, expect
 from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
+from kerastl.training.competitors import Competitors, competitors_of
 from kerastl.training.fine_tuning.result import as_history
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
@@ -37,6 +38,7 @@ class FittedHead:
     settings: dict[str, float | str | int]
     curve: tuple[dict[str, float], ...]  # for each epoch: epoch, loss, val_loss; or for each L2 strength: l2, log_loss
     seconds: float
+    competitors: Competitors | None = None  # of a head that chose among several
 
     def __repr__(self) -> str:
         return f"FittedHead({self.name}, fitted in {self.seconds:.1f} s, held out: {self.held_out!r})"
@@ -61,14 +63,16 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     configured, sha256 = _checked_head(features, head, options)
     split = split_of(features.examples)
     if split.mode == "cv":
-        shipped, held_out = _cross_validate(features, configured, options, fold_features or {})
+        shipped, held_out, competitors = _cross_validate(features, configured, options, fold_features or {})
         validation = None
     else:
         shipped, held_out = _fit_and_predict(features, configured, options)
+        competitors = competitors_of(features.examples, shipped, held_out, _rival_logits(shipped, held_out.rows),
+                                     [shipped.name])
         validation = _predict(shipped.model, features, split.rows(VALIDATION), held_out=False)
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
-    return FittedHead(configured.text, shipped.model, held_out, validation, settings, shipped.curve,
-                      time.perf_counter() - start)
+    return FittedHead(shipped.name or configured.text, shipped.model, held_out, validation, settings, shipped.curve,
+                      time.perf_counter() - start, competitors)
 
 
 def held_out_predictions(features: Features, head: HeadLike, fold: int | None = None, *,
@@ -104,16 +108,27 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
 
 
 def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingOptions,
-                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions]:
-    """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold."""
+                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions, Competitors | None]:
+    """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold; and
+    the heads that it was chosen among."""
     rows, split = np.arange(len(features.examples)), split_of(features.examples)
     logits = np.zeros((len(rows), len(features.examples.classes)), np.float32)
     of_fold = {fold: (fold_features.get(fold, features), *_rows_of(split, fold)) for fold in split.folds}
     fits = fitter_named(head.spec.fitter).fits(
         head, [*((own, training) for own, training, _ in of_fold.values()), (features, rows)], options)
+    rivals: dict[str, NDArray[np.float32]] = {}
+    names = []
     for (own, _, held_out), fitted in zip(of_fold.values(), fits, strict=False):  # the last fit is of all rows
         logits[held_out] = _predict(fitted.model, own, held_out).logits
-    return next(fits), Predictions(rows, logits)
+        names.append(fitted.name)
+        for name, some in _rival_logits(fitted, held_out).items():
+            rivals.setdefault(name, np.zeros_like(logits))[held_out] = some
+    shipped, predictions = next(fits), Predictions(rows, logits)
+    return shipped, predictions, competitors_of(features.examples, shipped, predictions, rivals, names)
+
+
+def _rival_logits(fitted: RowsFit, rows: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
+    return {name: logits(rows) for name, logits in fitted.rivals.items()}
 
 
 def _fit_and_predict(features: Features, head: ConfiguredHead, options: TrainingOptions, fold: int | None = None

@@ -18,6 +18,7 @@ class TrainingOptions:
     fine-tuning; head_batch_size: for heads trained by gradient descent on features. class_weights: `balanced` weights
     the loss of a row by the rarity of its class, `auto` does so when the largest class has at least 10 times the rows
     of the smallest. label_smoothing: the fraction of a target that is spread evenly over the classes, in [0, 1).
+    allow_baseline: whether the `best` head may ship the simple model without transfer.
     """
 
     epochs: int | None = None
@@ -26,6 +27,7 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     fine_tuning: TuningOptions = TuningOptions()
     head_batch_size: int = 64
+    allow_baseline: bool = False
 
 
 DEFAULTS = TrainingOptions()

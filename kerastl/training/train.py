@@ -10,6 +10,7 @@ from kerastl.features.compute import Features
 from kerastl.features.engines.tensorflow import in_policy
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW, ConfiguredHead, HeadLike, resolve_head
+from kerastl.inputs import Input
 from kerastl.model import block_count, splice
 from kerastl.training.beside import LinearBeside, linear_beside
 from kerastl.training.fine_tuning.batches import predictions_on
@@ -29,12 +30,13 @@ FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
 class TrainedModel:
     """model: backbone and head as one keras.Model. fine_tuning: None where the backbone stayed frozen without a try.
     linear: the `linear` head on the same rows, beside a head on a frozen backbone that is trained by gradient
-    descent."""
+    descent. input: what the model takes, where that is more than the backbone's own input."""
 
     model: Any
     fitted: FittedHead
     fine_tuning: FineTuneResult | None
     linear: LinearBeside | None = None
+    input: Input | None = None
 
     def __repr__(self) -> str:
         kept = self.fine_tuning if self.fine_tuning and self.fine_tuning.kept else None
@@ -59,10 +61,10 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
     """
     expect(Features, FEATURES, features=features)
     expect(TrainingOptions, OPTIONS, options=options)
-    configured = resolve_head(head, features.parts)
-    backbone = features.backbone
+    configured = _feasible(resolve_head(head, features.parts), features)
+    original, backbone = features, features.backbone
     mode = _mode(features, configured.text, unfreeze, configured.spec.takes == ROW
-                 and not configured.spec.takes_raw)
+                 and (not configured.spec.takes_raw or configured.spec.chooses))
     if mode not in (FROZEN, CONTRAST):  # before the head is fitted, for that may take minutes
         block_count(backbone, mode)
         split = split_of(features.examples)
@@ -71,36 +73,62 @@ def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str 
     elif note := unused_note(options.fine_tuning):
         print(note, flush=True)
     if configured.spec.takes_raw:
-        features = with_raw(features)
+        features = with_raw(features, all_tokens=configured.spec.all_tokens)
+    tuning = replace(options, allow_baseline=False)  # the simple model does not use the backbone
+    if mode not in (FROZEN, CONTRAST) and options.allow_baseline:
+        print("the simple model does not use the backbone, so it does not ship with one that is fine-tuned: "
+              "allow_baseline has no effect", flush=True)
+        options = tuning
     fitted = fit(features, configured, options=options)
     result = None
     if mode != FROZEN and str(unfreeze) == AUTO and (loss := little_to_gain(features.examples, fitted.held_out,
                                                                             fitted.validation)) is not None:
         mode, result = FROZEN, not_tried(features.examples, fitted, loss)
     if mode == FROZEN:
-        return _frozen(features, configured, fitted, result, options)
+        return _frozen(features, original, configured, fitted, result, options)
     features = _with_own_backbone(features)
     if mode == CONTRAST:
-        fitted, result = tune_and_fit(features, configured, fitted, options=options)
+        fitted, result = tune_and_fit(features, configured, fitted, options=tuning)
     elif split_of(features.examples).mode == "cv":
         fitted, result = fine_tune_in_folds(features, configured, fitted, mode, options=options)
     else:
+        features = _as_taken(features, fitted, original)
         model = splice(features.backbone, fitted.head)
         fitted = _as_shipped(model, features, fitted, options.batch_size)
         fitted, result = fine_tune(features, model, fitted, mode, options=options,
                                    after_step=estimate(features, options))
-        return TrainedModel(model, fitted, result)
+        return TrainedModel(model, fitted, result, input=features.backbone.input)
     print(kept_sentence(result), flush=True)
     if not result.kept:
-        return _frozen(features, configured, fitted, result, options)
-    return TrainedModel(splice(features.backbone, fitted.head), fitted, result)
+        return _frozen(features, original, configured, fitted, result, options)
+    features = _as_taken(features, fitted, original)
+    return TrainedModel(splice(features.backbone, fitted.head), fitted, result, input=features.backbone.input)
 
 
-def _frozen(features: Features, head: ConfiguredHead, fitted: FittedHead, result: FineTuneResult | None,
-            options: TrainingOptions) -> TrainedModel:
+def _frozen(features: Features, original: Features, head: ConfiguredHead, fitted: FittedHead,
+            result: FineTuneResult | None, options: TrainingOptions) -> TrainedModel:
+    features = _as_taken(features, fitted, original)
     model = splice(features.backbone, fitted.head)
     fitted = _as_shipped(model, features, fitted, options.batch_size)
-    return TrainedModel(model, fitted, result, linear_beside(features, head, fitted, options=options))
+    beside = linear_beside(features, head, fitted, options=options)
+    return TrainedModel(model, fitted, result, beside, features.backbone.input)
+
+
+def _feasible(head: ConfiguredHead, features: Features) -> ConfiguredHead:
+    """The head; the linear one for a head that chooses, where no head can take the raw input."""
+    backbone = features.backbone
+    if not head.spec.chooses or not (backbone.large or backbone.input.single_spec is None):
+        return head
+    why = "is exported without its backbone" if backbone.large else "takes texts in several chunks"
+    print(f"head {head.text}: only linear is fitted, because the model {why}", flush=True)
+    return resolve_head("linear", features.parts)
+
+
+def _as_taken(features: Features, fitted: FittedHead, original: Features) -> Features:
+    """The features with the input that the model takes: without raw inputs, if the head that was chosen has none."""
+    if len(fitted.head.inputs) > 1:
+        return features
+    return replace(features, backbone=features.backbone.taking(original.backbone.input))
 
 
 def _with_own_backbone(features: Features) -> Features:

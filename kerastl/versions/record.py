@@ -22,6 +22,7 @@ from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.training.beside import LinearBeside
+from kerastl.training.competitors import Competitors
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
 from kerastl.versions.sections import (
@@ -90,6 +91,7 @@ class RunRecord(Compared, Section):
     distilled: Distillation | None = None
     ablation: Ablation | None = None
     fine_tuning: FineTuneResult | None = key("unfrozen", default=None)
+    competitors: Competitors | None = None
     engine: str = "tensorflow"
     features: FeaturePass
     precision: str = "float32"

@@ -63,6 +63,18 @@ class Mix(keras.layers.Layer):
         return {**super().get_config(), "how": self.how, "theta": self.start[0], "side": self.start[1]}
 
 
+def buckets_of(tokens: Any) -> tuple[Any, Any]:
+    """The hashed bucket of each token and of each pair of neighbouring tokens, and whether it is one and not padding:
+    [batch, length] int32 -> [batch, 2 x length] each."""
+    tokens = ops.cast(tokens, "int32")
+    following = ops.concatenate([tokens[:, 1:], ops.zeros_like(tokens[:, :1])], axis=1)
+    single = tokens * FIRST % BUCKETS
+    pairs = (single + following * SECOND % BUCKETS) % BUCKETS
+    present = ops.not_equal(tokens, 0)
+    both = ops.logical_and(present, ops.not_equal(following, 0))
+    return ops.concatenate([single, pairs], axis=1), ops.concatenate([present, both], axis=1)
+
+
 @keras.saving.register_keras_serializable("kerastl")
 class Ngrams(keras.layers.Layer):
     """A linear map of hashed TF-IDF: tokens and pairs of neighbouring tokens are hashed, weighted by their inverse
@@ -80,21 +92,11 @@ class Ngrams(keras.layers.Layer):
         self.idf = self.add_weight(name="idf", shape=(BUCKETS,), initializer="ones", trainable=False)
         self.table = self.add_weight(name="table", shape=(BUCKETS, self.width), initializer="zeros")
 
-    def numbers(self, tokens: Any) -> tuple[Any, Any]:
-        """The bucket of each occurrence, and whether it is an occurrence and not padding: [batch, 2 x length] each."""
-        tokens = ops.cast(tokens, "int32")
-        following = ops.concatenate([tokens[:, 1:], ops.zeros_like(tokens[:, :1])], axis=1)
-        single = tokens * FIRST % BUCKETS
-        pairs = (single + following * SECOND % BUCKETS) % BUCKETS
-        present = ops.not_equal(tokens, 0)
-        both = ops.logical_and(present, ops.not_equal(following, 0))
-        return ops.concatenate([single, pairs], axis=1), ops.concatenate([present, both], axis=1)
-
     def count(self, blocks: Any) -> None:
         """Set the inverse document frequencies from these rows, blocks of [n, length] int32."""
         rows, frequency = 0, np.zeros(BUCKETS)
         for block in blocks:
-            buckets, present = (np.asarray(array) for array in self.numbers(block))
+            buckets, present = (np.asarray(array) for array in buckets_of(block))
             ordered = np.sort(np.where(present, buckets, BUCKETS), axis=1)
             first = np.concatenate([np.ones((len(ordered), 1), bool), np.diff(ordered, axis=1) > 0], axis=1)
             frequency += np.bincount(ordered[first], minlength=BUCKETS + 1)[:BUCKETS]
@@ -103,7 +105,7 @@ class Ngrams(keras.layers.Layer):
 
     def call(self, tokens: Any) -> Any:
         """Called by Keras."""
-        buckets, present = self.numbers(tokens)
+        buckets, present = buckets_of(tokens)
         weights = ops.take(self.idf, buckets) * ops.cast(present, self.idf.dtype)
         norm = ops.sqrt(ops.sum(weights**2, axis=1, keepdims=True)) + 1e-6
         return ops.einsum("bn,bnw->bw", weights * (NORM / norm), ops.take(self.table, buckets, axis=0))

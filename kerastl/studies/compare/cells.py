@@ -59,7 +59,8 @@ def measure(features: Features, combination: Combination, seed: int, options: Tr
 
 
 def _fit(features: Features, head: str, options: TrainingOptions) -> FittedHead:
-    return fit(with_raw(features) if resolve_head(head).spec.takes_raw else features, head, options=options)
+    spec = resolve_head(head).spec
+    return fit(with_raw(features, all_tokens=spec.all_tokens) if spec.takes_raw else features, head, options=options)
 
 
 def train_combination(features: Features, combination: Combination, options: TrainingOptions) -> TrainedModel:

@@ -5,8 +5,8 @@ A head names its fitter, which is the name of the file. Adding a fitter is addin
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,10 @@ class RowsFit:
     chose, for the run record. curve: for each epoch its number, loss and val_loss; or for each L2 strength l2 and
     log_loss. epochs: of the weights that are kept; 0 where no descent was made, or none was better than the start.
     start_loss: on the rows that chose the epoch, before training.
+
+    Of a head that chooses among others: name, the one that was chosen; reason, in words; simple_wins, whether the
+    simple model without transfer is significantly better; rivals, for each head the logits that it gives held-out rows,
+    [n] row numbers -> [n, outputs].
     """
 
     model: Any
@@ -32,6 +36,10 @@ class RowsFit:
     curve: tuple[dict[str, float], ...] = ()
     epochs: int = 0
     start_loss: float | None = None
+    name: str = ""
+    reason: str = ""
+    simple_wins: bool = False
+    rivals: Mapping[str, Callable[[NDArray[np.intp]], NDArray[np.float32]]] = field(default_factory=dict)
 
 
 Job = tuple[Features, NDArray[np.intp]]  # features, and the rows to fit a head on

@@ -6,8 +6,9 @@ the rows. One factorisation serves them all, one matrix product computes the log
 each axis known, tens of steps reach the optimum.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -34,12 +35,15 @@ FLATTEST = 1e-4  # the least curvature of the loss that steps are scaled by
 
 @dataclass(frozen=True)
 class Linear:
-    """A solution. kernel: [dim, outputs], bias: [outputs], for features as they are (the scaling is folded in)."""
+    """A solution. kernel: [dim, outputs], bias: [outputs], for features as they are (the scaling is folded in).
+    held_out: the logits of the rows that chose the strength, each by the solution that has not seen it: of the
+    validation rows, or of the n rows themselves, NaN where a row was never held out."""
 
     kernel: Array
     bias: Array
     l2: float
     path: tuple[tuple[float, float], ...]  # each strength tried, and its log loss on the rows that chose it
+    held_out: Array
 
 
 def solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool_]], *, task: Task,
@@ -77,16 +81,21 @@ def _solve(x: Array, y: Array, weight: Array, held_out: Sequence[NDArray[np.bool
     shares = np.stack([*(weight * ~mask for mask in masks), weight], axis=1).astype(np.float64)
     shares /= shares.sum(axis=0)
     path, of_all_rows = [], []  # the strengths with their losses; the solutions for all rows, [axes + 1, outputs]
+    unseen = np.zeros((0, y.shape[1]), np.float32)  # logits of the rows that choose
     for strength, solutions in _along_the_path(axes, y, shares, task):
         of_all_rows.append(solutions[:, -1])
-        path.append((strength, _mean_loss(_logits(axes, of_all_rows[-1], other[0]), other[1], task) if other
-                     else _held_out_loss(axes, solutions, y, masks, task)))
+        logits = (_logits(axes, of_all_rows[-1], other[0]) if other else
+                  logits_of_masked(lambda w: axes.logits(w[:-1]) + w[-1], solutions.swapaxes(0, 1), masks))
+        path.append((strength, mean_loss(logits, other[1] if other else y, task)))
+        if path[-1][1] <= min(loss for _, loss in path):
+            unseen = logits
         if len(path) > 2 and path[-1][1] > path[-2][1] > path[-3][1]:
             break  # past the minimum: weaker strengths only overfit more
     chosen = int(np.argmin([loss for _, loss in path]))
     w = _minimum(axes, y, shares[:, -1:], path[chosen][0], of_all_rows[chosen][:, None], task, FINE)[:, 0]
     kernel = axes.kernel(w[:-1]) / scale[:, None]
-    return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), path[chosen][0], tuple(path))
+    return Linear(kernel.astype(np.float32), (w[-1] - mean @ kernel).astype(np.float32), path[chosen][0], tuple(path),
+                  unseen)
 
 
 def _along_the_path(axes: Axes, y: Array, shares: NDArray[np.float64], task: Task) -> Iterator[tuple[float, Array]]:
@@ -102,11 +111,15 @@ def _along_the_path(axes: Axes, y: Array, shares: NDArray[np.float64], task: Tas
         start, before = 2 * solutions - before if place else solutions, solutions
 
 
-def _held_out_loss(axes: Axes, solutions: Array, y: Array, masks: list[NDArray[np.bool_]], task: Task) -> float:
-    """The mean loss of held-out rows, each by the problem that has not seen it."""
-    total = sum(_mean_loss((axes.logits(w[:-1]) + w[-1])[mask], y[mask], task) * mask.sum()
-                for mask, w in zip(masks, solutions.swapaxes(0, 1), strict=False))  # the last has seen all rows
-    return float(total / sum(mask.sum() for mask in masks))
+def logits_of_masked(logits: Callable[[Any], Array], solutions: Iterable[Any], masks: Sequence[NDArray[np.bool_]]
+                     ) -> Array:
+    """The logits of each row by the problem that has not seen it, [n, outputs]; NaN for rows that are in no mask.
+    solutions: one for each mask; more are ignored."""
+    of_each = [logits(solution) for _, solution in zip(masks, solutions, strict=False)]  # the last has seen all rows
+    of_rows = np.full_like(of_each[0], np.nan)
+    for mask, own in zip(masks, of_each, strict=True):
+        of_rows[mask] = own[mask]
+    return of_rows
 
 
 def _logits(axes: Axes, w: Array, other: Array) -> Array:
@@ -114,8 +127,10 @@ def _logits(axes: Axes, w: Array, other: Array) -> Array:
     return other @ axes.kernel(w[:-1]) + w[-1]
 
 
-def _mean_loss(logits: Array, y: Array, task: Task) -> float:
-    return float(task.log_loss(logits.astype(np.float64), y).mean())
+def mean_loss(logits: Array, y: Array, task: Task) -> float:
+    """Over the rows that have logits."""
+    known = ~np.isnan(logits[:, 0])
+    return float(task.log_loss(logits[known].astype(np.float64), y[known]).mean())
 
 
 def _minimum(axes: Axes, y: Array, shares: NDArray[np.float64], strength: float, start: Array, task: Task,
