@@ -54,8 +54,8 @@ def linear_beside(features: Features, head: ConfiguredHead, fitted: FittedHead, 
 
 def _correct(examples: Examples, predictions: Predictions) -> NDArray[np.bool_]:
     task = examples.task
-    calibration = task.calibrate(predictions.logits, examples.one_hot(predictions.rows))
-    p = task.probabilities(predictions.logits, calibration.temperature)
+    calibration = task.scaled(predictions.logits, examples.one_hot(predictions.rows))
+    p = task.probabilities(predictions.logits, calibration)
     return task.correct(task.predict(p, np.array(calibration.thresholds)), examples.targets[predictions.rows])
 
 

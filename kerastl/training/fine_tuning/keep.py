@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
 from kerastl.data.split import split_of
-from kerastl.decision import Predictions
+from kerastl.decision import Predictions, calibrated
 from kerastl.stats import Z95, mean_interval
 
 NOTHING_LEFT = 0.05  # nats: a log loss that leaves so little to gain that fine-tuning is not worth its minutes
@@ -82,8 +82,8 @@ def little_to_gain(examples: Examples, held_out: Predictions, validation: Predic
 def accuracy_of(examples: Examples, predictions: Predictions) -> float:
     """The share of these rows that are predicted correctly, in [0, 1]."""
     task, rows = examples.task, predictions.rows
-    calibration = task.calibrate(predictions.logits, examples.one_hot(rows))
-    p = task.probabilities(predictions.logits, calibration.temperature)
+    calibration = task.scaled(predictions.logits, examples.one_hot(rows))
+    p = task.probabilities(predictions.logits, calibration)
     return float(task.correct(task.predict(p, np.array(calibration.thresholds)), examples.targets[rows]).mean())
 
 
@@ -103,4 +103,4 @@ def _losses(examples: Examples, predictions: Predictions) -> NDArray[np.float64]
     """The calibrated log loss of each row, [n] in nats."""
     task, truth = examples.task, examples.one_hot(predictions.rows)
     logits = predictions.logits.astype(np.float64)
-    return np.asarray(task.log_loss(logits / task.calibrate(logits, truth).temperature, truth))
+    return np.asarray(task.log_loss(calibrated(logits, task.scaled(logits, truth)), truth))
