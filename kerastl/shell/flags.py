@@ -54,7 +54,6 @@ class RunConfig:
     search: int = 0  # tune head hyperparameters with N trials; --head linear,mlp or auto to search over several heads
     layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
     split: str = "auto"  # auto, cv or holdout; a split defined by the data takes precedence over auto
-    near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     min_per_class: int = 10  # skip classes with fewer examples
     epochs: int | None = None  # maximum number of epochs (default: early stopping decides)
     schedule: str = "auto"  # learning-rate schedule: cosine, linear or one-cycle (auto: linear for texts, else cosine)
@@ -112,6 +111,7 @@ class ImageConfig(RunConfig):
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
+    near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     mirrored: bool = False  # whether mirror images are near-duplicates
     accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
@@ -132,6 +132,7 @@ class TextConfig(RunConfig):
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
+    near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     pooling: str = "mean"  # how token states are pooled: mean, cls, last or pooled (BERT's trained pooler)
