@@ -206,3 +206,19 @@ def test_folders_as_classes_and_corrected_labels_exclude_each_other(tmp_path: Pa
     examples = reread(tmp_path / "t.csv", write(tmp_path / "fixes.csv", [row_of(raw, 0, "bad")]))
     with pytest.raises(tl.OptionError, match="`relabel` corrects labels"):
         tl.by_folder(examples)
+
+
+def test_check_prints_both_opinions_and_writes_a_table_only_where_none_is(checked: tuple[Path, tl.CheckResult],
+                                                                          shell: Shell, tmp_path: Path) -> None:
+    words = ("check", checked[0], "--backbone", "tiny_net", "--weights", "none", "--cache-dir", tmp_path)
+    code, out, _ = shell(*words, "--json", "--fixes", tmp_path / "fixes.csv")
+    document = json.loads(out)
+    found = document["label_errors"]["errors"]
+    assert code == 0 and document["label_errors"]["rows"] == 43 and len(found) == len(document["odd_labels"]) >= 1
+    assert (found[0]["given"], found[0]["suggested"], found[0]["verdict"]) == ("green", "red", "likely")
+    assert found[0]["neighbours"] > 0.5 and found[0]["self_confidence"] < found[0]["suggested_probability"]
+    assert document["odd_labels"][0] == {"origin": found[0]["origin"], "label": "green", "looks_like": "red",
+                                         "probability": found[0]["suggested_probability"]}
+    before = (tmp_path / "fixes.csv").read_bytes()
+    code, out, err = shell(*words, "--fixes", tmp_path / "fixes.csv")
+    assert code == 2 and out == "" and "--fixes" in err and (tmp_path / "fixes.csv").read_bytes() == before
