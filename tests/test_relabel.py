@@ -178,6 +178,7 @@ def test_the_table_of_a_check_is_edited_and_trains(checked: tuple[Path, tl.Check
     shutil.move(tmp_path / "edited.csv", tmp_path / "elsewhere.csv")  # the version restores its labels by itself
     restored = restore_examples(Path(record.path), record)
     assert restored.counts() == record.counts and record.read_options.relabel is None
+    assert (Path(record.path) / "relabel.csv").exists() and not tl.verify(record.path).failed
     with pytest.raises(tl.OptionError, match="may hold your corrections"):
         fixes_file(str(path))
 
