@@ -110,8 +110,8 @@ def relabelled(examples: Examples, corrections: Corrections | None, *, lenient: 
         lines = "\n".join([*(f"  {problem}" for problem in problems[:SHOWN]), *more])
         raise DataError(f"{file} does not fit {examples.source}; nothing was changed:\n{lines}",
                         f"rows of the data as they are now, and new labels among {listed(examples.classes)}",
-                        f"correct the table, or write it again with kerastl check --fixes; {REMOVE} as a new label removes a "
-                        "row")
+                        f"correct the table, or write it again with kerastl check --fixes; {REMOVE} as a new label "
+                        "removes a row")
     numbers = {name: _classes_of(name, examples) or [] for name in wanted}
     return _changed(examples, new_of, moved, numbers, corrections)
 
