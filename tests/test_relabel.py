@@ -178,6 +178,7 @@ def test_the_table_of_a_check_is_edited_and_trains(checked: tuple[Path, tl.Check
     shutil.move(tmp_path / "edited.csv", tmp_path / "elsewhere.csv")  # the version restores its labels by itself
     restored = restore_examples(Path(record.path), record)
     assert restored.counts() == record.counts and record.read_options.relabel is None
+    assert (Path(record.path) / "relabel.csv").exists() and not tl.verify(record.path).failed
     with pytest.raises(tl.OptionError, match="may hold your corrections"):
         fixes_file(str(path))
 
@@ -206,3 +207,19 @@ def test_folders_as_classes_and_corrected_labels_exclude_each_other(tmp_path: Pa
     examples = reread(tmp_path / "t.csv", write(tmp_path / "fixes.csv", [row_of(raw, 0, "bad")]))
     with pytest.raises(tl.OptionError, match="`relabel` corrects labels"):
         tl.by_folder(examples)
+
+
+def test_check_prints_both_opinions_and_writes_a_table_only_where_none_is(checked: tuple[Path, tl.CheckResult],
+                                                                          shell: Shell, tmp_path: Path) -> None:
+    words = ("check", checked[0], "--backbone", "tiny_net", "--weights", "none", "--cache-dir", tmp_path)
+    code, out, _ = shell(*words, "--json", "--fixes", tmp_path / "fixes.csv")
+    document = json.loads(out)
+    found = document["label_errors"]["errors"]
+    assert code == 0 and document["label_errors"]["rows"] == 43 and len(found) == len(document["odd_labels"]) >= 1
+    assert (found[0]["given"], found[0]["suggested"], found[0]["verdict"]) == ("green", "red", "likely")
+    assert found[0]["neighbours"] > 0.5 and found[0]["self_confidence"] < found[0]["suggested_probability"]
+    assert document["odd_labels"][0] == {"origin": found[0]["origin"], "label": "green", "looks_like": "red",
+                                         "probability": found[0]["suggested_probability"]}
+    before = (tmp_path / "fixes.csv").read_bytes()
+    code, out, err = shell(*words, "--fixes", tmp_path / "fixes.csv")
+    assert code == 2 and out == "" and "--fixes" in err and (tmp_path / "fixes.csv").read_bytes() == before

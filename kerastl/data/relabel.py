@@ -32,19 +32,25 @@ def corrections_in(path: str | None) -> Corrections | None:
     return None if path is None else read_corrections(path)
 
 
+def corrections_file(path: str | Path) -> Path:
+    """The file of a table of corrections. Raises DataError where there is none."""
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"`relabel` is {path}, which " + ("is a folder" if file.is_dir() else "does not exist"),
+                        "a table of corrections", "kerastl check --fixes writes one")
+    if file.suffix.lower() not in TABLES:
+        raise DataError(f"`relabel` is {path}, whose ending is none of a table", f"one of {', '.join(TABLES)}",
+                        "save the corrections as CSV")
+    return file
+
+
 def read_corrections(path: str | Path) -> Corrections:
     """The corrections in a table (CSV, or any other table that training reads) with the columns `id`, `origin`,
     `given_label`, `new_label`, and optionally `author`; other columns are ignored.
 
     Raises DataError for a file that is no such table, or that has a broken row.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise DataError(f"`relabel` is {path}, which " + ("is a folder" if file.is_dir() else "does not exist"),
-                        "a table of corrections", "kerastl check writes one: set `fixes` there")
-    if file.suffix.lower() not in TABLES:
-        raise DataError(f"`relabel` is {path}, whose ending is none of a table", f"one of {', '.join(TABLES)}",
-                        "save the corrections as CSV")
+    file = corrections_file(path)
     table = open_table(file)
     _check_columns(table, path)
     fixes = []
@@ -63,7 +69,7 @@ def _check_columns(table: Table, path: str | Path) -> None:
         hint = "; ".join(f"rename {other!r} to {name!r}" for name, other in close.items())
         raise DataError(f"{path} has no column {' or '.join(map(repr, missing))}; it has {listed(table.names)}",
                         f"a table of corrections, with the columns {', '.join(COLUMNS)}",
-                        hint or "kerastl check writes one: set `fixes` there")
+                        hint or "kerastl check --fixes writes one")
 
 
 def _fix(record: Mapping[str, Any]) -> Fix:
@@ -104,8 +110,8 @@ def relabelled(examples: Examples, corrections: Corrections | None, *, lenient: 
         lines = "\n".join([*(f"  {problem}" for problem in problems[:SHOWN]), *more])
         raise DataError(f"{file} does not fit {examples.source}; nothing was changed:\n{lines}",
                         f"rows of the data as they are now, and new labels among {listed(examples.classes)}",
-                        f"correct the table, or write it again with kerastl check; {REMOVE} as a new label removes a "
-                        "row")
+                        f"correct the table, or write it again with kerastl check --fixes; {REMOVE} as a new label "
+                        "removes a row")
     numbers = {name: _classes_of(name, examples) or [] for name in wanted}
     return _changed(examples, new_of, moved, numbers, corrections)
 
