@@ -8,7 +8,7 @@ GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
                 "no_label", "strict", "accept_truncated", "data_dir", "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
-    "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
+    "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs"),
 }
