@@ -9,7 +9,7 @@ GROUPS = {
                 "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
                 "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
-    "training": ("search", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
+    "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
                  "allow_baseline"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs"),

@@ -84,7 +84,8 @@ def target_lines(test: Figures) -> list[str]:
     if test.target is None:
         return []
     lines = [line for result in test.target.classes for line in _indented(result.sentence)]
-    return [f"target     {test.target.asked}", *lines]
+    return [f"target     {test.target.asked}", *lines,
+            *_indented("Accuracy and F1 are with the target; a comparison with the baseline is without it.")]
 
 
 def _indented(text: str) -> list[str]:
