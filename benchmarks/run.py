@@ -28,6 +28,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         compare,
         export,
         few_labels,
+        few_rows,
         glm,
         glm_full,
         heads,
@@ -47,6 +48,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "heads": heads.linear, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
+            "few-rows": few_rows.beside_linear,
             "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
             "glm-full": glm_full.memory}
 
