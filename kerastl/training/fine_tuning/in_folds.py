@@ -35,17 +35,17 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
     split, original = split_of(examples), model.get_weights()
     logits = frozen.held_out.logits.copy()  # of row i at place i
     after_step = estimate(features, options)
-    result = None
+    results = []
     for number, fold in enumerate(split.folds, 1):
         print(f"fine-tuning, fold {number} of {len(split.folds)}", flush=True)
         model.set_weights(original)
         rows = np.flatnonzero(split.part == fold)
         tuned, result = _tuned(_held_out(features, rows), head, unfreeze, options, after_step)
+        results.append(result)
         if result.kept:
             logits[rows] = tuned.held_out.logits
-    assert result is not None, "there are folds"
     choice = choose(examples, frozen.held_out, Predictions(frozen.held_out.rows, logits))
-    fitted = frozen
+    fitted, result = frozen, results[-1]
     if choice.kept:
         model.set_weights(original)
         print("fine-tuning on all rows", flush=True)
