@@ -29,9 +29,12 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
     document = golden(name)
     record = RunRecord.from_dict(document)
     written = record.to_dict()
-    assert {added: written.pop(added) for added in ("format", "task", "backbone_sha256", "data_summary")} == {
+    assert {added: written.pop(added) for added in ("format", "task", "backbone_sha256", "data_summary",
+                                                           "linear_beside")} == {
         "format": 1, "task": "multi_label" if name == "text" else "single_label", "backbone_sha256": None,
-        "data_summary": None}
+        "data_summary": None, "linear_beside": None}
+    if name == "tuned":
+        assert [written["unfrozen"].pop(added) for added in ("tuned_accuracy", "folds_kept")] == [None, None]
     assert written == document
     assert json.loads(json.dumps(written)) == written
 

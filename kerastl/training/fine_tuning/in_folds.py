@@ -19,6 +19,7 @@ from kerastl.training.fine_tuning.plan import plan_for
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
+from kerastl.training.tracing import counted_as_new
 
 
 def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, unfreeze: int | str, *,
@@ -64,8 +65,9 @@ def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: Tra
     """A hold-out: the head fitted on frozen features, then fine-tuned with the backbone. The features' own backbone
     is trained."""
     fitted = fit(features, head, options=options)
-    return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
-                     after_step=after_step)
+    with counted_as_new():
+        return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
+                         after_step=after_step)
 
 
 def _held_out(features: Features, rows: NDArray[np.intp]) -> Features:
