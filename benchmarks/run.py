@@ -30,6 +30,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         compare,
         export,
         few_labels,
+        few_rows,
         glm,
         glm_full,
         heads,
@@ -52,8 +53,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "near-duplicates": near_duplicates.search, "label-errors": label_errors.speed, "compare": compare.cached,
-            "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
+            "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
+            "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

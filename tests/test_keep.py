@@ -15,6 +15,7 @@ from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
 from kerastl.training.fine_tuning.estimate import Estimate, duration
 from kerastl.training.fine_tuning.keep import choose, choose_on, is_better, little_to_gain
+from kerastl.training.fit import FittedHead
 
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}
 
@@ -89,7 +90,9 @@ def test_choosing_among_two_that_know_nothing_reports_chance() -> None:
 def test_a_hold_out_chooses_on_validation_rows() -> None:
     examples = of(150)
     good, poor = sure(examples, shares(150, 0.9, 0)), sure(examples, shares(150, 0.5, 1))
-    choice = choose_on(examples, (poor, good), (good, poor))  # on the test rows, the frozen one is better
+    frozen, tuned = (FittedHead("linear", None, held_out, validation, {}, (), 0.0)
+                     for held_out, validation in ((good, poor), (poor, good)))
+    choice = choose_on(examples, frozen, tuned)  # on the test rows, the frozen one is better
     assert choice.kept and choice.held_out is poor
     assert choice.frozen_loss > choice.tuned_loss and choice.frozen_accuracy > choice.tuned_accuracy
 

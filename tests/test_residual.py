@@ -14,8 +14,8 @@ from kerastl.features.compute import Features
 from kerastl.features.means import means_of
 from kerastl.heads import resolve_head
 from kerastl.model import predict_logits
-from kerastl.training.beside import linear_beside
 from kerastl.training.fitters import fitter_named
+from kerastl.training.linear_beside import linear_beside
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
 SMALL = {"mlp": "mlp:hidden=16", "attention": "attention", "resnet": "resnet:width=16,blocks=1",

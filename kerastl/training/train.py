@@ -12,7 +12,7 @@ from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW, ConfiguredHead, HeadLike, resolve_head
 from kerastl.inputs import Input
 from kerastl.model import block_count, splice
-from kerastl.training.beside import LinearBeside, linear_beside
+from kerastl.training.beside import LinearBeside
 from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, not_tried, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
@@ -21,6 +21,7 @@ from kerastl.training.fine_tuning.keep import little_to_gain
 from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fine_tuning.result import FineTuneResult, kept_sentence
 from kerastl.training.fit import FEATURES, OPTIONS, FittedHead, fit
+from kerastl.training.linear_beside import linear_beside
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
 FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"

@@ -74,8 +74,7 @@ def tune_and_fit(features: Features, head: HeadLike, frozen: FittedHead, *, opti
         else:
             own, contrast = tuned_on(split.rows(TRAIN))
             fitted = fit(own, head, options=options)
-            assert frozen.validation is not None and fitted.validation is not None, "a hold-out has validation rows"
-            choice = choose_on(examples, (frozen.validation, frozen.held_out), (fitted.validation, fitted.held_out))
+            choice = choose_on(examples, frozen, fitted)
             fitted = fitted if choice.kept else frozen
     if not choice.kept:
         backbone.model.set_weights(original)

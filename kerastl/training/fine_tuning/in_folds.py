@@ -19,6 +19,7 @@ from kerastl.training.fine_tuning.plan import plan_for
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
+from kerastl.training.tracing import counted_as_new
 
 
 def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, unfreeze: int | str, *,
@@ -35,17 +36,17 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
     split, original = split_of(examples), model.get_weights()
     logits = frozen.held_out.logits.copy()  # of row i at place i
     after_step = estimate(features, options)
-    result = None
+    results = []
     for number, fold in enumerate(split.folds, 1):
         print(f"fine-tuning, fold {number} of {len(split.folds)}", flush=True)
         model.set_weights(original)
         rows = np.flatnonzero(split.part == fold)
         tuned, result = _tuned(_held_out(features, rows), head, unfreeze, options, after_step)
+        results.append(result)
         if result.kept:
             logits[rows] = tuned.held_out.logits
-    assert result is not None, "there are folds"
     choice = choose(examples, frozen.held_out, Predictions(frozen.held_out.rows, logits))
-    fitted = frozen
+    fitted, result = frozen, results[-1]
     if choice.kept:
         model.set_weights(original)
         print("fine-tuning on all rows", flush=True)
@@ -64,8 +65,9 @@ def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: Tra
     """A hold-out: the head fitted on frozen features, then fine-tuned with the backbone. The features' own backbone
     is trained."""
     fitted = fit(features, head, options=options)
-    return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
-                     after_step=after_step)
+    with counted_as_new():
+        return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
+                         after_step=after_step)
 
 
 def _held_out(features: Features, rows: NDArray[np.intp]) -> Features:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from kerastl.data.examples import Examples
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions, calibrated
+from kerastl.errors import OptionError
 from kerastl.stats import Z95, mean_interval
+from kerastl.training.fit import FittedHead
 
 NOTHING_LEFT = 0.05  # nats: a log loss that leaves so little to gain that fine-tuning is not worth its minutes
 
@@ -46,12 +48,14 @@ def choose(examples: Examples, frozen: Predictions, tuned: Predictions) -> Choic
     return _choice(examples, is_better(examples, *both), both, both, Predictions(frozen.rows, logits), folds)
 
 
-def choose_on(examples: Examples, frozen: tuple[Predictions, Predictions], tuned: tuple[Predictions, Predictions]
-              ) -> Choice:
-    """The choice of a hold-out. frozen, tuned: predictions of the validation rows, which choose, and of the test
-    rows."""
-    kept = is_better(examples, frozen[0], tuned[0])
-    return _choice(examples, kept, (frozen[0], tuned[0]), (frozen[1], tuned[1]), tuned[1] if kept else frozen[1])
+def choose_on(examples: Examples, frozen: FittedHead, tuned: FittedHead) -> Choice:
+    """The choice of a hold-out, on its validation rows. Raises OptionError for heads without predictions of these."""
+    if frozen.validation is None or tuned.validation is None:
+        raise OptionError("`frozen` or `tuned` has no predictions of validation rows", "heads that were fitted on a "
+                          "hold-out", "examples = kerastl.split(examples, 'holdout')")
+    choosing, reporting = (frozen.validation, tuned.validation), (frozen.held_out, tuned.held_out)
+    kept = is_better(examples, *choosing)
+    return _choice(examples, kept, choosing, reporting, reporting[1] if kept else reporting[0])
 
 
 def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bool:

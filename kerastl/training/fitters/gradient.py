@@ -1,8 +1,6 @@
 """For any head: gradient descent on cached features, with early stopping."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,6 +18,7 @@ from kerastl.training.fitters.batches import Moments, batches_of
 from kerastl.training.options import TrainingOptions
 from kerastl.training.scaling import mean_and_scale
 from kerastl.training.targets import loss_settings, row_weights
+from kerastl.training.tracing import counted_as_new
 
 MAX_EPOCHS, MAX_STEPS = 100, 300  # the more of the two: an epoch of few rows is few steps
 PATIENCE, PATIENCE_STEPS = 10, 30  # epochs and steps
@@ -164,7 +163,7 @@ def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[n
             on_epoch_begin=lambda epoch, logs: on_epoch_begin(model, epoch)))
     validating: dict[str, Any] = {}
     start = None
-    with _counted_as_new():
+    with counted_as_new():
         if validation is not None:
             ones = np.ones(len(validation), np.float32)
             data, batches = batches_of(head, features, validation, ones, batch_size, moments), \
@@ -177,24 +176,6 @@ def _train(model: Any, head: ConfiguredHead, features: Features, rows: NDArray[n
                            steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0, **validating).history
     return start, tuple({"epoch": float(i + 1), **{name: float(values[i]) for name, values in record.items()}}
                         for i in range(len(record["loss"])))
-
-
-@contextmanager
-def _counted_as_new() -> Iterator[None]:
-    """Within, TensorFlow does not warn of Keras' training function being traced again. It counts traces by the line of
-    the source, so that the fifth head that is trained for a few steps, as in cross-validation, looks to it like one
-    function that was traced five times; each is traced once."""
-    logger = logging.getLogger("tensorflow")
-
-    def keep(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not ("triggered tf.function retracing" in message and "TensorFlowTrainer" in message)
-
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
 
 
 def _new(head: ConfiguredHead, features: Features, beside: Callable[[Any], Any] | None) -> Any:
