@@ -259,7 +259,7 @@ def test_a_word_beyond_the_length_decides_in_every_format(shell: Shell, tmp_path
     assert {one["kind"]: one["kept"] for one in run["parity"]} == dict.fromkeys(("saved_model", "fp32", "fp16"), True)
     assert run["input"]["beyond"] > 0 and run["config"]["head"] == "best"
     answers_the_same(tmp_path / "m/1")
-    texts = [row[0] for row in csv.reader((tmp_path / "late.csv").open())][1:9]
+    texts = [line.partition(",")[0] for line in (tmp_path / "late.csv").read_text().splitlines()[1:9]]
     assert [one.label for one in tl.load(tmp_path / "m/1").predict(texts)] == ["dogs", "cats"] * 4
     record = RunRecord.read(tmp_path / "m/1")
     assert record.competitors is not None and record.to_dict() == run
