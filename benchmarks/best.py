@@ -54,14 +54,14 @@ def rare_words(folder: Path) -> Path:
     frequency = Counter(word for row in words for word in set(row))
     rows = [(" ".join(word for word in row if RARE[0] <= frequency[word] <= RARE[1]), label)
             for row, label in zip(words, labels, strict=True)]
-    return _table(folder / "rare.csv", [row for row in rows if row[0]][:ROWS])
+    return _table(folder / "rare.csv", [row for row in rows if row[0]])
 
 
 def late_words(folder: Path, n: int = 600) -> Path:
-    """Texts of 100 words drawn from the snippets, and then one that tells the topic."""
+    """Texts of 100 words, drawn from 200, and then one that tells the topic."""
     generator = np.random.default_rng(0)
-    words = sorted({word for text in _snippets()[0][:500] for word in re.findall(r"[a-z]+", text.lower())})
-    return _table(folder / "late.csv", [(f"{' '.join(generator.choice(words, 100))} {TOPICS[i % 3]} {i}", TOPICS[i % 3])
+    words = sorted({word for text in _snippets()[0][:500] for word in re.findall(r"[a-z]+", text.lower())})[::10][:200]
+    return _table(folder / "late.csv", [(f"{' '.join(generator.choice(words, 100))} {TOPICS[i % 3]}", TOPICS[i % 3])
                                         for i in range(n)])
 
 

@@ -41,8 +41,8 @@ def splice(backbone: Backbone, head: Any) -> Any:
     if head.name in (backbone.model.name, RAW_BRANCH):
         raise OptionError(f"the head is named {head.name!r}, as another part of the model is", "a name of its own",
                           "rename the keras.Model")
-    freeze(backbone.model)
     network, taken = _taking_first(backbone), backbone.model.inputs[0]
+    freeze(network)  # with the backbone in it: a loaded model applies the outer one's state to all below
     inputs = keras.Input(taken.shape[1:], dtype=taken.dtype, name=backbone.input.values_name)
     features = network(inputs, training=False)
     logits = head(features if len(head.inputs) == 1 else [features, raw_branch_of(backbone)(inputs)])

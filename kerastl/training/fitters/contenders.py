@@ -96,8 +96,9 @@ def _shares_and_losses(examples: Examples, rows: NDArray[np.intp], linear: Array
     parts = {LINEAR: z[:1], PLAIN: z[1:], JOINT: z}
     losses = {name: np.zeros(len(rows)) for name in parts}
     for mask in inner_folds(examples, rows):
+        others = mask if mask.all() else ~mask  # all rows are of one cluster
         for name, part in parts.items():  # a share of its own for each, so that none is better by its scale alone
-            shares = best_shares(part[:, ~mask], y[~mask], weight[~mask], task)
+            shares = best_shares(part[:, others], y[others], weight[others], task)
             losses[name][mask] = task.log_loss(np.einsum("s,snk->nk", shares, part[:, mask]), y[mask])
     own, other = best_shares(z, y, weight, task)
     return (float(own), float(other)), rows, {name: loss * weight for name, loss in losses.items()}
