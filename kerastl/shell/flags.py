@@ -72,7 +72,7 @@ class RunConfig:
     limit: int | None = None  # use at most N rows (default: all)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
-    allow_baseline: bool = False  # --head best: also ship the simple model without transfer, where it is better
+    allow_baseline: bool = False  # also ship the simple model without transfer, where the head best chooses it
     json: bool = False  # print the results as one JSON document
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
 
