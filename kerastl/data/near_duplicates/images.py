@@ -37,8 +37,10 @@ SAME_HASH = 500  # images with the same hash that an image is compared with
 SIMILAR_HASH = 20_000  # hashes with the same band that a hash is compared with
 BUDGET = 200  # comparisons of pixels, for each image
 GREY = np.array([0.299, 0.587, 0.114])
-LOW = tuple(zip(*sorted(((i, j) for i in range(16) for j in range(16) if i + j), key=lambda at: (sum(at), at))[:64],
-                strict=True))  # the 64 lowest frequencies without the mean
+_LOWEST = sorted(((i, j) for i in range(16) for j in range(16) if i + j), key=lambda at: (sum(at), at))[:64]
+# The 64 lowest frequencies without the mean, dealt to the bands by turns: bits of high frequencies are mostly 0, and a
+# band of these alone would be the same for most images.
+LOW = tuple(zip(*(at for band in range(len(WIDTHS)) for at in _LOWEST[band::len(WIDTHS)]), strict=True))
 
 
 @dataclass
@@ -165,7 +167,7 @@ def _hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
 
     low = dctn(grey, axes=(1, 2), norm="ortho")[:, LOW[0], LOW[1]]
     bits = low > 0.4 * np.abs(low).mean(axis=1, keepdims=True)
-    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64).ravel()
+    return np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little")).view(np.uint64).ravel()
 
 
 def _bands(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
