@@ -13,6 +13,7 @@ from kerastl.decision import Calibration
 from kerastl.export import tflite
 from kerastl.export.lite_graph import LiteGraph
 from kerastl.export.quantize import float_operators
+from kerastl.heads import resolve_head
 from kerastl.tasks import task_named
 
 IMAGES = tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="images")
@@ -129,3 +130,16 @@ def test_an_embedding_is_stored_in_8_bits_and_a_mask_stays_finite() -> None:
         assert np.abs(logits(made[kind], rows) - wanted).max() < bound * np.abs(wanted).max(), kind
     assert len(made["dynamic"]) < len(made["fp32"]) - 500 * 16 * 2.9 and "int8" in dtypes(made["dynamic"])
     assert "float32" in dtypes(made["fp16"])  # the mask
+
+
+def test_a_cosine_of_nothing_is_nothing() -> None:
+    """LiteRT's inverse square root of 0 made NaN of it."""
+    pooled = keras.layers.GlobalAveragePooling2D()
+    head = resolve_head("cosine").build((3,), 4)
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, head(pooled(keras.layers.Rescaling(1 / 255)(inputs))))
+    rows = [np.zeros((1, 16, 16, 3), np.uint8), *images(2)]
+    expected = model.predict(np.concatenate(rows).astype(np.float32), verbose=0)
+    assert not expected[0].any() and expected[1].any()
+    for kind, content in files(model, IMAGES, ["fp32", "fp16"], rows).items():
+        assert np.abs(logits(content, rows) - expected).max() < {"fp32": 1e-4, "fp16": 0.1}[kind]
