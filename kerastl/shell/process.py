@@ -101,8 +101,9 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         return _fail(with_flags(message or str(error), config), error.exit_code)
     except KeyboardInterrupt as error:
         by = f" by {error}" if getattr(error, "number", signal.SIGINT) != signal.SIGINT else ""
-        return _fail(f"stopped{by}; features computed so far are cached, no model was written",
-                     getattr(error, "exit_code", 130))
+        left = ("features computed so far are cached, no model was written" if isinstance(config, RunConfig) else
+                "no file was left half-written")
+        return _fail(f"stopped{by}; {left}", getattr(error, "exit_code", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the program that read our output has ended
         return 0
