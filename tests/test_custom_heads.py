@@ -213,7 +213,8 @@ FITTER = Fitter(fit_rows, minimises_loss=False)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     fitters.cache_clear()
     try:
-        assert {"blend", "class_means", "convex", "first_row", "gradient", "residual"} == set(fitters())
+        assert {"best", "blend", "class_means", "convex", "first_row", "gradient", "joint", "plain",
+                "residual"} == set(fitters())
         assert isinstance(fitters()["first_row"], Fitter)
         head = Head("constant", "a test's own", build, fitter="first_row", training={})
         fitted = tl.fit(features, head)

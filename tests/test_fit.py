@@ -49,26 +49,26 @@ def test_the_shipped_head_is_fitted_on_all_rows_whatever_the_folds(tmp_path: Pat
 
 def test_a_fold_stops_on_rows_of_its_own_and_the_shipped_head_trains_for_the_median_of_their_epochs(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = clouds(200, 2, 6, 3.0)
-    examples = in_folds(made_examples(y, groups=[str(i // 4) for i in range(200)]))
+    x, y = clouds(700, 2, 6, 3.0)
+    examples = in_folds(made_examples(y, groups=[str(i // 4) for i in range(700)]))
     part, calls = examples.split.part, []
 
     def recorded(model: Any, head: Any, features: Features, rows: Any, validation: Any, weights: Any, moments: Any,
-                 batch_size: int, seed: int, epochs: int, on_epoch_begin: Any) -> tuple[dict[str, float], ...]:
+                 options: TrainingOptions, seed: int, epochs: int, on_epoch_begin: Any) -> tuple[float, Any]:
         """In the place of Keras' training loop: the best epoch is the 3rd, the 9th, and so on."""
         calls.append((rows, validation, epochs))
-        assert len(weights) == len(rows) and batch_size == 32
+        assert len(weights) == len(rows) and options.head_batch_size == 32
         best = (3, 9, 5, 4, 40, 5)[len(calls) - 1]
-        return tuple({"epoch": i + 1.0, "loss": 1.0, "val_loss": abs(i + 1.0 - best)} for i in range(epochs))
+        return 1e3, tuple({"epoch": i + 1.0, "loss": 1.0, "val_loss": abs(i + 1.0 - best)} for i in range(epochs))
 
     monkeypatch.setattr(gradient, "_train", recorded)
     options = TrainingOptions(50, head_batch_size=32)
     fitted = tl.fit(made_features(tmp_path, x, examples), "mlp", options=options)
     for fold, (rows, validation, epochs) in enumerate(calls[:5]):
         assert sorted([*rows, *validation]) == np.flatnonzero(part != fold).tolist() and epochs == 50
-        assert not set(rows // 4) & set(validation // 4) and 0.1 < len(validation) / 160 < 0.2
+        assert not set(rows // 4) & set(validation // 4) and 0.1 < len(validation) / 560 < 0.2
     rows, validation, epochs = calls[5]
-    assert len(calls) == 6 and rows.tolist() == list(range(200)) and validation is None
+    assert len(calls) == 6 and rows.tolist() == list(range(700)) and validation is None
     assert epochs == 5 == fitted.settings["epochs"]
 
 

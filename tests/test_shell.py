@@ -319,7 +319,7 @@ def test_several_labels_a_image_train_export_and_answer(shell: Shell, tmp_path: 
     (("--backbone", "resnet51"), ("resnet50",)), (("--head", "linaer"), ("linear",)),
     (("--precision", "float8"), ("float32",)), (("--xla", "maybe"), ("auto",)), (("--split", "random"), ("cv",)),
     (("--tflite", "int4"), ("int8",)), (("--label-smoothing", "2"), ("[0, 1)",)), (("--name", "a/b"), ("--name",)),
-    (("--class-weights", "heavy"), ("balanced",)), (("--split", "cv", "--search", "1"), ("holdout",)),
+    (("--class-weights", "heavy"), ("balanced",)), (("--split", "cv", "--search", "1", "--head", "mlp"), ("holdout",)),
     (("--min-per-class", "5", "--split", "holdout", "--unfreeze", "9"), ("at most 2", "tiny_net")),
     (("--weights", "bundled", "--backbone", "resnet50"), ("imagenet",)), (("--weights", "nowhere.h5"), ("nowhere.h5",)),
 ])
