@@ -33,6 +33,7 @@ from kerastl.modality import TEXT
 from kerastl.report.near_duplicates import near_duplicates_context
 from kerastl.report.page import page
 from kerastl.report.report import PREVIEWS
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.record import RunRecord
 
 quick = settings(derandomize=True, deadline=None, database=None, max_examples=40)
@@ -386,6 +387,22 @@ def test_unknown_modes_and_mirrored_texts_are_refused(tmp_path: Path) -> None:
 
 def test_parts_are_numbered_by_how_held_out_they_are() -> None:
     assert TRAIN < VALIDATION < TEST
+
+
+@pytest.mark.parametrize(("kept", "folds_kept", "measured"), [
+    (False, None, True), (False, 0, True), (False, 2, False), (True, None, False)])
+def test_the_effect_is_measured_where_the_frozen_backbone_was_kept(kept: bool, folds_kept: int | None, measured: bool,
+                                                                  tmp_path: Path) -> None:
+    pictures = {f"{'ab'[seed % 2]}/{seed} {copy}.png": picture(seed, (40, 40)) if copy == "first" else
+                jpeg(picture(seed, (40, 40)), 80) for seed in range(20) for copy in ("first", "copy")}
+    examples = split(find_near_duplicates(read_images(folder_of(tmp_path / "data", pictures))), "cv")
+    features = tl.compute_features(examples, tiny_backbone(), plain_runtime(), cache_dir=tmp_path / "cache")
+    tuning = FineTuneResult(kept=kept, blocks=1, layers=(), loss_before=1.0, loss_after=1.0, epochs=(), seconds=1.0,
+                            folds_kept=folds_kept)
+    trained = replace(tl.train(features), fine_tuning=tuning)
+    found = tl.near_duplicate_effect(features, trained, tl.evaluate(features.examples, trained))
+    assert found is not None and found.effect is not None and found.groups
+    assert ("because the backbone was fine-tuned" in found.effect.sentence) != measured
 
 
 @pytest.mark.parametrize("mode", ["cv", "holdout"])

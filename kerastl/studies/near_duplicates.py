@@ -51,7 +51,7 @@ def _unmeasured(features: Features, trained: TrainedModel, found: NearDuplicateS
     """Why the effect is not measured; empty where it is."""
     if not found.group_of and not found.record.skipped:
         return "Without near-duplicates there is nothing to compare."
-    if trained.fine_tuning is not None:
+    if (tuned := trained.fine_tuning) and (tuned.kept or tuned.folds_kept):
         return "The effect on the accuracy was not measured, because the backbone was fine-tuned."
     if not resolve_head(trained.fitted.name, features.parts).spec.convex:
         return (f"The effect on the accuracy was not measured, because the head {trained.fitted.name} takes long to "
