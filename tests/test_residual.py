@@ -10,13 +10,14 @@ from test_heads import placed_features
 from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
+from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
 from kerastl.heads import resolve_head
 from kerastl.model import predict_logits
 from kerastl.training.fitters import fitter_named
-from kerastl.training.linear_beside import linear_beside
 from kerastl.training.options import DEFAULTS, TrainingOptions
+from kerastl.training.train import linear_beside
 
 SMALL = {"mlp": "mlp:hidden=16", "attention": "attention", "resnet": "resnet:width=16,blocks=1",
          "transformer": "transformer:width=16,heads=2", "gated": "gated:width=16", "averaged": "averaged:width=16"}
@@ -107,13 +108,14 @@ def test_on_few_rows_of_weak_features_no_head_falls_far_behind_linear(name: str,
 def test_linear_is_fitted_beside_heads_that_descend_and_beside_no_other(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 12, 4.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))
-    options, linear = TrainingOptions(2), tl.fit(features)
     for name in ("linear", "prototype"):
-        assert linear_beside(features, resolve_head(name), linear) is None
-    fitted = tl.fit(features, "cosine", options=options)
-    beside = linear_beside(features, resolve_head("cosine"), fitted, options=options)
-    assert beside is not None and beside.n == 90
-    assert beside.accuracy == pytest.approx(float((linear.held_out.logits.argmax(axis=1) == y).mean()))
-    of_head = float((fitted.held_out.logits.argmax(axis=1) == y).mean())
-    assert beside.gain == pytest.approx(of_head - beside.accuracy)
+        assert linear_beside(features, resolve_head(name), DEFAULTS) is None
+    linear = linear_beside(features, resolve_head("cosine"), DEFAULTS)
+    assert linear is not None and linear.held_out.id == tl.fit(features).held_out.id
+    fitted = tl.fit(features, "cosine", options=TrainingOptions(2))
+    evaluation, of_linear = (tl.evaluate(features.examples, head) for head in (fitted, linear))
+    beside = compare_with_linear(features.examples, evaluation, "cosine", linear)
+    assert beside.n == 90 and beside.accuracy == of_linear.accuracy
+    assert beside.gain == pytest.approx(evaluation.accuracy - of_linear.accuracy)
+    assert (beside.log_loss, beside.head_log_loss) == (of_linear.log_loss_calibrated, evaluation.log_loss_calibrated)
     assert "`linear`" in beside.sentence and beside.from_dict(beside.to_dict()) == beside

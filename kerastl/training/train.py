@@ -8,11 +8,11 @@ from kerastl.data.split import UNFREEZE_TEXT, is_unfreeze, split_of
 from kerastl.errors import OptionError, expect
 from kerastl.features.compute import Features
 from kerastl.features.engines.tensorflow import in_policy
+from kerastl.features.means import means_of
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ROW, ConfiguredHead, HeadLike, resolve_head
 from kerastl.inputs import Input
 from kerastl.model import block_count, splice
-from kerastl.training.beside import LinearBeside
 from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, not_tried, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
@@ -21,7 +21,7 @@ from kerastl.training.fine_tuning.keep import little_to_gain
 from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fine_tuning.result import FineTuneResult, kept_sentence
 from kerastl.training.fit import FEATURES, OPTIONS, FittedHead, fit
-from kerastl.training.linear_beside import linear_beside
+from kerastl.training.fitters import fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions
 
 FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
@@ -30,13 +30,13 @@ FROZEN, AUTO, CONTRAST = "0", "auto", "contrast"
 @dataclass(frozen=True)
 class TrainedModel:
     """model: backbone and head as one keras.Model. fine_tuning: None where the backbone stayed frozen without a try.
-    linear: the `linear` head on the same rows, beside a head on a frozen backbone that is trained by gradient
+    linear: the `linear` head fitted on the same rows, beside a head on a frozen backbone that is trained by gradient
     descent. input: what the model takes, where that is more than the backbone's own input."""
 
     model: Any
     fitted: FittedHead
     fine_tuning: FineTuneResult | None
-    linear: LinearBeside | None = None
+    linear: FittedHead | None = None
     input: Input | None = None
 
     def __repr__(self) -> str:
@@ -111,8 +111,16 @@ def _frozen(features: Features, original: Features, head: ConfiguredHead, fitted
     features = _as_taken(features, fitted, original)
     model = splice(features.backbone, fitted.head)
     fitted = _as_shipped(model, features, fitted, options.batch_size)
-    beside = linear_beside(features, head, fitted, options=options)
-    return TrainedModel(model, fitted, result, beside, features.backbone.input)
+    linear = linear_beside(features, head, options)
+    return TrainedModel(model, fitted, result, linear, features.backbone.input)
+
+
+def linear_beside(features: Features, head: ConfiguredHead, options: TrainingOptions) -> FittedHead | None:
+    """The `linear` head on the mean of the same features, to be shown beside a head; None beside one that is solved or
+    computed itself, or chosen among others. It chooses nothing."""
+    if head.spec.chooses or head.spec.convex or not fitter_named(head.spec.fitter).minimises_loss:
+        return None
+    return fit(means_of(features), "linear", options=options)
 
 
 def _feasible(head: ConfiguredHead, features: Features) -> ConfiguredHead:

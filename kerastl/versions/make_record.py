@@ -8,6 +8,7 @@ from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.label_errors import LabelErrors
+from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
@@ -39,6 +40,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
     if near_duplicates is None and examples.near_duplicate_search:
         near_duplicates = examples.near_duplicate_search.record
     backbone, runtime, calibration = features.backbone, features.runtime, evaluation.calibration
+    linear = compare_with_linear(examples, evaluation, fitted.name, trained.linear,
+                                 trained.linear.seconds) if trained.linear else None
     return RunRecord(
         format=FORMAT, modality_name=examples.modality.name, task_name=examples.task.name,
         backbone=backbone.name, weights=backbone.weights, weights_hash=backbone.weights_hash,
@@ -51,7 +54,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         notes=examples.notes, skipped=skipped_items(examples),
         data_summary=examples.summary, near_duplicates=near_duplicates, test=_held_out(evaluation, fitted),
         temperature=calibration.temperature, thresholds=calibration.thresholds, bias=calibration.bias,
-        baseline=baseline, linear_beside=trained.linear, distilled=distilled,
+        baseline=baseline, linear_beside=linear, distilled=distilled,
         ablation=ablation,
         fine_tuning=tuned, competitors=fitted.competitors, engine=features.engine, features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
