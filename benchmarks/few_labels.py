@@ -32,10 +32,7 @@ def table() -> list[Figure]:
     """Accuracy on the judging rows, mean and range over seeds, and the seconds that training took."""
     if not SNIPPETS.exists():
         return [Figure("few labels, movie snippets", "not measured: run `make quickstart` first")]
-    examples = tl.read_texts(str(SNIPPETS), min_per_class=0)
-    order = np.array(sorted(range(len(examples)), key=lambda row: hashlib.blake2b(
-        examples.items[row].encode()).hexdigest()))
-    held_out, pool = order[:JUDGES], order[2 * JUDGES:]
+    examples, held_out, pool = snippets()
     figures = []
     for labels in LABELS:
         found: dict[str, list[float]] = {"frozen": [], "tuned": [], "rule": [], "seconds": []}
@@ -52,6 +49,14 @@ def table() -> list[Figure]:
     return figures
 
 
+def snippets() -> tuple[tl.Examples, NDArray[np.intp], NDArray[np.intp]]:
+    """The movie snippets, their test rows, and the rows to draw training rows from."""
+    examples = tl.read_texts(str(SNIPPETS), min_per_class=0)
+    order = np.array(sorted(range(len(examples)), key=lambda row: hashlib.blake2b(
+        examples.items[row].encode()).hexdigest()))
+    return examples, order[:JUDGES], order[2 * JUDGES:]
+
+
 def drawn(targets: NDArray[np.int64], labels: int, seed: int, pool: NDArray[np.intp]) -> NDArray[np.intp]:
     """So many rows of each class out of the pool."""
     generator = np.random.RandomState(seed)
@@ -63,11 +68,11 @@ def _one(examples: tl.Examples, train: NDArray[np.intp], held_out: NDArray[np.in
     some = examples.take([*train.tolist(), *held_out.tolist()])
     rows, asked = np.arange(len(train)), np.arange(len(train), len(some))
     backbone = fit_length(tl.load_backbone("minilm"), some)
-    frozen, _ = _judged(backbone, some, rows, asked)
+    frozen, _ = judged(backbone, some, rows, asked)
     start = time.perf_counter()
     contrast.tune(backbone, some, rows, seed)
     seconds = time.perf_counter() - start
-    tuned, more = _judged(backbone, some, rows, asked)
+    tuned, more = judged(backbone, some, rows, asked)
     return {"frozen": frozen, "tuned": tuned, "rule": tuned if _kept(some, rows, seed) else frozen,
             "seconds": seconds + more}
 
@@ -83,7 +88,7 @@ def _kept(some: tl.Examples, rows: NDArray[np.intp], seed: int) -> bool:
     return tuning.kept
 
 
-def _judged(backbone, some: tl.Examples, rows: NDArray[np.intp], asked: NDArray[np.intp]) -> tuple[float, float]:
+def judged(backbone, some: tl.Examples, rows: NDArray[np.intp], asked: NDArray[np.intp]) -> tuple[float, float]:
     """Accuracy on the asked rows of a head solved on the others, and the seconds that its features and it took."""
     now, plain = replace(backbone, weights_hash=weights_hash(backbone.model)), apply("float32", "off")
     with tempfile.TemporaryDirectory() as folder:

@@ -2,9 +2,10 @@
 
 python benchmarks/run.py [--write] [NAME ...]
 
-NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a
-temporary folder. `--write` puts their figures into benchmarks/README.md, each with the machine it came from. Figures
-against torch and stock OpenVINO need another environment: KERASTL_TORCH=ITS_PYTHON, see benchmarks/README.md.
+NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a temporary
+folder, and setfit, which takes over an hour. `--write` puts their figures into benchmarks/README.md, each with the
+machine it came from. Figures against torch, stock OpenVINO and SetFit need other environments:
+KERASTL_TORCH=ITS_PYTHON, KERASTL_SETFIT=ITS_PYTHON, see benchmarks/README.md.
 """
 
 import os
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figure import Figure  # noqa: E402
 
 README = Path(__file__).parent / "README.md"
-HUGE = {"glm-full"}  # run only when named
+HUGE = {"glm-full", "setfit"}  # run only when named
 
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
@@ -41,6 +42,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         passes,
         peers,
         predict,
+        setfit,
         sizes,
         startup,
         texts,
@@ -53,7 +55,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
-            "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
+            "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
             "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
