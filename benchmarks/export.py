@@ -34,7 +34,7 @@ def in_four_kinds() -> list[Figure]:
             version.manifest.update(kind="image")
     rows = list(np.random.default_rng(0).integers(0, 256, (100, 1, 224, 224, 3)).astype(np.uint8))
     spec, activation = backbone.input.single_spec, task_named("single_label").activation
-    once = _seconds(lambda: list(convert(model, spec, 1.0, activation, TFLITE_KINDS, rows)))
+    once = _seconds(lambda: list(convert(model, spec, Calibration(1.0), activation, TFLITE_KINDS, rows)))
     return [Figure(f"export of EfficientNet-Lite0 in four kinds, {ROWS} images", f"{export:.1f} s"),
             Figure("of that, its four TFLite files", f"{once:.1f} s")]
 

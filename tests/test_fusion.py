@@ -15,6 +15,7 @@ from tiny import held_out, made_examples, made_features, plain_runtime
 
 import kerastl as tl
 from kerastl.backbones import NO_POOLING, Backbone, spec_of
+from kerastl.decision import Calibration
 from kerastl.errors import OptionError
 from kerastl.export.tflite import Interpreter, convert
 from kerastl.heads import resolve_head
@@ -171,7 +172,6 @@ def test_a_pair_unfrozen_from_the_shell(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
-    from kerastl.decision import Calibration
     from kerastl.export import saved_model
     from kerastl.model import parts_of
 
@@ -200,7 +200,8 @@ def test_heads_that_know_the_parts_survive_saving_and_tflite(head: str, pair: Ba
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras", compile=False)
     assert np.abs(np.asarray(again(images, training=False)) - wanted).max() < 1e-5
-    (kind, content), = convert(model, pair.input.single_spec, 1.0, task_named("single_label").activation, ["fp32"], [])
+    activation = task_named("single_label").activation
+    (kind, content), = convert(model, pair.input.single_spec, Calibration(1.0), activation, ["fp32"], [])
     lite = [Interpreter(content)(one[None].astype(np.uint8))["logits"] for one in images]
     assert kind == "fp32" and np.abs(np.stack(lite) - wanted).max() < 1e-4
 

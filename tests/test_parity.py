@@ -19,6 +19,7 @@ from kerastl.data.examples import Examples
 from kerastl.errors import CheckFailed
 from kerastl.export import tflite
 from kerastl.export.parity import (
+    PLAIN,
     Evaluated,
     Reference,
     checked_saved_model,
@@ -204,7 +205,7 @@ def test_the_logits_that_were_evaluated_are_the_reference_unless_they_are_wrong(
         def of_rows(rows: NDArray[np.intp]) -> NDArray[np.float32]:
             return Reference(model, source, hundred, rows).logits + np.float32(shift)
 
-        return checked_saved_model(model, source, hundred, folder, Evaluated(of_rows, engine))
+        return checked_saved_model(model, source, hundred, folder, Evaluated(of_rows, engine), PLAIN)
 
     for engine in ("tensorflow", "openvino"):
         _, parity = checked(3e-5, engine)
@@ -230,7 +231,7 @@ def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeyp
 
     def comparison() -> Parity:
         spec, activation = tiny_backbone().input.single_spec, hundred.task.activation
-        ((kind, content),) = tflite.convert(model, spec, 1.0, activation, ["fp32"], [])
+        ((kind, content),) = tflite.convert(model, spec, PLAIN, activation, ["fp32"], [])
         result = compare_tflite(reference, kind, content)
         assert result.rows == 20 and result.bytes == len(content) and result.milliseconds == 1000
         return result
