@@ -229,10 +229,12 @@ def test_the_gate_learns_which_part_counts(tmp_path: Path) -> None:
         fitted = tl.fit(features, head, options=TrainingOptions(30))
         judged = fitted.held_out
         accuracy[head.partition(":")[0]] = (judged.logits.argmax(axis=1) == y[judged.rows]).mean()
-    gate = keras.Model(fitted.head.input, fitted.head.get_layer("shares").output)
-    shares = np.asarray(gate(x[judged.rows]))
+    branch = fitted.head.get_layer("gated")
+    gate = keras.Model(branch.input, branch.get_layer("shares").output)
+    shares = np.asarray(gate(fitted.head.get_layer("standard")(x[judged.rows])))
     assert np.abs(shares.sum(axis=1) - 1).max() < 1e-5
-    assert ((shares[:, 1] > 0.5) == (which[judged.rows] == 1)).mean() > 0.95
+    agreement = ((shares[:, 1] > 0.5) == (which[judged.rows] == 1)).mean()
+    assert max(agreement, 1 - agreement) > 0.95  # what is added to the linear head may also take away the other part
     assert accuracy["gated"] > 0.97 and accuracy["gated"] > accuracy["linear"] + 0.1
 
 
@@ -272,7 +274,8 @@ def test_features_know_the_parts_and_fit_hands_them_on(pair: Backbone, images: P
     features = tl.compute_features(examples, pair, plain_runtime(), cache_dir=tmp_path)
     assert features.parts == (24, 20)
     fitted = tl.fit(features, "averaged:width=16", options=TrainingOptions(3))
-    assert fitted.name == "averaged:width=16" and fitted.head.get_layer("part_2").kernel.shape == (20, 16)
+    assert fitted.name == "averaged:width=16" and fitted.head.get_layer(
+        "averaged").get_layer("part_2").kernel.shape == (20, 16)
 
 
 @pytest.mark.slow

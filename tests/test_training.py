@@ -382,9 +382,10 @@ def test_without_the_memory_for_the_solver_gradient_descent_gets_there_too(mode:
 @pytest.mark.slow
 def test_early_stopping_ships_the_best_epoch(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(gradient, "PATIENCE", 4)
+    monkeypatch.setattr(gradient, "PATIENCE_STEPS", 4)
     x, y = clouds(120, 3, 40, 1.5)
     features = made_features(tmp_path, x, made_examples(y, split=held_out(120, validation=0.4, test=0.1)))
-    fitted = tl.fit(features, "mlp")
+    fitted = tl.fit(features, "cosine:learning_rate=0.03")
     losses = [one["val_loss"] for one in fitted.curve]
     assert fitted.settings["epochs"] == np.argmin(losses) + 1 == len(losses) - 4
     rows = fitted.validation.rows

@@ -13,6 +13,7 @@ from kerastl.features.compute import Features
 from kerastl.heads import GRADIENT_SETTINGS, ConfiguredHead
 from kerastl.model import freeze
 from kerastl.runtime import dtype_policy
+from kerastl.stats import standard_error
 from kerastl.training.fitters import Fitter, Job, RowsFit, in_turn
 from kerastl.training.fitters.batches import Moments, batches_of
 from kerastl.training.options import TrainingOptions
@@ -122,7 +123,8 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
 def _by_inner_folds(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], options: TrainingOptions,
                     settings: dict[str, Any]) -> RowsFit:
     """The head trained on all these rows for as many epochs as have the lowest mean loss over inner folds. A fold that
-    stopped early keeps its last loss from then on."""
+    stopped early keeps its last loss from then on. A start that is good already is kept unless these epochs are better
+    by more than one standard error over the folds."""
     fold_of = folds(features.examples, INNER, rows)
     masks = [fold_of == fold for fold in np.unique(fold_of)]
     fits = [descend(head, features, rows[~mask], rows[mask], options, **settings) for mask in masks]
@@ -131,9 +133,13 @@ def _by_inner_folds(head: ConfiguredHead, features: Features, rows: NDArray[np.i
     curves = {name: share @ np.array([[epoch[name] for epoch in fit.curve] + [fit.curve[-1][name]]
                                       * (longest - len(fit.curve)) for fit in fits]) for name in ("loss", "val_loss")}
     best = int(np.argmin(curves["val_loss"]))
-    starts = [fit.start_loss for fit in fits if fit.start_loss is not None]
-    start = float(share @ np.array(starts)) if len(starts) == len(fits) else None
-    epochs = 0 if settings["beside"] and start is not None and curves["val_loss"][best] >= start else best + 1
+    starts = np.array([fit.start_loss for fit in fits if fit.start_loss is not None])
+    start = float(share @ starts) if len(starts) == len(fits) else None
+    epochs = best + 1
+    if settings["beside"] and start is not None:
+        gains = starts - [fit.curve[min(best, len(fit.curve) - 1)]["val_loss"] for fit in fits]
+        if gains.mean() <= standard_error(gains, range(len(gains))):  # the best of many epochs is better by chance
+            epochs = 0
     curve = tuple({"epoch": i + 1.0, **{name: float(values[i]) for name, values in curves.items()}}
                   for i in range(longest))
     return replace(descend(head, features, rows, None, options, epochs=epochs, **settings), curve=curve,
