@@ -78,8 +78,7 @@ def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, flo
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) == 1:
         return Interval(*bounds, "a single group: the interval is unknown")
-    sums, sizes = np.bincount(member, weights=values), np.bincount(member)
-    mean, half = float(np.mean(values)), Z95 * _variance_of_mean(sums, sizes) ** 0.5
+    mean, half = float(np.mean(values)), Z95 * standard_error(values, member)
     low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
     return Interval(low, high, f"mean +- 1.96 standard errors, {len(names)} groups")
 

@@ -49,10 +49,10 @@ class CheckResult:
 
     rows: all rows of the source that were read. counts: rows of each class, without the skipped ones. conflicts:
     duplicates with different labels. near_duplicates: rows of similar, not equal, content. leaks: duplicates or groups
-    of the largest class over those of the smallest. label_errors_reason: why label errors were not searched for; empty
-    if they were. findings: all of this, the most severe first. data_summary: what was understood of the source. strict:
-    whether a finding that is an error or a warning fails the check. label_error_items: the file or text of each label
-    error, for the page and the table.
+    that are in both train and test. imbalance: the rows of the largest class over those of the smallest.
+    label_errors_reason: why label errors were not searched for; empty if they were. findings: all of this, the most
+    severe first. data_summary: what was understood of the source. strict: whether a finding that is an error or a
+    warning fails the check. label_error_items: the file or text of each label error, for the page and the table.
     """
 
     source: str
@@ -76,7 +76,7 @@ class CheckResult:
     def __repr__(self) -> str:
         found: dict[str, Sized] = {"skipped": self.skipped, "duplicates": self.duplicates,
                                    "near-duplicates": self.near_duplicates, "conflicts": self.conflicts,
-                 "leaks": self.leaks, "label errors": self.label_errors}
+                                   "leaks": self.leaks, "label errors": self.label_errors}
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in found.items())
         return f"CheckResult({self.source}: {self.rows} rows, {len(self.counts)} classes, {counts})"
 

@@ -8,9 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
+from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.data.split import split_of
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.compute import Features
@@ -19,6 +17,7 @@ from kerastl.heads import ConfiguredHead, HeadLike, Setting, free, to_search
 from kerastl.stats import log_loss
 from kerastl.training.fit import fit
 from kerastl.training.options import DEFAULTS, TrainingOptions
+from kerastl.training.rows import trained_and_validated
 from kerastl.versions.sections import Trial
 
 
@@ -88,12 +87,8 @@ def without_test_rows(features: Features) -> Features:
     if split.mode == "cv":
         raise OptionError("`search` needs validation rows, which cross-validated examples do not have", "a hold-out",
                           "examples = kerastl.split(examples, search=...)")
-    train, validation = split.rows(TRAIN), split.rows(VALIDATION)
-    kept = np.concatenate([train, validation, validation])
-    parts = np.repeat([TRAIN, VALIDATION, TEST], [len(train), len(validation), len(validation)]).astype(np.int8)
-    examples = replace(features.examples.take(kept), split=Split(split.mode, split.reason, parts))
-    keys = features.keys or features.examples.ids
-    return replace(features, examples=examples, keys=[keys[row] for row in kept], held_out_space=features.space)
+    visible = trained_and_validated(features, split.rows(TRAIN), split.rows(VALIDATION), split.mode, split.reason)
+    return replace(visible, held_out_space=features.space)
 
 
 def _tried(features: Features, head: str, options: TrainingOptions) -> Trial:

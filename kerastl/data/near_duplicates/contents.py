@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 Rows = NDArray[np.intp]
 
 
+def first_equal(digests: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """For each digest, [n, 16], the number of the first one that is equal to it."""
+    names = np.ascontiguousarray(digests).view("V16").ravel()
+    _, first, member = np.unique(names, return_index=True, return_inverse=True)
+    return np.asarray(first[member])
+
+
 class Contents(Protocol):
     """Contents that can be compared, by number. threshold: the similarity from which two are near-duplicates. loose:
     the least similarity that a group may have inside. notes: what was not compared, and why, in words."""

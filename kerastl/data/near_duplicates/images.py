@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kerastl.data.near_duplicates.candidates import sharing_a_band
-from kerastl.data.near_duplicates.contents import Rows
+from kerastl.data.near_duplicates.contents import Rows, first_equal
 from kerastl.data.spool import Unnamed
 from kerastl.inputs.batches import decode_file
 from kerastl.inputs.quick import resized
@@ -61,9 +61,7 @@ class ImageContents:
         """See `Contents`. An image that cannot be decoded equals no other."""
         own = np.arange(len(self.digests))
         decoded = np.flatnonzero(self.digests.any(axis=1))
-        names = np.ascontiguousarray(self.digests[decoded]).view("V16").ravel()
-        _, first, member = np.unique(names, return_index=True, return_inverse=True)
-        own[decoded] = decoded[first][member]
+        own[decoded] = decoded[first_equal(self.digests[decoded])]
         return own
 
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:

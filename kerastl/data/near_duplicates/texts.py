@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.near_duplicates.candidates import crowded, sharing_a_band
-from kerastl.data.near_duplicates.contents import Rows
+from kerastl.data.near_duplicates.contents import Rows, first_equal
 from kerastl.data.spool import digest
 from kerastl.inputs import Text
 
@@ -109,9 +109,7 @@ class TextContents:
 
     def equal(self) -> NDArray[np.intp]:
         """See `Contents`."""
-        names = np.ascontiguousarray(self.digests).view("V16").ravel()
-        _, first, member = np.unique(names, return_index=True, return_inverse=True)
-        return np.asarray(first[member])
+        return first_equal(self.digests)
 
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:
         """See `Contents`: pairs with an equal band of their MinHash signatures."""

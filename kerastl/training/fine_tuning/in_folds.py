@@ -19,6 +19,7 @@ from kerastl.training.fine_tuning.plan import plan_for
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.options import TrainingOptions
+from kerastl.training.rows import trained_and_validated
 from kerastl.training.tracing import counted_as_new
 
 
@@ -80,15 +81,9 @@ def _held_out(features: Features, rows: NDArray[np.intp]) -> Features:
 
 
 def _all_train(features: Features) -> Features:
-    """All rows, a part of them for validation. `fit` also needs held-out rows, of which nothing is reported: they are
-    the validation rows again."""
-    examples, keys = features.examples, features.keys or features.examples.ids
-    mask = carve(examples, np.arange(len(examples)))
-    train, validation = np.flatnonzero(~mask), np.flatnonzero(mask)
-    rows = np.concatenate([train, validation, validation])
-    parts = np.repeat([TRAIN, VALIDATION, TEST], [len(train), len(validation), len(validation)]).astype(np.int8)
-    return replace(features, examples=replace(examples.take(rows), split=Split("holdout", "all rows", parts)),
-                   keys=[keys[row] for row in rows])
+    """All rows, a part of them for validation."""
+    mask = carve(features.examples, np.arange(len(features.examples)))
+    return trained_and_validated(features, np.flatnonzero(~mask), np.flatnonzero(mask), "holdout", "all rows")
 
 
 def estimate(features: Features, options: TrainingOptions) -> Estimate:

@@ -15,7 +15,7 @@ from kerastl.data.examples import Examples
 from kerastl.data.split import split_of
 from kerastl.decision import Predictions, calibrated
 from kerastl.errors import OptionError
-from kerastl.stats import Z95, mean_interval
+from kerastl.stats import standard_error
 from kerastl.training.fit import FittedHead
 
 NOTHING_LEFT = 0.05  # nats: a log loss that leaves so little to gain that fine-tuning is not worth its minutes
@@ -67,8 +67,7 @@ def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bo
     if not len(frozen.rows):
         return False
     gain = _losses(examples, frozen) - _losses(examples, tuned)
-    interval = mean_interval(gain, [examples.clusters[row] for row in frozen.rows], (-np.inf, np.inf))
-    error = (interval.high - interval.low) / 2 / Z95
+    error = standard_error(gain, [examples.clusters[row] for row in frozen.rows.tolist()])
     return bool(gain.mean() > error and accuracy_of(examples, tuned) >= accuracy_of(examples, frozen))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.split import carve, folds
+from kerastl.data.split import carve
 from kerastl.features.compute import Features
 from kerastl.heads import GRADIENT_SETTINGS, ConfiguredHead
 from kerastl.model import freeze
@@ -17,6 +17,7 @@ from kerastl.stats import standard_error
 from kerastl.training.fitters import Fitter, Job, RowsFit, in_turn
 from kerastl.training.fitters.batches import Moments, batches_of
 from kerastl.training.options import TrainingOptions
+from kerastl.training.rows import inner_folds
 from kerastl.training.scaling import mean_and_scale
 from kerastl.training.targets import loss_settings, row_weights
 from kerastl.training.tracing import counted_as_new
@@ -125,8 +126,7 @@ def _by_inner_folds(head: ConfiguredHead, features: Features, rows: NDArray[np.i
     """The head trained on all these rows for as many epochs as have the lowest mean loss over inner folds. A fold that
     stopped early keeps its last loss from then on. A start that is good already is kept unless these epochs are better
     by more than one standard error over the folds."""
-    fold_of = folds(features.examples, INNER, rows)
-    masks = [fold_of == fold for fold in np.unique(fold_of)]
+    masks = inner_folds(features.examples, rows, INNER)
     fits = [descend(head, features, rows[~mask], rows[mask], options, **settings) for mask in masks]
     longest = max(len(fit.curve) for fit in fits)
     share = np.array([mask.sum() for mask in masks]) / len(rows)
