@@ -163,6 +163,11 @@ class Examples:
         near-duplicates. Cross-validation deals clusters whole, and intervals count them."""
         return self.groups if self.near_duplicates is None else self.near_duplicates
 
+    def clusters_of(self, rows: NDArray[np.intp]) -> list[str]:
+        """The names of the clusters of these rows."""
+        clusters = self.clusters
+        return [clusters[row] for row in rows.tolist()]
+
     @property
     def task(self) -> Task:
         """The task that the targets belong to, such as one label per row."""

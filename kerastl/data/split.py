@@ -137,7 +137,7 @@ def _of_one_group(examples: Examples) -> list[str]:
 def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> NDArray[np.bool_]:
     """A mask over `rows` of those to set aside for choosing an epoch: about `share` of each class, in whole groups. If
     there are at least two groups, some rows are set aside and some are not."""
-    k = max(2, min(round(1 / share), len({examples.clusters[row] for row in rows})))
+    k = max(2, min(round(1 / share), len(set(examples.clusters_of(rows)))))
     return folds(examples, k, rows) == k - 1
 
 

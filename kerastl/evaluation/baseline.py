@@ -72,7 +72,7 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
             correct[part.held_out] = _correct(examples, features, part)
     correct = correct[held_out]
     trained_on = max(len(part.everything) for part in tries)
-    groups = [examples.clusters[row] for row in held_out]
+    groups = examples.clusters_of(held_out)
     of_model, accuracy = np.array(evaluation.correct_without_target), float(correct.mean())
     difference = paired_difference(of_model, correct, groups)
     shown = verdict(difference.gain_ci95)

@@ -101,7 +101,7 @@ class _Candidates:
                     losses[name][here] = self.task.log_loss(calibrated(self.logits[here], calibration),
                                                             self.truth[here])
             name = _simplest({name: loss[used] for name, loss in losses.items()},
-                             [self.examples.clusters[row] for row in self.rows[used]])
+                             self.examples.clusters_of(self.rows[used]))
             trials = [CalibrationTrial(name, float(loss[used].mean())) for name, loss in losses.items()]
         calibration = self._fits(without)[name] if trials else Calibration(1.0)
         p, truth = self.task.probabilities(self.logits[used], calibration), self.truth[used]

@@ -119,7 +119,7 @@ def label_errors(held_out: HeldOutRows, features: Callable[[NDArray[np.intp]], A
     examples, rows = held_out.examples, held_out.rows
     labels = np.asarray(examples.targets[rows], np.int64)
     p = examples.task.probabilities(held_out.logits)
-    clusters = [examples.clusters[row] for row in rows.tolist()]
+    clusters = examples.clusters_of(rows)
     votes = neighbour_votes(lambda places: features(rows[places]), labels, clusters, len(examples.classes))
     return ranked(examples, rows, p, votes, method)
 

@@ -39,7 +39,7 @@ def compare_with_linear(examples: "Examples", evaluation: "Evaluation", name: st
     from kerastl.evaluation.metrics import evaluate
 
     other = evaluate(examples, linear)
-    clusters = [examples.clusters[row] for row in evaluation.held_out.rows.tolist()]
+    clusters = examples.clusters_of(evaluation.held_out.rows)
     difference = paired_difference(np.array(evaluation.correct_without_target), np.array(other.correct), clusters)
     shown = verdict(difference.gain_ci95)
     sentence = _sentence(shown, name, other.accuracy, difference.gain, difference.gain_ci95)

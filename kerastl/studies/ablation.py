@@ -53,7 +53,7 @@ def ablate(features: Features, head: HeadLike, *, seeds: int = FEWEST_SEEDS, opt
         correct[name] = _correct_by_seed(features, text, name, seeds, options)
         arms.append(Arm(name, text, tuple(np.nanmean(correct[name], axis=1).tolist())))
     held_out = np.flatnonzero(~np.isnan(correct[BOTH]).all(axis=0))
-    groups = [examples.clusters[row] for row in held_out.tolist()]
+    groups = examples.clusters_of(held_out)
     contrasts = tuple(contrast(over, correct[BOTH][:, held_out], correct[over][:, held_out], groups)
                       for over in (SCRATCH, TRANSFER))
     return Ablation(_rows(split, seeds), len(held_out), seeds, tuple(arms), contrasts, time.perf_counter() - start)

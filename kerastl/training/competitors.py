@@ -55,7 +55,7 @@ def competitors_of(examples: Examples, shipped: "RowsFit", held_out: Predictions
     if not shipped.name:
         return None
     task, rows = examples.task, held_out.rows
-    groups = [examples.clusters[row] for row in rows.tolist()]
+    groups = examples.clusters_of(rows)
     truth = examples.one_hot(rows)
 
     def correct(logits: NDArray[np.float32]) -> NDArray[np.bool_]:

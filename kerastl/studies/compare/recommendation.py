@@ -66,8 +66,7 @@ def recommend(rest: Examples, combinations: Sequence[Combination], cells: Sequen
     rows = np.flatnonzero(times)
     simple = [simplicity(max(cell.blocks for cell in row), combination.head, cost)
               for combination, row, cost in zip(combinations, cells, costs, strict=True)]
-    verdict = simplest_within_noise(list(correct[:, rows] / times[rows]), simple,
-                                    [rest.clusters[row] for row in rows.tolist()])
+    verdict = simplest_within_noise(list(correct[:, rows] / times[rows]), simple, rest.clusters_of(rows))
     table = tuple(_row(*values, recommended=place == verdict.chosen)
                   for place, values in enumerate(zip(combinations, cells, costs, verdict.tests, strict=True)))
     return table, verdict, len(rows)

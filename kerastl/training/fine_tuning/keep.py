@@ -67,7 +67,7 @@ def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bo
     if not len(frozen.rows):
         return False
     gain = _losses(examples, frozen) - _losses(examples, tuned)
-    error = standard_error(gain, [examples.clusters[row] for row in frozen.rows.tolist()])
+    error = standard_error(gain, examples.clusters_of(frozen.rows))
     return bool(gain.mean() > error and accuracy_of(examples, tuned) >= accuracy_of(examples, frozen))
 
 

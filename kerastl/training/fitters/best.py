@@ -75,14 +75,14 @@ def choose(losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: 
     losses: of each row by each head. Rows of a cluster count together."""
     heads = [name for name in ORDER if name in losses and name != skip]
     best = min(heads, key=lambda name: losses[name].mean())
-    groups = [examples.clusters[row] for row in rows.tolist()]
+    groups = examples.clusters_of(rows)
     return next(name for name in heads if name == best or (losses[name] - losses[best]).mean()
                 <= standard_error(losses[name] - losses[best], groups))
 
 
 def reason_of(name: str, losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: NDArray[np.intp]) -> str:
     """Why a head was chosen, in words: with the log losses of the rows that chose it."""
-    groups = [examples.clusters[row] for row in rows.tolist()]
+    groups = examples.clusters_of(rows)
     figures = ", ".join(f"{other} {losses[other].mean():.3f}" for other in ORDER)
     others = []
     for other in ORDER:
