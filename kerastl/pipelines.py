@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def classify_images(
     data: str | Path, *, name: str, out: str | Path = "saved_models", backbone: str = "efficientnet_lite0",
-    weights: str | None = None, layer: str = "top", head: "HeadLike" = "linear", search: int = 0, split: str = "auto",
+    weights: str | None = None, layer: str = "top", head: "HeadLike" = "best", search: int = 0, split: str = "auto",
     min_per_class: int = 10, limit: int | None = None, unfreeze: int | str = 0, epochs: int | None = None,
     batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0, schedule: str = "auto",
     learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
@@ -75,7 +75,7 @@ def classify_images(
 
 def classify_texts(
     data: str | Path, *, name: str, out: str | Path = "saved_models", backbone: str = "minilm",
-    weights: str | None = None, layer: str = "top", pooling: str = "mean", head: "HeadLike" = "linear", search: int = 0,
+    weights: str | None = None, layer: str = "top", pooling: str = "mean", head: "HeadLike" = "best", search: int = 0,
     text_column: str | None = None, label_column: str | None = None, max_length: int | None = None, long: str = "head",
     split: str = "auto", min_per_class: int = 10, limit: int | None = None, unfreeze: int | str = "auto",
     epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0,

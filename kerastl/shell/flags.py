@@ -50,7 +50,7 @@ class RunConfig:
 
     name: str  # name of the model; each run writes a new version to OUT/NAME/VERSION
     out: str = "saved_models"  # folder where models are written
-    head: str = "linear"  # see `kerastl heads`; with settings: mlp:hidden=256,dropout=0.3
+    head: str = "best"  # see `kerastl heads`; with settings: mlp:hidden=256,dropout=0.3
     search: int = 0  # tune head hyperparameters with N trials; --head linear,mlp or auto to search over several heads
     layer: str = "top"  # feature layer of the backbone; see `kerastl backbones`
     split: str = "auto"  # auto, cv or holdout; a split defined by the data takes precedence over auto

@@ -45,7 +45,7 @@ class TrainedModel:
         return f"TrainedModel({getattr(self.model, 'name', None)}: {backbone}, {self.fitted!r})"
 
 
-def train(features: Features, head: HeadLike = "linear", *, unfreeze: int | str = 0,
+def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 0,
           options: TrainingOptions = DEFAULTS) -> TrainedModel:
     """Fit a head on frozen features and splice it with the backbone that computed them.
 
