@@ -1,0 +1,136 @@
+"""One request core under REST and gRPC: which version answers, what it computes, and what is counted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kerastl.server import inference
+from kerastl.server.bodies import Arrays
+from kerastl.server.metrics import CONFIDENCE, EXAMPLES, EXAMPLES_EACH, POWERS_OF_2, PREDICTED, SHARES, UNKNOWN, Metrics
+from kerastl.server.models import Models, Served
+from kerastl.server.signatures import DEFAULT, Signature
+from kerastl.server.status import Code, ServingError
+
+LABEL, SCORE, NONE_OF_THESE = "label", "score", "none of these"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which version of which model is asked: by number, by label, or the newest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version returned. errors: of rows that have no answer, by row; outputs are those of the others."""
+
+    served: Served
+    signature: str
+    outputs: Arrays
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+
+# Called with the name and the version of a model, the kind of the request, and what makes its log.
+Recorder = Callable[[Served, Callable[[], Any]], None]
+
+
+class Core:
+    """Answers requests. all_or_nothing: a row that cannot be computed fails the whole request, as in TF Serving."""
+
+    def __init__(self, models: Models, metrics: Metrics, *, all_or_nothing: bool = False) -> None:
+        self.models, self.metrics, self._all_or_nothing = models, metrics, all_or_nothing
+
+    def predict(self, spec: Spec, read: Callable[[Served], tuple[str, Arrays]], wanted: Sequence[str] = (),
+                partial: bool = False) -> Answer:
+        """Outputs of a signature. read: the signature's name and the inputs, once it is known which version answers.
+        partial: rows that cannot be computed get errors of their own. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            name, arrays = read(served)
+            signature = served.model.signature(name)
+            inference.check_outputs(signature, wanted)
+            checked = signature.checked(arrays)
+            try:
+                outputs, errors = served.run(signature, checked, wanted), dict[int, str]()
+            except ServingError as error:
+                if not partial or self._all_or_nothing or not signature.batches or error.code is not Code.INVALID_ARGUMENT:
+                    raise
+                outputs, errors = _by_halves(served, signature, checked, wanted, error)
+            self._count(served, outputs)
+            return Answer(served, name or DEFAULT, outputs, errors)
+
+    def classify(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
+        """A ClassificationResult for a `tensorflow.serving.Input`. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            result = inference.classify(served.model, signature, array, served.run)
+            self._examples(served, len(array))
+            return served, result
+
+    def regress(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
+        """A RegressionResult for a `tensorflow.serving.Input`. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            result = inference.regress(served.model, signature, array, served.run)
+            self._examples(served, len(array))
+            return served, result
+
+    def multi(self, spec: Spec, tasks: Sequence[tuple[str, str]], examples: Any) -> tuple[Served, list[Any]]:
+        """The results of several tasks, pairs of signature and method, on the same input. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            results = inference.multi(served.model, tasks, array, served.run)
+            self._examples(served, len(array))
+            return served, results
+
+    def _examples(self, served: Served, n: int) -> None:
+        self.metrics.count(EXAMPLES, n, model=served.name)
+        self.metrics.observe(EXAMPLES_EACH, n, POWERS_OF_2, model=served.name)
+
+    def _count(self, served: Served, outputs: Arrays) -> None:
+        """What a model of ours predicted: its classes, the confidence, and how often none of them."""
+        if served.record is None or LABEL not in outputs or outputs[LABEL].ndim != 1:
+            return
+        known = {*served.record.classes}
+        for value in outputs[LABEL].tolist():
+            label = value.decode("utf-8", "replace")
+            if label in known:
+                self.metrics.count(PREDICTED, model_name=served.name, label=label)
+            elif label == NONE_OF_THESE:
+                self.metrics.count(UNKNOWN, model_name=served.name)
+        if SCORE in outputs:
+            for score in outputs[SCORE].ravel().tolist():
+                self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
+
+
+def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Sequence[str], error: ServingError
+               ) -> tuple[Arrays, dict[int, str]]:
+    """The outputs of the rows that can be computed, and the errors of those that cannot. Raises the error where none
+    can."""
+    n = len(next(iter(arrays.values())))
+    errors: dict[int, str] = {}
+    parts: list[Arrays] = []
+
+    def compute(rows: range, known: ServingError | None = None) -> None:
+        try:
+            if known is not None:
+                raise known
+            parts.append(signature.run({name: array[rows.start:rows.stop] for name, array in arrays.items()}, wanted))
+        except ServingError as failure:
+            if failure.code is not Code.INVALID_ARGUMENT:
+                raise
+            if len(rows) == 1:
+                errors[rows.start] = failure.message
+                return
+            half = len(rows) // 2
+            compute(rows[:half])
+            compute(rows[half:])
+
+    compute(range(n), error)
+    if len(errors) == n:
+        raise error
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, errors
