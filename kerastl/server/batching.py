@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastl.server.bodies import Arrays
 from kerastl.server.signatures import Signature
@@ -157,7 +159,7 @@ class Batcher:
         return joined
 
 
-def _padded(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[type-arg]
+def _padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """An array with each dimension but the first filled up with the array's first value, as TF Serving does it."""
     if array.shape[1:] == shape or not array.size:
         return array

@@ -1,7 +1,6 @@
 """The bodies of REST requests and answers, by the rules of TF Serving's REST API."""
 
 import json
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +92,8 @@ def _from_rows(document: Mapping[str, Any], instances: Any, dtypes: Dtypes) -> A
             if name not in dtypes:
                 raise _in_element(place, f" key: {name}", f"JSON object: does not have named input: {name}")
         if instance.keys() != dtypes.keys():
-            raise invalid(f"Failed to process element: {place} of 'instances' list. JSON object: {shown(instance)} keys "
-                          f"must be equal to: {','.join(sorted(dtypes))}")
+            raise invalid(f"Failed to process element: {place} of 'instances' list. JSON object: {shown(instance)} "
+                          f"keys must be equal to: {','.join(sorted(dtypes))}")
     return {name: _stacked([instance[name] for instance in instances], dtype, f" key: {name}")
             for name, dtype in dtypes.items()}
 
@@ -214,6 +213,7 @@ def _example(value: Any) -> Any:
 
 def _add(feature: Any, name: str, value: Any) -> None:
     """Add a value to a feature, whose values are all of one kind."""
+    stored: Any
     if isinstance(value, bool):
         kind, stored = "int64", int(value)
     elif isinstance(value, int):

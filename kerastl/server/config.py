@@ -17,6 +17,7 @@ PLATFORM = "tensorflow"
 WRAPPED = {"max_batch_size": "Int64Value", "batch_timeout_micros": "Int64Value", "max_enqueued_batches": "Int64Value",
            "num_batch_threads": "Int64Value", "thread_pool_name": "StringValue",
            "enable_large_batch_splitting": "BoolValue", "max_execution_batch_size": "Int64Value"}
+NUMBERS = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}  # least
 MODELS, BATCHING, MONITORING = "model_config_file", "batching_parameters_file", "monitoring_config_file"
 
 
@@ -125,8 +126,7 @@ def read_batching(path: str) -> BatchingParameters:
     message = _message("BatchingParameters", WRAPPED, {"allowed_batch_sizes": "int64s",
                                                        "pad_variable_length_inputs": "bool"})
     _parse(path, BATCHING, message, "max_batch_size { value: 32 } batch_timeout_micros { value: 1000 }")
-    numbers = {name: getattr(message, name).value for name in (
-        "max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads") if message.HasField(name)}
+    numbers = {name: getattr(message, name).value for name in NUMBERS if message.HasField(name)}
     parameters = BatchingParameters(**numbers, allowed_batch_sizes=tuple(message.allowed_batch_sizes),
                                     pad_variable_length_inputs=message.pad_variable_length_inputs)
     sizes = parameters.allowed_batch_sizes
@@ -134,8 +134,7 @@ def read_batching(path: str) -> BatchingParameters:
         raise OptionError(f"{path}: allowed_batch_sizes is {list(sizes)}, max_batch_size is "
                           f"{parameters.max_batch_size}", "ascending sizes, the last of which is max_batch_size",
                           "change one of them")
-    for name, least in (("max_batch_size", 1), ("batch_timeout_micros", 0), ("max_enqueued_batches", 1),
-                        ("num_batch_threads", 1)):
+    for name, least in NUMBERS.items():
         if getattr(parameters, name) < least:
             raise OptionError(f"{path}: {name} is {getattr(parameters, name)}", f"at least {least}", "change it")
     return parameters
@@ -160,8 +159,8 @@ def _parse(path: str, argument: str, message: Any, example: str) -> None:
     try:
         text_format.Parse(read_text(path), message)
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"`{argument}` is {path!r}: {getattr(error, 'strerror', None) or error}", "a readable text file",
-                          "check the path") from error
+        raise OptionError(f"`{argument}` is {path!r}: {getattr(error, 'strerror', None) or error}",
+                          "a readable text file", "check the path") from error
     except text_format.ParseError as error:
         raise OptionError(f"{path} cannot be parsed: {error}", f"protobuf's text format, such as {example}",
                           "correct this place") from error
@@ -171,8 +170,8 @@ def _message(name: str, wrapped: dict[str, str], plain: dict[str, str], inner: d
     """An empty message of a type that TF Serving defines and its Python package does not contain."""
     kinds = descriptor_pb2.FieldDescriptorProto
     types = {"int64s": kinds.TYPE_INT64, "bool": kinds.TYPE_BOOL, "string": kinds.TYPE_STRING}
-    file = descriptor_pb2.FileDescriptorProto(name=f"kerastl/{name}.proto", package="kerastl.serving", syntax="proto3",
-                                              dependency=[wrappers_pb2.DESCRIPTOR.name])
+    file = descriptor_pb2.FileDescriptorProto(name=f"kerastl/{name}.proto", package="kerastl.serving",
+                                              syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name])
     made = file.message_type.add(name=name)
     for number, (field, kind) in enumerate(plain.items(), 1):
         label = kinds.LABEL_REPEATED if kind == "int64s" else kinds.LABEL_OPTIONAL

@@ -57,7 +57,8 @@ class Core:
             try:
                 outputs, errors = served.run(signature, checked, wanted), dict[int, str]()
             except ServingError as error:
-                if not partial or self._all_or_nothing or not signature.batches or error.code is not Code.INVALID_ARGUMENT:
+                each = partial and signature.batches and not self._all_or_nothing
+                if not each or error.code is not Code.INVALID_ARGUMENT:
                     raise
                 outputs, errors = _by_halves(served, signature, checked, wanted, error)
             self._count(served, outputs)
@@ -107,6 +108,12 @@ class Core:
                 self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
 
 
+def reason(message: str) -> str:
+    """Why an input was refused, out of TensorFlow's message: what a graph of ours asserts."""
+    before, found, rest = message.partition("assertion failed: [")
+    return rest.partition("]")[0].strip("'\"b") if found and not before else message
+
+
 def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Sequence[str], error: ServingError
                ) -> tuple[Arrays, dict[int, str]]:
     """The outputs of the rows that can be computed, and the errors of those that cannot. Raises the error where none
@@ -124,7 +131,7 @@ def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Seq
             if failure.code is not Code.INVALID_ARGUMENT:
                 raise
             if len(rows) == 1:
-                errors[rows.start] = failure.message
+                errors[rows.start] = reason(failure.message)
                 return
             half = len(rows) // 2
             compute(rows[:half])
@@ -132,5 +139,5 @@ def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Seq
 
     compute(range(n), error)
     if len(errors) == n:
-        raise error
+        raise ServingError(error.code, "; ".join(dict.fromkeys(errors.values())))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, errors

@@ -59,7 +59,7 @@ class _Service:
                                            entrypoint="GRPC")
 
 
-class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     async def Predict(self, request: Any, context: Any) -> Any:
@@ -138,7 +138,7 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         return await self._run(context, "getmodelmetadata", request.model_spec, answer)
 
 
-class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest."""
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:

@@ -1,7 +1,7 @@
 """Loading a version to serve: its graph is checked, loaded, and warmed up by the requests that it carries."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | Non
         with without_keras():
             for module in record.modality.serving_modules:
                 importlib.import_module(module)
-        return signatures.load(folder, strict=True), record
+        return signatures.load(folder), record
     if not trust:
         _check(folder)
     try:
@@ -68,35 +68,28 @@ def warm_up(model: SavedModel, folder: Path) -> int:
     path = folder / WARMUP
     if not path.exists():
         return 0
-    count = 0
-    for count, run in enumerate(_requests(model, path), 1):
-        run()
-    return count
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP)]
+    for record in records:
+        run_logged(model, prediction_log_pb2.PredictionLog.FromString(record))
+    return len(records)
 
 
-def _requests(model: SavedModel, path: Path) -> Iterator[Callable[[], Any]]:
-    for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP):
-        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
-        kind = log.WhichOneof("log_type")
-        request = getattr(log, kind).request if kind else None
-        if kind == "predict_log":
-            yield lambda request=request: _predict(model, request)
-        elif kind == "classify_log":
-            yield lambda request=request: inference.classify(
-                model, request.model_spec.signature_name, inference.examples_of(request.input), run_alone)
-        elif kind == "regress_log":
-            yield lambda request=request: inference.regress(
-                model, request.model_spec.signature_name, inference.examples_of(request.input), run_alone)
-        elif kind == "multi_inference_log":
-            tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
-            yield lambda request=request, tasks=tasks: inference.multi(model, tasks, inference.examples_of(request.input),
-                                                                       run_alone)
-
-
-def _predict(model: SavedModel, request: Any) -> Arrays:
-    signature = model.signature(request.model_spec.signature_name)
-    arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-    return run_alone(signature, signature.checked(arrays))
+def run_logged(model: SavedModel, log: Any) -> None:
+    """Run the request of a PredictionLog. Raises ServingError."""
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        signature = model.signature(request.model_spec.signature_name)
+        arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        run_alone(signature, signature.checked(arrays))
+    elif kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        compute: Callable[..., Any] = inference.classify if kind == "classify_log" else inference.regress
+        compute(model, request.model_spec.signature_name, inference.examples_of(request.input), run_alone)
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
+        inference.multi(model, tasks, inference.examples_of(request.input), run_alone)
 
 
 def run_alone(signature: signatures.Signature, arrays: Arrays, wanted: Any = ()) -> Arrays:

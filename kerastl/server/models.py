@@ -23,6 +23,7 @@ from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metr
 from kerastl.server.signatures import SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.versions.record import RunRecord
+from kerastl.versions.saved_graph import FILE
 
 log = logging.getLogger("kerastl.serve")
 TIMEOUT = 30.0  # seconds until a request has waited too long
@@ -146,7 +147,7 @@ class Models:
                 raise ServingError(Code.NOT_FOUND, f"Could not find version {version} of model {name}")
             if not known:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-            return [known[version]] if version is not None else [known[number] for number in sorted(known, reverse=True)]
+            return [known[number] for number in (sorted(known, reverse=True) if version is None else [version])]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ class Models:
         with self._polling:
             for model in models:
                 present = self._serving.get(model.name, {})
-                for label, version in model.labels:
+                for _, version in model.labels:
                     if version not in present and version not in model.policy.wanted(sorted(_found(model))):
                         raise ServingError(Code.FAILED_PRECONDITION, f"Request to assign label to version {version} of "
                                            f"model {model.name}, which is not currently available for inference")
@@ -269,7 +270,7 @@ def _found(model: Model) -> Mapping[int, Path]:
         return {model.version: model.path}
     found = {}
     for folder in model.path.iterdir():
-        if folder.name.isdigit() and (folder / loading.FILE).is_file():
+        if folder.name.isdigit() and (folder / FILE).is_file():
             found[int(folder.name)] = folder
     return found
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 from aiohttp import web
 from google.protobuf import json_format
 
@@ -60,8 +61,8 @@ class Rest:
             code, text = Code.DEADLINE_EXCEEDED, bodies.error_body(f"no answer within {self._timeout:g} seconds")
         except web.HTTPRequestEntityTooLarge as error:
             return self._logged(request, about, start, web.json_response(
-                {"error": f"the request is larger than the limit of {error.text.split()[4] if error.text else ''} bytes "
-                 "(--max-request-mb)"}, status=413))
+                {"error": f"the request is larger than the server takes (--max-request-mb): {error.text}"},
+                status=413))
         except Exception as error:  # a fault of the server's own: the request fails, the others go on
             log.exception("the request failed")
             code, text = Code.INTERNAL, bodies.error_body(f"{type(error).__name__}: {error}")
@@ -154,8 +155,6 @@ def _spec(match: re.Match[str]) -> Spec:
 
 
 def _decimal(value: float) -> str:
-    import numpy as np
-
-    return written(np.float32(value).reshape(()))
+    return written(np.array(value, np.float32))
 
 

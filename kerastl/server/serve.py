@@ -7,10 +7,10 @@ from pathlib import Path
 from kerastl.errors import ModelError, OptionError
 from kerastl.server.batching import BatchingParameters
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
-from kerastl.server.loading import FILE
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
 from kerastl.server.server import ServerResult, serve_models
+from kerastl.versions.saved_graph import FILE
 
 
 def serve(path: str | Path | None = None, *, model_config_file: str | None = None, host: str = "127.0.0.1",
@@ -61,8 +61,8 @@ def models_at(path: Path) -> tuple[Model, ...]:
     """The models that a path names. Raises ModelError where there are none."""
     path = path.absolute()
     if not path.is_dir():
-        raise ModelError(f"{path} is {'a file' if path.exists() else 'no such path'}", "a model, a version, or a folder "
-                         "of models", "list them: ls saved_models")
+        raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
+                         "a model, a version, or a folder of models", "list them: ls saved_models")
     if (path / FILE).is_file():
         if path.name.isdigit():
             return (Model(path.parent.name, path.parent, Policy("specific", versions=(int(path.name),))),)

@@ -39,7 +39,8 @@ class ServerResult:
         return asdict(self)
 
 
-def serve_models(models: Sequence[Model], options: ServerOptions, *, reread: Callable[[], Sequence[Model]] | None = None,
+def serve_models(models: Sequence[Model], options: ServerOptions, *,
+                 reread: Callable[[], Sequence[Model]] | None = None,
                  stop: threading.Event | None = None, ready: Callable[[], None] | None = None) -> ServerResult:
     """Serve models until SIGINT or SIGTERM, or until `stop` is set. reread: the models of a config file that may have
     changed. ready: called when requests are answered.

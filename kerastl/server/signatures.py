@@ -1,7 +1,7 @@
 """A SavedModel in memory: its signatures, with what they take and return, and the session that computes them.
 
-It runs in a session, as in TF Serving, and not as a tf.function: so SavedModels of TensorFlow 1 run too, only the outputs
-that are asked for are computed, and closing the session frees all that it held.
+It runs in a session, as in TF Serving, and not as a tf.function: so SavedModels of TensorFlow 1 run too, only the
+outputs that are asked for are computed, and closing the session frees all that it held.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,9 @@ class Tensor:
     shape: tuple[int | None, ...] | None
 
     def __str__(self) -> str:
-        sides = "any shape" if self.shape is None else f"[{', '.join('any' if n is None else str(n) for n in self.shape)}]"
-        return f"{dtype_name(self.dtype)} {sides}"
+        if self.shape is None:
+            return f"{dtype_name(self.dtype)} of any shape"
+        return f"{dtype_name(self.dtype)} [{', '.join('any' if n is None else str(n) for n in self.shape)}]"
 
     def accepts(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape fits."""
@@ -44,8 +45,8 @@ class Tensor:
 @dataclass(frozen=True)
 class Signature:
     """What a SavedModel computes under a name. session: that computes it. tensors: the names in its graph of inputs and
-    outputs. defaults: of inputs that may be left out. strict: whether shapes that differ are refused; otherwise they are
-    named where computing fails."""
+    outputs. defaults: of inputs that may be left out. strict: whether shapes that differ are refused, as in graphs of
+    TensorFlow 2; in those of TensorFlow 1 they are named where computing fails."""
 
     name: str
     inputs: Mapping[str, Tensor]
@@ -83,7 +84,7 @@ class Signature:
         """What to say of the first input whose shape is not that of the signature; empty where there is none."""
         for name, array in arrays.items():
             tensor = self.inputs[name]
-            if not tensor.accepts(array.shape):
+            if not (tensor.accepts(array.shape) or tensor.accepts((*array.shape, 1))):  # numbers for rows of one
                 return (f"input {name!r} of signature {self.name!r}: expected shape {tensor}, received shape "
                         f"{list(array.shape)}{_hint(tensor, array)}")
         return ""
@@ -138,9 +139,8 @@ class SavedModel:
         self.session.close()
 
 
-def load(folder: Path, strict: bool = False) -> SavedModel:
-    """Load the graph with the tag `serve`. strict: see `Signature`. Raises many types of errors for a damaged
-    folder."""
+def load(folder: Path) -> SavedModel:
+    """Load the graph with the tag `serve`. Raises many types of errors for a damaged folder."""
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     try:
@@ -150,6 +150,7 @@ def load(folder: Path, strict: bool = False) -> SavedModel:
         definitions = {name: definition for name, definition in meta.signature_def.items() if name != INIT}
         if not definitions:
             raise ValueError("it has no signatures")
+        strict = bool(meta.object_graph_def.nodes)  # TensorFlow 2 keeps objects
         return SavedModel({name: _signature(name, definition, session, strict)
                            for name, definition in definitions.items()}, definitions, session)
     except BaseException:

@@ -84,9 +84,9 @@ def _leaves(values: list[Any], dtype: np.dtype[Any], whole: Any, shape: list[int
     kinds = set(map(type, values))
     if list in kinds:
         _refuse_ragged(whole, 0, shape)
-    if dtype == object:
+    if dtype == np.dtype(object):
         return _strings(values, kinds)
-    if dtype == bool:
+    if dtype == np.dtype(bool):
         _require(values, {bool}, dtype)
         return np.array(values, bool)
     if dtype in FLOATS:
@@ -143,8 +143,8 @@ def _floats(values: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> NDArra
 
 
 def _lossy(value: int, dtype: np.dtype[Any]) -> ServingError:
-    return invalid(f"JSON Value: {shown(value)} Type: Number cannot be converted to {dtype_name(dtype)} without loss of "
-                   f"precision; to have it rounded, send {value}.0")
+    return invalid(f"JSON Value: {shown(value)} Type: Number cannot be converted to {dtype_name(dtype)} without loss "
+                   f"of precision; to have it rounded, send {value}.0")
 
 
 def _require(values: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> None:
