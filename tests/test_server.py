@@ -21,15 +21,18 @@ from tensorflow_serving.apis import (
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
 
 import kerastl as tl
 from kerastl.server.batching import FULL, Batcher, BatchingParameters
-from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
-from kerastl.server.metrics import PATH
+from kerastl.server.config import Model, Policy, RequestLogging, read_batching, read_models, read_monitoring
+from kerastl.server.loading import run_logged
+from kerastl.server.metrics import PATH, Metrics
 from kerastl.server.options import ServerOptions
+from kerastl.server.request_log import RequestLog
 from kerastl.server.serve import models_at, serve
 from kerastl.server.signatures import load
 from kerastl.server.status import Code, ServingError
@@ -148,7 +151,7 @@ def test_pages_of_other_sites_cannot_ask(server: Server) -> None:
 def test_a_request_beyond_the_limit_is_refused(models: Path) -> None:
     with serving(models / "half", ServerOptions(max_request_mb=1)) as small:
         status, body = small.post(f"{HALF}:predict", {"instances": [1.0] * 400_000})
-        assert status == 413 and "--max-request-mb" in body["error"]
+        assert status == 413 and "`max_request_mb`" in body["error"]
         assert small.post(f"{HALF}:predict", {"instances": [1.0]})[0] == 200
 
 
@@ -414,6 +417,57 @@ def test_a_config_file_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     for read in (read_models, read_batching, read_monitoring):
         with pytest.raises(tl.OptionError, match="No such file"):
             read(str(tmp_path / "none"))
+
+
+# Request logs
+
+
+def records(folder: Path) -> list[Any]:
+    files = sorted(map(str, folder.glob("*.tfrecord")))
+    return [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(files)]
+
+
+def test_a_sample_of_the_requests_is_logged_where_the_config_asks_for_it(tmp_path: Path, models: Path) -> None:
+    def logged(rate: float) -> list[Any]:
+        folder = tmp_path / str(rate)
+        model = Model("half", models / "half", logging=RequestLogging(str(folder / "half"), rate))
+        with serving((model,)) as server:
+            for number in range(40):
+                assert server.post(f"{HALF}:predict", {"instances": [[number]]})[0] == 200
+            server.post(f"{HALF}:predict", b"")
+        assert not list(folder.glob("*.part"))
+        return records(folder)
+
+    everything = logged(1.0)
+    assert [tf.make_ndarray(record.predict_log.request.inputs["x"]).item() for record in everything] == [*range(40)]
+    answer = everything[4].predict_log.response
+    assert tf.make_ndarray(answer.outputs["y"]).item() == 4.0 and answer.model_spec.version.value == 123
+    assert everything[0].log_metadata.sampling_config.sampling_rate == 1.0
+    assert 0 < len(logged(0.5)) < 40 and logged(0.0) == []
+    signature = load(models / "half" / "123")
+    for record in everything[:3]:  # as warm-up requests are
+        run_logged(signature, record)
+    signature.close()
+
+
+def test_logs_are_rotated_and_the_oldest_are_removed(tmp_path: Path) -> None:
+    log = RequestLog("m", RequestLogging(str(tmp_path / "logs" / "m"), 1.0), Metrics(), file_bytes=1000, files=3)
+    for number in range(40):
+        record = prediction_log_pb2.PredictionLog()
+        record.predict_log.request.model_spec.name = f"{number:03d}" + "x" * 200
+        log.write(record)
+    log.close()
+    assert 2 <= len(log.completed()) <= 3 and len(list((tmp_path / "logs").iterdir())) == len(log.completed())
+    assert records(tmp_path / "logs")[-1].predict_log.request.model_spec.name.startswith("039")
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "file").write_text("")
+    model = Model("half", models / "half", logging=RequestLogging(str(tmp_path / "file" / "half"), 1.0))
+    with serving((model,)) as server:
+        assert server.post(f"{HALF}:predict", {"instances": [1.0]})[0] == 200
+        page = server.ask(PATH)[1]
+    assert ':tensorflow:serving:request_log_count{model_name="half",status="UNAVAILABLE"} 1' in page
 
 
 # Batches

@@ -89,7 +89,8 @@ def test_what_is_ragged_or_mixed_is_named() -> None:
 
 @pytest.mark.parametrize(("document", "words"), [
     ("", "The document is empty"), ("   ", "The document is empty"), ("instances = [1, 2]", "Invalid value"),
-    ("[1, 2]", "Is not object"), ('{"instances": [1,', "JSON Parse error"), ("{}", "Missing 'inputs' or 'instances' key"),
+    ("[1, 2]", "Is not object"), ('{"instances": [1,', "JSON Parse error"),
+    ("{}", "Missing 'inputs' or 'instances' key"),
     ({"instances": [1], "inputs": [1]}, "Not formatted correctly"), ({"instances": 1}, "to be an list/array"),
     ({"instances": []}, "No values in"), ({"signature_name": 5, "instances": [1]}, "must be a string value"),
     ({"signature_name": [[]], "instances": [1]}, "must be a string value"),
@@ -170,7 +171,8 @@ def test_examples_have_features_of_one_kind() -> None:
     ({"examples": []}, "is an empty array"), ({"examples": [5]}, "Example must be JSON object"),
     ({"examples": [{"n": None}]}, "unexpected JSON type: Null"), ({"examples": [{"n": {"a": 1}}]}, "type: Object"),
     ({"examples": [{"n": [[1]]}]}, "type: Array"), ({"examples": [{"n": [1, "a"]}]}, "expecting type: int64"),
-    ({"examples": [{"n": 2**63}]}, "Only int64_t is supported"), ({"context": 5, "examples": [{}]}, "must be JSON object"),
+    ({"examples": [{"n": 2**63}]}, "Only int64_t is supported"),
+    ({"context": 5, "examples": [{}]}, "must be JSON object"),
 ])
 def test_examples_that_are_none_are_refused(document: Any, words: str) -> None:
     with pytest.raises(ServingError, match=words):

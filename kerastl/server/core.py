@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from kerastl.server import inference
 from kerastl.server.bodies import Arrays
@@ -35,10 +37,6 @@ class Answer:
     errors: Mapping[int, str] = field(default_factory=dict)
 
 
-# Called with the name and the version of a model, the kind of the request, and what makes its log.
-Recorder = Callable[[Served, Callable[[], Any]], None]
-
-
 class Core:
     """Answers requests. all_or_nothing: a row that cannot be computed fails the whole request, as in TF Serving."""
 
@@ -62,7 +60,10 @@ class Core:
                     raise
                 outputs, errors = _by_halves(served, signature, checked, wanted, error)
             self._count(served, outputs)
-            return Answer(served, name or DEFAULT, outputs, errors)
+            answer = Answer(served, name or DEFAULT, outputs, errors)
+            if not errors and (log := self.models.log_of(served.name)) and log.sampled():
+                log.write(predict_log(answer, arrays, wanted))
+            return answer
 
     def classify(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
         """A ClassificationResult for a `tensorflow.serving.Input`. Raises ServingError."""
@@ -106,6 +107,20 @@ class Core:
         if SCORE in outputs:
             for score in outputs[SCORE].ravel().tolist():
                 self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
+
+
+def predict_log(answer: Answer, inputs: Arrays, wanted: Sequence[str]) -> Any:
+    """A PredictionLog of a request and its answer."""
+    record = prediction_log_pb2.PredictionLog()
+    for message in (record.predict_log.request, record.predict_log.response):
+        message.model_spec.name, message.model_spec.signature_name = answer.served.name, answer.signature
+        message.model_spec.version.value = answer.served.version
+    record.predict_log.request.output_filter.extend(wanted)
+    for name, array in inputs.items():
+        record.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+    for name, array in answer.outputs.items():
+        record.predict_log.response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return record
 
 
 def reason(message: str) -> str:

@@ -25,7 +25,7 @@ def check_request(request: web.Request) -> None:
     bound, named = request.app[HOST], _host(f"//{request.host}")
     if is_loopback(bound) and named not in LOOPBACK:
         raise ServingError(Code.PERMISSION_DENIED, f"the request is for the host {named!r}, but this server answers "
-                           "only for localhost; start it with --host to serve others")
+                           "only for localhost; its option `host` binds it to another address")
     origin = request.headers.get("Origin")
     if origin and _host(origin) != named:
         raise ServingError(Code.PERMISSION_DENIED, f"the request comes from a page of {origin!r}; pages of other sites "

@@ -20,6 +20,7 @@ from kerastl.server.batching import Batcher, BatchingParameters
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import Model
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
+from kerastl.server.request_log import RequestLog
 from kerastl.server.signatures import SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.versions.record import RunRecord
@@ -107,6 +108,7 @@ class Models:
         self._status: dict[str, dict[int, VersionStatus]] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._failed: dict[Path, object] = {}  # what a version looked like that did not load
+        self._logs: dict[str, RequestLog] = {}
         self._polling = threading.Lock()  # of one look at the folders at a time
 
     # Requests
@@ -149,6 +151,10 @@ class Models:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
             return [known[number] for number in (sorted(known, reverse=True) if version is None else [version])]
 
+    def log_of(self, name: str) -> RequestLog | None:
+        """Where requests to a model are logged, if they are."""
+        return self._logs.get(name)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of all models, also of those that have no version in memory."""
@@ -185,8 +191,22 @@ class Models:
             for name, loaded in list(self._serving.items()):
                 for version in list(loaded):
                     self._unload(name, version)
+            for log in self._logs.values():
+                log.close()
+
+    def _set_log(self, model: Model) -> None:
+        log = self._logs.get(model.name)
+        if (log.settings if log else None) == model.logging:
+            return
+        if model.logging:
+            self._logs[model.name] = RequestLog(model.name, model.logging, self._metrics)
+        else:
+            self._logs.pop(model.name)
+        if log:
+            log.close()
 
     def _update(self, model: Model) -> None:
+        self._set_log(model)
         try:
             present = _found(model)
         except OSError as error:  # a fault of the storage unloads nothing

@@ -61,7 +61,7 @@ class Rest:
             code, text = Code.DEADLINE_EXCEEDED, bodies.error_body(f"no answer within {self._timeout:g} seconds")
         except web.HTTPRequestEntityTooLarge as error:
             return self._logged(request, about, start, web.json_response(
-                {"error": f"the request is larger than the server takes (--max-request-mb): {error.text}"},
+                {"error": f"the request is larger than the server takes (its option `max_request_mb`): {error.text}"},
                 status=413))
         except Exception as error:  # a fault of the server's own: the request fails, the others go on
             log.exception("the request failed")
