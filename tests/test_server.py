@@ -311,8 +311,9 @@ def test_nothing_to_serve_is_one_message(tmp_path: Path) -> None:
             models_at(path)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"path": "x", "model_config_file": "y"}, {"path": "x", "port": -1},
-                                       {"path": "x", "port": 0, "rest_api_port": 0}, {"path": "x", "max_request_mb": 0}])
+@pytest.mark.parametrize("arguments", [
+    {}, {"path": "x", "model_config_file": "y"}, {"path": "x", "port": -1}, {"path": "x", "max_request_mb": 0},
+    {"path": "x", "port": 0, "rest_api_port": 0}])
 def test_options_that_cannot_be_are_refused(arguments: Any) -> None:
     with pytest.raises(tl.OptionError):
         serve(**arguments)

@@ -151,6 +151,12 @@ class Models:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
             return [known[number] for number in (sorted(known, reverse=True) if version is None else [version])]
 
+    def served(self) -> list[Served]:
+        """What is in memory: by name, the newest version first."""
+        with self._lock:
+            return [loaded[version] for _, loaded in sorted(self._serving.items())
+                    for version in sorted(loaded, reverse=True)]
+
     def log_of(self, name: str) -> RequestLog | None:
         """Where requests to a model are logged, if they are."""
         return self._logs.get(name)

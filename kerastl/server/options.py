@@ -13,7 +13,8 @@ class ServerOptions:
     request is given up. threads: that answer requests. all_or_nothing: a row that cannot be computed fails its whole
     request, as in TF Serving. trust: load graphs that could do more than compute. file_system_poll_wait_seconds:
     between two looks at the folders; 0: one look, at the start. model_config_file_poll_wait_seconds: between two
-    readings of the config; 0: one. warm_up: run a version's warm-up requests before it answers."""
+    readings of the config; 0: one. warm_up: run a version's warm-up requests before it answers. record: the folder
+    in which the page may save labelled images; empty: it may not."""
 
     host: str = "127.0.0.1"
     port: int = 8500
@@ -28,3 +29,4 @@ class ServerOptions:
     file_system_poll_wait_seconds: float = 1.0
     model_config_file_poll_wait_seconds: float = 0.0
     warm_up: bool = True
+    record: str = ""

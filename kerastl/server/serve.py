@@ -17,8 +17,8 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
           port: int = 8500, rest_api_port: int = 8501, monitoring_config_file: str | None = None,
           enable_batching: bool = False, batching_parameters_file: str | None = None, max_request_mb: int = 64,
           rest_api_timeout_in_ms: int = 30_000, file_system_poll_wait_seconds: float = 1.0,
-          model_config_file_poll_wait_seconds: float = 0.0, all_or_nothing: bool = False, trust: bool = False
-          ) -> ServerResult:
+          model_config_file_poll_wait_seconds: float = 0.0, all_or_nothing: bool = False, record: str | None = None,
+          trust: bool = False) -> ServerResult:
     """Serve models by TF Serving's protocols until the process is stopped by SIGINT or SIGTERM.
 
     path: a model (the folder of its versions), a version, or a folder of models; of kerastl or any SavedModel.
@@ -26,7 +26,8 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
     and REST; 0: without. monitoring_config_file: where Prometheus reads; default: `/monitoring/prometheus/metrics`.
     batching_parameters_file: rows of several requests are computed together; enable_batching: the same with defaults.
     all_or_nothing: one row that cannot be computed fails its request, as in TF Serving. trust: also load graphs that
-    could read or write files. The seconds are between two looks at the folders, and two readings of the config file.
+    could read or write files. record: the folder in which the page may save labelled images. The seconds are between
+    two looks at the folders, and two readings of the config file.
 
     Raises ModelError where nothing can be served, OptionError for options that cannot be used.
     """
@@ -48,6 +49,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
         metrics_path=read_monitoring(monitoring_config_file) if monitoring_config_file else PATH, batching=batching,
         max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
         threads=max(64, 2 * batching.max_batch_size if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
+        record=record or "",
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
     _log_to_stderr()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from kerastl.server.hosts import HOST
 from kerastl.server.metrics import PATH, REQUESTS, Metrics
 from kerastl.server.models import Models
 from kerastl.server.options import ServerOptions
+from kerastl.server.page import Page, Recording
 from kerastl.server.rest import Rest
 
 log = logging.getLogger("kerastl.serve")
@@ -121,6 +123,7 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
 
     if options.metrics_path:
         app.router.add_get(options.metrics_path, page)
+    Page(core.models, Recording(Path(options.record)) if options.record else None).add_to(app)
     app.router.add_route("*", "/{path:[vV]1/.*|[vV]1}", Rest(core, threads, options.timeout).handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
     await runner.setup()
@@ -130,7 +133,8 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
         await runner.cleanup()
         raise OptionError(f"`rest_api_port` is {options.rest_api_port}, but {options.host} cannot be bound: "
                           f"{error.strerror}", "a free port", "choose another, or 0 for no REST server") from error
-    log.info("REST at http://%s:%d/v1/models/NAME:predict", options.host, options.rest_api_port)
+    log.info("REST at http://%s:%d/v1/models/NAME:predict; open http://%s:%d to try a model", options.host,
+             options.rest_api_port, options.host, options.rest_api_port)
     return runner
 
 
