@@ -372,6 +372,10 @@ def test_labels_name_versions_and_a_reload_changes_what_is_served(tmp_path: Path
         service.HandleReloadConfigRequest(request)
         assert server.post(f"{HALF}/labels/stable:predict", {"instances": [0.0]})[1] == {"predictions": [2.0]}
         assert server.ask(MANY)[0] == 200
+        request.config.model_config_list.config.add(name="none", base_path=str(tmp_path))
+        with pytest.raises(grpc.RpcError, match="did not become available: none .no version"):
+            service.HandleReloadConfigRequest(request)
+        del request.config.model_config_list.config[2]
         del request.config.model_config_list.config[0]
         service.HandleReloadConfigRequest(request)
         assert server.post(f"{HALF}:predict", {"instances": [0.0]})[0] == 404

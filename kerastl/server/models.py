@@ -27,7 +27,6 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import FILE
 
 log = logging.getLogger("kerastl.serve")
-TIMEOUT = 30.0  # seconds until a request has waited too long
 DRAIN = 60.0  # seconds for which unloading waits for requests that are being answered
 
 
@@ -49,7 +48,8 @@ class VersionStatus:
 
 @dataclass
 class Served:
-    """A version in memory. requests: that it is answering."""
+    """A version in memory. timeout: seconds until a request has waited too long for its batch. requests: that it is
+    answering."""
 
     name: str
     version: int
@@ -58,6 +58,7 @@ class Served:
     record: RunRecord | None
     batcher: Batcher | None = None
     metrics: Metrics | None = None
+    timeout: float = 30.0
     requests: int = 0
     idle: threading.Condition = field(default_factory=threading.Condition)
 
@@ -68,9 +69,9 @@ class Served:
             outputs = signature.run(arrays, wanted)
         else:
             try:
-                outputs = self.batcher.submit(signature, arrays).result(TIMEOUT)
+                outputs = self.batcher.submit(signature, arrays).result(self.timeout)
             except TimeoutError as error:
-                raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {TIMEOUT:g} seconds") from error
+                raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {self.timeout:g} seconds") from error
             outputs = {name: outputs[name] for name in wanted} if wanted else outputs
         if self.metrics is not None:
             self.metrics.observe(RUNTIME, 1e6 * (time.perf_counter() - start), model_name=self.name, API="Predict",
@@ -100,9 +101,10 @@ class Models:
     """The models that are served. trust: load graphs that could do more than compute. batching: of requests, if any."""
 
     def __init__(self, models: Sequence[Model], metrics: Metrics, *, trust: bool = False,
-                 batching: BatchingParameters | None = None, warm_up: bool = True) -> None:
+                 batching: BatchingParameters | None = None, warm_up: bool = True, timeout: float = 30.0) -> None:
         self._models = {model.name: model for model in models}
         self._metrics, self._trust, self._batching, self._warm_up = metrics, trust, batching, warm_up
+        self._timeout = timeout
         self._lock = threading.Lock()  # of what follows; held for moments only
         self._serving: dict[str, dict[int, Served]] = {}
         self._status: dict[str, dict[int, VersionStatus]] = {}
@@ -175,7 +177,8 @@ class Models:
                 self._update(model)
 
     def reload(self, models: Sequence[Model]) -> None:
-        """Serve these models from now on. A label must name a version that is in memory then. Raises ServingError."""
+        """Serve these models from now on. A label must name a version that is in memory then. Raises ServingError, also
+        where a model has no version that loads."""
         with self._polling:
             for model in models:
                 present = self._serving.get(model.name, {})
@@ -190,6 +193,16 @@ class Models:
             for name in gone:
                 for version in list(self._serving.get(name, {})):
                     self._unload(name, version)
+            failed = [model.name for model in models if not self._serving.get(model.name)]
+            if failed:
+                raise ServingError(Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: "
+                                   f"{'; '.join(map(self._why, failed))}")
+
+    def _why(self, name: str) -> str:
+        """Why a model has no version in memory."""
+        reasons = [f"version {status.version}: {status.message}" for status in self._status.get(name, {}).values()
+                   if status.message]
+        return f"{name} ({', '.join(reasons) or 'no version with a saved_model.pb'})"
 
     def close(self) -> None:
         """Unload everything."""
@@ -273,7 +286,7 @@ class Models:
             return
         self._failed.pop(folder, None)
         batcher = Batcher(self._batching, lambda signature, arrays: signature.run(arrays)) if self._batching else None
-        served = Served(name, version, folder, model, record, batcher, self._metrics)
+        served = Served(name, version, folder, model, record, batcher, self._metrics, self._timeout)
         with self._lock:
             self._serving.setdefault(name, {})[version] = served
             self._status.setdefault(name, {})[version] = VersionStatus(version, State.AVAILABLE)

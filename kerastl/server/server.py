@@ -50,7 +50,8 @@ def serve_models(models: Sequence[Model], options: ServerOptions, *,
     Raises ModelError where no model can be loaded, OptionError for an address that cannot be used.
     """
     metrics = Metrics()
-    served = Models(models, metrics, trust=options.trust, batching=options.batching, warm_up=options.warm_up)
+    served = Models(models, metrics, trust=options.trust, batching=options.batching, warm_up=options.warm_up,
+                    timeout=options.timeout)
     served.poll()
     _require_one(served)
     try:
