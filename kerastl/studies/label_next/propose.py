@@ -49,8 +49,9 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
                repeats: int = REPEATS, seed: int = 0, backbone: str | Backbone | None = None,
                weights: str | None = None, layer: str = "top", pooling: str = "mean", max_length: int | None = None,
                long: str = "head", mirrored: bool = False, options: ReadOptions = READ_AS_USUAL,
-               unlabelled_column: str | None = None, engine: str = "auto", precision: str = "auto", pickles: bool = False, xla: str = "auto",
-               batch_size: int = 32, data_dir: str | None = None, cache_dir: str | None = None) -> LabelNextResult:
+               unlabelled_column: str | None = None, engine: str = "auto", precision: str = "auto",
+               pickles: bool = False, xla: str = "auto", batch_size: int = 32, data_dir: str | None = None,
+               cache_dir: str | None = None) -> LabelNextResult:
     """Propose `n` of the unlabelled images or texts to label next.
 
     While labels are few (fewer than 2 a class on average), or of one class, these are typical rows: the largest k-means
