@@ -10,12 +10,14 @@ import numpy as np
 
 from kerastl.data.examples import Examples
 from kerastl.data.spool import Hashes, Spool
+from kerastl.data.summary import NOTHING_YET
 from kerastl.errors import DataError
 
 
 def joined(labelled: Examples, unlabelled: Examples, cache_dir: Path | None = None) -> Examples:
     """The labelled rows, then the others, in order. The classes and the task are those of the labelled rows; the
-    targets of the others mean nothing. cache_dir: where texts are stored while this process runs.
+    targets of the others mean nothing. What was skipped, and the notes, stay with the two. cache_dir: where texts are
+    stored while this process runs.
 
     Raises DataError where only one of the two holds pairs of texts.
     """
@@ -34,7 +36,7 @@ def joined(labelled: Examples, unlabelled: Examples, cache_dir: Path | None = No
         groups=_column([part.groups for part in parts], None) if own_groups else ids,
         source_split=(*labelled.source_split, *unlabelled.source_split), min_per_class=0,
         targets=np.concatenate([labelled.targets, targets]), split=None, soft_targets=None, near_duplicates=None,
-        near_duplicate_search=None)
+        near_duplicate_search=None, skipped=(), notes=(), summary=NOTHING_YET, corrections=None)
 
 
 def _column(parts: Sequence[Any], folder: Path | None) -> Any:

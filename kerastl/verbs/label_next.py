@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from kerastl.display import visible_cell
+from kerastl.modality import modality_named
 from kerastl.shell.flags import DataFlags
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
-    from kerastl.studies.label_next.result import LabelNextResult
+    from kerastl.studies.label_next.result import LabelNextResult, Proposal
 
+SHOWN, WIDTH = 20, 60  # proposals, and characters of each, that are printed
 Pool = Annotated[Positional[str | None], arg(metavar="[UNLABELLED]", help_behavior_hint="")]
 
 
@@ -84,15 +87,23 @@ def show(result: "LabelNextResult") -> str:
         lines += ["", table(rows), *simulation_lines(simulation)]
     if result.proposals:
         rows = [("", "to label", "suggested", "reason")]
-        rows += [(str(rank), row.origin[:60], row.suggested, row.reason) for rank, row in
-                 enumerate(result.proposals[:20], 1)]
-        lines += ["", table(rows)]
+        rows += [(str(rank), _short(row, result.modality), row.suggested, row.reason) for rank, row in
+                 enumerate(result.proposals[:SHOWN], 1)]
+        rest = len(result.proposals) - SHOWN
+        lines += ["", table(rows), *[f"and {rest:,} more"] * (rest > 0)]
     files = [name for name in (result.out, result.html) if name]
     lines += [f"written    {', '.join(files)}"] * bool(files)
     if result.out:
         lines.append(f"Fill in the column label of {result.out}, then train on it, or name it as SOURCE for the next "
                      "round.")
     return "\n".join(lines)
+
+
+def _short(proposal: "Proposal", modality: str) -> str:
+    """The name of an image, or the beginning of a text, in one line."""
+    item = proposal.item if isinstance(proposal.item, str) else " | ".join(proposal.item)
+    line = visible_cell(proposal.origin if modality_named(modality).in_files else " ".join(item[:2 * WIDTH].split()))
+    return line if len(line) <= WIDTH else f"{line[:WIDTH - 1]}…"
 
 
 def _labelled(config: Config) -> str | None:

@@ -14,6 +14,7 @@ from kerastl.data.joined import joined
 from kerastl.data.near_duplicates.search import MANY, clusters, search
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled, read_unlabelled
+from kerastl.data.tables import listed
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import Features, compute_features
@@ -28,6 +29,7 @@ from kerastl.studies.label_next.result import LabelNextResult, Proposal
 from kerastl.studies.label_next.simulate import REPEATS, simulated
 
 Rows = NDArray[np.intp]
+FEWEST = 5  # labels of a class, below which a note names it
 ENOUGH = 100  # labelled texts from which they decide on the maximum length, as in training
 
 
@@ -80,6 +82,7 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
     features = means_of(compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size))
     features, kin = _with_kin(features, mirrored, cache, notes)
     is_labelled = _is_labelled(features.examples, examples, 0 if task.labelled is None else len(task.labelled))
+    notes += _few(_counts(features.examples, is_labelled))
     if network.random:
         notes.append("RANDOM WEIGHTS: the features come from a network that was not trained, and mean little")
     simulation = None
@@ -151,6 +154,12 @@ def _counts(examples: Examples, is_labelled: NDArray[np.bool_]) -> dict[str, int
     return dict(zip(examples.classes, totals.tolist(), strict=True))
 
 
+def _few(counts: dict[str, int]) -> list[str]:
+    few = [f"{name} {count:,}" for name, count in counts.items() if count < FEWEST]
+    return [f"classes with fewer than {FEWEST} labels: {listed(few)}; what the head predicts of them means little"
+            ] if few else []
+
+
 def _skipped(task: _Task, decoded: Examples) -> tuple[Skipped, ...]:
     own = [part.skipped for part in (task.labelled, task.unlabelled) if part is not None]
     return tuple(dict.fromkeys([*(item for items in own for item in items), *decoded.skipped]))
@@ -185,19 +194,19 @@ def _proposed(result: LabelNextResult, features: Features, is_labelled: NDArray[
 
 def _proposal(examples: Examples, choice: Choice, p: NDArray[np.float64] | None) -> Proposal:
     task, row = examples.task, choice.row
-    suggested, probability, margin, hesitates = "", None, None, ""
+    suggested, probability, margin, least_sure = "", None, None, ""
     if p is not None:
         predicted = task.predict(p[None], np.array(task.half(len(p)).thresholds))[0]
         suggested, margin = task.label(predicted, examples.classes), float(margins_of(p[None], task.exclusive)[0])
         probability = float(p[predicted]) if task.exclusive else float(np.maximum(p, 1 - p).min())
         least = np.argsort(-p, kind="stable")[:2] if task.exclusive else np.argsort(np.abs(2 * p - 1))[:1]
-        hesitates = ", ".join(f"{examples.classes[number]} {p[number]:.2f}" for number in least.tolist())
+        least_sure = ", ".join(f"{examples.classes[number]} {p[number]:.2f}" for number in least.tolist())
     if choice.how == RANDOM:
         reason = "drawn at random"
     elif choice.how == CENTRE:
         reason = f"typical of {choice.cluster:,} similar ones without a label" if choice.cluster > 1 else \
             "unlike the labelled ones"
     else:
-        reason = f"the head hesitates: {hesitates}"
+        reason = f"among the least sure: {least_sure}"
     return Proposal(examples.origins[row], examples.items[row], examples.ids[row], choice.how, reason, suggested,
                     probability, margin)

@@ -6,7 +6,7 @@ from typing import Any
 from kerastl.data.examples import Skipped
 from kerastl.fields import to_json
 from kerastl.modality import modality_named
-from kerastl.studies.label_next.choose import RANDOM
+from kerastl.studies.label_next.choose import CENTRE, RANDOM
 from kerastl.studies.label_next.simulate import Simulation
 
 PAYS = {
@@ -90,8 +90,8 @@ class LabelNextResult:
         drawn = sum(proposal.is_random for proposal in self.proposals)
         others = len(self.proposals) - drawn
         how = {proposal.how for proposal in self.proposals if not proposal.is_random}
-        chosen = (f"{others:,} typical ones, because labels are too few for more" if "centre" in how else
-                  f"{others:,} that a linear head hesitates about, unlike each other")
+        chosen = (f"{others:,} typical ones, because there are too few labels for a head" if CENTRE in how else
+                  f"{others:,} of which a linear head is least sure, unlike each other")
         few = f" ({self.n:,} were requested)" if len(self.proposals) < self.n else ""
         return f"{len(self.proposals):,} {nouns} to label{few}: " + (f"{chosen}; " if others else "") + \
             f"{drawn:,} drawn at random"
@@ -121,9 +121,8 @@ def simulation_lines(simulation: Simulation) -> tuple[str, ...]:
              f"with rows drawn at random{end}"]
     reached = (f"With {last.labels:,} chosen labels the accuracy is {last.strategy:.3f}, with as many drawn at random "
                f"{last.random:.3f}")
-    if last.strategy > last.random:
-        reached += ("; at random, " + (f"about {simulation.random_needs:,}" if simulation.random_needs else
-                                       f"more than {last.labels:,}") + f" labels are needed for {last.strategy:.3f}")
+    if simulation.as_good is not None and simulation.as_good < last.labels:
+        reached += f", which about {simulation.as_good:,} chosen labels reach"
     lines.append(f"{reached}.")
     lines.append(f"Measured with a linear head on {simulation.rows:,} held-out rows in {simulation.clusters:,} groups, "
                  f"which were never chosen from; means over {simulation.draws} starts without labels.")

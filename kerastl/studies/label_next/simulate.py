@@ -42,8 +42,8 @@ class Round(Section):
 class Simulation(Section):
     """n: rows of each round. rows, clusters: that were held out, over all draws each of them equally often. draws: how
     often both started again. gain: the mean over the rounds, the figure that decides. verdict: helped, hurt or unclear.
-    random_needs: how many rows drawn at random are as good as `labels` chosen ones, the last round; None where more
-    than were drawn."""
+    labels: of the last round. as_good: how many chosen labels reach the accuracy of `labels` drawn at random; None
+    where that many do not."""
 
     n: int
     rows: int
@@ -54,15 +54,17 @@ class Simulation(Section):
     gain_ci95: tuple[float, float]
     verdict: str
     labels: int
-    random_needs: int | None
+    as_good: int | None
 
 
 @dataclass(frozen=True)
 class _Course:
-    """One start. correct: [rounds, rows] of booleans, NaN for rows that were not held out. margins: [rounds]."""
+    """One start. correct: [rounds, rows], 1 or 0, NaN for rows that were not held out. margins: [rounds]. labelled: the
+    rows that were chosen, in order."""
 
     correct: NDArray[np.float32]
     margins: NDArray[np.bool_]
+    labelled: Rows
 
 
 def simulated(features: Features, n: int = 20, *, repeats: int = REPEATS, seed: int = 0,
@@ -133,7 +135,7 @@ def _course(features: Features, rows: Rows, held_out: NDArray[np.bool_], kin: ND
         p = np.tile(examples.one_hot(labelled).mean(axis=0, dtype=np.float64), (len(tests), 1)) if head is None else \
             probabilities(features, head, tests)
         correct[number, held_out] = task.correct(task.predict(p, thresholds), examples.targets[tests])
-    return _Course(correct, by_margin)
+    return _Course(correct, by_margin, labelled)
 
 
 def _summary(strategy: list[_Course], random: list[_Course], clusters: NDArray[np.str_], n: int) -> Simulation:
@@ -146,7 +148,7 @@ def _summary(strategy: list[_Course], random: list[_Course], clusters: NDArray[n
                             interval, float(by_margin[number])))
     gain, interval = _paired(a.mean(axis=1), b.mean(axis=1), clusters)
     return Simulation(n, a.shape[2], len(np.unique(clusters)), len(a), tuple(rounds), gain, interval, verdict(interval),
-                      rounds[-1].labels, _needed(rounds))
+                      rounds[-1].labels, _as_good(rounds))
 
 
 def _paired(a: NDArray[np.float32], b: NDArray[np.float32], clusters: NDArray[np.str_]
@@ -160,11 +162,8 @@ def _paired(a: NDArray[np.float32], b: NDArray[np.float32], clusters: NDArray[np
     return gain, (float(gain - Z95 * error), float(gain + Z95 * error))
 
 
-def _needed(rounds: list[Round]) -> int | None:
-    """How many rows drawn at random reach the accuracy of the strategy's last round, by interpolation; None: more than
-    were drawn."""
-    labels, accuracies = [each.labels for each in rounds], np.maximum.accumulate([each.random for each in rounds])
-    goal = rounds[-1].strategy
-    if accuracies[-1] < goal:
-        return None
-    return int(round(float(np.interp(goal, accuracies, labels))))
+def _as_good(rounds: list[Round]) -> int | None:
+    """How many chosen labels reach the accuracy of all that were drawn at random, by interpolation; None: more."""
+    labels, accuracies = [each.labels for each in rounds], np.maximum.accumulate([each.strategy for each in rounds])
+    goal = rounds[-1].random
+    return int(round(float(np.interp(goal, accuracies, labels)))) if accuracies[-1] >= goal else None
