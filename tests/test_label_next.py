@@ -119,6 +119,7 @@ def test_rows_with_several_labels_are_simulated_too(tmp_path: Path) -> None:
     assert found.rounds[-1].strategy > 0.5 and found.rounds[-1].margins > 0
 
 
+@pytest.mark.slow
 def test_images_are_proposed_labelled_and_read_again(tmp_path: Path, shell: Shell) -> None:
     pool, known = draw_folder(tmp_path / "pool", 8), tmp_path / "known"
     for colour in ("red", "green"):
@@ -156,6 +157,29 @@ def test_images_are_proposed_labelled_and_read_again(tmp_path: Path, shell: Shel
     second = tl.label_next(str(table), str(pool), 5, backbone="tiny_net", weights="none",
                            cache_dir=str(tmp_path / "cache"))
     assert not {row["id"] for row in rows} & {proposal.id for proposal in second.proposals}
+
+
+def test_a_round_holds_the_labels_of_the_rounds_before(tmp_path: Path) -> None:
+    """Also where a file or a class has the name of a formula."""
+    for name, colour in (("=1+1.png", "red"), ("b.png", "green"), ("deep/c.png", "blue")):
+        draw(tmp_path / "d" / name, COLOURS[colour], 5)
+    (tmp_path / "d" / "one.csv").write_text(
+        "path,label,group,part\n./=1+1.png,=x,g1,test\nb.png,-1|b,g1,train\ndeep/c.png,b,@g,train\n")
+    options = tl.ReadOptions(split_column="part", multi_label="on")
+    known = tl.read_images(str(tmp_path / "d" / "one.csv"), min_per_class=0, options=options)
+    draw(tmp_path / "d" / "new.png", COLOURS["red"], 6)
+    proposal = Proposal("new.png", str(tmp_path / "d" / "new.png"), "0" * 32, RANDOM, "drawn at random")
+    result = tl.LabelNextResult("s", "p", "image", 1, 3, {}, 1, 0, 0, (proposal,), known=known)
+    for name in ("d/two.csv", "elsewhere/two.csv"):
+        table = tmp_path / name
+        table.parent.mkdir(exist_ok=True)
+        tl.write_label_next(result, str(table), with_labelled=True)
+        again = tl.read_images(str(table), min_per_class=0, options=replace(options, split_column="random_split"))
+        assert again.ids == known.ids and again.labels.tolist() == known.labels.tolist()
+        assert again.source_split == known.source_split and again.groups == known.groups
+        assert [skipped.reason for skipped in again.skipped] == ["no label"]
+    with pytest.raises(OptionError, match="may hold your labels"):
+        tl.write_label_next(result, str(table), with_labelled=True)
 
 
 def test_without_labels_typical_rows_are_proposed(tmp_path: Path) -> None:

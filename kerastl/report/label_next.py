@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kerastl.data.apostrophes import MARK, with_apostrophes
+from kerastl.data.examples import Examples
 from kerastl.data.rows import printable
 from kerastl.display import begins_a_formula, csv_cell
 from kerastl.errors import OptionError
@@ -22,7 +22,7 @@ from kerastl.studies.label_next.result import LabelNextResult, Proposal, simulat
 from kerastl.studies.label_next.simulate import Simulation
 
 MOST = 200  # proposals on the page
-PATH, TEXT, PAIR = ("path",), ("text",), ("text1", "text2")  # columns that training finds by their names
+PAIR = "text1", "text2"  # columns that training finds by their names, as it finds `path` and `text`
 LABEL, SUGGESTED, SPLIT = "label", "suggested_label", "random_split"
 
 
@@ -39,12 +39,15 @@ def label_next_files(out: str | None, html: str | None) -> tuple[Path | None, Pa
         raise OptionError(error.got.replace("`out`", "`html`"), error.expected, error.hint) from error
 
 
-def write_label_next(result: LabelNextResult, out: str | None, html: str | None = None) -> LabelNextResult:
+def write_label_next(result: LabelNextResult, out: str | None, html: str | None = None, *, with_labelled: bool = False
+                     ) -> LabelNextResult:
     """Write the proposals as a new CSV file with an empty column `label`, and the whole result as one HTML page; None:
-    not written. Returns the result with the names of the files. Raises OptionError where one cannot be written."""
+    not written. with_labelled: below the proposals, the table also holds the rows that are labelled already, so that it
+    is the whole data of the next round. Returns the result with the names of the files. Raises OptionError where one
+    cannot be written."""
     table, document = label_next_files(out, html)
     if table is not None and result.proposals:
-        _write_table(table, result)
+        _write_table(table, result, with_labelled)
         result = replace(result, out=out)
     if document is not None:
         write_atomically(document, label_next_page(result))
@@ -52,29 +55,48 @@ def write_label_next(result: LabelNextResult, out: str | None, html: str | None 
     return result
 
 
-def _write_table(path: Path, result: LabelNextResult) -> None:
-    rows = [_row(path.parent, rank, proposal, modality_named(result.modality).in_files)
-            for rank, proposal in enumerate(result.proposals, 1)]
+def _write_table(path: Path, result: LabelNextResult, with_labelled: bool) -> None:
+    in_files = modality_named(result.modality).in_files
+    rows = [_proposed(path.parent, rank, proposal, in_files) for rank, proposal in enumerate(result.proposals, 1)]
+    known = result.known if with_labelled else None
+    own_groups = known is not None and list(known.groups) != list(known.ids)
+    columns = [*rows[0], *["group"] * own_groups]
     with atomic_file(path) as partial, open_file(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+        if known is not None:
+            writer.writerows(_labelled(path.parent, known, row, own_groups) for row in range(len(known)))
 
 
-def _row(folder: Path, rank: int, proposal: Proposal, in_files: bool) -> Mapping[str, Any]:
+def _proposed(folder: Path, rank: int, proposal: Proposal, in_files: bool) -> dict[str, Any]:
     """The cells of a proposal. A text keeps every character, since it is read again; what is only looked at is written
     visibly."""
-    item = proposal.item
-    names = PATH if in_files else TEXT if isinstance(item, str) else PAIR
-    cells = [_relative(str(item), folder)] if in_files else [item] if isinstance(item, str) else list(item)
-    shown = {"rank": rank, **dict(zip(names, cells, strict=True)), LABEL: "", SUGGESTED: proposal.suggested,
-             "probability": "" if proposal.probability is None else f"{proposal.probability:.3f}",
-             "chosen": proposal.how, "reason": csv_cell(proposal.reason),
-             SPLIT: "test" if proposal.is_random else "train", "origin": csv_cell(proposal.origin), "id": proposal.id}
-    row = with_apostrophes(shown, (*names, SUGGESTED))
+    item = _item(folder, proposal.item, in_files)
+    row = with_apostrophes({
+        "rank": rank, **item, LABEL: "", SUGGESTED: proposal.suggested,
+        "probability": "" if proposal.probability is None else f"{proposal.probability:.3f}", "chosen": proposal.how,
+        "reason": csv_cell(proposal.reason), SPLIT: "test" if proposal.is_random else "train",
+        "origin": csv_cell(proposal.origin), "id": proposal.id}, (*item, SUGGESTED))
     if SUGGESTED in row[MARK].split(","):
         row[MARK] += f",{LABEL}"  # whoever copies the suggestion copies the apostrophe
     return row
+
+
+def _labelled(folder: Path, known: Examples, row: int, own_groups: bool) -> dict[str, Any]:
+    """The cells of a row that is labelled already."""
+    item = _item(folder, known.items[row], known.modality.in_files)
+    return with_apostrophes({
+        "rank": "", **item, LABEL: known.label_of(row), SUGGESTED: "", "probability": "", "chosen": "", "reason": "",
+        SPLIT: known.source_split[row] or "train", "origin": csv_cell(known.origins[row]), "id": known.ids[row],
+        **({"group": known.groups[row]} if own_groups else {})}, (*item, LABEL, *["group"] * own_groups))
+
+
+def _item(folder: Path, item: Any, in_files: bool) -> dict[str, str]:
+    """The cells of a path, a text or a pair of texts."""
+    if in_files:
+        return {"path": _relative(str(item), folder)}
+    return {"text": item} if isinstance(item, str) else dict(zip(PAIR, item, strict=True))
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -26,6 +26,7 @@ class Config(DataFlags):
     n: int = 20  # how many to label
     out: str = "to_label.csv"  # new table to fill in; training reads it as labelled data
     html: str | None = None  # also write this page with thumbnails or texts (default: beside the table)
+    with_labelled: bool = False  # below them, also write the labelled rows: the table is then the whole data
     simulate: bool = False  # compare with drawing at random, on the labels of SOURCE; UNLABELLED is optional then
     repeats: int = 4  # of the simulation: how often the labelled rows are divided into thirds, each held out once
     backbone: str | None = None  # whose features are compared (default: the bundled one)
@@ -67,10 +68,10 @@ def run(config: Config) -> "LabelNextResult":
 
     out, html = _files(config)
     label_next_files(out, html)  # fails before the work
-    others = {"json", "source", "simulate", "out", "html", *DataFlags.__dataclass_fields__}
+    others = {"json", "source", "simulate", "out", "html", "with_labelled", *DataFlags.__dataclass_fields__}
     arguments = {name: value for name, value in vars(config).items() if name not in others}
     result = label_next(_labelled(config), simulate=config.simulate, options=config.read_options(), **arguments)
-    return write_label_next(result, out, html)
+    return write_label_next(result, out, html, with_labelled=config.with_labelled)
 
 
 def show(result: "LabelNextResult") -> str:

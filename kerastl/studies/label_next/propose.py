@@ -92,6 +92,7 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
     result = LabelNextResult(
         source or "", unlabelled or "", modality.name, n, int(is_labelled.sum()),
         _counts(features.examples, is_labelled), int((~is_labelled).sum()), 0, 0, (), simulation,
+        features.examples.take(np.flatnonzero(is_labelled)) if is_labelled.any() else None,
         _skipped(task, features.examples), tuple(notes))
     return result if unlabelled is None else _proposed(result, features, is_labelled, kin, seed)
 

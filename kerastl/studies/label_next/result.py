@@ -1,9 +1,9 @@
 """What is proposed to be labelled next, as the table, the page and `--json` show it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from kerastl.data.examples import Skipped
+from kerastl.data.examples import Examples, Skipped
 from kerastl.fields import to_json
 from kerastl.modality import modality_named
 from kerastl.studies.label_next.choose import CENTRE, RANDOM
@@ -43,7 +43,8 @@ class LabelNextResult:
 
     labelled: rows with a label, of each class in `counts`. unlabelled: rows of `pool` that could be read; of these,
     `already_labelled` have the content of a labelled row, `near_duplicates` nearly that of a labelled or an earlier
-    unlabelled row, and are not proposed. simulation: None where it was not requested. warnings: in words.
+    unlabelled row, and are not proposed. simulation: None where it was not requested. known: the labelled
+    rows, None without any; not part of the document. out, html: the files that were written.
     """
 
     source: str
@@ -57,6 +58,7 @@ class LabelNextResult:
     near_duplicates: int
     proposals: tuple[Proposal, ...]
     simulation: Simulation | None = None
+    known: Examples | None = field(default=None, repr=False, compare=False)
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     out: str | None = None
