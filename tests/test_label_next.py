@@ -204,6 +204,12 @@ def test_arguments_that_do_not_fit_are_refused_before_the_work(tmp_path: Path, s
                            ((tmp_path, tmp_path / "gone"), "gone"), ((tmp_path / "gone", tmp_path), "gone")):
         code, _, err = shell("label-next", *words)
         assert code == 2 and message in err, err
+    pool = draw_folder(tmp_path / "pool", 1)
+    with pytest.raises(OptionError, match="(?s)2 options.*`max_length` is set.*`long` is set"):
+        tl.label_next(None, str(pool), max_length=20, long="chunks")
+    (tmp_path / "t.csv").write_text("text\na film\n")
+    with pytest.raises(OptionError, match="`mirrored` is set, but the source contains texts"):
+        tl.label_next(None, str(tmp_path / "t.csv"), mirrored=True)
     with pytest.raises(OptionError, match="`out` must end in .csv"):
         tl.write_label_next(tl.LabelNextResult("", "p", "text", 1, 0, {}, 1, 0, 0, ()), "x.txt")
 

@@ -26,7 +26,7 @@ class Config(DataFlags):
     n: int = 20  # how many to label
     out: str = "to_label.csv"  # new table to fill in; training reads it as labelled data
     html: str | None = None  # also write this page with thumbnails or texts (default: beside the table)
-    with_labelled: bool = False  # below them, also write the labelled rows: the table is then the whole data
+    with_labelled: bool = False  # also write the labelled rows, below the new ones: the table is then the whole data
     simulate: bool = False  # compare with drawing at random, on the labels of SOURCE; UNLABELLED is optional then
     repeats: int = 4  # of the simulation: how often the labelled rows are divided into thirds, each held out once
     backbone: str | None = None  # whose features are compared (default: the bundled one)

@@ -15,7 +15,7 @@ from kerastl.data.near_duplicates.search import MANY, clusters, search
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled, read_unlabelled
 from kerastl.data.tables import listed
-from kerastl.errors import DataError
+from kerastl.errors import DataError, OptionError, all_of
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import Features, compute_features
 from kerastl.features.lengths import fit_length
@@ -71,6 +71,7 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
     check_arguments(source, unlabelled, n, simulate, repeats)
     cache, runtime = chosen_dir(cache_dir), apply(precision, xla, engine=engine)
     modality = _modality(source, unlabelled, backbone, options, data_dir)
+    _check_modality(modality, max_length, long, mirrored)
     task = _read(modality, source, unlabelled, options, unlabelled_column, data_dir, cache)
     network = backbone if isinstance(backbone, Backbone) else backbones.load(
         backbone or modality.bundled_backbone, weights, pooling=pooling, layer=layer, precision=precision,
@@ -108,6 +109,16 @@ def _modality(source: str | None, unlabelled: str | None, backbone: str | Backbo
     if options.path_column not in (None, NONE):
         return modality_named("image")
     return modality_of(source or unlabelled or "", data_dir=data_dir)
+
+
+def _check_modality(modality: Modality, max_length: int | None, long: str, mirrored: bool) -> None:
+    """Raises OptionError for arguments that the other modality has."""
+    rules = (("max_length", max_length is not None, modality.has_length), ("long", long != "head", modality.has_length),
+             ("mirrored", mirrored, modality.in_files))
+    faults = [OptionError(f"`{name}` is set, but the source contains {modality.nouns}", "", f"omit `{name}`")
+              for name, is_set, fits in rules if is_set and not fits]
+    if faults:
+        raise all_of(list(faults))
 
 
 def _read(modality: Modality, source: str | None, unlabelled: str | None, options: ReadOptions,
