@@ -238,10 +238,11 @@ def test_texts_come_back_as_they_were(pair: bool, tmp_path: Path) -> None:
         writer.writerows(rows)
     examples = tl.read_texts(str(tmp_path / "filled.csv"), min_per_class=1)
     assert list(examples.items) == items and set(examples.classes) == {"=x", "-1", "other"}
-    assert any(MARK in note for note in examples.notes)
+    assert any(MARK in note for note in examples.notes) and any("are biased" in note for note in examples.notes)
     by_split = tl.read_texts(str(tmp_path / "filled.csv"), min_per_class=1,
                              options=tl.ReadOptions(split_column="random_split"))
     assert list(by_split.source_split) == [("train", "test")[i % 2] for i in range(len(items))]
+    assert not any("are biased" in note for note in by_split.notes)
 
 
 def test_texts_are_proposed_by_a_tiny_backbone(tmp_path: Path) -> None:
@@ -255,3 +256,9 @@ def test_texts_are_proposed_by_a_tiny_backbone(tmp_path: Path) -> None:
     assert result.already_labelled == 8 and result.counts == {"bad": 4, "good": 4} and len(result.proposals) == 6
     assert {proposal.how for proposal in result.proposals} == {MARGIN, RANDOM}
     assert all(proposal.item in good[4:] + bad[4:] for proposal in result.proposals)
+    (tmp_path / "split.csv").write_text("text,label,split\n" + "".join(
+        f"{text},{text.split()[1]},{'test' if text in bad else 'train'}\n" for text in (*good[:4], *bad[:4])))
+    alone = tl.label_next(str(tmp_path / "split.csv"), str(tmp_path / "pool.csv"), 6, backbone="bert_base",
+                          weights=str(weights), unlabelled_column="body", cache_dir=str(tmp_path / "cache"))
+    assert any("4 labelled rows are test rows" in note for note in alone.notes) and alone.already_labelled == 8
+    assert {proposal.how for proposal in alone.proposals} == {CENTRE, RANDOM}  # one class is left to choose by

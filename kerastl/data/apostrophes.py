@@ -33,6 +33,7 @@ def restored(table: Table) -> Table:
                 continue
             marked = str(record.get(MARK) or "").split(",")
             yield origin, {name: with_formula(cell) if name in marked and isinstance(cell, str) else cell
-                           for name, cell in record.items()}
+                           for name, cell in record.items() if name != MARK}
 
-    return replace(table, records=records, notes=(*table.notes, NOTE))
+    names = tuple(name for name in table.names if name != MARK)
+    return replace(table, names=names, records=records, notes=(*table.notes, NOTE))

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kerastl.data.apostrophes import MARK, with_apostrophes
+from kerastl.data.columns import RANDOM_SPLIT
 from kerastl.data.examples import Examples
 from kerastl.data.rows import printable
 from kerastl.display import begins_a_formula, csv_cell
@@ -23,7 +24,7 @@ from kerastl.studies.label_next.simulate import Simulation
 
 MOST = 200  # proposals on the page
 PAIR = "text1", "text2"  # columns that training finds by their names, as it finds `path` and `text`
-LABEL, SUGGESTED, SPLIT = "label", "suggested_label", "random_split"
+LABEL, SUGGESTED = "label", "suggested_label"
 
 
 def label_next_files(out: str | None, html: str | None) -> tuple[Path | None, Path | None]:
@@ -76,7 +77,7 @@ def _proposed(folder: Path, rank: int, proposal: Proposal, in_files: bool) -> di
     row = with_apostrophes({
         "rank": rank, **item, LABEL: "", SUGGESTED: proposal.suggested,
         "probability": "" if proposal.probability is None else f"{proposal.probability:.3f}", "chosen": proposal.how,
-        "reason": csv_cell(proposal.reason), SPLIT: "test" if proposal.is_random else "train",
+        "reason": csv_cell(proposal.reason), RANDOM_SPLIT: "test" if proposal.is_random else "train",
         "origin": csv_cell(proposal.origin), "id": proposal.id}, (*item, SUGGESTED))
     if SUGGESTED in row[MARK].split(","):
         row[MARK] += f",{LABEL}"  # whoever copies the suggestion copies the apostrophe
@@ -88,7 +89,7 @@ def _labelled(folder: Path, known: Examples, row: int, own_groups: bool) -> dict
     item = _item(folder, known.items[row], known.modality.in_files)
     return with_apostrophes({
         "rank": "", **item, LABEL: known.label_of(row), SUGGESTED: "", "probability": "", "chosen": "", "reason": "",
-        SPLIT: known.source_split[row] or "train", "origin": csv_cell(known.origins[row]), "id": known.ids[row],
+        RANDOM_SPLIT: known.source_split[row] or "train", "origin": csv_cell(known.origins[row]), "id": known.ids[row],
         **({"group": known.groups[row]} if own_groups else {})}, (*item, LABEL, *["group"] * own_groups))
 
 

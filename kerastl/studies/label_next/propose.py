@@ -30,6 +30,7 @@ from kerastl.studies.label_next.simulate import REPEATS, simulated
 
 Rows = NDArray[np.intp]
 FEWEST = 5  # labels of a class, below which a note names it
+TEST_SPLIT = "test"  # as `Examples.source_split` names it
 ENOUGH = 100  # labelled texts from which they decide on the maximum length, as in training
 
 
@@ -59,7 +60,8 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
     While labels are few (fewer than 2 a class on average), or of one class, these are typical rows: the largest k-means
     clusters of normalised features that have no labelled row. Then those of which a linear head on the features is
     least sure, one of each of `n` clusters of the 10 n least sure ones. A tenth is always drawn at random: see
-    `LabelNextResult`. Near-duplicates of a labelled row or of each other are proposed once.
+    `LabelNextResult`. Near-duplicates of a labelled row or of each other are proposed once. Test rows of the source's
+    own split choose nothing.
 
     source: labelled data, as for training, however few; None: there are none. unlabelled: a folder, a table or a TFDS
     data set; may hold the labelled rows too. None: only simulate. simulate: also compare the strategy with rows drawn
@@ -83,19 +85,22 @@ def label_next(source: str | None, unlabelled: str | None = None, n: int = 20, *
     features = means_of(compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size))
     features, kin = _with_kin(features, mirrored, cache, notes)
     is_labelled = _is_labelled(features.examples, examples, 0 if task.labelled is None else len(task.labelled))
-    notes += _few(_counts(features.examples, is_labelled))
+    chooses = is_labelled & (np.array(features.examples.source_split) != TEST_SPLIT)
+    if tests := int((is_labelled & ~chooses).sum()):
+        notes.append(f"{tests:,} labelled rows are test rows of the source's own split, and choose nothing")
+    notes += _few(_counts(features.examples, chooses))
     if network.random:
         notes.append("RANDOM WEIGHTS: the features come from a network that was not trained, and mean little")
     simulation = None
     if simulate:
-        simulation = simulated(_only(features, np.flatnonzero(is_labelled)), n, repeats=repeats, seed=seed,
-                               kin=kin[is_labelled])
+        simulation = simulated(_only(features, np.flatnonzero(chooses)), n, repeats=repeats, seed=seed,
+                               kin=kin[chooses])
     result = LabelNextResult(
         source or "", unlabelled or "", modality.name, n, int(is_labelled.sum()),
         _counts(features.examples, is_labelled), int((~is_labelled).sum()), 0, 0, (), simulation,
         features.examples.take(np.flatnonzero(is_labelled)) if is_labelled.any() else None,
         _skipped(task, features.examples), tuple(notes))
-    return result if unlabelled is None else _proposed(result, features, is_labelled, kin, seed)
+    return result if unlabelled is None else _proposed(result, features, is_labelled, chooses, kin, seed)
 
 
 def _modality(source: str | None, unlabelled: str | None, backbone: str | Backbone | None, options: ReadOptions,
@@ -177,10 +182,10 @@ def _skipped(task: _Task, decoded: Examples) -> tuple[Skipped, ...]:
     return tuple(dict.fromkeys([*(item for items in own for item in items), *decoded.skipped]))
 
 
-def _proposed(result: LabelNextResult, features: Features, is_labelled: NDArray[np.bool_], kin: NDArray[np.str_],
-              seed: int) -> LabelNextResult:
-    """The result with its proposals."""
-    examples, labelled = features.examples, np.flatnonzero(is_labelled)
+def _proposed(result: LabelNextResult, features: Features, is_labelled: NDArray[np.bool_], chooses: NDArray[np.bool_],
+              kin: NDArray[np.str_], seed: int) -> LabelNextResult:
+    """The result with its proposals. chooses: the labelled rows without test rows."""
+    examples, labelled, known_rows = features.examples, np.flatnonzero(is_labelled), np.flatnonzero(chooses)
     pool = np.flatnonzero(~is_labelled)
     ids = np.array(list(examples.ids))
     known = np.isin(ids[pool], ids[labelled])
@@ -193,10 +198,10 @@ def _proposed(result: LabelNextResult, features: Features, is_labelled: NDArray[
         raise DataError(f"nothing in {result.pool} is left to label: of {len(pool):,} {examples.modality.nouns}, "
                         f"{int(known.sum()):,} are labelled already, and the others are near-duplicates of those",
                         "rows without a label", "add new data")
-    head = fit_head(features, labelled)
-    few = head is None or too_few(examples.one_hot(labelled).sum(axis=0).astype(int))
+    head = fit_head(features, known_rows)
+    few = head is None or too_few(examples.one_hot(known_rows).sum(axis=0).astype(int))
     values = None if head is None or few else margins(features, head, candidates)
-    chosen = choose(lambda rows: normalised(features.rows(rows)), labelled, candidates, values, result.n,
+    chosen = choose(lambda rows: normalised(features.rows(rows)), known_rows, candidates, values, result.n,
                     np.random.default_rng(seed))
     rows = np.array([choice.row for choice in chosen])
     p = None if head is None else probabilities(features, head, rows)
