@@ -262,3 +262,21 @@ def test_texts_are_proposed_by_a_tiny_backbone(tmp_path: Path) -> None:
                           weights=str(weights), unlabelled_column="body", cache_dir=str(tmp_path / "cache"))
     assert any("4 labelled rows are test rows" in note for note in alone.notes) and alone.already_labelled == 8
     assert {proposal.how for proposal in alone.proposals} == {CENTRE, RANDOM}  # one class is left to choose by
+    (tmp_path / "several.csv").write_text("text,label\n" + "".join(
+        f"{text},{text.split()[1]}{'|film' * (i % 2)}\n" for i, text in enumerate((*good[:4], *bad[:4]))))
+    several = tl.label_next(str(tmp_path / "several.csv"), str(tmp_path / "pool.csv"), 6, backbone="bert_base",
+                            weights=str(weights), long="chunks", max_length=8, options=tl.ReadOptions(multi_label="on"),
+                            unlabelled_column="body", cache_dir=str(tmp_path / "cache"))
+    assert several.counts == {"bad": 4, "film": 4, "good": 4}
+    assert {proposal.how for proposal in several.proposals} == {MARGIN, RANDOM}
+    assert all(0 <= (proposal.margin or 0) <= 1 and 0.5 <= (proposal.probability or 0) <= 1
+               for proposal in several.proposals)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone, layer", [("tiny_net+tiny_net", "top"), ("tiny_net", "top")])
+def test_fused_backbones_propose_too(backbone: str, layer: str, tmp_path: Path) -> None:
+    pool = draw_folder(tmp_path / "pool", 6)
+    result = tl.label_next(str(draw_folder(tmp_path / "known", 4, seed=5)), str(pool), 4, backbone=backbone,
+                           weights="none", layer=layer, cache_dir=str(tmp_path / "cache"))
+    assert {proposal.how for proposal in result.proposals} == {MARGIN, RANDOM}

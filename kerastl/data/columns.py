@@ -166,8 +166,8 @@ def _remarks(table: Table, chosen: dict[str, tuple[str, ...]], how: dict[str, st
         return tuple(remarks)
     for name, cells in values_of(table, unused[:_EXAMINED]).items():
         if name == RANDOM_SPLIT:
-            remarks.append("WARNING: most of these rows were chosen to be labelled, not drawn at random, so figures "
-                           f"that are measured on them are biased; `split_column={RANDOM_SPLIT}` uses the others")
+            remarks.append("WARNING: most of these rows were chosen, not drawn at random, so figures measured on them "
+                           f"are biased; `split_column={RANDOM_SPLIT}` evaluates on the random ones")
             continue
         values = sorted(set(cells))
         parts = [value for value in values if split_name(value)]
