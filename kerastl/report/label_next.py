@@ -111,7 +111,7 @@ def label_next_page(result: LabelNextResult) -> str:
     """The result as one HTML page; whatever comes from data is escaped."""
     modality, simulation = modality_named(result.modality), result.simulation
     shown = [{"rank": rank, "row": proposal, "thumbnail": thumbnail(str(proposal.item)) if modality.in_files else "",
-              "text": "" if modality.in_files else excerpt(proposal.item)}
+              "text": "" if modality.in_files else excerpt(proposal.item).strip()}
              for rank, proposal in enumerate(result.proposals[:MOST], 1)]
     return page("label_next.html", result=result, modality=modality, shown=shown,
                 rest=len(result.proposals) - len(shown), simulation=simulation,

@@ -93,7 +93,7 @@ class LabelNextResult:
         others = len(self.proposals) - drawn
         how = {proposal.how for proposal in self.proposals if not proposal.is_random}
         chosen = (f"{others:,} typical ones, because there are too few labels for a head" if CENTRE in how else
-                  f"{others:,} of which a linear head is least sure, unlike each other")
+                  f"{others:,} that a linear head is least sure of, unlike each other")
         few = f" ({self.n:,} were requested)" if len(self.proposals) < self.n else ""
         return f"{len(self.proposals):,} {nouns} to label{few}: " + (f"{chosen}; " if others else "") + \
             f"{drawn:,} drawn at random"
