@@ -18,6 +18,7 @@ from kerastl.data.apostrophes import MARK
 from kerastl.errors import DataError, OptionError
 from kerastl.studies.label_next.choose import CENTRE, MARGIN, RANDOM, choose, drawn_at_random, margins_of, too_few
 from kerastl.studies.label_next.head import normalised
+from kerastl.studies.label_next.propose import _proposed
 from kerastl.studies.label_next.result import Proposal, simulation_lines
 from kerastl.studies.label_next.simulate import _course, simulated
 
@@ -117,6 +118,22 @@ def test_rows_with_several_labels_are_simulated_too(tmp_path: Path) -> None:
     targets = np.stack([y == 0, y != 2, y > 0], axis=1).astype(np.int64)
     found = simulated(made_features(tmp_path, x, made_examples(targets)), 5, repeats=1)
     assert found.rounds[-1].strategy > 0.5 and found.rounds[-1].margins > 0
+
+
+def test_near_duplicates_are_proposed_once(tmp_path: Path) -> None:
+    """Rows 0 to 5 are labelled. Row 6 has the content of row 0; 7 nearly that of row 1; 8 and 9 are alike; 10 to 12."""
+    x, y = clouds(13, 2, 6, 4.0)
+    examples = made_examples(y, classes=("a", "b"))
+    examples = replace(examples, ids=(*examples.ids[:6], examples.ids[0], *examples.ids[7:]))
+    kin = np.array([*"abcdef", "a", "b", "g", "g", "h", "i", "j"])
+    labelled = np.arange(13) < 6
+    empty = tl.LabelNextResult("s", "pool", "image", 20, 6, {}, 7, 0, 0, ())
+    result = _proposed(empty, made_features(tmp_path, x, examples), labelled, labelled, kin, 0)
+    assert (result.already_labelled, result.near_duplicates, result.candidates) == (1, 2, 4)
+    origins = {proposal.origin for proposal in result.proposals}
+    assert origins == {"row 8", "row 10", "row 11", "row 12"}
+    with pytest.raises(DataError, match="nothing in pool is left to label"):
+        _proposed(empty, made_features(tmp_path, x, examples), labelled, labelled, np.array(["a"] * 13), 0)
 
 
 @pytest.mark.slow
