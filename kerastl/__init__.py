@@ -62,7 +62,9 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "ImageConfig": "kerastl.shell.flags",
     "KerastlError": "kerastl.errors",
     "LabelError": "kerastl.audit.label_errors",
+    "label_next": "kerastl.studies.label_next.propose",
     "LabelErrors": "kerastl.audit.label_errors",
+    "LabelNextResult": "kerastl.studies.label_next.result",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
@@ -109,6 +111,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "WeightsError": "kerastl.errors",
     "write_features": "kerastl.features.table",
     "write_few_shot": "kerastl.report.few_shot",
+    "write_label_next": "kerastl.report.label_next",
     "write_version": "kerastl.report.version",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
@@ -121,13 +124,13 @@ __all__ = [
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
     "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "LabelError", "LabelErrors", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load",
-    "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
-    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
-    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split",
-    "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions",
-    "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot",
-    "write_version",
+    "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot", "lesson", "list_backbones",
+    "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect",
+    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
+    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
+    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -179,6 +182,7 @@ if TYPE_CHECKING:
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
+    from kerastl.report.label_next import write_label_next as write_label_next
     from kerastl.report.reexport import export_again as export_again
     from kerastl.report.version import Target as Target
     from kerastl.report.version import target as target
@@ -216,6 +220,8 @@ if TYPE_CHECKING:
     from kerastl.studies.few_shot.episodes import by_folder as by_folder
     from kerastl.studies.few_shot.episodes import divide_classes as divide_classes
     from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
+    from kerastl.studies.label_next.propose import label_next as label_next
+    from kerastl.studies.label_next.result import LabelNextResult as LabelNextResult
     from kerastl.studies.near_duplicates import near_duplicate_effect as near_duplicate_effect
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads

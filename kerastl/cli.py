@@ -3,7 +3,8 @@
 A verb's module has `Config`, the flags; `run(config)`, which returns a result; and `show(result)`, the text that is
 printed. The first line of its docstring is its line of help. It may have `check(config)`, which raises an error for
 flags that cannot be used, `words(argv)`, which prepares the words of the command line, and `LIGHT = True` where it does
-not need TensorFlow. A module with `main(argv)` instead does all of that itself.
+not need TensorFlow. A module with `main(argv)` instead does all of that itself. The verb `label-next` is the file
+`label_next.py`.
 """
 
 import ast
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"error: {unknown('verb', verb, verbs(), 'kerastl --help')}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"kerastl.verbs.{verb}")
+    module = importlib.import_module(f"kerastl.verbs.{verbs()[verb].stem}")
     if hasattr(module, "main"):
         return int(module.main(rest))
     from kerastl.shell import process
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def verbs() -> dict[str, Path]:
     """The file of every verb by its name, in the order that help lists them. Imports none of them."""
-    paths = {path.stem: path for path in (Path(__file__).parent / "verbs").glob("[a-z]*.py")}
+    paths = {path.stem.replace("_", "-"): path for path in (Path(__file__).parent / "verbs").glob("[a-z]*.py")}
     return {name: paths[name] for name in dict.fromkeys((*FIRST, *sorted(paths)))}
 
 

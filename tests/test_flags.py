@@ -426,4 +426,4 @@ def test_each_verb_is_a_file_with_a_line_of_help(shell: Shell) -> None:
     _, out, _ = shell("--help")
     for name, path in verbs().items():
         line = next(line for line in out.splitlines() if line.split()[:1] == [name])
-        assert len(line.split()) > 2 and path.name == f"{name}.py"
+        assert len(line.split()) > 2 and path.name == f"{name.replace('-', '_')}.py"

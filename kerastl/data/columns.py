@@ -11,6 +11,7 @@ from kerastl.data.summary import ColumnRole
 from kerastl.data.tables import Table, closest, listed
 from kerastl.errors import DataError
 
+RANDOM_SPLIT = "random_split"  # in tables of what to label next: `test` for the rows that were drawn at random
 _EXAMINED = 50  # unused columns that are examined
 
 
@@ -164,6 +165,10 @@ def _remarks(table: Table, chosen: dict[str, tuple[str, ...]], how: dict[str, st
     if chosen["split"] or options.split_column == NONE:
         return tuple(remarks)
     for name, cells in values_of(table, unused[:_EXAMINED]).items():
+        if name == RANDOM_SPLIT:
+            remarks.append("WARNING: most of these rows were chosen, not drawn at random, so figures measured on them "
+                           f"are biased; `split_column={RANDOM_SPLIT}` evaluates on the random ones")
+            continue
         values = sorted(set(cells))
         parts = [value for value in values if split_name(value)]
         if len(values) > 1 and len(parts) == len(values):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kerastl.data.apostrophes import restored
 from kerastl.data.delimited import Record
 from kerastl.data.rows import split_name
 from kerastl.data.tables import TABLES, Table, listed, open_table
@@ -27,7 +28,7 @@ def open_source(path: Path, folder: Path | None = None) -> Table:
     Raises DataError as `open_table` does, or if the files have different columns.
     """
     if not path.is_dir():
-        return open_table(path, folder)
+        return restored(open_table(path, folder))
     files = _parquet_files(path)
     tables = [open_table(file, folder) for file in files]
     first = tables[0]

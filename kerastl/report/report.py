@@ -63,13 +63,17 @@ def _thumbnail(examples: Examples, row: int | None) -> dict[str, Any]:
 
 
 def _excerpt(examples: Examples, row: int | None) -> dict[str, Any]:
-    item = "" if row is None else examples.items[row]
-    text = item if isinstance(item, str) else " ⟷ ".join(item)
-    return {"thumbnail": "", "text": text if len(text) <= EXCERPT else text[:EXCERPT] + " …"}
+    return {"thumbnail": "", "text": "" if row is None else excerpt(examples.items[row])}
 
 
 # How the report shows a row, by `Modality.preview`; None for a row that is gone.
 PREVIEWS: dict[str, Callable[[Examples, int | None], dict[str, Any]]] = {"thumbnail": _thumbnail, "text": _excerpt}
+
+
+def excerpt(item: Any) -> str:
+    """The beginning of a text, or of a pair of texts."""
+    text = item if isinstance(item, str) else " ⟷ ".join(item)
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
 
 
 def thumbnail(path: str) -> str:

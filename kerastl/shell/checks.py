@@ -71,13 +71,14 @@ def check_flags(config: RunConfig) -> None:
 def check_paths(config: Any) -> None:
     """Raises DataError or ModelError for a source or a model that does not exist, by the names that flags have."""
     from kerastl.data.folders import no_source
+    from kerastl.data.options import NONE
     from kerastl.data.relabel import corrections_file
     from kerastl.shell.recipes import is_recipe, no_such_model_or_recipe
     from kerastl.versions.folder import find_version
 
     for name in ("data", "source"):
         source = getattr(config, name, None)
-        if source is not None and not source.startswith("tfds:") and not Path(source).exists():
+        if source not in (None, NONE) and not source.startswith("tfds:") and not Path(source).exists():
             raise no_source(source)
     if (table := getattr(config, "relabel", None)) is not None:
         corrections_file(table)
