@@ -131,6 +131,9 @@ def test_blocks_are_tuned_once_per_fold_and_the_frozen_model_ships_where_that_is
     assert result is not None and result.folds_kept is not None
     assert trained.fitted.validation is None
     assert trained.fitted.held_out.rows.tolist() == list(range(len(examples)))
+    assert trained.fitted.choice is not None and trained.fitted.choice.chosen == trained.fitted.name
+    for rival in trained.fitted.choice.rivals.values():  # on all rows, whatever the last fit held out
+        assert rival.validation is None and rival.held_out.rows.tolist() == list(range(len(examples)))
     same = np.array_equal(trained.fitted.held_out.logits, frozen.fitted.held_out.logits)
     weights = all(map(np.array_equal, trained.model.get_weights(), frozen.model.get_weights()))
     assert same == (result.folds_kept == 0) and weights == (not result.kept)

@@ -1,6 +1,8 @@
 """Sentences about a run, shared by the report, the model card and the terminal."""
 
+from kerastl.evaluation.competitors import PLAIN
 from kerastl.evaluation.result import ClassResult, Figures
+from kerastl.stats import HELPED, in_points
 from kerastl.versions.record import RunRecord
 
 
@@ -18,6 +20,19 @@ def warnings(record: RunRecord) -> list[str]:
 def losses(record: RunRecord) -> list[str]:
     """Warnings about rows that were skipped, if they were many, or mostly of one class."""
     return [f"WARNING: {warning}" for warning in (record.data_summary.warnings if record.data_summary else ())]
+
+
+def no_transfer_note(record: RunRecord) -> str:
+    """What to know beside the gain over the baseline, where plain features may be what makes it; else empty."""
+    if record.baseline is None or record.competitors is None:
+        return ""
+    if record.head == PLAIN:
+        return f"The exported head, {PLAIN}, does not use the backbone: neither of the two models transfers anything."
+    plain = next((head for head in record.competitors.heads if head.head == PLAIN), None)
+    if plain is None or record.baseline.verdict != HELPED or plain.gain_ci95[0] > 0:
+        return ""
+    return (f"However, the head {PLAIN}, which does not use the backbone either, scores {plain.accuracy:.3f}. Over it "
+            f"the gain is {in_points(plain.gain, plain.gain_ci95, '+')}, which does not show that the backbone helps.")
 
 
 def evaluated_by(record: RunRecord) -> str:

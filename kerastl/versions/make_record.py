@@ -7,6 +7,7 @@ from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.competitors import Competitors, compare_competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.evaluation.result import Evaluation
@@ -56,7 +57,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         temperature=calibration.temperature, thresholds=calibration.thresholds, bias=calibration.bias,
         baseline=baseline, linear_beside=linear, distilled=distilled,
         ablation=ablation,
-        fine_tuning=tuned, competitors=fitted.competitors, engine=features.engine, features=_feature_pass(features),
+        fine_tuning=tuned, competitors=competitors_of(examples, evaluation, fitted), engine=features.engine,
+        features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
         seconds={"near_duplicates": near_duplicates.seconds if near_duplicates else 0.0,
@@ -72,6 +74,13 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
     """The skipped rows, files and classes, as the record has them."""
     return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
+
+
+def competitors_of(examples: Examples, evaluation: Evaluation, fitted: FittedHead) -> Competitors | None:
+    """The heads that a fitted head was chosen among; None where it did not choose."""
+    choice = fitted.choice
+    return None if choice is None else compare_competitors(
+        examples, evaluation, choice.chosen, choice.reason, choice.rivals, choice.folds, simple_wins=choice.simple_wins)
 
 
 def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:

@@ -1,0 +1,26 @@
+"""What a head that chooses among several chose, and what the others predict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerastl.decision import Predictions
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Predictions of one of the heads, for the rows for which the chosen head predicts: see `FittedHead`."""
+
+    held_out: Predictions
+    validation: Predictions | None = None
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """chosen: the head that ships; reason: why, in words. rivals: all heads that were compared, by name, none where
+    only one was fitted. folds: the head that each fold chose, or the hold-out. simple_wins: see `RowsFit`."""
+
+    chosen: str
+    reason: str
+    rivals: Mapping[str, Rival]
+    folds: tuple[str, ...]
+    simple_wins: bool = False
