@@ -14,7 +14,7 @@ from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples
-from kerastl.decision import Calibration, Predictions
+from kerastl.decision import Calibration, Predictions, calibrated
 from kerastl.errors import OptionError
 from kerastl.evaluation.calibration import calibrate
 from kerastl.evaluation.calibration_error import calibration_error
@@ -149,6 +149,37 @@ def test_a_single_cluster_can_choose_nothing() -> None:
     result = tl.evaluate(examples, rows, rows)
     assert result.calibration == Calibration(1.0) and result.calibration_choice.trials == ()
     assert "too few rows" in calibration_chosen(result.calibration_choice)
+
+
+def ready(n: int, classes: int, seed: int) -> tuple[Examples, np.ndarray]:
+    """Logits that are right already, of n validation rows and 500 others, in this order."""
+    generator = np.random.default_rng(seed)
+    y = generator.integers(0, classes, n + 500)
+    z = 1.5 * (np.eye(classes)[y] * 1.5 + generator.normal(size=(len(y), classes)))
+    return made_examples(y, classes="abcdefgh"[:classes]), z.astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "most"), [(5, 0.0), (9, 0.0), (12, 0.12), (25, 0.12)])
+def test_few_validation_rows_do_not_calibrate_to_their_own_chances(n: int, most: float) -> None:
+    losses = []
+    for seed in range(12):
+        examples, z = ready(n, 4, seed)
+        calibration = calibrate(examples, Predictions(np.arange(n), z[:n]))
+        assert calibration.bias == ()
+        truth = examples.one_hot(np.arange(n, len(z)))
+        losses.append(float((examples.task.log_loss(calibrated(z[n:].astype(float), calibration), truth)
+                             - examples.task.log_loss(z[n:].astype(float), truth)).mean()))
+    assert max(losses) <= most and np.mean(losses) <= most / 6
+
+
+@pytest.mark.parametrize(("n", "classes", "left"), [
+    (8, 2, ()), (25, 2, ("none", "temperature")), (60, 8, ("none", "temperature", "temperature + class shares"))])
+def test_what_is_not_fitted_on_few_rows_is_said(n: int, classes: int, left: tuple[str, ...]) -> None:
+    examples, z = ready(n, classes, 0)
+    result = tl.evaluate(examples, Predictions(np.arange(n, len(z)), z[n:]), Predictions(np.arange(n), z[:n]))
+    choice = result.calibration_choice
+    assert tuple(trial.name for trial in choice.trials) == left and not choice.complete
+    assert "too few rows" in choice.reason and "too few rows" in calibration_chosen(choice)
 
 
 # Calibration error

@@ -3,6 +3,7 @@
 from kerastl.evaluation.competitors import PLAIN
 from kerastl.evaluation.result import ClassResult, Figures
 from kerastl.stats import HELPED, in_points
+from kerastl.tasks import NONE
 from kerastl.versions.record import RunRecord
 
 
@@ -63,8 +64,11 @@ def calibration_note(test: Figures) -> str:
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return (f"Calibration made {' and '.join(worse)}. It is chosen and fitted on other rows, so this can happen by "
-            "chance.")
+    by_chance = "It is chosen and fitted on other rows, so this can happen by chance."
+    if test.calibration_choice and test.calibration_choice.chosen == NONE:
+        return (f"Calibration in the folds made {' and '.join(worse)}. {by_chance} On all rows none is better, so the "
+                "exported model has none.")
+    return f"Calibration made {' and '.join(worse)}. {by_chance}"
 
 
 def macro_f1(test: Figures) -> str:
