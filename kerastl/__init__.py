@@ -25,6 +25,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Calibration": "kerastl.decision",
     "check": "kerastl.audit.check",
     "CheckFailed": "kerastl.errors",
+    "check_target": "kerastl.evaluation.targets",
     "CheckResult": "kerastl.audit.check",
     "Classifier": "kerastl.serving.classifier",
     "classify_images": "kerastl.pipelines",
@@ -114,20 +115,20 @@ _HOME = {  # public name: the module that defines it; the block for type checker
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
 __all__ = [
-    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "CheckFailed", "CheckResult",
-    "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
-    "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
-    "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
-    "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
-    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "LabelError", "LabelErrors", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load",
-    "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
-    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
-    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split",
-    "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions",
-    "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot",
-    "write_version",
+    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline",
+    "best_head", "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "CheckFailed",
+    "check_target", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison",
+    "compute_features", "ConfiguredHead", "DataError", "diagnose", "divide_classes", "evaluate",
+    "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples",
+    "export_again", "Features", "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task",
+    "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit",
+    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "LabelError", "LabelErrors",
+    "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load", "load_backbone",
+    "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs",
+    "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "resolve_head", "run",
+    "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch",
+    "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial",
+    "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
     from kerastl.evaluation.result import Evaluation as Evaluation
+    from kerastl.evaluation.targets import check_target as check_target
     from kerastl.export.verify import VerifyResult as VerifyResult
     from kerastl.export.verify import verify as verify
     from kerastl.features.cache import chosen_dir as cache_dir

@@ -1,7 +1,10 @@
 """Calibrations that mean what they say, metrics with their intervals against scikit-learn, and thresholds for a
 target."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ from kerastl.evaluation.result import Evaluation
 from kerastl.evaluation.targets import DecisionTarget
 from kerastl.export.served import served_outputs
 from kerastl.report.calibration import calibration_chosen, ece_in_words
+from kerastl.shell.recipes import recipes
 from kerastl.tasks import task_named
 
 RATIO = 12
@@ -353,6 +357,21 @@ def test_a_target_that_does_not_fit_the_data_is_refused() -> None:
         evaluated(*weighted(300, 3), target="recall=0.9")
     with pytest.raises(OptionError, match="names the class 'spam'(.|\n)*class 0, class 1"):
         evaluated(*weighted(300), target="recall=0.9@spam")
+
+
+@pytest.mark.parametrize("name", ["side_blend_images", "inception_v3_images"])
+def test_a_recipe_with_its_own_steps_refuses_it_before_the_features(name: str, shell: Callable[..., Any], images: Path,
+                                                                    tmp_path: Path) -> None:
+    code, _, err = shell("run", name, "--data", images, "--name", "m", "--out", tmp_path, "--weights", "none",
+                         "--target", "recall=0.9")
+    assert code == 2 and "--target needs two classes" in err and "features" not in err
+
+
+def test_every_recipe_that_evaluates_for_a_target_checks_it_first() -> None:
+    asking = [text for path in recipes().values() if "target=config.target" in (text := path.read_text())]
+    assert len(asking) > 3
+    for text in asking:
+        assert 0 < text.find("tl.check_target(examples, config.target)") < text.find("tl.load_backbone(")
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["two classes", "several labels"])
