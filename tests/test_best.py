@@ -25,9 +25,10 @@ from kerastl.inputs import vocabulary
 from kerastl.inputs.packing import pack
 from kerastl.inputs.texts import Texts
 from kerastl.model import parts_of
-from kerastl.report.sentences import no_transfer_note
+from kerastl.report.sentences import fine_tuned, no_transfer_note
 from kerastl.shell.summary import run_summary
 from kerastl.stats import standard_error
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.fitters.best import choose
 from kerastl.training.fitters.contenders import JOINT, LINEAR, PLAIN, best_shares
@@ -224,6 +225,16 @@ def test_a_gain_over_the_baseline_that_plain_features_make_is_not_put_down_to_th
         changed = replace(record, head=head, baseline=better, competitors=Competitors(head, "", 9, (gained,)))
         assert note in no_transfer_note(changed) and bool(note) == bool(no_transfer_note(changed))
         assert note in " ".join(run_summary(changed).split())
+
+
+def test_a_frozen_model_that_a_hold_out_left_fewer_rows_says_so(trained: Path) -> None:
+    record = replace(RunRecord.read(trained), split="holdout", split_reason="the backbone is unfrozen", n_train=33,
+                     fine_tuning=FineTuneResult(kept=False, blocks=1, layers=(), loss_before=1.0, loss_after=1.1,
+                                                epochs=(), seconds=1.0))
+    assert "trained on the 33 training rows" in fine_tuned(record)
+    for other in (replace(record, split="cv"), replace(record, split_reason="requested"),
+                  replace(record, n_train=6000)):
+        assert "training rows" not in fine_tuned(other)
 
 
 def test_auto_does_not_search_heads_that_choose() -> None:

@@ -85,6 +85,17 @@ def calibrate_rows(examples: Examples, predictions: Predictions, validation: Pre
                            of_row, tuple(fold.untargeted for fold in of_folds))
 
 
+def as_reported(examples: Examples, predictions: Predictions, validation: Predictions | None
+                ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether each held-out row is predicted correctly, and its log loss in nats, [n] each, calibrated as `evaluate`
+    calibrates them without a target: for models that are shown beside the one that is reported."""
+    task, rows = examples.task, predictions.rows
+    calibrations = calibrate_rows(examples, predictions, validation)
+    logits = calibrations.logits(predictions.logits.astype(np.float64))
+    predicted = task.predict(task.probabilities(logits), calibrations.thresholds)
+    return task.correct(predicted, examples.targets[rows]), task.log_loss(logits, examples.one_hot(rows))
+
+
 @dataclass(frozen=True)
 class _Chosen:
     """A calibration with its thresholds, how both were chosen, and the thresholds without a target."""

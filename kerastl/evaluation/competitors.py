@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.fields import Section
-from kerastl.stats import in_points, log_loss, paired_difference, wilson_interval
+from kerastl.stats import in_points, paired_difference, wilson_interval
 
 if TYPE_CHECKING:  # verbs that only read a record do without scikit-learn
     from kerastl.data.examples import Examples
@@ -59,19 +59,16 @@ def compare_competitors(examples: "Examples", evaluation: "Evaluation", chosen: 
     """The figures of the heads among which one was chosen. evaluation: of the model that is reported, whatever became
     of the chosen head. rivals: the heads, with predictions for the same rows. folds: the head that each fold chose.
     simple_wins: see `Competitors`."""
-    from kerastl.evaluation.calibration import calibrate_rows
+    from kerastl.evaluation.calibration import as_reported
 
-    task, rows = examples.task, evaluation.held_out.rows
-    groups, truth = examples.clusters_of(rows), examples.one_hot(rows)
+    rows = evaluation.held_out.rows
+    groups = examples.clusters_of(rows)
     own, heads, correct = np.array(evaluation.correct_without_target), [], dict[str, NDArray[np.bool_]]()
     for name, rival in rivals.items():
-        calibrations = calibrate_rows(examples, rival.held_out, rival.validation)
-        logits = calibrations.logits(rival.held_out.logits.astype(np.float64))
-        predicted = task.predict(task.probabilities(logits), calibrations.thresholds)
-        correct[name] = task.correct(predicted, examples.targets[rows])
+        correct[name], losses = as_reported(examples, rival.held_out, rival.validation)
         difference = paired_difference(own, correct[name], groups)
         heads.append(Competitor(name, float(correct[name].mean()), wilson_interval(correct[name], groups).ends,
-                                log_loss(logits, truth, task), difference.gain, difference.gain_ci95,
+                                float(losses.mean()), difference.gain, difference.gain_ci95,
                                 sum(fold == name for fold in folds)))
     sentence = _sentence(chosen, correct, groups) if simple_wins else ""
     return Competitors(chosen, reason, len(rows), tuple(heads), simple_wins, sentence)

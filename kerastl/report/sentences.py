@@ -1,5 +1,6 @@
 """Sentences about a run, shared by the report, the model card and the terminal."""
 
+from kerastl.data.split import REQUESTED, SMALL_TEST
 from kerastl.evaluation.competitors import PLAIN
 from kerastl.evaluation.result import ClassResult, Figures
 from kerastl.stats import HELPED, in_points
@@ -100,8 +101,11 @@ def fine_tuned(record: RunRecord) -> str:
         return f"not tried: the frozen backbone's log loss is {tuned.loss_before:.3f}, which leaves little to gain"
     nested = tuned.folds_kept is not None
     kept = "the fine-tuned model is exported" if tuned.kept else \
-        "no improvement beyond chance, the frozen model is exported" if nested or tuned.method == "contrast" else \
-        "no improvement, the frozen model is exported"
+        "no improvement beyond chance, the frozen model is exported"
+    if not tuned.kept and record.split == "holdout" and small(record) and \
+            not record.split_reason.startswith(REQUESTED):
+        kept += (f", with a head trained on the {record.n_train} training rows; `unfreeze` 0 would cross-validate it "
+                 "and train it on all")
     chosen = f" (the choice was made anew for each of 5 folds, without its rows: fine-tuned in {tuned.folds_kept})" \
         if nested else ""
     if tuned.frozen_accuracy is not None and tuned.tuned_accuracy is None:  # a record of version 0.2: always kept
@@ -111,6 +115,11 @@ def fine_tuned(record: RunRecord) -> str:
         what += f": accuracy {tuned.tuned_accuracy:.3f}, with the frozen backbone {tuned.frozen_accuracy:.3f}"
         return f"{what}; log loss {tuned.loss_after:.3f}, {tuned.loss_before:.3f} with it; {kept}{chosen}"
     return f"{what}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
+
+
+def small(record: RunRecord) -> bool:
+    """Whether a frozen backbone would have been cross-validated."""
+    return (record.n_train + record.n_validation + record.n_test) * 0.1 < SMALL_TEST
 
 
 FEW_TEST = 50  # test rows, below which an accuracy says little

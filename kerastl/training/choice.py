@@ -1,4 +1,4 @@
-"""What a head that chooses among several chose, and what the others predict."""
+"""What was chosen among heads or backbones, and what the others predict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from kerastl.decision import Predictions
 
 @dataclass(frozen=True)
 class Rival:
-    """Predictions of one of the heads, for the rows for which the chosen head predicts: see `FittedHead`."""
+    """Predictions of one of them, for the rows for which the chosen one predicts: see `FittedHead`."""
 
     held_out: Predictions
     validation: Predictions | None = None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class FittedHead:
     curve: tuple[dict[str, float], ...]  # for each epoch: epoch, loss, val_loss; or for each L2 strength: l2, log_loss
     seconds: float
     choice: HeadChoice | None = None  # of a head that chose among several
+    backbones: Mapping[str, Rival] = field(default_factory=dict)  # `frozen` and `tuned`, where one of them was chosen
 
     def __repr__(self) -> str:
         return f"FittedHead({self.name}, fitted in {self.seconds:.1f} s, held out: {self.held_out!r})"

@@ -56,10 +56,10 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
         fitted = tuned if result.kept else frozen
     if not (kept := choice.kept and result.kept):
         model.set_weights(original)
-    fitted = replace(fitted, held_out=choice.held_out, validation=None, choice=_on_all_rows(frozen, fitted))
+    fitted = replace(fitted, held_out=choice.held_out, validation=None, choice=_on_all_rows(frozen, fitted),
+                     backbones=choice.backbones)
     return fitted, replace(result, kept=kept, loss_before=choice.frozen_loss, loss_after=choice.tuned_loss,
-                           seconds=time.perf_counter() - start, frozen_accuracy=choice.frozen_accuracy,
-                           tuned_accuracy=choice.tuned_accuracy, folds_kept=choice.folds)
+                           seconds=time.perf_counter() - start, folds_kept=choice.folds)
 
 
 def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: TrainingOptions, after_step: Estimate
