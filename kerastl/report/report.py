@@ -8,6 +8,7 @@ import tensorflow as tf
 from markupsafe import Markup
 
 from kerastl.data.examples import Examples
+from kerastl.display import excerpt_of
 from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
@@ -65,7 +66,7 @@ def _thumbnail(examples: Examples, row: int | None) -> dict[str, Any]:
 def _excerpt(examples: Examples, row: int | None) -> dict[str, Any]:
     item = "" if row is None else examples.items[row]
     text = item if isinstance(item, str) else " ⟷ ".join(item)
-    return {"thumbnail": "", "text": text if len(text) <= EXCERPT else text[:EXCERPT] + " …"}
+    return {"thumbnail": "", "text": excerpt_of(text, EXCERPT)}
 
 
 # How the report shows a row, by `Modality.preview`; None for a row that is gone.
