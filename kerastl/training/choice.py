@@ -16,9 +16,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """chosen: the head that ships; reason: why, in words. rivals: all heads that were compared, by name, none where
-    only one was fitted. folds: the head that each fold chose, or the hold-out. simple_wins: see `RowsFit`."""
+    """by: the head that chose, such as `best`; chosen: the head that ships; reason: why, in words. rivals: all heads
+    that were compared, by name, none where only one was fitted. folds: the head that each fold chose, or the hold-out.
+    simple_wins: see `RowsFit`."""
 
+    by: str
     chosen: str
     reason: str
     rivals: Mapping[str, Rival]

@@ -69,7 +69,7 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     else:
         shipped, held_out = _fit_and_predict(features, configured, options)
         validation = _predict(shipped.model, features, split.rows(VALIDATION), held_out=False)
-        choice = _choice(shipped, {name: Rival(*(Predictions(part.rows, logits(part.rows)) for part in
+        choice = _choice(configured, shipped, {name: Rival(*(Predictions(part.rows, logits(part.rows)) for part in
                                                  (held_out, validation)))
                                    for name, logits in shipped.rivals.items()}, [shipped.name])
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
@@ -126,13 +126,15 @@ def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingO
         for name, of_rival in fitted.rivals.items():
             rivals.setdefault(name, np.zeros_like(logits))[held_out] = of_rival(held_out)
     shipped, predictions = next(fits), Predictions(rows, logits)
-    return shipped, predictions, _choice(shipped, {name: Rival(Predictions(rows, of_rival)) for name, of_rival in
+    return shipped, predictions, _choice(head, shipped, {name: Rival(Predictions(rows, of_rival)) for name, of_rival in
                                                    rivals.items()}, names)
 
 
-def _choice(shipped: RowsFit, rivals: Mapping[str, Rival], folds: Sequence[str]) -> HeadChoice | None:
+def _choice(head: ConfiguredHead, shipped: RowsFit, rivals: Mapping[str, Rival], folds: Sequence[str]
+            ) -> HeadChoice | None:
     """What a fit chose among several heads; None for another."""
-    return HeadChoice(shipped.name, shipped.reason, rivals, tuple(folds), shipped.simple_wins) if shipped.name else None
+    return HeadChoice(head.text, shipped.name, shipped.reason, rivals, tuple(folds), shipped.simple_wins
+                      ) if shipped.name else None
 
 
 def _fit_and_predict(features: Features, head: ConfiguredHead, options: TrainingOptions, fold: int | None = None
