@@ -24,6 +24,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "CacheInfo": "kerastl.shell.listing",
     "Calibration": "kerastl.decision",
     "check": "kerastl.audit.check",
+    "check_target": "kerastl.evaluation.targets",
     "CheckFailed": "kerastl.errors",
     "CheckResult": "kerastl.audit.check",
     "Classifier": "kerastl.serving.classifier",
@@ -61,19 +62,22 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "HeadLike": "kerastl.heads",
     "ImageConfig": "kerastl.shell.flags",
     "KerastlError": "kerastl.errors",
-    "LabelError": "kerastl.audit.label_errors",
     "label_next": "kerastl.studies.label_next.propose",
+    "LabelError": "kerastl.audit.label_errors",
     "LabelErrors": "kerastl.audit.label_errors",
     "LabelNextResult": "kerastl.studies.label_next.result",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
     "list_heads": "kerastl.shell.listing",
+    "list_models": "kerastl.versions.listing",
     "list_recipes": "kerastl.shell.listing",
     "load": "kerastl.serving.classifier",
     "load_backbone": "kerastl.backbones",
     "load_teacher": "kerastl.studies.distillation",
     "ModelError": "kerastl.errors",
+    "ModelList": "kerastl.versions.listing",
+    "ModelVersion": "kerastl.versions.listing",
     "near_duplicate_effect": "kerastl.studies.near_duplicates",
     "OptionError": "kerastl.errors",
     "Parity": "kerastl.versions.sections",
@@ -91,6 +95,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "RunRecord": "kerastl.versions.record",
     "Runtime": "kerastl.runtime",
     "search_heads": "kerastl.studies.search",
+    "serve": "kerastl.server.serve",
+    "ServerResult": "kerastl.server.server",
     "Skipped": "kerastl.data.examples",
     "splice": "kerastl.model",
     "Split": "kerastl.data.examples",
@@ -112,25 +118,27 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_features": "kerastl.features.table",
     "write_few_shot": "kerastl.report.few_shot",
     "write_label_next": "kerastl.report.label_next",
+    "write_mediapipe": "kerastl.export.mediapipe",
     "write_version": "kerastl.report.version",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
 __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "CheckFailed", "CheckResult",
-    "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
-    "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
-    "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
-    "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
-    "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot", "lesson", "list_backbones",
-    "list_heads", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect",
-    "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
-    "read_images", "read_texts", "ReadOptions", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
-    "search_heads", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
-    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
-    "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_version",
+    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
+    "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
+    "ConfiguredHead", "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model",
+    "EvaluateResult", "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable",
+    "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
+    "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
+    "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
+    "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
+    "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
+    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
+    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
+    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
+    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
+    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -163,6 +171,8 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
     from kerastl.evaluation.result import Evaluation as Evaluation
+    from kerastl.evaluation.targets import check_target as check_target
+    from kerastl.export.mediapipe import write_mediapipe as write_mediapipe
     from kerastl.export.verify import VerifyResult as VerifyResult
     from kerastl.export.verify import verify as verify
     from kerastl.features.cache import chosen_dir as cache_dir
@@ -191,6 +201,8 @@ if TYPE_CHECKING:
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
+    from kerastl.server.serve import serve as serve
+    from kerastl.server.server import ServerResult as ServerResult
     from kerastl.serving.answers import Prediction as Prediction
     from kerastl.serving.batch import PredictResult as PredictResult
     from kerastl.serving.batch import predict_inputs as predict_inputs
@@ -233,6 +245,9 @@ if TYPE_CHECKING:
     from kerastl.training.options import TrainingOptions as TrainingOptions
     from kerastl.training.train import TrainedModel as TrainedModel
     from kerastl.training.train import train as train
+    from kerastl.versions.listing import ModelList as ModelList
+    from kerastl.versions.listing import ModelVersion as ModelVersion
+    from kerastl.versions.listing import list_models as list_models
     from kerastl.versions.record import RunRecord as RunRecord
     from kerastl.versions.sections import Ablation as Ablation
     from kerastl.versions.sections import Parity as Parity

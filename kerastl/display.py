@@ -34,6 +34,13 @@ def writable(text: str) -> str:
     return _WRITTEN.sub(_escaped, text)
 
 
+def excerpt_of(text: str, most: int) -> str:
+    """The beginning of a text of the data, to be looked at, in at most so many characters: line ends as `\\n`, and no
+    white space around it, such as the `\\r` that a file from Windows leaves behind."""
+    text = text.replace("\r\n", "\n").strip()
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
 def visible_json(document: str) -> str:
     """A JSON document whose strings have the same values, with the same characters escaped as JSON does."""
     return _SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Z95 = 1.959963984540054  # 97.5th percentile of the normal distribution
 LEVEL = 0.05  # below which a p value is significant
 FLIPS = 10_000  # random sign assignments in the randomisation test
+HELPED, HURT, UNCLEAR = "helped", "hurt", "unclear"  # verdicts
 Groups = Sequence[Any] | NDArray[Any]  # [n], the name or the number of each row's group
 
 
@@ -152,7 +153,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(interval: tuple[float, float]) -> str:
     """What the interval of a gain shows: `helped` if it lies above 0, `hurt` if it lies below, otherwise `unclear`."""
     low, high = interval
-    return "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    return HELPED if low > 0 else HURT if high < 0 else UNCLEAR
+
+
+def in_points(gain: float, interval: tuple[float, float], sign: str = "") -> str:
+    """A gain in accuracy with its interval, `5.6 points (95% CI 1.8 to 9.3)`. sign: `+` shows it of positive numbers
+    too."""
+    value, low, high = (f"{100 * number:{sign}.1f}" for number in (gain, *interval))
+    return f"{value} points (95% CI {low} to {high})"
+
+
+def verdict_sentence(gain: float, interval: tuple[float, float], *, helped: str, hurt: str, unclear: str) -> str:
+    """One of three sentences, by the verdict. Each has a place `{points}` for the gain with its interval: for `hurt`
+    this is how much is lost, for `unclear` it has its sign."""
+    low, high = interval
+    return {HELPED: helped.format(points=in_points(gain, interval)),
+            HURT: hurt.format(points=in_points(-gain, (-high, -low))),
+            UNCLEAR: unclear.format(points=in_points(gain, interval, "+"))}[verdict(interval)]
 
 
 def log_loss(logits: NDArray[Any], truth: NDArray[Any], task: HasLogLoss) -> float:

@@ -36,6 +36,7 @@ def main(config: Config) -> tl.RunRecord:
 
     # every row is in the part of the split that it had, so the teacher was not fitted on the student's test rows
     examples = tl.lesson(teacher, config.data, data_dir=config.data_dir, cache_dir=cache)
+    tl.check_target(examples, config.target)  # before the features: they take longest
 
     student, layer = STUDENTS[modality.name] if config.backbone is None else (config.backbone, "top")
     backbone = tl.load_backbone(student, config.weights, modality=modality.name,

@@ -31,6 +31,7 @@ def main(config: Config) -> tl.RunRecord:
                              limit=config.limit, data_dir=config.data_dir, cache_dir=cache)
     # near-duplicates never leak from one side of the split to another
     examples = tl.find_near_duplicates(examples, config.near_duplicates, cache_dir=cache)
+    tl.check_target(examples, config.target)  # before the features: they take longest
     # folds or a hold-out; fine-tuning and a search need validation rows
     examples = tl.split(examples, config.split, unfreeze=config.unfreeze, search=config.search)
 

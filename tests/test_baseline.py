@@ -222,7 +222,7 @@ def test_an_evaluation_of_other_rows_is_refused() -> None:
 def test_sentences_say_what_was_found_and_what_to_do_next(interval: tuple[float, float], start: str,
                                                           parts: tuple[str, ...]) -> None:
     shown = verdict(interval)
-    sentence = _sentence(shown, 0.699, -0.177 if shown == "hurt" else 0.177, interval)
+    sentence = _sentence(0.699, -0.177 if shown == "hurt" else 0.177, interval)
     assert sentence.startswith(start) and all(part in sentence for part in parts)
 
 

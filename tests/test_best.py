@@ -17,6 +17,7 @@ from text_folders import hugging_face_folder
 from tiny import held_out, made_examples
 
 import kerastl as tl
+from kerastl.evaluation.competitors import Competitor, Competitors
 from kerastl.export import reference_tokenizer
 from kerastl.features.compute import Features
 from kerastl.heads import Raw, heads_of, resolve_head
@@ -24,12 +25,16 @@ from kerastl.inputs import vocabulary
 from kerastl.inputs.packing import pack
 from kerastl.inputs.texts import Texts
 from kerastl.model import parts_of
+from kerastl.report.sentences import fine_tuned, no_transfer_note
+from kerastl.shell.summary import run_summary
 from kerastl.stats import standard_error
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
 from kerastl.training.fitters.best import choose
 from kerastl.training.fitters.contenders import JOINT, LINEAR, PLAIN, best_shares
 from kerastl.training.fitters.plain import PlainRows
 from kerastl.training.options import TrainingOptions
+from kerastl.versions.make_record import competitors_of
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_input, restore_model
 
@@ -51,6 +56,12 @@ def clear(y: np.ndarray) -> np.ndarray:
 
 def accuracy(features: Features, fitted: FittedHead) -> float:
     return float((fitted.held_out.logits.argmax(1) == features.examples.targets[fitted.held_out.rows]).mean())
+
+
+def compared(features: Features, fitted: FittedHead) -> Competitors:
+    competitors = competitors_of(features.examples, tl.evaluate(features.examples, fitted), fitted)
+    assert competitors is not None
+    return competitors
 
 
 # The simple model
@@ -106,10 +117,11 @@ def test_linear_ships_where_only_the_features_tell(raw: Raw, mode: str, tmp_path
     if mode == "cv":
         features = replace(features, examples=tl.split(replace(features.examples, split=None), "cv"))
     best, linear = fit(features, "best"), fit(features, "linear")
-    assert best.name == "linear" and len(best.head.inputs) == 1 and best.competitors is not None
+    assert best.name == "linear" and len(best.head.inputs) == 1
+    competitors = compared(features, best)
     assert [np.array_equal(a, b) for a, b in zip(best.head.get_weights(), linear.head.get_weights(), strict=True)]
-    assert not best.competitors.simple_wins and best.competitors.sentence == ""
-    figures = {other.head: other for other in best.competitors.heads}
+    assert not competitors.simple_wins and competitors.sentence == ""
+    figures = {other.head: other for other in competitors.heads}
     assert set(figures) == {LINEAR, PLAIN, JOINT} and sum(other.folds for other in figures.values()) in (1, 5)
     assert figures[LINEAR].accuracy == pytest.approx(accuracy(features, linear))
     assert figures[PLAIN].gain_ci95[0] > 0
@@ -121,10 +133,10 @@ def test_the_simple_model_ships_only_where_it_is_allowed(raw: Raw, tmp_path: Pat
     features = beside(tmp_path, noise(200), y, raw, telling(raw, y))
     refused, allowed = fit(features, "best"), fit(features, "best", options=ALLOWED)
     assert refused.name == "joint" and allowed.name == "plain"
-    assert refused.competitors is not None and allowed.competitors is not None
-    assert refused.competitors.simple_wins and allowed.competitors.simple_wins
-    assert "set `allow_baseline`" in refused.competitors.sentence and "as requested" in allowed.competitors.sentence
-    figures = {other.head: other.accuracy for other in refused.competitors.heads}
+    not_it, it = compared(features, refused), compared(features, allowed)
+    assert not_it.simple_wins and it.simple_wins
+    assert "set `allow_baseline`" in not_it.sentence and "as requested" in it.sentence
+    figures = {other.head: other.accuracy for other in not_it.heads}
     assert figures[LINEAR] < 0.7 < 0.9 < figures[PLAIN]
     assert accuracy(features, refused) >= figures[PLAIN] - 0.03
 
@@ -148,8 +160,8 @@ def test_held_out_labels_choose_nothing(tmp_path: Path) -> None:
     rows = telling(TEXT, y)
     one, two = (fit(beside(tmp_path / name, noise(150), labels, TEXT, rows), "best")
                 for name, labels in (("a", y), ("b", other)))
-    assert one.name == two.name and one.competitors is not None and two.competitors is not None
-    assert one.competitors.reason == two.competitors.reason
+    assert one.name == two.name and one.choice is not None and two.choice is not None
+    assert one.choice.reason == two.choice.reason and "validation rows: " in one.choice.reason
     assert all((a == b).all() for a, b in zip(one.head.get_weights(), two.head.get_weights(), strict=True))
 
 
@@ -186,8 +198,43 @@ def test_several_labels_a_row(tmp_path: Path) -> None:
     features = replace(beside(tmp_path, noise(120), y, TEXT, telling(TEXT, y)),
                        examples=made_examples(targets, split=held_out(120)))
     best = fit(features, "best")
-    assert best.name == "joint" and best.competitors is not None
-    assert {other.head: other.accuracy for other in best.competitors.heads}[PLAIN] > 0.9
+    assert best.name == "joint"
+    assert {other.head: other.accuracy for other in compared(features, best).heads}[PLAIN] > 0.9
+
+
+def test_the_figures_of_the_heads_are_those_of_the_model_that_is_reported(tmp_path: Path) -> None:
+    y = np.repeat(np.arange(3), [200, 20, 14])  # classes are weighted, which only a calibration undoes
+    x = noise(len(y))
+    x[:, 0] += 1.5 * y
+    features = beside(tmp_path, x, y, TEXT, seen(TEXT, len(y)))
+    features = replace(features, examples=tl.split(replace(features.examples, split=None), "cv"))
+    linear = fit(features, "linear")
+    alone, beside_others = tl.evaluate(features.examples, linear), compared(features, fit(features, "best")).heads[0]
+    assert beside_others.accuracy == alone.accuracy > accuracy(features, linear) + 0.05
+    assert beside_others.log_loss == pytest.approx(alone.log_loss_calibrated)
+
+
+def test_a_gain_over_the_baseline_that_plain_features_make_is_not_put_down_to_the_backbone(trained: Path) -> None:
+    record = RunRecord.read(trained)
+    assert record.baseline is not None
+    better = replace(record.baseline, verdict="helped")
+    plain = Competitor("plain", 0.919, (0.87, 0.95), 0.2, -0.006, (-0.04, 0.03), 0)
+    for head, gained, note in (("joint", plain, "head plain, which does not use the backbone either, scores 0.919"),
+                               ("plain", plain, "does not use the backbone"),
+                               ("joint", replace(plain, gain_ci95=(0.01, 0.1)), "")):
+        changed = replace(record, head=head, baseline=better, competitors=Competitors(head, "", 9, (gained,)))
+        assert note in no_transfer_note(changed) and bool(note) == bool(no_transfer_note(changed))
+        assert note in " ".join(run_summary(changed).split())
+
+
+def test_a_frozen_model_that_a_hold_out_left_fewer_rows_says_so(trained: Path) -> None:
+    record = replace(RunRecord.read(trained), split="holdout", split_reason="the backbone is unfrozen", n_train=33,
+                     fine_tuning=FineTuneResult(kept=False, blocks=1, layers=(), loss_before=1.0, loss_after=1.1,
+                                                epochs=(), seconds=1.0))
+    assert "trained on the 33 training rows" in fine_tuned(record)
+    for other in (replace(record, split="cv"), replace(record, split_reason="requested"),
+                  replace(record, n_train=6000)):
+        assert "training rows" not in fine_tuned(other)
 
 
 def test_auto_does_not_search_heads_that_choose() -> None:

@@ -1,7 +1,10 @@
 """Calibrations that mean what they say, metrics with their intervals against scikit-learn, and thresholds for a
 target."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from tiny import held_out, in_folds, made_examples
 
 import kerastl as tl
 from kerastl.data.examples import TEST, VALIDATION, Examples
-from kerastl.decision import Calibration, Predictions
+from kerastl.decision import Calibration, Predictions, calibrated
 from kerastl.errors import OptionError
 from kerastl.evaluation.calibration import calibrate
 from kerastl.evaluation.calibration_error import calibration_error
@@ -24,6 +27,7 @@ from kerastl.evaluation.result import Evaluation
 from kerastl.evaluation.targets import DecisionTarget
 from kerastl.export.served import served_outputs
 from kerastl.report.calibration import calibration_chosen, ece_in_words
+from kerastl.shell.recipes import recipes
 from kerastl.tasks import task_named
 
 RATIO = 12
@@ -149,6 +153,37 @@ def test_a_single_cluster_can_choose_nothing() -> None:
     result = tl.evaluate(examples, rows, rows)
     assert result.calibration == Calibration(1.0) and result.calibration_choice.trials == ()
     assert "too few rows" in calibration_chosen(result.calibration_choice)
+
+
+def ready(n: int, classes: int, seed: int) -> tuple[Examples, np.ndarray]:
+    """Logits that are right already, of n validation rows and 500 others, in this order."""
+    generator = np.random.default_rng(seed)
+    y = generator.integers(0, classes, n + 500)
+    z = 1.5 * (np.eye(classes)[y] * 1.5 + generator.normal(size=(len(y), classes)))
+    return made_examples(y, classes="abcdefgh"[:classes]), z.astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "most"), [(5, 0.0), (9, 0.0), (12, 0.12), (25, 0.12)])
+def test_few_validation_rows_do_not_calibrate_to_their_own_chances(n: int, most: float) -> None:
+    losses = []
+    for seed in range(12):
+        examples, z = ready(n, 4, seed)
+        calibration = calibrate(examples, Predictions(np.arange(n), z[:n]))
+        assert calibration.bias == ()
+        truth = examples.one_hot(np.arange(n, len(z)))
+        losses.append(float((examples.task.log_loss(calibrated(z[n:].astype(float), calibration), truth)
+                             - examples.task.log_loss(z[n:].astype(float), truth)).mean()))
+    assert max(losses) <= most and np.mean(losses) <= most / 6
+
+
+@pytest.mark.parametrize(("n", "classes", "left"), [
+    (8, 2, ()), (25, 2, ("none", "temperature")), (60, 8, ("none", "temperature", "temperature + class shares"))])
+def test_what_is_not_fitted_on_few_rows_is_said(n: int, classes: int, left: tuple[str, ...]) -> None:
+    examples, z = ready(n, classes, 0)
+    result = tl.evaluate(examples, Predictions(np.arange(n, len(z)), z[n:]), Predictions(np.arange(n), z[:n]))
+    choice = result.calibration_choice
+    assert tuple(trial.name for trial in choice.trials) == left and not choice.complete
+    assert "too few rows" in choice.reason and "too few rows" in calibration_chosen(choice)
 
 
 # Calibration error
@@ -322,6 +357,21 @@ def test_a_target_that_does_not_fit_the_data_is_refused() -> None:
         evaluated(*weighted(300, 3), target="recall=0.9")
     with pytest.raises(OptionError, match="names the class 'spam'(.|\n)*class 0, class 1"):
         evaluated(*weighted(300), target="recall=0.9@spam")
+
+
+@pytest.mark.parametrize("name", ["side_blend_images", "inception_v3_images"])
+def test_a_recipe_with_its_own_steps_refuses_it_before_the_features(name: str, shell: Callable[..., Any], images: Path,
+                                                                    tmp_path: Path) -> None:
+    code, _, err = shell("run", name, "--data", images, "--name", "m", "--out", tmp_path, "--weights", "none",
+                         "--target", "recall=0.9")
+    assert code == 2 and "--target needs two classes" in err and "features" not in err
+
+
+def test_every_recipe_that_evaluates_for_a_target_checks_it_first() -> None:
+    asking = [text for path in recipes().values() if "target=config.target" in (text := path.read_text())]
+    assert len(asking) > 3
+    for text in asking:
+        assert 0 < text.find("tl.check_target(examples, config.target)") < text.find("tl.load_backbone(")
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["two classes", "several labels"])

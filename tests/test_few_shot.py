@@ -273,7 +273,7 @@ def test_the_recipe_runs_whole(shell: Callable[..., tuple[int, str, str]], tmp_p
     assert code == 0, err
     assert "RANDOM WEIGHTS" in out and "4 novel classes" in out and "chance level 0.333" in out
     run = json.loads((tmp_path / "out/few/few_shot.json").read_text())
-    assert (tmp_path / "out/few/few_shot.md").read_text() == out
+    assert (tmp_path / "out/few/few_shot.md").read_text() == out and "Near-duplicates are not kept apart" in out
     assert len(run["base_classes"]) == 5 and not set(run["base_classes"]) & set(run["novel_classes"])
     assert {(one["method"], one["shot"]) for one in run["results"]} == {
         (approach.name, shot) for approach in meta.APPROACHES for shot in (1, 3)}

@@ -13,8 +13,17 @@ from tiny import in_folds, made_examples, plain_runtime, tiny_backbone
 import kerastl as tl
 from kerastl.data.examples import Examples
 from kerastl.decision import Predictions
+from kerastl.evaluation.calibration import as_reported
 from kerastl.training.fine_tuning.estimate import Estimate, duration
-from kerastl.training.fine_tuning.keep import choose, choose_on, is_better, little_to_gain
+from kerastl.training.fine_tuning.keep import (
+    FROZEN,
+    TUNED,
+    better_on_validation,
+    choose,
+    choose_on,
+    is_better,
+    little_to_gain,
+)
 from kerastl.training.fit import FittedHead
 
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}
@@ -94,7 +103,30 @@ def test_a_hold_out_chooses_on_validation_rows() -> None:
                      for held_out, validation in ((good, poor), (poor, good)))
     choice = choose_on(examples, frozen, tuned)  # on the test rows, the frozen one is better
     assert choice.kept and choice.held_out is poor
-    assert choice.frozen_loss > choice.tuned_loss and choice.frozen_accuracy > choice.tuned_accuracy
+    assert choice.frozen_loss > choice.tuned_loss
+    of_frozen, of_tuned = (as_reported(examples, rival.held_out, rival.validation)[0].mean()
+                           for rival in (choice.backbones[FROZEN], choice.backbones[TUNED]))
+    assert of_frozen > of_tuned
+
+
+def test_the_accuracies_side_by_side_are_calibrated_on_other_rows_than_they_report() -> None:
+    """Labels that nothing predicts: thresholds fitted on the rows that report would find some of them."""
+    targets = (np.random.default_rng(0).random((200, 4)) < 0.2).astype(int)
+    examples = in_folds(made_examples(targets, classes="abcd"))
+    noise = [Predictions(np.arange(200), np.random.default_rng(seed).normal(size=(200, 4)).astype(np.float32))
+             for seed in (1, 2)]
+    backbones = choose(examples, *noise).backbones
+    for name, predictions in zip((FROZEN, TUNED), noise, strict=True):
+        correct, _ = as_reported(examples, backbones[name].held_out, backbones[name].validation)
+        assert correct.tolist() == list(tl.evaluate(examples, predictions).correct)
+
+
+def test_a_hold_out_keeps_blocks_only_where_validation_rows_show_more_than_chance() -> None:
+    examples = of(150)
+    better, slightly, frozen = (sure(examples, shares(150, share, 0)) for share in (0.95, 0.705, 0.7))
+    heads = [FittedHead("linear", None, frozen, validation, {}, (), 0.0) for validation in (frozen, slightly, better)]
+    assert not better_on_validation(examples, heads[0], heads[1])
+    assert better_on_validation(examples, heads[0], heads[2])
 
 
 def test_a_nearly_perfect_frozen_backbone_leaves_little_to_gain() -> None:
@@ -131,11 +163,14 @@ def test_blocks_are_tuned_once_per_fold_and_the_frozen_model_ships_where_that_is
     assert result is not None and result.folds_kept is not None
     assert trained.fitted.validation is None
     assert trained.fitted.held_out.rows.tolist() == list(range(len(examples)))
+    assert trained.fitted.choice is not None and trained.fitted.choice.chosen == trained.fitted.name
+    for rival in trained.fitted.choice.rivals.values():  # on all rows, whatever the last fit held out
+        assert rival.validation is None and rival.held_out.rows.tolist() == list(range(len(examples)))
     same = np.array_equal(trained.fitted.held_out.logits, frozen.fitted.held_out.logits)
     weights = all(map(np.array_equal, trained.model.get_weights(), frozen.model.get_weights()))
     assert same == (result.folds_kept == 0) and weights == (not result.kept)
-    assert result.frozen_accuracy == pytest.approx(float(
-        (frozen.fitted.held_out.logits.argmax(axis=1) == examples.targets).mean()))
+    assert np.array_equal(trained.fitted.backbones[FROZEN].held_out.logits, frozen.fitted.held_out.logits)
+    assert trained.fitted.backbones[TUNED].held_out.rows.tolist() == list(range(len(examples)))
     if learning_rate == 1.0:
         assert not result.kept
     assert all(map(np.array_equal, features.backbone.model.get_weights(), tiny_backbone().model.get_weights()))

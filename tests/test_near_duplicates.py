@@ -405,8 +405,10 @@ def test_the_effect_is_measured_where_the_frozen_backbone_was_kept(kept: bool, f
     assert ("because the backbone was fine-tuned" in found.effect.sentence) != measured
 
 
-@pytest.mark.parametrize("mode", ["cv", "holdout"])
-def test_the_effect_is_the_accuracy_that_a_split_without_the_search_has(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "head", "target"), [
+    ("cv", "linear", None), ("holdout", "linear", None), ("cv", "best", None), ("cv", "linear", "recall=0.9")])
+def test_the_effect_is_the_accuracy_that_a_split_without_the_search_has(tmp_path: Path, mode: str, head: str,
+                                                                       target: str | None) -> None:
     rng = np.random.default_rng(0)
     pictures: dict[str, Image.Image] = {}
     for seed in range(60):
@@ -418,8 +420,8 @@ def test_the_effect_is_the_accuracy_that_a_split_without_the_search_has(tmp_path
     for near in ("group", "report", "off"):
         made = split(find_near_duplicates(examples, near), mode)
         features = tl.compute_features(made, tiny_backbone(), plain_runtime(), cache_dir=tmp_path / "cache")
-        trained = tl.train(features, "linear")
-        evaluation = tl.evaluate(features.examples, trained)
+        trained = tl.train(features, head)
+        evaluation = tl.evaluate(features.examples, trained, target=target)
         accuracies[near] = evaluation.accuracy
         effects[near] = tl.near_duplicate_effect(features, trained, evaluation)
     for near in ("group", "report"):

@@ -20,7 +20,15 @@ from kerastl.cli import main
 from kerastl.data.input_row import InputRow
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
-from kerastl.display import begins_a_formula, visible, visible_cell, visible_json, with_formula, without_formula
+from kerastl.display import (
+    begins_a_formula,
+    excerpt_of,
+    visible,
+    visible_cell,
+    visible_json,
+    with_formula,
+    without_formula,
+)
 from kerastl.errors import OptionError
 from kerastl.files import write_file
 from kerastl.inputs import EMPTY_TEXT, vocabulary
@@ -326,3 +334,9 @@ def test_names_in_a_csv_file_are_no_formulas_unless_raw_is_set(trained: Path, im
     code, out, err = shell("predict", trained, "\x1b]0;title\x07.png", "--json")
     assert code == 2 and "\x1b" not in err and "\\x1b]0;title\\x07" in err
     assert predict_inputs(trained, inputs).inputs == tuple(inputs)
+
+
+def test_an_excerpt_shows_no_line_ends_of_windows() -> None:
+    assert visible(excerpt_of("a fine film .\r", 99)) == "a fine film ."
+    assert visible(excerpt_of("  one\r\ntwo\r\n", 99)) == "one\ntwo"
+    assert excerpt_of("a" * 10, 4) == "aaaa …" and visible(excerpt_of("a\rb", 9)) == "a\\rb"

@@ -117,6 +117,19 @@ def test_what_is_no_table_of_corrections_is_one_message_and_exit_code_2(word: st
     assert code == 2 and out == "" and err.count("error: ") == 1 and "Traceback" not in err and str(path) in err
 
 
+def test_verbs_that_read_labelled_data_apply_them_too(shell: Shell, tmp_path: Path) -> None:
+    raw = text_table(tmp_path / "t.csv", ("gut", "schlecht"))
+    path = write(tmp_path / "fixes.csv", [row_of(raw, 0, "schlecht", "Ann")], head=(*COLUMNS, "author"))
+    counts = []
+    for more in ((), ("--relabel", path)):
+        code, out, err = shell("check", tmp_path / "t.csv", "--backbone", "none", "--json", *more)
+        assert code == 0, err
+        counts.append(json.loads(out)["classes"])
+    assert counts[1]["schlecht"] == counts[0]["schlecht"] + 1
+    code, _, err = shell("compare", tmp_path / "t.csv", "--backbones", "minilm", "--relabel", tmp_path / "missing.csv")
+    assert code == 2 and "--relabel is" in err
+
+
 def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     raw = text_table(tmp_path / "t.csv", ("gut", "schlecht"))
     rows = [(*COLUMNS, "author"), row_of(raw, 0, "schlecht", "Jürgen")]

@@ -49,7 +49,8 @@ PUBLIC = set("""
     RunConfig RunRecord Runtime search_heads Skipped splice Split split Stopwatch Target target teach Teacher
     TextConfig train TrainedModel TrainingOptions Trial TuningOptions verify VerifyResult WeightsError
     write_features write_few_shot write_version
-    find_near_duplicates near_duplicate_effect label_next LabelNextResult write_label_next
+    find_near_duplicates near_duplicate_effect check_target label_next LabelNextResult write_label_next
+    serve ServerResult list_models ModelList ModelVersion write_mediapipe
 """.split())
 
 

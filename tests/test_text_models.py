@@ -191,7 +191,7 @@ def test_unfreezing_all_blocks_trains_and_is_kept_only_if_validation_improves(sh
                      "--split", "holdout")
     tuned = run["unfrozen"]
     assert run["split"] == "holdout" and len(tuned["history"]) == 2 and tuned["layers"]
-    assert tuned["kept"] == (tuned["loss_after"] < tuned["loss_before"])
+    assert not tuned["kept"] or tuned["loss_after"] < tuned["loss_before"]
     answers_the_same(tmp_path / "m/1")
 
 

@@ -9,6 +9,7 @@ from kerastl.data.labels import amounts, similar
 from kerastl.data.split import split
 from kerastl.data.summary import AMOUNTS
 from kerastl.data.summary import WARNING as LOUD
+from kerastl.display import excerpt_of
 from kerastl.errors import DataError
 from kerastl.fields import Section
 
@@ -151,4 +152,4 @@ def excerpt(examples: Examples, row: int) -> str:
     """The path of an image, or the beginning of a text."""
     item = examples.items[row]
     text = item if isinstance(item, str) else " ⟷ ".join(item)
-    return text if examples.modality.in_files or len(text) <= _EXCERPT else f"{text[:_EXCERPT]} …"
+    return text if examples.modality.in_files else excerpt_of(text, _EXCERPT)

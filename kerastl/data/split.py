@@ -17,6 +17,7 @@ from kerastl.errors import DataError, OptionError, expect
 FOLDS = 5
 SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cross-validation is more precise
 SMALL_TEST_TUNED = 50  # the same where the backbone is trained too, once per fold, which may take long
+REQUESTED = "requested"  # the reason of a split
 MODES = ("auto", "cv", "holdout")
 UNFREEZE = ("all", "auto", "contrast")
 UNFREEZE_TEXT = "a number of blocks, all, auto or contrast"  # for messages
@@ -48,7 +49,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
         return _of_source(examples)
     smallest = SMALL_TEST_TUNED if unfrozen else SMALL_TEST
     small = len(examples) * 0.1 < smallest
-    requested = "requested" + "; the source's own split is not used" * any(examples.source_split)
+    requested = REQUESTED + "; the source's own split is not used" * any(examples.source_split)
     if mode == "cv" or (mode == "auto" and not search and small):
         return replace(examples, split=_folds(examples, requested if mode == "cv" else
                                               f"a 10% hold-out would have fewer than {smallest} rows"))

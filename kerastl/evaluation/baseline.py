@@ -17,7 +17,7 @@ from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.fields import Section, key
-from kerastl.stats import paired_difference, verdict, wilson_interval
+from kerastl.stats import paired_difference, verdict, verdict_sentence, wilson_interval
 
 MOST = 20_000  # rows that it is fitted on
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
@@ -75,9 +75,9 @@ def baseline(examples: Examples, evaluation: Evaluation) -> Baseline:
     groups = examples.clusters_of(held_out)
     of_model, accuracy = np.array(evaluation.correct_without_target), float(correct.mean())
     difference = paired_difference(of_model, correct, groups)
-    shown = verdict(difference.gain_ci95)
     return Baseline(features.name, len(held_out), accuracy, wilson_interval(correct, groups).ends, difference.gain,
-                    difference.gain_ci95, shown, _sentence(shown, accuracy, difference.gain, difference.gain_ci95),
+                    difference.gain_ci95, verdict(difference.gain_ci95),
+                    _sentence(accuracy, difference.gain, difference.gain_ci95),
                     trained_on, time.perf_counter() - start)
 
 
@@ -141,15 +141,13 @@ def _hits(examples: Examples, model: Any, x: Any, rows: NDArray[np.intp]) -> NDA
     return examples.task.correct(model.predict(x), examples.targets[rows])
 
 
-def _sentence(shown: str, accuracy: float, gain: float, interval: tuple[float, float]) -> str:
-    gain, low, high = (100 * value for value in (gain, *interval))
-    if shown == "helped":
-        return (f"The pretrained backbone improves accuracy by {gain:.1f} points (95% CI {low:.1f} to {high:.1f}) over "
-                f"a baseline without transfer ({accuracy:.3f}).")
-    if shown == "hurt":
-        return (f"The pretrained backbone does NOT help: a baseline without transfer ({accuracy:.3f}) is more accurate "
-                f"by {-gain:.1f} points (95% CI {-high:.1f} to {-low:.1f}). Another backbone or fine-tuning may do "
-                "better: try `kerastl compare`.")
-    return (f"Inconclusive: the baseline without transfer scores {accuracy:.3f}; the gain is {gain:+.1f} points (95% "
-            f"CI {low:+.1f} to {high:+.1f}). More labelled rows would narrow this interval; `kerastl compare` shows "
-            "whether another backbone does better.")
+def _sentence(accuracy: float, gain: float, interval: tuple[float, float]) -> str:
+    scores = f"a baseline without transfer ({accuracy:.3f})"
+    return verdict_sentence(
+        gain, interval,
+        helped=f"The pretrained backbone improves accuracy by {{points}} over {scores}.",
+        hurt=f"The pretrained backbone does NOT help: {scores} is more accurate by {{points}}. Another backbone or "
+             "fine-tuning may do better: try `kerastl compare`.",
+        unclear=f"Inconclusive: the baseline without transfer scores {accuracy:.3f}; the gain is {{points}}. More "
+                "labelled rows would narrow this interval; `kerastl compare` shows whether another backbone does "
+                "better.")

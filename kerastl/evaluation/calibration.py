@@ -16,21 +16,30 @@ from kerastl.decision import Calibration, Predictions, calibrated
 from kerastl.evaluation.result import CalibrationChoice, CalibrationTrial
 from kerastl.evaluation.targets import Choice, DecisionTarget
 from kerastl.stats import standard_error
+from kerastl.tasks import NONE, SHARES, TEMPERATURE
 
 MOST = 1_000_000  # logits, up to which a bias per class is fitted: it is fitted up to 32 times
+# Clusters of rows from which anything is fitted, and more than a temperature. On fewer rows of models that need no
+# calibration, one was chosen all the same, and raised the log loss of other rows by up to 0.4.
+FEWEST, FEWEST_SHARES = 10, 30
+FEWEST_OF_CLASS = 10  # rows of a class, on average, from which each has a bias of its own
+TOO_MANY, TOO_FEW, FEW_OF_CLASS = "there are too many rows and classes", "there are too few rows", \
+    "there are too few rows of each class"
 NO_FOLDS: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class RowCalibrations:
     """The calibration that ships, how it was chosen, and that of each row: `calibrations[of_row]`, of_row: [n].
-    targeted: how the shipped thresholds were chosen where there is a target."""
+    targeted: how the shipped thresholds were chosen where there is a target. untargeted: the thresholds of each
+    calibration if there were none."""
 
     shipped: Calibration
     choice: CalibrationChoice
     targeted: tuple[Choice, ...]
     calibrations: tuple[Calibration, ...]
     of_row: NDArray[np.intp]
+    untargeted: tuple[tuple[float, ...], ...]
 
     def logits(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Each row's logits, calibrated: [n, classes]."""
@@ -44,11 +53,16 @@ class RowCalibrations:
         """Each row's thresholds, [n, classes], or [n, 0] where there are none."""
         return np.array([calibration.thresholds for calibration in self.calibrations], np.float64)[self.of_row]
 
+    @property
+    def thresholds_without_target(self) -> NDArray[np.float64]:
+        """Each row's thresholds if there were no target, as `thresholds`."""
+        return np.array(self.untargeted, np.float64)[self.of_row]
+
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # of so few parameters, more threads only wait for each other
 def calibrate(examples: Examples, predictions: Predictions, target: DecisionTarget | None = None) -> Calibration:
     """The calibration chosen and fitted on these rows. target: what its thresholds are to reach."""
-    return _Candidates(examples, predictions, target).chosen()[0]
+    return _Candidates(examples, predictions, target).chosen().calibration
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
@@ -59,13 +73,37 @@ def calibrate_rows(examples: Examples, predictions: Predictions, validation: Pre
     if validation is None:
         split_of(examples)
     candidates = _Candidates(examples, predictions if validation is None else validation, target)
-    shipped, choice, targeted = candidates.chosen()
-    if validation is not None:
-        return RowCalibrations(shipped, choice, targeted, (shipped,), np.zeros(len(predictions.rows), np.intp))
+    shipped = candidates.chosen()
     numbers, of_row = np.unique(candidates.part, return_inverse=True)
-    of_folds = [candidates.chosen(frozenset({number})) for number in numbers.tolist()]
-    choice = replace(choice, of_folds=tuple(trial.chosen for _, trial, _ in of_folds))
-    return RowCalibrations(shipped, choice, targeted, tuple(calibration for calibration, *_ in of_folds), of_row)
+    choice, of_folds = shipped.choice, [shipped]
+    if validation is not None:
+        of_row = np.zeros(len(predictions.rows), np.intp)
+    else:
+        of_folds = [candidates.chosen(frozenset({number})) for number in numbers.tolist()]
+        choice = replace(choice, of_folds=tuple(fold.choice.chosen for fold in of_folds))
+    return RowCalibrations(shipped.calibration, choice, shipped.targeted, tuple(fold.calibration for fold in of_folds),
+                           of_row, tuple(fold.untargeted for fold in of_folds))
+
+
+def as_reported(examples: Examples, predictions: Predictions, validation: Predictions | None
+                ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether each held-out row is predicted correctly, and its log loss in nats, [n] each, calibrated as `evaluate`
+    calibrates them without a target: for models that are shown beside the one that is reported."""
+    task, rows = examples.task, predictions.rows
+    calibrations = calibrate_rows(examples, predictions, validation)
+    logits = calibrations.logits(predictions.logits.astype(np.float64))
+    predicted = task.predict(task.probabilities(logits), calibrations.thresholds)
+    return task.correct(predicted, examples.targets[rows]), task.log_loss(logits, examples.one_hot(rows))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A calibration with its thresholds, how both were chosen, and the thresholds without a target."""
+
+    calibration: Calibration
+    choice: CalibrationChoice
+    targeted: tuple[Choice, ...]
+    untargeted: tuple[float, ...]
 
 
 class _Candidates:
@@ -78,12 +116,23 @@ class _Candidates:
         self.truth = examples.one_hot(rows)
         in_folds = split is not None and split.mode == "cv" and len(np.unique(split.part[rows])) > 1
         self.part = split.part[rows] if in_folds and split else folds(examples, FOLDS, rows)
-        names = list(self.task.calibrations)
-        self.names = names if self.logits.size <= MOST else names[:2]
+        self.names, self.reason = self._fitted_forms()
         self._fitted: dict[frozenset[int], dict[str, Calibration]] = {}
 
-    def chosen(self, without: frozenset[int] = NO_FOLDS
-               ) -> tuple[Calibration, CalibrationChoice, tuple[Choice, ...]]:
+    def _fitted_forms(self) -> tuple[list[str], str]:
+        """What is fitted, by name, and why that is not all that the task can fit; empty where it is."""
+        clusters, every = len(set(self.examples.clusters_of(self.rows))), list(self.task.calibrations)
+        few_of_class = self.truth.sum() < FEWEST_OF_CLASS * self.truth.shape[1]
+        for applies, reason, left in ((clusters < FEWEST, TOO_FEW, (NONE,)),
+                                      (clusters < FEWEST_SHARES, TOO_FEW, (NONE, TEMPERATURE)),
+                                      (self.logits.size > MOST, TOO_MANY, (NONE, TEMPERATURE)),
+                                      (few_of_class, FEW_OF_CLASS, (NONE, TEMPERATURE, SHARES))):
+            names = [name for name in every if name in left]
+            if applies and names != every:
+                return names, reason
+        return every, ""
+
+    def chosen(self, without: frozenset[int] = NO_FOLDS) -> _Chosen:
         """The calibration that the rows outside some folds choose, fitted on these rows, with thresholds; and how the
         thresholds were chosen where there is a target.
 
@@ -93,7 +142,7 @@ class _Candidates:
         used = ~np.isin(self.part, list(without))
         inner = sorted(set(self.part[used].tolist()))
         name, trials = self.names[0], list[CalibrationTrial]()
-        if len(inner) > 1:
+        if len(inner) > 1 and len(self.names) > 1:
             losses = {name: np.zeros(len(self.rows)) for name in self.names}
             for fold in inner:
                 here = self.part == fold
@@ -105,10 +154,10 @@ class _Candidates:
             trials = [CalibrationTrial(name, float(loss[used].mean())) for name, loss in losses.items()]
         calibration = self._fits(without)[name] if trials else Calibration(1.0)
         p, truth = self.task.probabilities(self.logits[used], calibration), self.truth[used]
-        thresholds, targeted = ((self.task.thresholds(p, truth), ()) if self.target is None else
-                                self.target.choose(self.examples, p, truth))
-        choice = CalibrationChoice(name, tuple(trials), int(used.sum()), self.names == list(self.task.calibrations))
-        return replace(calibration, thresholds=thresholds), choice, targeted
+        untargeted = self.task.thresholds(p, truth)
+        thresholds, targeted = (untargeted, ()) if self.target is None else self.target.choose(self.examples, p, truth)
+        choice = CalibrationChoice(name, tuple(trials), int(used.sum()), not self.reason, reason=self.reason)
+        return _Chosen(replace(calibration, thresholds=thresholds), choice, targeted, untargeted)
 
     def _fits(self, without: frozenset[int]) -> dict[str, Calibration]:
         if without not in self._fitted:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerastl.fields import Section
-from kerastl.stats import paired_difference, verdict
+from kerastl.stats import paired_difference, verdict, verdict_sentence
 
 if TYPE_CHECKING:  # verbs that only read a record do without scikit-learn
     from kerastl.data.examples import Examples
@@ -41,19 +41,17 @@ def compare_with_linear(examples: "Examples", evaluation: "Evaluation", name: st
     other = evaluate(examples, linear)
     clusters = examples.clusters_of(evaluation.held_out.rows)
     difference = paired_difference(np.array(evaluation.correct_without_target), np.array(other.correct), clusters)
-    shown = verdict(difference.gain_ci95)
-    sentence = _sentence(shown, name, other.accuracy, difference.gain, difference.gain_ci95)
+    sentence = _sentence(name, other.accuracy, difference.gain, difference.gain_ci95)
     return LinearBeside(other.n, other.accuracy, other.log_loss_calibrated, evaluation.log_loss_calibrated,
-                        difference.gain, difference.gain_ci95, shown, sentence, seconds)
+                        difference.gain, difference.gain_ci95, verdict(difference.gain_ci95), sentence, seconds)
 
 
-def _sentence(shown: str, name: str, accuracy: float, gain: float, interval: tuple[float, float]) -> str:
-    gain, low, high = (100 * value for value in (gain, *interval))
-    if shown == "helped":
-        return (f"The head {name} is more accurate than `linear` ({accuracy:.3f}) on the same rows by {gain:.1f} "
-                f"points (95% CI {low:.1f} to {high:.1f}).")
-    if shown == "hurt":
-        return (f"The simpler head `linear` is more accurate ({accuracy:.3f}) than {name} on the same rows, by "
-                f"{-gain:.1f} points (95% CI {-high:.1f} to {-low:.1f}). Use it instead.")
-    return (f"`linear` scores {accuracy:.3f} on the same rows; the head {name} is not significantly different "
-            f"({gain:+.1f} points, 95% CI {low:+.1f} to {high:+.1f}), and `linear` is simpler.")
+def _sentence(name: str, accuracy: float, gain: float, interval: tuple[float, float]) -> str:
+    head = name.replace("{", "{{").replace("}", "}}")  # a file of the user's may have these in its name
+    return verdict_sentence(
+        gain, interval,
+        helped=f"The head {head} is more accurate than `linear` ({accuracy:.3f}) on the same rows by {{points}}.",
+        hurt=f"The simpler head `linear` is more accurate ({accuracy:.3f}) than {head} on the same rows, by "
+             "{points}. Use it instead.",
+        unclear=f"`linear` scores {accuracy:.3f} on the same rows; the head {head} is not significantly different, at "
+                "{points}, and `linear` is simpler.")

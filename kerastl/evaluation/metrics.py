@@ -61,8 +61,7 @@ def evaluate(examples: Examples, predictions: Predictions | HasPredictions | Has
                           "predictions for these examples", "pass features.examples, which were predicted")
     wanted = None if target is None else DecisionTarget.parse(target).of(examples)
     calibrations = calibrate_rows(examples, predictions, validation, wanted)
-    plain = calibrations if wanted is None else calibrate_rows(examples, predictions, validation)
-    return _figures(examples, predictions, calibrations, plain, wanted, worst)
+    return _figures(examples, predictions, calibrations, wanted, worst)
 
 
 def evaluate_probabilities(examples: Examples, probabilities: NDArray[np.float32], thresholds: Sequence[float] = (), *,
@@ -78,23 +77,20 @@ def evaluate_probabilities(examples: Examples, probabilities: NDArray[np.float32
     wanted = None if target is None else DecisionTarget.parse(target).of(examples)
     chosen = tuple(Choice(number, calibration.thresholds[number], True, None, 0) for number in
                    wanted.numbers(examples)) if wanted else ()
-
-    def of_all_rows(one: Calibration) -> RowCalibrations:
-        return RowCalibrations(one, CalibrationChoice(""), chosen, (one,), np.zeros(len(examples), np.intp))
-
-    return _figures(examples, predictions, of_all_rows(calibration),
-                    of_all_rows(half if wanted else calibration), wanted, worst)
+    untargeted = half if wanted else calibration
+    calibrations = RowCalibrations(calibration, CalibrationChoice(""), chosen, (calibration,),
+                                   np.zeros(len(examples), np.intp), (untargeted.thresholds,))
+    return _figures(examples, predictions, calibrations, wanted, worst)
 
 
-def _figures(examples: Examples, predictions: Predictions, calibrations: RowCalibrations, without: RowCalibrations,
+def _figures(examples: Examples, predictions: Predictions, calibrations: RowCalibrations,
              target: DecisionTarget | None, worst: int) -> Evaluation:
-    """without: the same calibrations without the target."""
     task, classes, rows = examples.task, len(examples.classes), predictions.rows
     logits, truth, true = predictions.logits.astype(np.float64), examples.one_hot(rows), examples.targets[rows]
     scaled = calibrations.logits(logits)
     plain, calibrated = task.probabilities(logits), task.probabilities(scaled)  # [n, classes] each
     predicted = task.predict(calibrated, calibrations.thresholds)
-    untargeted = predicted if target is None else task.predict(calibrated, without.thresholds)
+    untargeted = predicted if target is None else task.predict(calibrated, calibrations.thresholds_without_target)
     correct = task.correct(predicted, true)
     precision, recalls, f1, support = metrics.precision_recall_fscore_support(
         true, predicted, labels=list(range(classes)), zero_division=0)

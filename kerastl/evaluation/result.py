@@ -70,8 +70,8 @@ class CalibrationTrial(Section):
 class CalibrationChoice(Section):
     """How the calibration was chosen, on `rows` rows. chosen: by what it fits, `none` where no calibration is better;
     trials: from the simplest to the most flexible, empty where there were too few rows to compare any. complete:
-    whether all that the task can fit were compared. of_folds: with cross-validation, what the other folds chose for
-    each fold.
+    whether all that the task can fit were compared; otherwise `reason` says why not. of_folds: with cross-validation,
+    what the other folds chose for each fold.
     """
 
     chosen: str
@@ -79,6 +79,7 @@ class CalibrationChoice(Section):
     rows: int = 0
     complete: bool = True
     of_folds: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)

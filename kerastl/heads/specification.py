@@ -34,6 +34,8 @@ GRADIENT_SETTINGS = {  # of AdamW
     "learning_rate": Setting(1e-3, 1e-6, 1.0, log=True), "weight_decay": Setting(1e-2, 1e-6, 1.0, log=True)}
 OLD_NAMES = {"rate": "learning_rate"}  # of settings that were renamed; heads in run.json have them
 
+SOLVED = ("convex", "plain", "joint", "best")  # fitters whose solution does not depend on the seed
+
 
 @dataclass(frozen=True)
 class Head:
@@ -72,7 +74,7 @@ class Head:
     @property
     def convex(self) -> bool:
         """Whether its training problem is convex, so that the solution does not depend on the seed."""
-        return self.fitter == "convex"
+        return self.fitter in SOLVED
 
     @property
     def known(self) -> dict[str, Setting]:

@@ -22,7 +22,8 @@ def calibration_chosen(choice: CalibrationChoice | None) -> str:
     if choice.of_folds and set(choice.of_folds) != {choice.chosen}:
         others = sorted(set(choice.of_folds) - {choice.chosen})
         folds = f" Without the rows of some folds, the choice was {' or '.join(others)}."
-    left = "" if choice.complete else " A bias per class was not fitted: there are too many rows and classes."
+    left = "" if choice.complete else (
+        f" A bias per class was not fitted: {choice.reason or 'there are too many rows and classes'}.")
     chosen = IN_WORDS.get(choice.chosen, choice.chosen)
     return (f"Calibration: {chosen}. It is the simplest whose log loss on {choice.rows} rows, each left out of its own "
             f"fit, is not worse than the best by more than a standard error ({losses}).{folds}{left}")

@@ -20,6 +20,8 @@ SHOWN = 12  # classes that a line lists
 INTERVAL = ("mean +- 1.96 standard errors over episodes of the same novel classes; it does not cover the variation "
             "between classes")
 EVALUATED_ON = "novel classes, which were used neither for learning nor for choosing settings"
+NEAR_DUPLICATES = ("near-duplicates are not kept apart: a query may be one of a labelled row of its episode, which "
+                   "makes the accuracy too high")
 SPLIT_UNUSED = "; the split that came with the data divides rows, not classes, and was not used"
 
 
@@ -88,7 +90,8 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
         weights_hash=backbone.weights_hash, random_weights=backbone.random, way=task.way, shots=task.shots,
         queries=task.queries, base_classes=tuple(division.base.classes), novel_classes=tuple(division.novel.classes),
         n_base=len(division.base.x), n_novel=len(division.novel.x), episodes=len(figures[0].by_episode),
-        interval=INTERVAL, evaluated_on=EVALUATED_ON + (SPLIT_UNUSED if any(examples.source_split) else ""),
+        interval=INTERVAL,
+        evaluated_on=f"{EVALUATED_ON}{SPLIT_UNUSED if any(examples.source_split) else ''}; {NEAR_DUPLICATES}",
         methods={method.name: MethodRecord(method.summary, method.seconds) for method in methods},
         results=tuple(FewShotResult(figure.method, figure.shot, figure.accuracy, figure.accuracy_ci95, figure.setting)
                       for figure in figures),
@@ -125,7 +128,9 @@ def few_shot_summary(record: FewShotRecord) -> str:
         "\n".join(lines),
         f"The simplest method that is not significantly worse than the best on these episodes: {best}.",
         f"Evaluated on {record.episodes} episodes of {len(record.novel_classes)} novel classes "
-        f"({_listed(record.novel_classes)}); chance level {1 / record.way:.3f}. Interval: {record.interval}.",
+        f"({_listed(record.novel_classes)}); chance level {1 / record.way:.3f}. Interval: {record.interval}."
+        + (f" {NEAR_DUPLICATES[0].upper()}{NEAR_DUPLICATES[1:]}; `kerastl check` finds them."
+           if NEAR_DUPLICATES in record.evaluated_on else ""),
         f"Trained and tuned on {len(record.base_classes)} base classes ({_listed(record.base_classes)})."
         + (f" Skipped for too few rows: {skipped} classes." if skipped else ""),
         f"Settings: {settings}.",

@@ -4,7 +4,7 @@ from kerastl.backbones import published_weights
 from kerastl.display import visible
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
-from kerastl.report.sentences import calibration_note, losses, macro_f1, protocol, warnings
+from kerastl.report.sentences import calibration_note, losses, macro_f1, no_transfer_note, protocol, warnings
 from kerastl.versions.record import RunRecord
 
 
@@ -44,6 +44,7 @@ def model_card(record: RunRecord) -> str:
         *_target(test),
         *([f"- {record.competitors.sentence}"] if record.competitors and record.competitors.sentence else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
+        *([f"- {no_transfer_note(record)}"] if no_transfer_note(record) else []),
         "",
         "## Limitations",
         "",

@@ -8,6 +8,7 @@ import tensorflow as tf
 from markupsafe import Markup
 
 from kerastl.data.examples import Examples
+from kerastl.display import excerpt_of
 from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
@@ -71,9 +72,8 @@ PREVIEWS: dict[str, Callable[[Examples, int | None], dict[str, Any]]] = {"thumbn
 
 
 def excerpt(item: Any) -> str:
-    """The beginning of a text, or of a pair of texts."""
-    text = item if isinstance(item, str) else " ⟷ ".join(item)
-    return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
+    """The beginning of a text, or of a pair of them."""
+    return excerpt_of(item if isinstance(item, str) else " ⟷ ".join(item), EXCERPT)
 
 
 def thumbnail(path: str) -> str:

@@ -1,6 +1,10 @@
 """Sentences about a run, shared by the report, the model card and the terminal."""
 
+from kerastl.data.split import REQUESTED, SMALL_TEST
+from kerastl.evaluation.competitors import PLAIN
 from kerastl.evaluation.result import ClassResult, Figures
+from kerastl.stats import HELPED, in_points
+from kerastl.tasks import NONE
 from kerastl.versions.record import RunRecord
 
 
@@ -18,6 +22,19 @@ def warnings(record: RunRecord) -> list[str]:
 def losses(record: RunRecord) -> list[str]:
     """Warnings about rows that were skipped, if they were many, or mostly of one class."""
     return [f"WARNING: {warning}" for warning in (record.data_summary.warnings if record.data_summary else ())]
+
+
+def no_transfer_note(record: RunRecord) -> str:
+    """What to know beside the gain over the baseline, where plain features may be what makes it; else empty."""
+    if record.baseline is None or record.competitors is None:
+        return ""
+    if record.head == PLAIN:
+        return f"The exported head, {PLAIN}, does not use the backbone: neither of the two models transfers anything."
+    plain = next((head for head in record.competitors.heads if head.head == PLAIN), None)
+    if plain is None or record.baseline.verdict != HELPED or plain.gain_ci95[0] > 0:
+        return ""
+    return (f"However, the head {PLAIN}, which does not use the backbone either, scores {plain.accuracy:.3f}. Over it "
+            f"the gain is {in_points(plain.gain, plain.gain_ci95, '+')}, which does not show that the backbone helps.")
 
 
 def evaluated_by(record: RunRecord) -> str:
@@ -48,8 +65,11 @@ def calibration_note(test: Figures) -> str:
         if round(after, 3) > round(before, 3)]
     if not worse:
         return ""
-    return (f"Calibration made {' and '.join(worse)}. It is chosen and fitted on other rows, so this can happen by "
-            "chance.")
+    by_chance = "It is chosen and fitted on other rows, so this can happen by chance."
+    if test.calibration_choice and test.calibration_choice.chosen == NONE:
+        return (f"Calibration in the folds made {' and '.join(worse)}. {by_chance} On all rows none is better, so the "
+                "exported model has none.")
+    return f"Calibration made {' and '.join(worse)}. {by_chance}"
 
 
 def macro_f1(test: Figures) -> str:
@@ -81,8 +101,11 @@ def fine_tuned(record: RunRecord) -> str:
         return f"not tried: the frozen backbone's log loss is {tuned.loss_before:.3f}, which leaves little to gain"
     nested = tuned.folds_kept is not None
     kept = "the fine-tuned model is exported" if tuned.kept else \
-        "no improvement beyond chance, the frozen model is exported" if nested or tuned.method == "contrast" else \
-        "no improvement, the frozen model is exported"
+        "no improvement beyond chance, the frozen model is exported"
+    if not tuned.kept and record.split == "holdout" and small(record) and \
+            not record.split_reason.startswith(REQUESTED):
+        kept += (f", with a head trained on the {record.n_train} training rows; `unfreeze` 0 would cross-validate it "
+                 "and train it on all")
     chosen = f" (the choice was made anew for each of 5 folds, without its rows: fine-tuned in {tuned.folds_kept})" \
         if nested else ""
     if tuned.frozen_accuracy is not None and tuned.tuned_accuracy is None:  # a record of version 0.2: always kept
@@ -92,6 +115,11 @@ def fine_tuned(record: RunRecord) -> str:
         what += f": accuracy {tuned.tuned_accuracy:.3f}, with the frozen backbone {tuned.frozen_accuracy:.3f}"
         return f"{what}; log loss {tuned.loss_after:.3f}, {tuned.loss_before:.3f} with it; {kept}{chosen}"
     return f"{what}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
+
+
+def small(record: RunRecord) -> bool:
+    """Whether a frozen backbone would have been cross-validated."""
+    return (record.n_train + record.n_validation + record.n_test) * 0.1 < SMALL_TEST
 
 
 FEW_TEST = 50  # test rows, below which an accuracy says little

@@ -31,6 +31,7 @@ class DataFlags:
     split_column: str | None = None  # column of train/validation/test, or none (default: split, or folders' names)
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
+    relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
 
     def read_options(self) -> Any:
         """How data are read: a `data.options.ReadOptions`."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from kerastl.data.near_duplicates.record import GROUP, NearDuplicates
+from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import ece_in_words, rates, unranked
 from kerastl.report.sentences import (
@@ -13,11 +14,11 @@ from kerastl.report.sentences import (
     fine_tuned,
     losses,
     macro_f1,
+    no_transfer_note,
     text_lengths,
     warnings,
 )
 from kerastl.shell.terminal import table
-from kerastl.training.competitors import Competitors
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
 
@@ -53,7 +54,7 @@ def run_summary(record: RunRecord) -> str:
         *_indented(few_test_rows(record)),
     ]
     if record.baseline:
-        lines.append(f"transfer   {record.baseline.sentence}")
+        lines += [f"transfer   {record.baseline.sentence}", *_indented(no_transfer_note(record))]
     if record.linear_beside:
         lines += wrap(f"linear     {record.linear_beside.sentence}", WIDTH, subsequent_indent=INDENT)
     if record.competitors:

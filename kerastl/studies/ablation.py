@@ -17,7 +17,7 @@ from kerastl.errors import KerastlError, OptionError, all_of, at_least, broken
 from kerastl.features.compute import Features
 from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import ConfiguredHead, HeadLike, blend, resolve_head
-from kerastl.stats import paired_difference, verdict
+from kerastl.stats import paired_difference, verdict, verdict_sentence
 from kerastl.training.fit import held_out_predictions
 from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.sections import Ablation, Arm, Contrast
@@ -105,18 +105,17 @@ def contrast(over: str, both: NDArray[np.float64], alone: NDArray[np.float64], g
     difference = paired_difference(np.nanmean(both, axis=0), np.nanmean(alone, axis=0), groups)
     first = np.argmin(np.isnan(both), axis=0), np.arange(both.shape[1])
     p = paired_difference(both[first], alone[first], groups).p
-    result = verdict(difference.gain_ci95)
-    return Contrast(BOTH, over, difference.gain, difference.gain_ci95, p, result,
-                    _sentence(over, result, difference.gain, difference.gain_ci95))
+    return Contrast(BOTH, over, difference.gain, difference.gain_ci95, p,
+                    verdict(difference.gain_ci95),
+                    _sentence(over, difference.gain, difference.gain_ci95))
 
 
-def _sentence(over: str, result: str, gain: float, gain_ci95: tuple[float, float]) -> str:
-    points, (low, high) = 100 * gain, (100 * end for end in gain_ci95)
+def _sentence(over: str, gain: float, gain_ci95: tuple[float, float]) -> str:
     part, without = PART[over], WITHOUT[over]
-    if result == "helped":
-        return f"The {part} improves accuracy by {points:.1f} points (95% CI {low:.1f} to {high:.1f}) over {without}."
-    if result == "hurt":
-        return (f"The {part} lowers accuracy by {-points:.1f} points (95% CI {-high:.1f} to {-low:.1f}) compared with "
-                f"{without}" + (": negative transfer." if over == SCRATCH else "."))
-    return (f"Inconclusive: the {part} changes accuracy by {points:+.1f} points (95% CI {low:+.1f} to {high:+.1f}) "
-            f"compared with {without}. More labelled rows or more seeds may show a difference.")
+    return verdict_sentence(
+        gain, gain_ci95,
+        helped=f"The {part} improves accuracy by {{points}} over {without}.",
+        hurt=f"The {part} lowers accuracy by {{points}} compared with {without}" + (
+            ": negative transfer." if over == SCRATCH else "."),
+        unclear=f"Inconclusive: the {part} changes accuracy by {{points}} compared with {without}. More labelled rows "
+                "or more seeds may show a difference.")

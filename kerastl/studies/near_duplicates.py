@@ -17,6 +17,7 @@ from kerastl.data.split import FOLDS, folds, split_of
 from kerastl.evaluation.metrics import evaluate
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features, compute_features
+from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import resolve_head
 from kerastl.stats import paired_difference
 from kerastl.training.fit import fit
@@ -43,17 +44,28 @@ def near_duplicate_effect(features: Features, trained: TrainedModel, evaluation:
     other = _otherwise(features, found)
     if isinstance(other, str):
         return replace(found.record, effect=NearDuplicateEffect(other))
-    again = evaluate(other.examples, fit(other, trained.fitted.name, options=options))
+    head = resolve_head(_head_of(trained), features.parts)
+    if head.spec.takes_raw:
+        other = with_raw(other, all_tokens=head.spec.all_tokens)
+    again = evaluate(other.examples, fit(other, head, options=options),
+                     target=evaluation.target.asked if evaluation.target else None)
     return replace(found.record, effect=_effect(features.examples, found, evaluation, again))
+
+
+def _head_of(trained: TrainedModel) -> str:
+    """The head to fit once more: the one that chose, not the one that it chose, so that the choice is no part of the
+    effect."""
+    return trained.fitted.choice.by if trained.fitted.choice else trained.fitted.name
 
 
 def _unmeasured(features: Features, trained: TrainedModel, found: NearDuplicateSearch) -> str:
     """Why the effect is not measured; empty where it is."""
     if not found.group_of and not found.record.skipped:
-        return "Without near-duplicates there is nothing to compare."
+        return ("All of them are exact duplicates, which every split keeps together, so there is nothing to compare."
+                if found.record.groups else "There are no near-duplicates, so there is nothing to compare.")
     if (tuned := trained.fine_tuning) and (tuned.kept or tuned.folds_kept):
         return "The effect on the accuracy was not measured, because the backbone was fine-tuned."
-    if not resolve_head(trained.fitted.name, features.parts).spec.convex:
+    if not resolve_head(_head_of(trained), features.parts).spec.convex:
         return (f"The effect on the accuracy was not measured, because the head {trained.fitted.name} takes long to "
                 "fit; it is measured with `head=linear`.")
     if len(features.examples) > MOST:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from kerastl import decision
 from kerastl.decision import Activation, Calibration, numpy_backend
 from kerastl.errors import unknown
-from kerastl.tasks._calibration import TEMPERATURE
+from kerastl.tasks._calibration import NONE as NONE
+from kerastl.tasks._calibration import SHARES as SHARES
+from kerastl.tasks._calibration import TEMPERATURE as TEMPERATURE
 
 Array = NDArray[Any]
 LEAST = 1e-7  # to which a probability is clipped before its logarithm is taken

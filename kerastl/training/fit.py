@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from kerastl.errors import DataError, OptionError, expect
 from kerastl.features.compute import ADD_RAW, Features
 from kerastl.heads import PLACES, ConfiguredHead, HeadLike, check_custom_head, resolve_head
 from kerastl.model import predict_logits
-from kerastl.training.competitors import Competitors, competitors_of
+from kerastl.training.choice import HeadChoice, Rival
 from kerastl.training.fine_tuning.result import as_history
 from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
@@ -38,7 +38,8 @@ class FittedHead:
     settings: dict[str, float | str | int]
     curve: tuple[dict[str, float], ...]  # for each epoch: epoch, loss, val_loss; or for each L2 strength: l2, log_loss
     seconds: float
-    competitors: Competitors | None = None  # of a head that chose among several
+    choice: HeadChoice | None = None  # of a head that chose among several
+    backbones: Mapping[str, Rival] = field(default_factory=dict)  # `frozen` and `tuned`, where one of them was chosen
 
     def __repr__(self) -> str:
         return f"FittedHead({self.name}, fitted in {self.seconds:.1f} s, held out: {self.held_out!r})"
@@ -63,16 +64,17 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     configured, sha256 = _checked_head(features, head, options)
     split = split_of(features.examples)
     if split.mode == "cv":
-        shipped, held_out, competitors = _cross_validate(features, configured, options, fold_features or {})
+        shipped, held_out, choice = _cross_validate(features, configured, options, fold_features or {})
         validation = None
     else:
         shipped, held_out = _fit_and_predict(features, configured, options)
-        competitors = competitors_of(features.examples, shipped, held_out, _rival_logits(shipped, held_out.rows),
-                                     [shipped.name])
         validation = _predict(shipped.model, features, split.rows(VALIDATION), held_out=False)
+        choice = _choice(configured, shipped, {name: Rival(*(Predictions(part.rows, logits(part.rows)) for part in
+                                                 (held_out, validation)))
+                                   for name, logits in shipped.rivals.items()}, [shipped.name])
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
     return FittedHead(shipped.name or configured.text, shipped.model, held_out, validation, settings, shipped.curve,
-                      time.perf_counter() - start, competitors)
+                      time.perf_counter() - start, choice)
 
 
 def held_out_predictions(features: Features, head: HeadLike, fold: int | None = None, *,
@@ -108,7 +110,7 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
 
 
 def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingOptions,
-                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions, Competitors | None]:
+                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions, HeadChoice | None]:
     """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold; and
     the heads that it was chosen among."""
     rows, split = np.arange(len(features.examples)), split_of(features.examples)
@@ -121,14 +123,18 @@ def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingO
     for (own, _, held_out), fitted in zip(of_fold.values(), fits, strict=False):  # the last fit is of all rows
         logits[held_out] = _predict(fitted.model, own, held_out).logits
         names.append(fitted.name)
-        for name, some in _rival_logits(fitted, held_out).items():
-            rivals.setdefault(name, np.zeros_like(logits))[held_out] = some
+        for name, of_rival in fitted.rivals.items():
+            rivals.setdefault(name, np.zeros_like(logits))[held_out] = of_rival(held_out)
     shipped, predictions = next(fits), Predictions(rows, logits)
-    return shipped, predictions, competitors_of(features.examples, shipped, predictions, rivals, names)
+    return shipped, predictions, _choice(head, shipped, {name: Rival(Predictions(rows, of_rival)) for name, of_rival in
+                                                   rivals.items()}, names)
 
 
-def _rival_logits(fitted: RowsFit, rows: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
-    return {name: logits(rows) for name, logits in fitted.rivals.items()}
+def _choice(head: ConfiguredHead, shipped: RowsFit, rivals: Mapping[str, Rival], folds: Sequence[str]
+            ) -> HeadChoice | None:
+    """What a fit chose among several heads; None for another."""
+    return HeadChoice(head.text, shipped.name, shipped.reason, rivals, tuple(folds), shipped.simple_wins
+                      ) if shipped.name else None
 
 
 def _fit_and_predict(features: Features, head: ConfiguredHead, options: TrainingOptions, fold: int | None = None

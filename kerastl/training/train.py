@@ -17,7 +17,7 @@ from kerastl.training.fine_tuning.batches import predictions_on
 from kerastl.training.fine_tuning.few_labels import few_labels, not_tried, tune_and_fit
 from kerastl.training.fine_tuning.fine_tune import fine_tune
 from kerastl.training.fine_tuning.in_folds import estimate, fine_tune_in_folds
-from kerastl.training.fine_tuning.keep import little_to_gain
+from kerastl.training.fine_tuning.keep import better_on_validation, little_to_gain
 from kerastl.training.fine_tuning.plan import plan_for, unused_note
 from kerastl.training.fine_tuning.result import FineTuneResult, kept_sentence
 from kerastl.training.fit import FEATURES, OPTIONS, FittedHead, fit
@@ -54,8 +54,8 @@ def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 
     `contrast` fine-tunes the backbone with a contrastive loss and fits the head on the features that result; `auto`
     does so where labels are few (see `few_labels`) and the frozen backbone leaves something to gain, and else keeps the
     backbone frozen; a number of blocks, or `all`, fine-tunes them after the head is fitted. In each case the frozen
-    backbone is kept unless the fine-tuned one is better: by the validation loss; cross-validated and with `contrast`,
-    by more than one standard error (see `fine_tuning.keep`). A copy of the backbone is fine-tuned; the one of
+    backbone is kept unless the fine-tuned one is better by more than one standard error of the log loss, on rows that
+    neither was trained on (see `fine_tuning.keep`). A copy of the backbone is fine-tuned; the one of
     `features` does not change.
 
     Raises OptionError for a head, options or a number of blocks that do not exist or do not fit.
@@ -84,7 +84,7 @@ def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 
     result = None
     if mode != FROZEN and str(unfreeze) == AUTO and (loss := little_to_gain(features.examples, fitted.held_out,
                                                                             fitted.validation)) is not None:
-        mode, result = FROZEN, not_tried(features.examples, fitted, loss)
+        mode, result = FROZEN, not_tried(loss)
     if mode == FROZEN:
         return _frozen(features, original, configured, fitted, result, options)
     features = _with_own_backbone(features)
@@ -95,9 +95,13 @@ def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 
     else:
         features = _as_taken(features, fitted, original)
         model = splice(features.backbone, fitted.head)
-        fitted = _as_shipped(model, features, fitted, options.batch_size)
-        fitted, result = fine_tune(features, model, fitted, mode, options=options,
+        frozen, weights = _as_shipped(model, features, fitted, options.batch_size), model.get_weights()
+        fitted, result = fine_tune(features, model, frozen, mode, options=options,
                                    after_step=estimate(features, options))
+        if result.kept and not better_on_validation(features.examples, frozen, fitted):
+            model.set_weights(weights)
+            fitted, result = frozen, replace(result, kept=False)
+            print(kept_sentence(result), flush=True)
         return TrainedModel(model, fitted, result, input=features.backbone.input)
     print(kept_sentence(result), flush=True)
     if not result.kept:

@@ -1,18 +1,23 @@
 """The run record, from the results of a recipe's steps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.calibration import as_reported
+from kerastl.evaluation.competitors import Competitors, compare_competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
 from kerastl.runtime import machine
+from kerastl.training.fine_tuning.keep import FROZEN, TUNED
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import Version
@@ -56,7 +61,9 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         temperature=calibration.temperature, thresholds=calibration.thresholds, bias=calibration.bias,
         baseline=baseline, linear_beside=linear, distilled=distilled,
         ablation=ablation,
-        fine_tuning=tuned, competitors=fitted.competitors, engine=features.engine, features=_feature_pass(features),
+        fine_tuning=_with_accuracies(examples, fitted, tuned),
+        competitors=competitors_of(examples, evaluation, fitted), engine=features.engine,
+        features=_feature_pass(features),
         precision=runtime.precision, precision_reason=runtime.precision_reason, xla=runtime.xla,
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(parity),
         seconds={"near_duplicates": near_duplicates.seconds if near_duplicates else 0.0,
@@ -72,6 +79,22 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:
     """The skipped rows, files and classes, as the record has them."""
     return tuple(SkippedItem(item.origin, item.reason) for item in examples.skipped)
+
+
+def competitors_of(examples: Examples, evaluation: Evaluation, fitted: FittedHead) -> Competitors | None:
+    """The heads that a fitted head was chosen among; None where it did not choose."""
+    choice = fitted.choice
+    return None if choice is None else compare_competitors(
+        examples, evaluation, choice.chosen, choice.reason, choice.rivals, choice.folds, simple_wins=choice.simple_wins)
+
+
+def _with_accuracies(examples: Examples, fitted: FittedHead, tuned: FineTuneResult | None) -> FineTuneResult | None:
+    """The result of fine-tuning with the accuracies of both backbones, calibrated as the model that is reported."""
+    if tuned is None or not fitted.backbones:
+        return tuned
+    accuracy = {name: float(as_reported(examples, rival.held_out, rival.validation)[0].mean())
+                for name, rival in fitted.backbones.items()}
+    return replace(tuned, frozen_accuracy=accuracy[FROZEN], tuned_accuracy=accuracy[TUNED])
 
 
 def _held_out(evaluation: Evaluation, fitted: FittedHead) -> HeldOutFigures:

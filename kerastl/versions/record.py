@@ -16,13 +16,13 @@ from kerastl.data.summary import DataSummary
 from kerastl.decision import Calibration
 from kerastl.errors import KerastlError, ModelError
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import LinearBeside
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
-from kerastl.training.competitors import Competitors
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
 from kerastl.versions.sections import (

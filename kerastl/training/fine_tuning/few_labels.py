@@ -17,7 +17,7 @@ from kerastl.files import cache_folder, remove_leftovers, temporary_folder
 from kerastl.heads import HeadLike
 from kerastl.training.fine_tuning.contrastive import BATCH, Contrast, steps_for, tune
 from kerastl.training.fine_tuning.estimate import Estimate
-from kerastl.training.fine_tuning.keep import accuracy_of, choose, choose_on
+from kerastl.training.fine_tuning.keep import choose, choose_on
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit, held_out_predictions
 from kerastl.training.options import TrainingOptions
@@ -76,21 +76,21 @@ def tune_and_fit(features: Features, head: HeadLike, frozen: FittedHead, *, opti
             fitted = fit(own, head, options=options)
             choice = choose_on(examples, frozen, fitted)
             fitted = fitted if choice.kept else frozen
+    fitted = replace(fitted, backbones=choice.backbones)
     if not choice.kept:
         backbone.model.set_weights(original)
     steps = tuple({"epoch": float(i), "loss": loss} for i, loss in enumerate(contrast.losses, 1))
     return fitted, FineTuneResult(kept=choice.kept, blocks=contrast.blocks, layers=(), loss_before=choice.frozen_loss,
                                   loss_after=choice.tuned_loss, epochs=steps, seconds=time.perf_counter() - start,
-                                  method="contrast", frozen_accuracy=choice.frozen_accuracy,
-                                  tuned_accuracy=choice.tuned_accuracy, folds_kept=choice.folds)
+                                  method="contrast", folds_kept=choice.folds)
 
 
-def not_tried(examples: Examples, frozen: FittedHead, loss: float) -> FineTuneResult:
+def not_tried(loss: float) -> FineTuneResult:
     """The result where the frozen backbone leaves so little to gain that nothing is fine-tuned. Prints it."""
     print(f"the frozen backbone has a log loss of {loss:.3f}, which leaves little to gain: nothing is fine-tuned; "
           "`unfreeze` contrast does so all the same", flush=True)
     return FineTuneResult(kept=False, blocks=0, layers=(), loss_before=loss, loss_after=loss, epochs=(), seconds=0.0,
-                          method="contrast", frozen_accuracy=accuracy_of(examples, frozen.held_out))
+                          method="contrast")
 
 
 def _estimate(examples: Examples) -> Estimate:

@@ -12,6 +12,7 @@ from kerastl.decision import Predictions
 from kerastl.features.compute import Features
 from kerastl.heads import HeadLike
 from kerastl.model import splice
+from kerastl.training.choice import HeadChoice
 from kerastl.training.fine_tuning.estimate import Estimate
 from kerastl.training.fine_tuning.fine_tune import fine_tune
 from kerastl.training.fine_tuning.keep import choose
@@ -55,10 +56,10 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
         fitted = tuned if result.kept else frozen
     if not (kept := choice.kept and result.kept):
         model.set_weights(original)
-    fitted = replace(fitted, held_out=choice.held_out, validation=None)
+    fitted = replace(fitted, held_out=choice.held_out, validation=None, choice=_on_all_rows(frozen, fitted),
+                     backbones=choice.backbones)
     return fitted, replace(result, kept=kept, loss_before=choice.frozen_loss, loss_after=choice.tuned_loss,
-                           seconds=time.perf_counter() - start, frozen_accuracy=choice.frozen_accuracy,
-                           tuned_accuracy=choice.tuned_accuracy, folds_kept=choice.folds)
+                           seconds=time.perf_counter() - start, folds_kept=choice.folds)
 
 
 def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: TrainingOptions, after_step: Estimate
@@ -69,6 +70,14 @@ def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: Tra
     with counted_as_new():
         return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
                          after_step=after_step)
+
+
+def _on_all_rows(frozen: FittedHead, shipped: FittedHead) -> HeadChoice | None:
+    """The heads that competed, with their predictions for all rows, each by a head that was not fitted on it; and the
+    one that ships, which was chosen anew where it was fitted with the backbone."""
+    if frozen.choice is None or shipped.choice is None:
+        return frozen.choice
+    return replace(frozen.choice, chosen=shipped.choice.chosen, reason=shipped.choice.reason)
 
 
 def _held_out(features: Features, rows: NDArray[np.intp]) -> Features:

@@ -6,6 +6,7 @@ rows of a fold is the choice that the other folds make, as the calibration is cr
 include the choice, and no row has a part in the choice that is reported for it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,23 +17,24 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions, calibrated
 from kerastl.errors import OptionError
 from kerastl.stats import standard_error
+from kerastl.training.choice import Rival
 from kerastl.training.fit import FittedHead
 
+FROZEN, TUNED = "frozen", "tuned"
 NOTHING_LEFT = 0.05  # nats: a log loss that leaves so little to gain that fine-tuning is not worth its minutes
 
 
 @dataclass(frozen=True)
 class Choice:
     """kept: whether the fine-tuned model ships. held_out: the predictions to report. Losses: calibrated log loss in
-    nats on the rows that chose; accuracies: in [0, 1], on the held-out rows. folds: in how many folds the fine-tuned
-    model was chosen; None in a hold-out."""
+    nats on the rows that chose. backbones: predictions of both, `frozen` and `tuned`, for the rows that report. folds:
+    in how many folds the fine-tuned model was chosen; None in a hold-out."""
 
     kept: bool
     held_out: Predictions
     frozen_loss: float
     tuned_loss: float
-    frozen_accuracy: float
-    tuned_accuracy: float
+    backbones: Mapping[str, Rival]
     folds: int | None = None
 
 
@@ -45,17 +47,30 @@ def choose(examples: Examples, frozen: Predictions, tuned: Predictions) -> Choic
             logits[fold_of == fold] = tuned.logits[fold_of == fold]
             folds += 1
     both = (frozen, tuned)
-    return _choice(examples, is_better(examples, *both), both, both, Predictions(frozen.rows, logits), folds)
+    return _choice(examples, is_better(examples, *both), both, (Rival(frozen), Rival(tuned)),
+                   Predictions(frozen.rows, logits), folds)
 
 
 def choose_on(examples: Examples, frozen: FittedHead, tuned: FittedHead) -> Choice:
     """The choice of a hold-out, on its validation rows. Raises OptionError for heads without predictions of these."""
     if frozen.validation is None or tuned.validation is None:
-        raise OptionError("`frozen` or `tuned` has no predictions of validation rows", "heads that were fitted on a "
-                          "hold-out", "examples = kerastl.split(examples, 'holdout')")
-    choosing, reporting = (frozen.validation, tuned.validation), (frozen.held_out, tuned.held_out)
-    kept = is_better(examples, *choosing)
-    return _choice(examples, kept, choosing, reporting, reporting[1] if kept else reporting[0])
+        raise _no_hold_out()
+    choosing, kept = (frozen.validation, tuned.validation), better_on_validation(examples, frozen, tuned)
+    return _choice(examples, kept, choosing, (Rival(frozen.held_out, frozen.validation),
+                                              Rival(tuned.held_out, tuned.validation)),
+                   tuned.held_out if kept else frozen.held_out)
+
+
+def better_on_validation(examples: Examples, frozen: FittedHead, tuned: FittedHead) -> bool:
+    """`is_better` on the validation rows. Raises OptionError for heads without predictions of these."""
+    if frozen.validation is None or tuned.validation is None:
+        raise _no_hold_out()
+    return is_better(examples, frozen.validation, tuned.validation)
+
+
+def _no_hold_out() -> OptionError:
+    return OptionError("`frozen` or `tuned` has no predictions of validation rows", "heads that were fitted on a "
+                       "hold-out", "examples = kerastl.split(examples, 'holdout')")
 
 
 def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bool:
@@ -68,7 +83,7 @@ def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bo
         return False
     gain = _losses(examples, frozen) - _losses(examples, tuned)
     error = standard_error(gain, examples.clusters_of(frozen.rows))
-    return bool(gain.mean() > error and accuracy_of(examples, tuned) >= accuracy_of(examples, frozen))
+    return bool(gain.mean() > error and _accuracy(examples, tuned) >= _accuracy(examples, frozen))
 
 
 def little_to_gain(examples: Examples, held_out: Predictions, validation: Predictions | None) -> float | None:
@@ -82,8 +97,9 @@ def little_to_gain(examples: Examples, held_out: Predictions, validation: Predic
     return float(_losses(examples, held_out).mean()) if worst < NOTHING_LEFT else None
 
 
-def accuracy_of(examples: Examples, predictions: Predictions) -> float:
-    """The share of these rows that are predicted correctly, in [0, 1]."""
+def _accuracy(examples: Examples, predictions: Predictions) -> float:
+    """The share of the rows that choose that are predicted correctly, in [0, 1]. It reports nothing: the calibration,
+    with its thresholds, is fitted on the same rows."""
     task, rows = examples.task, predictions.rows
     calibration = task.scaled(predictions.logits, examples.one_hot(rows))
     p = task.probabilities(predictions.logits, calibration)
@@ -91,11 +107,10 @@ def accuracy_of(examples: Examples, predictions: Predictions) -> float:
 
 
 def _choice(examples: Examples, kept: bool, choosing: tuple[Predictions, Predictions],
-            reporting: tuple[Predictions, Predictions], held_out: Predictions, folds: int | None = None) -> Choice:
+            reporting: tuple[Rival, Rival], held_out: Predictions, folds: int | None = None) -> Choice:
     """choosing, reporting: of the frozen and the tuned model, on the rows that choose and on the held-out rows."""
     frozen_loss, tuned_loss = (float(_losses(examples, each).mean()) for each in choosing)
-    frozen_accuracy, tuned_accuracy = (accuracy_of(examples, each) for each in reporting)
-    return Choice(kept, held_out, frozen_loss, tuned_loss, frozen_accuracy, tuned_accuracy, folds)
+    return Choice(kept, held_out, frozen_loss, tuned_loss, dict(zip((FROZEN, TUNED), reporting, strict=True)), folds)
 
 
 def _part(predictions: Predictions, mask: NDArray[np.bool_]) -> Predictions:

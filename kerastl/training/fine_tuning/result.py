@@ -35,7 +35,8 @@ class FineTuneResult(Section):
     loss_before, loss_after: of the frozen and the fine-tuned backbone on the rows that chose between them. Those are
     the validation rows; with cross-validation all rows, each predicted by models that were not trained on it: then
     `folds_kept` is in how many folds the fine-tuned backbone was chosen, by the rows of the other folds.
-    frozen_accuracy, tuned_accuracy: on the held-out rows, to be printed side by side.
+    frozen_accuracy, tuned_accuracy: on the held-out rows, to be printed side by side; in the run record, where both
+    predict these rows.
     curve: of the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if
     they were averaged; averaged_epochs: those epochs, if their mean is what is kept.
     """

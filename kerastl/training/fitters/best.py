@@ -23,6 +23,7 @@ from kerastl.training.fitters.plain import PlainRows
 from kerastl.training.options import TrainingOptions
 
 ORDER = (LINEAR, PLAIN, JOINT)  # from simple to less so: of a tie, the first is taken
+IN_TURN, VALIDATION = "training rows held out in turn", "validation rows"  # that choose the head
 MOST_CLASSES = 200  # a table of 65,536 n-grams for each class would be larger than the backbone
 
 
@@ -32,7 +33,8 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
     if why := not_compared(features):
         linear = resolve_head(LINEAR, features.parts)
         return replace(convex.fit_rows(linear, features, rows, validation, options), name=LINEAR, reason=_alone(why))
-    return _chosen(contenders(features, PlainRows(features), rows, validation, options), rows, options)
+    return _chosen(contenders(features, PlainRows(features), rows, validation, options), rows, options,
+                   IN_TURN if validation is None else VALIDATION)
 
 
 def cross_fit(head: ConfiguredHead, jobs: Sequence[Job], options: TrainingOptions) -> Iterator[RowsFit]:
@@ -43,7 +45,7 @@ def cross_fit(head: ConfiguredHead, jobs: Sequence[Job], options: TrainingOption
                     convex.cross_fit(linear, jobs, options))
         return
     for made, (_, rows) in zip(side_by_side(jobs, options), jobs, strict=True):
-        yield _chosen(made, rows, options)
+        yield _chosen(made, rows, options, IN_TURN)
 
 
 def not_compared(features: Features) -> str:
@@ -60,12 +62,12 @@ def _alone(why: str) -> str:
     return f"only linear was fitted, because {why}"
 
 
-def _chosen(made: Contenders, rows: NDArray[np.intp], options: TrainingOptions) -> RowsFit:
+def _chosen(made: Contenders, rows: NDArray[np.intp], options: TrainingOptions, chosen_on: str) -> RowsFit:
     examples = made.features.examples
     shown = choose(made.losses, examples, made.rows)
     name = shown if shown != PLAIN or options.allow_baseline else choose(made.losses, examples, made.rows, skip=PLAIN)
     return replace(as_fit(made, name, rows, options), name=name, simple_wins=shown == PLAIN,
-                   reason=reason_of(name, made.losses, examples, made.rows),
+                   reason=reason_of(name, made.losses, examples, made.rows, chosen_on),
                    rivals={rival: partial(made.logits, rival) for rival in ORDER})
 
 
@@ -80,8 +82,10 @@ def choose(losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: 
                 <= standard_error(losses[name] - losses[best], groups))
 
 
-def reason_of(name: str, losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: NDArray[np.intp]) -> str:
-    """Why a head was chosen, in words: with the log losses of the rows that chose it."""
+def reason_of(name: str, losses: Mapping[str, NDArray[np.float64]], examples: Examples, rows: NDArray[np.intp],
+              chosen_on: str) -> str:
+    """Why a head was chosen, in words: with the log losses of the rows that chose it. chosen_on: IN_TURN or
+    VALIDATION."""
     groups = examples.clusters_of(rows)
     figures = ", ".join(f"{other} {losses[other].mean():.3f}" for other in ORDER)
     others = []
@@ -91,7 +95,7 @@ def reason_of(name: str, losses: Mapping[str, NDArray[np.float64]], examples: Ex
             mean, error = float(difference.mean()), standard_error(difference, groups)
             verdict = ("worse" if mean > error else "better" if mean < -error else "no different")
             others.append(f"{other} is {verdict} ({mean:+.3f}, standard error {error:.3f})")
-    return f"log loss on {len(rows):,} training rows held out in turn: {figures}; {'; '.join(others)}"
+    return f"log loss on {len(rows):,} {chosen_on}: {figures}; {'; '.join(others)}"
 
 
 FITTER = Fitter(fit_rows, cross_fit=cross_fit)
