@@ -30,8 +30,12 @@ class Contents(Protocol):
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:
         """Blocks of pairs that may be near-duplicates: their left and right numbers."""
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
-        """The similarity of each pair, in [0, 1], exactly. [pairs]"""
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0) -> NDArray[np.float64]:
+        """The similarity of each pair, in [0, 1], exactly; of a pair below `at_least` perhaps a larger number, which
+        is also below it. [pairs]"""
 
-    def estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def estimate(self, left: Rows, right: Rows, at_least: float = 0.0) -> NDArray[np.float64]:
         """The same, quickly and perhaps less exactly, for many pairs."""
+
+    def alike(self, members: Rows, least: float) -> bool:
+        """Whether a quick look shows that no pair of these is less similar than `least`."""

@@ -133,7 +133,7 @@ class TextContents:
                 kept = self.estimate(a, b) >= ESTIMATED
                 yield np.minimum(a[kept], b[kept]), np.maximum(a[kept], b[kept])
 
-    def estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def estimate(self, left: Rows, right: Rows, at_least: float = 0.0) -> NDArray[np.float64]:
         """See `Contents`: the share of equal MinHash values, whose standard error is at most 0.045."""
         words = np.minimum(self.words[left], self.words[right]) >= LONG
         result = np.zeros(len(left))
@@ -146,9 +146,13 @@ class TextContents:
                 result[part] = np.where((a >= 0) & (b >= 0), same, 0.0)
         return result
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0) -> NDArray[np.float64]:
         """See `Contents`: the exact Jaccard similarity; of a pair of texts the lower one of its two parts."""
         return np.array([self._of_pair(a, b) for a, b in zip(left.tolist(), right.tolist(), strict=True)])
+
+    def alike(self, members: Rows, least: float) -> bool:
+        """See `Contents`: texts have no quick way."""
+        return False
 
     def _of_pair(self, left: int, right: int) -> float:
         words = bool(min(self.words[left], self.words[right]) >= LONG)
