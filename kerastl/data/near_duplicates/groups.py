@@ -42,8 +42,10 @@ def grouped(contents: Contents) -> Grouping:
     for left, right in _blocks(contents.candidates()):
         apart = label[left] != label[right]  # what is connected need not be compared
         left, right = left[apart], right[apart]
-        shown = -rejected[-1][2] if len(rejected) == SHOWN else 0.0  # below it, similarities need not be exact
-        similarity = contents.similarity(left, right, shown)
+        # Similarities need to be exact only where the pair may be shown.
+        at_least = -rejected[-1][2] if len(rejected) == SHOWN else 0.0
+        enough = nearest[-1][2] if len(nearest) == SHOWN else 1.0
+        similarity = contents.similarity(left, right, at_least, enough)
         near = similarity >= contents.threshold
         components.join(left[near], right[near])
         nearest = _least(nearest, left[near], right[near], similarity[near])
@@ -112,10 +114,13 @@ def _parts(contents: Contents, members: Rows, least: float) -> NDArray[np.intp]:
         return np.arange(len(members))
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    left, right = np.triu_indices(len(members), 1)
-    compare = contents.similarity if len(members) <= EXACT else contents.estimate
     # Complete linkage up to a distance does not depend on how much larger the larger distances are.
-    distance = 1 - compare(members[left], members[right], least - 2 * TOLERANCE)
+    at_least = least - 2 * TOLERANCE
+    if len(members) > EXACT:
+        distance = 1 - contents.every_pair(members, at_least)
+    else:
+        left, right = np.triu_indices(len(members), 1)
+        distance = 1 - contents.similarity(members[left], members[right], at_least)
     if distance.max() <= 1 - least + TOLERANCE:
         return np.zeros(len(members), np.intp)
     return np.asarray(fcluster(linkage(distance, "complete"), 1 - least + TOLERANCE, "distance"), np.intp)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from kerastl.data.near_duplicates.pixels import (
     largest_difference,
     most_similar,
     pixel_similarity,
+    similarity_within,
 )
 from kerastl.inputs.batches import decode_file
 from kerastl.inputs.quick import resized
@@ -92,14 +94,34 @@ class ImageContents:
                               f"more than {SAME_HASH} images share a hash, or more than {SIMILAR_HASH:,} hashes are "
                               "alike; equal pixels were found all the same")
 
-    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0) -> NDArray[np.float64]:
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
         """See `Contents`: that of the most similar variant of either image with the other image."""
         self.compared += len(left)
-        parts = [self._similarity(left[start:start + BLOCK], right[start:start + BLOCK], at_least)
+        parts = [self._similarity(left[start:start + BLOCK], right[start:start + BLOCK], at_least, enough)
                  for start in range(0, len(left), BLOCK)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    estimate = similarity
+    def every_pair(self, members: Rows, at_least: float) -> NDArray[np.float64]:
+        """See `Contents`: exact. Most pairs are rejected by the cells that differ most in brightness."""
+        from scipy.spatial.distance import cdist
+
+        count, result = len(members), list[NDArray[np.float64]]()
+        cells = self.cells.take(members).astype(np.float32).reshape(count, len(CROPS), 3, CELLS, CELLS)
+        brightness, contrast = cells.mean(axis=2), self.contrast[members]
+        for start in range(0, count, BLOCK):
+            rows, later = slice(start, start + BLOCK), slice(start + 1, None)
+            bounds = []
+            for i, j, turn in _variants(self.hashes.shape[1]):
+                a, b = _turned(brightness[rows, i], turn), brightness[later, j]
+                worst = cdist(a.reshape(len(a), -1), b.reshape(len(b), -1), "chebyshev")
+                bounds.append(similarity_within(worst, contrast[rows, None], contrast[None, later],
+                                                (CROPS[i], CROPS[j])))
+            most = np.max(bounds, axis=0)
+            upper = np.triu(np.ones(most.shape, bool))
+            left, right = np.nonzero(upper & (most >= at_least))
+            most[left, right] = self.similarity(members[rows][left], members[later][right], at_least)
+            result.append(most[upper])
+        return np.concatenate(result)
 
     def alike(self, members: Rows, least: float) -> bool:
         """See `Contents`. The largest difference of cells is a norm, so two images differ at most by the sum of what
@@ -111,36 +133,39 @@ class ImageContents:
             - (1 - least) * self.contrast[rows] / 2 for rows in np.split(members, range(BLOCK, len(members), BLOCK))])
         return bool(np.partition(excess, -2)[-2:].sum() < -1e-3)
 
-    def _similarity(self, left: Rows, right: Rows, at_least: float) -> NDArray[np.float64]:
-        mirrored = self.hashes.shape[1] > len(CROPS)
-        variants = [(0, 0), *(pair for crop in range(1, len(CROPS)) for pair in ((crop, 0), (0, crop)))]
+    def _similarity(self, left: Rows, right: Rows, at_least: float, enough: float) -> NDArray[np.float64]:
+        variants = _variants(self.hashes.shape[1])
         of_left, of_right = self.contrast[left], self.contrast[right]
-        cells = [self.cells.take(rows).astype(np.float32).reshape(-1, len(CROPS), 3, CELLS, CELLS)
-                 for rows in (left, right)]
-        bounds = [most_similar(cells[0][:, i], cells[1][:, j], (of_left, of_right), (CROPS[i], CROPS[j]))
-                  for i, j in variants]
-        if mirrored:
-            bounds.append(most_similar(cells[0][:, 0, :, :, ::-1], cells[1][:, 0], (of_left, of_right), (0.0, 0.0)))
-        most = np.array(bounds)
-        best = np.where(most < at_least, most, 0.0).max(axis=0)
+        a, b = (self.cells.take(rows).astype(np.float32).reshape(-1, len(CROPS), 3, CELLS, CELLS)
+                for rows in (left, right))
+        most = np.array([most_similar(_turned(a[:, i], turn), b[:, j], (of_left, of_right), (CROPS[i], CROPS[j]))
+                         for i, j, turn in variants])
+        best = np.where(most < at_least, most, 0.0).max(axis=0).astype(np.float64)
         within = np.flatnonzero((most >= at_least).any(axis=0))
-        if not len(within):
-            return best
-        a, b = (self.pixels.take(rows[within]).astype(np.float32) for rows in (left, right))
+        a, b = (self.pixels.take(rows[within]) for rows in (left, right))
         contrast = (of_left[within] + of_right[within]) / 2
-        for number, bound in enumerate(most[:, within]):
-            chosen = np.flatnonzero((bound >= at_least) & (bound > best[within]))
-            if not len(chosen):
-                continue
-            of_a, of_b = a[chosen], b[chosen]
-            if number == len(variants):
-                value = pixel_similarity(of_a[:, :, :, ::-1], of_b, contrast[chosen])
-            else:
-                i, j = (CROPS[crop] for crop in variants[number])
-                value = pixel_similarity(cropped(of_a, i) if i else of_a, cropped(of_b, j) if j else of_b,
-                                         None if i or j else contrast[chosen])
-            best[within[chosen]] = np.maximum(best[within[chosen]], value)
+        for (i, j, turn), bound in zip(variants, most[:, within], strict=True):
+            known = best[within]
+            chosen = np.flatnonzero((bound >= at_least) & (bound > known) & (known < enough))
+            if len(chosen):
+                of_a, of_b = (pixels[chosen].astype(np.float32) for pixels in (a, b))
+                value = pixel_similarity(cropped(of_a, CROPS[i]) if i else _turned(of_a, turn),
+                                         cropped(of_b, CROPS[j]) if j else of_b, None if i or j else contrast[chosen])
+                best[within[chosen]] = np.maximum(known[chosen], value)
         return best
+
+
+@cache
+def _variants(kinds: int) -> list[tuple[int, int, bool]]:
+    """How a pair is compared when an image has so many kinds of hashes: the crops of its images (places in CROPS), and
+    whether the first is mirrored."""
+    crops = range(1, len(CROPS))
+    mirrored = [(0, 0, True)] if kinds > len(CROPS) else []
+    return [(0, 0, False), *((i, 0, False) for i in crops), *((0, j, False) for j in crops), *mirrored]
+
+
+def _turned(images: NDArray[np.float32], mirrored: bool) -> NDArray[np.float32]:
+    return images[..., ::-1] if mirrored else images
 
 
 def similar_images(hashes: NDArray[np.uint64]) -> Iterator[tuple[Rows, Rows, int]]:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,13 @@ def most_similar(a: Floats, b: Floats, contrast: tuple[Floats, Floats], crops: t
     at least the square of its mean. a, b: [n, 3, CELLS, CELLS], rounded; contrast: of the whole images. -> [n]."""
     difference = a - b
     difference *= difference
-    worst = np.sqrt(difference.mean(axis=1).max(axis=(1, 2))) - 1.01  # rounding moves each mean by half a level
+    return similarity_within(np.sqrt(difference.mean(axis=1).max(axis=(1, 2))), *contrast, crops)
+
+
+def similarity_within(worst: NDArray[Any], of_a: Floats, of_b: Floats, crops: tuple[float, float]) -> NDArray[Any]:
+    """The most that crops of images are similar whose most different cells differ by at least `worst` on average.
+    of_a, of_b: the contrast of the whole images."""
     # Pixels of a crop average those of the image, each of which counts at most 1 / (1 - 2 * crop) ** 2 times as much.
-    most = [of / (1 - 2 * crop) for of, crop in zip(contrast, crops, strict=True)]
-    return np.clip(1.001 - np.maximum(worst, 0) / np.maximum((most[0] + most[1]) / 2, PLAIN), 0, 1)
+    contrast = (of_a / (1 - 2 * crops[0]) + of_b / (1 - 2 * crops[1])) / 2
+    worst = np.maximum(worst - 1.01, 0)  # the means are rounded: each moves by half a level
+    return np.clip(1.001 - worst / np.maximum(contrast, PLAIN), 0, 1)
