@@ -469,6 +469,23 @@ def test_a_class_whose_training_rows_are_all_copies_is_an_error_that_says_so(tmp
         split(find_near_duplicates(examples))
 
 
+def test_where_near_duplicates_join_all_groups_the_message_says_so(tmp_path: Path) -> None:
+    copies = {label: [(f"{sentence(seed, 20)} {word}", label) for word in WORDS[:12]]
+              for seed, label in enumerate("abc")}
+    few = [(text, "ab"[place % 2]) for place, (text, _) in enumerate([*copies["a"], *copies["b"]])]
+    grouped_by_user = [(text, label, label) for text, label in (*copies["a"], *copies["b"])]
+    for name, rows, header, message in (
+            ("joined", few, "text,label", "24 groups, which near-duplicates join to 2.*`near_duplicates` to report"),
+            ("user", grouped_by_user, "text,label,group", "belong to 2 groups\n.*\n.*`group_column` to none")):
+        examples = find_near_duplicates(read_texts(table(tmp_path / f"{name}.csv", rows, header)))
+        with pytest.raises(DataError, match=f"(?s){message}"):
+            split(examples, "cv")
+    three = [row for rows in copies.values() for row in rows]
+    examples = find_near_duplicates(read_texts(table(tmp_path / "three.csv", three)))
+    with pytest.raises(DataError, match="(?s)is one group of near-duplicates.*`near_duplicates` to report"):
+        split(examples, "cv")
+
+
 def test_unknown_modes_and_mirrored_texts_are_refused(tmp_path: Path) -> None:
     examples = text_examples(tmp_path / "t.csv", 40, 0)
     with pytest.raises(OptionError, match="`near_duplicates` is on"):

@@ -126,11 +126,11 @@ class ImageContents:
     def alike(self, members: Rows, least: float) -> bool:
         """See `Contents`. The largest difference of cells is a norm, so two images differ at most by the sum of what
         each differs from the mean image."""
-        mean = sum(self.pixels.take(members[start:start + BLOCK]).sum(axis=0, dtype=np.float64)
-                   for start in range(0, len(members), BLOCK)) / len(members)
-        excess = np.concatenate([
-            largest_difference(self.pixels.take(rows).astype(np.float32), np.float32(mean)[None])
-            - (1 - least) * self.contrast[rows] / 2 for rows in np.split(members, range(BLOCK, len(members), BLOCK))])
+        blocks_of = np.split(members, range(BLOCK, len(members), BLOCK))
+        sums = [self.pixels.take(rows).sum(axis=0, dtype=np.float64) for rows in blocks_of]
+        mean = (np.sum(sums, axis=0) / len(members)).astype(np.float32)[None]
+        excess = np.concatenate([largest_difference(self.pixels.take(rows).astype(np.float32), mean)
+                                 - (1 - least) * self.contrast[rows] / 2 for rows in blocks_of])
         return bool(np.partition(excess, -2)[-2:].sum() < -1e-3)
 
     def _similarity(self, left: Rows, right: Rows, at_least: float, enough: float) -> NDArray[np.float64]:
@@ -142,13 +142,13 @@ class ImageContents:
                          for i, j, turn in variants])
         best = np.where(most < at_least, most, 0.0).max(axis=0).astype(np.float64)
         within = np.flatnonzero((most >= at_least).any(axis=0))
-        a, b = (self.pixels.take(rows[within]) for rows in (left, right))
+        of_within = [self.pixels.take(rows[within]) for rows in (left, right)]
         contrast = (of_left[within] + of_right[within]) / 2
         for (i, j, turn), bound in zip(variants, most[:, within], strict=True):
             known = best[within]
             chosen = np.flatnonzero((bound >= at_least) & (bound > known) & (known < enough))
             if len(chosen):
-                of_a, of_b = (pixels[chosen].astype(np.float32) for pixels in (a, b))
+                of_a, of_b = (pixels[chosen].astype(np.float32) for pixels in of_within)
                 value = pixel_similarity(cropped(of_a, CROPS[i]) if i else _turned(of_a, turn),
                                          cropped(of_b, CROPS[j]) if j else of_b, None if i or j else contrast[chosen])
                 best[within[chosen]] = np.maximum(known[chosen], value)

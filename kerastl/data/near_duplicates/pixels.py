@@ -84,15 +84,14 @@ def largest_difference(a: Floats, b: Floats) -> Floats:
     return np.sqrt(worst / (CELL * CELL * a.shape[1]))
 
 
-def pixel_similarity(a: Floats, b: Floats, contrast: Floats | None = None) -> Floats:
+def pixel_similarity(a: Floats, b: Floats, contrast: NDArray[Any] | None = None) -> NDArray[Any]:
     """1 less the largest difference of a cell, in units of the images' contrast: the mean of their standard deviations,
     where it is not given. At least 0. a, b: [n, 3, SIDE, SIDE] -> [n]."""
-    if contrast is None:
-        contrast = (contrast_of(a) + contrast_of(b)) / 2
-    return np.clip(1 - largest_difference(a, b) / np.maximum(contrast, PLAIN), 0, 1)
+    units = (contrast_of(a) + contrast_of(b)) / 2 if contrast is None else contrast
+    return np.asarray(np.clip(1 - largest_difference(a, b) / np.maximum(units, PLAIN), 0, 1))
 
 
-def most_similar(a: Floats, b: Floats, contrast: tuple[Floats, Floats], crops: tuple[float, float]) -> Floats:
+def most_similar(a: Floats, b: Floats, contrast: tuple[Floats, Floats], crops: tuple[float, float]) -> NDArray[Any]:
     """A bound on `pixel_similarity` of crops of images, by the means of their cells: the mean square of a difference is
     at least the square of its mean. a, b: [n, 3, CELLS, CELLS], rounded; contrast: of the whole images. -> [n]."""
     difference = a - b
@@ -106,4 +105,4 @@ def similarity_within(worst: NDArray[Any], of_a: Floats, of_b: Floats, crops: tu
     # Pixels of a crop average those of the image, each of which counts at most 1 / (1 - 2 * crop) ** 2 times as much.
     contrast = (of_a / (1 - 2 * crops[0]) + of_b / (1 - 2 * crops[1])) / 2
     worst = np.maximum(worst - 1.01, 0)  # the means are rounded: each moves by half a level
-    return np.clip(1.001 - worst / np.maximum(contrast, PLAIN), 0, 1)
+    return np.asarray(np.clip(1.001 - worst / np.maximum(contrast, PLAIN), 0, 1))
