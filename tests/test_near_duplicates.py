@@ -182,7 +182,7 @@ def image_contents(pixels: NDArray[np.uint8], mirrored: bool = False) -> images.
     files[0].append(pixels)
     files[1].append(cell_means(pixels))
     hashes = np.random.default_rng(0).integers(0, 2**63, (len(pixels), len(CROPS) + mirrored), np.uint64)
-    digests = np.arange(1, 16 * len(pixels) + 1, dtype=np.uint64).astype(np.uint8).reshape(-1, 16)
+    digests = np.random.default_rng(1).integers(0, 256, (len(pixels), 16), np.uint8)
     return images.ImageContents(digests, hashes, contrast_of(pixels.astype(np.float32)), *files)
 
 
@@ -229,6 +229,21 @@ def test_many_copies_are_seen_to_be_alike_without_comparing_all_pairs() -> None:
             contents = image_contents(mixed)
             least = contents.similarity(np.full(79, 7), np.delete(np.arange(80), 7)).min()
             assert not contents.alike(np.arange(80), float(least) + 1e-3)
+
+
+def test_a_search_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = np.asarray(picture(3, (SIDE, SIDE))).transpose(2, 0, 1)
+    noise = np.random.default_rng(0).normal(0, 40, (40, *base.shape))
+    contents = image_contents(np.clip(np.rint(base + noise), 0, 255).astype(np.uint8))
+    contents.hashes[:] = 1  # all look alike
+    grouped(contents)
+    assert contents.compared > 0 and contents.notes == []
+    monkeypatch.setattr(images, "SAME_HASH", 10)
+    grouped(contents)
+    assert "pairs of images with similar perceptual hashes were not compared" in contents.notes.pop()
+    monkeypatch.setattr(images, "ANYWAY", -10**6)
+    grouped(contents)
+    assert "the search ended after 0 pairs" in contents.notes[0]
 
 
 def changed_word(text: str) -> str:

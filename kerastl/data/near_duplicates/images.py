@@ -43,8 +43,9 @@ THRESHOLD = 0.4  # of the similarity
 LOOSE = 0.25
 SAME_HASH = 500  # images with the same hash that an image is compared with, and as many of each similar hash
 SIMILAR_HASH = 4000  # hashes with the same half that a hash is compared with
-BUDGET = 200  # comparisons of pixels, for each image
-MET = 25 * BUDGET  # pairs that the search may meet, for each image; most are connected by others before
+# How many comparisons of pixels the search may make: so many, and so many more for each image. About 10 us each.
+ANYWAY, BUDGET = 2_000_000, 50
+MET = 5000  # pairs that the search may meet, for each image; most are connected by others before
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _LOWEST = sorted(((i, j) for i in range(16) for j in range(16) if i + j), key=lambda at: (sum(at), at))[:64]
 # The 64 lowest frequencies without the mean, dealt to the bytes by turns: bits of high frequencies are mostly 0, and a
@@ -57,7 +58,7 @@ class ImageContents:
     """Decoded images. digests: of the exact pixels, [n, 16] uint8; all zero for an image that cannot be decoded.
     hashes: [n, kinds] uint64, of the image, of its crops and perhaps of its mirror image. contrast: [n]; images with
     one below PLAIN have no hash. pixels: [n, 3, SIDE, SIDE] uint8, and cells: of `cell_means`, in files without a name.
-    compared: how many pairs were, so far."""
+    compared: how many comparisons of pixels were made."""
 
     digests: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
@@ -83,9 +84,9 @@ class ImageContents:
         rows = np.flatnonzero((self.contrast >= PLAIN) & (self.equal() == np.arange(len(self.hashes))))
         self.compared = 0
         for left, right, missed in similar_images(self.hashes[rows]):
-            if met > MET * n or self.compared > BUDGET * n:
-                self.notes.append(f"so many images look alike that not all were compared: the search ended after "
-                                  f"{met:,} pairs of similar hashes, {self.compared:,} of which were compared")
+            if met > MET * n or self.compared > ANYWAY + BUDGET * n:
+                self.notes.append("so many images look alike that not all were compared: the search ended after "
+                                  f"{met:,} pairs of similar hashes and {self.compared:,} comparisons of pixels")
                 break
             met, passed = met + len(left), passed + missed
             yield np.minimum(rows[left], rows[right]), np.maximum(rows[left], rows[right])
@@ -96,7 +97,6 @@ class ImageContents:
 
     def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
         """See `Contents`: that of the most similar variant of either image with the other image."""
-        self.compared += len(left)
         parts = [self._similarity(left[start:start + BLOCK], right[start:start + BLOCK], at_least, enough)
                  for start in range(0, len(left), BLOCK)]
         return np.concatenate(parts) if parts else np.zeros(0)
@@ -148,6 +148,7 @@ class ImageContents:
             known = best[within]
             chosen = np.flatnonzero((bound >= at_least) & (bound > known) & (known < enough))
             if len(chosen):
+                self.compared += len(chosen)
                 of_a, of_b = (pixels[chosen].astype(np.float32) for pixels in of_within)
                 value = pixel_similarity(cropped(of_a, CROPS[i]) if i else _turned(of_a, turn),
                                          cropped(of_b, CROPS[j]) if j else of_b, None if i or j else contrast[chosen])
