@@ -21,6 +21,7 @@ import kerastl as tl
 from kerastl.data.examples import TEST, TRAIN, VALIDATION, Examples
 from kerastl.data.images import read_images
 from kerastl.data.near_duplicates import images, texts
+from kerastl.data.near_duplicates.candidates import sharing_a_band
 from kerastl.data.near_duplicates.contents import Rows
 from kerastl.data.near_duplicates.groups import grouped
 from kerastl.data.near_duplicates.hamming import DISTANCE, similar_hashes
@@ -137,6 +138,15 @@ def test_an_image_that_cannot_be_decoded_is_no_near_duplicate(tmp_path: Path) ->
     for name in ("a/broken.png", "b/broken.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
     assert groups_of(read_images(tmp_path)) == set()
+
+
+@quick
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(0, 2**16))
+def test_every_pair_that_shares_a_band_is_found_once(n: int, count: int, seed: int) -> None:
+    bands = np.random.default_rng(seed).integers(0, 8, (n, count), np.uint64)
+    pairs = [tuple(sorted(pair)) for left, right, _ in sharing_a_band(bands, 10**6)
+             for pair in zip(left.tolist(), right.tolist(), strict=True)]
+    assert sorted(pairs) == [(i, j) for i in range(n) for j in range(i + 1, n) if (bands[i] == bands[j]).any()]
 
 
 @quick
