@@ -24,6 +24,17 @@ from kerastl.data.near_duplicates import images, texts
 from kerastl.data.near_duplicates.candidates import sharing_a_band
 from kerastl.data.near_duplicates.contents import Rows
 from kerastl.data.near_duplicates.groups import grouped
+from kerastl.data.near_duplicates.hamming import DISTANCE, similar_hashes
+from kerastl.data.near_duplicates.pixels import (
+    CELLS,
+    CROPS,
+    SIDE,
+    ImagesFile,
+    cell_means,
+    contrast_of,
+    pixel_similarity,
+)
+from kerastl.data.near_duplicates.pixels import cropped as cropped_pixels
 from kerastl.data.near_duplicates.record import NearDuplicateEffect, NearDuplicates
 from kerastl.data.near_duplicates.search import find_near_duplicates, near_duplicate_rows, search
 from kerastl.data.split import carve, split
@@ -130,18 +141,119 @@ def test_an_image_that_cannot_be_decoded_is_no_near_duplicate(tmp_path: Path) ->
 
 
 @quick
-@given(st.lists(st.integers(0, 2**16), min_size=2, max_size=60))
-def test_every_pair_of_hashes_within_4_bits_shares_a_band(flips: list[int]) -> None:
-    rng = np.random.default_rng(len(flips))
-    base = rng.integers(0, 2**63, 3, np.uint64)
-    hashes = np.array([base[flip % 3] ^ np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, flip % 4, np.uint64))
-                       if flip % 4 else base[flip % 3] for flip in flips], np.uint64)
-    near = {(i, j) for i in range(len(hashes)) for j in range(i + 1, len(hashes))
-            if np.bitwise_count(hashes[i] ^ hashes[j]) <= images.HAMMING}
-    pairs = [tuple(sorted(pair)) for left, right, _ in sharing_a_band(images._bands(hashes), 10**6)
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(0, 2**16))
+def test_every_pair_that_shares_a_band_is_found_once(n: int, count: int, seed: int) -> None:
+    bands = np.random.default_rng(seed).integers(0, 8, (n, count), np.uint64)
+    pairs = [tuple(sorted(pair)) for left, right, _ in sharing_a_band(bands, 10**6)
              for pair in zip(left.tolist(), right.tolist(), strict=True)]
-    assert near <= set(pairs)
-    assert len(pairs) == len(set(pairs))
+    assert sorted(pairs) == [(i, j) for i in range(n) for j in range(i + 1, n) if (bands[i] == bands[j]).any()]
+
+
+@quick
+@given(st.integers(2, 60), st.integers(1, 60), st.integers(0, 2**16))
+def test_exactly_the_pairs_of_hashes_within_4_bits_are_found_once(n: int, wanted: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    base, flips = rng.integers(0, 2**63, 3, np.uint64), np.uint64(1) << rng.integers(0, 64, (n, 6), np.uint64)
+    flips[rng.random((n, 6)) < 0.5] = 0
+    hashes = rng.permutation(np.unique(rng.choice(base, n) ^ np.bitwise_or.reduce(flips, axis=1)))
+    near = {(i, j) for i in range(len(hashes)) for j in range(i + 1, len(hashes))
+            if i < wanted and np.bitwise_count(hashes[i] ^ hashes[j]) <= DISTANCE}
+    blocks = list(similar_hashes(hashes, wanted, 10**6))
+    pairs = [pair for left, right, _ in blocks for pair in zip(left.tolist(), right.tolist(), strict=True)]
+    assert set(pairs) == near and len(pairs) == len(near) and not any(passed for _, _, passed in blocks)
+
+
+@quick
+@given(st.integers(1, 40), st.integers(3, 4), st.integers(0, 2**16))
+def test_images_meet_once_by_their_hashes_or_those_of_variants(n: int, kinds: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**63, 3, np.uint64)[rng.integers(0, 3, (n, kinds))]
+    hashes ^= np.uint64(1) << rng.integers(0, 64, (n, kinds), np.uint64)
+    hashes[rng.random((n, kinds)) < 0.3] ^= np.uint64(0b1110)
+    differ = np.bitwise_count(hashes[:, None, 0, None] ^ hashes[None])  # each image's own hash and all of another one
+    near = (differ <= DISTANCE).any(axis=2)
+    expected = {(i, j) for i in range(n) for j in range(i + 1, n) if near[i, j] or near[j, i]}
+    pairs = [pair for left, right, _ in images.similar_images(hashes)
+             for pair in zip(left.tolist(), right.tolist(), strict=True)]
+    assert set(pairs) == expected and len(pairs) == len(expected)
+
+
+def test_hashes_that_are_passed_over_are_counted() -> None:
+    """20 hashes that differ in their last byte only are 190 pairs, each of which meets once in some order."""
+    hashes = np.arange(20, dtype=np.uint64)
+    every = sum(len(left) for left, _, _ in similar_hashes(hashes, 20, 100))
+    blocks = list(similar_hashes(hashes, 20, 5))
+    assert sum(len(left) for left, _, _ in blocks) < every and sum(passed for _, _, passed in blocks) > 0
+
+
+def image_contents(pixels: NDArray[np.uint8], mirrored: bool = False) -> images.ImageContents:
+    """Contents of these pixels, [n, 3, 32, 32], without files of images."""
+    files = ImagesFile((3, SIDE, SIDE)), ImagesFile((3 * len(CROPS), CELLS, CELLS))
+    files[0].append(pixels)
+    files[1].append(cell_means(pixels))
+    hashes = np.random.default_rng(0).integers(0, 2**63, (len(pixels), len(CROPS) + mirrored), np.uint64)
+    digests = np.random.default_rng(1).integers(0, 256, (len(pixels), 16), np.uint8)
+    return images.ImageContents(digests, hashes, contrast_of(pixels.astype(np.float32)), *files)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_bounds_change_no_similarity_that_counts(mirrored: bool) -> None:
+    rng = np.random.default_rng(1)
+    pictures = [np.asarray(picture(seed % 6, (SIDE, SIDE))).transpose(2, 0, 1) for seed in range(60)]
+    noisy = np.array(pictures) + rng.normal(0, 1, (60, 3, SIDE, SIDE)) * rng.choice([0, 3, 15, 40], (60, 1, 1, 1))
+    noisy = (noisy - 128) * rng.choice([0.02, 0.9, 1], (60, 1, 1, 1), p=[0.1, 0.3, 0.6]) + 128
+    noisy[::7] = noisy[::7, :, :, ::-1]
+    pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    contents = image_contents(pixels, mirrored)
+    left, right = np.triu_indices(60, 1)
+    exact = contents.similarity(left, right)
+    a, b = pixels[left].astype(np.float32), pixels[right].astype(np.float32)
+    variants = [pixel_similarity(a, b), *([pixel_similarity(a[..., ::-1], b)] if mirrored else [])]
+    for crop in CROPS[1:]:
+        variants += [pixel_similarity(cropped_pixels(a, crop), b), pixel_similarity(a, cropped_pixels(b, crop))]
+    assert np.allclose(exact, np.max(variants, axis=0), atol=1e-5)
+    assert (exact >= images.THRESHOLD).sum() > 50  # of 1,770
+    for at_least, enough in ((images.THRESHOLD, 1.0), (images.LOOSE, 0.6)):
+        bounded = contents.similarity(left, right, at_least, enough)
+        between = (exact >= at_least) & (exact < enough)
+        assert np.array_equal(bounded[between], exact[between])
+        below, above = exact < at_least, exact >= enough
+        assert (bounded[below] < at_least).all() and (bounded[below] >= exact[below]).all()
+        assert (bounded[above] >= enough).all() and (bounded[above] <= exact[above]).all()
+    every = contents.every_pair(np.arange(60), images.LOOSE)
+    assert np.array_equal(every >= images.LOOSE, exact >= images.LOOSE)
+    assert np.array_equal(every[exact >= images.LOOSE], exact[exact >= images.LOOSE])
+
+
+def test_many_copies_are_seen_to_be_alike_without_comparing_all_pairs() -> None:
+    rng = np.random.default_rng(2)
+    base = np.asarray(picture(3, (SIDE, SIDE))).transpose(2, 0, 1).astype(float)
+    copies = np.clip(np.rint(base + rng.normal(0, 6, (80, *base.shape))), 0, 255).astype(np.uint8)
+    contents = image_contents(copies)
+    assert contents.alike(np.arange(80), images.THRESHOLD) and contents.compared == 0
+    for seed in range(4, 10):  # never where a pair is less similar
+        other = np.asarray(picture(seed, (SIDE, SIDE))).transpose(2, 0, 1)
+        for share in (0.1, 0.2, 0.3, 0.4):
+            mixed = copies.copy()
+            mixed[7] = np.rint((1 - share) * copies[7] + share * other)
+            contents = image_contents(mixed)
+            least = contents.similarity(np.full(79, 7), np.delete(np.arange(80), 7)).min()
+            assert not contents.alike(np.arange(80), float(least) + 1e-3)
+
+
+def test_a_search_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = np.asarray(picture(3, (SIDE, SIDE))).transpose(2, 0, 1)
+    noise = np.random.default_rng(0).normal(0, 40, (40, *base.shape))
+    contents = image_contents(np.clip(np.rint(base + noise), 0, 255).astype(np.uint8))
+    contents.hashes[:] = 1  # all look alike
+    grouped(contents)
+    assert contents.compared > 0 and contents.notes == []
+    monkeypatch.setattr(images, "SAME_HASH", 10)
+    grouped(contents)
+    assert "pairs of images with similar perceptual hashes were not compared" in contents.notes.pop()
+    monkeypatch.setattr(images, "ANYWAY", -10**6)
+    grouped(contents)
+    assert "the search ended after 0 pairs" in contents.notes[0]
 
 
 def changed_word(text: str) -> str:
@@ -210,10 +322,15 @@ class Points:
         left, right = np.triu_indices(len(self.at), 1)
         yield left, right
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
         return np.clip(1 - np.abs(self.at[left] - self.at[right]), 0, 1)
 
-    estimate = similarity
+    def every_pair(self, members: Rows, at_least: float) -> NDArray[np.float64]:
+        left, right = np.triu_indices(len(members), 1)
+        return self.similarity(members[left], members[right])
+
+    def alike(self, members: Rows, least: float) -> bool:
+        return False
 
 
 def test_chains_are_split_and_what_is_alike_stays_together() -> None:
@@ -375,6 +492,23 @@ def test_a_class_whose_training_rows_are_all_copies_is_an_error_that_says_so(tmp
     examples = replace(read_texts(table(tmp_path / "t.csv", rows, "text,label,split")), min_per_class=0)
     with pytest.raises(DataError, match="near-duplicates of more held-out rows were skipped"):
         split(find_near_duplicates(examples))
+
+
+def test_where_near_duplicates_join_all_groups_the_message_says_so(tmp_path: Path) -> None:
+    copies = {label: [(f"{sentence(seed, 20)} {word}", label) for word in WORDS[:12]]
+              for seed, label in enumerate("abc")}
+    few = [(text, "ab"[place % 2]) for place, (text, _) in enumerate([*copies["a"], *copies["b"]])]
+    grouped_by_user = [(text, label, label) for text, label in (*copies["a"], *copies["b"])]
+    for name, rows, header, message in (
+            ("joined", few, "text,label", "24 groups, which near-duplicates join to 2.*`near_duplicates` to report"),
+            ("user", grouped_by_user, "text,label,group", "belong to 2 groups\n.*\n.*`group_column` to none")):
+        examples = find_near_duplicates(read_texts(table(tmp_path / f"{name}.csv", rows, header)))
+        with pytest.raises(DataError, match=f"(?s){message}"):
+            split(examples, "cv")
+    three = [row for rows in copies.values() for row in rows]
+    examples = find_near_duplicates(read_texts(table(tmp_path / "three.csv", three)))
+    with pytest.raises(DataError, match="(?s)is one group of near-duplicates.*`near_duplicates` to report"):
+        split(examples, "cv")
 
 
 def test_unknown_modes_and_mirrored_texts_are_refused(tmp_path: Path) -> None:

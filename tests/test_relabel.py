@@ -98,7 +98,7 @@ def test_content_decides_and_not_the_place_in_the_table(tmp_path: Path) -> None:
             if content == raw.ids[0]] == ["bad", "good"]
 
 
-@pytest.mark.parametrize("word", ["no such file", "folder", "ending", "column", "cells"])
+@pytest.mark.parametrize("word", ["no such file", "folder", "ending", "column", "cells", "empty"])
 def test_what_is_no_table_of_corrections_is_one_message_and_exit_code_2(word: str, shell: Shell, tmp_path: Path
                                                                         ) -> None:
     text_table(tmp_path / "t.csv")
@@ -110,6 +110,8 @@ def test_what_is_no_table_of_corrections_is_one_message_and_exit_code_2(word: st
         path.write_bytes(b"x")
     elif word == "column":
         write(path, [("a", "b")], head=("id", "new label"))
+    elif word == "empty":
+        path.write_text("")
     elif word == "cells":
         path.write_text(",".join(COLUMNS) + "\na,b\n")
     code, out, err = shell("run", "minilm_text", "--data", tmp_path / "t.csv", "--name", "m", "--out", tmp_path,
@@ -138,6 +140,14 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     assert examples.counts() == {"gut": 11, "schlecht": 13}
     assert examples.corrections and examples.corrections.relabelling
     assert examples.corrections.relabelling.authors == ("Jürgen",)
+
+
+def test_a_new_label_may_be_written_as_in_the_source_or_as_in_the_table(tmp_path: Path) -> None:
+    raw = text_table(tmp_path / "t.csv", ("=good", "-bad x"))
+    for written in ("-bad x", "'-bad x", "'-bad\nx", " -bad x "):
+        with open(tmp_path / "fixes.csv", "w", newline="") as file:
+            csv.writer(file).writerows([(*COLUMNS, "author"), row_of(raw, 0, written)])
+        assert reread(tmp_path / "t.csv", str(tmp_path / "fixes.csv")).counts() == {"-bad x": 13, "=good": 11}
 
 
 def test_rows_with_several_labels_are_corrected_too(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def _check_columns(table: Table, path: str | Path) -> None:
     if missing:
         close = {name: other for name in missing if (other := closest(name, table.names))}
         hint = "; ".join(f"rename {other!r} to {name!r}" for name, other in close.items())
-        raise DataError(f"{path} has no column {' or '.join(map(repr, missing))}; it has {listed(table.names)}",
+        columns = listed(table.names) or "none"
+        raise DataError(f"{path} has no column {' or '.join(map(repr, missing))}; it has {columns}",
                         f"a table of corrections, with the columns {', '.join(COLUMNS)}",
                         hint or "kerastl check --fixes writes one")
 
@@ -136,7 +137,8 @@ def _matched(examples: Examples, fixes: Sequence[Fix]) -> tuple[dict[int, str], 
         elif fix.given not in _forms(label):
             problems.append(f"{fix.origin}: its label is {label!r}, not {fix.given!r}")
         else:
-            new = names.get(fix.new, normal_form(fix.new))
+            normal = normal_form(fix.new)
+            new = names.get(fix.new, names.get(normal, normal))
             if seen.setdefault(rows[0], new) != new:
                 problems.append(f"{fix.origin}: it is listed twice, with the new labels {seen[rows[0]]!r} and {new!r}")
             elif new and new != label:

@@ -19,6 +19,7 @@ SMALL_TEST = 500  # if a 10% hold-out would have fewer test rows than this, cros
 SMALL_TEST_TUNED = 50  # the same where the backbone is trained too, once per fold, which may take long
 REQUESTED = "requested"  # the reason of a split
 MODES = ("auto", "cv", "holdout")
+IGNORING_NEAR = "`near_duplicates` to report, so that near-duplicates do not join groups"  # for messages
 UNFREEZE = ("all", "auto", "contrast")
 UNFREEZE_TEXT = "a number of blocks, all, auto or contrast"  # for messages
 
@@ -78,15 +79,20 @@ def _check_mode(mode: str, search: int) -> None:
 
 
 def _folds(examples: Examples, reason: str) -> Split:
-    if (groups := len(set(examples.clusters))) < 3:
-        raise DataError(f"the rows of {examples.source} belong to {groups} group{'' if groups == 1 else 's'}",
+    own, clusters = len(set(examples.groups)), len(set(examples.clusters))
+    if clusters < 3:
+        few = f"the rows of {examples.source} belong to {own} group{'' if own == 1 else 's'}"
+        raise DataError(few if own < 3 else f"{few}, which near-duplicates join to {clusters}",
                         "at least 3 groups, for training, validation and testing",
-                        "add data, or set `group_column` to none to ignore the groups")
-    if single := _of_one_group(examples):
+                        "add data, or set " + (IGNORING_NEAR if own >= 3 else
+                                               "`group_column` to none to ignore the groups"))
+    if single := _of_one_group(examples, examples.clusters):
         if len(single) == len(examples.classes):
-            raise DataError(f"each class of {examples.source} is one group, so that a class that is held out is "
-                            "unknown to the model", "several groups in each class", "set `group_column` to another "
-                            "column, or to none to ignore the groups")
+            united = len(_of_one_group(examples, examples.groups)) < len(single)
+            remedy = IGNORING_NEAR if united else "`group_column` to another column, or to none to ignore the groups"
+            raise DataError(f"each class of {examples.source} is one group" + " of near-duplicates" * united +
+                            ", so that a class that is held out is unknown to the model",
+                            "several groups in each class", f"set {remedy}")
         reason += (f"; all rows of {', '.join(single)} belong to one group, so they were evaluated by heads that were "
                    "not trained on that class")
     return Split("cv", reason, folds(examples, FOLDS))
@@ -126,10 +132,11 @@ def _dealt(names: Sequence[str], labels: Sequence[str], k: int) -> dict[str, int
     return fold_of
 
 
-def _of_one_group(examples: Examples) -> list[str]:
-    """Classes whose rows all belong to one group. The fold that holds them out has no row of the class to train on."""
+def _of_one_group(examples: Examples, group_of: Sequence[str]) -> list[str]:
+    """Classes whose rows all belong to one group. The fold that holds them out has no row of the class to train on.
+    group_of: the group of each row."""
     groups: list[set[str]] = [set() for _ in examples.classes]
-    for row, group in enumerate(examples.clusters):
+    for row, group in enumerate(group_of):
         for number in examples.classes_of(row):
             groups[number].add(group)
     return [name for name, names in zip(examples.classes, groups, strict=True) if len(names) == 1]

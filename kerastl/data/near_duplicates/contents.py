@@ -30,8 +30,13 @@ class Contents(Protocol):
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:
         """Blocks of pairs that may be near-duplicates: their left and right numbers."""
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
-        """The similarity of each pair, in [0, 1], exactly. [pairs]"""
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
+        """The similarity of each pair, in [0, 1]. It is exact between `at_least` and `enough`. Below, the result may be
+        too large, but is below `at_least`; above, it may be too small, but is at least `enough`. [pairs]"""
 
-    def estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
-        """The same, quickly and perhaps less exactly, for many pairs."""
+    def every_pair(self, members: Rows, at_least: float) -> NDArray[np.float64]:
+        """The similarities of all pairs of many members in the order of `np.triu_indices`, perhaps estimated; below
+        `at_least` as in `similarity`. [m * (m - 1) / 2]"""
+
+    def alike(self, members: Rows, least: float) -> bool:
+        """Whether a quick look shows that no pair of these is less similar than `least`."""

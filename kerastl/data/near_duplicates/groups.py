@@ -1,5 +1,6 @@
 """Pairs of near-duplicates joined to groups, without chains: a group is no larger and no looser than it may be."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ SMALL = 20  # contents up to which a group is not too large
 EXACT = 40  # contents of a group up to which all its pairs are compared exactly
 LARGEST = 4000  # contents of a group up to which all its pairs are compared; of a larger one, only equal ones stay
 SHOWN = 12  # pairs on either side of the threshold
+BLOCK = 1024  # pairs that are compared at a time: what these connect need not be compared later
+TOLERANCE = 1e-9  # of similarities
 
 Pair = tuple[int, int, float]  # the numbers of two contents, and their similarity
 
@@ -36,10 +39,13 @@ def grouped(contents: Contents) -> Grouping:
     components = _Components(len(equal))
     label = components.label
     nearest, rejected = list[Pair](), list[Pair]()
-    for left, right in contents.candidates():
+    for left, right in _blocks(contents.candidates()):
         apart = label[left] != label[right]  # what is connected need not be compared
         left, right = left[apart], right[apart]
-        similarity = contents.similarity(left, right)
+        # Similarities need to be exact only where the pair may be shown.
+        at_least = -rejected[-1][2] if len(rejected) == SHOWN else 0.0
+        enough = nearest[-1][2] if len(nearest) == SHOWN else 1.0
+        similarity = contents.similarity(left, right, at_least, enough)
         near = similarity >= contents.threshold
         components.join(left[near], right[near])
         nearest = _least(nearest, left[near], right[near], similarity[near])
@@ -47,6 +53,12 @@ def grouped(contents: Contents) -> Grouping:
     unique = np.flatnonzero(equal == np.arange(len(equal)))
     split_up = _split_chains(contents, label, unique)
     return Grouping(label[equal], tuple(nearest), tuple((a, b, -value) for a, b, value in rejected), tuple(split_up))
+
+
+def _blocks(candidates: Iterable[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
+    for left, right in candidates:
+        for start in range(0, len(left), BLOCK):
+            yield left[start:start + BLOCK], right[start:start + BLOCK]
 
 
 class _Components:
@@ -96,13 +108,19 @@ def _split_chains(contents: Contents, label: NDArray[np.intp], unique: Rows) -> 
 
 def _parts(contents: Contents, members: Rows, least: float) -> NDArray[np.intp]:
     """The part of each member when a group is split so that no pair of a part is less similar than `least`."""
+    if contents.alike(members, least):
+        return np.zeros(len(members), np.intp)
     if len(members) > LARGEST:
         return np.arange(len(members))
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    left, right = np.triu_indices(len(members), 1)
-    compare = contents.similarity if len(members) <= EXACT else contents.estimate
-    distance = 1 - compare(members[left], members[right])
-    if distance.max() <= 1 - least + 1e-9:
+    # Complete linkage up to a distance does not depend on how much larger the larger distances are.
+    at_least = least - 2 * TOLERANCE
+    if len(members) > EXACT:
+        distance = 1 - contents.every_pair(members, at_least)
+    else:
+        left, right = np.triu_indices(len(members), 1)
+        distance = 1 - contents.similarity(members[left], members[right], at_least)
+    if distance.max() <= 1 - least + TOLERANCE:
         return np.zeros(len(members), np.intp)
-    return np.asarray(fcluster(linkage(distance, "complete"), 1 - least + 1e-9, "distance"), np.intp)
+    return np.asarray(fcluster(linkage(distance, "complete"), 1 - least + TOLERANCE, "distance"), np.intp)

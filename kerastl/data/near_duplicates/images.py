@@ -18,44 +18,57 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.data.near_duplicates.candidates import sharing_a_band
 from kerastl.data.near_duplicates.contents import Rows, first_equal
-from kerastl.data.spool import Unnamed
+from kerastl.data.near_duplicates.hamming import BYTES, DISTANCE, blocks, following, similar_hashes, spread
+from kerastl.data.near_duplicates.pixels import (
+    BLOCK,
+    CELLS,
+    CROPS,
+    PLAIN,
+    SIDE,
+    ImagesFile,
+    cell_means,
+    contrast_of,
+    cropped,
+    largest_difference,
+    most_similar,
+    pixel_similarity,
+    similarity_within,
+)
 from kerastl.inputs.batches import decode_file
 from kerastl.inputs.quick import resized
 
-HAMMING = 4  # bits of 64 in which the hashes of near-duplicates may differ
-WIDTHS = (13, 13, 13, 13, 12)  # bits of each band: two hashes that differ in 4 bits agree in one of 5 bands
-SIDE, FINE = 32, 64  # pixels of what is compared, and of what is hashed
-CELL = 4  # pixels: the side of the squares whose differences are compared
-THRESHOLD = 0.4  # of the similarity below
+FINE = 64  # pixels of what is hashed
+THRESHOLD = 0.4  # of the similarity
 LOOSE = 0.25
-PLAIN = 2.0  # of 255: the standard deviation of an image below which its hash is noise
-CROPS = (0.0, 0.025, 0.05)  # cut off at each border
-BLOCK = 256  # images decoded at a time
-SAME_HASH = 500  # images with the same hash that an image is compared with
-SIMILAR_HASH = 20_000  # hashes with the same band that a hash is compared with
-BUDGET = 200  # comparisons of pixels, for each image
-GREY = np.array([0.299, 0.587, 0.114])
+SAME_HASH = 500  # images with the same hash that an image is compared with, and as many of each similar hash
+SIMILAR_HASH = 4000  # hashes with the same half that a hash is compared with
+# How many comparisons of pixels the search may make: so many, and so many more for each image. About 10 us each.
+ANYWAY, BUDGET = 2_000_000, 50
+MET = 5000  # pairs that the search may meet, for each image; most are connected by others before
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _LOWEST = sorted(((i, j) for i in range(16) for j in range(16) if i + j), key=lambda at: (sum(at), at))[:64]
-# The 64 lowest frequencies without the mean, dealt to the bands by turns: bits of high frequencies are mostly 0, and a
-# band of these alone would be the same for most images.
-LOW = tuple(zip(*(at for band in range(len(WIDTHS)) for at in _LOWEST[band::len(WIDTHS)]), strict=True))
+# The 64 lowest frequencies without the mean, dealt to the bytes by turns: bits of high frequencies are mostly 0, and a
+# byte of these alone would be the same for most images.
+LOW = tuple(zip(*(at for byte in range(BYTES) for at in _LOWEST[byte::BYTES]), strict=True))
 
 
 @dataclass
 class ImageContents:
     """Decoded images. digests: of the exact pixels, [n, 16] uint8; all zero for an image that cannot be decoded.
-    hashes: [n, probes] uint64, of the image and of its variants. hashed: [n], whether the hash says anything. pixels:
-    [n, SIDE, SIDE, 3] uint8 in a file without a name."""
+    hashes: [n, kinds] uint64, of the image, of its crops and perhaps of its mirror image. contrast: [n]; images with
+    one below PLAIN have no hash. pixels: [n, 3, SIDE, SIDE] uint8, and cells: of `cell_means`, in files without a name.
+    compared: how many comparisons of pixels were made."""
 
     digests: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
-    hashed: NDArray[np.bool_]
-    pixels: "PixelFile"
+    contrast: NDArray[np.float32]
+    pixels: ImagesFile
+    cells: ImagesFile
     threshold: float = THRESHOLD
     loose: float = LOOSE
     notes: list[str] = field(default_factory=list)
+    compared: int = 0
 
     def equal(self) -> NDArray[np.intp]:
         """See `Contents`. An image that cannot be decoded equals no other."""
@@ -65,78 +78,169 @@ class ImageContents:
         return own
 
     def candidates(self) -> Iterator[tuple[Rows, Rows]]:
-        """See `Contents`: pairs of an image and a variant whose hashes differ in at most HAMMING bits."""
-        n, probes = self.hashes.shape
-        rows = np.flatnonzero(self.hashed & (self.equal() == np.arange(n)))
-        hashes = self.hashes[rows].T.ravel()  # the images, then each kind of variant
-        left_budget, crowded = BUDGET * max(n, 1000), 0
-        for left, right, distance in sharing_a_band(_bands(hashes), SIMILAR_HASH):
-            bits = np.bitwise_count(hashes[left] ^ hashes[right])
-            near = (bits <= HAMMING) & ((left < len(rows)) | (right < len(rows)))
-            if distance > SAME_HASH:
-                crowded += int((near & (bits == 0)).sum())
-                near &= bits > 0
-            a, b = rows[left[near] % max(1, len(rows))], rows[right[near] % max(1, len(rows))]
-            a, b = a[a != b], b[a != b]
-            if len(a) > left_budget:
+        """See `Contents`: pairs of an image and a variant whose hashes differ in at most DISTANCE bits, each pair of
+        images once."""
+        n, met, passed = max(len(self.hashes), 1000), 0, 0
+        rows = np.flatnonzero((self.contrast >= PLAIN) & (self.equal() == np.arange(len(self.hashes))))
+        self.compared = 0
+        for left, right, missed in similar_images(self.hashes[rows]):
+            if met > MET * n or self.compared > ANYWAY + BUDGET * n:
                 self.notes.append("so many images look alike that not all were compared: the search ended after "
-                                  f"{BUDGET * max(n, 1000):,} pairs")
-                return
-            left_budget -= len(a)
-            yield np.minimum(a, b), np.maximum(a, b)
-        if crowded:
-            self.notes.append(f"{crowded:,} pairs of images with the same perceptual hash were not compared, because "
-                              f"more than {SAME_HASH} images share it; equal pixels were found all the same")
+                                  f"{met:,} pairs of similar hashes and {self.compared:,} comparisons of pixels")
+                break
+            met, passed = met + len(left), passed + missed
+            yield np.minimum(rows[left], rows[right]), np.maximum(rows[left], rows[right])
+        if passed:
+            self.notes.append(f"{passed:,} pairs of images with similar perceptual hashes were not compared, because "
+                              f"more than {SAME_HASH} images share a hash, or more than {SIMILAR_HASH:,} hashes are "
+                              "alike; equal pixels were found all the same")
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
         """See `Contents`: that of the most similar variant of either image with the other image."""
-        best = np.zeros(len(left))
-        for start in range(0, len(left), BLOCK):
-            a, b = (self.pixels.take(rows[start:start + BLOCK]).astype(np.float32) for rows in (left, right))
-            block = [pixel_similarity(a, b)]
-            for crop in CROPS[1:]:
-                block += [pixel_similarity(_cropped(a, crop), b), pixel_similarity(a, _cropped(b, crop))]
-            if self.hashes.shape[1] > len(CROPS):
-                block.append(pixel_similarity(a[:, :, ::-1], b))
-            best[start:start + BLOCK] = np.max(block, axis=0)
+        parts = [self._similarity(left[start:start + BLOCK], right[start:start + BLOCK], at_least, enough)
+                 for start in range(0, len(left), BLOCK)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def every_pair(self, members: Rows, at_least: float) -> NDArray[np.float64]:
+        """See `Contents`: exact. Most pairs are rejected by the cells that differ most in brightness."""
+        from scipy.spatial.distance import cdist
+
+        count, result = len(members), list[NDArray[np.float64]]()
+        cells = self.cells.take(members).astype(np.float32).reshape(count, len(CROPS), 3, CELLS, CELLS)
+        brightness, contrast = cells.mean(axis=2), self.contrast[members]
+        for start in range(0, count, BLOCK):
+            rows, later = slice(start, start + BLOCK), slice(start + 1, None)
+            bounds = []
+            for i, j, turn in _variants(self.hashes.shape[1]):
+                a, b = _turned(brightness[rows, i], turn), brightness[later, j]
+                worst = cdist(a.reshape(len(a), -1), b.reshape(len(b), -1), "chebyshev")
+                bounds.append(similarity_within(worst, contrast[rows, None], contrast[None, later],
+                                                (CROPS[i], CROPS[j])))
+            most = np.max(bounds, axis=0)
+            upper = np.triu(np.ones(most.shape, bool))
+            left, right = np.nonzero(upper & (most >= at_least))
+            most[left, right] = self.similarity(members[rows][left], members[later][right], at_least)
+            result.append(most[upper])
+        return np.concatenate(result)
+
+    def alike(self, members: Rows, least: float) -> bool:
+        """See `Contents`. The largest difference of cells is a norm, so two images differ at most by the sum of what
+        each differs from the mean image."""
+        blocks_of = np.split(members, range(BLOCK, len(members), BLOCK))
+        sums = [self.pixels.take(rows).sum(axis=0, dtype=np.float64) for rows in blocks_of]
+        mean = (np.sum(sums, axis=0) / len(members)).astype(np.float32)[None]
+        excess = np.concatenate([largest_difference(self.pixels.take(rows).astype(np.float32), mean)
+                                 - (1 - least) * self.contrast[rows] / 2 for rows in blocks_of])
+        return bool(np.partition(excess, -2)[-2:].sum() < -1e-3)
+
+    def _similarity(self, left: Rows, right: Rows, at_least: float, enough: float) -> NDArray[np.float64]:
+        variants = _variants(self.hashes.shape[1])
+        of_left, of_right = self.contrast[left], self.contrast[right]
+        a, b = (self.cells.take(rows).astype(np.float32).reshape(-1, len(CROPS), 3, CELLS, CELLS)
+                for rows in (left, right))
+        most = np.array([most_similar(_turned(a[:, i], turn), b[:, j], (of_left, of_right), (CROPS[i], CROPS[j]))
+                         for i, j, turn in variants])
+        best = np.where(most < at_least, most, 0.0).max(axis=0).astype(np.float64)
+        within = np.flatnonzero((most >= at_least).any(axis=0))
+        of_within = [self.pixels.take(rows[within]) for rows in (left, right)]
+        contrast = (of_left[within] + of_right[within]) / 2
+        for (i, j, turn), bound in zip(variants, most[:, within], strict=True):
+            known = best[within]
+            chosen = np.flatnonzero((bound >= at_least) & (bound > known) & (known < enough))
+            if len(chosen):
+                self.compared += len(chosen)
+                of_a, of_b = (pixels[chosen].astype(np.float32) for pixels in of_within)
+                value = pixel_similarity(cropped(of_a, CROPS[i]) if i else _turned(of_a, turn),
+                                         cropped(of_b, CROPS[j]) if j else of_b, None if i or j else contrast[chosen])
+                best[within[chosen]] = np.maximum(known[chosen], value)
         return best
 
-    estimate = similarity
+
+@cache
+def _variants(kinds: int) -> list[tuple[int, int, bool]]:
+    """How a pair is compared when an image has so many kinds of hashes: the crops of its images (places in CROPS), and
+    whether the first is mirrored."""
+    crops = range(1, len(CROPS))
+    mirrored = [(0, 0, True)] if kinds > len(CROPS) else []
+    return [(0, 0, False), *((i, 0, False) for i in crops), *((0, j, False) for j in crops), *mirrored]
 
 
-def pixel_similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """1 less the root of the mean squared difference in the most different square of 4 x 4 pixels, in units of the
-    images' contrast (their standard deviation); at least 0. a, b: [n, 32, 32, 3] -> [n]."""
-    cells = SIDE // CELL
-    squared = ((a - b) ** 2).mean(axis=3).reshape(-1, cells, CELL, cells, CELL).mean(axis=(2, 4))
-    contrast = (a.std(axis=(1, 2, 3)) + b.std(axis=(1, 2, 3))) / 2
-    worst = np.sqrt(squared.max(axis=(1, 2))) / np.maximum(contrast, PLAIN)
-    return np.asarray(np.clip(1 - worst, 0, 1), np.float64)
+def _turned(images: NDArray[np.float32], mirrored: bool) -> NDArray[np.float32]:
+    return images[..., ::-1] if mirrored else images
+
+
+def similar_images(hashes: NDArray[np.uint64]) -> Iterator[tuple[Rows, Rows, int]]:
+    """Blocks of pairs of images of which one's hash and any of the other's differ in at most DISTANCE bits, each pair
+    once, and the number of pairs that were passed over. hashes: [n, kinds], the first of the images themselves."""
+    n, kinds = hashes.shape
+    own = np.unique(hashes[:, 0])
+    values = np.concatenate([own, np.setdiff1d(hashes[:, 1:], own)])  # those of images first
+    by_value = np.argsort(values)
+    value = by_value[np.searchsorted(values, hashes.T.ravel(), sorter=by_value)]  # of each hash, kind by kind
+    order = np.argsort(value, kind="stable")  # of each value, the images come before the variants
+    starts = np.searchsorted(value[order], np.arange(len(values) + 1))
+    images = np.bincount(value[:n], minlength=len(values))
+    for left, right, passed in following(value[order].astype(np.uint64), order < n, SAME_HASH):
+        yield *_first_met(hashes, order[left], order[right]), passed
+    for a, b, passed in similar_hashes(values, len(own), SIMILAR_HASH):
+        yield np.zeros(0, np.intp), np.zeros(0, np.intp), passed
+        every = np.diff(starts)
+        for a_from, a_size, b_size in ((starts[a], images[a], every[b]), (starts[a] + images[a], every[a] - images[a],
+                                                                          images[b])):
+            compared = np.minimum(b_size, SAME_HASH)
+            pairs = a_size * compared
+            for part in blocks(pairs):
+                which, number = spread(np.arange(len(pairs))[part], pairs[part])
+                place, step = number // compared[which], number % compared[which]
+                # Of more than SAME_HASH, those at the same place in their order, and the ones after it.
+                step = (place * b_size[which] // a_size[which] + step) % b_size[which]
+                passed = int((a_size[part] * (b_size[part] - compared[part])).sum())
+                yield *_first_met(hashes, order[a_from[which] + place], order[starts[b][which] + step]), passed
+
+
+def _first_met(hashes: NDArray[np.uint64], left: Rows, right: Rows) -> tuple[Rows, Rows]:
+    """The pairs of images that pairs of hashes (numbered kind by kind) stand for, without those that meet by earlier
+    kinds too, and are found there."""
+    n, kinds = hashes.shape
+    (kind_a, a), (kind_b, b) = divmod(left, n), divmod(right, n)
+    apart = a != b
+    a, b, kind_a, kind_b = a[apart], b[apart], kind_a[apart], kind_b[apart]
+    swapped = a > b
+    a, b, kind_a, kind_b = (np.where(swapped, y, x) for x, y in ((a, b), (b, a), (kind_a, kind_b), (kind_b, kind_a)))
+    number = np.where(kind_a > 0, 2 * kind_a - 1, 2 * kind_b)  # 0 for images, 1 and 2 for the first variant
+    new = np.ones(len(a), bool)
+    for earlier in range(2 * kinds - 2):
+        of_a, of_b = ((earlier + 1) // 2, 0) if earlier % 2 else (0, earlier // 2)
+        met = np.bitwise_count(hashes[a, of_a] ^ hashes[b, of_b]) <= DISTANCE
+        new &= ~(met & (earlier < number))
+    return a[new], b[new]
 
 
 def read_contents(paths: Sequence[str], *, mirrored: bool = False, folder: Path | None = None) -> ImageContents:
-    """Decode images and keep what is needed to compare them: 3 KB each in a file, and less than 100 bytes in memory.
+    """Decode images and keep what is needed to compare them: 4 KB each in files, and less than 100 bytes in memory.
 
-    mirrored: whether an image's mirror image is a near-duplicate of it. folder: of the file; default: that of temporary
-    files.
+    mirrored: whether an image's mirror image is a near-duplicate of it. folder: of the files; default: that of
+    temporary files.
     """
-    probes = len(CROPS) + mirrored
-    contents = ImageContents(np.zeros((len(paths), 16), np.uint8), np.zeros((len(paths), probes), np.uint64),
-                             np.zeros(len(paths), bool), PixelFile(folder))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(paths), desc="near-duplicates", unit=" images",
+    n = len(paths)
+    contents = ImageContents(np.zeros((n, 16), np.uint8), np.zeros((n, len(CROPS) + mirrored), np.uint64),
+                             np.zeros(n, np.float32), ImagesFile((3, SIDE, SIDE), folder),
+                             ImagesFile((3 * len(CROPS), CELLS, CELLS), folder))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=n, desc="near-duplicates", unit=" images",
                                                           delay=2) as bar:
-        for start in range(0, len(paths), BLOCK):
+        for start in range(0, n, BLOCK):
             block = list(pool.map(_examined, paths[start:start + BLOCK]))
             known = [place for place, result in enumerate(block) if result is not None]
-            fine = np.array([result[1] for result in block if result is not None], np.float32)
-            shrunk = np.zeros((len(block), SIDE, SIDE, 3), np.uint8)
+            shrunk = np.zeros((len(block), 3, SIDE, SIDE), np.uint8)
             if known:
                 rows = start + np.array(known)
+                fine = np.array([result[1] for result in block if result is not None], np.float32).transpose(0, 3, 1, 2)
                 contents.digests[rows] = [np.frombuffer(result[0], np.uint8) for result in block if result is not None]
-                shrunk[known] = np.rint(_cropped(fine, 0.0))
-                contents.hashed[rows] = shrunk[known].std(axis=(1, 2, 3)) >= PLAIN
+                shrunk[known] = np.rint(cropped(fine, 0.0))
+                contents.contrast[rows] = contrast_of(shrunk[known].astype(np.float32))
                 contents.hashes[rows] = _hashes(fine, mirrored)
             contents.pixels.append(shrunk)
+            contents.cells.append(cell_means(shrunk))
             bar.update(len(block))
     return contents
 
@@ -153,10 +257,10 @@ def _examined(path: str) -> tuple[bytes, NDArray[np.uint8]] | None:
 
 
 def _hashes(fine: NDArray[np.float32], mirrored: bool) -> NDArray[np.uint64]:
-    """[n, FINE, FINE, 3] -> the hashes of each image and of its variants, [n, probes]."""
-    grey = fine @ GREY.astype(np.float32)
-    kinds = [_hash(_cropped(grey[..., None], crop)[..., 0]) for crop in CROPS]
-    return np.stack([*kinds, *([_hash(_cropped(grey[:, :, ::-1, None], 0.0)[..., 0])] if mirrored else [])], axis=1)
+    """[n, 3, FINE, FINE] -> the hashes of each image and of its variants, [n, kinds]."""
+    grey = np.einsum("nchw,c->nhw", fine, GREY)[:, None]
+    kinds = [_hash(cropped(grey, crop)[:, 0]) for crop in CROPS]
+    return np.stack([*kinds, *([_hash(cropped(grey[:, :, :, ::-1], 0.0)[:, 0])] if mirrored else [])], axis=1)
 
 
 def _hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -166,42 +270,3 @@ def _hash(grey: NDArray[np.float32]) -> NDArray[np.uint64]:
     low = dctn(grey, axes=(1, 2), norm="ortho")[:, LOW[0], LOW[1]]
     bits = low > 0.4 * np.abs(low).mean(axis=1, keepdims=True)
     return np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little")).view(np.uint64).ravel()
-
-
-def _bands(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    shifts = np.cumsum((0, *WIDTHS[:-1]))
-    return np.stack([(hashes >> np.uint64(shift)) & np.uint64(2**width - 1)
-                     for shift, width in zip(shifts, WIDTHS, strict=True)], axis=1)
-
-
-def _cropped(images: NDArray[np.float32], crop: float) -> NDArray[np.float32]:
-    """Images without a share of each border, at SIDE x SIDE. [n, side, side, channels] -> [n, SIDE, SIDE, channels]."""
-    weights = _area(images.shape[1], crop)
-    return np.einsum("yi,nijc,xj->nyxc", weights, images, weights, optimize=True)
-
-
-@cache
-def _area(side: int, crop: float) -> NDArray[np.float32]:
-    """The weights of pixels in area averages of what a crop leaves, [SIDE, side]."""
-    edges = side * (crop + (1 - 2 * crop) * np.arange(SIDE + 1) / SIDE)
-    covered = np.clip(edges[:, None] - np.arange(side)[None], 0, 1)  # how much of each pixel is before each edge
-    weights = np.diff(covered, axis=0)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-class PixelFile:
-    """Rows of [SIDE, SIDE, 3] uint8 in a file without a name."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._file, self._size = Unnamed(folder), 0
-
-    def append(self, pixels: NDArray[np.uint8]) -> None:
-        """Append [n, SIDE, SIDE, 3]."""
-        self._file.write(bytearray(np.ascontiguousarray(pixels).tobytes()), self._size)
-        self._size += pixels.nbytes
-
-    def take(self, rows: Rows) -> NDArray[np.uint8]:
-        """Read rows: [len(rows), SIDE, SIDE, 3]."""
-        one = SIDE * SIDE * 3
-        data = b"".join(self._file.read(one, int(row) * one) for row in rows)
-        return np.frombuffer(data, np.uint8).reshape(-1, SIDE, SIDE, 3)

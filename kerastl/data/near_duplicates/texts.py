@@ -130,11 +130,11 @@ class TextContents:
                 if not words:  # longer texts are compared by their words
                     kept = np.minimum(self.words[a], self.words[b]) < LONG
                     a, b = a[kept], b[kept]
-                kept = self.estimate(a, b) >= ESTIMATED
+                kept = self._estimate(a, b) >= ESTIMATED
                 yield np.minimum(a[kept], b[kept]), np.maximum(a[kept], b[kept])
 
-    def estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
-        """See `Contents`: the share of equal MinHash values, whose standard error is at most 0.045."""
+    def _estimate(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """The share of equal MinHash values, whose standard error is at most 0.045."""
         words = np.minimum(self.words[left], self.words[right]) >= LONG
         result = np.zeros(len(left))
         for kind, signatures in self._signatures.items():
@@ -146,9 +146,18 @@ class TextContents:
                 result[part] = np.where((a >= 0) & (b >= 0), same, 0.0)
         return result
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+    def similarity(self, left: Rows, right: Rows, at_least: float = 0.0, enough: float = 1.0) -> NDArray[np.float64]:
         """See `Contents`: the exact Jaccard similarity; of a pair of texts the lower one of its two parts."""
         return np.array([self._of_pair(a, b) for a, b in zip(left.tolist(), right.tolist(), strict=True)])
+
+    def every_pair(self, members: Rows, at_least: float) -> NDArray[np.float64]:
+        """See `Contents`: estimated from MinHash values."""
+        left, right = np.triu_indices(len(members), 1)
+        return self._estimate(members[left], members[right])
+
+    def alike(self, members: Rows, least: float) -> bool:
+        """See `Contents`: texts have no quick way."""
+        return False
 
     def _of_pair(self, left: int, right: int) -> float:
         words = bool(min(self.words[left], self.words[right]) >= LONG)
