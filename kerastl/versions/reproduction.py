@@ -78,9 +78,9 @@ class Reproduction(Section):
         """What is recorded, in words."""
         packages = ", ".join(f"{name} {version}" for name, version in self.packages.items()
                              if name in ("kerastl", "tensorflow", "keras", "numpy"))
-        return (f"`kerastl reproduce` runs it again and compares the data ({self.data[:8]}), the split "
+        return (f"kerastl reproduce runs it again and compares the data ({self.data[:8]}), the split "
                 f"({self.split[:8]}), the features, the figures and the predictions. Recorded: the settings, "
-                f"{packages}, {self.threads} threads")
+                f"{packages}, {self.threads} threads.")
 
 
 def reproduction_of(features: "Features", evaluation: "Evaluation", made_by: Mapping[str, Any] | None) -> Reproduction:
