@@ -150,3 +150,38 @@ def test_a_few_shot_folder_and_a_damaged_model_are_refused(model: Path, tmp_path
         file.write("more\n")
     with pytest.raises(KerastlError, match="files changed since it was written: labels.txt"):
         tl.reproduce(str(tmp_path / "copy"))
+
+
+HEAD = """import keras
+def build(shape, outputs):
+    return keras.Sequential([keras.Input(shape), keras.layers.Dense(8, "relu"), keras.layers.Dense(outputs)])
+"""
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_of_a_recipe_with_a_head_of_ones_own_and_corrected_labels_is_identical(
+        tmp_path: Path, shell: Shell) -> None:
+    images = draw_folder(tmp_path / "images", 24)
+    examples = tl.read_images(images)
+    (tmp_path / "fixes.csv").write_text("id,origin,given_label,new_label\n" + "".join(
+        f"{examples.ids[row]},{examples.origins[row]},{examples.label_of(row)},{new}\n"
+        for row, new in ((0, "red"), (30, "(remove)"))))
+    head = tmp_path / "head.py"
+    head.write_text(HEAD)
+    code, out, err = shell("run", "inception_v3_images", "--data", images, "--name", "own", "--out",
+                           tmp_path / "models", "--backbone", "tiny_net", "--weights", "none", "--head", head, "--split", "holdout",
+                           "--unfreeze", "1", "--epochs", "2", "--relabel", tmp_path / "fixes.csv", "--tflite", "fp32",
+                           "--cache-dir", tmp_path / "cache", "--seed", "5")
+    assert code == 0, err
+    record = RunRecord.read(tmp_path / "models/own/1")
+    assert record.fine_tuning is not None and record.relabel is not None and record.relabel.removed == 1
+    (tmp_path / "fixes.csv").unlink()  # the version has the corrections
+    code, _, err = shell("reproduce", tmp_path / "models/own")
+    assert code == 2 and "--head is missing: the model's is the user's own" in err
+    code, out, err = shell("reproduce", tmp_path / "models/own", "--head", head, "--json")
+    document = json.loads(out)
+    assert document["ran"] == "inception_v3_images" and document["differences"] == []
+    assert set(verdicts(document).values()) == {IDENTICAL} and code == 0
+    head.write_text(HEAD.replace("8", "9"))
+    code, _, err = shell("reproduce", tmp_path / "models/own", "--head", head)
+    assert code == 2 and "which has changed since the model was made" in err

@@ -40,7 +40,7 @@ def _other_inputs(record: RunRecord) -> list[str]:
 
 def _confusions(record: RunRecord, escape: Escape) -> list[str]:
     """The classes of which most rows are missed, and what they are taken for."""
-    nouns, sentences = record.modality.nouns, []
+    nouns, sentences = record.modality.nouns, list[str]()
     for place, scores in sorted(enumerate(record.test.classes), key=lambda item: item[1].recall):
         missed = round(scores.support * (1 - scores.recall))
         if not scores.support or missed < max(2, MISSED * scores.support) or len(sentences) == WORST:
@@ -109,7 +109,7 @@ def _inputs_cut(record: RunRecord) -> list[str]:
 
 def _dependent_rows(record: RunRecord) -> list[str]:
     """Rows that are not independent, as far as that is known."""
-    nouns, duplicates, sentences = record.modality.nouns, record.near_duplicates, []
+    nouns, duplicates, sentences = record.modality.nouns, record.near_duplicates, list[str]()
     if duplicates is None or duplicates.mode != GROUP:
         sentences.append(f"Near-duplicates were not kept apart, so the figures may be too high for new {nouns}.")
     elif duplicates.groups:
