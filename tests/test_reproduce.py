@@ -168,8 +168,8 @@ def test_a_fine_tuned_model_of_a_recipe_with_a_head_of_ones_own_and_corrected_la
         for row, new in ((0, "red"), (30, "(remove)"))))
     head = tmp_path / "head.py"
     head.write_text(HEAD)
-    words = f"--name own --out {tmp_path / 'models'} --backbone tiny_net --weights none --head {head} --split holdout " \
-            f"--unfreeze 1 --epochs 2 --relabel {tmp_path / 'fixes.csv'} --tflite fp32 --cache-dir {tmp_path / 'cache'}"
+    words = f"--name own --out {tmp_path / 'models'} --backbone tiny_net --weights none --head {head} --split holdout" \
+            f" --unfreeze 1 --epochs 2 --relabel {tmp_path / 'fixes.csv'} --tflite fp32 --cache-dir {tmp_path / 'c'}"
     code, _, err = shell("run", "inception_v3_images", "--data", images, *words.split(), "--seed", "5")
     assert code == 0, err
     record = RunRecord.read(tmp_path / "models/own/1")
