@@ -74,6 +74,8 @@ def plan_of(folder: Path, record: RunRecord, given: Given, out: str, cache_dir: 
     if what in PIPELINES and unknown:
         raise ModelError(f"the record of {folder} has settings that {what} does not take: {', '.join(unknown)}",
                          "a record of this version of kerastl or an earlier one", "update kerastl")
+    if unknown:
+        notes.append(f"recorded settings that {what} does not take, and so did not get: {', '.join(unknown)}")
     settings = {name: value for name, value in settings.items() if name in form}
     if absent := [name for name in form if name not in settings and name not in OWN]:
         notes.append(f"not in the record, so today's defaults were used: {', '.join(absent)}")
