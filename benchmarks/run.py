@@ -57,8 +57,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
             "bits": bits.of_features, "text-training": texts.from_cache, "text-memory": texts.memory,
             "few-labels": few_labels.table, "setfit": setfit.table, "few-rows": few_rows.beside_linear,
-            "near-duplicates": near_duplicates.search, "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
-            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
+            "near-duplicates": near_duplicates.search, "label-errors": label_errors.speed,
+            "compare": compare.cached, "maps": maps.growth, "glm": glm.speed, "glm-run": glm.whole_run,
+            "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

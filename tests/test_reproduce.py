@@ -13,7 +13,7 @@ from conftest import draw, draw_folder
 import kerastl as tl
 from kerastl.errors import KerastlError, ModelError, OptionError
 from kerastl.files import file_sha256
-from kerastl.rerun.comparison import DIFFERS, IDENTICAL, UNKNOWN, compare_figures, feature_check
+from kerastl.rerun.comparison import DIFFERS, IDENTICAL, NOTE, UNKNOWN, compare_figures, environment, feature_check
 from kerastl.rerun.plan import Given, plan_of, runtime_of
 from kerastl.runtime import apply, as_recorded
 from kerastl.versions.record import RunRecord
@@ -83,6 +83,19 @@ def test_every_kind_of_difference_is_seen(model: Path) -> None:
     far = replace(near, values=tuple(tuple(value + 1 for value in row) for row in off))
     assert feature_check(features, far, False).verdict == DIFFERS
     assert feature_check(None, features, True).verdict == UNKNOWN
+
+
+def test_another_machine_is_named_and_allows_small_differences_only_there(model: Path) -> None:
+    record = RunRecord.read(model)
+    assert record.reproduction is not None
+    assert {check.verdict for check in environment(record, record)} == {IDENTICAL}
+    made = replace(record.reproduction, packages={**record.reproduction.packages, "numpy": "1.0"}, threads=96, cpu=())
+    other = replace(record, reproduction=made, machine={**record.machine, "processor": "abacus"})
+    checks = {check.name: check for check in environment(record, other)}
+    assert {name for name, check in checks.items() if check.verdict == NOTE} == {"packages", "processor", "threads"}
+    assert checks["packages"].now == "numpy 1.0" and checks["threads"].now == "96"
+    older = {check.name: check.verdict for check in environment(replace(record, reproduction=None), record)}
+    assert older == {"packages": UNKNOWN, "processor": IDENTICAL, "Python": IDENTICAL, "threads": UNKNOWN}
 
 
 def test_the_engine_and_arithmetic_are_those_of_the_record_and_not_chosen(model: Path) -> None:

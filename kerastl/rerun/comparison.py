@@ -64,7 +64,7 @@ class Figures:
 def environment(record: RunRecord, again: RunRecord) -> list[Check]:
     """What the figures depend on that is not of the run: packages, machine, threads."""
     old, new = record.reproduction or Reproduction(), again.reproduction or Reproduction()
-    machine = [str(each.machine.get("processor", "")) + f" ({', '.join(part.cpu)})" * bool(part.cpu)
+    machine = [str(each.machine.get("processor", "")) + f" ({', '.join(part.cpu)})" * bool(old.cpu)
                for each, part in ((record, old), (again, new))]
     python = [str(each.machine.get("python", "")) for each in (record, again)]
     changed = [name for name in {**old.packages, **new.packages} if old.packages.get(name) != new.packages.get(name)]
@@ -77,7 +77,7 @@ def environment(record: RunRecord, again: RunRecord) -> list[Check]:
 
 def _same(name: str, recorded: str, now: str, *, known: bool = True) -> Check:
     if not known:
-        return Check(name, "", now, UNKNOWN)
+        return Check(name, "", "", UNKNOWN)
     return Check(name, recorded, now, IDENTICAL if recorded == now else NOTE)
 
 
