@@ -50,11 +50,12 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         training,
     )
 
-    return {"bits": bits.of_features, "startup": startup.commands, "sizes": sizes.saved_models, "export": export.in_four_kinds,
+    return {"startup": startup.commands, "sizes": sizes.saved_models, "export": export.in_four_kinds,
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
+            "bits": bits.of_features,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
