@@ -27,6 +27,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
         best,
+        bits,
         calibration,
         compare,
         export,
@@ -56,6 +57,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples, "heads": heads.linear,
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
+            "bits": bits.of_features,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples, "compare": compare.cached,

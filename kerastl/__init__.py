@@ -35,7 +35,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "compute_features": "kerastl.features.compute",
     "ConfiguredHead": "kerastl.heads",
     "DataError": "kerastl.errors",
-    "diagnose": "kerastl.rerun",
+    "diagnose": "kerastl.rerun.diagnosis",
     "divide_classes": "kerastl.studies.few_shot.episodes",
     "evaluate": "kerastl.evaluation.metrics",
     "evaluate_few_shot": "kerastl.studies.few_shot.comparison",
@@ -89,6 +89,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
     "ReadOptions": "kerastl.data.options",
+    "reproduce": "kerastl.rerun.reproduce",
+    "ReproduceResult": "kerastl.rerun.reproduce",
     "resolve_head": "kerastl.heads",
     "run": "kerastl.shell.process",
     "RunConfig": "kerastl.shell.flags",
@@ -135,10 +137,11 @@ __all__ = [
     "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
     "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
     "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
-    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
-    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
-    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
-    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
+    "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads",
+    "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach",
+    "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
+    "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -197,7 +200,9 @@ if TYPE_CHECKING:
     from kerastl.report.version import Target as Target
     from kerastl.report.version import target as target
     from kerastl.report.version import write_version as write_version
-    from kerastl.rerun import diagnose as diagnose
+    from kerastl.rerun.diagnosis import diagnose as diagnose
+    from kerastl.rerun.reproduce import ReproduceResult as ReproduceResult
+    from kerastl.rerun.reproduce import reproduce as reproduce
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime

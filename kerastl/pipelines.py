@@ -141,7 +141,7 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     evaluation = evaluate(features.examples, trained.fitted, target=arguments["target"])
     return write_version(destination, trained, features=features, evaluation=evaluation,
                          baseline=baseline(features.examples, evaluation), trials=trials, clock=stopwatch,
-                         config=_recordable(arguments),
+                         config={**_recordable(arguments), **_made_by(features)},
                          near_duplicates=near_duplicate_effect(features, trained, evaluation, options=options))
 
 
@@ -160,6 +160,13 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     if faults := [*option_faults(options), *tuning_faults(options.fine_tuning)]:
         raise OptionError("\n".join(faults))
     return options
+
+
+def _made_by(features: "Features") -> dict[str, Any]:
+    """Which pipeline this is, for the record."""
+    from kerastl.versions.reproduction import MADE_BY
+
+    return {MADE_BY: {"pipeline": f"classify_{features.examples.modality.nouns}"}}
 
 
 def _recordable(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,9 @@ LEAST_GAIN = 1.1  # of speed, for which another engine than TensorFlow is used
 @dataclass(frozen=True)
 class Runtime:
     """The precision of a run, and why. precision: a Keras policy name. xla: whether graphs are compiled with XLA.
-    explicit_precision: whether the user requested it by name. engine: what computes features, one of `ENGINES`."""
+    explicit_precision: whether the user requested it by name. engine: what computes features, one of `ENGINES`.
+    compute: the type in which features of training rows are computed, where it is not chosen but that of a recorded run
+    (see `as_recorded`)."""
 
     precision: str
     precision_reason: str
@@ -39,6 +42,20 @@ class Runtime:
     seed: int
     explicit_precision: bool
     engine: str = "auto"
+    compute: str | None = None
+
+
+_RECORDED: ContextVar[Runtime | None] = ContextVar("recorded", default=None)
+
+
+@contextmanager
+def as_recorded(runtime: Runtime) -> Iterator[None]:
+    """Within, `apply` chooses nothing: it returns this runtime, that of a run which is run again, with its own seed."""
+    token = _RECORDED.set(runtime)
+    try:
+        yield
+    finally:
+        _RECORDED.reset(token)
 
 
 @cache
@@ -116,12 +133,15 @@ def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str
     """Choose for this machine, seed every generator, and return the choice. The Keras policy stays float32: what is
     exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, the type of a
     large network's weights (see `backbones.load`); everything else is then `auto`. engine: `auto`, `tensorflow` or
-    `openvino`, which computes features."""
+    `openvino`, which computes features. Inside `as_recorded`, the runtime of that run is returned instead."""
     import keras
 
     expect(int, "an integer", seed=seed)
     precision = "auto" if precision in KEPT[1:] else precision
-    chosen = choose(precision, xla, seed, engine, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
+    if (recorded := _RECORDED.get()) is not None:
+        chosen = replace(recorded, seed=seed)
+    else:
+        chosen = choose(precision, xla, seed, engine, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
     random.seed(seed)
     keras.utils.set_random_seed(seed)
     return chosen
@@ -229,6 +249,11 @@ def container_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
         return []
     pages = dict(line.split() for line in details.read_text().splitlines())
     return [max(0, int(limit.read_text()) - int(used.read_text()) + int(pages.get("inactive_file", 0)))]
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which libraries start as many threads for."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, str | int | bool]:

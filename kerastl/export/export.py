@@ -21,8 +21,9 @@ from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
 from kerastl.tasks import Task
-from kerastl.versions.folder import Version, fingerprint
-from kerastl.versions.restore import split_parts, write_relabel, write_split
+from kerastl.versions.folder import Version
+from kerastl.versions.reproduction import fingerprints
+from kerastl.versions.restore import write_relabel, write_split
 from kerastl.versions.sections import Parity
 
 
@@ -48,11 +49,10 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in examples.classes))
     write_split(folder, examples)
     write_relabel(folder, examples)
+    data, split = fingerprints(examples)
     version.manifest["data"] = {
         "source": examples.source, "rows": len(examples),
-        "fingerprint": fingerprint([f"{content} {examples.label_of(row)}" for row, content in enumerate(examples.ids)]),
-        "split": fingerprint([f"{content} {part}" for content, part in
-                              zip(examples.ids, split_parts(examples), strict=True)]),
+        "fingerprint": data, "split": split,
     }
     return first, *write_tflite(folder / "tflite", model, examples, task, calibration, kinds, reference)
 

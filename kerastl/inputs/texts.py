@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError, one_line
 from kerastl.inputs import Batch, Text, TokenLengths, vocabulary
+from kerastl.inputs.by_length import by_length
 from kerastl.inputs.packing import lengths, pack, rest, special
 from kerastl.inputs.tokenizer import TokenIds, Tokenizer
 from kerastl.modality import TEXT, Modality
@@ -127,13 +128,22 @@ class Texts:
     def batches(self, items: Sequence[Text], batch_size: int, refused: dict[int, str],
                 progress: Callable[[int], object] = lambda n: None, *, in_order: bool = False,
                 ids: Sequence[str] = ()) -> Iterator[Batch]:
-        """Texts of similar length together, the longest first, which keeps padding small. No text is refused, and none
-        can have changed since it was read."""
+        """Texts of similar length together, the longest first, which keeps padding small; each is padded to a length
+        that the others of its batch do not change (see `by_length`), unless they are taken in order. No text is
+        refused, and none can have changed since it was read."""
         order = np.arange(len(items)) if in_order else np.argsort(-_sizes(items), kind="stable")
-        for start in range(0, len(order), batch_size):
-            places: list[int] = order[start:start + batch_size].tolist()
-            yield replace(self.decoded(self.contents([items[place] for place in places]), refused), places=places)
-            progress(len(places))
+
+        def decoded() -> Iterator[Batch]:
+            for start in range(0, len(order), batch_size):
+                places: list[int] = order[start:start + batch_size].tolist()
+                yield replace(self.decoded(self.contents([items[place] for place in places]), refused), places=places)
+                progress(len(places))
+
+        if in_order or self.beyond:  # tokens beyond the network's are at a fixed place
+            return decoded()
+        if self.multiple > 1:
+            return by_length(decoded(), batch_size, self.tokenizer.pad, self.multiple)
+        return by_length(decoded(), batch_size, self.tokenizer.pad, most=self.max_length)
 
     def decoded(self, contents: Sequence[Any], refused: dict[int, str]) -> Batch:
         """The tokens of texts in UTF-8, of which none is refused."""

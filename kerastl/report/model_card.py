@@ -1,9 +1,10 @@
-"""MODEL_CARD.md: what the model is, how it was evaluated, and what it must not be used for."""
+"""MODEL_CARD.md: what the model is, how it was evaluated, and what it cannot do."""
 
 from kerastl.backbones import published_weights
 from kerastl.display import visible
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
+from kerastl.report.limits import limits
 from kerastl.report.sentences import calibration_note, losses, macro_f1, no_transfer_note, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -46,12 +47,10 @@ def model_card(record: RunRecord) -> str:
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         *([f"- {no_transfer_note(record)}"] if no_transfer_note(record) else []),
         "",
-        "## Limitations",
+        "## What this model cannot do",
         "",
-        *([f"- The model always predicts one of its classes, even for {_article(noun)} that belongs to none of them."]
-          if record.task.exclusive else []),
-        f"- These figures apply only to {record.modality.nouns} similar to the training data.",
-        "- The model inherits the biases of the data on which the backbone was pretrained.",
+        *(f"- {sentence}" for sentence in limits(record, _plain)),
+        *(["", "## How to reproduce it", "", record.reproduction.sentence] if record.reproduction else []),
     ]
     return visible("\n".join(lines) + "\n")
 

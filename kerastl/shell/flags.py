@@ -1,7 +1,11 @@
 """The flags of recipes: frozen dataclasses whose line comments are the `--help` text."""
 
+import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, dataclass_transform
+
+from kerastl.files import file_sha256
 
 # Flags that a plain --help leaves out. --help-all shows each group under its own heading.
 GROUPS = {
@@ -78,8 +82,18 @@ class RunConfig:
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
 
     def to_dict(self) -> dict[str, Any]:
-        """The flags as run.json records them."""
-        return {OLD_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        """The flags as run.json records them, and the file of the recipe that they are of."""
+        return {**{OLD_NAMES.get(name, name): value for name, value in asdict(self).items()}, **self._made_by()}
+
+    def _made_by(self) -> dict[str, Any]:
+        """The recipe's file and its hash, as `versions.reproduction.MadeBy` has them; nothing for a class that no file
+        defines, as in a notebook."""
+        module = sys.modules.get(type(self).__module__)
+        file = getattr(module, "__file__", None)
+        if file is None or type(self).__module__ == __name__:
+            return {}
+        digest = getattr(module, "__sha256__", None) or file_sha256(Path(file))  # when loaded; else now
+        return {"made_by": {"recipe": file, "sha256": digest}}
 
     def read_options(self) -> Any:
         """How the data are read, as `read_images` and `read_texts` take it: a `data.options.ReadOptions`."""

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import kerastl
 from kerastl.errors import ModelError, OptionError, unknown
-from kerastl.files import read_text, write_atomically
+from kerastl.files import file_sha256, read_text, write_atomically
 from kerastl.shell.spell_out import spelled_out
 from kerastl.user_code import is_user_file
 
@@ -40,6 +40,7 @@ def load_recipe(name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and tyro look a module up by its name
+    vars(module)["__sha256__"] = file_sha256(path)  # of what runs, for the record: the file may change meanwhile
     spec.loader.exec_module(module)
     if not hasattr(module, "Config") or not hasattr(module, "main"):
         raise OptionError(f"{path} is not a recipe", "a file that defines Config and main(config)",

@@ -30,7 +30,7 @@ class Config(DataFlags):
 
 def run(config: Config) -> "Examination":
     """Every check's finding."""
-    from kerastl.rerun import diagnose
+    from kerastl.rerun.diagnosis import diagnose
 
     return diagnose(config.patient, data=config.data, backbone=config.backbone, weights=config.weights,
                     head=config.head, options=config.read_options(), data_dir=config.data_dir,

@@ -23,6 +23,7 @@ from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import Version
 from kerastl.versions.large import separate_backbone
 from kerastl.versions.record import FORMAT, RunRecord
+from kerastl.versions.reproduction import MADE_BY, reproduction_of
 from kerastl.versions.sections import (
     Ablation,
     Distillation,
@@ -40,11 +41,14 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
                 label_errors: LabelErrors | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
-    they do not name the data, the source of the examples is added. near_duplicates: default, what the examples know."""
+    they do not name the data, the source of the examples is added; `made_by` among them names what ran.
+    near_duplicates: default, what the examples know."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
     if near_duplicates is None and examples.near_duplicate_search:
         near_duplicates = examples.near_duplicate_search.record
     backbone, runtime, calibration = features.backbone, features.runtime, evaluation.calibration
+    settings = dict(config or {})
+    made_by = settings.pop(MADE_BY, None)
     linear = compare_with_linear(examples, evaluation, fitted.name, trained.linear,
                                  trained.linear.seconds) if trained.linear else None
     return RunRecord(
@@ -71,8 +75,9 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "linear_beside": trained.linear.seconds if trained.linear else 0.0,
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
                  **seconds},
-        machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
-        label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
+        machine=machine(), config={"data": examples.source, **to_json(settings)}, name=version.name,
+        label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by),
+        relabel=examples.corrections.relabelling if examples.corrections else None,
         version=version.number, path=str(version.path))
 
 

@@ -29,9 +29,11 @@ Speeds = dict[str, float]  # of each arithmetic: rows per second
 def allowed(runtime: Runtime, all_held_out: bool) -> tuple[tuple[Arithmetic, ...], str]:
     """The arithmetics that a pass may use, the first choice first; and the reason for their types. all_held_out:
     whether every row is held out once, as in cross-validation; then rows are computed in float32, as the exported model
-    computes, unless the precision was requested by name."""
+    computes, unless the precision was requested by name. A recorded run that is run again uses its own arithmetic."""
     compute, reason = COMPUTE[runtime.precision], ""
     types: tuple[str, ...]
+    if runtime.compute is not None:
+        return (Arithmetic(runtime.compute, runtime.engine),), f"{runtime.compute}, as recorded"
     if runtime.explicit_precision or compute != "bfloat16":
         types, reason = (compute,), f"{compute}: {runtime.precision_reason}"
     elif all_held_out:

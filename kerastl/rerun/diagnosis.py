@@ -1,4 +1,4 @@
-"""Runs parts of a recipe again: `doctor RECIPE` examines what a recipe builds."""
+"""`kerastl doctor`: examines a model, or what a recipe builds."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path
