@@ -64,6 +64,9 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "LabelError": "kerastl.audit.label_errors",
     "LabelErrors": "kerastl.audit.label_errors",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
+    "learning_curve": "kerastl.studies.learning_curve.study",
+    "learning_curve_of": "kerastl.studies.learning_curve.of_source",
+    "LearningCurve": "kerastl.versions.learning_curve",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
     "list_heads": "kerastl.shell.listing",
@@ -121,7 +124,8 @@ __all__ = [
     "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
     "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
-    "LabelError", "LabelErrors", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load",
+    "LabelError", "LabelErrors", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve",
+    "lesson", "list_backbones", "list_heads", "list_recipes", "load",
     "load_backbone", "load_teacher", "ModelError", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
     "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
     "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "Skipped", "splice", "Split", "split",
@@ -216,6 +220,8 @@ if TYPE_CHECKING:
     from kerastl.studies.few_shot.episodes import by_folder as by_folder
     from kerastl.studies.few_shot.episodes import divide_classes as divide_classes
     from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
+    from kerastl.studies.learning_curve.of_source import learning_curve_of as learning_curve_of
+    from kerastl.studies.learning_curve.study import learning_curve as learning_curve
     from kerastl.studies.near_duplicates import near_duplicate_effect as near_duplicate_effect
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
@@ -227,6 +233,7 @@ if TYPE_CHECKING:
     from kerastl.training.options import TrainingOptions as TrainingOptions
     from kerastl.training.train import TrainedModel as TrainedModel
     from kerastl.training.train import train as train
+    from kerastl.versions.learning_curve import LearningCurve as LearningCurve
     from kerastl.versions.record import RunRecord as RunRecord
     from kerastl.versions.sections import Ablation as Ablation
     from kerastl.versions.sections import Parity as Parity

@@ -134,5 +134,5 @@ class LearningCurve(Section):
                     f"{first.name}, {100 * first.gain:+.1f} points of recall with twice the {self.nouns} (80% "
                     f"interval {100 * low:+.1f} to {100 * high:+.1f}).")
         return (f"{first.name} gains most: with twice the {self.nouns} of all classes, its recall of "
-                f"{first.recall:.3f} ({first.rows:,} {self.nouns} now) rises by {100 * first.gain:.1f} points (80% interval "
-                f"{100 * low:.1f} to {100 * high:.1f}).")
+                f"{first.recall:.3f} ({first.rows:,} {self.nouns} now) rises by {100 * first.gain:.1f} points (80% "
+                f"interval {100 * low:.1f} to {100 * high:.1f}).")

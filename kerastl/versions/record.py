@@ -25,6 +25,7 @@ from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.training.competitors import Competitors
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
+from kerastl.versions.learning_curve import LearningCurve
 from kerastl.versions.sections import (
     Ablation,
     Compared,
@@ -105,6 +106,7 @@ class RunRecord(Compared, Section):
     config: dict[str, Any] = field(default_factory=dict)
     label_errors: LabelErrors | None = None
     relabel: Relabelling | None = None
+    learning_curve: LearningCurve | None = None
     name: str = ""
     version: int = 0
     path: str = ""

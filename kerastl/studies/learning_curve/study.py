@@ -51,7 +51,7 @@ def learning_curve(features: Features, *, target_accuracy: float | None = None, 
     start = time.perf_counter()
     expect(Features, FEATURES, features=features)
     expect(TrainingOptions, OPTIONS, options=options)
-    _check(target_accuracy, repeats)
+    check_arguments(target_accuracy, repeats)
     examples = features.examples
     rows = usable_rows(examples)
     curve = LearningCurve(rows=len(rows), nouns=examples.modality.nouns, scope=scope_of(features),
@@ -78,7 +78,8 @@ def scope_of(features: Features) -> str:
             f"rows like the present ones, in the same shares of classes.{several}")
 
 
-def _check(target_accuracy: float | None, repeats: int) -> None:
+def check_arguments(target_accuracy: float | None, repeats: int) -> None:
+    """Raises OptionError for an accuracy or a number of rounds that cannot be used."""
     expect(int, "a number of rounds", repeats=repeats)
     faults: list[KerastlError] = broken(at_least(1, "repeats"), {"repeats": repeats})
     if target_accuracy is not None and not (isinstance(target_accuracy, float | int) and 0 < target_accuracy < 1):
