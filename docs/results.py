@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import label_errors  # noqa: E402
+from benchmarks import label_errors, learning_curve  # noqa: E402
 from benchmarks.run import the_machine, written  # noqa: E402
 
 PAGE = ROOT / "docs/results.md"
@@ -169,6 +169,12 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "distil": ("Distillation: MiniLM to its first two blocks, 3,000 movie snippets, 1 epoch.", distillation),
     "label-errors": ("Flipped labels that are found, means over 3 draws; on features of EfficientNet-Lite0 and MiniLM.",
                      label_errors.table),
+    "learning-curve": ("How often the 80% interval of a learning curve holds the accuracy at twice the rows, `linear`. "
+                       "In each of 30 draws, a curve is measured on some rows and predicts the accuracy with twice as "
+                       "many, which was measured by cross-validation of all rows. Rows outside the draw measure it "
+                       "independently, with noise of their own that the interval does not include. `cannot say`: the "
+                       "fit missed the largest size, so nothing was predicted.",
+                       lambda: table(learning_curve.COLUMNS, learning_curve.as_rows())),
     "few-shot": ("New classes from a few stamps each.", few_shot),
     "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
                     "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "

@@ -1,5 +1,6 @@
 """The report's section about the learning curve, and the page of `kerastl curve`."""
 
+from math import ceil, floor
 from pathlib import Path
 
 from markupsafe import Markup
@@ -11,7 +12,8 @@ from kerastl.report.page import fragment, page
 from kerastl.versions.learning_curve import LearningCurve, SizeAccuracy
 
 SHOWN = 12  # classes in the table
-ROOM = 0.02  # above and below what is drawn, in accuracy
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # of the grid, in accuracy
+LINES = 6  # of the grid at most
 
 
 def learning_curve_section(curve: LearningCurve | None) -> Markup:
@@ -42,8 +44,10 @@ def learning_curve_chart(curve: LearningCurve) -> str:
         return ""
     drawn = [*curve.measured, *curve.predicted]
     ends = [end for size in drawn for end in size.accuracy_ci80]
-    frame = Frame((drawn[0].rows, drawn[-1].rows), (max(0.0, min(ends) - ROOM), min(1.0, max(ends) + ROOM)), log_x=True)
-    parts = [*_band(frame, curve.predicted), *_target(frame, curve), *_now(frame, curve)]
+    step = next((step for step in STEPS if max(ends) - min(ends) <= step * (LINES - 2)), STEPS[-1])
+    grid = [step * i for i in range(floor(min(ends) / step), ceil(max(ends) / step) + 1)]
+    frame = Frame((drawn[0].rows, drawn[-1].rows), (grid[0], grid[-1]), log_x=True)
+    parts = [*_band(frame, curve.predicted), *_fit(frame, curve), *_target(frame, curve), *_now(frame, curve)]
     for size in curve.measured:
         x, y = frame.at(size.rows, size.accuracy)
         (_, low), (_, high) = (frame.at(size.rows, end) for end in size.accuracy_ci80)
@@ -52,20 +56,25 @@ def learning_curve_chart(curve: LearningCurve) -> str:
                      f"{size.accuracy:.3f}</title></circle>")
     sizes = [size.rows for size in curve.measured]
     x_ticks = [*sizes[:-1:2], sizes[-1], *(times * curve.rows for times in (2, 4) if curve.predicted)]
-    span = frame.y[1] - frame.y[0]
-    return svg("Learning curve", frame, parts, x_ticks, [frame.y[0] + span * i / 4 for i in range(5)],
-               "training rows (logarithmic scale)", "accuracy")
+    return svg("Learning curve", frame, parts, x_ticks, grid, "training rows (logarithmic scale)", "accuracy")
 
 
 def _band(frame: Frame, predicted: tuple[SizeAccuracy, ...]) -> list[str]:
-    """The 80% band, and the prediction in it."""
+    """The 80% band of the prediction."""
     if not predicted:
         return []
     lower = [frame.at(size.rows, size.accuracy_ci80[0]) for size in predicted]
     upper = [frame.at(size.rows, size.accuracy_ci80[1]) for size in predicted]
-    line = [frame.at(size.rows, size.accuracy) for size in predicted]
-    return [f'<polygon points="{_points([*lower, *reversed(upper)])}" fill="rgb(var(--shade) / .16)"/>',
-            f'<polyline class="line second" points="{_points(line)}"/>']
+    return [f'<polygon points="{_points([*lower, *reversed(upper)])}" fill="rgb(var(--shade) / .16)"/>']
+
+
+def _fit(frame: Frame, curve: LearningCurve) -> list[str]:
+    """The fitted curve, through what was measured and on to what is predicted."""
+    if not curve.fitted:
+        return []
+    line = [*(frame.at(size.rows, accuracy) for size, accuracy in zip(curve.measured, curve.fitted, strict=True)),
+            *(frame.at(size.rows, size.accuracy) for size in curve.predicted)]
+    return [f'<polyline class="line second" points="{_points(line)}"/>']
 
 
 def _target(frame: Frame, curve: LearningCurve) -> list[str]:

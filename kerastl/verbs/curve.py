@@ -18,7 +18,7 @@ class Config(DataFlags):
 
     source: Positional[str]  # labelled data, as for training
     target_accuracy: float | None = None  # accuracy to reach, such as 0.9 (default: a quarter fewer errors than now)
-    repeats: int = 4  # rounds in which every row measures once; more narrow the intervals
+    repeats: int = 2  # rounds in which every row measures once; more narrow the intervals
     html: str | None = None  # also write the chart and the figures to this page
     backbone: str | None = None  # see `kerastl backbones` (default: the bundled one)
     weights: str | None = None  # bundled, imagenet, preset, none (random), a weights file, or a folder for texts

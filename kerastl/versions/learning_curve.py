@@ -56,7 +56,8 @@ class ClassCurve(Section):
 class LearningCurve(Section):
     """How accuracy grows with the number of labelled rows.
 
-    rows: that could be used; with a hold-out, those for training and validation. fits: heads for each size. predicted:
+    rows: that could be used; with a hold-out, those for training and validation. fits: heads for each size. fitted: the
+    accuracy of the fitted curve at the measured sizes. predicted:
     from the present number of rows to at most 4 times as many; empty where nothing is predicted. hidden: the check of
     the fit. target_accuracy: that was asked for, or a quarter fewer errors than now. more_rows: how many more rows it
     takes, 80% interval; None for an end that is not within 4 times the rows. reason: why `more_rows` cannot be said, or
@@ -68,6 +69,7 @@ class LearningCurve(Section):
     head: str = "linear"
     fits: int = 0
     measured: tuple[SizeAccuracy, ...] = ()
+    fitted: tuple[float, ...] = ()
     predicted: tuple[SizeAccuracy, ...] = ()
     hidden: HiddenSize | None = None
     target_accuracy: float | None = None
@@ -92,24 +94,24 @@ class LearningCurve(Section):
             return "a higher accuracy"
         if self.target_requested:
             return f"an accuracy of {self.target_accuracy:.3f}"
-        return f"a quarter fewer errors (an accuracy of about {self.target_accuracy:.3f})"
+        return f"a quarter fewer errors, an accuracy of about {self.target_accuracy:.3f}"
 
     @property
     def sentence(self) -> str:
         """How many more rows the target takes."""
         if self.reason or self.more_rows is None:
-            return f"Cannot say how many more {self.nouns} {self.target} would take: {self.reason}."
+            return f"Cannot say how many more {self.nouns} are needed for {self.target}: {self.reason}."
         low, high = self.more_rows
         most = f"{FARTHEST} times the {self.nouns} ({FARTHEST * self.rows:,})"
         if low is None:
-            return (f"More than {(FARTHEST - 1) * self.rows:,} more {self.nouns} for {self.target}: it is not reached "
-                    f"within {most}, and nothing is predicted beyond.")
+            return (f"More than {(FARTHEST - 1) * self.rows:,} more {self.nouns} for {self.target}: {most} are not "
+                    "enough, and nothing is predicted beyond.")
         if high is None:
-            return (f"At least {low:,} more {self.nouns} for {self.target} (80% interval); even {most} may not be "
+            return (f"At least {low:,} more {self.nouns} (80% interval) for {self.target}; even {most} may not be "
                     "enough, and nothing is predicted beyond.")
         if high == 0:
             return f"{self.target[0].upper()}{self.target[1:]} is reached with the present {self.rows:,} {self.nouns}."
-        return f"{low:,} to {high:,} more {self.nouns} for {self.target} (80% interval)."
+        return f"{low:,} to {high:,} more {self.nouns} (80% interval) for {self.target}."
 
     @property
     def twice(self) -> str:
@@ -133,6 +135,6 @@ class LearningCurve(Section):
             return ("No class clearly gains more than noise: the largest estimate is that of "
                     f"{first.name}, {100 * first.gain:+.1f} points of recall with twice the {self.nouns} (80% "
                     f"interval {100 * low:+.1f} to {100 * high:+.1f}).")
-        return (f"{first.name} gains most: with twice the {self.nouns} of all classes, its recall of "
-                f"{first.recall:.3f} ({first.rows:,} {self.nouns} now) rises by {100 * first.gain:.1f} points (80% "
-                f"interval {100 * low:.1f} to {100 * high:.1f}).")
+        return (f"The largest gain is expected for {first.name}: with twice the {self.nouns} of all classes, its "
+                f"recall of {first.recall:.3f} ({first.rows:,} {self.nouns} now) would rise by {100 * first.gain:.1f} "
+                f"points (80% interval {100 * low:.1f} to {100 * high:.1f}).")

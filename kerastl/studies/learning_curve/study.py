@@ -26,7 +26,7 @@ from kerastl.training.fitters.convex import fits_in_memory
 from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.versions.learning_curve import FARTHEST, ClassCurve, HiddenSize, LearningCurve, SizeAccuracy
 
-REPEATS = 4  # rounds in which every row measures once
+REPEATS = 2  # rounds in which every row measures once
 REPLICATES = 400  # of the bootstrap
 FEWER = 0.75  # the errors of the target over those of now, where no accuracy is asked for
 CERTAIN = 2.0  # standard errors, above which a miss of the hidden size is no chance
@@ -115,10 +115,11 @@ def _answered(curve: LearningCurve, measured: Measured, examples: Examples, rows
     if abs(checked.miss) > CERTAIN * checked.standard_error:
         return replace(curve, reason=f"the fit misses the largest size by {100 * checked.miss:+.1f} points, more than "
                                    "chance explains")
+    drawn = extrapolate(sizes, errors, hidden.shares, sizes)
     at = np.geomspace(curve.rows, FARTHEST * curve.rows, POINTS)
     at[POINTS // 2] = 2 * curve.rows
     extrapolation = extrapolate(sizes, errors, hidden.shares, at)
-    curve = replace(curve, predicted=_predictions(extrapolation),
+    curve = replace(curve, fitted=tuple((1 - drawn.center).tolist()), predicted=_predictions(extrapolation),
                   classes=_classes(examples, rows, sizes, missed, hidden.shares))
     if curve.target_accuracy is not None:
         reached = rows_until(extrapolation, 1 - curve.target_accuracy)
@@ -127,12 +128,19 @@ def _answered(curve: LearningCurve, measured: Measured, examples: Examples, rows
         reached = rows_until(extrapolation, FEWER * extrapolation.replicates[:, 0])
     low, high = (end - curve.rows for end in reached)
     curve = replace(curve, more_rows=(_rounded(low, np.floor), _rounded(high, np.ceil)))
+    reason = "" if curve.more_rows == (0, 0) else _flat(sizes, errors, curve.nouns)
+    if curve.more_rows == (0, None):
+        reason = reason or f"the 80% interval reaches from no more to over {FARTHEST - 1} times as many more"
+    return replace(curve, more_rows=None, reason=reason) if reason else curve
+
+
+def _flat(sizes: NDArray[np.float64], errors: NDArray[np.float64], nouns: str) -> str:
+    """Whether the last doubling of rows changed nothing beyond noise, in words; empty where it did."""
     half, fall, (low, high) = last_doubling(sizes, errors)
-    if low <= 0 and curve.more_rows != (0, 0):
-        return replace(curve, more_rows=None, reason=(
-            f"the curve is flat within noise: from {round(sizes[half]):,} to {round(sizes[-1]):,} {curve.nouns} the "
-            f"accuracy changes by {100 * fall:+.1f} points (80% interval {100 * low:+.1f} to {100 * high:+.1f})"))
-    return curve
+    if low > 0:
+        return ""
+    return (f"the curve is flat within noise, for from {round(sizes[half]):,} to {round(sizes[-1]):,} {nouns} the "
+            f"accuracy changes by {100 * fall:+.1f} points (80% interval {100 * low:+.1f} to {100 * high:+.1f})")
 
 
 def _accuracies(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[SizeAccuracy, ...]:
