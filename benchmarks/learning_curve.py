@@ -13,6 +13,8 @@ import kerastl as tl
 from benchmarks.figure import Figure, at_most
 from kerastl.features.compute import Features
 from kerastl.studies.learning_curve.measurement import measure
+from kerastl.studies.learning_curve.study import predicted_curve
+from kerastl.studies.learning_curve.subsets import FOLDS, sizes_of
 from kerastl.training.options import DEFAULTS
 
 SAMPLES = Path("samples")
@@ -22,9 +24,9 @@ ROUNDS = (1, 2)  # as in a recipe's report, and as in `kerastl curve`
 TRUTH_FITS = 10
 GOAL = 0.7
 SECONDS = 3.0
-COLUMNS = ("data", "rows of a draw", "rounds", "accuracy at twice the rows", "holds it, all rows",
+COLUMNS = ("rows of a draw", "rounds", "accuracy at twice the rows", "holds it, all rows",
            "holds it, rows outside the draw", "goal", "mean width, points", "prediction minus measured, points",
-           "flat within noise", "cannot say")
+           "number of rows not said", "nothing predicted")
 
 
 @dataclass(frozen=True)
@@ -59,34 +61,40 @@ def taken(features: Features, rows: NDArray[np.intp]) -> Features:
     return replace(features, examples=features.examples.take(rows), keys=[keys[row] for row in rows.tolist()])
 
 
-def draws(features: Features, n: int, rounds: int, correct: NDArray[np.float64]) -> Iterator[Draw]:
-    """correct: how often each row was predicted correctly by heads that were trained on twice as many rows, [rows]."""
+def draws(features: Features, n: int, correct: NDArray[np.float64]) -> Iterator[list[Draw]]:
+    """Each draw by each number of rounds. correct: how often each row was predicted correctly by heads that were
+    trained on twice as many rows, [rows]."""
     for seed in range(DRAWS):
         rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:n])
-        curve = tl.learning_curve(taken(features, rows).with_seed(seed), repeats=rounds)
-        twice, outside = curve.at(2), float(np.delete(correct, rows).mean())
-        yield Draw(twice and twice.accuracy_ci80, twice.accuracy if twice else float("nan"), outside,
-                   bool(twice) and curve.more_rows is None)
+        outside, own, every = float(np.delete(correct, rows).mean()), taken(features, rows), np.arange(n)
+        sizes = sizes_of(n, len(features.examples.classes))
+        measured = measure(own.with_seed(seed), every, sizes, max(ROUNDS) * FOLDS, DEFAULTS)
+        yield [_draw(predicted_curve(own, every, measured.first(rounds)), outside) for rounds in ROUNDS]
 
 
-def as_rows() -> Iterator[tuple[str, ...]]:
-    """The table, a row for each sample and number of rounds."""
-    for name, n in ROWS.items():
-        features = features_of(name)
-        twice = measure(features, np.arange(len(features)), [2 * n], TRUTH_FITS, DEFAULTS).correct[0].mean(axis=0)
-        accuracy = float(twice.mean())
-        for rounds in ROUNDS:
-            found = list(draws(features, n, rounds, twice))
-            said = [draw for draw in found if draw.interval]
-            held = [draw.holds(accuracy) for draw in said]
-            widths = [draw.interval[1] - draw.interval[0] for draw in said if draw.interval]
-            error = np.array([draw.center - accuracy for draw in said])
-            yield (name, f"{n:,} of {len(features):,}", str(rounds), f"{accuracy:.3f}",
-                   f"{sum(held)} of {len(said)} ({np.mean(held):.0%})",
-                   f"{sum(draw.holds(draw.outside) for draw in said)} of {len(said)}",
-                   f">= {GOAL:.0%}: {'met' if np.mean(held) >= GOAL else 'missed'}",
-                   f"{100 * np.mean(widths):.1f}", f"{100 * error.mean():+.1f} (SD {100 * error.std():.1f})",
-                   str(sum(draw.flat for draw in said)), str(len(found) - len(said)))
+def _draw(curve: tl.LearningCurve, outside: float) -> Draw:
+    twice = curve.at(2)
+    if twice is None:
+        return Draw(None, float("nan"), outside, False)
+    return Draw(twice.accuracy_ci80, twice.accuracy, outside, curve.more_rows is None)
+
+
+def as_rows(name: str) -> Iterator[tuple[str, ...]]:
+    """The table of a sample, a row for each number of rounds."""
+    features, n = features_of(name), ROWS[name]
+    twice = measure(features, np.arange(len(features)), [2 * n], TRUTH_FITS, DEFAULTS).correct[0].mean(axis=0)
+    accuracy = float(twice.mean())
+    for rounds, found in zip(ROUNDS, zip(*draws(features, n, twice), strict=True), strict=True):
+        said = [draw for draw in found if draw.interval]
+        held = [draw.holds(accuracy) for draw in said]
+        widths = [draw.interval[1] - draw.interval[0] for draw in said if draw.interval]
+        error = np.array([draw.center - accuracy for draw in said])
+        yield (f"{n:,} of {len(features):,}", str(rounds), f"{accuracy:.3f}",
+               f"{sum(held)} of {len(said)} ({np.mean(held):.0%})",
+               f"{sum(draw.holds(draw.outside) for draw in said)} of {len(said)}",
+               f">= {GOAL:.0%}: {'met' if np.mean(held) >= GOAL else 'missed'}",
+               f"{100 * np.mean(widths):.1f}", f"{100 * error.mean():+.1f} (SD {100 * error.std():.1f})",
+               str(sum(draw.flat for draw in said)), str(len(found) - len(said)))
 
 
 def on_the_samples() -> list[Figure]:

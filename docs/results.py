@@ -145,6 +145,16 @@ def calibrations() -> str:
                  as_rows())
 
 
+def curves(name: str) -> str:
+    """How often the interval of a learning curve holds the accuracy at twice the rows."""
+    return table(learning_curve.COLUMNS, learning_curve.as_rows(name))
+
+
+CURVES = ("How often the 80% interval of a learning curve of `linear` holds the accuracy at twice the rows, {}. In each "
+          "of 30 draws, a curve is measured on some of the rows, in one round as in a recipe's report or in two as by "
+          "`kerastl curve`, and predicts the accuracy with twice as many rows. That was measured by cross-validation of "
+          "all rows; rows outside the draw measure it independently, with noise of their own, which the interval does "
+          "not include. Nothing is predicted where the fit misses the largest size of the draw.")
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -169,12 +179,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "distil": ("Distillation: MiniLM to its first two blocks, 3,000 movie snippets, 1 epoch.", distillation),
     "label-errors": ("Flipped labels that are found, means over 3 draws; on features of EfficientNet-Lite0 and MiniLM.",
                      label_errors.table),
-    "learning-curve": ("How often the 80% interval of a learning curve holds the accuracy at twice the rows, `linear`. "
-                       "In each of 30 draws, a curve is measured on some rows and predicts the accuracy with twice as "
-                       "many, which was measured by cross-validation of all rows. Rows outside the draw measure it "
-                       "independently, with noise of their own that the interval does not include. `cannot say`: the "
-                       "fit missed the largest size, so nothing was predicted.",
-                       lambda: table(learning_curve.COLUMNS, learning_curve.as_rows())),
+    "learning-curve-images": (CURVES.format("stamps"), lambda: curves("stamps")),
+    "learning-curve-texts": (CURVES.format("movie snippets"), lambda: curves("snippets")),
     "few-shot": ("New classes from a few stamps each.", few_shot),
     "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
                     "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "

@@ -2,14 +2,14 @@
 that they were not fitted on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
-from kerastl.studies.learning_curve.subsets import Rows, deals
+from kerastl.studies.learning_curve.subsets import FOLDS, Rows, deals
 from kerastl.training.fitters.solver import solve
 from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import inner_folds
@@ -41,6 +41,10 @@ class Measured:
     def fits(self) -> int:
         """How many heads were fitted for each size."""
         return int(self.fit_of.max()) + 1
+
+    def first(self, rounds: int) -> "Measured":
+        """The first rounds alone."""
+        return replace(self, fit_of=self.fit_of[:rounds], correct=self.correct[:, :rounds], hit=self.hit[:, :rounds])
 
     def replicates(self, count: int, classes: int, seed: int = 0) -> tuple[Rates, Rates]:
         """The error rate for each size, [1 + count, sizes], and the share of each class' labels that are missed,
@@ -85,7 +89,7 @@ def measure(features: Features, rows: Rows, sizes: list[int], fits: int, options
     task, classes = examples.task, truth.shape[1]
     half = task.half(classes)
     label_row, label_class = np.nonzero(truth)
-    rounds = -(-fits // 5)
+    rounds = -(-fits // FOLDS)
     fit_of = np.full((rounds, len(rows)), -1, np.intp)
     correct = np.zeros((len(sizes), rounds, len(rows)), bool)
     told = np.zeros((len(sizes), rounds, len(label_row)), bool)

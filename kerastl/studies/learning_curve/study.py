@@ -54,13 +54,12 @@ def learning_curve(features: Features, *, target_accuracy: float | None = None, 
     check_arguments(target_accuracy, repeats)
     examples = features.examples
     rows = usable_rows(examples)
-    curve = LearningCurve(rows=len(rows), nouns=examples.modality.nouns, scope=scope_of(features),
-                          target_accuracy=target_accuracy, target_requested=target_accuracy is not None)
     if reason := _unmeasurable(features, rows):
-        return replace(curve, reason=reason)
+        return replace(_nothing_yet(features, rows, target_accuracy), reason=reason)
     sizes = sizes_of(len(rows), len(examples.classes))
     measured = measure(features, rows, sizes, repeats * FOLDS, options)
-    return replace(_answered(curve, measured, examples, rows), seconds=time.perf_counter() - start)
+    curve = predicted_curve(features, rows, measured, target_accuracy)
+    return replace(curve, seconds=time.perf_counter() - start)
 
 
 def usable_rows(examples: Examples) -> Rows:
@@ -102,10 +101,16 @@ def _unmeasurable(features: Features, rows: Rows) -> str:
     return ""
 
 
-def _answered(curve: LearningCurve, measured: Measured, examples: Examples, rows: Rows) -> LearningCurve:
-    """The curve with what was measured and, where that allows it, what is predicted."""
-    classes = len(examples.classes)
-    errors, missed = measured.replicates(REPLICATES, classes)
+def _nothing_yet(features: Features, rows: Rows, target_accuracy: float | None) -> LearningCurve:
+    return LearningCurve(rows=len(rows), nouns=features.examples.modality.nouns, scope=scope_of(features),
+                         target_accuracy=target_accuracy, target_requested=target_accuracy is not None)
+
+
+def predicted_curve(features: Features, rows: Rows, measured: Measured, target_accuracy: float | None = None
+                    ) -> LearningCurve:
+    """The curve of these rows with what was measured and, where that allows it, what is predicted."""
+    examples, curve = features.examples, _nothing_yet(features, rows, target_accuracy)
+    errors, missed = measured.replicates(REPLICATES, len(examples.classes))
     sizes = measured.sizes
     curve = replace(curve, fits=measured.fits, measured=_accuracies(sizes, errors))
     hidden = check(sizes, errors)
