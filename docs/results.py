@@ -151,10 +151,11 @@ def curves(name: str) -> str:
 
 
 CURVES = ("How often the 80% interval of a learning curve of `linear` holds the accuracy at twice the rows, {}. In "
-          "each of 30 draws, a curve is measured on some of the rows, in one round as in a recipe's report or in two as "
-          "by `kerastl curve`, and predicts the accuracy with twice as many rows. That was measured by cross-validation "
-          "of all rows; rows outside the draw measure it independently, with noise of their own, which the interval does "
-          "not include. Nothing is predicted where the fit misses the largest size of the draw.")
+          "each of 30 draws, a curve is measured on some of the rows, in one round as in a recipe's report or in "
+          "two as by `kerastl curve`, and predicts the accuracy with twice as many rows. That was measured by "
+          "cross-validation of all rows; rows outside the draw measure it independently, with noise of their own, "
+          "which the interval does not include. Nothing is predicted where the fit misses the largest size of the "
+          "draw.")
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "

@@ -19,7 +19,7 @@ from kerastl.studies.learning_curve.of_run import learning_curve_of_run
 from kerastl.studies.learning_curve.subsets import SPAN, deals, fewest_rows, sizes_of
 from kerastl.training.options import DEFAULTS
 from kerastl.versions.learning_curve import LearningCurve
-from tests.tiny import clouds, held_out, in_folds, made_examples, made_features, plain_runtime
+from tests.tiny import clouds, held_out, in_folds, made_examples, made_features
 
 SIZES = np.array([30.0, 50, 80, 130, 220, 350, 560])
 
@@ -65,7 +65,7 @@ def test_no_cluster_is_fitted_and_measured_and_subsets_are_nested_and_stratified
             assert set(small) < set(large)
         for size, training in zip((20, 60), deal.training, strict=False):
             assert abs(len(training) - size) <= 2
-            assert abs((y[training] == 1).mean() - 0.25) < 0.1
+            assert abs((y[training] == 1).mean() - 0.25) < 2.5 / size  # a cluster has 3 rows
             assert all(np.isin(rows[names[rows] == names[row]], training).all() for row in training)
     again = list(deals(examples, rows, [20, 60, 184], 7, seed=1))
     assert all(np.array_equal(a.measuring, b.measuring) for a, b in zip(dealt, again, strict=True))
@@ -141,7 +141,10 @@ def test_a_target_that_is_reached_one_that_is_not_and_one_that_is_too_far(tmp_pa
 def test_what_cannot_be_said_has_its_reason(tmp_path: Path) -> None:
     few = tl.learning_curve(features_of(tmp_path / "few", 60, 3))
     assert "too few images: 60" in few.sentence and not few.measured
-    flat = tl.learning_curve(features_of(tmp_path / "flat", 300, 2, apart=9.0), repeats=1)
+    x, y = clouds(600, 2, 2, 1.2)  # two dimensions, which few rows are enough for
+    plane = replace(made_features(tmp_path / "flat", x, in_folds(made_examples(y))),
+                    backbone=tl.load_backbone("tiny_net", "none"))
+    flat = tl.learning_curve(plane, repeats=1)
     assert flat.more_rows is None and "flat within noise" in flat.sentence and flat.predicted
     assert "How many more labels" in str(learning_curve_section(few))
 
@@ -177,7 +180,7 @@ def test_test_rows_of_a_hold_out_are_not_used(tmp_path: Path) -> None:
     split = held_out(400)
     backbone = tl.load_backbone("tiny_net", "none")
     spoilt_x, spoilt_y = x.copy(), y.copy()
-    spoilt_x[split.part == TEST] = np.nan
+    spoilt_x[split.part == TEST] = 1e6
     spoilt_y[split.part == TEST] = 0
     curves = [tl.learning_curve(replace(made_features(folder, rows, made_examples(targets, split=split)),
                                         backbone=backbone), repeats=1)
@@ -229,8 +232,8 @@ def test_the_verb_prints_and_writes_a_page(shell: Callable, image_folder: Path, 
     code, out, err = shell("curve", image_folder, "--backbone", "tiny_net", "--weights", "none", "--html", page,
                            "--cache-dir", tmp_path, "--json")
     assert code == 0, err
-    assert json.loads(out)["sentence" if "sentence" in json.loads(out) else "rows"]
-    assert "How many more labels" in page.read_text()
+    found = json.loads(out)
+    assert found["reason"] or found["more_rows"]
+    assert str(found["rows"]) in page.read_text() and "How many more labels" in page.read_text()
     code, _, err = shell("curve", image_folder, "--target-accuracy", "95")
     assert code == 2 and "--target-accuracy" in err
-    assert plain_runtime()

@@ -2,9 +2,9 @@
 
 The error rate of n rows is `a + b * g(n)`, with a and b not below 0, so that it falls towards a. The shapes g come from
 two families: the power law with an offset, POW4, `(n + c) ** -d`, and MMF4 (Morgan-Mercer-Flodin), `1 / (1 + (n / h) **
-d)`. Of the curves that were compared on 265 data sets, these extrapolate best (Viering and Loog 2022,
-https://arxiv.org/abs/2103.10948). Shapes are tried on a grid, and a and b solved for, so that a fit neither depends on
-where it starts nor fails.
+d)`. Both are among the best of the curves that were compared on the learning curve database LCDB (Mohr et al. 2022;
+LCDB 1.1: https://arxiv.org/abs/2505.15657). Shapes are tried on a grid, and a and b solved for, so that a fit neither
+depends on where it starts nor fails.
 """
 
 from dataclasses import dataclass
