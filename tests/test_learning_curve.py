@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_folder
 from numpy.typing import NDArray
 
 import kerastl as tl
@@ -65,7 +66,7 @@ def test_no_cluster_is_fitted_and_measured_and_subsets_are_nested_and_stratified
             assert set(small) < set(large)
         for size, training in zip((20, 60), deal.training, strict=False):
             assert abs(len(training) - size) <= 2
-            assert abs((y[training] == 1).mean() - 0.25) < 2.5 / size  # a cluster has 3 rows
+            assert abs((y[training] == 1).mean() - 0.25) < 3.5 / size  # a cluster has 3 rows
             assert all(np.isin(rows[names[rows] == names[row]], training).all() for row in training)
     again = list(deals(examples, rows, [20, 60, 184], 7, seed=1))
     assert all(np.array_equal(a.measuring, b.measuring) for a, b in zip(dealt, again, strict=True))
@@ -227,13 +228,15 @@ def test_a_run_says_what_its_curve_stands_for_and_when_it_is_too_large(tmp_path:
 
 
 @pytest.mark.slow
-def test_the_verb_prints_and_writes_a_page(shell: Callable, image_folder: Path, tmp_path: Path) -> None:
-    page = tmp_path / "curve.html"
-    code, out, err = shell("curve", image_folder, "--backbone", "tiny_net", "--weights", "none", "--html", page,
+def test_the_verb_prints_and_writes_a_page(shell: Callable, tmp_path: Path) -> None:
+    page, source = tmp_path / "curve.html", draw_folder(tmp_path / "drawn", 50)
+    code, out, err = shell("curve", source, "--backbone", "tiny_net", "--weights", "none", "--html", page,
                            "--cache-dir", tmp_path, "--json")
     assert code == 0, err
     found = json.loads(out)
     assert found["reason"] or found["more_rows"]
     assert str(found["rows"]) in page.read_text() and "How many more labels" in page.read_text()
-    code, _, err = shell("curve", image_folder, "--target-accuracy", "95")
+    code, _, err = shell("curve", source, "--target-accuracy", "95")
     assert code == 2 and "--target-accuracy" in err
+    code, out, _ = shell("curve", source, "--backbone", "tiny_net", "--weights", "none", "--cache-dir", tmp_path)
+    assert code == 0 and "accuracy, measured" in out and "Check: without the largest size" in out
