@@ -222,7 +222,7 @@ def test_a_run_says_what_its_curve_stands_for_and_when_it_is_too_large(tmp_path:
     fitted_head = tl.fit(features, "prototype")
     trained = tl.TrainedModel(None, fitted_head, None)
     curve = learning_curve_of_run(features, trained)
-    assert "exported head is prototype" in curve.scope and curve.fits == 5
+    assert "exported head is prototype" in curve.exported and curve.fits == 5
     monkeypatch.setattr("kerastl.studies.learning_curve.of_run.CHEAP", 1000)
     assert "`kerastl curve`" in learning_curve_of_run(features, trained).sentence
 

@@ -61,7 +61,8 @@ class LearningCurve(Section):
     from the present number of rows to at most 4 times as many; empty where nothing is predicted. hidden: the check of
     the fit. target_accuracy: that was asked for, or a quarter fewer errors than now. more_rows: how many more rows it
     takes, 80% interval; None for an end that is not within 4 times the rows. reason: why `more_rows` cannot be said, or
-    why nothing was measured. scope: what the curve stands for. classes: the largest gain first.
+    why nothing was measured. scope: what the curve stands for; exported: how a run's model differs from that,
+    empty where it does not. classes: the largest gain first.
     """
 
     rows: int = 0
@@ -77,6 +78,7 @@ class LearningCurve(Section):
     more_rows: tuple[int | None, int | None] | None = None
     reason: str = ""
     scope: str = ""
+    exported: str = ""
     classes: tuple[ClassCurve, ...] = ()
     seconds: float = 0.0
 
@@ -125,13 +127,18 @@ class LearningCurve(Section):
                 f"{most:.3f}.")
 
     @property
+    def gains(self) -> bool:
+        """Whether a class gains more than noise."""
+        return bool(self.classes) and self.classes[0].gain_ci80[0] >= CLEAR
+
+    @property
     def class_sentence(self) -> str:
         """Which class gains most; empty where that was not estimated."""
         if not self.classes:
             return ""
         first = self.classes[0]
         low, high = first.gain_ci80
-        if low < CLEAR:
+        if not self.gains:
             return ("No class clearly gains more than noise: the largest estimate is that of "
                     f"{first.name}, {100 * first.gain:+.1f} points of recall with twice the {self.nouns} (80% "
                     f"interval {100 * low:+.1f} to {100 * high:+.1f}).")

@@ -14,13 +14,15 @@ from kerastl.versions.learning_curve import LearningCurve
 
 CHEAP = 400_000_000  # multiplications in one pass over the rows of all fits, up to which a run measures its curve
 MOST_MAPS = 3_000  # rows of maps or token states that are averaged only for this
+WITH_PLAIN = ("plain", "joint")  # heads that also take features which are not the backbone's
 COMMAND = "`kerastl curve` measures it"
 
 
 def learning_curve_of_run(features: Features, trained: TrainedModel) -> LearningCurve:
     """The curve of a run's rows, or why a run does not measure it. Test rows of a hold-out are not used."""
-    rows, scope = usable_rows(features.examples), scope_of(features) + _shipped(trained)
-    empty = LearningCurve(rows=len(rows), nouns=features.examples.modality.nouns, scope=scope)
+    rows, exported = usable_rows(features.examples), _exported(trained)
+    empty = LearningCurve(rows=len(rows), nouns=features.examples.modality.nouns, scope=scope_of(features),
+                          exported=exported)
     if len(features.shape) > 1 and len(rows) > MOST_MAPS:
         return replace(empty, reason=f"averaging the features of {len(rows):,} {empty.nouns} over places only for this "
                                      f"would take too long; {COMMAND}")
@@ -29,7 +31,7 @@ def learning_curve_of_run(features: Features, trained: TrainedModel) -> Learning
                                      f"take too long; {COMMAND}")
     weighted = str(trained.fitted.settings.get("class_weights", "auto"))  # as the head that ships
     curve = learning_curve(features, repeats=1, options=TrainingOptions(class_weights=weighted))
-    return replace(curve, scope=scope)
+    return replace(curve, exported=exported)
 
 
 def _passes(features: Features, rows: int) -> int:
@@ -38,11 +40,12 @@ def _passes(features: Features, rows: int) -> int:
     return int((sizes * np.minimum(sizes, features.dim)).sum()) * outputs * (INNER_FOLDS + 1) * FOLDS
 
 
-def _shipped(trained: TrainedModel) -> str:
+def _exported(trained: TrainedModel) -> str:
     """How the exported model differs from the head of the curve; empty where it does not."""
-    tuned = trained.fine_tuning
+    tuned, name = trained.fine_tuning, trained.fitted.name
     if tuned and tuned.kept:
-        return " The backbone of the exported model was fine-tuned, so its own curve may be another."
-    if trained.fitted.name != "linear":
-        return f" The exported head is {trained.fitted.name}, whose own curve may be another."
-    return ""
+        return "The backbone of the exported model was fine-tuned; the curve is that of linear on the frozen backbone."
+    if name in WITH_PLAIN:
+        return (f"The exported head is {name}; the curve is that of linear, without the plain features (n-grams or "
+                "colours), which may gain more from more rows.")
+    return "" if name == "linear" else f"The exported head is {name}; the curve is that of linear."

@@ -144,8 +144,8 @@ def _flat(sizes: NDArray[np.float64], errors: NDArray[np.float64], nouns: str) -
     half, fall, (low, high) = last_doubling(sizes, errors)
     if low > 0:
         return ""
-    return (f"the curve is flat within noise, for from {round(sizes[half]):,} to {round(sizes[-1]):,} {nouns} the "
-            f"accuracy changes by {100 * fall:+.1f} points (80% interval {100 * low:+.1f} to {100 * high:+.1f})")
+    return (f"the curve is flat within noise (from {round(sizes[half]):,} to {round(sizes[-1]):,} {nouns} the accuracy "
+            f"changes by {100 * fall:+.1f} points, 80% interval {100 * low:+.1f} to {100 * high:+.1f})")
 
 
 def _accuracies(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[SizeAccuracy, ...]:
