@@ -72,6 +72,25 @@ def test_no_cluster_is_fitted_and_measured_and_subsets_are_nested_and_stratified
     assert all(np.array_equal(a.measuring, b.measuring) for a, b in zip(dealt, again, strict=True))
 
 
+def test_small_subsets_of_sets_of_labels_are_not_those_of_rare_sets() -> None:
+    """Nine rows in ten have the same set, each other row one of its own."""
+    targets = np.zeros((300, 9), np.int64)
+    targets[:, 0] = 1
+    rare = np.arange(0, 300, 10)
+    targets[rare] = [[0, *map(int, f"{row + 1:08b}")] for row in range(30)]
+    [deal] = deals(made_examples(targets), np.arange(300), [20, 240], 1, seed=0)
+    assert np.isin(deal.training[0], rare).mean() < 0.3
+
+
+def test_a_class_of_one_group_is_measured_without_it(tmp_path: Path) -> None:
+    x, y = clouds(240, 3, 24, 3.0)
+    groups = ["one" if label == 2 else f"row {row}" for row, label in enumerate(y)]
+    features = replace(made_features(tmp_path, x, made_examples(y, groups=groups)),
+                       backbone=tl.load_backbone("tiny_net", "none"))
+    curve = tl.learning_curve(features, repeats=1)
+    assert {one.name: one.recall for one in curve.classes}.get("class 2", 0.0) == 0.0 and curve.measured
+
+
 @pytest.mark.parametrize("truth", [0.05 + 0.9 * (SIZES + 20) ** -0.5, 0.5 - 0.45 / (1 + (90 / SIZES) ** 1.2)])
 def test_a_fit_finds_the_curve_that_it_was_made_from(truth: NDArray) -> None:
     """Each family fits its own curve and extrapolates it; a curve never rises, and never falls below 0."""

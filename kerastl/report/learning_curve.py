@@ -55,7 +55,7 @@ def learning_curve_chart(curve: LearningCurve) -> str:
         parts.append(f'<circle class="point first" cx="{x}" cy="{y}" r="3.5"><title>{size.rows:,} rows: '
                      f"{size.accuracy:.3f}</title></circle>")
     sizes = [size.rows for size in curve.measured]
-    x_ticks = [*sizes[:-1:2], sizes[-1], *(times * curve.rows for times in (2, 4) if curve.predicted)]
+    x_ticks = [*sizes[::2], *([2 * curve.rows] if curve.predicted else [])]
     return svg("Learning curve", frame, parts, x_ticks, grid, "training rows (logarithmic scale)", "accuracy")
 
 

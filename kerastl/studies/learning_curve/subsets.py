@@ -61,6 +61,7 @@ class _Clusters:
 
     def __init__(self, examples: Examples, rows: Rows) -> None:
         self._rows = rows
+        self._exclusive = examples.task.exclusive
         _, self._member = np.unique(np.array(examples.clusters_of(rows)), return_inverse=True)
         _, label_of = np.unique(np.array([examples.label_of(row) for row in rows.tolist()]), return_inverse=True)
         self.sizes = np.bincount(self._member)
@@ -79,13 +80,15 @@ class _Clusters:
         return fold
 
     def stratified(self, clusters: Rows, generator: np.random.Generator) -> Rows:
-        """An order of these clusters whose every beginning has about the classes' shares; the first have one of each
-        class."""
+        """An order of these clusters whose every beginning has about the classes' shares. Where a row has one label,
+        the first have one of each class; sets of labels may be as many as rows."""
         order = generator.permutation(len(clusters))
         label = self._label[clusters[order]]
         place, share = np.empty(len(order)), generator.random(len(order))
         for value in np.unique(label):
             own = np.flatnonzero(label == value)
             rank = np.arange(len(own))
-            place[own] = np.where(rank == 0, 0.0, (rank + share[own[0]]) / len(own))
+            place[own] = (rank + share[own[0]]) / len(own)
+            if self._exclusive:
+                place[own[0]] = 0.0
         return order[np.argsort(place, kind="stable")]
