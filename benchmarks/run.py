@@ -38,6 +38,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         heads,
         label_errors,
         label_next,
+        learning_curve,
         maps,
         memory,
         near_duplicates,
@@ -60,9 +61,10 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "bits": bits.of_features,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
-            "label-errors": label_errors.speed, "label-next": label_next.on_the_samples, "compare": compare.cached,
-            "maps": maps.growth, "serve": serve.throughput, "serve-soak": serve.soak, "glm": glm.speed,
-            "glm-run": glm.whole_run, "glm-full": glm_full.memory}
+            "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
+            "learning-curve": learning_curve.on_the_samples, "compare": compare.cached, "maps": maps.growth,
+            "serve": serve.throughput, "serve-soak": serve.soak, "glm": glm.speed, "glm-run": glm.whole_run,
+            "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

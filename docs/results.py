@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import label_errors  # noqa: E402
+from benchmarks import label_errors, learning_curve  # noqa: E402
 from benchmarks.run import the_machine, written  # noqa: E402
 
 PAGE = ROOT / "docs/results.md"
@@ -153,6 +153,17 @@ def label_next() -> str:
                   "gain over the rounds, points (95% CI)", "as good as random's last"), as_rows())
 
 
+def curves(name: str) -> str:
+    """How often the interval of a learning curve holds the accuracy at twice the rows."""
+    return table(learning_curve.COLUMNS, learning_curve.as_rows(name))
+
+
+CURVES = ("How often the 80% interval of a learning curve of `linear` holds the accuracy at twice the rows, {}. In "
+          "each of 30 draws, a curve is measured on some of the rows, in one round as in a recipe's report or in "
+          "two as by `kerastl curve`, and predicts the accuracy with twice as many rows. That was measured by "
+          "cross-validation of all rows; rows outside the draw measure it independently, with noise of their own, "
+          "which the interval does not include. Nothing is predicted where the fit misses the largest size of the "
+          "draw.")
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -177,6 +188,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "distil": ("Distillation: MiniLM to its first two blocks, 3,000 movie snippets, 1 epoch.", distillation),
     "label-errors": ("Flipped labels that are found, means over 3 draws; on features of EfficientNet-Lite0 and MiniLM.",
                      label_errors.table),
+    "learning-curve-images": (CURVES.format("stamps"), lambda: curves("stamps")),
+    "learning-curve-texts": (CURVES.format("movie snippets"), lambda: curves("snippets")),
     "few-shot": ("New classes from a few stamps each.", few_shot),
     "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
                     "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "

@@ -67,6 +67,9 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "LabelErrors": "kerastl.audit.label_errors",
     "LabelNextResult": "kerastl.studies.label_next.result",
     "learn_few_shot": "kerastl.studies.few_shot.comparison",
+    "learning_curve": "kerastl.studies.learning_curve.study",
+    "learning_curve_of": "kerastl.studies.learning_curve.of_source",
+    "LearningCurve": "kerastl.versions.learning_curve",
     "lesson": "kerastl.studies.distillation",
     "list_backbones": "kerastl.shell.listing",
     "list_heads": "kerastl.shell.listing",
@@ -134,14 +137,14 @@ __all__ = [
     "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
     "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
     "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
-    "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
-    "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
-    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
-    "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads",
-    "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach",
-    "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
-    "write_version",
+    "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
+    "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList", "ModelVersion",
+    "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions",
+    "PredictResult", "read_images", "read_texts", "ReadOptions", "reproduce", "ReproduceResult", "resolve_head",
+    "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split",
+    "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel",
+    "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features",
+    "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -239,6 +242,8 @@ if TYPE_CHECKING:
     from kerastl.studies.few_shot.episodes import few_shot_task as few_shot_task
     from kerastl.studies.label_next.propose import label_next as label_next
     from kerastl.studies.label_next.result import LabelNextResult as LabelNextResult
+    from kerastl.studies.learning_curve.of_source import learning_curve_of as learning_curve_of
+    from kerastl.studies.learning_curve.study import learning_curve as learning_curve
     from kerastl.studies.near_duplicates import near_duplicate_effect as near_duplicate_effect
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
@@ -250,6 +255,7 @@ if TYPE_CHECKING:
     from kerastl.training.options import TrainingOptions as TrainingOptions
     from kerastl.training.train import TrainedModel as TrainedModel
     from kerastl.training.train import train as train
+    from kerastl.versions.learning_curve import LearningCurve as LearningCurve
     from kerastl.versions.listing import ModelList as ModelList
     from kerastl.versions.listing import ModelVersion as ModelVersion
     from kerastl.versions.listing import list_models as list_models

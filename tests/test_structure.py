@@ -44,6 +44,7 @@ PUBLIC = set("""
     FeatureTable fetch_weights few_shot_summary few_shot_task FewShotRecord find_label_errors fine_tune
     FineTuneResult fit fit_length FittedHead Head HeadLike ImageConfig KerastlError LabelError LabelErrors
     learn_few_shot
+    learning_curve learning_curve_of LearningCurve
     lesson list_backbones list_heads list_recipes load load_backbone load_teacher ModelError OptionError Parity
     pooling_for predict_inputs Prediction Predictions PredictResult read_images ReadOptions read_texts resolve_head run
     RunConfig RunRecord Runtime search_heads Skipped splice Split split Stopwatch Target target teach Teacher

@@ -15,6 +15,7 @@ from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.label_errors import label_errors_section
+from kerastl.report.learning_curve import learning_curve_section
 from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
 from kerastl.report.near_duplicates import near_duplicates_context
@@ -54,6 +55,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         ablation=ablation_section(record.ablation),
         label_errors=label_errors_section(record.label_errors, record.relabel, modality.nouns, record.data,
                                           lambda _, error: preview(examples, place.get(error.origin))),
+        learning_curve=learning_curve_section(record.learning_curve),
         confusion=confusion_cells(record.test.confusion) if readable else [],
         **near_duplicates_context(record, examples, preview),
     )

@@ -65,6 +65,10 @@ def run_summary(record: RunRecord) -> str:
         lines += wrap(f"labels     {record.label_errors.sentence} (shown in the report)", WIDTH,
                       subsequent_indent=INDENT, break_long_words=False)
         lines += wrap(record.label_errors.caution, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    if record.learning_curve:
+        lines += wrap(f"more rows  {record.learning_curve.sentence}", WIDTH, subsequent_indent=INDENT)
+        lines += _indented(record.learning_curve.exported)
+        lines += _indented(record.learning_curve.class_sentence) if record.learning_curve.gains else []
     if record.ablation:
         lines += ["", ablation_table(record.ablation)]
     if record.distilled:

@@ -22,6 +22,7 @@ from kerastl.training.fit import FittedHead
 from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import Version
 from kerastl.versions.large import separate_backbone
+from kerastl.versions.learning_curve import LearningCurve
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.reproduction import MADE_BY, reproduction_of
 from kerastl.versions.sections import (
@@ -39,7 +40,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
-                label_errors: LabelErrors | None = None) -> RunRecord:
+                label_errors: LabelErrors | None = None, learning_curve: LearningCurve | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added; `made_by` among them names what ran.
     near_duplicates: default, what the examples know."""
@@ -77,7 +78,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  **seconds},
         machine=machine(), config={"data": examples.source, **to_json(settings)}, name=version.name,
         label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by),
-        relabel=examples.corrections.relabelling if examples.corrections else None,
+        relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
         version=version.number, path=str(version.path))
 
 

@@ -25,6 +25,7 @@ from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import read_json, write_json
+from kerastl.versions.learning_curve import LearningCurve
 from kerastl.versions.reproduction import Reproduction
 from kerastl.versions.sections import (
     Ablation,
@@ -107,6 +108,7 @@ class RunRecord(Compared, Section):
     label_errors: LabelErrors | None = None
     relabel: Relabelling | None = None
     reproduction: Reproduction | None = None
+    learning_curve: LearningCurve | None = None
     name: str = ""
     version: int = 0
     path: str = ""
