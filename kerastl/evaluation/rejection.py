@@ -22,13 +22,21 @@ DISTANCES = (NEIGHBOURS, MAHALANOBIS, RELATIVE)  # scores of features
 LOGIT_SCORES = (MAX_LOGIT, ENERGY)
 LABEL = "none of these"
 COVERAGE = 0.95
+OFF, ON = MODES = ("off", "on")
 COVERAGES = (0.8, 0.9, 0.95, 0.98, 0.99)  # whose thresholds are recorded beside the requested one
 AXES = 128  # principal axes, at most
-CENTRES = 256  # that stand for more than twice as many rows
+CENTRES = 256  # that stand for the rows, at most
 STEPS = 10  # of k-means
 LARGE = 2000  # rows and dimensions from which the axes are approximated
 LEAST = 1e-9
 Array = NDArray[Any]
+
+
+def rejection_faults(coverage: float, reject: str) -> list[str]:
+    """One sentence for each of the two that cannot be used."""
+    faults = [(not 0 < coverage < 1, f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"),
+              (reject not in MODES, f"`reject` must be one of {', '.join(MODES)} (got {reject})")]
+    return [message for wrong, message in faults if wrong]
 
 
 @dataclass(frozen=True)
@@ -209,14 +217,13 @@ def _shrinkage(z: Array) -> tuple[float, float]:
 
 
 def _coreset(rows: Array) -> Array:
-    """Centres that stand for the rows: of up to 512 these themselves, of more their k-means, 256."""
-    if len(rows) <= 2 * CENTRES:
-        return rows
+    """Centres that stand for the rows, by k-means: one for two rows, and at most 256."""
     from sklearn.cluster import KMeans
 
     rows = _f32(rows)
-    spaced = rows[np.linspace(0, len(rows) - 1, CENTRES).astype(np.intp)]
-    return np.asarray(KMeans(CENTRES, init=spaced, n_init=1, max_iter=STEPS).fit(rows).cluster_centers_)
+    number = max(1, min(CENTRES, len(np.unique(rows, axis=0)) // 2))
+    spaced = rows[np.linspace(0, len(rows) - 1, number).astype(np.intp)]
+    return np.asarray(KMeans(number, init=spaced, n_init=1, max_iter=STEPS).fit(rows).cluster_centers_)
 
 
 def conformal_threshold(scores: Array, coverage: float) -> float | None:

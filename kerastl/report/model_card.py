@@ -4,6 +4,7 @@ from kerastl.backbones import published_weights
 from kerastl.display import visible
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
+from kerastl.report.rejection import limitation, rejected
 from kerastl.report.sentences import calibration_note, losses, macro_f1, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -43,12 +44,12 @@ def model_card(record: RunRecord) -> str:
         *([f"- {calibration_chosen(test.calibration_choice)}"] if test.calibration_choice else []),
         *_target(test),
         *([f"- {record.competitors.sentence}"] if record.competitors and record.competitors.sentence else []),
+        *([f"- Inputs of no class: {rejected(record)}"] if record.rejection else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         "",
         "## Limitations",
         "",
-        *([f"- The model always predicts one of its classes, even for {_article(noun)} that belongs to none of them."]
-          if record.task.exclusive else []),
+        *([f"- {limitation(record)}"] if limitation(record) else []),
         f"- These figures apply only to {record.modality.nouns} similar to the training data.",
         "- The model inherits the biases of the data on which the backbone was pretrained.",
     ]

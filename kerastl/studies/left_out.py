@@ -24,7 +24,9 @@ from kerastl.features.compute import Features
 
 ROWS = 800  # compared, at most
 FITS = 20  # classes left out, over all pairs of folds, at most
-WORTH = 0.01  # AUROC by which another score has to be better than an earlier one in `ORDER`
+# AUROC by which another score has to be better than an earlier one in `ORDER`. Distances come first, because only they
+# notice inputs that are far from anything seen: a logit may be large there, too.
+WORTH = 0.02
 ORDER = (*DISTANCES, *LOGIT_SCORES)
 Array = NDArray[np.float64]
 
@@ -52,7 +54,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def chosen(self, without: int | None = None) -> str:
-        """The score with the highest mean AUROC, or an earlier one in `ORDER` that is within 0.01 of it. without: a
+        """The score with the highest mean AUROC, or an earlier one in `ORDER` that is within 0.02 of it. without: a
         fold, none of whose rows has a part in the choice."""
         if self.why:
             return self.otherwise
@@ -89,7 +91,7 @@ class Comparison:
         if not self.measurements:
             return "There were too few rows to leave a class out, so the scores were not compared."
         return (f"Of {len(_means(self.measurements))} scores, it ranks the rows of a class that it has not seen best "
-                "above the others, or as well as the best within 0.01.")
+                "above the others, or as well as the best within 0.02.")
 
     @property
     def limits(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kerastl.data.examples import TRAIN, VALIDATION
+from kerastl.data.examples import TRAIN
 from kerastl.data.split import FOLDS, folds, split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError, expect
@@ -21,6 +21,7 @@ from kerastl.evaluation.rejection import (
     COVERAGE,
     DISTANCES,
     MAX_LOGIT,
+    ON,
     Detector,
     Rejection,
     RejectionResult,
@@ -29,6 +30,7 @@ from kerastl.evaluation.rejection import (
     logit_score,
     numpy_ops,
     principal_axes,
+    rejection_faults,
     thresholds_of,
 )
 from kerastl.features.compute import Features
@@ -39,7 +41,6 @@ from kerastl.studies.left_out import Comparison, compare_scores
 from kerastl.training.fit import FEATURES
 from kerastl.training.train import TrainedModel
 
-MODES = ("off", "on")
 FITTED = 5000  # rows that a distance is made from, at most
 BLOCK = 2048  # rows whose features are in memory at a time
 
@@ -53,24 +54,16 @@ def detect_unknown(features: Features, trained: TrainedModel, *, coverage: float
     other values.
     """
     expect(Features, FEATURES, features=features)
+    expect((int, float), "a fraction", coverage=coverage)
     expect(TrainedModel, "a trained model, as kerastl.train returns it", trained=trained)
-    check_rejection(coverage, reject)
+    if faults := rejection_faults(coverage, reject):
+        raise OptionError("\n".join(faults))
     start = time.perf_counter()
     measured = _Measured(features, trained)
     cross_validated = split_of(features.examples).mode == "cv"
     with threadpool_limits(1):  # of so small matrices, more threads only wait for each other
         found = (_cross_validated if cross_validated else _held_out)(measured, measured.comparison(), coverage, reject)
     return replace(found, result=replace(found.result, seconds=time.perf_counter() - start))
-
-
-def check_rejection(coverage: float, reject: str) -> None:
-    """Raises OptionError for a coverage that is no fraction, or another mode."""
-    expect((int, float), "a fraction", coverage=coverage)
-    if not 0 < coverage < 1:
-        raise OptionError(f"`coverage` is {coverage}", "a fraction between 0 and 1, such as 0.95",
-                          "it is the fraction of inputs like your data that are not rejected")
-    if reject not in MODES:
-        raise OptionError(f"`reject` is {reject!r}", "on or off", "omit `reject` for off")
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,7 @@ def _held_out(measured: _Measured, comparison: Comparison, coverage: float, reje
     """The threshold comes from the validation rows, and is measured on the test rows."""
     fitted, examples = measured.trained.fitted, measured.features.examples
     assert fitted.validation is not None
-    detector = replace(measured.fit(comparison.chosen(), split_of(examples).rows(TRAIN)), reject=reject == "on")
+    detector = replace(measured.fit(comparison.chosen(), split_of(examples).rows(TRAIN)), reject=reject == ON)
     raw = measured.raw(detector, fitted.validation, held_out=False)
     made, threshold = calibrated_detector(detector, raw, coverage)
     above = None if threshold is None else measured.raw(detector, fitted.held_out) > threshold
@@ -179,7 +172,7 @@ def _cross_validated(measured: _Measured, comparison: Comparison, coverage: floa
         assert above is not None
         above[part == fold] = raw[name][part == fold] > threshold
     of_shipped = raw[comparison.chosen()]
-    detector = replace(measured.fit(comparison.chosen(), held_out.rows), reject=reject == "on")
+    detector = replace(measured.fit(comparison.chosen(), held_out.rows), reject=reject == ON)
     made, threshold = calibrated_detector(detector, of_shipped, coverage)
     found = _found(measured, comparison, made, threshold, of_shipped, coverage, above,
                    "all rows, each scored by a detector that was fitted without its fold")

@@ -9,6 +9,7 @@ from kerastl.data.split import split_of
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
+from kerastl.evaluation.rejection import RejectionResult
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
@@ -33,7 +34,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
-                label_errors: LabelErrors | None = None) -> RunRecord:
+                label_errors: LabelErrors | None = None, rejection: RejectionResult | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added. near_duplicates: default, what the examples know."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
@@ -63,9 +64,9 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
                  "linear_beside": trained.linear.seconds if trained.linear else 0.0,
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
-                 **seconds},
-        machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
-        label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
+                 "rejection": rejection.seconds if rejection else 0.0, **seconds},
+        rejection=rejection, machine=machine(), config={"data": examples.source, **to_json(config or {})},
+        name=version.name, label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
         version=version.number, path=str(version.path))
 
 
