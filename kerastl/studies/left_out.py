@@ -173,8 +173,7 @@ def _logits(axes: Axes, labels: NDArray[np.intp], x: NDArray[np.float32]) -> Arr
 def _auroc(score: Array, known: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> float:
     used = known | unknown
     found = roc_auc(score[used], unknown[used], np.arange(int(used.sum())))
-    assert found is not None
-    return found.value
+    return found.value if found else float("nan")
 
 
 def _means(measurements: "tuple[LeftOut, ...] | list[LeftOut]") -> dict[str, float]:

@@ -60,9 +60,11 @@ def detect_unknown(features: Features, trained: TrainedModel, *, coverage: float
         raise OptionError("\n".join(faults))
     start = time.perf_counter()
     measured = _Measured(features, trained)
-    cross_validated = split_of(features.examples).mode == "cv"
+    validation = trained.fitted.validation
     with threadpool_limits(1):  # of so small matrices, more threads only wait for each other
-        found = (_cross_validated if cross_validated else _held_out)(measured, measured.comparison(), coverage, reject)
+        comparison = measured.comparison()
+        found = (_cross_validated(measured, comparison, coverage, reject) if validation is None else
+                 _held_out(measured, comparison, coverage, reject, validation))
     return replace(found, result=replace(found.result, seconds=time.perf_counter() - start))
 
 
@@ -140,12 +142,12 @@ def members_of(features: Features, rows: NDArray[np.intp]) -> NDArray[np.float64
     return examples.one_hot(rows).astype(np.float64)
 
 
-def _held_out(measured: _Measured, comparison: Comparison, coverage: float, reject: str) -> Rejection:
+def _held_out(measured: _Measured, comparison: Comparison, coverage: float, reject: str, validation: Predictions
+              ) -> Rejection:
     """The threshold comes from the validation rows, and is measured on the test rows."""
     fitted, examples = measured.trained.fitted, measured.features.examples
-    assert fitted.validation is not None
     detector = replace(measured.fit(comparison.chosen(), split_of(examples).rows(TRAIN)), reject=reject == ON)
-    raw = measured.raw(detector, fitted.validation, held_out=False)
+    raw = measured.raw(detector, validation, held_out=False)
     made, threshold = calibrated_detector(detector, raw, coverage)
     above = None if threshold is None else measured.raw(detector, fitted.held_out) > threshold
     return _found(measured, comparison, made, threshold, raw, coverage, above, "the validation rows")
@@ -163,18 +165,16 @@ def _cross_validated(measured: _Measured, comparison: Comparison, coverage: floa
         rows, some = held_out.rows[~here], Predictions(held_out.rows[here], held_out.logits[here])
         for name in raw:
             raw[name][here] = measured.raw(measured.fit(name, rows), some)
-    above: NDArray[np.bool_] | None = np.zeros(len(part), np.bool_)
-    for fold, name in chosen.items():
-        threshold = conformal_threshold(raw[name][part != fold], coverage)
-        if threshold is None:
-            above = None
-            break
-        assert above is not None
-        above[part == fold] = raw[name][part == fold] > threshold
+    thresholds = {fold: conformal_threshold(raw[name][part != fold], coverage) for fold, name in chosen.items()}
+    above = np.zeros(len(part), np.bool_)
+    for fold, threshold in thresholds.items():
+        if threshold is not None:
+            above[part == fold] = raw[chosen[fold]][part == fold] > threshold
     of_shipped = raw[comparison.chosen()]
     detector = replace(measured.fit(comparison.chosen(), held_out.rows), reject=reject == ON)
     made, threshold = calibrated_detector(detector, of_shipped, coverage)
-    found = _found(measured, comparison, made, threshold, of_shipped, coverage, above,
+    found = _found(measured, comparison, made, threshold, of_shipped, coverage,
+                   None if None in thresholds.values() else above,
                    "all rows, each scored by a detector that was fitted without its fold")
     return replace(found, result=replace(found.result, of_folds=tuple(chosen.values())))
 

@@ -66,7 +66,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
                  "rejection": rejection.seconds if rejection else 0.0, **seconds},
         rejection=rejection, machine=machine(), config={"data": examples.source, **to_json(config or {})},
-        name=version.name, label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
+        name=version.name, label_errors=label_errors,
+        relabel=examples.corrections.relabelling if examples.corrections else None,
         version=version.number, path=str(version.path))
 
 
