@@ -136,7 +136,7 @@ def _measurements(x: NDArray[np.float32], part: NDArray[np.int8], members: Array
             fitted = inside & ~of_class
             if fitted.sum() < 2:
                 continue
-            scores = _scores(principal_axes(x[fitted], members[fitted]), classes[fitted], x, exclusive)
+            scores = score_rows(principal_axes(x[fitted], members[fitted]), classes[fitted], x, exclusive)
             for fold, other in (pair, pair[::-1]):
                 known, unknown = (part == fold) & ~of_class, of_class & (inside | (part == fold))
                 if known.any() and unknown.any():
@@ -144,8 +144,9 @@ def _measurements(x: NDArray[np.float32], part: NDArray[np.int8], members: Array
                                   {name: _auroc(score, known, unknown) for name, score in scores.items()})
 
 
-def _scores(axes: Axes, classes: NDArray[np.bool_], x: NDArray[np.float32], exclusive: bool) -> dict[str, Array]:
-    """Every score of all rows, fitted on those of the axes."""
+def score_rows(axes: Axes, classes: NDArray[np.bool_], x: NDArray[np.float32], exclusive: bool) -> dict[str, Array]:
+    """Every score of rows, [n, dim], fitted on those of the axes. classes: of the latter, [rows, classes]; exclusive:
+    whether each has one. The logits are those of a logistic regression on the axes."""
     ops = numpy_ops()
     names = [name for name in DISTANCES if exclusive or name == NEIGHBOURS]
     scores = {name: np.asarray(Detector(name, axes.distances(name)).scores(x, None, ops)) for name in names}
