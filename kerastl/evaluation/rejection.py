@@ -24,7 +24,7 @@ LABEL = "none of these"
 COVERAGE = 0.95
 OFF, ON = MODES = ("off", "on")
 COVERAGES = (0.8, 0.9, 0.95, 0.98, 0.99)  # whose thresholds are recorded beside the requested one
-AXES = 128  # principal axes, at most
+AXES = 64  # principal axes, at most
 CENTRES = 256  # that stand for the rows, at most
 STEPS = 10  # of k-means
 LARGE = 2000  # rows and dimensions from which the axes are approximated
