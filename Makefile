@@ -21,7 +21,7 @@ soak: setup
 	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-browser: setup
-	$(BIN)/pytest tests/browser.py
+	$(BIN)/pytest tests/browser.py tests/browser_page.py
 quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup

@@ -27,7 +27,7 @@ FLOORS = (
     ("kerastl.versions",),
     ("kerastl.export",),
     ("kerastl.serving",),
-    ("kerastl.studies", "kerastl.audit", "kerastl.doctor"),
+    ("kerastl.studies", "kerastl.audit", "kerastl.doctor", "kerastl.server"),
     ("kerastl.report",),
     ("kerastl.pipelines", "kerastl.shell"),
     ("recipes",),

@@ -17,6 +17,8 @@ from kerastl.files import remove_leftovers
 from kerastl.versions.damage import check_manifest
 from kerastl.versions.folder import find_version, fingerprint, new_version, versions
 
+Shell = Callable[..., tuple[int, str, str]]
+
 
 def test_versions_count_up_and_temporary_names_are_not_numbers(tmp_path: Path) -> None:
     for wanted in (1, 2):
@@ -57,6 +59,46 @@ with temporary_folder(home, "1") as folder:
     print("ready", flush=True)
     time.sleep(600)
 """
+
+
+def test_the_number_of_a_version_that_was_removed_is_not_used_again(tmp_path: Path) -> None:
+    for number in (1, 2):
+        with new_version(str(tmp_path), "m") as version:
+            assert version.number == number
+    shutil.rmtree(tmp_path / "m" / "2")  # rolled back
+    with new_version(str(tmp_path), "m") as version:
+        assert version.number == 3
+    assert versions(tmp_path / "m") == [1, 3] and (tmp_path / "m" / ".next").read_text() == "3\n"
+    (tmp_path / "m" / ".next").write_text("nonsense")
+    with pytest.raises(ModelError, match=r"\.next cannot be read"), new_version(str(tmp_path), "m"):
+        pass
+
+
+def test_models_are_listed_with_their_figures_and_what_is_wrong_with_them(trained: Path, tmp_path: Path, shell: Shell
+                                                                          ) -> None:
+    shutil.copytree(trained, tmp_path / "tiny" / "1")
+    shutil.copytree(trained, tmp_path / "tiny" / "2")
+    (tmp_path / "tiny" / "2" / "run.json").write_text('{"head": "linear"}')
+    (tmp_path / "none").mkdir()
+    code, out, _ = shell("models", str(tmp_path))
+    assert code == 0 and "joint" in out and "run.json is damaged" in out
+    code, out, _ = shell("models", str(tmp_path / "tiny"), "--json")
+    broken, whole = json.loads(out)["models"]
+    record = json.loads((trained / "run.json").read_text())
+    assert whole["accuracy"] == record["test"]["accuracy"] and "saved_model" in whole["formats"] and not whole["error"]
+    assert broken["version"] == 2 and broken["error"]
+    for folder in (tmp_path / "none", tmp_path / "nowhere"):
+        assert shell("models", str(folder))[0] == 2
+
+
+def test_files_are_verified_without_the_data(trained: Path, tmp_path: Path, shell: Shell) -> None:
+    shutil.copytree(trained, tmp_path / "tiny" / "1")
+    assert shell("verify", str(tmp_path / "tiny"), "--files-only")[0] == 0
+    with pytest.raises(tl.DataError, match=r"are whole and load, (.|\n)*set `files_only`"):
+        tl.verify(str(tmp_path / "tiny"), data=str(tmp_path / "moved"))
+    (tmp_path / "tiny" / "1" / "labels.txt").write_text("changed")
+    code, _, err = shell("verify", str(tmp_path / "tiny"), "--files-only")
+    assert code == 1 and "labels.txt" in err
 
 
 def test_what_a_killed_run_left_goes_with_the_next_and_what_a_running_one_writes_stays(tmp_path: Path) -> None:
@@ -138,7 +180,6 @@ def test_folders_that_are_not_ours_are_refused_by_name(tmp_path: Path) -> None:
             find_version(str(path))
 
 
-Shell = Callable[..., tuple[int, str, str]]
 
 
 def test_links_out_of_a_version_and_paths_outside_of_it_are_faults(trained: Path, tmp_path: Path) -> None:

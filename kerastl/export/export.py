@@ -16,7 +16,7 @@ from kerastl.data.examples import TEST, Examples
 from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
 from kerastl.evaluation.rejection import Detector
-from kerastl.export import quantize, saved_model, tflite
+from kerastl.export import quantize, saved_model, test_vectors, tflite
 from kerastl.export.parity import Evaluated, Reference, checked_saved_model, compare_tflite
 from kerastl.files import write_file
 from kerastl.inputs import Input
@@ -76,7 +76,7 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calib
     for name, module in source.client_modules().items():
         shutil.copyfile(str(importlib.import_module(module).__file__), folder / name)
     ranges = list(_calibration_rows(source, examples)) if "int8" in kinds else []
-    compared = []
+    compared, kept = [], {}
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
         for kind, content in tflite.convert(model, source.single_spec, calibration, task.activation, kinds, ranges,
                                              reference.detector):
@@ -86,8 +86,11 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calib
                 parity = replace(parity, bytes=len(content))
             if parity.kept:
                 write_file(folder / f"model_{kind}.tflite", content)
+                kept[kind] = content
             compared.append(parity)
             bar.update(1)
+    if kept and source.single_spec.dtype.name == "uint8":  # pixels, which clients decode and resize themselves
+        test_vectors.write(folder, source, kept, examples.classes)
     return compared
 
 

@@ -98,6 +98,20 @@ class LiteGraph:
             self._model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
         self.tensors[tensor].buffer, self.tensors[tensor].type = self._added[content], CODES[value.dtype]
 
+    def keep_output(self, name: str) -> None:
+        """Return only the output of this name in the signature."""
+        signature = self._model.signatureDefs[0]
+        signature.outputs = [entry for entry in signature.outputs if entry.name.decode() == name]
+        (output,) = signature.outputs
+        self._graph.outputs = [output.tensorIndex]
+
+    def add_metadata(self, name: str, content: bytes) -> None:
+        """Store bytes under a name beside the graph, in place of what is stored there."""
+        self._model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(self._model.buffers) - 1
+        self._model.metadata = [*(one for one in self._model.metadata or [] if one.name != entry.name), entry]
+
     def dequantized(self, tensor: int, before: int) -> int:
         """Add an operator that turns a tensor of few bits into float32, before the operator at a place. Returns the
         float32 tensor."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.errors import KerastlError, ModelError
+from kerastl.errors import DataError, KerastlError, ModelError
 from kerastl.evaluation.rejection import Detector
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
@@ -22,6 +22,8 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split, restore_examples, restore_input, restore_model
 from kerastl.versions.saved_graph import check_tflite, load_saved_model
 from kerastl.versions.sections import Compared, Parity
+
+FILES_ONLY = "predictions were not compared, because only files were checked"
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class VerifyResult(Compared):
 
 
 def verify(model: str, *, data: str | None = None, weights: str | None = None, data_dir: str | None = None,
-           cache_dir: str | None = None, trust: bool = False) -> VerifyResult:
+           cache_dir: str | None = None, trust: bool = False, files_only: bool = False) -> VerifyResult:
     """Check every file's SHA-256 and that each format loads, then compare the formats with Keras on at most 256
     held-out rows.
 
     model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. data: the new location of its data, if they
     moved. weights: the new location of the backbone's folder, for a model that was exported without its backbone.
-    trust: also load a graph that contains operations that no model needs.
+    trust: also load a graph that contains operations that no model needs. files_only: check the files and that each
+    format loads, without the data.
     Raises CheckFailed that lists every fault: files that are missing or were added or changed, links out of the folder,
     and files that cannot be read or loaded; DataError when the data are gone.
     """
@@ -56,8 +59,15 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     intact, found = _load(folder, trust)
     if found or intact is None:
         raise damaged(folder, found)
+    if files_only:
+        return VerifyResult(str(folder), check_manifest(folder), 0, (), (FILES_ONLY,))
     record, cache = with_weights(intact.record, weights), chosen_dir(cache_dir)
-    examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
+    try:
+        examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
+    except DataError as error:
+        raise DataError(f"the files of {folder} are whole and load, but their predictions cannot be compared: "
+                        f"{error.got}", error.expected or "the data that the model was trained on",
+                        "give their new location as `data`, or set `files_only`") from error
     examples = examples.take(choose_rows(examples))  # first: features are then computed for these rows only
     rows = as_exported(examples, record, cache)
     reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)), calibration=record.calibration,

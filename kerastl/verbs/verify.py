@@ -19,6 +19,7 @@ class Config:
     data: str | None = None  # new location of the training data, if it moved
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
     trust: bool = False  # load the model even if its graph could read or write files: a model is a program
+    files_only: bool = False  # check the files and that each format loads; needs no data
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document
@@ -29,7 +30,7 @@ def run(config: Config) -> "VerifyResult":
     from kerastl.export.verify import verify
 
     return verify(config.model, data=config.data, weights=config.weights, data_dir=config.data_dir,
-                  cache_dir=config.cache_dir, trust=config.trust)
+                  cache_dir=config.cache_dir, trust=config.trust, files_only=config.files_only)
 
 
 def show(result: "VerifyResult") -> str:
@@ -37,4 +38,5 @@ def show(result: "VerifyResult") -> str:
     verdict = (f"FAILED: predictions differ too much from Keras: {', '.join(result.breaches)}; export the model again "
                "with `kerastl export`" if result.failed else f"all {result.files} files match the manifest")
     notes = "".join(f"note: {note}\n" for note in result.notes)
-    return f"{parity_table(result.parity)}\n\n{notes}{result.model}: {verdict}"
+    shown = f"{parity_table(result.parity)}\n\n" if result.parity else ""
+    return f"{shown}{notes}{result.model}: {verdict}"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import ModelError, OptionError, expect, one_line
-from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_file
+from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_atomically, write_file
 
 FORMAT = 1
+HIGHEST = ".next"  # beside the versions: the highest number that was used
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
 
 
@@ -69,12 +70,13 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise OptionError(f"`out` is {out!r}: {error.strerror}", "a writable folder",
                           "choose another folder") from error
     remove_leftovers(home)
-    path = home / str(max(versions(home), default=0) + 1)
+    path = home / str(_highest(home) + 1)
     try:
         with atomic_folder(path) as partial:
             version = Version(partial, path)
             yield version
             _write_manifest(version)
+            write_atomically(home / HIGHEST, f"{path.name}\n".encode())
     except BaseException as error:
         for folder in made:  # leave no empty folders behind
             if folder.exists() and not any(folder.iterdir()):
@@ -83,6 +85,18 @@ def new_version(out: str, name: str) -> Iterator[Version]:
             raise ModelError(f"{path} was written by another run in the meantime", "one run at a time per name",
                              "run it again to write the next version") from error
         raise
+
+
+def _highest(home: Path) -> int:
+    """The highest number that a version of a model ever had, also one that was removed: a client that remembers version
+    3 must not meet another one. Raises ModelError where it cannot be read."""
+    path = home / HIGHEST
+    try:
+        kept = int(read_text(path)) if path.exists() else 0
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {one_line(error)}", "the highest number that a version had",
+                         "write that number into it") from error
+    return max(kept, *versions(home), 0)
 
 
 def versions(home: Path) -> list[int]:

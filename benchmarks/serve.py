@@ -1,0 +1,240 @@
+"""`kerastl serve` in a process of its own: throughput and latency over bare calls of the model, and a soak in which
+versions are swapped while clients ask."""
+
+import base64
+import http.client
+import json
+import math
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figure import Figure, at_least, at_most
+
+MODEL = Path("saved_models/stamps")
+STAMPS = Path("samples/stamps")
+REQUESTS, CLIENTS, MALFORMED = 10_000, 8, 0.05
+SECONDS = 20.0
+
+
+def throughput() -> list[Figure]:
+    """Requests of one row, and of batches that the server makes, over calls of the SavedModel on the same bytes."""
+    if not MODEL.exists() or not STAMPS.exists():
+        return [Figure("`kerastl serve`", "not measured: run `make quickstart` first")]
+    files = [path.read_bytes() for path in sorted(STAMPS.rglob("*.png"))[:64]]
+    bodies = [json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode() for content in files]
+    alone, together = _bare(files, 1), _bare(files, 32)
+    with _server(MODEL) as (port, _):
+        one_by_one, latencies = _rate(port, bodies, 1)
+        pace = 0.5 * one_by_one
+        _, half = _rate(port, bodies, 1, pace)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as parameters:
+        parameters.write("max_batch_size { value: 32 } batch_timeout_micros { value: 5000 }\n"
+                         "num_batch_threads { value: 2 }")
+        parameters.flush()
+        with _server(MODEL, f"--batching-parameters-file={parameters.name}") as (port, _):
+            batched, _ = _rate(port, bodies, 64)
+    added = 1000 * (np.array(half) - 1 / alone)
+    return [at_least(f"REST, one row at a time ({one_by_one:.0f} rows/s) over the model's calls", one_by_one / alone,
+                     0.85),
+            at_least(f"REST, 64 clients in dynamic batches ({batched:.0f} rows/s) over the model's calls with 32 rows",
+                     batched / together, 0.85),
+            at_most(f"milliseconds added at half load, median ({np.median(latencies) * 1000:.1f} in all at full load)",
+                    float(np.median(added)), 3), at_most("milliseconds added at half load, 99th percentile",
+                                                         float(np.percentile(added, 99)), 10)]
+
+
+def _bare(files: list[bytes], size: int) -> float:
+    """Rows per second of the signature itself."""
+    import kerastl as tl
+
+    classifier = tl.load(MODEL)
+    batches = [files[start:start + size] for start in range(0, len(files), size)]
+    for batch in batches[:2]:
+        classifier.probabilities(batch)
+    start, rows = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS / 2:
+        for batch in batches:
+            rows += len(classifier.probabilities(batch))
+    return rows / (time.perf_counter() - start)
+
+
+def _rate(port: int, bodies: list[bytes], clients: int, pace: float = math.inf) -> tuple[float, list[float]]:
+    """Requests per second, and the seconds that each took. pace: requests per second that are sent at most."""
+    end, took = time.perf_counter() + SECONDS / 2, list[float]()
+
+    def client(number: int) -> int:
+        connection, count = http.client.HTTPConnection("127.0.0.1", port), 0
+        due = time.perf_counter()
+        while (now := time.perf_counter()) < end:
+            if now < due:
+                time.sleep(due - now)
+            due = max(due + 1 / pace, time.perf_counter() - 1 / pace)
+            start = time.perf_counter()
+            connection.request("POST", "/v1/models/stamps:predict", bodies[(number + count) % len(bodies)])
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            took.append(time.perf_counter() - start)
+            count += 1
+        return count
+
+    client(0) if clients == 1 and pace == math.inf else None
+    took.clear()
+    end = time.perf_counter() + SECONDS / 2
+    start = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        total = sum(pool.map(client, range(clients)))
+    return total / (time.perf_counter() - start), took
+
+
+@contextmanager
+def _server(model: Path, *flags: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    ports = [_free(), _free()]
+    process = subprocess.Popen([sys.executable, "-m", "kerastl", "serve", str(model), f"--rest-api-port={ports[0]}",
+                                f"--port={ports[1]}", "--file-system-poll-wait-seconds=0.2", *flags],
+                               stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    ready = threading.Event()
+
+    def read() -> None:
+        for line in process.stderr or ():
+            lines.append(line)
+            if line.startswith("gRPC at"):
+                ready.set()
+        ready.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    ready.wait(300)
+    process.rpc = ports[1]  # type: ignore[attr-defined]
+    try:
+        yield ports[0], process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+        assert code == 0, "".join(lines[-20:])
+
+
+def _free() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def soak(requests: int = REQUESTS) -> list[Figure]:
+    """Mixed REST and gRPC requests from 8 clients, 1 in 20 malformed; three versions follow each other, and a broken
+    one is offered between them."""
+    sys.path.insert(0, "tests")
+    from served import half_plus
+
+    with tempfile.TemporaryDirectory() as folder:
+        made, home = Path(folder) / "made", Path(folder) / "half"
+        home.mkdir()
+        for version in (1, 2, 3, 5):
+            half_plus(made, float(version), version)
+        shutil.copytree(made / "1", home / "1")
+        with _server(home) as (port, process):
+            for number in range(200):  # what is allocated once
+                _ask_rest(port, number, False)
+            before = _memory(process.pid)
+            wrong, dropped, asked = _swapped(port, process, made, home, Path(folder) / "partial", requests)
+            time.sleep(2)
+            after = _memory(process.pid)
+    return [Figure(f"wrong answers to {asked:,} requests, 4 versions and a broken one", str(wrong), "0", wrong == 0),
+            Figure(f"requests of {asked:,} that were dropped", str(dropped), "0", dropped == 0),
+            at_most(f"memory after ({after:.0f} MB) over memory before", after / before, 1.1)]
+
+
+def _swapped(port: int, process: Any, made: Path, home: Path, partial: Path, requests: int) -> tuple[int, int, int]:
+    left, lock = iter(range(requests)), threading.Lock()
+    wrong, dropped, done = 0, 0, 0
+
+    def client(seed: int) -> None:
+        nonlocal wrong, dropped, done
+        draw, ask_rpc = random.Random(seed), _grpc_asker(process.rpc)
+        while True:
+            with lock:
+                number = next(left, None)
+            if number is None:
+                return
+            malformed = draw.random() < MALFORMED
+            ask: Callable[..., bool] = ask_rpc if draw.random() < 0.5 else lambda n, bad: _ask_rest(port, n, bad)
+            try:
+                right = ask(number % 100, malformed)
+            except Exception:
+                dropped += 1
+                right = True
+            wrong += not right
+            done += 1
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(client, seed) for seed in range(CLIENTS)]
+        for share, version in ((0.2, 2), (0.4, 3), (0.6, 4), (0.8, 5)):
+            while done < share * requests and not all(one.done() for one in clients):
+                time.sleep(0.05)
+            if version == 4:
+                (home / "4").mkdir()
+                (home / "4" / "saved_model.pb").write_bytes(b"broken")
+                continue
+            shutil.copytree(made / str(version), partial)
+            partial.rename(home / str(version))
+        for one in clients:
+            one.result()
+    return wrong, dropped, done
+
+
+def _right(x: float, y: float) -> bool:
+    return y - x / 2 in (1.0, 2.0, 3.0, 5.0)
+
+
+def _ask_rest(port: int, x: int, malformed: bool) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = json.dumps({"instances": ["nonsense" if malformed else float(x)]})
+    connection.request("POST", "/v1/models/half:predict", body)
+    answer = connection.getresponse()
+    document = json.loads(answer.read())
+    connection.close()
+    if malformed:
+        return answer.status == 400 and "not of expected type" in document["error"]
+    return answer.status == 200 and _right(x, document["predictions"][0])
+
+
+def _grpc_asker(port: int) -> Callable[[int, bool], bool]:
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+
+    def ask(x: int, malformed: bool) -> bool:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "half"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(["a"] if malformed else np.array([x], np.float32)))
+        try:
+            answer = stub.Predict(request, timeout=60)
+        except grpc.RpcError as error:
+            if malformed and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                return True
+            raise
+        return not malformed and _right(x, tf.make_ndarray(answer.outputs["y"]).item())
+
+    return ask
+
+
+def _memory(pid: int) -> float:
+    """Megabytes in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024

@@ -1,0 +1,158 @@
+"""One request core under REST and gRPC: which version answers, what it computes, and what is counted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from kerastl.server import inference
+from kerastl.server.bodies import Arrays
+from kerastl.server.metrics import CONFIDENCE, EXAMPLES, EXAMPLES_EACH, POWERS_OF_2, PREDICTED, SHARES, UNKNOWN, Metrics
+from kerastl.server.models import Models, Served
+from kerastl.server.signatures import DEFAULT, Signature
+from kerastl.server.status import Code, ServingError
+
+LABEL, SCORE, NONE_OF_THESE = "label", "score", "none of these"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which version of which model is asked: by number, by label, or the newest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version returned. errors: of rows that have no answer, by row; outputs are those of the others."""
+
+    served: Served
+    signature: str
+    outputs: Arrays
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+
+class Core:
+    """Answers requests. all_or_nothing: a row that cannot be computed fails the whole request, as in TF Serving."""
+
+    def __init__(self, models: Models, metrics: Metrics, *, all_or_nothing: bool = False) -> None:
+        self.models, self.metrics, self._all_or_nothing = models, metrics, all_or_nothing
+
+    def predict(self, spec: Spec, read: Callable[[Served], tuple[str, Arrays]], wanted: Sequence[str] = (),
+                partial: bool = False) -> Answer:
+        """Outputs of a signature. read: the signature's name and the inputs, once it is known which version answers.
+        partial: rows that cannot be computed get errors of their own. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            name, arrays = read(served)
+            signature = served.model.signature(name)
+            inference.check_outputs(signature, wanted)
+            checked = signature.checked(arrays)
+            try:
+                outputs, errors = served.run(signature, checked, wanted), dict[int, str]()
+            except ServingError as error:
+                each = partial and signature.batches and not self._all_or_nothing
+                if not each or error.code is not Code.INVALID_ARGUMENT:
+                    raise
+                outputs, errors = _by_halves(served, signature, checked, wanted, error)
+            self._count(served, outputs)
+            answer = Answer(served, name or DEFAULT, outputs, errors)
+            if not errors and (log := self.models.log_of(served.name)) and log.sampled():
+                log.write(predict_log(answer, arrays, wanted))
+            return answer
+
+    def classify(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
+        """A ClassificationResult for a `tensorflow.serving.Input`. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            result = inference.classify(served.model, signature, array, served.run)
+            self._examples(served, len(array))
+            return served, result
+
+    def regress(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
+        """A RegressionResult for a `tensorflow.serving.Input`. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            result = inference.regress(served.model, signature, array, served.run)
+            self._examples(served, len(array))
+            return served, result
+
+    def multi(self, spec: Spec, tasks: Sequence[tuple[str, str]], examples: Any) -> tuple[Served, list[Any]]:
+        """The results of several tasks, pairs of signature and method, on the same input. Raises ServingError."""
+        with self.models.lease(spec.name, spec.version, spec.label) as served:
+            array = inference.examples_of(examples)
+            results = inference.multi(served.model, tasks, array, served.run)
+            self._examples(served, len(array))
+            return served, results
+
+    def _examples(self, served: Served, n: int) -> None:
+        self.metrics.count(EXAMPLES, n, model=served.name)
+        self.metrics.observe(EXAMPLES_EACH, n, POWERS_OF_2, model=served.name)
+
+    def _count(self, served: Served, outputs: Arrays) -> None:
+        """What a model of ours predicted: its classes, the confidence, and how often none of them."""
+        if served.record is None or LABEL not in outputs or outputs[LABEL].ndim != 1:
+            return
+        known = {*served.record.classes}
+        for value in outputs[LABEL].tolist():
+            label = value.decode("utf-8", "replace")
+            if label in known:
+                self.metrics.count(PREDICTED, model_name=served.name, label=label)
+            elif label == NONE_OF_THESE:
+                self.metrics.count(UNKNOWN, model_name=served.name)
+        if SCORE in outputs:
+            for score in outputs[SCORE].ravel().tolist():
+                self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
+
+
+def predict_log(answer: Answer, inputs: Arrays, wanted: Sequence[str]) -> Any:
+    """A PredictionLog of a request and its answer."""
+    record = prediction_log_pb2.PredictionLog()
+    for message in (record.predict_log.request, record.predict_log.response):
+        message.model_spec.name, message.model_spec.signature_name = answer.served.name, answer.signature
+        message.model_spec.version.value = answer.served.version
+    record.predict_log.request.output_filter.extend(wanted)
+    for name, array in inputs.items():
+        record.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+    for name, array in answer.outputs.items():
+        record.predict_log.response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return record
+
+
+def reason(message: str) -> str:
+    """Why an input was refused, out of TensorFlow's message: what a graph of ours asserts."""
+    before, found, rest = message.partition("assertion failed: [")
+    return rest.partition("]")[0].strip("'\"b") if found and not before else message
+
+
+def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Sequence[str], error: ServingError
+               ) -> tuple[Arrays, dict[int, str]]:
+    """The outputs of the rows that can be computed, and the errors of those that cannot. Raises the error where none
+    can."""
+    n = len(next(iter(arrays.values())))
+    errors: dict[int, str] = {}
+    parts: list[Arrays] = []
+
+    def compute(rows: range, known: ServingError | None = None) -> None:
+        try:
+            if known is not None:
+                raise known
+            parts.append(signature.run({name: array[rows.start:rows.stop] for name, array in arrays.items()}, wanted))
+        except ServingError as failure:
+            if failure.code is not Code.INVALID_ARGUMENT:
+                raise
+            if len(rows) == 1:
+                errors[rows.start] = reason(failure.message)
+                return
+            half = len(rows) // 2
+            compute(rows[:half])
+            compute(rows[half:])
+
+    compute(range(n), error)
+    if len(errors) == n:
+        raise ServingError(error.code, "; ".join(dict.fromkeys(errors.values())))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, errors

@@ -1,0 +1,185 @@
+"""The gRPC API: TF Serving's PredictionService and ModelService."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from kerastl.errors import OptionError
+from kerastl.server.bodies import Arrays
+from kerastl.server.config import models_of
+from kerastl.server.core import Core, Spec
+from kerastl.server.grpc_messages import SIGNATURES, metadata_response, status_response
+from kerastl.server.metrics import LATENCY, REQUESTS
+from kerastl.server.models import Served
+from kerastl.server.signatures import DEFAULT
+from kerastl.server.status import Code, ServingError, invalid
+
+log = logging.getLogger("kerastl.serve")
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class _Service:
+    """threads: that compute."""
+
+    def __init__(self, core: Core, threads: Executor) -> None:
+        self._core, self._threads = core, threads
+
+    async def _run(self, context: Any, method: str, spec: Any, answer: Callable[[], Any]) -> Any:
+        """Answer in a thread; an error becomes the status of the call."""
+        start, code = time.perf_counter(), Code.OK
+        name = spec.name if spec is not None else ""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+        except ServingError as error:
+            code = error.code
+            await context.abort(CODES[code.number], error.message)
+        except Exception as error:  # a fault of the server's own: the call fails, the others go on
+            log.exception("the call failed")
+            code = Code.INTERNAL
+            await context.abort(CODES[code.number], f"{type(error).__name__}: {error}")
+        finally:
+            self._core.metrics.count(REQUESTS, model_name=name, status=code.name)
+            if code is Code.OK:
+                self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=name, API=method,
+                                           entrypoint="GRPC")
+
+
+class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
+
+    async def Predict(self, request: Any, context: Any) -> Any:
+        """Outputs of a signature."""
+        return await self._run(context, "predict", request.model_spec, lambda: self._predict(request))
+
+    def _predict(self, request: Any) -> Any:
+        def read(served: Served) -> tuple[str, Arrays]:
+            return request.model_spec.signature_name, {name: _array(name, tensor)
+                                                       for name, tensor in request.inputs.items()}
+
+        answer = self._core.predict(_spec(request.model_spec), read, tuple(request.output_filter))
+        response = predict_pb2.PredictResponse()
+        _fill(response.model_spec, answer.served, answer.signature)
+        for name, array in answer.outputs.items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+        return response
+
+    async def Classify(self, request: Any, context: Any) -> Any:
+        """Classes and scores of examples."""
+        def answer() -> Any:
+            served, result = self._core.classify(_spec(request.model_spec), request.model_spec.signature_name,
+                                                 request.input)
+            response = classification_pb2.ClassificationResponse(result=result)
+            _fill(response.model_spec, served, request.model_spec.signature_name)
+            return response
+
+        return await self._run(context, "classify", request.model_spec, answer)
+
+    async def Regress(self, request: Any, context: Any) -> Any:
+        """A value for each example."""
+        def answer() -> Any:
+            served, result = self._core.regress(_spec(request.model_spec), request.model_spec.signature_name,
+                                                request.input)
+            response = regression_pb2.RegressionResponse(result=result)
+            _fill(response.model_spec, served, request.model_spec.signature_name)
+            return response
+
+        return await self._run(context, "regress", request.model_spec, answer)
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:
+        """Several tasks on the same examples."""
+        spec = request.tasks[0].model_spec if request.tasks else None
+        return await self._run(context, "multiinference", spec, lambda: self._multi(request))
+
+    def _multi(self, request: Any) -> Any:
+        names = [task.model_spec.name for task in request.tasks]
+        if not names or not all(names):
+            raise invalid("Found ModelSpec with an empty model name.")
+        if len({*names}) > 1:
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
+        served, results = self._core.multi(_spec(request.tasks[0].model_spec), tasks, request.input)
+        response = inference_pb2.MultiInferenceResponse()
+        for (signature, _), result in zip(tasks, results, strict=True):
+            entry = response.results.add()
+            _fill(entry.model_spec, served, signature)
+            (entry.classification_result if isinstance(result, classification_pb2.ClassificationResult)
+             else entry.regression_result).CopyFrom(result)
+        return response
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:
+        """The signatures of a version."""
+        def answer() -> Any:
+            if not request.HasField("model_spec"):
+                raise invalid("Missing ModelSpec")
+            if not request.metadata_field:
+                raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            for name in request.metadata_field:
+                if name != SIGNATURES:
+                    raise invalid(f"Metadata field {name} is not supported")
+            spec = _spec(request.model_spec)
+            with self._core.models.lease(spec.name, spec.version, spec.label) as served:
+                return metadata_response(served)[0]
+
+        return await self._run(context, "getmodelmetadata", request.model_spec, answer)
+
+
+class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus and HandleReloadConfigRequest."""
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:
+        """The states of a model's versions."""
+        def answer() -> Any:
+            if not request.HasField("model_spec"):
+                raise invalid("Missing ModelSpec")
+            spec = _spec(request.model_spec)
+            return status_response(self._core.models.status(spec.name, spec.version, spec.label))
+
+        return await self._run(context, "getmodelstatus", request.model_spec, answer)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
+        """Serve other models from now on."""
+        def answer() -> Any:
+            before = {name: self._core.metrics.total(name) for name in request.metric_names}
+            try:
+                self._core.models.reload(models_of(request.config, "the config"))
+            except OptionError as error:
+                raise invalid(error.line) from error
+            response = model_management_pb2.ReloadConfigResponse()
+            for name, value in before.items():
+                response.metric.add(name=name, int64_value_increase=int(self._core.metrics.total(name) - value))
+            return response
+
+        return await self._run(context, "reloadconfig", None, answer)
+
+
+def _spec(message: Any) -> Spec:
+    kind = message.WhichOneof("version_choice")
+    return Spec(message.name, message.version.value if kind == "version" else None,
+                message.version_label if kind == "version_label" else None)
+
+
+def _fill(message: Any, served: Served, signature: str) -> None:
+    message.name, message.signature_name = served.name, signature or DEFAULT
+    message.version.value = served.version
+
+
+def _array(name: str, tensor: Any) -> Any:
+    try:
+        return tf.make_ndarray(tensor)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"input {name!r} is not a tensor: {error}") from error

@@ -1,0 +1,97 @@
+"""Loading a version to serve: its graph is checked, loaded, and warmed up by the requests that it carries."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from kerastl.errors import ModelError
+from kerastl.files import read_bytes
+from kerastl.runtime import without_keras
+from kerastl.server import inference, signatures
+from kerastl.server.bodies import Arrays
+from kerastl.server.signatures import SavedModel
+from kerastl.versions.damage import require_unchanged
+from kerastl.versions.operations import ALLOWED
+from kerastl.versions.record import RunRecord
+from kerastl.versions.saved_graph import FILE, TRUST, check_graph, operations
+
+RECORD = "run.json"
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+MOST_WARMUP = 1000  # records that are run, as in TF Serving
+# Of SavedModels that kerastl did not write, TensorFlow 1 among them; none reads or writes a file.
+EXAMPLES = {"ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample", "ParseSequenceExampleV2",
+            "VariableV2", "Variable", "Assign", "AssignAdd", "AssignSub", "IsVariableInitialized"}
+
+
+def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | None]:
+    """The SavedModel of a version, and its run record if kerastl wrote it. Raises many types of errors where it is
+    damaged; ModelError where its graph could do more than compute, unless it is trusted."""
+    record = RunRecord.read(folder) if (folder / RECORD).exists() else None
+    if record is not None:
+        if not trust:
+            check_graph(folder)
+            require_unchanged(folder, FILE, "assets")
+        with without_keras():
+            for module in record.modality.serving_modules:
+                importlib.import_module(module)
+        return signatures.load(folder), record
+    if not trust:
+        _check(folder)
+    try:
+        return signatures.load(folder), None
+    except tf.errors.NotFoundError as error:
+        if "Op type not registered" not in str(error):
+            raise
+        with without_keras():
+            importlib.import_module("tensorflow_text")
+        return signatures.load(folder), None
+
+
+def _check(folder: Path) -> None:
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString(read_bytes(folder / FILE))
+    refused = sorted(set().union(*map(operations, saved.meta_graphs)) - ALLOWED - EXAMPLES)
+    if refused:
+        listed = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+        raise ModelError(f"the graph in {folder} contains operations that could do more than compute: {listed}",
+                         "operations that read and write no files, use no network and run no Python", TRUST)
+
+
+def warm_up(model: SavedModel, folder: Path) -> int:
+    """Run the requests that a version carries for this. Returns their number. Raises ServingError for one that
+    fails."""
+    path = folder / WARMUP
+    if not path.exists():
+        return 0
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP)]
+    for record in records:
+        run_logged(model, prediction_log_pb2.PredictionLog.FromString(record))
+    return len(records)
+
+
+def run_logged(model: SavedModel, log: Any) -> None:
+    """Run the request of a PredictionLog. Raises ServingError."""
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        signature = model.signature(request.model_spec.signature_name)
+        arrays = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        run_alone(signature, signature.checked(arrays))
+    elif kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        compute: Callable[..., Any] = inference.classify if kind == "classify_log" else inference.regress
+        compute(model, request.model_spec.signature_name, inference.examples_of(request.input), run_alone)
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
+        inference.multi(model, tasks, inference.examples_of(request.input), run_alone)
+
+
+def run_alone(signature: signatures.Signature, arrays: Arrays, wanted: Any = ()) -> Arrays:
+    """Run a signature at once."""
+    return signature.run(arrays, wanted)

@@ -1,0 +1,128 @@
+"""The page on which a model can be tried: its files, and what it asks the server for.
+
+Everything comes from this server: no script, font or image is loaded from elsewhere.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from kerastl.files import read_bytes, read_text, write_atomically
+from kerastl.server.hosts import check_request
+from kerastl.server.models import Models, Served
+from kerastl.server.status import ServingError
+
+FOLDER = Path(__file__).parent
+FILES = {"/": ("page.html", "text/html"), "/kerastl/page.js": ("page.js", "text/javascript"),
+         "/kerastl/page.css": ("page.css", "text/css")}
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
+          "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+REPORT, CARD = "report.html", "MODEL_CARD.md"
+LARGEST = 10 * 2**20  # bytes of a recorded image
+MOST = 10_000  # images that are recorded
+
+
+@dataclass
+class Recording:
+    """Where labelled images are recorded, DIR/label/NUMBER.jpg, as `kerastl run` reads them. token: that a request has
+    to carry, so that only the page of this server can record."""
+
+    folder: Path
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    count: int = 0
+
+    def save(self, label: str, content: bytes) -> Path:
+        """Write an image under its label. Raises ValueError for a label that is no folder name, or an image that is
+        none or too large."""
+        if not label or label.startswith(".") or len(label) > 80 or not all(c.isalnum() or c in " -_" for c in label):
+            raise ValueError("a label has letters, digits, spaces, - and _, at most 80 of them")
+        if not content.startswith(b"\xff\xd8\xff") or len(content) > LARGEST:
+            raise ValueError("an image must be a JPEG of at most 10 MB")
+        if self.count >= MOST:
+            raise ValueError(f"{MOST:,} images are recorded, which is the limit of one session")
+        self.count += 1
+        folder = self.folder / label
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{secrets.token_hex(8)}.jpg"
+        write_atomically(path, content)
+        return path
+
+
+class Page:
+    """Serves the page and the documents of the models. recording: where labelled images are saved, if anywhere."""
+
+    def __init__(self, models: Models, recording: Recording | None = None) -> None:
+        self._models, self._recording = models, recording
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes."""
+        for path in FILES:
+            app.router.add_get(path, self._file)
+        app.router.add_get("/kerastl/models", self._about)
+        app.router.add_get("/kerastl/models/{name}/{version}/{document:report|card}", self._document)
+        if self._recording:
+            app.router.add_post("/kerastl/record", partial(self._record, self._recording))
+
+    async def _file(self, request: web.Request) -> web.Response:
+        self._check(request)
+        name, kind = FILES[request.path]
+        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff",
+                   "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+        return web.Response(body=read_bytes(FOLDER / name), content_type=kind, charset="utf-8", headers=headers)
+
+    async def _about(self, request: web.Request) -> web.Response:
+        """The models with what the page needs to know of them."""
+        self._check(request)
+        document = {"models": [about(served) for served in self._models.served()],
+                    "record": self._recording.token if self._recording else None}
+        return web.json_response(document, headers={"Cache-Control": "no-store"})
+
+    async def _document(self, request: web.Request) -> web.Response:
+        self._check(request)
+        try:
+            with self._models.lease(request.match_info["name"], int(request.match_info["version"])) as served:
+                folder = served.folder
+        except (ServingError, ValueError) as error:
+            raise web.HTTPNotFound(text=str(error)) from error
+        report = request.match_info["document"] == "report"
+        path = folder / (REPORT if report else CARD)
+        if not path.is_file():
+            raise web.HTTPNotFound(text=f"{path.name} is not part of this version")
+        return web.Response(text=read_text(path), content_type="text/html" if report else "text/plain",
+                            headers={"Content-Security-Policy": REPORT_POLICY, "X-Content-Type-Options": "nosniff"})
+
+    async def _record(self, recording: Recording, request: web.Request) -> web.Response:
+        self._check(request)
+        if not secrets.compare_digest(request.headers.get("X-Kerastl-Token", ""), recording.token):
+            raise web.HTTPForbidden(text="the token is not that of this server")
+        try:
+            path = recording.save(request.query.get("label", "").strip(), await request.read())
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.json_response({"recorded": recording.count, "file": path.name})
+
+    def _check(self, request: web.Request) -> None:
+        try:
+            check_request(request)
+        except ServingError as error:
+            raise web.HTTPForbidden(text=error.message) from error
+
+
+def about(served: Served) -> dict[str, Any]:
+    """What the page needs to know of a version."""
+    record = served.record
+    inputs = served.model.signatures["serving_default"].inputs if "serving_default" in served.model.signatures else {}
+    facts: dict[str, Any] = {"name": served.name, "version": served.version, "input": next(iter(inputs), ""),
+                             "modality": None, "classes": [], "report": (served.folder / REPORT).is_file(),
+                             "card": (served.folder / CARD).is_file()}
+    if record is not None and record.large is None:
+        facts |= {"modality": record.modality.name, "classes": list(record.classes), "exclusive": record.task.exclusive,
+                  "accuracy": record.test.accuracy, "accuracy_ci95": list(record.test.accuracy_ci95),
+                  "n_test": record.test.n}
+    return json.loads(json.dumps(facts))

@@ -1,0 +1,178 @@
+"use strict";
+// Every text that comes from a model or a user is set as textContent, never as HTML.
+const $ = (id) => document.getElementById(id);
+const FRAMES = 6; // a second, of the webcam
+let models = [], model = null, token = null, stream = null, timer = 0, number = 0, holding = false;
+
+async function start() {
+  const about = await (await fetch("/kerastl/models")).json();
+  models = about.models;
+  token = about.record;
+  for (const [place, one] of models.entries()) {
+    $("model").append(new Option(`${one.name}, version ${one.version}`, place));
+  }
+  const wanted = new URLSearchParams(location.search).get("model");
+  const place = Math.max(0, models.findIndex((one) => one.name === wanted));
+  $("model").value = String(place);
+  choose(place);
+}
+
+function choose(place) {
+  stopWebcam();
+  model = models[place] || null;
+  if (!model) { return fail("No model is served."); }
+  const image = model.modality === "image", text = model.modality === "text";
+  $("images").hidden = !image;
+  $("texts").hidden = !text;
+  $("other").hidden = image || text;
+  $("metadata").textContent = `GET /v1/models/${encodeURIComponent(model.name)}/metadata`;
+  $("record").hidden = !(image && token);
+  $("facts").textContent = model.classes.length ? `${model.classes.length} classes; accuracy ` +
+    `${share(model.accuracy)} (95% ${model.accuracy_ci95.map(share).join(" to ")}) on ${model.n_test} held-out ${model.modality}s` : "";
+  for (const [id, known] of [["report", model.report], ["card", model.card]]) {
+    $(id).hidden = !known;
+    $(id).href = `/kerastl/models/${encodeURIComponent(model.name)}/${model.version}/${id}`;
+  }
+  $("bars").replaceChildren();
+  say("No input yet.");
+  showCurl(image ? "IMAGE.png" : "Not bad at all.");
+}
+
+const path = () => `/v1/models/${encodeURIComponent(model.name)}/versions/${model.version}:predict`;
+const share = (value) => `${(100 * value).toFixed(1)}%`;
+
+function say(words) { $("verdict").className = "verdict soft"; $("verdict").textContent = words; }
+function fail(words) { $("verdict").className = "verdict error"; $("verdict").textContent = words; $("bars").replaceChildren(); }
+
+function showCurl(shown) {
+  const url = `${location.origin}${path()}`, quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
+  $("curl").textContent = model.modality === "image"
+    ? `curl -d '{"instances": [{"b64": "'$(base64 -w0 ${shown})'"}]}' \\\n  ${url}`
+    : `curl -d ${quoted(JSON.stringify({ instances: [shown] }))} \\\n  ${url}`;
+}
+
+async function ask(instance) {
+  const mine = ++number;
+  let answer, body;
+  try {
+    answer = await fetch(path(), { method: "POST", body: JSON.stringify({ instances: [instance] }) });
+    body = await answer.json();
+  } catch (error) {
+    return fail(`The server does not answer (${error.message}).`);
+  }
+  if (mine !== number) { return; } // a later request was sent meanwhile
+  const one = answer.ok ? body.predictions[0] : body;
+  if (one.error) { return fail(one.error); }
+  show(one);
+}
+
+function show(one) {
+  $("verdict").className = "verdict";
+  const labels = Array.isArray(one.label) ? one.label : [one.label];
+  $("verdict").textContent = `${labels.join(", ") || "no label"} (${share(one.score)})`;
+  const rows = model.classes.map((name, place) => [name, one.probabilities[place]]).sort((a, b) => b[1] - a[1]).slice(0, 10);
+  if (one.label === "none of these") { rows.unshift(["none of these", 1]); }
+  $("bars").replaceChildren(...rows.map(([name, value]) => {
+    const row = document.createElement("li"), title = document.createElement("span"), bar = document.createElement("progress"),
+      text = document.createElement("span");
+    title.className = "name"; title.textContent = name; title.title = name;
+    bar.max = 1; bar.value = value; bar.setAttribute("aria-label", name);
+    text.className = "share"; text.textContent = share(value);
+    row.append(title, bar, text);
+    return row;
+  }));
+}
+
+function base64(buffer) {
+  const bytes = new Uint8Array(buffer), parts = [];
+  for (let start = 0; start < bytes.length; start += 0x8000) {
+    parts.push(String.fromCharCode(...bytes.subarray(start, start + 0x8000)));
+  }
+  return btoa(parts.join(""));
+}
+
+async function take(file) {
+  if (!file || !model || model.modality !== "image") { return; }
+  stopWebcam();
+  URL.revokeObjectURL($("preview").src);
+  $("preview").src = URL.createObjectURL(file);
+  $("preview").hidden = false;
+  $("drop-help").hidden = true;
+  showCurl(/^[\w.-]+$/.test(file.name) ? file.name : "IMAGE.png");
+  await ask({ b64: base64(await file.arrayBuffer()) }); // the file as it is: the model decodes it
+}
+
+async function toggleWebcam() {
+  if (stream) { return stopWebcam(); }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+  } catch (error) {
+    return fail(`The webcam cannot be used (${error.message}). It needs localhost or https.`);
+  }
+  $("webcam").setAttribute("aria-pressed", "true");
+  $("preview").hidden = $("drop-help").hidden = true;
+  $("video").hidden = false;
+  $("video").srcObject = stream;
+  await $("video").play();
+  frame();
+}
+
+async function frame() {
+  if (!stream) { return; }
+  const started = performance.now(), content = await shot();
+  if (content) {
+    if (holding) { await record(content); }
+    await ask({ b64: base64(await content.arrayBuffer()) });
+  }
+  timer = setTimeout(frame, Math.max(0, 1000 / FRAMES - (performance.now() - started)));
+}
+
+function shot() {
+  const video = $("video"), canvas = document.createElement("canvas");
+  canvas.width = video.videoWidth; canvas.height = video.videoHeight;
+  if (!canvas.width) { return null; }
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
+}
+
+function stopWebcam() {
+  clearTimeout(timer);
+  if (stream) { stream.getTracks().forEach((track) => track.stop()); }
+  stream = null;
+  $("video").hidden = true;
+  $("video").srcObject = null;
+  $("webcam").setAttribute("aria-pressed", "false");
+  $("drop-help").hidden = !$("preview").hidden;
+}
+
+async function record(content) {
+  const answer = await fetch(`/kerastl/record?label=${encodeURIComponent($("record-label").value)}`,
+    { method: "POST", body: content, headers: { "X-Kerastl-Token": token } });
+  $("recorded").textContent = answer.ok ? `${(await answer.json()).recorded} images recorded` : await answer.text();
+}
+
+function hold(on) {
+  holding = on && Boolean(stream);
+  $("hold").classList.toggle("active", holding);
+  if (on && !stream) { $("recorded").textContent = "Turn the webcam on first."; }
+}
+
+$("model").addEventListener("change", (event) => choose(Number(event.target.value)));
+$("choose").addEventListener("click", () => $("file").click());
+$("drop").addEventListener("click", () => $("file").click());
+$("drop").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); $("file").click(); } });
+$("file").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
+for (const kind of ["dragenter", "dragover"]) {
+  $("drop").addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+}
+$("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+$("drop").addEventListener("drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); take(event.dataTransfer.files[0]); });
+document.addEventListener("paste", (event) => { const file = event.clipboardData.files[0]; if (file) { take(file); } });
+$("webcam").addEventListener("click", toggleWebcam);
+for (const kind of ["pointerdown", "keydown"]) { $("hold").addEventListener(kind, () => hold(true)); }
+for (const kind of ["pointerup", "pointerleave", "keyup", "blur"]) { $("hold").addEventListener(kind, () => hold(false)); }
+const classify = () => { if ($("text").value.trim()) { showCurl($("text").value); ask($("text").value); } };
+$("ask").addEventListener("click", classify);
+$("text").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { classify(); } });
+$("copy").addEventListener("click", async () => { await navigator.clipboard.writeText($("curl").textContent); });
+start().catch((error) => fail(`The page could not be started (${error.message}).`));

@@ -1,0 +1,160 @@
+"""The REST API, with the paths, formats and status codes of TF Serving."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from aiohttp import web
+from google.protobuf import json_format
+
+from kerastl.server import bodies
+from kerastl.server.core import Core, Spec
+from kerastl.server.grpc_messages import metadata_response, status_response
+from kerastl.server.hosts import check_request
+from kerastl.server.metrics import LATENCY, REQUESTS
+from kerastl.server.models import Served
+from kerastl.server.status import Code, ServingError, invalid
+from kerastl.server.tensors import written
+
+NAME = r"([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+PREDICT = re.compile(rf"/v1/models/{NAME}:(classify|regress|predict)", re.IGNORECASE)
+STATUS = re.compile(rf"/v1/models(?:/{NAME})?(?:/(metadata))?", re.IGNORECASE)
+LARGEST = 2**63 - 1
+log, access = logging.getLogger("kerastl.serve"), logging.getLogger("kerastl.serve.access")
+
+
+@dataclass
+class Request:
+    """What is known of a request for the access log and the metrics."""
+
+    model: str = ""
+    method: str = ""
+    version: int | None = None
+    rows: int | None = None
+
+
+class Rest:
+    """The handler of `/v1/...`. threads: that compute. timeout: seconds until a request is given up."""
+
+    def __init__(self, core: Core, threads: Executor, timeout: float) -> None:
+        self._core, self._threads, self._timeout = core, threads, timeout
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request; errors are JSON too."""
+        start, about = time.perf_counter(), Request()
+        code, text = Code.OK, ""
+        try:
+            check_request(request)
+            body = await request.read()
+            text = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(
+                self._threads, self._answer, request.method, request.rel_url.raw_path, body, about), self._timeout)
+        except ServingError as error:
+            code, text = error.code, bodies.error_body(error.message)
+        except TimeoutError:
+            code, text = Code.DEADLINE_EXCEEDED, bodies.error_body(f"no answer within {self._timeout:g} seconds")
+        except web.HTTPRequestEntityTooLarge as error:
+            return self._logged(request, about, start, web.json_response(
+                {"error": f"the request is larger than the server takes (its option `max_request_mb`): {error.text}"},
+                status=413))
+        except Exception as error:  # a fault of the server's own: the request fails, the others go on
+            log.exception("the request failed")
+            code, text = Code.INTERNAL, bodies.error_body(f"{type(error).__name__}: {error}")
+        self._core.metrics.count(REQUESTS, model_name=about.model, status=code.name)
+        if code is Code.OK and about.method:
+            self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=about.model,
+                                       API=about.method, entrypoint="REST")
+        return self._logged(request, about, start, web.Response(text=text, status=code.http,
+                                                                content_type="application/json"))
+
+    def _logged(self, request: web.Request, about: Request, start: float, response: web.Response) -> web.Response:
+        access.info(json.dumps({
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "client": request.remote, "method": request.method,
+            "path": request.rel_url.raw_path, "model": about.model, "version": about.version, "rows": about.rows,
+            "status": response.status, "milliseconds": round(1000 * (time.perf_counter() - start), 2),
+            "bytes": request.content_length}))
+        return response
+
+    def _answer(self, method: str, path: str, body: bytes, about: Request) -> str:
+        malformed = invalid(f"Malformed request: {method} {path}")
+        if method == "POST" and (match := PREDICT.fullmatch(path)):
+            about.model, about.method = unquote(match[1]), match[4].lower()
+            spec = _spec(match)
+            if about.method == "predict":
+                return self._predict(spec, body, about)
+            return self._examples(spec, body, about)
+        if method == "GET" and (match := STATUS.fullmatch(path)):
+            if match[1] is None:
+                raise invalid("Missing model name in request.")
+            spec = _spec(match)
+            about.model = spec.name
+            return self._metadata(spec) if match[4] else self._status(spec)
+        raise malformed
+
+    def _predict(self, spec: Spec, body: bytes, about: Request) -> str:
+        rows = True
+
+        def read(served: Served) -> tuple[str, bodies.Arrays]:
+            nonlocal rows
+            about.version = served.version
+            request = bodies.predict_body(body, lambda name: {
+                key: tensor.dtype for key, tensor in served.model.signature(name).inputs.items()})
+            rows = request.rows
+            about.rows = len(next(iter(request.inputs.values()))) if rows else None
+            return request.signature, request.inputs
+
+        # in columns there is no place for the error of a row
+        answer = self._core.predict(spec, read, partial=True)
+        if answer.errors and not rows:
+            listed = "; ".join(f"row {row}: {message}" for row, message in sorted(answer.errors.items()))
+            raise invalid(listed)
+        return bodies.answer_body(answer.outputs, rows, answer.errors)
+
+    def _examples(self, spec: Spec, body: bytes, about: Request) -> str:
+        signature, examples = bodies.examples_body(body)
+        if about.method == "classify":
+            served, result = self._core.classify(spec, signature, examples)
+            if not result.classifications:
+                raise invalid("Cannot convert empty ClassificationResults to JSON")
+            rows = ["[" + ", ".join(f"[{json.dumps(entry.label, ensure_ascii=False)}, {_decimal(entry.score)}]"
+                                    for entry in row.classes) + "]" for row in result.classifications]
+        else:
+            served, result = self._core.regress(spec, signature, examples)
+            if not result.regressions:
+                raise invalid("Cannot convert empty RegressionResults to JSON")
+            rows = [_decimal(entry.value) for entry in result.regressions]
+        about.version, about.rows = served.version, len(rows)
+        return bodies.results_body(rows)
+
+    def _status(self, spec: Spec) -> str:
+        message = status_response(self._core.models.status(spec.name, spec.version, spec.label))
+        return json_format.MessageToJson(message, always_print_fields_with_no_presence=True,
+                                         preserving_proto_field_name=True)
+
+    def _metadata(self, spec: Spec) -> str:
+        with self._core.models.lease(spec.name, spec.version, spec.label) as served:
+            response, signatures = metadata_response(served)
+        options: dict[str, Any] = {"always_print_fields_with_no_presence": True, "preserving_proto_field_name": True}
+        document = {"model_spec": json_format.MessageToDict(response.model_spec, **options),
+                    "metadata": {"signature_def": json_format.MessageToDict(signatures, **options)}}
+        return json.dumps(document, indent=1)
+
+
+def _spec(match: re.Match[str]) -> Spec:
+    version = match[2]
+    if version is not None and int(version) > LARGEST:
+        raise invalid(f"Failed to convert version: {version} to numeric.")
+    return Spec(unquote(match[1]), None if version is None else int(version),
+                None if match[3] is None else unquote(match[3]))
+
+
+def _decimal(value: float) -> str:
+    return written(np.array(value, np.float32))
+
+

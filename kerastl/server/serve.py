@@ -1,0 +1,94 @@
+"""`kerastl serve`: what a path names, and the options of the server."""
+
+import logging
+import sys
+from pathlib import Path
+
+from kerastl.errors import ModelError, OptionError
+from kerastl.server.batching import BatchingParameters
+from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
+from kerastl.server.metrics import PATH
+from kerastl.server.options import ServerOptions
+from kerastl.server.server import ServerResult, serve_models
+from kerastl.versions.saved_graph import FILE
+
+
+def serve(path: str | Path | None = None, *, model_config_file: str | None = None, host: str = "127.0.0.1",
+          port: int = 8500, rest_api_port: int = 8501, monitoring_config_file: str | None = None,
+          enable_batching: bool = False, batching_parameters_file: str | None = None, max_request_mb: int = 64,
+          rest_api_timeout_in_ms: int = 30_000, file_system_poll_wait_seconds: float = 1.0,
+          model_config_file_poll_wait_seconds: float = 0.0, all_or_nothing: bool = False, record: str | None = None,
+          trust: bool = False) -> ServerResult:
+    """Serve models by TF Serving's protocols until the process is stopped by SIGINT or SIGTERM.
+
+    path: a model (the folder of its versions), a version, or a folder of models; of kerastl or any SavedModel.
+    model_config_file: the models, as TF Serving's text format has them, instead of a path. port, rest_api_port: of gRPC
+    and REST; 0: without. monitoring_config_file: where Prometheus reads; default: `/monitoring/prometheus/metrics`.
+    batching_parameters_file: rows of several requests are computed together; enable_batching: the same with defaults.
+    all_or_nothing: one row that cannot be computed fails its request, as in TF Serving. trust: also load graphs that
+    could read or write files. record: the folder in which the page may save labelled images. The seconds are between
+    two looks at the folders, and two readings of the config file.
+
+    Raises ModelError where nothing can be served, OptionError for options that cannot be used.
+    """
+    if (path is None) == (model_config_file is None):
+        raise OptionError("both a path and `model_config_file` are set" if path is not None else "no model is named",
+                          "a path or `model_config_file`", "kerastl serve saved_models/NAME")
+    for name, value in (("port", port), ("rest_api_port", rest_api_port)):
+        if not 0 <= value < 65536:
+            raise OptionError(f"`{name}` is {value}", "a port from 1 to 65535, or 0 for none")
+    if not port and not rest_api_port:
+        raise OptionError("`port` and `rest_api_port` are both 0", "at least one of them", "omit one")
+    if max_request_mb < 1 or rest_api_timeout_in_ms < 1:
+        raise OptionError("`max_request_mb` and `rest_api_timeout_in_ms` must be at least 1 (got "
+                          f"{max_request_mb}, {rest_api_timeout_in_ms})")
+    batching = read_batching(batching_parameters_file) if batching_parameters_file else \
+        BatchingParameters() if enable_batching else None
+    options = ServerOptions(
+        host=host, port=port, rest_api_port=rest_api_port,
+        metrics_path=read_monitoring(monitoring_config_file) if monitoring_config_file else PATH, batching=batching,
+        max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
+        threads=max(64, 2 * batching.max_batch_size if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
+        record=record or "",
+        file_system_poll_wait_seconds=file_system_poll_wait_seconds,
+        model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
+    _log_to_stderr()
+    if model_config_file is not None:
+        config = model_config_file
+        return serve_models(read_models(config), options, reread=lambda: read_models(config))
+    return serve_models(models_at(Path(str(path))), options)
+
+
+def models_at(path: Path) -> tuple[Model, ...]:
+    """The models that a path names. Raises ModelError where there are none."""
+    path = path.absolute()
+    if not path.is_dir():
+        raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
+                         "a model, a version, or a folder of models", "list them: ls saved_models")
+    if (path / FILE).is_file():
+        if path.name.isdigit():
+            return (Model(path.parent.name, path.parent, Policy("specific", versions=(int(path.name),))),)
+        return (Model(path.name, path, version=1),)
+    if _has_versions(path):
+        return (Model(path.name, path),)
+    models = tuple(Model(folder.name, folder) for folder in sorted(path.iterdir())
+                   if folder.is_dir() and _has_versions(folder))
+    if not models:
+        raise ModelError(f"{path} contains no model", "a folder NAME/VERSION/saved_model.pb", "make one: kerastl run")
+    return models
+
+
+def _has_versions(folder: Path) -> bool:
+    return any(child.name.isdigit() and (child / FILE).is_file() for child in folder.iterdir() if child.is_dir())
+
+
+def _log_to_stderr() -> None:
+    """What happens is logged to standard error; requests one JSON object a line."""
+    log = logging.getLogger("kerastl.serve")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that its sessions are deprecated

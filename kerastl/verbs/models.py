@@ -1,0 +1,42 @@
+"""List exported models and their versions."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from kerastl.shell.terminal import table
+
+if TYPE_CHECKING:
+    from kerastl.versions.listing import ModelList
+
+LIGHT = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """List exported models and their versions: date, data, accuracy, formats, size and latency."""
+
+    folder: Positional[str] = "saved_models"  # folder of models, or a model
+    json: bool = False  # print the results as one JSON document
+
+
+def run(config: Config) -> "ModelList":
+    """List the models."""
+    from kerastl.versions.listing import list_models
+
+    return list_models(config.folder)
+
+
+def show(result: "ModelList") -> str:
+    """A table, a line for each version."""
+    rows = [("model", "version", "made", "backbone + head", "rows", "accuracy (95% CI)", "formats", "size", "latency")]
+    for one in result.models:
+        if one.error or one.accuracy is None or one.accuracy_ci95 is None:
+            rows.append((one.name, str(one.version), "", "", "", "", "", "", one.error))
+            continue
+        low, high = one.accuracy_ci95
+        rows.append((one.name, str(one.version), one.made[:16].replace("T", " "), f"{one.backbone} + {one.head}",
+                     f"{one.n_train:,}", f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})", ", ".join(one.formats),
+                     f"{one.bytes / 1e6:.1f} MB", "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
+    return table(rows)

@@ -1,0 +1,70 @@
+"""What is in a folder of models: each version with its data, its figures and its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerastl.errors import KerastlError, ModelError, one_line
+from kerastl.fields import Section
+from kerastl.versions.folder import read_json, versions
+
+SAVED_MODEL = "saved_model"
+
+
+@dataclass(frozen=True)
+class ModelVersion(Section):
+    """A version. made: date and time, UTC. formats: SavedModel and TFLite files. bytes: of all files. milliseconds: of
+    the SavedModel for one input, as measured at export. error: why it cannot be read; the rest is empty then."""
+
+    name: str
+    version: int
+    made: str = ""
+    head: str = ""
+    backbone: str = ""
+    n_train: int = 0
+    n_test: int = 0
+    accuracy: float | None = None
+    accuracy_ci95: tuple[float, float] | None = None
+    formats: tuple[str, ...] = ()
+    bytes: int = 0
+    milliseconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ModelList(Section):
+    """The models in a folder, by name, the newest version first."""
+
+    folder: str
+    models: tuple[ModelVersion, ...]
+
+
+def list_models(folder: str | Path = "saved_models") -> ModelList:
+    """List the versions of all models in a folder, or of one model. A version that cannot be read is listed with the
+    reason. Raises ModelError for a folder that does not exist or has none."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise ModelError(f"no such folder: {folder}", "a folder of models, or a model", "train one: kerastl run")
+    homes = [path] if versions(path) else [child for child in sorted(path.iterdir()) if versions(child)]
+    if not homes:
+        raise ModelError(f"{folder} contains no models", "NAME/VERSION folders, as `kerastl run` writes them",
+                         "train one: kerastl run")
+    return ModelList(str(folder), tuple(_version(home, number) for home in homes
+                                        for number in reversed(versions(home))))
+
+
+def _version(home: Path, number: int) -> ModelVersion:
+    """Its figures as they stand in run.json. A RunRecord would check all of it, which takes TensorFlow and seconds."""
+    folder, name = home / str(number), home.absolute().name
+    try:
+        record, manifest = read_json(folder, "run.json"), read_json(folder, "manifest.json")
+        test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
+        low, high = test["accuracy_ci95"]
+        return ModelVersion(
+            name, number, str(manifest["made"]), str(record["head"]), str(record["backbone"]), int(record["n_train"]),
+            int(test["n"]), float(test["accuracy"]), (float(low), float(high)), tuple(one["kind"] for one in kept),
+            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None))
+    except KerastlError as error:
+        return ModelVersion(name, number, error=error.got)
+    except (KeyError, TypeError, ValueError) as error:
+        return ModelVersion(name, number, error=f"{folder / 'run.json'} is damaged: {one_line(error)}")
