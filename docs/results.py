@@ -164,6 +164,25 @@ CURVES = ("How often the 80% interval of a learning curve of `linear` holds the 
           "cross-validation of all rows; rows outside the draw measure it independently, with noise of their own, "
           "which the interval does not include. Nothing is predicted where the fit misses the largest size of the "
           "draw.")
+def rejections() -> str:
+    """Inputs of no known class: each score, and what the exported formats make of the one that is chosen."""
+    from benchmarks.rejection import as_rows
+
+    head = ("data", "score", "classes left out, AUROC", "unrelated inputs (number), AUROC", "share above the threshold")
+    text = table(head, as_rows())
+    with tempfile.TemporaryDirectory() as out:
+        records = {"stamps": run("efficientnet_lite_images", out, "--data", STAMPS[0], "--min-per-class", 30),
+                   "3,000 snippets": run("minilm_text", out, "--data", SNIPPETS[0], "--limit", 3000)}
+    rows = []
+    for name, record in records.items():
+        found = record["rejection"]
+        low, high = found["rejected_ci95"]
+        ranks = ", ".join(f"{one['kind']} {one['rank']:.4f}" for one in record["parity"] if one["rank"] is not None)
+        rows.append((name, record["head"], found["score"], f"{found['rejected']:.3f} ({low:.3f} to {high:.3f})", ranks))
+    return (f"{text}\nIn an exported model:\n\n"
+            + table(("data", "head", "score", "own rows rejected at 5% (95% CI)", "rank correlation by format"), rows))
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -201,6 +220,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
                    "over the rounds. The last column: chosen labels that reach what all random ones reach. When to "
                    "change from typical rows to small margins was tried out on the first two sets, so their gains are "
                    "slightly optimistic.", label_next),
+    "rejection": ("Inputs of no known class. In bold, the score that is chosen on training rows. Rows of the data are "
+                  "scored by what was fitted without their fold; unrelated inputs choose nothing. A format whose ranks "
+                  "of `unknown_score` correlate with Keras' by less than 0.99 is written without it.",
+                  rejections),
 }
 
 

@@ -35,6 +35,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "compute_features": "kerastl.features.compute",
     "ConfiguredHead": "kerastl.heads",
     "DataError": "kerastl.errors",
+    "detect_unknown": "kerastl.studies.rejection",
     "diagnose": "kerastl.rerun.diagnosis",
     "divide_classes": "kerastl.studies.few_shot.episodes",
     "evaluate": "kerastl.evaluation.metrics",
@@ -92,6 +93,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
     "ReadOptions": "kerastl.data.options",
+    "Rejection": "kerastl.evaluation.rejection",
     "reproduce": "kerastl.rerun.reproduce",
     "ReproduceResult": "kerastl.rerun.reproduce",
     "resolve_head": "kerastl.heads",
@@ -132,19 +134,19 @@ __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
     "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
     "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
-    "ConfiguredHead", "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model",
-    "EvaluateResult", "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable",
-    "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
+    "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot",
+    "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "export_again", "Features",
+    "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
     "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
     "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
     "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
     "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList", "ModelVersion",
     "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions",
-    "PredictResult", "read_images", "read_texts", "ReadOptions", "reproduce", "ReproduceResult", "resolve_head",
-    "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split",
-    "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel",
-    "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features",
-    "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
+    "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult",
+    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
+    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
+    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
+    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -176,6 +178,7 @@ if TYPE_CHECKING:
     from kerastl.evaluation.baseline import Baseline as Baseline
     from kerastl.evaluation.baseline import baseline as baseline
     from kerastl.evaluation.metrics import evaluate as evaluate
+    from kerastl.evaluation.rejection import Rejection as Rejection
     from kerastl.evaluation.result import Evaluation as Evaluation
     from kerastl.evaluation.targets import check_target as check_target
     from kerastl.export.mediapipe import write_mediapipe as write_mediapipe
@@ -245,6 +248,7 @@ if TYPE_CHECKING:
     from kerastl.studies.learning_curve.of_source import learning_curve_of as learning_curve_of
     from kerastl.studies.learning_curve.study import learning_curve as learning_curve
     from kerastl.studies.near_duplicates import near_duplicate_effect as near_duplicate_effect
+    from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune

@@ -29,18 +29,18 @@ def classify_images(
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
-    target: str | None = None, allow_baseline: bool = False,
+    target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
     data: `DIR/<class>/**/<image>`, a table of path and label, or `tfds:NAME`. name: the model is written to
     `out/name/VERSION`. backbone, weights, layer: see `load_backbone`. head: a name as `kerastl heads` lists it, a
-    keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters.
-    unfreeze: how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written.
-    label_column to strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`.
-    near_duplicates, mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`.
-    allow_baseline: see `TrainingOptions`. The other arguments are explained by `kerastl run efficientnet_lite_images
-    --help-all`.
+    keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters. unfreeze:
+    how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written. label_column to
+    strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. near_duplicates,
+    mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline: see
+    `TrainingOptions`. coverage, reject: see `detect_unknown`. The other arguments are explained by `kerastl run
+    efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -85,6 +85,7 @@ def classify_texts(
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
+    coverage: float = 0.95, reject: str = "off",
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -133,6 +134,7 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     from kerastl.evaluation.metrics import evaluate
     from kerastl.report.version import write_version
     from kerastl.studies.near_duplicates import near_duplicate_effect
+    from kerastl.studies.rejection import detect_unknown
     from kerastl.studies.search import best_head, search_heads
     from kerastl.training.train import train
 
@@ -142,7 +144,9 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     return write_version(destination, trained, features=features, evaluation=evaluation,
                          baseline=baseline(features.examples, evaluation), trials=trials, clock=stopwatch,
                          config={**_recordable(arguments), **_made_by(features)},
-                         near_duplicates=near_duplicate_effect(features, trained, evaluation, options=options))
+                         near_duplicates=near_duplicate_effect(features, trained, evaluation, options=options),
+                         rejection=detect_unknown(features, trained, coverage=arguments["coverage"],
+                                                  reject=arguments["reject"]))
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":
@@ -150,6 +154,7 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     from dataclasses import fields
 
     from kerastl.errors import OptionError
+    from kerastl.evaluation.rejection import rejection_faults
     from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults
     from kerastl.training.options import TrainingOptions, option_faults
 
@@ -157,7 +162,8 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     options = TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
                               arguments["label_smoothing"], TuningOptions(**tuning),
                               allow_baseline=arguments["allow_baseline"])
-    if faults := [*option_faults(options), *tuning_faults(options.fine_tuning)]:
+    if faults := [*option_faults(options), *tuning_faults(options.fine_tuning),
+                  *rejection_faults(arguments["coverage"], arguments["reject"])]:
         raise OptionError("\n".join(faults))
     return options
 

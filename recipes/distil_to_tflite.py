@@ -53,9 +53,10 @@ def main(config: Config) -> tl.RunRecord:
 
     evaluation = tl.evaluate(features.examples, trained.fitted, target=config.target)
     baseline = tl.baseline(features.examples, evaluation)
+    rejection = tl.detect_unknown(features, trained, coverage=config.coverage, reject=config.reject)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
                             clock=stopwatch, teacher=teacher,
-                            config=config.to_dict() | teacher.source(config.data, config.data_dir))
+                            config=config.to_dict() | teacher.source(config.data, config.data_dir), rejection=rejection)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,10 @@ def main(config: Config) -> tl.RunRecord:
     evaluation = tl.evaluate(features.examples, trained.fitted, target=config.target)
     baseline = tl.baseline(features.examples, evaluation)
     near_duplicates = tl.near_duplicate_effect(features, trained, evaluation, options=options)
+    rejection = tl.detect_unknown(features, trained, coverage=config.coverage, reject=config.reject)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
                             ablation=ablation, clock=stopwatch, config=config.to_dict(),
-                            near_duplicates=near_duplicates)
+                            near_duplicates=near_duplicates, rejection=rejection)
 
 
 if __name__ == "__main__":

@@ -30,14 +30,15 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
     record = RunRecord.from_dict(document)
     written = record.to_dict()
     added_keys = ("format", "task", "backbone_sha256", "data_summary", "near_duplicates", "label_errors", "relabel",
-                  "bias", "competitors", "linear_beside", "reproduction", "learning_curve")
+                  "bias", "competitors", "linear_beside", "reproduction", "learning_curve", "rejection")
     assert {added: written.pop(added) for added in added_keys} == {
         "format": 1, "task": "multi_label" if name == "text" else "single_label", "backbone_sha256": None,
         "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None, "bias": [],
-        "competitors": None, "linear_beside": None, "reproduction": None, "learning_curve": None}
+        "competitors": None, "linear_beside": None, "reproduction": None, "learning_curve": None, "rejection": None}
     if name == "tuned":
         assert [written["unfrozen"].pop(added) for added in ("tuned_accuracy", "folds_kept")] == [None, None]
     assert written["test"]["calibration"].pop("bias") == []
+    assert {artifact.pop("rank") for artifact in written["parity"]} == {None}
     for section, old in ((written["test"], document["test"]), *zip(
             written["test"]["classes"], document["test"]["classes"], strict=True)):
         for added in set(section) - set(old):  # what earlier versions did not measure

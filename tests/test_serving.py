@@ -104,8 +104,8 @@ def test_predictions_that_are_not_kept_are_in_the_table(ending: str, trained: Pa
         assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
         with open(tmp_path / "b.csv", newline="") as file:
             read = [tuple(row.values()) for row in csv.DictReader(file)]
-        assert read == [(name, label, "" if score is None else str(score), error)
-                        for name, label, score, error in kept.rows()]
+        assert read == [(name, label, "" if score is None else str(score), error, "" if unknown is None else
+                         str(unknown)) for name, label, score, error, unknown in kept.rows()]
     else:
         file = pyarrow.parquet.ParquetFile(tmp_path / "b.parquet")
         assert [tuple(row.values()) for row in file.read().to_pylist()] == kept.rows()
@@ -116,7 +116,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     out.write_bytes(b"older")
     with pytest.raises(KeyboardInterrupt), tables.table_writer(out) as add:
-        add(("a", "b", 0.5, ""))
+        add(("a", "b", 0.5, "", None))
         raise KeyboardInterrupt
     assert out.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 

@@ -4,6 +4,7 @@ written."""
 import importlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from tqdm import tqdm
 from kerastl.data.examples import TEST, Examples
 from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
-from kerastl.export import saved_model, test_vectors, tflite
+from kerastl.evaluation.rejection import Detector
+from kerastl.export import quantize, saved_model, test_vectors, tflite
 from kerastl.export.parity import Evaluated, Reference, checked_saved_model, compare_tflite
 from kerastl.files import write_file
 from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
 from kerastl.tasks import Task
+from kerastl.versions.detector import write_detector
 from kerastl.versions.folder import Version
 from kerastl.versions.reproduction import fingerprints
 from kerastl.versions.restore import write_relabel, write_split
@@ -28,26 +31,31 @@ from kerastl.versions.sections import Parity
 
 
 def export_model(version: Version, model: Any, source: Input, examples: Examples, calibration: Calibration, *,
-                 kinds: Sequence[str] = TFLITE_KINDS, evaluated: Evaluated | None = None) -> tuple[Parity, ...]:
+                 kinds: Sequence[str] = TFLITE_KINDS, evaluated: Evaluated | None = None,
+                 detector: Detector | None = None) -> tuple[Parity, ...]:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each artifact with Keras.
 
     model: backbone and head in one, with logits as output. evaluated: the logits that were evaluated, where features of
     the model's own backbone are known; artifacts are then compared with these, and the model is not run again. A TFLite
-    file that exceeds its error bound is not written. Raises CheckFailed when the SavedModel does, or when the features
+    file that exceeds its error bound is not written. detector: computes `unknown_score`; without it, there is no such
+    output. Raises CheckFailed when the SavedModel does, or when the features
     were wrong: then no version is left behind.
     """
     folder, task = version.folder, examples.task
-    saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration)
-    reference, first = checked_saved_model(model, source, examples, folder, evaluated, calibration)
+    saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration, detector)
+    reference, first = checked_saved_model(model, source, examples, folder, evaluated, calibration, detector)
     if not first.kept:
+        ranks = "" if first.rank is None else f", rank correlation of unknown_score {first.rank:.4f}"
         raise CheckFailed(f"the SavedModel differs from Keras: logits by up to {first.max_difference:.2g}, same label "
-                          f"for {first.agreement:.1%} of {first.rows} rows", first.bound,
+                          f"for {first.agreement:.1%} of {first.rows} rows{ranks}", first.bound,
                           "no version was written; please report this as a bug")
     saved_model.write_warmup(folder, version.name, source, source.contents([reference.items[0]]))
     model.save(folder / "model.keras")
     source.save(folder)
     write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in examples.classes))
     write_split(folder, examples)
+    if detector is not None:
+        write_detector(folder, detector)
     write_relabel(folder, examples)
     data, split = fingerprints(examples)
     version.manifest["data"] = {
@@ -59,7 +67,8 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
 
 def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calibration: Calibration,
                  kinds: Sequence[str], reference: Reference) -> list[Parity]:
-    """Convert, compare, and write those that are within their bound as `model_KIND.tflite`."""
+    """Convert, compare, and write those that are within their bound as `model_KIND.tflite`; without `unknown_score`
+    where its ranks differ by more than theirs."""
     source = reference.source
     if not kinds or source.single_spec is None:
         return []
@@ -69,8 +78,12 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calib
     ranges = list(_calibration_rows(source, examples)) if "int8" in kinds else []
     compared, kept = [], {}
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
-        for kind, content in tflite.convert(model, source.single_spec, calibration, task.activation, kinds, ranges):
+        for kind, content in tflite.convert(model, source.single_spec, calibration, task.activation, kinds, ranges,
+                                             reference.detector):
             parity = compare_tflite(reference, kind, content)
+            if parity.kept and parity.without_scores:
+                content = quantize.without_unknown_score(content)
+                parity = replace(parity, bytes=len(content))
             if parity.kept:
                 write_file(folder / f"model_{kind}.tflite", content)
                 kept[kind] = content

@@ -47,6 +47,27 @@ class LiteGraph:
         return OPERATORS[flatbuffer_utils.get_builtin_code_from_operator_code(
             self._model.operatorCodes[operator.opcodeIndex])]
 
+    def outputs(self) -> dict[str, int]:
+        """The tensors that the file returns, by the names of its signature; none where it has no signature."""
+        return {output.name.decode(): output.tensorIndex for signature in self._model.signatureDefs or ()
+                for output in signature.outputs}
+
+    def remove_output(self, name: str) -> None:
+        """Return an output no longer, and compute no longer what nothing else needs."""
+        tensor = self.outputs()[name]
+        for signature in self._model.signatureDefs:
+            signature.outputs = [output for output in signature.outputs if output.name.decode() != name]
+        self._graph.outputs = [output for output in self._graph.outputs if output != tensor]
+        needed = {int(output) for output in self._graph.outputs}
+        for operator in reversed(list(self.operators)):  # they are in the order of execution
+            if needed.isdisjoint(map(int, operator.outputs)):
+                self.operators.remove(operator)
+            else:
+                needed |= {int(place) for place in operator.inputs}
+        for place, entry in enumerate(self.tensors):
+            if place not in needed:
+                entry.buffer = 0  # its constant is then left out
+
     def readers(self, tensor: int) -> list[Operator]:
         """The operators that take a tensor."""
         return [operator for operator in self.operators if tensor in operator.inputs]

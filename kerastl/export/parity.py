@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from kerastl.data.examples import Examples
 from kerastl.decision import Calibration, calibrated
 from kerastl.errors import CheckFailed, DataError
+from kerastl.evaluation.rejection import Detector
 from kerastl.export.tflite import Interpreter
+from kerastl.export.unknown import OUTPUT
+from kerastl.features.means import mean_over_places
 from kerastl.inputs import Batch, Input
 from kerastl.model import Predictor, timed
-from kerastl.versions.sections import Parity
+from kerastl.versions.sections import LEAST_RANK, Parity
 
 ROWS = 256  # compared, or all there are
 TIMED = 30  # of them, which each artifact also gets one at a time and alone, for its latency
@@ -45,10 +48,11 @@ def choose_rows(examples: Examples) -> NDArray[np.intp]:
 @dataclass(frozen=True)
 class Evaluated:
     """The logits that were evaluated. of_rows: [n] row numbers of held-out rows -> [n, outputs], of the head on their
-    features. engine: which computed these features."""
+    features. engine: which computed these features. features: of rows, [n, dim], means over places."""
 
     of_rows: Callable[[NDArray[np.intp]], NDArray[np.float32]]
     engine: str
+    features: Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 
 class Reference:
@@ -56,23 +60,27 @@ class Reference:
 
     The logits are Keras' own, unless `logits` are passed, [rows, outputs]. changed: places of rows that the graph of an
     older version may decode otherwise than this code, from which Keras' logits come. What such a graph makes of their
-    bytes is not compared. calibration: of the artifacts; its bias has a part in which label is on top.
+    bytes is not compared. calibration: of the artifacts; its bias has a part in which label is on top. scores:
+    `unknown_score` of each row, None without a detector; from `features`, [rows, dim], where `logits` are passed.
     """
 
     def __init__(self, model: Any, source: Input, examples: Examples, rows: NDArray[np.intp],
-                 logits: NDArray[np.float32] | None = None, calibration: Calibration = PLAIN) -> None:
-        self.source, self.calibration = source, calibration
+                 logits: NDArray[np.float32] | None = None, calibration: Calibration = PLAIN,
+                 detector: Detector | None = None, features: NDArray[np.float32] | None = None) -> None:
+        self.source, self.calibration, self.detector = source, calibration, detector
         some = examples.take(rows)
         self.items, self._ids = some.items, some.ids
         self.changed = frozenset(source.changed(self.items))
         self.truth = examples.one_hot(rows)
         refused: dict[int, str] = {}
-        predictor, computed = Predictor(model) if logits is None else None, []
+        predictor, computed, means = Predictor(model) if logits is None else None, [], list[NDArray[np.float32]]()
         self._kept: list[Batch] = []
         size = 0
         for batch in source.batches(self.items, 32, refused, in_order=True, ids=self._ids):
             if predictor:
-                computed.append(predictor(batch))
+                pieces = predictor.features(batch)
+                computed.append(predictor.logits(batch, pieces))
+                means.append(mean_over_places(pieces))
             size += batch.values.nbytes
             self._kept = [*self._kept, batch] if size <= KEPT else []
         if refused or not len(rows):
@@ -80,13 +88,19 @@ class Reference:
             raise DataError(f"rows to compare on cannot be read from {examples.source}: {reason}",
                             "the data that the model was trained on", "restore the data")
         self.logits = np.concatenate(computed) if logits is None else logits
+        self.scores: NDArray[np.float32] | None = None
+        if detector is not None:
+            self.scores = detector.numpy(np.concatenate(means) if features is None else features, self.logits)
 
     def batches(self) -> Iterator[Batch]:
         """The rows' values again, in order; decoded again if there are too many to be kept."""
         yield from self._kept or self.source.batches(self.items, 32, {}, in_order=True, ids=self._ids)
 
-    def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float) -> Parity:
-        """Compare one artifact's logits, [rows, classes], with these, and check its bound."""
+    def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float,
+                scores: NDArray[np.float32] | None = None) -> Parity:
+        """Compare one artifact's logits, [rows, classes], with these, and check its bound; and its scores, [rows],
+        where it has them. A kind that is compared by top labels rounds so much that its ranks may differ from these by
+        more than allowed: it is then kept, and has to be written without the scores."""
         difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
         agreement = float((self.top(logits) == self.top(self.logits)).mean())
         change = self.accuracy(logits) - self.accuracy(self.logits)
@@ -100,7 +114,11 @@ class Reference:
             least = AGREEMENT[kind]
             bound = f"same top label for {least:.0%}, accuracy within {ACCURACY * 100:g} point"
             kept = agreement >= least and abs(change) <= ACCURACY + 1e-9
-        return Parity(kind, len(logits), difference, agreement, change, size, milliseconds, bound, kept)
+        rank = None if self.scores is None or scores is None else rank_correlation(self.scores, scores)
+        if rank is not None:
+            bound = f"{bound}; rank of unknown_score >= {LEAST_RANK}"
+            kept = kept and (rank >= LEAST_RANK or kind not in LOGITS)
+        return Parity(kind, len(logits), difference, agreement, change, size, milliseconds, bound, kept, rank)
 
     def accuracy(self, logits: NDArray[np.float32]) -> float:
         """The fraction of the compared rows whose top label is correct."""
@@ -112,7 +130,7 @@ class Reference:
 
 
 def checked_saved_model(model: Any, source: Input, examples: Examples, folder: Path, evaluated: Evaluated | None,
-                        calibration: Calibration) -> tuple[Reference, Parity]:
+                        calibration: Calibration, detector: Detector | None = None) -> tuple[Reference, Parity]:
     """Compare the SavedModel with the logits that were evaluated, where they are known, else with Keras'. Returns what
     other artifacts are compared with, too.
 
@@ -121,11 +139,12 @@ def checked_saved_model(model: Any, source: Input, examples: Examples, folder: P
     """
     rows = choose_rows(examples)
     logits = None if evaluated is None else evaluated.of_rows(rows)
-    reference = Reference(model, source, examples, rows, logits, calibration)
+    features = None if evaluated is None else evaluated.features(rows)
+    reference = Reference(model, source, examples, rows, logits, calibration, detector, features)
     parity = compare_saved_model(reference, folder)
     if logits is None or evaluated is None or (parity.kept and parity.max_difference <= LOGITS["saved_model"] / 2):
         return reference, parity
-    reference = Reference(model, source, examples, rows, calibration=calibration)
+    reference = Reference(model, source, examples, rows, calibration=calibration, detector=detector)
     difference = float(np.abs(reference.logits - logits).max())
     if evaluated.engine != "tensorflow" and not difference <= LOGITS["saved_model"]:
         raise CheckFailed(f"the logits that were evaluated, from features by {evaluated.engine}, differ from Keras' by "
@@ -149,8 +168,10 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
 
     served = np.concatenate([probabilities(sent(start, start + 32)) for start in range(0, n, 32)])
     _, milliseconds = timed(probabilities, (sent(row, row + 1) for row in range(min(n, TIMED))))
-    logits = [np.asarray(tensor(**decoded(source, batch))["logits"]) for batch in reference.batches()]
-    parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), milliseconds)
+    outputs = [tensor(**decoded(source, batch)) for batch in reference.batches()]
+    logits, scores = ([np.asarray(output[name]) for output in outputs if name in output] for name in ("logits", OUTPUT))
+    parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), milliseconds,
+                               np.concatenate(scores) if scores else None)
     same = np.array([row not in reference.changed for row in range(n)])
     agree = served.argmax(axis=1) == reference.top(reference.logits)
     raw_agreement = float(agree[same].mean()) if same.any() else 1.0
@@ -173,28 +194,41 @@ def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
     for _ in range(copies):
         free.put(Interpreter(content, threads=cores // copies))
 
-    def in_a_copy(values: NDArray[Any]) -> NDArray[np.float32]:
+    def in_a_copy(values: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         run = free.get()
         try:
-            return run(values)["logits"]
+            return run(values)
         finally:
             free.put(run)
 
-    logits: list[NDArray[np.float32]] = []
+    outputs: list[dict[str, NDArray[np.float32]]] = []
     milliseconds = 0.0
     try:
         with ThreadPoolExecutor(copies) as pool:
             for batch in reference.batches():
                 rows = [reference.source.fixed(row) for row in batch.values]
-                if not logits:
-                    logits, milliseconds = timed(lambda values: alone(values)["logits"], rows[:TIMED])
+                if not outputs:
+                    outputs, milliseconds = timed(alone, rows[:TIMED])
                     rows = rows[TIMED:]
-                logits += pool.map(in_a_copy, rows)
+                outputs += pool.map(in_a_copy, rows)
     except RuntimeError as error:  # of an operator, such as a division by what 8 bits round to 0
         n = len(reference.items)
         return Parity(kind, n, float("inf"), 0.0, -reference.accuracy(reference.logits), len(content), 0.0,
                       f"LiteRT can run it ({' '.join(str(error).split())})", False)
-    return reference.compare(kind, np.stack(logits), len(content), milliseconds)
+    logits, scores = ([output[name] for output in outputs if name in output] for name in ("logits", OUTPUT))
+    return reference.compare(kind, np.stack(logits), len(content), milliseconds, np.stack(scores) if scores else None)
+
+
+def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """Spearman's rank correlation of two scores of the same rows; None for fewer than 3 rows, or where all have the
+    same score."""
+    from scipy.stats import spearmanr
+
+    if len(a) < 3 or not np.ptp(a) > 0:
+        return None
+    if not np.isfinite(b).all() or not np.ptp(b) > 0:
+        return 0.0
+    return float(spearmanr(a, b).statistic)
 
 
 def _bytes(folder: Path) -> int:

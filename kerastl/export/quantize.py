@@ -4,6 +4,7 @@
 float16 for every constant, 8 bits for the table of an embedding, and biases that fit into their 32 bits.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,10 @@ LEAST = 1024  # elements from which a constant is stored in 8 bits, as the conve
 LARGEST_BIAS = 2 ** 30  # half of what 32 bits hold, so that the products are added without an overflow
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}  # operators of an input, weights and a bias
 WEIGHTS, BIAS = 1, 2  # places among their inputs
-# Layers that stay in floats: histograms divide by what 8 bits would round to 0.
-IN_FLOATS = ("histograms",)
+# What stays in floats: histograms divide by what 8 bits would round to 0, and the distances of inputs that are unlike
+# the training data lie outside of the ranges of these.
+IN_FLOATS = ("histograms", "unknown")
+UNKNOWN = "unknown_score"
 CONVERTS = {"CAST", "QUANTIZE", "DEQUANTIZE"}  # operators between floats and integers
 FLOAT32 = CODES[np.dtype(np.float32)]
 
@@ -46,7 +49,7 @@ def dynamic(content: bytes) -> bytes:
     """The file with 8-bit weights; activations are quantized while it runs, by the range of each row."""
     from ai_edge_quantizer import recipe
 
-    graph = LiteGraph(_quantized(content, recipe.dynamic_legacy_wi8_afp32()))
+    graph = LiteGraph(_quantized(content, [*recipe.dynamic_legacy_wi8_afp32(), *_in_floats(LiteGraph(content))]))
     for operator in graph.operators:  # inputs are not centred on 0, as after GELU or softmax
         if hasattr(operator.builtinOptions, "asymmetricQuantizeInputs"):
             operator.builtinOptions.asymmetricQuantizeInputs = True
@@ -62,7 +65,7 @@ def int8(content: bytes, name: str, rows: Sequence[NDArray[Any]], threads: int) 
 
     name: of its input. rows: what it may take, [1, ...] each, from which the ranges of the activations are taken.
     """
-    from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, recipe, recipe_manager
+    from ai_edge_quantizer import calibrator, qtyping, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
     with quiet_stderr():
@@ -70,12 +73,16 @@ def int8(content: bytes, name: str, rows: Sequence[NDArray[Any]], threads: int) 
             content, num_threads=threads, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
             qsv_update_func=qsv_utils.min_max_update)  # the default, a moving average, cuts off what is rare
         ranges.calibrate({SIGNATURE: [{name: row} for row in rows]}, recipe_manager.RecipeManager())
-    names = qtyping.TFLOperationName
-    floats = [(".*", names.OUTPUT), *((f".*/{layer}.*", names.ALL_SUPPORTED) for layer in IN_FLOATS)]
-    keep = [{"regex": regex, "operation": operation, "algorithm_key": algorithm_manager.AlgorithmName.NO_QUANTIZE,
-             "op_config": {}} for regex, operation in floats]
+    keep = [_unquantized(".*", qtyping.TFLOperationName.OUTPUT), *_in_floats(LiteGraph(content))]
     graph = LiteGraph(_quantized(content, [*recipe.static_wi8_ai8(), *keep], ranges.get_model_qsvs()))
     _fit_biases(graph, LiteGraph(content))
+    return graph.written()
+
+
+def without_unknown_score(content: bytes) -> bytes:
+    """The file without the output `unknown_score`, and without what only that is computed from."""
+    graph = LiteGraph(content)
+    graph.remove_output(UNKNOWN)
     return graph.written()
 
 
@@ -84,12 +91,30 @@ def float_operators(content: bytes) -> set[str]:
     floats."""
     graph = LiteGraph(content)
     return {graph.name(operator) for operator in graph.operators if graph.name(operator) not in CONVERTS
-            and any(graph.tensors[tensor].type == FLOAT32 and not _in_floats(graph, tensor)
+            and any(graph.tensors[tensor].type == FLOAT32 and not _is_in_floats(graph, tensor)
                     for tensor in operator.outputs)}
 
 
-def _in_floats(graph: LiteGraph, tensor: int) -> bool:
-    return any(f"/{layer}" in graph.tensors[tensor].name.decode() for layer in IN_FLOATS)
+def _is_in_floats(graph: LiteGraph, tensor: int) -> bool:
+    name = graph.tensors[tensor].name.decode()
+    return tensor == graph.outputs().get(UNKNOWN) or any(f"/{layer}" in name for layer in IN_FLOATS)
+
+
+def _in_floats(graph: LiteGraph) -> list[dict[str, Any]]:
+    """The rules of a recipe that keep in floats what is to stay in them."""
+    from ai_edge_quantizer import qtyping
+
+    patterns = [f".*/{layer}.*" for layer in IN_FLOATS]
+    if (last := graph.outputs().get(UNKNOWN)) is not None:  # the name of what is returned is not that of its layer
+        patterns.append(f"^{re.escape(graph.tensors[last].name.decode())};?$")
+    return [_unquantized(pattern, qtyping.TFLOperationName.ALL_SUPPORTED) for pattern in patterns]
+
+
+def _unquantized(pattern: str, operation: Any) -> dict[str, Any]:
+    from ai_edge_quantizer import algorithm_manager
+
+    return {"regex": pattern, "operation": operation, "algorithm_key": algorithm_manager.AlgorithmName.NO_QUANTIZE,
+            "op_config": {}}
 
 
 def runs_dynamic(content: bytes) -> bool:

@@ -9,9 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.decision import Calibration
+from kerastl.evaluation.rejection import Detector
 from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.export.compact import compact
 from kerastl.export.served import served
+from kerastl.export.unknown import OUTPUT, unknown_score
 from kerastl.features.engines.fusable import fusable
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
@@ -21,8 +23,8 @@ from kerastl.tasks import Task
 class ServingModule(tf.Module):
     """What is saved: the functions of the signatures, and the variables they use. Nothing of Keras is saved."""
 
-    def __init__(self, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration
-                 ) -> None:
+    def __init__(self, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration,
+                 detector: Detector | None = None) -> None:
         super().__init__(name="kerastl")
         self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
@@ -46,9 +48,13 @@ class ServingModule(tf.Module):
             return tf.math.segment_mean(pieces, *owners) if owners else pieces
 
         def head(features: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-            return tf.cast(parts.logits(features, floats(values)), tf.float32)
+            """Logits, and where there is a detector `unknown_score` as one more column."""
+            logits = tf.cast(parts.logits(features, floats(values)), tf.float32)
+            if detector is None:
+                return logits
+            return tf.concat([logits, unknown_score(detector, features, logits)[:, None]], axis=1)
 
-        def logits_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
+        def answers_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
             if owners:
                 return head(features_of(values, *owners), values)
             return in_chunks(lambda some: head(network(some), some), values)
@@ -57,9 +63,9 @@ class ServingModule(tf.Module):
             return values_of(checked_shape(sent, raw))
 
         def of_sent(sent: tf.Tensor, with_head: bool) -> tf.Tensor:
-            """Logits, or features, of what a client sends."""
+            """What `head` returns, or features, of what a client sends."""
             if not fixed:
-                return (logits_of if with_head else features_of)(*decode(sent))
+                return (answers_of if with_head else features_of)(*decode(sent))
 
             def run(some: tf.Tensor) -> tf.Tensor:
                 (values,) = values_of(some)
@@ -67,11 +73,16 @@ class ServingModule(tf.Module):
 
             return in_chunks(run, checked_shape(sent, raw))
 
+        def divided(answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+            return (answers, None) if detector is None else (answers[:, :-1], answers[:, -1])
+
         def serve(sent: tf.Tensor) -> dict[str, tf.Tensor]:
-            return served(of_sent(sent, with_head=True), names, task, calibration)
+            logits, unknown = divided(of_sent(sent, with_head=True))
+            return served(logits, names, task, calibration, unknown, detector is not None and detector.reject)
 
         def of_values(values: tf.Tensor, *owners: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"logits": logits_of(checked_shape(values, source.spec), *owners)}
+            logits, unknown = divided(answers_of(checked_shape(values, source.spec), *owners))
+            return {"logits": logits, **({} if unknown is None else {OUTPUT: unknown})}
 
         self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         self.tensor = tf.function(of_values, input_signature=decoded, autograph=False)
@@ -79,13 +90,14 @@ class ServingModule(tf.Module):
                                  autograph=False)
 
 
-def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration
-         ) -> None:
+def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration,
+         detector: Detector | None = None) -> None:
     """Write `saved_model.pb` and `variables/` with the signatures `serving_default`, `tensor` and `features`.
 
-    parts: of a model that takes what `source` decodes to.
+    parts: of a model that takes what `source` decodes to. detector: of inputs of no known class; without it, there is
+    no `unknown_score`.
     """
-    module = ServingModule(parts, source, classes, task, calibration)
+    module = ServingModule(parts, source, classes, task, calibration, detector)
     signatures = {"serving_default": module.serve, "tensor": module.tensor, "features": module.embed}
     tf.saved_model.save(module, str(folder), signatures=signatures)
     compact(folder)

@@ -12,42 +12,54 @@ from numpy.typing import NDArray
 
 from kerastl.decision import Activation, Calibration, held, probabilities, tensorflow_backend
 from kerastl.errors import OptionError
+from kerastl.evaluation.rejection import Detector
 from kerastl.export import quantize
+from kerastl.export.unknown import OUTPUT, unknown_score
 from kerastl.inputs import floats
+from kerastl.model import parts_of
 from kerastl.runtime import quiet_stderr
 
 CALIBRATION_ROWS = 100  # from which the int8 ranges are taken
 
 
 class _LiteModule(tf.Module):
-    def __init__(self, model: Any, spec: tf.TensorSpec, calibration: Calibration, activation: Activation) -> None:
+    def __init__(self, model: Any, spec: tf.TensorSpec, calibration: Calibration, activation: Activation,
+                 detector: Detector | None = None) -> None:
         super().__init__(name="kerastl_lite")
         self.weights = [variable.value for variable in model.variables]
 
+        parts = parts_of(model) if detector else None
+
         def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
-            logits = tf.cast(model(floats(values), training=False), tf.float32)
+            if parts is None:
+                features, logits = None, tf.cast(model(floats(values), training=False), tf.float32)
+            else:
+                features = parts.backbone(floats(values), training=False)
+                logits = tf.cast(parts.logits(features, floats(values)), tf.float32)
             p = probabilities(logits, calibration, activation, tensorflow_backend())
             outputs = {"logits": logits, "probabilities": p}
             if calibration.thresholds:  # of two classes, these sum to 1, so that one class reaches its threshold
                 outputs["predicted"] = tf.cast(held(p, calibration.thresholds), tf.float32)
+            if detector is not None:
+                outputs[OUTPUT] = unknown_score(detector, features, logits)
             return outputs
 
         self.run = tf.function(run, input_signature=[spec], autograph=False)
 
 
 def convert(model: Any, spec: tf.TensorSpec, calibration: Calibration, activation: Activation, kinds: Iterable[str],
-            ranges: Sequence[NDArray[Any]]) -> Iterator[tuple[str, bytes]]:
+            ranges: Sequence[NDArray[Any]], detector: Detector | None = None) -> Iterator[tuple[str, bytes]]:
     """The model as TFLite files: pairs of kind and content. It is converted once, and the other kinds are made from
     the float32 file. `int8` is converted anew where some operator would stay in floats, `dynamic` where LiteRT would
     not run it, and both where the quantizer does not know the graph, such as one with a loop.
 
     spec: what a file takes, `images` [1, size, size, 3] uint8 RGB or `tokens` [1, length] int32. It returns `logits`
     (as trained), `probabilities` (calibrated, by the task's activation) and, if the calibration has thresholds,
-    `predicted` (1 for each class whose probability reaches its threshold, else 0): [1, classes] float32. ranges:
-    training rows as `spec`, from which the ranges of `int8` are taken. Raises OptionError for a model that cannot be
-    converted.
+    `predicted` (1 for each class whose probability reaches its threshold, else 0): [1, classes] float32; with a
+    detector also `unknown_score`, [1] float32, which is computed in floats in every kind. ranges: training rows as
+    `spec`, from which the ranges of `int8` are taken. Raises OptionError for a model that cannot be converted.
     """
-    module = _LiteModule(model, spec, calibration, activation)
+    module = _LiteModule(model, spec, calibration, activation, detector)
     float32 = _converted(module)
 
     def int8() -> bytes:
@@ -121,5 +133,5 @@ class Interpreter:
 
     def __call__(self, values: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """One row's values, [1, ...], to `logits`, `probabilities` and, if there are thresholds, `predicted`, [classes]
-        each."""
+        each; and `unknown_score`, a number."""
         return {name: value[0] for name, value in self._runner(**{self._name: values}).items()}

@@ -2,7 +2,7 @@
 predictions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from kerastl.errors import DataError, KerastlError, ModelError
+from kerastl.evaluation.rejection import Detector
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
 from kerastl.versions.damage import VERIFY, check_manifest, damaged, faults
+from kerastl.versions.detector import read_detector
 from kerastl.versions.folder import find_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
@@ -68,10 +70,12 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
                         "give their new location as `data`, or set `files_only`") from error
     examples = examples.take(choose_rows(examples))  # first: features are then computed for these rows only
     rows = as_exported(examples, record, cache)
-    reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)), calibration=record.calibration)
+    reference = Reference(intact.model, intact.input, rows, np.arange(len(rows)), calibration=record.calibration,
+                          detector=intact.detector)
     parity = [compare_saved_model(reference, folder)]
     for path in _tflite_files(folder):
-        parity.append(compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path)))
+        compared = compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path))
+        parity.append(replace(compared, kept=compared.kept and not compared.without_scores))
     return VerifyResult(str(folder), check_manifest(folder), len(reference.items), tuple(parity), _notes(reference))
 
 
@@ -89,6 +93,7 @@ class _Intact:
     record: RunRecord
     model: Any
     input: Any
+    detector: Detector | None
 
 
 def _load(folder: Path, trust: bool) -> tuple[_Intact | None, list[str]]:
@@ -111,7 +116,7 @@ def _load(folder: Path, trust: bool) -> tuple[_Intact | None, list[str]]:
     attempt(lambda: read_split(folder))
     for path in _tflite_files(folder):
         attempt(partial(_check_tflite, path, trust))
-    return _Intact(record, model, source), found
+    return _Intact(record, model, source, attempt(lambda: read_detector(folder))), found
 
 
 def _check_tflite(path: Path, trust: bool) -> None:

@@ -33,12 +33,14 @@ class _Means(Space):
 
     def gather(self, ids: Sequence[str]) -> NDArray[Any]:
         """As `Space.gather`: [n, dim] float32."""
-        means = [_mean(self._maps.gather(ids[i:i + BLOCK])) for i in range(0, len(ids), BLOCK)]
+        means = [mean_over_places(self._maps.gather(ids[i:i + BLOCK])) for i in range(0, len(ids), BLOCK)]
         return np.concatenate(means) if means else np.zeros((0, *self.key.shape), np.float32)
 
 
-def _mean(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """[n, height, width, dim] or [n, length, dim] -> [n, dim]."""
+def mean_over_places(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """[n, height, width, dim] or [n, length, dim] -> [n, dim]; [n, dim] is returned as it is."""
+    if rows.ndim == 2:
+        return np.asarray(rows, np.float32)
     if rows.ndim == 4:
         return rows.mean(axis=(1, 2), dtype=np.float32)
     present = (rows != 0).any(axis=2).sum(axis=1)

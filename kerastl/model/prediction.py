@@ -31,9 +31,15 @@ class Predictor:
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch of examples, [rows, outputs]. The features of a row in several pieces are averaged before
         the head."""
-        values = floats(batch.values)
-        features = batch.merged(np.asarray(self._features(values), np.float32))
-        return np.asarray(self._parts.logits(features, values), np.float32)
+        return self.logits(batch, self.features(batch))
+
+    def features(self, batch: Batch) -> NDArray[np.float32]:
+        """What the head takes, [rows, ...]."""
+        return batch.merged(np.asarray(self._features(floats(batch.values)), np.float32))
+
+    def logits(self, batch: Batch, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of a batch whose features are known."""
+        return np.asarray(self._parts.logits(features, floats(batch.values)), np.float32)
 
 
 def predict_logits(model: Any, inputs: Any, batch_size: int = 1024) -> NDArray[np.float32]:

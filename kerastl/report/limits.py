@@ -6,6 +6,7 @@ from kerastl.data.near_duplicates.record import GROUP
 from kerastl.data.summary import SMALL_CLASS
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.result import ClassResult
+from kerastl.report.rejection import limitation
 from kerastl.report.sentences import few_test_rows
 from kerastl.stats import wilson_interval
 from kerastl.versions.record import RunRecord
@@ -31,9 +32,13 @@ def _other_inputs(record: RunRecord) -> list[str]:
     """Inputs unlike the training data. A model that rejects them says here how well."""
     noun, nouns = record.modality.noun, record.modality.nouns
     article = "an" if noun[0] in "aeiou" else "a"
-    always = (f"It cannot say \"none of these\": it always predicts one of its classes, even for {article} {noun} that "
-              "belongs to none of them, and its score for such an input may be high." if record.task.exclusive else
-              f"It knows only its own labels: what else {article} {noun} may show, it does not report.")
+    if record.rejection is not None and record.task.exclusive:
+        always = limitation(record)
+    elif record.task.exclusive:
+        always = (f"It cannot say \"none of these\": it always predicts one of its classes, even for {article} {noun} "
+                  "that belongs to none of them, and its score for such an input may be high.")
+    else:
+        always = f"It knows only its own labels: what else {article} {noun} may show, it does not report."
     return [always, f"Its figures apply only to {nouns} similar to the training data. For {nouns} from other sources, "
             "evaluate it again: `kerastl evaluate`."]
 

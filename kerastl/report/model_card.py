@@ -5,6 +5,7 @@ from kerastl.display import visible
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
 from kerastl.report.limits import limits
+from kerastl.report.rejection import rejected
 from kerastl.report.sentences import calibration_note, losses, macro_f1, no_transfer_note, protocol, warnings
 from kerastl.versions.record import RunRecord
 
@@ -44,6 +45,7 @@ def model_card(record: RunRecord) -> str:
         *([f"- {calibration_chosen(test.calibration_choice)}"] if test.calibration_choice else []),
         *_target(test),
         *([f"- {record.competitors.sentence}"] if record.competitors and record.competitors.sentence else []),
+        *([f"- Inputs of no class: {rejected(record)}"] if record.rejection else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         *([f"- {no_transfer_note(record)}"] if no_transfer_note(record) else []),
         "",

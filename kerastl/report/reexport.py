@@ -9,6 +9,7 @@ from kerastl.fields import to_json
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
 from kerastl.versions.damage import require_intact
+from kerastl.versions.detector import read_detector
 from kerastl.versions.folder import find_version, new_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import FORMAT, RunRecord
@@ -33,9 +34,12 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
     network = restore_model(folder, record)
     source = restore_input(folder, record := _decoded_now(folder, record))
     home = folder.resolve().parent
+    if (detector := read_detector(folder)) is None:
+        print(f"{folder} has no unknown_score, because an earlier version wrote it; the new one has none either. Train "
+              "again to get it.", flush=True)
     with new_version(str(home.parent), home.name) as version:
         parity = export_model(version, network, source, as_exported(examples, record, cache), record.calibration,
-                              kinds=kinds)
+                              kinds=kinds, detector=detector)
         record = replace(record, format=FORMAT, parity=parity, name=version.name, version=version.number,
                          path=str(version.path))
         write_report(version, record, examples)

@@ -20,6 +20,7 @@ from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
 from kerastl.report.near_duplicates import near_duplicates_context
 from kerastl.report.page import page
+from kerastl.report.rejection import rejection_context
 from kerastl.versions.folder import Version
 from kerastl.versions.record import RunRecord
 
@@ -58,6 +59,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         learning_curve=learning_curve_section(record.learning_curve),
         confusion=confusion_cells(record.test.confusion) if readable else [],
         **near_duplicates_context(record, examples, preview),
+        **rejection_context(record),
     )
 
 

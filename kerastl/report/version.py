@@ -9,15 +9,18 @@ from kerastl.audit.label_errors import label_errors_of_run
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.rejection import Rejection
 from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.export.export import export_model
 from kerastl.export.parity import Evaluated
 from kerastl.features.compute import Features
+from kerastl.features.means import means_of
 from kerastl.modality import modality_named, parse_kinds
 from kerastl.model import predict_logits
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
 from kerastl.studies.learning_curve.of_run import learning_curve_of_run
+from kerastl.studies.rejection import detect_unknown
 from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fit import FEATURES, FittedHead
 from kerastl.training.train import TrainedModel
@@ -55,13 +58,15 @@ def target(out: str, name: str, tflite: str = "all", *, modality: str = "image")
 def write_version(target: Target, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
                   clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
-                  trials: Sequence[Trial] = (), near_duplicates: NearDuplicates | None = None) -> RunRecord:
+                  trials: Sequence[Trial] = (), near_duplicates: NearDuplicates | None = None,
+                  rejection: Rejection | None = None) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
 
     target: see `kerastl.target`. evaluation: of `trained`. baseline, ablation, trials: also shown in the report.
     teacher: the model that this one was distilled from; both are compared in every format. near_duplicates: as
-    `near_duplicate_effect` returns them; default: what the examples know of them, without their effect. clock: seconds
-    since the run began; default: since this call. config: the settings of the run, for the record.
+    `near_duplicate_effect` returns them; default: what the examples know of them, without their effect. rejection: as
+    `detect_unknown` returns it for `trained`; default: computed here, with its defaults. clock: seconds since the run
+    began; default: since this call. config: the settings of the run, for the record.
 
     A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
     is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
@@ -72,16 +77,18 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     expect(Features, FEATURES, features=features)
     expect(Evaluation, EVALUATION, evaluation=evaluation)
     check_evaluation(trained.fitted, evaluation)
+    original = features
     if trained.input is not None:
         features = replace(features, backbone=features.backbone.taking(trained.input))
     backbone = features.backbone
     start = time.perf_counter()
     clock = clock or (lambda: time.perf_counter() - start)
+    rejection = rejection or detect_unknown(original, trained)
     with new_version(target.out, target.name) as version:
         begun = clock()
         source, examples = as_rows(features) if backbone.large else (backbone.input, features.examples)
         parity = export_model(version, trained.model, source, examples, evaluation.calibration, kinds=target.kinds,
-                              evaluated=_evaluated(trained, features))
+                              evaluated=_evaluated(trained, features), detector=rejection.detector)
         exported = clock() - begun
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
@@ -93,7 +100,7 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
                              config=config, near_duplicates=near_duplicates, label_errors=errors,
-                             learning_curve=curve)
+                             learning_curve=curve, rejection=rejection.result)
         write_report(version, record, features.examples)
     remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
     if target.claim is not None:
@@ -109,7 +116,8 @@ def _evaluated(trained: TrainedModel, features: Features) -> Evaluated | None:
     if (tuned and tuned.kept) or features.backbone.large or len(head.inputs) > 1 \
             or features.held_out_space.key.dtype != "float32":
         return None
-    return Evaluated(lambda rows: predict_logits(head, features.held_out_rows(rows)), features.engine)
+    return Evaluated(lambda rows: predict_logits(head, features.held_out_rows(rows)), features.engine,
+                     lambda rows: means_of(features).held_out_rows(rows))
 
 
 def check_evaluation(fitted: FittedHead, evaluation: Evaluation) -> None:

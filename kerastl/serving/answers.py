@@ -25,12 +25,15 @@ class Prediction:
     """The prediction for one input. `top` holds (label, score) pairs, the highest score first; scores are calibrated
     probabilities in [0, 1]. With several labels per row, `label` joins them by `|`, and is empty where there is none.
 
-    Where the input could not be decoded, `error` says why and `label` is empty."""
+    `unknown_score` is higher for an input that is more unlike the training data, and above 0 where it is more so than
+    the rows of the coverage that the model was trained with; None for a model of an earlier version. Where the input
+    could not be decoded, `error` says why and `label` is empty."""
 
     label: str
     score: float
     top: tuple[tuple[str, float], ...]
     error: str = ""
+    unknown_score: float | None = None
 
 
 def content_or_reason(read: Callable[[Any], Content], item: Any) -> Content | str:
@@ -65,7 +68,9 @@ def prediction_of(row: Row | str) -> Prediction:
     if isinstance(row, str):
         return Prediction("", 0.0, (), row)
     top = tuple((name.decode(), float(p)) for name, p in zip(row["top_labels"], row["top_scores"], strict=True))
-    return Prediction(row["label"].decode(), float(row["score"]), top)
+    unknown = row.get("unknown_score")
+    return Prediction(row["label"].decode(), float(row["score"]), top,
+                      unknown_score=None if unknown is None else float(unknown))
 
 
 def refusal_reason(error: tf.errors.OpError) -> str:

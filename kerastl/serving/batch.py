@@ -55,7 +55,7 @@ class PredictResult:
         return f"{self.errors} of {self.total} inputs have no prediction, the first: {self.first_error}" * self.failed
 
     def rows(self) -> list[Row]:
-        """A row for each input: input, label, score (None where there is an error), error."""
+        """A row for each input: input, label, score (None where there is an error), error, unknown_score."""
         return [_row(name, prediction) for name, prediction in zip(self.inputs, self.predictions, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +144,8 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
 
 
 def _row(name: str, prediction: Prediction) -> Row:
-    return name, prediction.label, None if prediction.error else prediction.score, prediction.error
+    return (name, prediction.label, None if prediction.error else prediction.score, prediction.error,
+            prediction.unknown_score)
 
 
 def _answers(rows: Iterable[InputRow], classifier: Classifier, answer: Answer) -> Iterator[tuple[str, Prediction]]:

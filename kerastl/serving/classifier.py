@@ -63,6 +63,11 @@ class Classifier:
         """The task: one label per row, or several."""
         return self.record.task
 
+    @property
+    def rejects(self) -> bool:
+        """Whether an input that is unlike the training data gets the label "none of these"."""
+        return self.record.rejection is not None and self.record.rejection.reject
+
     def __repr__(self) -> str:
         return (f"Classifier({str(self.folder)!r}: {self.modality.nouns}, {self.task.noun}, {len(self.classes)} "
                 f"classes, {self.record.backbone} + {self.record.head})")

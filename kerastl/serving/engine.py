@@ -20,9 +20,9 @@ ENGINES = ("saved_model", "auto", "openvino")
 TOLERANCE = 1e-3  # of a probability
 CHECKED = 256  # inputs that are also computed by the SavedModel
 
-# Decoded values [pieces, ...], and the row of each piece or None -> logits, [rows, classes]. One thread calls it at a
-# time.
-LogitsOf = Callable[[NDArray[Any], NDArray[np.int32] | None], NDArray[np.float32]]
+# Decoded values [pieces, ...], and the row of each piece or None -> the outputs of the signature `tensor`, such as
+# logits [rows, classes]. One thread calls it at a time.
+OutputsOf = Callable[[NDArray[Any], NDArray[np.int32] | None], dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,23 @@ def engine_for(classifier: Classifier, engine: str, many: bool) -> Computing:
     if engine == "saved_model" or (engine == "auto" and not many):
         return Computing(classifier.answer)
     try:
-        logits_of = _openvino(classifier)
+        outputs_of = _openvino(classifier)
     except OptionError as error:
         if engine == "openvino":
             raise
         reason = f"computed with the SavedModel: {error.line}"
         return Computing(classifier.answer, notes=lambda: (reason,))
-    checked = CheckedEngine(classifier, logits_of, compare=engine == "auto")
+    checked = CheckedEngine(classifier, outputs_of, compare=engine == "auto")
     return Computing(checked.answer, lambda: "openvino" if checked.chosen else ENGINES[0], checked.notes)
 
 
-def _openvino(classifier: Classifier) -> LogitsOf:
+def _openvino(classifier: Classifier) -> OutputsOf:
     if classifier.record.large is not None:
         raise OptionError("OpenVINO cannot compute a model that was exported without its backbone",
                           "the engine `saved_model`", "omit `engine`")
-    from kerastl.serving.openvino_logits import openvino_logits
+    from kerastl.serving.openvino_outputs import openvino_outputs
 
-    return openvino_logits(classifier.tensor)
+    return openvino_outputs(classifier.tensor)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class CheckedEngine:
     Batches are decoded by several threads at a time, and computed by one."""
 
     classifier: Classifier
-    logits_of: LogitsOf
+    compute: OutputsOf
     compare: bool
     in_use: bool = True
     rows: int = 0  # that were checked
@@ -88,7 +88,8 @@ class CheckedEngine:
     def __post_init__(self) -> None:
         classifier = self.classifier
         self.source: Any = restored(classifier.modality, classifier.record.input, classifier.folder)
-        self.outputs_of = served_outputs(classifier.classes, classifier.task, classifier.record.calibration)
+        self.outputs_of = served_outputs(classifier.classes, classifier.task, classifier.record.calibration,
+                                         classifier.rejects)
 
     def answer(self, contents: Sequence[Content]) -> list[Row | str]:
         """As `Classifier.answer`."""
@@ -108,7 +109,7 @@ class CheckedEngine:
             if not self.in_use or not batch.places:
                 return answers if self.in_use else None
             start = time.perf_counter()
-            outputs = rows_of(self.outputs_of(self.logits_of(batch.values, batch.owners)))
+            outputs = rows_of(self.outputs_of(self.compute(batch.values, batch.owners)))
             for place, row in zip(batch.places, outputs, strict=True):
                 answers[place] = row
             took += time.perf_counter() - start

@@ -8,11 +8,12 @@ from pathlib import Path
 from kerastl.display import csv_cell
 from kerastl.files import atomic_file, open_file
 
-COLUMNS = ("input", "label", "score", "error")
+COLUMNS = ("input", "label", "score", "error", "unknown_score")
 ENDINGS = (".csv", ".parquet")
 ROW_GROUP = 10_000  # rows of a Parquet file that are in memory until they are written
 
-Row = tuple[str, str, float | None, str]  # input, label, score (None where there is an error), error
+# Input, label, score (None where there is an error), error, unknown_score (None there, and of models that have none)
+Row = tuple[str, str, float | None, str, float | None]
 Add = Callable[[Row], object]
 
 
@@ -38,7 +39,8 @@ def _parquet(path: Path) -> Iterator[Add]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    schema = pa.schema(list(zip(COLUMNS, (pa.string(), pa.string(), pa.float64(), pa.string()), strict=True)))
+    types = (pa.string(), pa.string(), pa.float64(), pa.string(), pa.float64())
+    schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     pending: list[Row] = []
 
     def write() -> None:

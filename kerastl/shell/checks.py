@@ -17,6 +17,7 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.backbones import is_large, precisions_of
     from kerastl.data.options import MULTI_LABEL
     from kerastl.data.split import MODES, UNFREEZE_TEXT, is_unfreeze
+    from kerastl.evaluation.rejection import MODES as REJECT
     from kerastl.evaluation.targets import DecisionTarget
     from kerastl.heads import AUTO, parted, resolve_head, to_search
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
@@ -32,10 +33,11 @@ def check_flags(config: RunConfig) -> None:
         ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
+        ("coverage", "between 0 and 1, such as 0.95", lambda x: 0 < x < 1),
         ("unfreeze", UNFREEZE_TEXT, is_unfreeze),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
-            ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES),
+            ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES), ("reject", REJECT),
             ("multi_label", MULTI_LABEL))),
     )
     faults: list[KerastlError] = broken(rules, values)

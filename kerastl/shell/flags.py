@@ -14,7 +14,7 @@ GROUPS = {
                 "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
-                 "allow_baseline"),
+                 "allow_baseline", "coverage", "reject"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs"),
 }
@@ -80,6 +80,8 @@ class RunConfig:
     allow_baseline: bool = False  # also ship the simple model without transfer, where the head best chooses it
     json: bool = False  # print the results as one JSON document
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
+    coverage: float = 0.95  # the fraction of inputs like the data whose unknown_score is at most 0
+    reject: str = "off"  # on: an input with an unknown_score above 0 gets the label "none of these"
 
     def to_dict(self) -> dict[str, Any]:
         """The flags as run.json records them, and the file of the recipe that they are of."""

@@ -7,6 +7,7 @@ from kerastl.data.near_duplicates.record import GROUP, NearDuplicates
 from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import ece_in_words, rates, unranked
+from kerastl.report.rejection import rejected
 from kerastl.report.sentences import (
     calibration_note,
     evaluated_by,
@@ -59,6 +60,8 @@ def run_summary(record: RunRecord) -> str:
         lines += wrap(f"linear     {record.linear_beside.sentence}", WIDTH, subsequent_indent=INDENT)
     if record.competitors:
         lines += _competitors(record.competitors)
+    if record.rejection:
+        lines += wrap(f"unknown    {rejected(record)}", WIDTH, subsequent_indent=INDENT)
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
     if record.label_errors and not record.label_errors.reason:
@@ -118,9 +121,15 @@ def parity_table(parity: Sequence[Parity]) -> str:
     rows = [("artifact", "max logit error", "same label", "accuracy", "size", "latency", "bound", "")]
     rows += [(artifact.kind, f"{artifact.max_difference:.1e}", f"{artifact.agreement:.1%}",
               f"{100 * artifact.accuracy_change:+.1f} pt", f"{artifact.bytes / 1e6:.1f} MB",
-              f"{artifact.milliseconds:.1f} ms", artifact.bound, "ok" if artifact.kept else "NOT WRITTEN")
+              f"{artifact.milliseconds:.1f} ms", artifact.bound, _status(artifact))
              for artifact in parity]
     return table(rows)
+
+
+def _status(artifact: Parity) -> str:
+    if not artifact.kept:
+        return "NOT WRITTEN"
+    return f"ok, without unknown_score (rank {artifact.rank:.3f})" if artifact.without_scores else "ok"
 
 
 def _near_duplicates(duplicates: NearDuplicates) -> list[str]:

@@ -79,9 +79,12 @@ def show(result: "PredictResult") -> str:
     if result.out:
         total = count_of(result.total, "prediction")
         return "\n".join([*notes, f"{total} written to {result.out} ({count_of(result.errors, 'error')})"])
-    rows = [("input", "label", "score")]
+    rows: list[tuple[str, ...]] = [("input", "label", "score", "unknown_score")]
     rows += [(_short(name), f"({_with_flags(error)})" if error else label or "(none)",
-              "" if score is None else f"{score:.3f}") for name, label, score, error in result.rows()]
+              "" if score is None else f"{score:.3f}", "" if unknown is None else f"{unknown:+.2f}")
+             for name, label, score, error, unknown in result.rows()]
+    if all(prediction.unknown_score is None for prediction in result.predictions):  # a model of an earlier version
+        rows = [row[:3] for row in rows]
     if result.errors:
         notes.append(f"{count_of(result.errors, 'error')} in {count_of(result.total, 'input')}")
     return "\n".join([table(rows), *[""] * bool(notes), *notes])

@@ -5,16 +5,17 @@ chosen by the user; VERSION counts from 1. TF Serving is given `saved_models/NAM
 
     saved_model.pb      the graph, as plain TensorFlow: decoding or tokenisation, backbone, head, calibration.
                         Signatures: `serving_default` takes `image_bytes` or `text` (string, [batch]; for pairs of texts
-                        [batch, 2]) and returns `label`, `score` (calibrated), `top_labels`, `top_scores` and
-                        `probabilities`; `tensor` takes decoded input and returns `logits`; `features` returns the
-                        embedding
+                        [batch, 2]) and returns `label`, `score` (calibrated), `top_labels`, `top_scores`,
+                        `probabilities` and `unknown_score`; `tensor` takes decoded input and returns `logits` and
+                        `unknown_score`; `features` returns the embedding
     variables/          its weights, each stored once
     assets/             the vocabulary files that the graph of a text model reads; empty for images
     assets.extra/tf_serving_warmup_requests
                         the request that TF Serving sends to itself before it accepts others
     tflite/model_KIND.tflite
                         LiteRT/TFLite files (fp32, fp16, dynamic, int8). Input: pixels [1, size, size, 3] uint8 RGB, or
-                        token ids [1, length] int32; output: `logits` and calibrated `probabilities`, [1, classes]
+                        token ids [1, length] int32; output: `logits` and calibrated `probabilities`, [1, classes],
+                        and `unknown_score`
     tflite/tokenize_text.py
                         of text models: text to token ids in plain Python, a reference for clients in other languages
     tokenizer/          of text models: the vocabulary, as `tokenize_text.py` reads it
@@ -22,6 +23,7 @@ chosen by the user; VERSION counts from 1. TF Serving is given `saved_models/NAM
                         distillation load it
     labels.txt          the class names, one per line, in the order of the probabilities
     run.json            the run record (see `RunRecord`): figures, settings, machine, durations; `--json` prints it
+    rejection.npz       what computes `unknown_score`, as arrays
     relabel.csv         the corrections of labels that were applied, where there were any
     split.csv           one line per row of the data: `id` (content hash), `part` (train, validation, test, or fold N),
                         `name` (its path or number in the source). `evaluate` finds rows used in training by it

@@ -12,6 +12,7 @@ from kerastl.evaluation.calibration import as_reported
 from kerastl.evaluation.competitors import Competitors, compare_competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
+from kerastl.evaluation.rejection import RejectionResult
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
@@ -40,7 +41,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
-                label_errors: LabelErrors | None = None, learning_curve: LearningCurve | None = None) -> RunRecord:
+                label_errors: LabelErrors | None = None, learning_curve: LearningCurve | None = None,
+                rejection: RejectionResult | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added; `made_by` among them names what ran.
     near_duplicates: default, what the examples know."""
@@ -75,9 +77,9 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "features": features.seconds, "head": fitted.seconds, "fine_tune": tuned.seconds if tuned else 0.0,
                  "linear_beside": trained.linear.seconds if trained.linear else 0.0,
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
-                 **seconds},
+                 "rejection": rejection.seconds if rejection else 0.0, **seconds},
         machine=machine(), config={"data": examples.source, **to_json(settings)}, name=version.name,
-        label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by),
+        label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by), rejection=rejection,
         relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
         version=version.number, path=str(version.path))
 

@@ -19,6 +19,7 @@ from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import LinearBeside
+from kerastl.evaluation.rejection import RejectionResult
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
@@ -109,6 +110,7 @@ class RunRecord(Compared, Section):
     relabel: Relabelling | None = None
     reproduction: Reproduction | None = None
     learning_curve: LearningCurve | None = None
+    rejection: RejectionResult | None = None
     name: str = ""
     version: int = 0
     path: str = ""

@@ -11,6 +11,7 @@ import numpy as np
 from kerastl.evaluation.result import Figures
 from kerastl.fields import Section, key
 
+LEAST_RANK = 0.99  # correlation with the ranks that Keras gives, below which an artifact has no `unknown_score`
 Interval = tuple[float, float]  # low, high
 
 
@@ -70,7 +71,7 @@ class Parity(Section):
 
     agreement: the fraction of rows with the same top label. milliseconds: the median for one row by itself; a
     SavedModel gets it as a client sends it, a TFLite file decoded. kept: whether it is within its bound, and so was
-    written.
+    written. rank: Spearman's correlation of `unknown_score`; None where the artifact has none, or rows are too few.
     """
 
     kind: str  # saved_model | fp32 | fp16 | dynamic | int8
@@ -82,6 +83,12 @@ class Parity(Section):
     milliseconds: float
     bound: str
     kept: bool
+    rank: float | None = None
+
+    @property
+    def without_scores(self) -> bool:
+        """Whether it is written without `unknown_score`, because its ranks differ by more than allowed."""
+        return self.rank is not None and self.rank < LEAST_RANK
 
 
 class Compared:
