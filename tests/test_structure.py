@@ -22,7 +22,7 @@ FLOORS = (
     ("kerastl.heads", "kerastl.data"),
     ("kerastl.backbones",),
     ("kerastl.model",),
-    ("kerastl.features",),
+    ("kerastl.features", "kerastl.explanation"),
     ("kerastl.training", "kerastl.evaluation"),
     ("kerastl.versions",),
     ("kerastl.export",),

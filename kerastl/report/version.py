@@ -17,6 +17,7 @@ from kerastl.modality import modality_named, parse_kinds
 from kerastl.model import predict_logits
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
+from kerastl.studies.explanations import explain_run
 from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fit import FEATURES, FittedHead
 from kerastl.training.train import TrainedModel
@@ -86,10 +87,14 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
         begun = clock()
         errors = label_errors_of_run(features, evaluation)
-        seconds = {"export": exported, "label_errors": clock() - begun, "total": clock()}
+        seconds = {"export": exported, "label_errors": clock() - begun}
+        begun = clock()
+        explanations = explain_run(features, trained, evaluation)
+        seconds |= {"explanations": clock() - begun, "total": clock()}
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
-                             config=config, near_duplicates=near_duplicates, label_errors=errors)
+                             config=config, near_duplicates=near_duplicates, label_errors=errors,
+                             explanations=explanations)
         write_report(version, record, features.examples)
     remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
     if target.claim is not None:

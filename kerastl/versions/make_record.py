@@ -10,6 +10,7 @@ from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.evaluation.result import Evaluation
+from kerastl.explanation.record import Explanations
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
 from kerastl.runtime import machine
@@ -33,7 +34,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 parity: Sequence[Parity], baseline: Baseline | None = None, ablation: Ablation | None = None,
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
-                label_errors: LabelErrors | None = None) -> RunRecord:
+                label_errors: LabelErrors | None = None, explanations: Explanations | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added. near_duplicates: default, what the examples know."""
     examples, fitted, tuned = features.examples, trained.fitted, trained.fine_tuning
@@ -66,7 +67,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  **seconds},
         machine=machine(), config={"data": examples.source, **to_json(config or {})}, name=version.name,
         label_errors=label_errors, relabel=examples.corrections.relabelling if examples.corrections else None,
-        version=version.number, path=str(version.path))
+        version=version.number, path=str(version.path), explanations=explanations)
 
 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:

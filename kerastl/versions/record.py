@@ -18,6 +18,7 @@ from kerastl.errors import KerastlError, ModelError
 from kerastl.evaluation.baseline import Baseline
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import LinearBeside
+from kerastl.explanation.record import Explanations
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
@@ -105,6 +106,7 @@ class RunRecord(Compared, Section):
     config: dict[str, Any] = field(default_factory=dict)
     label_errors: LabelErrors | None = None
     relabel: Relabelling | None = None
+    explanations: Explanations | None = None
     name: str = ""
     version: int = 0
     path: str = ""
