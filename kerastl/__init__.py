@@ -43,6 +43,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Evaluation": "kerastl.evaluation.result",
     "Examination": "kerastl.doctor.examine",
     "Examples": "kerastl.data.examples",
+    "explain": "kerastl.report.explain",
+    "ExplainResult": "kerastl.serving.explain",
     "export_again": "kerastl.report.reexport",
     "Features": "kerastl.features.compute",
     "FeatureTable": "kerastl.features.table",
@@ -118,7 +120,8 @@ __all__ = [
     "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "CheckFailed", "CheckResult",
     "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features", "ConfiguredHead",
     "DataError", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
-    "Evaluation", "Examination", "Examples", "export_again", "Features", "FeatureTable", "fetch_weights",
+    "Evaluation", "Examination", "Examples", "explain", "ExplainResult", "export_again", "Features", "FeatureTable",
+    "fetch_weights",
     "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune",
     "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError",
     "LabelError", "LabelErrors", "learn_few_shot", "lesson", "list_backbones", "list_heads", "list_recipes", "load",
@@ -176,6 +179,7 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.explain import explain as explain
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
@@ -194,6 +198,7 @@ if TYPE_CHECKING:
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model
+    from kerastl.serving.explain import ExplainResult as ExplainResult
     from kerastl.shell.flags import ImageConfig as ImageConfig
     from kerastl.shell.flags import RunConfig as RunConfig
     from kerastl.shell.flags import TextConfig as TextConfig

@@ -49,7 +49,7 @@ PUBLIC = set("""
     RunConfig RunRecord Runtime search_heads Skipped splice Split split Stopwatch Target target teach Teacher
     TextConfig train TrainedModel TrainingOptions Trial TuningOptions verify VerifyResult WeightsError
     write_features write_few_shot write_version
-    find_near_duplicates near_duplicate_effect
+    find_near_duplicates near_duplicate_effect explain ExplainResult
 """.split())
 
 

@@ -40,11 +40,12 @@ def averaged_map(backbone: Any) -> Any:
     import keras
 
     last = backbone.layers[-1]
-    if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last" or last.keepdims:
+    if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.keepdims:
         return None
     maps = last.input
-    known = all(maps.shape[1:])  # a test of every size
-    return keras.Model(backbone.inputs, maps, name=f"{backbone.name}_map") if known else None
+    if last.data_format != "channels_last" or None in maps.shape[1:]:
+        return None
+    return keras.Model(backbone.inputs, maps, name=f"{backbone.name}_map")
 
 
 def linear_parts(head: Any) -> tuple[Any, Any]:

@@ -47,8 +47,8 @@ class Explanations(Section):
     similarity: mean cosine between the maps of the head and those of a head of the same kind that was trained on
     permuted labels. marked, random: how far the logit falls on average when the quarter of a row that speaks most for
     the answer is deleted, and when a quarter elsewhere is; gain: the mean difference. withheld: whether a check failed,
-    so that no explanation is shown. sentence: the result in words. plain_share: of the logits' size, what comes from the
-    plain features of `joint`, on average. rows_shown: which rows the report shows.
+    so that no explanation is shown. sentence: the result in words. note: what else the user should know. examples: the
+    rows that the report shows. plain_share: of the size of their logits, what comes from the plain features of `joint`.
     """
 
     method: str

@@ -28,8 +28,8 @@ def explainer(parts: Parts, source: Input, fine: bool) -> "TextExplainer":
 
 
 class TextExplainer:
-    """See `explainer.Explainer`. A row is a text or a pair; its parts are units: words, or in a text of more than `most`
-    words groups of neighbouring words."""
+    """See `explainer.Explainer`. A row is a text or a pair; its parts are units: words, or groups of neighbouring
+    words in a text of more than `most` words."""
 
     noun = "words"
 

@@ -13,6 +13,7 @@ from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
+from kerastl.report.explanations import explanations_context
 from kerastl.report.label_errors import label_errors_section
 from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
@@ -54,7 +55,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         label_errors=label_errors_section(record.label_errors, record.relabel, modality.nouns, record.data,
                                           lambda _, error: preview(examples, place.get(error.origin))),
         confusion=confusion_cells(record.test.confusion) if readable else [],
-        **near_duplicates_context(record, examples, preview),
+        **near_duplicates_context(record, examples, preview), **explanations_context(record, examples),
     )
 
 

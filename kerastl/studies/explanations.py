@@ -36,6 +36,7 @@ from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import resolve_head
 from kerastl.inputs import Input
 from kerastl.model import Parts, parts_of, splice
+from kerastl.serving.explain import as_row
 from kerastl.stats import mean_interval
 from kerastl.training.fitters import fitter_named
 from kerastl.training.fitters.contenders import JOINT, contenders
@@ -49,9 +50,8 @@ SHOWN = {True: 24, False: 9}
 PERMUTED = 400  # rows that the head with permuted labels is trained on, at most
 PERMUTED_TUNED = 100  # where their features have to be computed
 DRAWS = 2  # random places of a row
-DIGITS = 4
-LARGE = ("not offered, because the model is exported without its backbone: each word that is left out would take a pass "
-         "through {backbone}")
+LARGE = ("not offered, because the model is exported without its backbone: each word that is left out would take a "
+         "pass through {backbone}")
 
 
 def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluation) -> Explanations:
@@ -250,15 +250,6 @@ def plain_share(rows: Sequence[ExplainedRow]) -> float | None:
     parts = [(abs(row.plain), abs(row.logit - row.plain)) for row in rows if row.plain is not None]
     total = sum(plain + other for plain, other in parts)
     return sum(plain for plain, _ in parts) / total if total else None
-
-
-def as_row(explained: Explained, origin: str, kind: str, label: str, actual: str, probability: float) -> ExplainedRow:
-    """An explanation as the record holds it."""
-    return ExplainedRow(
-        origin, kind, label, actual, probability, round(explained.logit, DIGITS),
-        tuple(round(float(value), DIGITS) for value in explained.contributions), explained.shape, explained.spans,
-        None if explained.constant is None else round(explained.constant, DIGITS),
-        None if explained.plain is None else round(explained.plain, DIGITS))
 
 
 def _choose(evaluation: Evaluation, heads: _Heads, most: int) -> list[tuple[str, int, int]]:
