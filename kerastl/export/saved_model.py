@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.decision import Calibration
+from kerastl.explanation.exact import ActivationMaps, activation_maps
 from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.export.compact import compact
 from kerastl.export.explained import exact_parts, named_parts
 from kerastl.export.served import served
-from kerastl.explanation.exact import activation_maps
 from kerastl.features.engines.fusable import fusable
 from kerastl.inputs import Input, floats
 from kerastl.model import Parts
@@ -79,14 +79,15 @@ class ServingModule(tf.Module):
         def of_values(values: tf.Tensor, *owners: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"logits": logits_of(checked_shape(values, source.spec), *owners)}
 
-        def explain(sent: tf.Tensor) -> dict[str, tf.Tensor]:
+        def explain(maps: ActivationMaps, sent: tf.Tensor) -> dict[str, tf.Tensor]:
             def run(some: tf.Tensor) -> tf.Tensor:
                 (values,) = values_of(some)
                 return exact_parts(maps, parts, places(values), values)
 
             return named_parts(maps, in_chunks(run, checked_shape(sent, raw)))
 
-        self.explain = None if maps is None else tf.function(explain, input_signature=[raw], autograph=False)
+        self.explain = None if maps is None else tf.function(
+            lambda sent: explain(maps, sent), input_signature=[raw], autograph=False)
         self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         self.tensor = tf.function(of_values, input_signature=decoded, autograph=False)
         self.embed = tf.function(lambda sent: {"features": of_sent(sent, with_head=False)}, input_signature=[raw],
