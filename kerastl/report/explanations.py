@@ -88,8 +88,7 @@ def segments(text: Text, row: ExplainedRow) -> list[dict[str, str]]:
                                        if span[0] == number and span[2] <= MOST):
             pieces += [_piece(own[start:first]), _piece(own[first:end], value, value / largest)]
             start = end
-        rest = own[start:MOST] + " …" * (len(own) > MOST)
-        pieces.append(_piece(rest))
+        pieces.append(_piece(own[start:MOST].rstrip() + " …" * (len(own) > MOST)))
     return [piece for piece in pieces if piece["text"]]
 
 

@@ -19,6 +19,7 @@ from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
 from kerastl.evaluation.result import Evaluation
+from kerastl.explanation.exact import plain_part
 from kerastl.explanation.explainer import Explained, Explainer, cosine, explainer_for, marked
 from kerastl.explanation.record import (
     CORRECT,
@@ -49,9 +50,11 @@ MORE = 3  # times as many, where the first are too few to tell
 SHOWN = {True: 24, False: 9}
 PERMUTED = 400  # rows that the head with permuted labels is trained on, at most
 PERMUTED_TUNED = 100  # where their features have to be computed
+ENOUGH = 100  # rows, to do without those that are checked
 DRAWS = 2  # random places of a row
 LARGE = ("not offered, because the model is exported without its backbone: each word that is left out would take a "
          "pass through {backbone}")
+PLAIN_FOLDS = "In some folds the head `joint` was chosen, whose simple features also add to the logits of their rows."
 
 
 def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluation) -> Explanations:
@@ -76,7 +79,11 @@ def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluatio
     result = replace(result, method=method, exact=exact, note=heads.note)
     if result.withheld:
         return result
-    return replace(result, **_examples(explainer, evaluation, heads, SHOWN[exact]))
+    shown = _examples(explainer, evaluation, heads, SHOWN[exact])
+    if plain_part(trained.fitted.head) is not None:
+        return replace(result, examples=shown, plain_share=plain_share(shown))
+    more = f" {PLAIN_FOLDS}" * any(row.plain is not None for row in shown)
+    return replace(result, examples=shown, note=result.note + more)
 
 
 def _fold_heads(trained: TrainedModel) -> Mapping[int, Any]:
@@ -107,10 +114,9 @@ class _Heads:
 
     @property
     def note(self) -> str:
-        """What the user should know about the heads."""
-        split = split_of(self.examples)
-        if split.mode != "cv" or self.of_folds:
-            return ""
+        """Whose answers are explained, in words."""
+        if split_of(self.examples).mode != "cv" or self.of_folds:
+            return f"Each {self.examples.modality.noun} is explained by a model that was not trained on it."
         return ("The models of the folds were not kept, so these are explanations by the model that ships, which was "
                 "trained on these rows too.")
 
@@ -183,14 +189,16 @@ def _falls(explainer: Explainer, marks: Sequence[tuple[Any, Any, Explained, NDAr
 
 def _permuted_head(features: Features, trained: TrainedModel, without: Sequence[int], exact: bool) -> Any:
     """A head of the same kind, trained on training rows whose labels are permuted. Of an exact map only the linear part
-    counts, so only that is trained. without: rows that it is not trained on."""
+    counts, so only that is trained. without: rows that it is not trained on, where there are enough others."""
     fitted, tuned = trained.fitted, trained.fine_tuning
     own = bool(tuned and tuned.kept)
     split = split_of(features.examples)
-    training = np.setdiff1d(np.arange(len(split.part)) if split.mode == "cv" else split.rows(TRAIN), without)
+    training = np.arange(len(split.part)) if split.mode == "cv" else split.rows(TRAIN)
+    if len(others := np.setdiff1d(training, without)) >= ENOUGH:
+        training = others
     generator = np.random.default_rng(0)
     rows = np.sort(generator.permutation(training)[:PERMUTED_TUNED if own else PERMUTED])
-    head = resolve_head("linear" if exact else fitted.head if "head_sha256" in fitted.settings else fitted.name,
+    head = resolve_head("linear" if exact else fitted.head if fitted.name.startswith("custom:") else fitted.name,
                         features.parts)
     with tempfile.TemporaryDirectory() as folder:
         if own:
@@ -224,8 +232,9 @@ def _claim(predicted: Any, logits: NDArray[Any], examples: Examples) -> int:
     return max(classes, key=lambda place: logits[place])
 
 
-def _examples(explainer: Explainer, evaluation: Evaluation, heads: _Heads, most: int) -> dict[str, Any]:
-    """The rows that the report shows, and what part of their logits comes from plain features."""
+def _examples(explainer: Explainer, evaluation: Evaluation, heads: _Heads, most: int
+              ) -> tuple[ExplainedRow, ...]:
+    """The rows that the report shows."""
     examples, held_out = heads.examples, evaluation.held_out
     shown = _choose(evaluation, heads, most)
     rows = [int(held_out.rows[place]) for _, place, _ in shown]
@@ -241,8 +250,7 @@ def _examples(explainer: Explainer, evaluation: Evaluation, heads: _Heads, most:
             kind, _, c = shown[number]
             records[number] = as_row(one, examples.origins[rows[number]], kind, examples.classes[c],
                                      examples.label_of(rows[number]), float(p[number, c]))
-    ordered = tuple(records[number] for number in sorted(records))
-    return {"examples": ordered, "plain_share": plain_share(ordered)}
+    return tuple(records[number] for number in sorted(records))
 
 
 def plain_share(rows: Sequence[ExplainedRow]) -> float | None:
