@@ -29,6 +29,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         best,
         calibration,
         compare,
+        explanations,
         export,
         few_labels,
         few_rows,
@@ -56,7 +57,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
-            "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth, "glm": glm.speed,
+            "label-errors": label_errors.speed, "compare": compare.cached, "maps": maps.growth,
+            "explanations": explanations.of_a_run, "glm": glm.speed,
             "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 

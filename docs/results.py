@@ -145,6 +145,14 @@ def calibrations() -> str:
                  as_rows())
 
 
+def explanations() -> str:
+    """The two checks of explanations, on many rows and several heads."""
+    from benchmarks.explanations import as_rows
+
+    return table(("data", "head", "method", "mean cosine", "marked quarter", "another quarter", "difference (95% CI)",
+                  "rows", ""), as_rows())
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -175,6 +183,11 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
                     "below in 95% of cases; and the mean probability of all classes but the largest, with their share "
                     "of the rows.",
                     calibrations),
+    "explanations": ("Checks of explanations on held-out rows: the mean cosine with maps of a head trained on permuted "
+                     "labels (below 0.5 passes), and by how much the logit of the answer falls when the quarter that "
+                     "speaks most for it, or another quarter, is deleted (a difference whose interval is above 0 "
+                     "passes). Edges and lengths of words do not depend on the head: the checks have to withhold them.",
+                     explanations),
 }
 
 

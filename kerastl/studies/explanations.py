@@ -57,22 +57,25 @@ LARGE = ("not offered, because the model is exported without its backbone: each 
 PLAIN_FOLDS = "In some folds the head `joint` was chosen, whose simple features also add to the logits of their rows."
 
 
-def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluation) -> Explanations:
+def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluation, *, rows: int | None = None,
+                explainer: Explainer | None = None) -> Explanations:
     """Check the explanations of a trained model on held-out rows, and explain some of them for the report.
 
-    evaluation: of `trained`. Explanations that fail a check are withheld: `examples` is empty then. A large backbone is
+    evaluation: of `trained`. rows: how many are checked at most; default: 24, or 12 where contributions are not exact,
+    and three times as many where these are too few to tell. explainer: another one than the model's own, to measure
+    what the checks notice. Explanations that fail a check are withheld: `examples` is empty then. A large backbone is
     not explained.
     """
     backbone = features.backbone
     if backbone.large:
         return not_offered(LARGE.format(backbone=backbone.name))
     parts, source = _parts(features, trained)
-    explainer = explainer_for(backbone.spec.modality, parts, source, fine=False)
+    explainer = explainer or explainer_for(backbone.spec.modality, parts, source, fine=False)
     method, exact = explainer.method(trained.fitted.head)
     heads = _Heads(features.examples, trained.fitted.head, {
         fold: head for fold, head in _fold_heads(trained).items() if explainer.method(head) == (method, exact)})
     result = not_offered("")
-    for most in (CHECKED[exact], MORE * CHECKED[exact]):
+    for most in (rows,) if rows else (CHECKED[exact], MORE * CHECKED[exact]):
         result = _checked(explainer, features, trained, evaluation, heads, exact, most)
         if result.gain is None or result.gain_ci95 is None or result.gain_ci95[0] > 0 or result.rows < most:
             break  # only where more rows could tell are more looked at
