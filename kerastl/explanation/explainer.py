@@ -74,7 +74,8 @@ def marked(explained: Explained) -> NDArray[np.intp]:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Of two maps about their means: whether they point out the same parts. 0 where one of them is flat."""
+    """Of two maps about their means: whether they point out the same parts. 1 where one of them is flat, because then
+    it does not show that they differ."""
     a, b = a.astype(np.float64) - a.mean(), b.astype(np.float64) - b.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 else 0.0
+    return float(a @ b) / size if size > 0 else 1.0

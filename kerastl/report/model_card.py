@@ -51,8 +51,20 @@ def model_card(record: RunRecord) -> str:
           if record.task.exclusive else []),
         f"- These figures apply only to {record.modality.nouns} similar to the training data.",
         "- The model inherits the biases of the data on which the backbone was pretrained.",
+        *_explained(record),
     ]
     return visible("\n".join(lines) + "\n")
+
+
+def _explained(record: RunRecord) -> list[str]:
+    """What explanations of the model's answers are worth, where they were checked."""
+    found = record.explanations
+    if found is None:
+        return []
+    if found.withheld or not found.method:
+        return [f"- Explanations of its answers are {_plain(found.sentence)}."]
+    return ["- Explanations of its answers (`kerastl explain`) show which parts speak for a class in this model, not "
+            f"what is true of the world. Checked: {_plain(found.sentence)}."]
 
 
 def _target(test: Figures) -> list[str]:
