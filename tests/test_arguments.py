@@ -96,7 +96,7 @@ def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path:
     pooled = made_features(tmp_path, x, in_folds(made_examples(y)), backbone=tiny_backbone())
     for rate, lines in ((None, 0), (0.1, 1)):
         options = tl.TrainingOptions(fine_tuning=tl.TuningOptions(learning_rate=rate))
-        tl.train(pooled, options=options)
+        tl.train(pooled, "linear", options=options)
         assert capsys.readouterr().out.count("learning_rate has no effect") == lines
     for wrong in ("last", -1, 1.5):
         with pytest.raises(tl.OptionError, match=f"`unfreeze` is {wrong}\n.*a number of blocks, all, auto or contrast"):

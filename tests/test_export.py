@@ -91,7 +91,9 @@ def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, im
 def test_weights_are_stored_once(trained: Path) -> None:
     reader = tf.train.load_checkpoint(str(trained / "variables" / "variables"))
     shapes = {name: shape for name, shape in reader.get_variable_to_shape_map().items() if "OBJECT_GRAPH" not in name}
-    first, second, head = (3 * 3 * 3 + 1) * 16 + 4 * 16, (3 * 3 * 16 + 1) * 24 + 4 * 24, (24 + 1) * 3
+    first, second = (3 * 3 * 3 + 1) * 16 + 4 * 16, (3 * 3 * 16 + 1) * 24 + 4 * 24
+    head = (24 + 1) * 3 + (208 + 1) * 3  # of joint: linear, and plain on 208 histograms
+    assert RunRecord.read(trained).head == "joint"
     assert sum(int(np.prod(shape)) for shape in shapes.values() if shape) == first + second + head
 
 

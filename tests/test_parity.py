@@ -12,12 +12,13 @@ import pytest
 import tensorflow as tf
 from conftest import draw_folder
 from numpy.typing import NDArray
+from test_quantize import joint_model
 from tiny import held_out, made_examples, tiny_backbone
 
 import kerastl as tl
 from kerastl.data.examples import Examples
 from kerastl.errors import CheckFailed
-from kerastl.export import tflite
+from kerastl.export import quantize, tflite
 from kerastl.export.parity import (
     PLAIN,
     Evaluated,
@@ -241,6 +242,18 @@ def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeyp
     model.set_weights([*others, bias + np.array([0, 0, 0.01], np.float32)])  # the reference keeps its logits
     other = comparison()
     assert not other.kept and other.max_difference == pytest.approx(0.01, rel=0.01)
+
+
+def test_a_tflite_file_that_ends_while_it_runs_is_not_kept(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantize, "IN_FLOATS", ())  # 8 bits round to 0 what histograms are divided by
+    rows, source = np.arange(0, 100, 5), tiny_backbone().input
+    side = int(source.single_spec.shape[1])
+    reference = Reference(None, source, hundred, rows, np.zeros((20, 3), np.float32))
+    ranges = [np.random.default_rng(0).integers(0, 256, (1, side, side, 3)).astype(np.uint8)]
+    ((kind, content),) = tflite.convert(joint_model(side), source.single_spec, PLAIN, hundred.task.activation, ["int8"],
+                                        ranges)
+    result = compare_tflite(reference, kind, content)
+    assert not result.kept and result.bound.startswith("LiteRT can run it (") and "DIV" in result.bound
 
 
 # Which rows

@@ -13,7 +13,7 @@ from kerastl.decision import Calibration
 from kerastl.export import tflite
 from kerastl.export.lite_graph import LiteGraph
 from kerastl.export.quantize import float_operators
-from kerastl.heads import resolve_head
+from kerastl.heads import Raw, resolve_head
 from kerastl.tasks import task_named
 
 IMAGES = tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="images")
@@ -26,6 +26,15 @@ def files(model: Any, spec: tf.TensorSpec, kinds: Sequence[str], rows: Sequence[
 
 def images(n: int) -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(0).integers(0, 256, (n, 1, 16, 16, 3)).astype(np.uint8))
+
+
+def joint_model(side: int) -> Any:
+    """The `joint` head on the mean colour."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((side, side, 3))
+    head = resolve_head("joint").build((3,), 3, Raw((side, side, 3), 0))
+    head.get_layer("plain").set_weights([np.random.default_rng(0).normal(size=(208, 3)), np.zeros(3)])
+    return keras.Model(inputs, head([keras.layers.GlobalAveragePooling2D()(inputs) / 255, inputs]))
 
 
 def logits(content: bytes, rows: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -87,6 +96,15 @@ def test_an_operator_that_the_quantizer_leaves_in_floats_is_computed_with_intege
     (content,) = files(model, IMAGES, ["int8"], images(10)).values()
     graph = LiteGraph(content)
     assert "REVERSE_V2" in map(graph.name, graph.operators) and float_operators(content) == set()
+
+
+def test_histograms_of_pixels_stay_in_floats_in_int8() -> None:
+    rows = [*images(20), np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 255, np.uint8)]
+    made = files(joint_model(16), IMAGES, ("fp32", "int8"), rows)
+    wanted, narrow = logits(made["fp32"], rows), logits(made["int8"], rows)  # in 8 bits a division by 0 would end it
+    assert np.abs(narrow - wanted).max() < 5e-2 * np.abs(wanted).max()
+    graph = LiteGraph(made["int8"])
+    assert "DIV" in map(graph.name, graph.operators) and float_operators(made["int8"]) == set()
 
 
 def test_a_kind_does_not_depend_on_the_others_that_are_asked_for(made: dict[str, bytes]) -> None:

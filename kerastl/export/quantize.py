@@ -19,6 +19,8 @@ LEAST = 1024  # elements from which a constant is stored in 8 bits, as the conve
 LARGEST_BIAS = 2 ** 30  # half of what 32 bits hold, so that the products are added without an overflow
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}  # operators of an input, weights and a bias
 WEIGHTS, BIAS = 1, 2  # places among their inputs
+# Layers that stay in floats: histograms divide by what 8 bits would round to 0.
+IN_FLOATS = ("histograms",)
 CONVERTS = {"CAST", "QUANTIZE", "DEQUANTIZE"}  # operators between floats and integers
 FLOAT32 = CODES[np.dtype(np.float32)]
 
@@ -68,18 +70,26 @@ def int8(content: bytes, name: str, rows: Sequence[NDArray[Any]], threads: int) 
             content, num_threads=threads, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
             qsv_update_func=qsv_utils.min_max_update)  # the default, a moving average, cuts off what is rare
         ranges.calibrate({SIGNATURE: [{name: row} for row in rows]}, recipe_manager.RecipeManager())
-    keep = {"regex": ".*", "operation": qtyping.TFLOperationName.OUTPUT,
-            "algorithm_key": algorithm_manager.AlgorithmName.NO_QUANTIZE, "op_config": {}}
-    graph = LiteGraph(_quantized(content, [*recipe.static_wi8_ai8(), keep], ranges.get_model_qsvs()))
+    names = qtyping.TFLOperationName
+    floats = [(".*", names.OUTPUT), *((f".*/{layer}.*", names.ALL_SUPPORTED) for layer in IN_FLOATS)]
+    keep = [{"regex": regex, "operation": operation, "algorithm_key": algorithm_manager.AlgorithmName.NO_QUANTIZE,
+             "op_config": {}} for regex, operation in floats]
+    graph = LiteGraph(_quantized(content, [*recipe.static_wi8_ai8(), *keep], ranges.get_model_qsvs()))
     _fit_biases(graph, LiteGraph(content))
     return graph.written()
 
 
 def float_operators(content: bytes) -> set[str]:
-    """The operators of an `int8` file that compute with floats all the same."""
+    """The operators of an `int8` file that compute with floats, though their layer is not one that is kept in
+    floats."""
     graph = LiteGraph(content)
     return {graph.name(operator) for operator in graph.operators if graph.name(operator) not in CONVERTS
-            and any(graph.tensors[tensor].type == FLOAT32 for tensor in operator.outputs)}
+            and any(graph.tensors[tensor].type == FLOAT32 and not _in_floats(graph, tensor)
+                    for tensor in operator.outputs)}
+
+
+def _in_floats(graph: LiteGraph, tensor: int) -> bool:
+    return any(f"/{layer}" in graph.tensors[tensor].name.decode() for layer in IN_FLOATS)
 
 
 def runs_dynamic(content: bytes) -> bool:

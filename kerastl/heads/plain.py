@@ -25,7 +25,8 @@ def plain_logits(raw_rows: Any, outputs: int, raw: Raw) -> Any:
 
     if raw.symbols:
         return Tfidf(outputs, dtype="float32", name="plain")(raw_rows)
-    return layers.Dense(outputs, dtype="float32", name="plain")(Histograms(dtype="float32")(raw_rows))
+    histograms = Histograms(dtype="float32", name="histograms")(raw_rows)
+    return layers.Dense(outputs, dtype="float32", name="plain")(histograms)
 
 
 HEAD = Head("plain", "without transfer: TF-IDF of all word pieces, or colours and gradients; solved", build,
