@@ -13,7 +13,7 @@ import tensorflow as tf
 from image_files import save, scene
 from PIL import Image
 from text_folders import hugging_face_folder
-from tiny import tiny_backbone
+from tiny import plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.backbones import Backbone
@@ -30,7 +30,9 @@ from kerastl.inputs import Batch
 from kerastl.modality import IMAGE
 from kerastl.model import Predictor, parts_of, pooling_for, raw_of
 from kerastl.report.explanations import heat_map, segments
+from kerastl.studies.explanations import explain_run
 from kerastl.tasks import single_label
+from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.record import RunRecord
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -320,3 +322,85 @@ def test_nothing_is_drawn_where_explanations_are_withheld(run: Path, images: Pat
     result = tl.explain(copy, [str(next(images.rglob("*.png")))], out=str(tmp_path / "page.html"))
     assert result.withheld and not result.rows[0].contributions and "hardly depend" in result.check
     assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 1  # the image alone
+
+
+# Other kinds of runs
+
+
+def features_of(folder: Path, cache: Path, mode: str) -> tl.Features:
+    examples = tl.split(tl.read_images(str(folder), min_per_class=0), mode)
+    return tl.compute_features(examples, tiny_backbone(), plain_runtime(), cache_dir=cache)
+
+
+def explained(features: tl.Features, trained: tl.TrainedModel) -> Explanations:
+    return explain_run(features, trained, tl.evaluate(features.examples, trained.fitted))
+
+
+def tuned(trained: tl.TrainedModel) -> tl.TrainedModel:
+    """The same, as if its backbone had been fine-tuned."""
+    return replace(trained, fine_tuning=FineTuneResult(True, 1, (), 0.5, 0.4, (), 0.1))
+
+
+def test_each_row_is_explained_by_a_head_that_was_not_trained_on_it(images: Path, tmp_path: Path) -> None:
+    features = features_of(images, tmp_path, "cv")
+    trained = tl.train(features, "linear")
+    heads = trained.fitted.fold_heads
+    assert sorted(heads) == features.examples.split.folds  # type: ignore[union-attr]
+    found = explained(features, trained)
+    assert found.rows == 24 or found.rows == 42  # more where the first are too few to tell
+    assert "not trained on it" in found.note and "trained on these rows too" not in found.note
+    for row in found.examples:
+        number = features.examples.origins.index(row.origin)
+        logits = trained.fitted.held_out.logits[number]
+        assert abs(row.logit - logits[features.examples.classes.index(row.label)]) < 1e-3
+    own = explained(features, tuned(trained))
+    assert "trained on these rows too" in own.note
+
+
+def test_heads_of_folds_that_are_large_together_are_not_kept(images: Path, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerastl.training.fit.MOST_KEPT", 24 * 3 + 3)
+    features = features_of(images, tmp_path, "cv")
+    trained = tl.train(features, "linear")
+    assert sorted(trained.fitted.fold_heads) == features.examples.split.folds[:1]  # type: ignore[union-attr]
+    found = explained(features, trained)
+    assert found.rows <= 12  # those of one fold
+
+
+def test_too_few_rows_cannot_be_checked(images: Path, tmp_path: Path) -> None:
+    features = features_of(images, tmp_path, "holdout")
+    found = explained(features, tl.train(features, "linear"))
+    assert found.withheld and not found.examples and "cannot be checked" in found.sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["mlp", "joint", "plain", "best", "blend"])
+def test_every_kind_of_head_is_checked(head: str, images: Path, tmp_path: Path) -> None:
+    features = features_of(images, tmp_path, "cv")
+    trained = tl.train(features, head)
+    features = replace(features, backbone=features.backbone.taking(trained.input))  # type: ignore[arg-type]
+    found = explained(features, trained)
+    assert found.method and found.rows >= 12 and found.similarity is not None, found.sentence
+
+
+@pytest.mark.slow
+def test_a_head_of_ones_own_is_checked(images: Path, tmp_path: Path) -> None:
+    features = features_of(images, tmp_path, "cv")
+    own = keras.Sequential([keras.Input((24,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)], name="own")
+    found = explained(features, tl.train(features, own))
+    assert found.method == COVERED and found.similarity is not None
+
+
+@pytest.mark.slow
+def test_each_label_of_a_row_is_explained(images: Path, tmp_path: Path, shell: Shell) -> None:
+    lines = ["path,label", *(f"{path},{path.parent.name}{'|dark' * (i % 2)}"
+                             for i, path in enumerate(sorted(images.rglob("*.png"))))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    code, out, err = shell("run", "tiny_images", "--data", tmp_path / "t.csv", "--name", "several", "--out", tmp_path,
+                           "--weights", "none", "--tflite", "none", "--multi-label", "on", "--json")
+    record = RunRecord.from_dict(json.loads(out))
+    assert code == 0 and record.explanations is not None and record.explanations.method, err
+    result = tl.explain(tmp_path / "several", [str(path) for path in sorted(images.rglob("*.png"))[:6]])
+    predicted = tl.load(tmp_path / "several").predict(sorted(images.rglob("*.png"))[:6])
+    wanted = [label for one in predicted for label in (one.label.split("|") if one.label else [one.top[0][0]])]
+    assert sorted(row.label for row in result.rows) == sorted(wanted)
