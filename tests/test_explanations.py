@@ -338,7 +338,8 @@ def explained(features: tl.Features, trained: tl.TrainedModel) -> Explanations:
 
 def tuned(trained: tl.TrainedModel) -> tl.TrainedModel:
     """The same, as if its backbone had been fine-tuned."""
-    return replace(trained, fine_tuning=FineTuneResult(True, 1, (), 0.5, 0.4, (), 0.1))
+    return replace(trained, fine_tuning=FineTuneResult(
+        kept=True, blocks=1, layers=(), loss_before=0.5, loss_after=0.4, epochs=(), seconds=0.1))
 
 
 def test_each_row_is_explained_by_a_head_that_was_not_trained_on_it(images: Path, tmp_path: Path) -> None:
