@@ -378,7 +378,8 @@ def test_too_few_rows_cannot_be_checked(images: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["mlp", "joint", "plain", "best", "blend"])
 def test_every_kind_of_head_is_checked(head: str, images: Path, tmp_path: Path) -> None:
     features = features_of(images, tmp_path, "cv")
-    trained = tl.train(features, head)
+    quick = tl.TrainingOptions(epochs=1) if head in ("mlp", "blend") else tl.TrainingOptions()
+    trained = tl.train(features, head, options=quick)
     features = replace(features, backbone=features.backbone.taking(trained.input))  # type: ignore[arg-type]
     found = explained(features, trained)
     assert found.method and found.rows >= 12 and found.similarity is not None, found.sentence
@@ -388,7 +389,7 @@ def test_every_kind_of_head_is_checked(head: str, images: Path, tmp_path: Path) 
 def test_a_head_of_ones_own_is_checked(images: Path, tmp_path: Path) -> None:
     features = features_of(images, tmp_path, "cv")
     own = keras.Sequential([keras.Input((24,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)], name="own")
-    found = explained(features, tl.train(features, own))
+    found = explained(features, tl.train(features, own, options=tl.TrainingOptions(epochs=1)))
     assert found.method == COVERED and found.similarity is not None
 
 
