@@ -201,8 +201,8 @@ def _permuted_head(features: Features, trained: TrainedModel, without: Sequence[
         training = others
     generator = np.random.default_rng(0)
     rows = np.sort(generator.permutation(training)[:PERMUTED_TUNED if own else PERMUTED])
-    head = resolve_head("linear" if exact else fitted.head if fitted.name.startswith("custom:") else fitted.name,
-                        features.parts)
+    custom = not exact and fitted.name.startswith("custom:")
+    head = resolve_head(_trainable(fitted.head) if custom else "linear" if exact else fitted.name, features.parts)
     with tempfile.TemporaryDirectory() as folder:
         if own:
             features = _tuned_features(features, trained, rows, Path(folder))
@@ -218,6 +218,15 @@ def _permuted_head(features: Features, trained: TrainedModel, without: Sequence[
             both = contenders(permuted, PlainRows(permuted, rows), rows, None, options)
             return replace(both, shares=shares).model(JOINT)
         return fitter_named(head.spec.fitter).fit_rows(head, permuted, rows, None, options, epochs=2).model
+
+
+def _trainable(head: Any) -> Any:
+    """A copy of a head of the user's own that can be trained: the one that ships is frozen."""
+    import keras
+
+    copy = keras.models.clone_model(head)
+    copy.trainable = True
+    return copy
 
 
 def _tuned_features(features: Features, trained: TrainedModel, rows: NDArray[np.intp], folder: Path) -> Features:
