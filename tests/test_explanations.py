@@ -288,7 +288,7 @@ def test_the_verb_writes_a_page(run: Path, images: Path, tmp_path: Path, shell: 
     page = tmp_path / "page.html"
     (tmp_path / "broken<i>.png").write_bytes(b"no image")
     code, out, err = shell("explain", run, tmp_path / "broken<i>.png", images, "--limit", 4, "--out", page)
-    assert code == 0 and "only the first 4 inputs are explained; set --limit for more" in out, err
+    assert code == 0 and "inputs after the first 4 are not explained; set --limit for more" in out, err
     text = page.read_text()
     assert "broken&lt;i&gt;.png" in text and "broken<i>" not in text and text.count("data:image/jpeg") >= 3
     assert "3 explanations written" in out
