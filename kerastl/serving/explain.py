@@ -89,7 +89,8 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
     rows = [*islice(reader, limit)]
     if not rows:
         raise DataError("the inputs are empty", record.modality.readable, "check the files and folders")
-    notes = [f"inputs after the first {limit:,} are not explained; set `limit` for more"] * (next(reader, None) is not None)
+    more = next(reader, None) is not None
+    notes = [f"inputs after the first {limit:,} are not explained; set `limit` for more"] * more
     require_unchanged(folder, "model.keras")
     parts, source = parts_of(restore_model(folder, record)), restore_input(folder, record)
     explainer = explainer_for(record.modality, parts, source, fine=True)
