@@ -30,6 +30,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         bits,
         calibration,
         compare,
+        explanations,
         export,
         few_labels,
         few_rows,
@@ -64,9 +65,9 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
-            "learning-curve": learning_curve.on_the_samples, "compare": compare.cached, "maps": maps.growth,
-            "serve": serve.throughput, "serve-soak": serve.soak, "glm": glm.speed, "glm-run": glm.whole_run,
-            "glm-full": glm_full.memory}
+            "learning-curve": learning_curve.on_the_samples, "explanations": explanations.of_a_run,
+            "compare": compare.cached, "maps": maps.growth, "serve": serve.throughput, "serve-soak": serve.soak,
+            "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

@@ -181,6 +181,12 @@ def rejections() -> str:
         rows.append((name, record["head"], found["score"], f"{found['rejected']:.3f} ({low:.3f} to {high:.3f})", ranks))
     return (f"{text}\nIn an exported model:\n\n"
             + table(("data", "head", "score", "own rows rejected at 5% (95% CI)", "rank correlation by format"), rows))
+def explanations() -> str:
+    """The two checks of explanations, on many rows and several heads."""
+    from benchmarks.explanations import as_rows
+
+    return table(("data", "head", "method", "mean cosine", "marked quarter", "another quarter", "difference (95% CI)",
+                  "rows", ""), as_rows())
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
@@ -224,6 +230,11 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
                   "scored by what was fitted without their fold; unrelated inputs choose nothing. A format whose ranks "
                   "of `unknown_score` correlate with Keras' by less than 0.99 is written without it.",
                   rejections),
+    "explanations": ("Checks of explanations on held-out rows: the mean cosine with maps of a head trained on permuted "
+                     "labels (below 0.5 passes), and by how much the logit of the answer falls when the quarter that "
+                     "speaks most for it, or another quarter, is deleted (a difference whose interval is above 0 "
+                     "passes). Edges and lengths of words do not depend on the head: the checks have to withhold them.",
+                     explanations),
 }
 
 

@@ -45,6 +45,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Evaluation": "kerastl.evaluation.result",
     "Examination": "kerastl.doctor.examine",
     "Examples": "kerastl.data.examples",
+    "explain": "kerastl.report.explain",
+    "ExplainResult": "kerastl.serving.explain",
     "export_again": "kerastl.report.reexport",
     "Features": "kerastl.features.compute",
     "FeatureTable": "kerastl.features.table",
@@ -135,18 +137,18 @@ __all__ = [
     "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
     "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
     "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot",
-    "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "export_again", "Features",
-    "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
-    "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
-    "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
-    "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
-    "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList", "ModelVersion",
-    "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions",
-    "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult",
-    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
-    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "train",
-    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "WeightsError",
-    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
+    "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain", "ExplainResult",
+    "export_again", "Features", "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord",
+    "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead",
+    "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult",
+    "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones",
+    "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList",
+    "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
+    "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
+    "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve",
+    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -198,6 +200,7 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.explain import explain as explain
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
@@ -221,6 +224,7 @@ if TYPE_CHECKING:
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model
+    from kerastl.serving.explain import ExplainResult as ExplainResult
     from kerastl.shell.flags import ImageConfig as ImageConfig
     from kerastl.shell.flags import RunConfig as RunConfig
     from kerastl.shell.flags import TextConfig as TextConfig

@@ -29,8 +29,8 @@ class Modality:
 
     reader: the module with `read_labelled` and `read_unlabelled`. input_module: the module with `input_of_backbone`,
     `restore_input`, `describe_input` and `client_content`. baseline: the module with `plain_features`, from which the
-    baseline without transfer learns. near_duplicates: the module with `read_contents`, which compares inputs. All are
-    imported when first used.
+    baseline without transfer learns. near_duplicates: the module with `read_contents`, which compares inputs.
+    explanation: the module with `explainer`. All are imported when first used.
     """
 
     name: str  # as in run.json
@@ -50,6 +50,7 @@ class Modality:
     poolings: tuple[str, ...]  # how maps or token states can be pooled to one vector
     baseline: str = field(kw_only=True)
     near_duplicates: str = field(kw_only=True)
+    explanation: str = field(kw_only=True)
     layer_modules: tuple[str, ...] = ()  # importing them registers the Keras layers of its networks
     serving_modules: tuple[str, ...] = ()  # imported before a SavedModel loads: they register its operations
     has_length: bool = False  # whether inputs are sequences whose maximum length is chosen from the data
@@ -74,6 +75,7 @@ IMAGE = Modality(
     "image_bytes", "images", "pixels", TFLITE_KINDS, "kerastl.data.images", "kerastl.inputs.pixels",
     FineTuningRule(80_000, 8, "cosine", 3e-5, 1.0, 4e-3), ("mean", "none"),
     baseline="kerastl.evaluation.image_histograms", near_duplicates="kerastl.data.near_duplicates.images",
+    explanation="kerastl.explanation.images",
     augments=True, preview="thumbnail", in_files=True)
 # Full int8 is not accurate enough for BERT and its relatives: MiniLM's features then have a cosine similarity of 0.3.
 TEXT = Modality(
@@ -81,6 +83,7 @@ TEXT = Modality(
     "text", "tokens", "tokens", TFLITE_KINDS[:3], "kerastl.data.texts", "kerastl.inputs.texts",
     FineTuningRule(40_000, 4, "linear", 5e-5, 0.9, 1e-2), ("mean", "cls", "pooled", "last", "none"),
     baseline="kerastl.evaluation.word_counts", near_duplicates="kerastl.data.near_duplicates.texts",
+    explanation="kerastl.explanation.texts",
     has_length=True, line_is_input=True,
     serving_modules=("tensorflow_text",), layer_modules=("keras_hub", "kerastl.backbones._glm.network"))
 

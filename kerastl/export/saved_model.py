@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from kerastl.decision import Calibration
 from kerastl.evaluation.rejection import Detector
+from kerastl.explanation.exact import ActivationMaps, activation_maps
 from kerastl.export.chunks import checked_shape, in_chunks
 from kerastl.export.compact import compact
+from kerastl.export.explained import exact_parts, named_parts
 from kerastl.export.served import served
 from kerastl.export.unknown import OUTPUT, unknown_score
 from kerastl.features.engines.fusable import fusable
@@ -29,7 +31,7 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for part in (parts.backbone, parts.head) for variable in part.variables]
         self.tables = source.tables()
         names = tf.constant(list(classes), name="labels")
-        backbone = fusable(parts.backbone)
+        backbone, maps = fusable(parts.backbone), activation_maps(parts)
         raw, owners = source.raw_spec, tf.TensorSpec([None], tf.int32, name="owners")
         decoded = [source.spec, owners] if source.single_spec is None else [source.spec]
         fixed = source.spec.shape[1:].is_fully_defined()  # else all rows have to be padded to one length first
@@ -40,8 +42,12 @@ class ServingModule(tf.Module):
             return [part for part in source.decode(sent) if part is not None]
 
         @tf.function(input_signature=[source.spec], autograph=False)
+        def places(values: tf.Tensor) -> tf.Tensor:
+            network = backbone if maps is None else maps.network
+            return tf.cast(network(floats(values), training=False), tf.float32)
+
         def network(values: tf.Tensor) -> tf.Tensor:
-            return tf.cast(backbone(floats(values), training=False), tf.float32)
+            return places(values) if maps is None else tf.reduce_mean(places(values), [1, 2])
 
         def features_of(values: tf.Tensor, *owners: tf.Tensor) -> tf.Tensor:
             pieces = in_chunks(network, values)
@@ -84,6 +90,15 @@ class ServingModule(tf.Module):
             logits, unknown = divided(answers_of(checked_shape(values, source.spec), *owners))
             return {"logits": logits, **({} if unknown is None else {OUTPUT: unknown})}
 
+        def explain(maps: ActivationMaps, sent: tf.Tensor) -> dict[str, tf.Tensor]:
+            def run(some: tf.Tensor) -> tf.Tensor:
+                (values,) = values_of(some)
+                return exact_parts(maps, parts, places(values), values)
+
+            return named_parts(maps, in_chunks(run, checked_shape(sent, raw)))
+
+        self.explain = None if maps is None else tf.function(
+            lambda sent: explain(maps, sent), input_signature=[raw], autograph=False)
         self.serve = tf.function(serve, input_signature=[raw], autograph=False)
         self.tensor = tf.function(of_values, input_signature=decoded, autograph=False)
         self.embed = tf.function(lambda sent: {"features": of_sent(sent, with_head=False)}, input_signature=[raw],
@@ -92,13 +107,16 @@ class ServingModule(tf.Module):
 
 def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task: Task, calibration: Calibration,
          detector: Detector | None = None) -> None:
-    """Write `saved_model.pb` and `variables/` with the signatures `serving_default`, `tensor` and `features`.
+    """Write `saved_model.pb` and `variables/` with the signatures `serving_default`, `tensor` and `features`, and
+    `explain` where it is exact (see `explanation.exact`).
 
     parts: of a model that takes what `source` decodes to. detector: of inputs of no known class; without it, there is
     no `unknown_score`.
     """
     module = ServingModule(parts, source, classes, task, calibration, detector)
     signatures = {"serving_default": module.serve, "tensor": module.tensor, "features": module.embed}
+    if module.explain is not None:
+        signatures["explain"] = module.explain
     tf.saved_model.save(module, str(folder), signatures=signatures)
     compact(folder)
 

@@ -52,9 +52,21 @@ def model_card(record: RunRecord) -> str:
         "## What this model cannot do",
         "",
         *(f"- {sentence}" for sentence in limits(record, _plain)),
+        *_explained(record),
         *(["", "## How to reproduce it", "", record.reproduction.sentence] if record.reproduction else []),
     ]
     return visible("\n".join(lines) + "\n")
+
+
+def _explained(record: RunRecord) -> list[str]:
+    """What explanations of the model's answers are worth, where they were checked."""
+    found = record.explanations
+    if found is None:
+        return []
+    if found.withheld or not found.method:
+        return [f"- Explanations of its answers are {_plain(found.sentence)}."]
+    return ["- Explanations of its answers (`kerastl explain`) show which parts speak for a class in this model, not "
+            f"what is true of the world. Checked: {_plain(found.sentence)}."]
 
 
 def _target(test: Figures) -> list[str]:

@@ -14,6 +14,7 @@ from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
+from kerastl.report.explanations import explanations_context
 from kerastl.report.label_errors import label_errors_section
 from kerastl.report.learning_curve import learning_curve_section
 from kerastl.report.learning_rate_chart import learning_rate_chart
@@ -58,7 +59,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
                                           lambda _, error: preview(examples, place.get(error.origin))),
         learning_curve=learning_curve_section(record.learning_curve),
         confusion=confusion_cells(record.test.confusion) if readable else [],
-        **near_duplicates_context(record, examples, preview),
+        **near_duplicates_context(record, examples, preview), **explanations_context(record, examples),
         **rejection_context(record),
     )
 

@@ -19,6 +19,7 @@ from kerastl.modality import modality_named, parse_kinds
 from kerastl.model import predict_logits
 from kerastl.report.report import write_report
 from kerastl.studies.distillation import Teacher, compare_forms
+from kerastl.studies.explanations import explain_run
 from kerastl.studies.learning_curve.of_run import learning_curve_of_run
 from kerastl.studies.rejection import detect_unknown
 from kerastl.training.fine_tuning.fine_tune import remove_finished
@@ -96,11 +97,14 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         errors = label_errors_of_run(features, evaluation)
         searched, begun = clock() - begun, clock()
         curve = learning_curve_of_run(features, trained)
-        seconds = {"export": exported, "label_errors": searched, "learning_curve": clock() - begun, "total": clock()}
+        curved, begun = clock() - begun, clock()
+        explanations = explain_run(features, trained, evaluation)
+        seconds = {"export": exported, "label_errors": searched, "learning_curve": curved,
+                   "explanations": clock() - begun, "total": clock()}
         record = make_record(version, trained, features=features, evaluation=evaluation, parity=parity,
                              baseline=baseline, ablation=ablation, distilled=distilled, trials=trials, seconds=seconds,
                              config=config, near_duplicates=near_duplicates, label_errors=errors,
-                             learning_curve=curve, rejection=rejection.result)
+                             learning_curve=curve, rejection=rejection.result, explanations=explanations)
         write_report(version, record, features.examples)
     remove_finished(features.cache_dir)  # only now: a run that is killed while it exports need not train again
     if target.claim is not None:

@@ -6,6 +6,7 @@ from textwrap import wrap
 from kerastl.data.near_duplicates.record import GROUP, NearDuplicates
 from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
+from kerastl.explanation.record import Explanations
 from kerastl.report.calibration import ece_in_words, rates, unranked
 from kerastl.report.rejection import rejected
 from kerastl.report.sentences import (
@@ -68,6 +69,8 @@ def run_summary(record: RunRecord) -> str:
         lines += wrap(f"labels     {record.label_errors.sentence} (shown in the report)", WIDTH,
                       subsequent_indent=INDENT, break_long_words=False)
         lines += wrap(record.label_errors.caution, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    if record.explanations:
+        lines += _explanations(record.explanations)
     if record.learning_curve:
         lines += wrap(f"more rows  {record.learning_curve.sentence}", WIDTH, subsequent_indent=INDENT)
         lines += _indented(record.learning_curve.exported)
@@ -149,6 +152,11 @@ def _competitors(competitors: Competitors) -> list[str]:
     lines = [f"head       {competitors.chosen}: {figures or competitors.reason}"]
     return lines + wrap(f"WARNING: {competitors.sentence}", WIDTH, initial_indent=INDENT,
                         subsequent_indent=INDENT) if competitors.sentence else lines
+
+
+def _explanations(explanations: Explanations) -> list[str]:
+    method = f"{explanations.method}: " * bool(explanations.method and not explanations.withheld)
+    return wrap(f"explained  {method}{explanations.sentence}", WIDTH, subsequent_indent=INDENT)
 
 
 def _skipped(record: RunRecord) -> str:

@@ -21,6 +21,7 @@ from kerastl.training.fitters import RowsFit, fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions, check_options
 
 FEATURES = "features, as kerastl.compute_features returns them"
+MOST_KEPT = 50_000_000  # parameters of the heads of folds together
 OPTIONS = "options, as kerastl.TrainingOptions makes them"
 
 
@@ -29,7 +30,9 @@ class FittedHead:
     """A fitted head.
 
     held_out: predictions for the held-out rows, from which the reported figures are computed. With a hold-out they are
-    this head's. In cross-validation each row is predicted by the head of its fold, which was not fitted on it."""
+    this head's. In cross-validation each row is predicted by the head of its fold, which was not fitted on it.
+    fold_heads: these heads, by fold, to explain their predictions; only so many as are small together, and none where
+    they are of other features than this head."""
 
     name: str  # with its settings, as `resolve_head` reads it
     head: Any  # keras.Model: features [batch, *shape] float32 -> logits [batch, outputs] float32
@@ -40,6 +43,7 @@ class FittedHead:
     seconds: float
     choice: HeadChoice | None = None  # of a head that chose among several
     backbones: Mapping[str, Rival] = field(default_factory=dict)  # `frozen` and `tuned`, where one of them was chosen
+    fold_heads: Mapping[int, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"FittedHead({self.name}, fitted in {self.seconds:.1f} s, held out: {self.held_out!r})"
@@ -63,8 +67,9 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     start = time.perf_counter()
     configured, sha256 = _checked_head(features, head, options)
     split = split_of(features.examples)
+    fold_heads: dict[int, Any] = {}
     if split.mode == "cv":
-        shipped, held_out, choice = _cross_validate(features, configured, options, fold_features or {})
+        shipped, held_out, choice = _cross_validate(features, configured, options, fold_features or {}, fold_heads)
         validation = None
     else:
         shipped, held_out = _fit_and_predict(features, configured, options)
@@ -74,7 +79,7 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
                                    for name, logits in shipped.rivals.items()}, [shipped.name])
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
     return FittedHead(shipped.name or configured.text, shipped.model, held_out, validation, settings, shipped.curve,
-                      time.perf_counter() - start, choice)
+                      time.perf_counter() - start, choice, fold_heads=fold_heads)
 
 
 def held_out_predictions(features: Features, head: HeadLike, fold: int | None = None, *,
@@ -110,17 +115,21 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
 
 
 def _cross_validate(features: Features, head: ConfiguredHead, options: TrainingOptions,
-                    fold_features: Mapping[int, Features]) -> tuple[RowsFit, Predictions, HeadChoice | None]:
+                    fold_features: Mapping[int, Features], fold_heads: dict[int, Any]
+                    ) -> tuple[RowsFit, Predictions, HeadChoice | None]:
     """The head that ships, fitted on all rows, and for each row the prediction of a head fitted without its fold; and
-    the heads that it was chosen among."""
+    the heads that it was chosen among. fold_heads: is filled, see `FittedHead`."""
     rows, split = np.arange(len(features.examples)), split_of(features.examples)
     logits = np.zeros((len(rows), len(features.examples.classes)), np.float32)
     of_fold = {fold: (fold_features.get(fold, features), *_rows_of(split, fold)) for fold in split.folds}
     fits = fitter_named(head.spec.fitter).fits(
         head, [*((own, training) for own, training, _ in of_fold.values()), (features, rows)], options)
     rivals: dict[str, NDArray[np.float32]] = {}
-    names = []
-    for (own, _, held_out), fitted in zip(of_fold.values(), fits, strict=False):  # the last fit is of all rows
+    names, parameters = [], 0
+    for (fold, (own, _, held_out)), fitted in zip(of_fold.items(), fits, strict=False):  # the last fit is of all rows
+        parameters += fitted.model.count_params()
+        if own is features and parameters <= MOST_KEPT:
+            fold_heads[fold] = fitted.model
         logits[held_out] = _predict(fitted.model, own, held_out).logits
         names.append(fitted.name)
         for name, of_rival in fitted.rivals.items():

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -41,9 +41,14 @@ class Config:
 
 
 def words(given: Sequence[str]) -> list[str]:
-    """The words of the command line, with each text after --text attached to it, as it may begin with a dash. Raises
-    OptionError for an input that begins with a dash and is no flag."""
-    flags = {f"--{field.name.replace('_', '-')}" for field in fields(Config)}
+    """The words of the command line, see `attached`."""
+    return attached(given, Config)
+
+
+def attached(given: Sequence[str], config: Any) -> list[str]:
+    """The words of the command line, with each text after --text attached to it, as it may begin with a dash. config:
+    the flags that there are. Raises OptionError for an input that begins with a dash and is no flag."""
+    flags = {f"--{field.name.replace('_', '-')}" for field in fields(config)}
     joined: list[str] = []
     rest = iter(given)
     for word in rest:

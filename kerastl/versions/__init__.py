@@ -7,7 +7,8 @@ chosen by the user; VERSION counts from 1. TF Serving is given `saved_models/NAM
                         Signatures: `serving_default` takes `image_bytes` or `text` (string, [batch]; for pairs of texts
                         [batch, 2]) and returns `label`, `score` (calibrated), `top_labels`, `top_scores`,
                         `probabilities` and `unknown_score`; `tensor` takes decoded input and returns `logits` and
-                        `unknown_score`; `features` returns the embedding
+                        `unknown_score`; `features` returns the embedding; of image models whose logits are sums over
+                        places, `explain` returns these
     variables/          its weights, each stored once
     assets/             the vocabulary files that the graph of a text model reads; empty for images
     assets.extra/tf_serving_warmup_requests

@@ -14,6 +14,7 @@ from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import compare_with_linear
 from kerastl.evaluation.rejection import RejectionResult
 from kerastl.evaluation.result import Evaluation
+from kerastl.explanation.record import Explanations
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
 from kerastl.runtime import machine
@@ -42,7 +43,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
                 label_errors: LabelErrors | None = None, learning_curve: LearningCurve | None = None,
-                rejection: RejectionResult | None = None) -> RunRecord:
+                rejection: RejectionResult | None = None, explanations: Explanations | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added; `made_by` among them names what ran.
     near_duplicates: default, what the examples know."""
@@ -81,7 +82,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         machine=machine(), config={"data": examples.source, **to_json(settings)}, name=version.name,
         label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by), rejection=rejection,
         relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
-        version=version.number, path=str(version.path))
+        version=version.number, path=str(version.path), explanations=explanations)
 
 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:

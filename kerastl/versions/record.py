@@ -20,6 +20,7 @@ from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.label_errors import LabelErrors
 from kerastl.evaluation.linear_beside import LinearBeside
 from kerastl.evaluation.rejection import RejectionResult
+from kerastl.explanation.record import Explanations
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
@@ -111,6 +112,7 @@ class RunRecord(Compared, Section):
     reproduction: Reproduction | None = None
     learning_curve: LearningCurve | None = None
     rejection: RejectionResult | None = None
+    explanations: Explanations | None = None
     name: str = ""
     version: int = 0
     path: str = ""
