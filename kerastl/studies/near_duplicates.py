@@ -43,7 +43,7 @@ def near_duplicate_effect(features: Features, trained: TrainedModel, evaluation:
     other = _otherwise(features, found)
     if isinstance(other, str):
         return replace(found.record, effect=NearDuplicateEffect(other))
-    again = evaluate(other.examples, fit(other, trained.fitted.name, options=options))
+    again = evaluate(other.examples, fit(other, trained.fitted.name, options=options.with_cross_entropy()))
     return replace(found.record, effect=_effect(features.examples, found, evaluation, again))
 
 
