@@ -38,12 +38,16 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
     assert plan_for(IMAGE, 10**6, TuningOptions(mixing="none")).mixing == "none"
     assert plan_for(TEXT, 90, TuningOptions(find_learning_rate=True)).find_learning_rate
     assert plan_for(TEXT, 90, TuningOptions(lora=2)).lora == 2
+    assert plan_for(IMAGE, 90, TuningOptions(augment="strong")).augment == "strong"
+    assert [plan_for(modality, 90).augment for modality in (IMAGE, TEXT)] == ["auto", "none"]
 
 
 @pytest.mark.parametrize(("modality", "asked", "words"), [
     (IMAGE, TuningOptions(lora=4), ["`lora` must be 0 for images", "got 4"]),
     (TEXT, TuningOptions(mixing="mixup"), ["`mixing` must be auto or none for texts (got mixup)"]),
     (TEXT, TuningOptions(mixing="cutmix"), ["texts"]),
+    (IMAGE, TuningOptions(augment="flip"), ["`augment` must be one of auto, none, light, standard, strong (got flip)"]),
+    (TEXT, TuningOptions(augment="light"), ["`augment` must be auto or none for texts (got light)"]),
     (IMAGE, TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
     (IMAGE, TuningOptions(mixing="blend"), ["blend", "cutmix"]),
     (IMAGE, TuningOptions(learning_rate=0.0), ["`learning_rate` must be in (0, 1] (got 0.0)"]),

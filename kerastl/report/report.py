@@ -12,6 +12,7 @@ from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
+from kerastl.report.augmentation import augmentation_context
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.label_errors import label_errors_section
 from kerastl.report.learning_rate_chart import learning_rate_chart
@@ -55,6 +56,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
                                           lambda _, error: preview(examples, place.get(error.origin))),
         confusion=confusion_cells(record.test.confusion) if readable else [],
         **near_duplicates_context(record, examples, preview),
+        **augmentation_context(record, examples),
     )
 
 

@@ -94,6 +94,15 @@ def fine_tuned(record: RunRecord) -> str:
     return f"{what}: validation loss {tuned.loss_before:.4f} -> {tuned.loss_after:.4f}; {kept}"
 
 
+def augmented(record: RunRecord) -> str:
+    """What was done to the images in fine-tuning, and why; empty where nothing was fine-tuned or could be augmented."""
+    chosen = record.fine_tuning.augmentation if record.fine_tuning else None
+    if chosen is None or not record.modality.augments:
+        return ""
+    folds = f"; the flip was used in {chosen.flips_in_folds} of 5 folds" if chosen.flips_in_folds is not None else ""
+    return f"{chosen} ({chosen.reason}{folds})"
+
+
 FEW_TEST = 50  # test rows, below which an accuracy says little
 
 

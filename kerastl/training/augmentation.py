@@ -13,7 +13,7 @@ from kerastl.fields import Section
 AUTO, NONE, LIGHT, STANDARD, STRONG = "auto", "none", "light", "standard", "strong"
 CHOICES = (AUTO, NONE, LIGHT, STANDARD, STRONG)
 FLIP = "flip"
-WORSE = 0.01  # nats of log loss, or a share of the accuracy: a smaller loss of mirror images is not worth a flip
+WORSE = 0.02  # nats of log loss, or a share of the accuracy, by which mirror images may be predicted worse
 FEWEST = 30  # training rows, below which the mirror test shows nothing
 
 
@@ -64,7 +64,8 @@ class MirrorTest(Section):
     were trained on.
 
     n: training images, each held out in turn. accuracy, mirrored_accuracy: in [0, 1]; log_loss, mirrored_log_loss: in
-    nats. The errors are the standard errors of the differences; near-duplicates count as one image.
+    nats; constant_log_loss: of predicting the shares of the classes. The errors are the standard errors of the
+    differences; near-duplicates count as one image.
     """
 
     n: int
@@ -74,24 +75,34 @@ class MirrorTest(Section):
     log_loss: float
     mirrored_log_loss: float
     log_loss_error: float
+    constant_log_loss: float
 
     @property
     def flips(self) -> bool:
-        """Whether mirror images can be trained on: none of the two figures is worse by more than a standard error and
-        by more than `WORSE`. A flip that does not fit does more harm than one that is missing, so one standard error
-        is enough."""
+        """Whether mirror images can be trained on: neither figure is worse by more than `WORSE`, a standard error
+        included. A flip that does not fit does more harm than one that is missing, so where too few images were tested
+        to tell, or the heads learned nothing, there is none."""
         loss, accuracy = self.mirrored_log_loss - self.log_loss, self.accuracy - self.mirrored_accuracy
-        return not (loss > max(WORSE, self.log_loss_error) or accuracy > max(WORSE, self.accuracy_error))
+        return (self.informative and loss + self.log_loss_error <= WORSE
+                and accuracy + self.accuracy_error <= WORSE)
+
+    @property
+    def informative(self) -> bool:
+        """Whether the heads learned anything."""
+        return self.log_loss < self.constant_log_loss
 
     @property
     def sentence(self) -> str:
         """The figures, in words."""
         change, loss = 100 * (self.mirrored_accuracy - self.accuracy), self.mirrored_log_loss - self.log_loss
-        verdict = "not predicted worse" if self.flips else "predicted worse"
-        return (f"mirror images of {self.n:,} training images are {verdict} by a linear head on the frozen backbone: "
-                f"accuracy {self.mirrored_accuracy:.3f} instead of {self.accuracy:.3f} ({change:+.1f} points, standard "
-                f"error {100 * self.accuracy_error:.1f}), log loss {loss:+.3f} (standard error "
-                f"{self.log_loss_error:.3f})")
+        verdict = "as well as" if self.flips else "not shown to be as well as"
+        what = (f"of {self.n:,} training images, mirror images are predicted {verdict} the images themselves by linear "
+                "heads on the frozen backbone" if self.informative else
+                f"linear heads on the frozen backbone learned nothing from {self.n:,} training images")
+        return (f"{what}: accuracy {self.mirrored_accuracy:.3f} mirrored, {self.accuracy:.3f} as they are "
+                f"({change:+.1f} points, standard error {100 * self.accuracy_error:.1f}), log loss "
+                f"{loss:+.3f} (standard error {self.log_loss_error:.3f}); the limit is {100 * WORSE:.0f} points and {WORSE} nats, a standard error "
+                "included")
 
 
 @dataclass(frozen=True)
@@ -138,8 +149,8 @@ def augmentation_named(preset: str, reason: str = "as requested") -> Augmentatio
 
 
 def automatic(mirror: MirrorTest | None) -> Augmentation:
-    """What `auto` chooses: `standard`, without its flip where mirror images are predicted worse, or where there are too
-    few images to tell. mirror: None there."""
+    """What `auto` chooses: `standard`, without its flip where mirror images are or may be predicted worse. mirror: None
+    where there are too few images for the test."""
     chosen = augmentation_named(STANDARD)
     operations = chosen.operations
     if mirror is None or not mirror.flips:

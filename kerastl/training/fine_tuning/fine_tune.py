@@ -195,7 +195,8 @@ def _state_name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan,
     """A folder's name that is the same only for the same work."""
     digest = hashlib.blake2b(digest_size=16)
     work = [backbone.weights_hash, backbone.pooling, backbone.input.version, backbone.input.record(),
-            list(examples.ids), examples.classes, blocks, asdict(plan), asdict(augmentation), batch_size,
+            list(examples.ids), examples.classes, blocks, asdict(plan), *map(asdict, augmentation.operations),
+            augmentation.drawn, *map(asdict, augmentation.pool), batch_size,
             asdict(runtime), fitted.name, fitted.settings.get("head_sha256", "")]
     digest.update(json.dumps(work).encode())
     for array in (examples.targets, split_of(examples).part, *weights[-2:]):

@@ -57,8 +57,10 @@ def mirror_test(features: Features, class_weights: str = "none") -> MirrorTest |
     correct = np.stack([task.correct(task.predict(task.probabilities(side, half), np.array(half.thresholds)),
                                      examples.targets[rows]) for side in logits]).astype(np.float64)
     accuracy, loss = correct.mean(axis=1).tolist(), losses.mean(axis=1).tolist()
+    shares = np.broadcast_to(task.logits_of(truth.mean(axis=0, dtype=np.float64)), truth.shape)
     return MirrorTest(len(rows), accuracy[0], accuracy[1], standard_error(correct[1] - correct[0], clusters),
-                      loss[0], loss[1], standard_error(losses[1] - losses[0], clusters))
+                      loss[0], loss[1], standard_error(losses[1] - losses[0], clusters),
+                      float(task.log_loss(shares, truth).mean()))
 
 
 def _held_out_logits(examples: Examples, rows: NDArray[np.intp], both: NDArray[np.float32], class_weights: str,
