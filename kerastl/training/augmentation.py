@@ -53,7 +53,7 @@ PRESETS: dict[str, tuple[tuple[Operation, ...], int, tuple[Operation, ...]]] = {
         _around("rotation", 30, "degrees"), _around("shear", 15), _around("shift", 20), _around("brightness", 30),
         _around("contrast", 30), Operation("loss of colour", 0, 50, "percent"),
         Operation("sharpening", 0, 50, "percent"), Operation("posterisation to", 4, 4, "bits"),
-        Operation("solarisation above", 50, 100, "percent"), Operation("automatic contrast"),
+        Operation("solarisation above", 0, 100, "percent"), Operation("automatic contrast"),
         Operation("equalisation"))),
 }
 
@@ -101,8 +101,8 @@ class MirrorTest(Section):
                 f"linear heads on the frozen backbone learned nothing from {self.n:,} training images")
         return (f"{what}: accuracy {self.mirrored_accuracy:.3f} mirrored, {self.accuracy:.3f} as they are "
                 f"({change:+.1f} points, standard error {100 * self.accuracy_error:.1f}), log loss "
-                f"{loss:+.3f} (standard error {self.log_loss_error:.3f}); the limit is {100 * WORSE:.0f} points and {WORSE} nats, a standard error "
-                "included")
+                f"{loss:+.3f} (standard error {self.log_loss_error:.3f}); the limit is "
+                f"{100 * WORSE:.0f} points and {WORSE} nats, a standard error included")
 
 
 @dataclass(frozen=True)

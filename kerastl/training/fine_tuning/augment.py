@@ -20,7 +20,8 @@ Layers = keras.layers
 
 
 def layer_of(operation: Operation, seed: int) -> Any:
-    """The Keras layer of an operation; see `Operation` for its amounts."""
+    """The Keras layer of an operation; see `Operation` for its amounts. Contrast and shear are symmetric;
+    thresholds of solarisation begin at 0, because Keras takes a lower end for a grey level."""
     low, high = operation.low, operation.high
     share = (low / 100, high / 100)
     build: dict[str, Callable[[], Any]] = {
@@ -34,7 +35,7 @@ def layer_of(operation: Operation, seed: int) -> Any:
         "loss of colour": lambda: Layers.RandomColorDegeneration(share, value_range=RANGE, seed=seed),
         "sharpening": lambda: Layers.RandomSharpness(share, value_range=RANGE, seed=seed),
         "posterisation to": lambda: Layers.RandomPosterization(int(high), value_range=RANGE, seed=seed),
-        "solarisation above": lambda: Layers.Solarization(threshold_factor=share, value_range=RANGE, seed=seed),
+        "solarisation above": lambda: Layers.Solarization(threshold_factor=high / 100, value_range=RANGE, seed=seed),
         "automatic contrast": lambda: Layers.AutoContrast(value_range=RANGE),
         "equalisation": lambda: Layers.Equalization(value_range=RANGE),
     }
