@@ -95,11 +95,11 @@ class MirrorTest(Section):
     def sentence(self) -> str:
         """The figures, in words."""
         change, loss = 100 * (self.mirrored_accuracy - self.accuracy), self.mirrored_log_loss - self.log_loss
-        verdict = "as well as" if self.flips else "not shown to be as well as"
-        what = (f"of {self.n:,} training images, mirror images are predicted {verdict} the images themselves by linear "
-                "heads on the frozen backbone" if self.informative else
+        verdict = "predict mirror images as well as" if self.flips else "may predict mirror images worse than"
+        what = (f"linear heads on the frozen backbone {verdict} {self.n:,} training images as they are"
+                if self.informative else
                 f"linear heads on the frozen backbone learned nothing from {self.n:,} training images")
-        return (f"{what}: accuracy {self.mirrored_accuracy:.3f} mirrored, {self.accuracy:.3f} as they are "
+        return (f"{what}: accuracy {self.mirrored_accuracy:.3f} and {self.accuracy:.3f} "
                 f"({change:+.1f} points, standard error {100 * self.accuracy_error:.1f}), log loss "
                 f"{loss:+.3f} (standard error {self.log_loss_error:.3f}); the limit is "
                 f"{100 * WORSE:.0f} points and {WORSE} nats, a standard error included")
