@@ -228,7 +228,7 @@ def test_auto_is_recorded_with_its_figures_and_xla_trains_too(tmp_path: Path, ma
                                                           "share": 1.0}
     assert FineTuneResult.from_dict(document) == tuned
     del document["augmentation"]
-    del document["plan"]["augment"], document["plan"]["gamma"]  # as version 0.3 wrote it
+    del document["plan"]["augment"], document["plan"]["gamma"]  # as earlier versions wrote it
     assert FineTuneResult.from_dict(document).augmentation is None
 
 

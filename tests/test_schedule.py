@@ -158,4 +158,4 @@ def test_a_plan_is_recorded_under_the_keys_of_old_records() -> None:
     record = plan_for(TEXT, 5, TuningOptions(average_epochs=2)).to_dict()
     assert record == {"epochs": 4, "rate": 5e-5, "schedule": "linear", "warmup": 0.1, "layer_decay": 0.9,
                       "weight_decay": 1e-2, "accumulate": 1, "find": False, "gradual": False, "lora": 0, "mix": "none",
-                      "average": 2}
+                      "average": 2, "augment": "none", "gamma": 0.0}

@@ -57,7 +57,7 @@ class Plan(Section):
     lora: int = 0
     mixing: str = key("mix", default="none")
     average_epochs: int = key("average", default=1)
-    augment: str = ""  # in records of version 0.3 and before
+    augment: str = ""  # in earlier records
     gamma: float = 0.0
 
     @property
