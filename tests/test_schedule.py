@@ -34,7 +34,8 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
     asked = TuningOptions("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
     plan = plan_for(IMAGE, 10**6, asked, epochs=5, accumulate=2)
     assert plan == Plan(epochs=5, learning_rate=0.5, schedule="one-cycle", warmup=0.1, layer_decay=0.25,
-                        weight_decay=4e-3, accumulate=2, gradual=True, mixing="cutmix", average_epochs=3, augment="auto")
+                        weight_decay=4e-3, accumulate=2, gradual=True, mixing="cutmix", average_epochs=3,
+                        augment="auto")
     assert plan_for(IMAGE, 10**6, TuningOptions(mixing="none")).mixing == "none"
     assert plan_for(TEXT, 90, TuningOptions(find_learning_rate=True)).find_learning_rate
     assert plan_for(TEXT, 90, TuningOptions(lora=2)).lora == 2
