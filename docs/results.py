@@ -187,6 +187,18 @@ def explanations() -> str:
 
     return table(("data", "head", "method", "mean cosine", "marked quarter", "another quarter", "difference (95% CI)",
                   "rows", ""), as_rows())
+def augmentation() -> str:
+    """Presets, each fine-tuned on the same rows."""
+    from benchmarks.augmentation import COLUMNS, as_rows, measured
+
+    return table(COLUMNS, as_rows(measured()))
+
+
+def mirror_test() -> str:
+    """The test by which `auto` chooses the flip."""
+    from benchmarks.augmentation import MIRROR_COLUMNS, mirrors
+
+    return table(MIRROR_COLUMNS, mirrors())
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
@@ -208,6 +220,13 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "fusion": ("Two backbones, stamps.", fusion),
     "unfreeze-images": ("Fine-tuning EfficientNet-Lite0, stamps, 2 epochs.", lambda: comparison(
         STAMPS, "linear", "0,2,all", "--epochs", "2", "--min-per-class", "30")),
+    "augmentation": ("Augmentation in fine-tuning: the last block of EfficientNet-Lite0 and `linear`, 4 epochs, peak "
+                     "learning rate 1e-4. A fifth of the rows trains, a sixth of which validates; the others are held "
+                     "out.",
+                     augmentation),
+    "mirror-test": ("The mirror test of `--augment auto`, all rows training. Arrows are drawn, digits are those of "
+                    "scikit-learn.",
+                    mirror_test),
     "unfreeze-texts": ("Fine-tuning MiniLM, 3,000 movie snippets, 1 epoch.", lambda: comparison(
         SNIPPETS, "linear", "0,2,all", "--epochs", "1")),
     "distil": ("Distillation: MiniLM to its first two blocks, 3,000 movie snippets, 1 epoch.", distillation),

@@ -30,6 +30,7 @@ def classify_images(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
+    loss: str = "auto", augment: str = "auto",
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -38,9 +39,9 @@ def classify_images(
     keras.Model, a callable or a file; see `train`. search: number of trials over the head's hyperparameters. unfreeze:
     how many blocks of the backbone are fine-tuned, or `all`. tflite: which TFLite files are written. label_column to
     strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. near_duplicates,
-    mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline: see
-    `TrainingOptions`. coverage, reject: see `detect_unknown`. The other arguments are explained by `kerastl run
-    efficientnet_lite_images --help-all`.
+    mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline, loss:
+    see `TrainingOptions`. augment: what is done to images in fine-tuning, see `TuningOptions`. coverage, reject: see
+    `detect_unknown`. The other arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -85,7 +86,7 @@ def classify_texts(
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
-    coverage: float = 0.95, reject: str = "off",
+    coverage: float = 0.95, reject: str = "off", loss: str = "auto",
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -161,7 +162,7 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     tuning = {field.name: arguments[field.name] for field in fields(TuningOptions) if field.name in arguments}
     options = TrainingOptions(arguments["epochs"], arguments["batch_size"], arguments["class_weights"],
                               arguments["label_smoothing"], TuningOptions(**tuning),
-                              allow_baseline=arguments["allow_baseline"])
+                              allow_baseline=arguments["allow_baseline"], loss=arguments["loss"])
     if faults := [*option_faults(options), *tuning_faults(options.fine_tuning),
                   *rejection_faults(arguments["coverage"], arguments["reject"])]:
         raise OptionError("\n".join(faults))

@@ -20,7 +20,6 @@ from kerastl.training.fine_tuning import keep
 from kerastl.training.fine_tuning.checkpoints import LATEST, Checkpoints
 from kerastl.training.fine_tuning.fine_tune import remove_finished
 from kerastl.training.fine_tuning.plan import TuningOptions
-from kerastl.training.fine_tuning.trainee import _augmentation
 from kerastl.training.options import TrainingOptions
 
 HERE = Path(__file__).parent
@@ -118,13 +117,6 @@ def test_what_does_not_improve_on_the_frozen_backbone_is_not_kept(close: Path, t
     assert len(states(tmp_path)) == 1  # a run that is killed before the version is written need not do it again
 
 
-def test_each_augmentation_acts_in_training_and_only_then() -> None:
-    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
-    for layer in _augmentation(0):
-        assert np.array_equal(layer(pixels, training=False), pixels)
-        assert np.abs(np.asarray(layer(pixels, training=True)) - pixels).max() > 10
-
-
 # Runs that were stopped
 
 
@@ -154,23 +146,6 @@ def watched(monkeypatch) -> type[Watched]:
 
 def states(cache: Path) -> list[Path]:
     return [path for path in (cache / "fine_tune").iterdir() if path.is_dir()]
-
-
-def test_what_is_trained_sees_images_augmented_in_training_only(close: Path, tmp_path: Path, watched: type[Watched],
-                                                                  monkeypatch) -> None:
-    pixels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
-    apart = {}
-
-    def look(keep: Watched, logs: Any = None) -> None:
-        plain = np.asarray(keep.trainee.network(pixels))
-        for training in (True, False):
-            apart[training] = np.abs(np.asarray(keep.model(pixels, training=training)) - plain).max()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(watched, "on_train_begin", look)
-    with pytest.raises(KeyboardInterrupt):
-        Made(close, tmp_path).tune()
-    assert apart[True] > 0.1 and apart[False] < 1e-4
 
 
 @pytest.mark.slow

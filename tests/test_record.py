@@ -38,7 +38,10 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
         "competitors": None, "linear_beside": None, "reproduction": None, "learning_curve": None, "rejection": None,
         "explanations": None}
     if name == "tuned":
-        assert [written["unfrozen"].pop(added) for added in ("tuned_accuracy", "folds_kept")] == [None, None]
+        added = ("tuned_accuracy", "folds_kept", "augmentation")
+        assert [written["unfrozen"].pop(name) for name in added] == [None] * 3
+        plan = written["unfrozen"]["plan"]
+        assert not plan or (plan.pop("augment"), plan.pop("gamma")) == ("", 0.0)
     assert written["test"]["calibration"].pop("bias") == []
     assert {artifact.pop("rank") for artifact in written["parity"]} == {None}
     for section, old in ((written["test"], document["test"]), *zip(

@@ -34,16 +34,21 @@ def test_what_is_asked_for_goes_before_the_rule() -> None:
     asked = TuningOptions("one-cycle", 0.5, False, True, 0.25, 0, "cutmix", 3)
     plan = plan_for(IMAGE, 10**6, asked, epochs=5, accumulate=2)
     assert plan == Plan(epochs=5, learning_rate=0.5, schedule="one-cycle", warmup=0.1, layer_decay=0.25,
-                        weight_decay=4e-3, accumulate=2, gradual=True, mixing="cutmix", average_epochs=3)
+                        weight_decay=4e-3, accumulate=2, gradual=True, mixing="cutmix", average_epochs=3,
+                        augment="auto")
     assert plan_for(IMAGE, 10**6, TuningOptions(mixing="none")).mixing == "none"
     assert plan_for(TEXT, 90, TuningOptions(find_learning_rate=True)).find_learning_rate
     assert plan_for(TEXT, 90, TuningOptions(lora=2)).lora == 2
+    assert plan_for(IMAGE, 90, TuningOptions(augment="strong")).augment == "strong"
+    assert [plan_for(modality, 90).augment for modality in (IMAGE, TEXT)] == ["auto", "none"]
 
 
 @pytest.mark.parametrize(("modality", "asked", "words"), [
     (IMAGE, TuningOptions(lora=4), ["`lora` must be 0 for images", "got 4"]),
     (TEXT, TuningOptions(mixing="mixup"), ["`mixing` must be auto or none for texts (got mixup)"]),
     (TEXT, TuningOptions(mixing="cutmix"), ["texts"]),
+    (IMAGE, TuningOptions(augment="flip"), ["`augment` must be one of auto, none, light, standard, strong (got flip)"]),
+    (TEXT, TuningOptions(augment="light"), ["`augment` must be auto or none for texts (got light)"]),
     (IMAGE, TuningOptions(schedule="step"), [*SCHEDULES, "step"]),
     (IMAGE, TuningOptions(mixing="blend"), ["blend", "cutmix"]),
     (IMAGE, TuningOptions(learning_rate=0.0), ["`learning_rate` must be in (0, 1] (got 0.0)"]),
@@ -154,4 +159,4 @@ def test_a_plan_is_recorded_under_the_keys_of_old_records() -> None:
     record = plan_for(TEXT, 5, TuningOptions(average_epochs=2)).to_dict()
     assert record == {"epochs": 4, "rate": 5e-5, "schedule": "linear", "warmup": 0.1, "layer_decay": 0.9,
                       "weight_decay": 1e-2, "accumulate": 1, "find": False, "gradual": False, "lora": 0, "mix": "none",
-                      "average": 2}
+                      "average": 2, "augment": "none", "gamma": 0.0}

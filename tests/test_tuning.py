@@ -26,6 +26,7 @@ from kerastl.inputs import floats
 from kerastl.modality import IMAGE, TEXT
 from kerastl.model import blocks, parts_of
 from kerastl.report.learning_rate_chart import learning_rate_chart
+from kerastl.training.augmentation import augmentation_named
 from kerastl.training.fine_tuning import fine_tune as fine_tuning
 from kerastl.training.fine_tuning import learning_rate_finder as rates
 from kerastl.training.fine_tuning.batches import training_data
@@ -296,7 +297,8 @@ def test_the_loss_of_a_mixed_row_is_that_of_both_by_share_and_weight() -> None:
 @pytest.mark.slow
 def test_images_are_mixed_in_training_alone(mix: str, close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path)
-    _, y, w = next(iter(training_data(made.backbone.input, made.examples, 32, made.frozen.settings, mix, 0)))
+    _, y, w = next(iter(training_data(made.backbone.input, made.examples, 32, made.frozen.settings,
+                                       augmentation_named("standard"), mix, 0)))
     assert ((np.asarray(y) > 0.02) & (np.asarray(y) < 0.98)).any() and np.allclose(w, 1, atol=1e-5)
     tuned = made.tune(epochs=2, mixing=mix)
     assert tuned.plan.mixing == mix

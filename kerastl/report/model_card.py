@@ -6,7 +6,15 @@ from kerastl.evaluation.result import Figures
 from kerastl.report.calibration import calibration_chosen, interval, rates, unranked
 from kerastl.report.limits import limits
 from kerastl.report.rejection import rejected
-from kerastl.report.sentences import calibration_note, losses, macro_f1, no_transfer_note, protocol, warnings
+from kerastl.report.sentences import (
+    augmented,
+    calibration_note,
+    losses,
+    macro_f1,
+    no_transfer_note,
+    protocol,
+    warnings,
+)
 from kerastl.versions.record import RunRecord
 
 
@@ -24,6 +32,7 @@ def model_card(record: RunRecord) -> str:
         "",
         f"- Backbone: {record.backbone}, {record.weights} weights (licence: {_licence(record)}), "
         + ("fine-tuned" if tuned and tuned.kept else "frozen"),
+        *([f"- Augmentation in fine-tuning: {augmented(record)}"] if augmented(record) else []),
         f"- Head: {record.head}",
         f"- Data: {_plain(record.data)}, {record.n_train} {record.modality.nouns} for training",
         *([f"- Labels: {_plain(record.relabel.sentence)}"] if record.relabel else []),

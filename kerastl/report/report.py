@@ -13,6 +13,7 @@ from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
+from kerastl.report.augmentation import augmentation_context
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.explanations import explanations_context
 from kerastl.report.label_errors import label_errors_section
@@ -60,7 +61,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         learning_curve=learning_curve_section(record.learning_curve),
         confusion=confusion_cells(record.test.confusion) if readable else [],
         **near_duplicates_context(record, examples, preview), **explanations_context(record, examples),
-        **rejection_context(record),
+        **rejection_context(record), **augmentation_context(record, examples),
     )
 
 

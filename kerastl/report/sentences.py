@@ -120,6 +120,13 @@ def fine_tuned(record: RunRecord) -> str:
 def small(record: RunRecord) -> bool:
     """Whether a frozen backbone would have been cross-validated."""
     return (record.n_train + record.n_validation + record.n_test) * 0.1 < SMALL_TEST
+def augmented(record: RunRecord) -> str:
+    """What was done to the images in fine-tuning, and why; empty where nothing was fine-tuned or could be augmented."""
+    chosen = record.fine_tuning.augmentation if record.fine_tuning else None
+    if chosen is None or not record.modality.augments:
+        return ""
+    folds = f"; the flip was used in {chosen.flips_in_folds} of 5 folds" if chosen.flips_in_folds is not None else ""
+    return f"{chosen} ({chosen.reason}{folds})"
 
 
 FEW_TEST = 50  # test rows, below which an accuracy says little

@@ -14,9 +14,9 @@ GROUPS = {
                 "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
-                 "allow_baseline", "coverage", "reject"),
+                 "allow_baseline", "coverage", "reject", "loss"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
-                    "average_epochs"),
+                    "average_epochs", "augment"),
 }
 OLD_NAMES = {  # of fields that were renamed: their flags keep working, and run.json keeps the names
     "layer": "tap", "learning_rate": "rate", "find_learning_rate": "find_rate", "average_epochs": "average",
@@ -79,6 +79,7 @@ class RunConfig:
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     allow_baseline: bool = False  # also ship the simple model without transfer, where the head best chooses it
     json: bool = False  # print the results as one JSON document
+    loss: str = "auto"  # cross-entropy (auto) or focal: of fine-tuning and of heads trained by gradient descent
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
     coverage: float = 0.95  # the fraction of inputs like the data whose unknown_score is at most 0
     reject: str = "off"  # on: an input with an unknown_score above 0 gets the label "none of these"
@@ -111,10 +112,11 @@ class RunConfig:
         fine_tuning = TuningOptions(
             schedule=self.schedule, learning_rate=self.learning_rate, find_learning_rate=self.find_learning_rate,
             gradual=self.gradual, layer_decay=self.layer_decay, lora=getattr(self, "lora", 0),
-            mixing=getattr(self, "mixing", "auto"), average_epochs=self.average_epochs)
+            mixing=getattr(self, "mixing", "auto"), average_epochs=self.average_epochs,
+            augment=getattr(self, "augment", "auto"))
         return TrainingOptions(epochs=self.epochs, batch_size=getattr(self, "batch_size", 32),
                                class_weights=self.class_weights, label_smoothing=self.label_smoothing,
-                               fine_tuning=fine_tuning, allow_baseline=self.allow_baseline)
+                               fine_tuning=fine_tuning, allow_baseline=self.allow_baseline, loss=self.loss)
 
 
 class ImageConfig(RunConfig):
@@ -133,7 +135,8 @@ class ImageConfig(RunConfig):
     accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
-    mixing: str = "auto"  # augmentation: mixup, cutmix or none (auto: mixup from 20,000 images on)
+    mixing: str = "auto"  # mix pairs of images: mixup, cutmix or none (auto: mixup from 20,000 images on)
+    augment: str = "auto"  # none, light, standard or strong (auto: standard, no flip if mirror images predict worse)
     batch_size: int = 32  # images per batch
     relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
 

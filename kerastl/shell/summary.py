@@ -10,6 +10,7 @@ from kerastl.explanation.record import Explanations
 from kerastl.report.calibration import ece_in_words, rates, unranked
 from kerastl.report.rejection import rejected
 from kerastl.report.sentences import (
+    augmented,
     calibration_note,
     evaluated_by,
     few_test_rows,
@@ -41,6 +42,8 @@ def run_summary(record: RunRecord) -> str:
     optional = [("length", text_lengths(record)), ("skipped", _skipped(record)), ("search", _search(record.search)),
                 ("fine-tuned", fine_tuned(record))]
     lines += [f"{name:<10} {text}" for name, text in optional if text]
+    if text := augmented(record):
+        lines += wrap(f"augmented  {text}", WIDTH, subsequent_indent=INDENT)
     lines += [
         f"accuracy   {test.accuracy:.3f}  (95% CI {low:.3f} to {high:.3f}; {test.interval})",
         f"macro F1   {macro_f1(test)}",

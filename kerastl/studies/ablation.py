@@ -76,8 +76,9 @@ def _correct_by_seed(features: Features, head: str, name: str, seeds: int, optio
         if seed and resolve_head(head).spec.convex and split.mode != "cv":
             correct[seed] = correct[0]  # the solution does not depend on the seed
             continue
+        own = options.with_cross_entropy() if resolve_head(head).spec.convex else options
         predictions = held_out_predictions(features.with_seed(first + seed), head, folds[seed % len(folds)],
-                                           options=options)
+                                           options=own)
         correct[seed, predictions.rows] = _correct(features.examples, predictions)
         print(f"{name}, seed {first + seed}: accuracy {np.nanmean(correct[seed]):.3f} on "
               f"{len(predictions.rows)} rows", flush=True)

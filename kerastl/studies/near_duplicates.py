@@ -21,6 +21,7 @@ from kerastl.features.raw_inputs import with_raw
 from kerastl.heads import resolve_head
 from kerastl.stats import paired_difference
 from kerastl.training.fit import fit
+from kerastl.training.fitters import fitter_named
 from kerastl.training.options import DEFAULTS, TrainingOptions
 from kerastl.training.train import TrainedModel
 
@@ -47,6 +48,8 @@ def near_duplicate_effect(features: Features, trained: TrainedModel, evaluation:
     head = resolve_head(_head_of(trained), features.parts)
     if head.spec.takes_raw:
         other = with_raw(other, all_tokens=head.spec.all_tokens)
+    if not fitter_named(head.spec.fitter).descends:  # the loss of fine-tuning, which this head does not have
+        options = options.with_cross_entropy()
     again = evaluate(other.examples, fit(other, head, options=options),
                      target=evaluation.target.asked if evaluation.target else None)
     return replace(found.record, effect=_effect(features.examples, found, evaluation, again))

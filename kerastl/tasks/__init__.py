@@ -55,8 +55,10 @@ class Task:
     log_loss: Callable[[Array, Array], Array]  # logits, truth (or soft targets) -> the loss of each row in nats, [n]
     # the same with its gradient by the logits, in their type: [..., classes] each -> [...], [..., classes]
     loss_and_gradient: Callable[[Array, Array], tuple[Array, Array]]
-    keras_loss: Callable[[float], Any]  # label smoothing -> a Keras loss from logits
-    summed_loss: Callable[[], Any]  # a Keras loss from logits whose mean over rows is that of `log_loss`
+    # label smoothing, gamma of the focal loss (default 0: cross-entropy) -> a Keras loss from logits
+    keras_loss: Callable[..., Any]
+    # gamma (default 0) -> a Keras loss from logits; with 0 its mean over rows is that of `log_loss`
+    summed_loss: Callable[..., Any]
     # Predictions
     activation: Activation
     logits_of: Callable[[Array], Array]  # p -> logits that the activation turns into p again

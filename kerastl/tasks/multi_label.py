@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.decision import Backend, Calibration, held
-from kerastl.tasks import LEAST, Array, Task
+from kerastl.tasks import LEAST, Array, Task, _focal
 from kerastl.tasks._calibration import BIAS, NONE, TEMPERATURE, fit_bias, fit_temperature, none
 
 FEWEST_POSITIVES = 10  # rows of a class from which its threshold is chosen
@@ -41,9 +41,11 @@ def _loss_and_gradient(logits: Array, truth: Array) -> tuple[Array, Array]:
     return loss, expit(logits) - truth
 
 
-def _keras_loss(label_smoothing: float) -> Any:
+def _keras_loss(label_smoothing: float, gamma: float = 0.0) -> Any:
     import keras
 
+    if gamma:
+        return _focal.of_labels(gamma, label_smoothing, summed=False)
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
@@ -113,7 +115,7 @@ TASK = Task(
     counts=lambda targets, classes: targets.sum(axis=0), select=_select,
     even=lambda classes: 0.5, log_loss=_log_loss,
     loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
-    summed_loss=lambda: _summed_loss,
+    summed_loss=lambda gamma=0.0: _focal.of_labels(gamma) if gamma else _summed_loss,
     activation=_activation, logits_of=_logits_of,
     calibrations={
         NONE: none, TEMPERATURE: lambda z, truth: Calibration(fit_temperature(z, truth, _log_loss)),

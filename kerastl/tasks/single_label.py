@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.decision import Backend, Calibration, multiples
-from kerastl.tasks import LEAST, Array, Task
+from kerastl.tasks import LEAST, Array, Task, _focal
 from kerastl.tasks._calibration import BIAS, NONE, SHARES, TEMPERATURE, fit_bias, fit_temperature, none
 
 
@@ -46,9 +46,11 @@ def _loss_and_gradient(logits: Array, truth: Array) -> tuple[Array, Array]:
     return np.log(total[..., 0]) - of_truth, p
 
 
-def _keras_loss(label_smoothing: float) -> Any:
+def _keras_loss(label_smoothing: float, gamma: float = 0.0) -> Any:
     import keras
 
+    if gamma:
+        return _focal.of_classes(gamma, label_smoothing)
     return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
@@ -97,7 +99,7 @@ TASK = Task(
     fewest_classes=2, one_hot=_one_hot, classes_of=lambda target: [int(target)], targets_of=_targets_of,
     counts=lambda targets, classes: np.bincount(targets, minlength=classes), select=_select,
     even=lambda classes: 1 / classes, log_loss=_log_loss, loss_and_gradient=_loss_and_gradient, keras_loss=_keras_loss,
-    summed_loss=lambda: _keras_loss(0.0),
+    summed_loss=lambda gamma=0.0: _keras_loss(0.0, gamma),
     activation=_activation, logits_of=lambda p: np.log(np.clip(p, LEAST, 1)),
     calibrations={
         NONE: none, TEMPERATURE: lambda z, truth: Calibration(fit_temperature(z, truth, _log_loss)),

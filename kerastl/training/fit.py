@@ -101,7 +101,8 @@ def _checked_head(features: Features, head: HeadLike, options: TrainingOptions) 
     expect(TrainingOptions, OPTIONS, options=options)
     configured, examples = resolve_head(head, features.parts), features.examples
     fitter = fitter_named(configured.spec.fitter)
-    check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss)
+    check_options(options, configured, examples.task, minimises_loss=fitter.minimises_loss,
+                  descends=fitter.descends)
     if configured.spec.takes == PLACES and not configured.spec.custom and len(features.shape) == 1:
         raise OptionError(f"`head` is {configured.text!r}, but the features are pooled to rows of {features.dim}",
                           "maps or token states", "load the backbone with `pooling=none`: see kerastl.pooling_for")

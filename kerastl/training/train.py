@@ -80,7 +80,7 @@ def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 
         print("the simple model does not use the backbone, so it does not ship with one that is fine-tuned: "
               "allow_baseline has no effect", flush=True)
         options = tuning
-    fitted = fit(features, configured, options=options)
+    fitted = fit(features, configured, options=_of_head(options, configured, mode))
     result = None
     if mode != FROZEN and str(unfreeze) == AUTO and (loss := little_to_gain(features.examples, fitted.held_out,
                                                                             fitted.validation)) is not None:
@@ -110,6 +110,16 @@ def train(features: Features, head: HeadLike = "best", *, unfreeze: int | str = 
     return TrainedModel(splice(features.backbone, fitted.head), fitted, result, input=features.backbone.input)
 
 
+def _of_head(options: TrainingOptions, head: ConfiguredHead, mode: str) -> TrainingOptions:
+    """The options that the head is fitted with: for one that is solved and then fine-tuned with blocks,
+    cross-entropy."""
+    if not options.gamma or mode in (FROZEN, CONTRAST) or fitter_named(head.spec.fitter).descends:
+        return options
+    print(f"`loss` is focal in fine-tuning; the head {head.text}, which it starts from, is solved with cross-entropy",
+          flush=True)
+    return options.with_cross_entropy()
+
+
 def _frozen(features: Features, original: Features, head: ConfiguredHead, fitted: FittedHead,
             result: FineTuneResult | None, options: TrainingOptions) -> TrainedModel:
     features = _as_taken(features, fitted, original)
@@ -124,7 +134,7 @@ def linear_beside(features: Features, head: ConfiguredHead, options: TrainingOpt
     computed itself, or chosen among others. It chooses nothing."""
     if head.spec.chooses or head.spec.convex or not fitter_named(head.spec.fitter).minimises_loss:
         return None
-    return fit(means_of(features), "linear", options=options)
+    return fit(means_of(features), "linear", options=options.with_cross_entropy())
 
 
 def _feasible(head: ConfiguredHead, features: Features) -> ConfiguredHead:

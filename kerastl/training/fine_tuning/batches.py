@@ -13,6 +13,8 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.inputs import Batch, Input, check_unchanged, floats
 from kerastl.model import Predictor
+from kerastl.training.augmentation import Augmentation
+from kerastl.training.fine_tuning.augment import augmenter
 from kerastl.training.fine_tuning.mixing import mixer
 from kerastl.training.targets import row_weights, smoothed_targets
 
@@ -20,14 +22,18 @@ Loss = tuple[NDArray[np.float32], NDArray[np.float32]]  # targets [n, classes] a
 
 
 def training_data(source: Input, examples: Examples, batch_size: int, settings: dict[str, float | str | int],
-                  mixing: str, seed: int, first: int = 0) -> Any:
+                  augmentation: Augmentation, mixing: str, seed: int, first: int = 0) -> Any:
     """Endless (values, targets, weights) batches of the training rows, shuffled by the seed and the epoch, starting
     with the epoch `first`. settings: of the fitted head, whose label smoothing and class weights are used here too.
-    mixing: none, mixup or cutmix."""
+    augmentation: of images, before they are mixed. mixing: none, mixup or cutmix."""
     rows = split_of(examples).rows(TRAIN)
     loss = (smoothed_targets(examples, rows, float(settings["label_smoothing"])),
             row_weights(examples, rows, str(settings["class_weights"])))
     data = dataset(source, examples, rows, batch_size, loss, seed, first)
+    if augmentation.acts:
+        augment = augmenter(augmentation, seed)
+        data = data.enumerate(first * -(-len(rows) // batch_size)).map(  # in order: see `augmenter`
+            lambda number, batch: (augment(batch[0], number), *batch[1:]))
     return (data if mixing == "none" else data.map(mixer(mixing, seed + first))).prefetch(2)
 
 

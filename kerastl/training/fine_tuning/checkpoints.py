@@ -64,7 +64,7 @@ class Checkpoints(keras.callbacks.Callback):
                 variable.assign(value)
 
     def _variables(self) -> list[Any]:
-        """Also the seeds of augmentation. Not by Keras' own file format, which merges LoRA's updates."""
+        """Also the seeds of dropout. Not by Keras' own file format, which merges LoRA's updates."""
         return [*self.trainee.training.variables, *self.trainee.training.optimizer.variables]
 
     def best(self) -> list[NDArray[Any]] | None:

@@ -29,9 +29,12 @@ from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
 from kerastl.stats import log_loss
+from kerastl.training.augmentation import Augmentation
 from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
 from kerastl.training.fine_tuning.checkpoints import Checkpoints
+from kerastl.training.fine_tuning.keep import calibrated_losses
 from kerastl.training.fine_tuning.learning_rate_finder import range_test
+from kerastl.training.fine_tuning.mirror import augmentation_for
 from kerastl.training.fine_tuning.plan import Plan, plan_for
 from kerastl.training.fine_tuning.result import FineTuneResult, LearningRateCurve
 from kerastl.training.fine_tuning.schedules import schedule_for
@@ -59,7 +62,9 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
     if fitted.validation is None:
         raise OptionError(f"`unfreeze` is {unfreeze!r} on cross-validated rows", "a hold-out: here the backbone is "
                           "trained only once", "call kerastl.train, which trains it once per fold")
-    plan = plan_for(examples.modality, len(split.rows(TRAIN)), options.fine_tuning, epochs=options.epochs)
+    plan = plan_for(examples.modality, len(split.rows(TRAIN)), options.fine_tuning, epochs=options.epochs,
+                    gamma=options.gamma)
+    augmentation = augmentation_for(features, plan.augment, str(fitted.settings["class_weights"]))
     blocks = block_count(backbone, unfreeze)
     layers = unfreeze_last(backbone, blocks)
     plan = replace(plan, accumulate=_accumulate(backbone, options.batch_size))
@@ -67,14 +72,18 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
 
     def validate() -> tuple[Predictions, float]:  # in float32, as the export computes, whatever trains
         predictions = predictions_on(model, backbone.input, examples, rows, options.batch_size)
+        if plan.gamma:  # logits are less confident, so that only calibrated ones can be compared
+            return predictions, float(calibrated_losses(examples, predictions).mean())
         return predictions, log_loss(predictions.logits, examples.one_hot(rows), examples.task)
 
     _, before = validate()
     original = model.get_weights()
-    name = _state_name(backbone, examples, blocks, plan, options.batch_size, runtime, fitted, original)
+    name = _state_name(backbone, examples, blocks, plan, augmentation, options.batch_size, runtime, fitted, original)
     state = cache_folder(features.cache_dir, FOLDER) / name
-    checkpoints, curve = _train(model, backbone, examples, blocks, plan, options.batch_size, runtime, state, before,
-                                fitted.settings, after_step)
+    # the epochs' validation losses are focal, so that none can be compared with the frozen backbone's before the end
+    to_beat = float("inf") if plan.gamma else before
+    checkpoints, curve = _train(model, backbone, examples, blocks, plan, augmentation, options.batch_size, runtime,
+                                state, to_beat, fitted.settings, after_step)
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
     average_loss = None
     for weights, averaged in ((checkpoints.best(), ()), (checkpoints.average(), plan.averaged_epochs)):
@@ -90,13 +99,15 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
     if kept:
         held_out = predictions_on(model, backbone.input, examples, split.held_out, options.batch_size)
         fitted = replace(fitted, held_out=held_out, validation=validation)
+    elif plan.gamma:
+        after = min(loss for loss, *_ in candidates[1:])
     else:
         after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
     write_atomically(state / FINISHED, str(os.getpid()))
     return fitted, FineTuneResult(kept=kept, blocks=blocks, layers=tuple(layers), loss_before=before, loss_after=after,
                                   epochs=tuple(checkpoints.epochs), seconds=time.perf_counter() - start,
                                   plan=checkpoints.plan, curve=curve, average_loss=average_loss,
-                                  averaged_epochs=averaged)
+                                  averaged_epochs=averaged, augmentation=augmentation)
 
 
 def remove_finished(cache_dir: str | Path) -> None:
@@ -127,8 +138,8 @@ def _accumulate(backbone: Backbone, batch_size: int) -> int:
     return parts
 
 
-def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int,
-           runtime: Runtime, state: Path, before: float, settings: dict[str, float | str | int],
+def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan: Plan, augmentation: Augmentation,
+           batch_size: int, runtime: Runtime, state: Path, before: float, settings: dict[str, float | str | int],
            after_step: Callable[[], None] | None) -> tuple[Checkpoints, LearningRateCurve | None]:
     """Train; after each epoch the state folder holds all that resuming needs. Returns the checkpoints, and the curve
     that the learning rate comes from, if a range test was run."""
@@ -142,7 +153,8 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     trainee = make_trainee(model, backbone, blocks, plan, runtime)
 
     def data(first: int = 0) -> Any:
-        return training_data(source, examples, batch_size, settings, plan.mixing, runtime.seed, first)
+        return training_data(source, examples, batch_size, settings, augmentation, plan.mixing, runtime.seed,
+                             first)
 
     curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
                    ) if plan.find_learning_rate else None
@@ -178,13 +190,14 @@ def _curve(path: Path, run_test: Callable[[], LearningRateCurve]) -> LearningRat
     return curve
 
 
-def _state_name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan, batch_size: int, runtime: Runtime,
-                fitted: FittedHead, weights: list[Any]) -> str:
+def _state_name(backbone: Backbone, examples: Examples, blocks: int, plan: Plan, augmentation: Augmentation,
+                batch_size: int, runtime: Runtime, fitted: FittedHead, weights: list[Any]) -> str:
     """A folder's name that is the same only for the same work."""
     digest = hashlib.blake2b(digest_size=16)
     work = [backbone.weights_hash, backbone.pooling, backbone.input.version, backbone.input.record(),
-            list(examples.ids), examples.classes, blocks, asdict(plan), batch_size, asdict(runtime), fitted.name,
-            fitted.settings.get("head_sha256", "")]
+            list(examples.ids), examples.classes, blocks, asdict(plan), *map(asdict, augmentation.operations),
+            augmentation.drawn, *map(asdict, augmentation.pool), batch_size,
+            asdict(runtime), fitted.name, fitted.settings.get("head_sha256", "")]
     digest.update(json.dumps(work).encode())
     for array in (examples.targets, split_of(examples).part, *weights[-2:]):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -10,8 +10,9 @@ from kerastl.data.examples import TEST, TRAIN, VALIDATION, Split
 from kerastl.data.split import carve, split_of
 from kerastl.decision import Predictions
 from kerastl.features.compute import Features
-from kerastl.heads import HeadLike
+from kerastl.heads import HeadLike, resolve_head
 from kerastl.model import splice
+from kerastl.training.augmentation import counted
 from kerastl.training.choice import HeadChoice
 from kerastl.training.fine_tuning.estimate import Estimate
 from kerastl.training.fine_tuning.fine_tune import fine_tune
@@ -19,6 +20,7 @@ from kerastl.training.fine_tuning.keep import choose
 from kerastl.training.fine_tuning.plan import plan_for
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.training.fit import FittedHead, fit
+from kerastl.training.fitters import fitter_named
 from kerastl.training.options import TrainingOptions
 from kerastl.training.rows import trained_and_validated
 from kerastl.training.tracing import counted_as_new
@@ -48,7 +50,7 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
         if result.kept:
             logits[rows] = tuned.held_out.logits
     choice = choose(examples, frozen.held_out, Predictions(frozen.held_out.rows, logits))
-    fitted, result = frozen, results[-1]
+    fitted, result, of_folds = frozen, results[-1], [tuned.augmentation for tuned in results]
     if choice.kept:
         model.set_weights(original)
         print("fine-tuning on all rows", flush=True)
@@ -58,7 +60,8 @@ def fine_tune_in_folds(features: Features, head: HeadLike, frozen: FittedHead, u
         model.set_weights(original)
     fitted = replace(fitted, held_out=choice.held_out, validation=None, choice=_on_all_rows(frozen, fitted),
                      backbones=choice.backbones)
-    return fitted, replace(result, kept=kept, loss_before=choice.frozen_loss, loss_after=choice.tuned_loss,
+    return fitted, replace(result, kept=kept, augmentation=counted(result.augmentation, of_folds),
+                           loss_before=choice.frozen_loss, loss_after=choice.tuned_loss,
                            seconds=time.perf_counter() - start, folds_kept=choice.folds)
 
 
@@ -66,7 +69,9 @@ def _tuned(features: Features, head: HeadLike, unfreeze: int | str, options: Tra
            ) -> tuple[FittedHead, FineTuneResult]:
     """A hold-out: the head fitted on frozen features, then fine-tuned with the backbone. The features' own backbone
     is trained."""
-    fitted = fit(features, head, options=options)
+    configured = resolve_head(head, features.parts)
+    descends = fitter_named(configured.spec.fitter).descends
+    fitted = fit(features, head, options=options if descends else options.with_cross_entropy())
     with counted_as_new():
         return fine_tune(features, splice(features.backbone, fitted.head), fitted, unfreeze, options=options,
                          after_step=after_step)

@@ -81,7 +81,7 @@ def is_better(examples: Examples, frozen: Predictions, tuned: Predictions) -> bo
     """
     if not len(frozen.rows):
         return False
-    gain = _losses(examples, frozen) - _losses(examples, tuned)
+    gain = calibrated_losses(examples, frozen) - calibrated_losses(examples, tuned)
     error = standard_error(gain, examples.clusters_of(frozen.rows))
     return bool(gain.mean() > error and _accuracy(examples, tuned) >= _accuracy(examples, frozen))
 
@@ -90,11 +90,12 @@ def little_to_gain(examples: Examples, held_out: Predictions, validation: Predic
     """The calibrated log loss of the frozen backbone, where it is so low that fine-tuning is not worth its time; else
     None. Seen on the validation rows; in cross-validation, on the other folds for each fold."""
     if validation is not None:
-        loss = float(_losses(examples, validation).mean())
+        loss = float(calibrated_losses(examples, validation).mean())
         return loss if loss < NOTHING_LEFT else None
     fold_of = split_of(examples).part[held_out.rows]
-    worst = max(float(_losses(examples, _part(held_out, fold_of != fold)).mean()) for fold in np.unique(fold_of))
-    return float(_losses(examples, held_out).mean()) if worst < NOTHING_LEFT else None
+    worst = max(float(calibrated_losses(examples, _part(held_out, fold_of != fold)).mean())
+                for fold in np.unique(fold_of))
+    return float(calibrated_losses(examples, held_out).mean()) if worst < NOTHING_LEFT else None
 
 
 def _accuracy(examples: Examples, predictions: Predictions) -> float:
@@ -109,7 +110,7 @@ def _accuracy(examples: Examples, predictions: Predictions) -> float:
 def _choice(examples: Examples, kept: bool, choosing: tuple[Predictions, Predictions],
             reporting: tuple[Rival, Rival], held_out: Predictions, folds: int | None = None) -> Choice:
     """choosing, reporting: of the frozen and the tuned model, on the rows that choose and on the held-out rows."""
-    frozen_loss, tuned_loss = (float(_losses(examples, each).mean()) for each in choosing)
+    frozen_loss, tuned_loss = (float(calibrated_losses(examples, each).mean()) for each in choosing)
     return Choice(kept, held_out, frozen_loss, tuned_loss, dict(zip((FROZEN, TUNED), reporting, strict=True)), folds)
 
 
@@ -117,7 +118,7 @@ def _part(predictions: Predictions, mask: NDArray[np.bool_]) -> Predictions:
     return Predictions(predictions.rows[mask], predictions.logits[mask])
 
 
-def _losses(examples: Examples, predictions: Predictions) -> NDArray[np.float64]:
+def calibrated_losses(examples: Examples, predictions: Predictions) -> NDArray[np.float64]:
     """The calibrated log loss of each row, [n] in nats."""
     task, truth = examples.task, examples.one_hot(predictions.rows)
     logits = predictions.logits.astype(np.float64)

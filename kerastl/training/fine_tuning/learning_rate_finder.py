@@ -13,6 +13,7 @@ from kerastl.features.compute import Features
 from kerastl.model import block_count, freeze
 from kerastl.tasks import Task
 from kerastl.training.fine_tuning.batches import training_data
+from kerastl.training.fine_tuning.mirror import augmentation_for
 from kerastl.training.fine_tuning.plan import DEFAULTS, Plan, TuningOptions, plan_for
 from kerastl.training.fine_tuning.result import LearningRateCurve
 from kerastl.training.fine_tuning.trainee import Trainee, compile_for, make_trainee
@@ -32,10 +33,11 @@ def find_learning_rate(features: Features, model: Any, fitted: FittedHead, unfre
     """
     examples, backbone, runtime = features.examples, features.backbone, features.runtime
     plan = plan_for(examples.modality, len(split_of(examples).rows(TRAIN)), options)
+    augmentation = augmentation_for(features, plan.augment, str(fitted.settings["class_weights"]))
     trainee = make_trainee(model, backbone, block_count(backbone, unfreeze), plan, runtime)
     source = backbone.input.single()
     data = training_data(source.stepped() if runtime.xla else source, examples, batch_size, fitted.settings,
-                         plan.mixing, runtime.seed)
+                         augmentation, plan.mixing, runtime.seed)
     curve = range_test(trainee, plan, data, examples.task, runtime.xla)
     freeze(model)
     return curve

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from kerastl.errors import OptionError
 from kerastl.fields import Section, key
 from kerastl.modality import Modality
+from kerastl.training.augmentation import CHOICES
 
 SCHEDULES = ("auto", "cosine", "linear", "one-cycle")
 MIXING = ("auto", "none", "mixup", "cutmix")
@@ -20,7 +21,8 @@ class TuningOptions:
     unfreeze one more block from the top each epoch. layer_decay: the factor from the learning rate of a block to that
     of the block below. lora: the rank of the update that is trained in place of the attention's query and value
     kernels; 0: the kernels themselves. mixing: of images in training, one of MIXING. average_epochs: average the
-    weights of this many last epochs; 1: no averaging.
+    weights of this many last epochs; 1: no averaging. augment: what is done to images in training, one of
+    `training.augmentation.CHOICES`; auto is standard, without the flip where mirror images are predicted worse.
     """
 
     schedule: str = "auto"
@@ -31,6 +33,7 @@ class TuningOptions:
     lora: int = 0
     mixing: str = "auto"
     average_epochs: int = 1
+    augment: str = "auto"
 
 
 DEFAULTS = TuningOptions()
@@ -40,7 +43,7 @@ DEFAULTS = TuningOptions()
 class Plan(Section):
     """How a run trains. learning_rate: the peak, of the head. warmup: the share of the steps in which it rises to the
     peak; then it falls to 0 by `schedule` (cosine | linear); one-cycle has its own course. accumulate: batches whose
-    gradients make one step. The others: see `TuningOptions`."""
+    gradients make one step. gamma: of the focal loss; 0: cross-entropy. The others: see `TuningOptions`."""
 
     epochs: int
     learning_rate: float = key("rate")
@@ -54,6 +57,8 @@ class Plan(Section):
     lora: int = 0
     mixing: str = key("mix", default="none")
     average_epochs: int = key("average", default=1)
+    augment: str = ""  # in earlier records
+    gamma: float = 0.0
 
     @property
     def averaged_epochs(self) -> tuple[int, ...]:
@@ -65,7 +70,7 @@ class Plan(Section):
 
 
 def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *, epochs: int | None = None,
-             accumulate: int = 1) -> Plan:
+             accumulate: int = 1, gamma: float = 0.0) -> Plan:
     """The plan for a number of training rows; `options` and `epochs` take precedence over the rule.
 
     As in BiT-HyperRule (Kolesnikov et al. 2020, https://arxiv.org/abs/1912.11370), the number of rows decides how long
@@ -87,7 +92,8 @@ def plan_for(modality: Modality, rows: int, options: TuningOptions = DEFAULTS, *
     return Plan(epochs=epochs, learning_rate=learning_rate, schedule=schedule, warmup=0.1,
                 layer_decay=options.layer_decay or rule.layer_decay, weight_decay=rule.weight_decay,
                 accumulate=accumulate, find_learning_rate=options.find_learning_rate, gradual=options.gradual,
-                lora=options.lora, mixing=mixing, average_epochs=options.average_epochs)
+                lora=options.lora, mixing=mixing, average_epochs=options.average_epochs,
+                augment=options.augment if modality.augments else "none", gamma=gamma)
 
 
 def unused_note(options: TuningOptions) -> str:
@@ -107,6 +113,7 @@ def tuning_faults(options: TuningOptions, modality: Modality | None = None, epoc
     faults = [
         (options.schedule not in SCHEDULES,
          f"`schedule` must be one of {', '.join(SCHEDULES)} (got {options.schedule})"),
+        (options.augment not in CHOICES, f"`augment` must be one of {', '.join(CHOICES)} (got {options.augment})"),
         (options.mixing not in MIXING, f"`mixing` must be one of {', '.join(MIXING)} (got {options.mixing})"),
         (rate is not None and not 0 < rate <= 1, f"`learning_rate` must be in (0, 1] (got {rate})"),
         (rate is not None and options.find_learning_rate,
@@ -123,5 +130,7 @@ def tuning_faults(options: TuningOptions, modality: Modality | None = None, epoc
              f"`lora` must be 0 for {modality.nouns}, whose networks have no attention kernels (got {options.lora})"),
             (options.mixing in MIXING[2:] and not modality.augments,
              f"`mixing` must be auto or none for {modality.nouns} (got {options.mixing})"),
+            (options.augment in CHOICES[2:] and not modality.augments,
+             f"`augment` must be auto or none for {modality.nouns} (got {options.augment})"),
         ]
     return [message for wrong, message in faults if wrong]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kerastl.fields import Section, key
+from kerastl.training.augmentation import Augmentation
 from kerastl.training.fine_tuning.plan import Plan
 
 Epoch = dict[str, float]
@@ -38,7 +39,9 @@ class FineTuneResult(Section):
     frozen_accuracy, tuned_accuracy: on the held-out rows, to be printed side by side; in the run record, where both
     predict these rows.
     curve: of the learning-rate range test, if one was run. average_loss: of the mean of the last epochs' weights, if
-    they were averaged; averaged_epochs: those epochs, if their mean is what is kept.
+    they were averaged; averaged_epochs: those epochs, if their mean is what is kept. augmentation: of the training
+    images; None for `contrast`, which has none. With the focal loss, `loss` and `val_loss` of the epochs are focal;
+    loss_before and loss_after are log losses after a temperature is fitted, because it makes logits less confident.
     """
 
     kept: bool
@@ -56,6 +59,7 @@ class FineTuneResult(Section):
     averaged_epochs: tuple[int, ...] = key("averaged", default=())
     tuned_accuracy: float | None = None
     folds_kept: int | None = None
+    augmentation: Augmentation | None = None
 
     def __repr__(self) -> str:
         return (f"FineTuneResult({self.method}, {self.blocks} blocks, validation loss {self.loss_before:.4f} -> "

@@ -1,5 +1,4 @@
-"""What is trained: the model, or a copy of it in another policy or with LoRA, behind augmentation; and which weights
-may change."""
+"""What is trained: the model, or a copy of it in another policy or with LoRA; and which weights may change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from kerastl.training.fine_tuning.plan import Plan
 
 @dataclass(frozen=True)
 class Trainee:
-    """network: the model or its copy. training: the network behind augmentation, which is fitted. weights: the
+    """network: the model or its copy. training: the network in a model of its own, which is fitted. weights: the
     network's, in the model's order and layout before LoRA. adapted: the layers that LoRA updates, by the id of their
     kernel. starts: for each weight the epoch from which it may change; None where it may not. heights: of the trainable
     variables (see `optimizer.heights`)."""
@@ -51,9 +50,8 @@ def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtim
         norm.trainable = False
     weights, all_blocks = tuple(network.weights), blocks_of(own)
     adapted = adapt(all_blocks[len(all_blocks) - blocks:], plan.lora) if plan.lora else []
-    augmentation = _augmentation(runtime.seed) if backbone.spec.modality.augments else []
     inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-    training = keras.Sequential([inputs, *augmentation, network])
+    training = keras.Sequential([inputs, network])
     kernels = {id(projection._kernel): projection for projection in adapted}
     free = {id(variable) for variable in training.trainable_variables} | set(kernels)
     free -= {id(weight) for norm in batch_norms(network) for weight in norm.weights}
@@ -65,7 +63,7 @@ def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtim
 
 def compile_for(trainee: Trainee, plan: Plan, learning_rate: Any, batches: int, task: Task, xla: bool) -> None:
     """Compile it for training. learning_rate: a schedule, by updates. batches: in one epoch."""
-    trainee.training.compile(optimizer_for(plan, learning_rate, trainee.heights, batches), task.summed_loss(),
+    trainee.training.compile(optimizer_for(plan, learning_rate, trainee.heights, batches), task.summed_loss(plan.gamma),
                              jit_compile=xla)
 
 
@@ -78,9 +76,3 @@ def weights_of(trainee: Trainee) -> list[NDArray[Any]]:
 def batch_norms(model: Any) -> Iterator[Any]:
     """Every BatchNorm of a model, wherever it is nested."""
     return (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
-
-
-def _augmentation(seed: int) -> list[Any]:
-    """Layers that act in training only: flip, rotation by up to 18 degrees, shift and zoom by up to a tenth."""
-    return [keras.layers.RandomFlip("horizontal", seed=seed), keras.layers.RandomRotation(0.05, seed=seed),
-            keras.layers.RandomTranslation(0.1, 0.1, seed=seed), keras.layers.RandomZoom(0.1, seed=seed)]

@@ -52,12 +52,14 @@ class Fitter:
     fit_rows: `fit_rows(head, features, rows, validation, options, *, epochs=None) -> RowsFit` fits a new copy of a
     `ConfiguredHead` on these rows, [n] row numbers, of `Features`. Whatever is chosen (an L2 strength, an epoch)
     is chosen on the validation rows; where these are None, on rows held out from `rows`. epochs: a fitter that descends
-    does so for exactly so many epochs, and holds nothing out. minimises_loss: False where class weights and label
+    does so for exactly so many epochs, and holds nothing out. descends: whether it trains by gradient descent, with
+    the loss of the options. minimises_loss: False where class weights and label
     smoothing have no meaning. cross_fit: `fits` of a fitter that has a quicker way than one job after the other.
     """
 
     fit_rows: Callable[..., RowsFit]
     minimises_loss: bool = True
+    descends: bool = False
     cross_fit: Callable[..., Iterator[RowsFit]] | None = None
 
     def fits(self, head: Any, jobs: Sequence[Job], options: Any) -> Iterator[RowsFit]:

@@ -32,4 +32,4 @@ def fit_rows(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], v
     return RowsFit(fitted.model, {**fitted.settings, **blend.learned_shares(fitted.model)}, fitted.curve, fitted.epochs)
 
 
-FITTER = Fitter(fit_rows)
+FITTER = Fitter(fit_rows, descends=True)

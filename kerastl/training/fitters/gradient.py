@@ -100,7 +100,8 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
 
     def compile_model(new: Any) -> None:
         optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
-        new.compile(optimizer, examples.task.keras_loss(options.label_smoothing), jit_compile=runtime.xla)
+        loss = examples.task.keras_loss(options.label_smoothing, options.gamma)
+        new.compile(optimizer, loss, jit_compile=runtime.xla)
 
     model = settings["compiled"].started_as(model, compile_model)
     moments = mean_and_scale(features, rows) if scaled else None
@@ -118,6 +119,8 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
         kernel = kernel / moments[1][:, None]
         model.set_weights([kernel, bias - moments[0] @ kernel])
     how = loss_settings(examples, rows, options.class_weights, options.label_smoothing)
+    if options.gamma:
+        how |= {"loss": options.loss, "gamma": options.gamma}
     return RowsFit(_in_float32(build, model), {"solver": "AdamW", "epochs": kept, **how}, history, kept, start)
 
 
@@ -198,4 +201,4 @@ def _in_float32(build: Callable[[], Any], model: Any) -> Any:
     return copy
 
 
-FITTER = Fitter(fit_rows, cross_fit=cross_fit)
+FITTER = Fitter(fit_rows, descends=True, cross_fit=cross_fit)

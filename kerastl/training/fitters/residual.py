@@ -39,4 +39,4 @@ def cross_fit(head: ConfiguredHead, jobs: Sequence[Job], options: TrainingOption
     return in_turn(partial(fit_rows, compiled=Compiled()), head, jobs, options)
 
 
-FITTER = Fitter(fit_rows, cross_fit=cross_fit)
+FITTER = Fitter(fit_rows, descends=True, cross_fit=cross_fit)
