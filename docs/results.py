@@ -164,6 +164,8 @@ CURVES = ("How often the 80% interval of a learning curve of `linear` holds the 
           "cross-validation of all rows; rows outside the draw measure it independently, with noise of their own, "
           "which the interval does not include. Nothing is predicted where the fit misses the largest size of the "
           "draw.")
+
+
 def rejections() -> str:
     """Inputs of no known class: each score, and what the exported formats make of the one that is chosen."""
     from benchmarks.rejection import as_rows
@@ -181,12 +183,16 @@ def rejections() -> str:
         rows.append((name, record["head"], found["score"], f"{found['rejected']:.3f} ({low:.3f} to {high:.3f})", ranks))
     return (f"{text}\nIn an exported model:\n\n"
             + table(("data", "head", "score", "own rows rejected at 5% (95% CI)", "rank correlation by format"), rows))
+
+
 def explanations() -> str:
     """The two checks of explanations, on many rows and several heads."""
     from benchmarks.explanations import as_rows
 
     return table(("data", "head", "method", "mean cosine", "marked quarter", "another quarter", "difference (95% CI)",
                   "rows", ""), as_rows())
+
+
 def augmentation() -> str:
     """Presets, each fine-tuned on the same rows."""
     from benchmarks.augmentation import COLUMNS, as_rows, measured

@@ -120,6 +120,8 @@ def fine_tuned(record: RunRecord) -> str:
 def small(record: RunRecord) -> bool:
     """Whether a frozen backbone would have been cross-validated."""
     return (record.n_train + record.n_validation + record.n_test) * 0.1 < SMALL_TEST
+
+
 def augmented(record: RunRecord) -> str:
     """What was done to the images in fine-tuning, and why; empty where nothing was fine-tuned or could be augmented."""
     chosen = record.fine_tuning.augmentation if record.fine_tuning else None
