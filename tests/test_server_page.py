@@ -19,8 +19,8 @@ def test_the_page_loads_nothing_from_elsewhere_and_names_the_models(tmp_path: Pa
             assert status == 200 and "https://" not in text and "http://" not in text, path
         status, about = server.ask("/kerastl/models")
         assert about == {"record": None, "models": [
-            {"name": "half", "version": 1, "input": "x", "modality": None, "classes": [], "report": False,
-             "card": False}]}
+            {"name": "half", "version": 1, "input": "x", "modality": None, "classes": [], "explained": False,
+             "report": False, "card": False}]}
         assert server.ask("/kerastl/models/half/1/report")[0] == 404
         assert server.ask("/kerastl/models/half/9/card")[0] == 404
         assert server.ask("/kerastl/record?label=a", JPEG)[0] == 404  # only with `record`

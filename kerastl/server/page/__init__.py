@@ -23,6 +23,7 @@ FILES = {"/": ("page.html", "text/html"), "/kerastl/page.js": ("page.js", "text/
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+EXPLAIN = "explain"  # the signature of models whose maps are exact
 REPORT, CARD = "report.html", "MODEL_CARD.md"
 LARGEST = 10 * 2**20  # bytes of a recorded image
 MOST = 10_000  # images that are recorded
@@ -118,11 +119,14 @@ def about(served: Served) -> dict[str, Any]:
     """What the page needs to know of a version."""
     record = served.record
     inputs = served.model.signatures["serving_default"].inputs if "serving_default" in served.model.signatures else {}
-    facts: dict[str, Any] = {"name": served.name, "version": served.version, "input": next(iter(inputs), ""),
-                             "modality": None, "classes": [], "report": (served.folder / REPORT).is_file(),
-                             "card": (served.folder / CARD).is_file()}
+    facts: dict[str, Any] = {
+        "name": served.name, "version": served.version, "input": next(iter(inputs), ""), "modality": None, "classes": [],
+        "explained": False, "report": (served.folder / REPORT).is_file(), "card": (served.folder / CARD).is_file()}
     if record is not None and record.large is None:
-        facts |= {"modality": record.modality.name, "classes": list(record.classes), "exclusive": record.task.exclusive,
-                  "accuracy": record.test.accuracy, "accuracy_ci95": list(record.test.accuracy_ci95),
-                  "n_test": record.test.n}
+        found = record.explanations
+        facts |= {
+            "modality": record.modality.name, "classes": list(record.classes), "exclusive": record.task.exclusive,
+            "accuracy": record.test.accuracy, "accuracy_ci95": list(record.test.accuracy_ci95),
+            "n_test": record.test.n, "explained": found is not None and found.exact and not found.withheld
+            and EXPLAIN in served.model.signatures}
     return json.loads(json.dumps(facts))

@@ -34,6 +34,7 @@ function choose(place) {
     $(id).href = `/kerastl/models/${encodeURIComponent(model.name)}/${model.version}/${id}`;
   }
   $("bars").replaceChildren();
+  $("why").hidden = true;
   say("No input yet.");
   showCurl(image ? "IMAGE.png" : "Not bad at all.");
 }
@@ -42,7 +43,10 @@ const path = () => `/v1/models/${encodeURIComponent(model.name)}/versions/${mode
 const share = (value) => `${(100 * value).toFixed(1)}%`;
 
 function say(words) { $("verdict").className = "verdict soft"; $("verdict").textContent = words; }
-function fail(words) { $("verdict").className = "verdict error"; $("verdict").textContent = words; $("bars").replaceChildren(); }
+function fail(words) {
+  $("verdict").className = "verdict error"; $("verdict").textContent = words;
+  $("bars").replaceChildren(); $("why").hidden = true;
+}
 
 function showCurl(shown) {
   const url = `${location.origin}${path()}`, quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
@@ -64,12 +68,33 @@ async function ask(instance) {
   const one = answer.ok ? body.predictions[0] : body;
   if (one.error) { return fail(one.error); }
   show(one);
+  $("why").hidden = true;
+  if (model.explained && !stream) { await explain(instance, mine); }
+}
+
+// What each place of the image adds to the logit of the most probable class: exact, by the signature `explain`.
+async function explain(instance, mine) {
+  const answer = await fetch(path(), { method: "POST", body: JSON.stringify({ signature_name: "explain", instances: [instance] }) });
+  if (!answer.ok || mine !== number) { return; }
+  const { maps, logits } = (await answer.json()).predictions[0];
+  const best = logits.indexOf(Math.max(...logits)), heat = maps.map((row) => row.map((cell) => cell[best]));
+  const most = Math.max(1e-9, ...heat.flat().map(Math.abs)), canvas = $("map"), paint = canvas.getContext("2d");
+  const cell = [canvas.width / heat[0].length, canvas.height / heat.length];
+  paint.clearRect(0, 0, canvas.width, canvas.height);
+  paint.drawImage($("preview"), 0, 0, canvas.width, canvas.height); // a square, as the network sees it
+  heat.forEach((row, y) => row.forEach((value, x) => {
+    paint.fillStyle = `rgba(${value > 0 ? "220, 60, 30" : "40, 90, 220"}, ${0.65 * Math.abs(value) / most})`;
+    paint.fillRect(x * cell[0], y * cell[1], cell[0], cell[1]);
+  }));
+  $("why-words").textContent = `What speaks for ${model.classes[best]} (red) and against it (blue), place by place.`;
+  $("why").hidden = false;
 }
 
 function show(one) {
   $("verdict").className = "verdict";
   const labels = Array.isArray(one.label) ? one.label : [one.label];
-  $("verdict").textContent = `${labels.join(", ") || "no label"} (${share(one.score)})`;
+  const unknown = one.unknown_score > 0 ? "; unlike the training data" : "";
+  $("verdict").textContent = `${labels.join(", ") || "no label"} (${share(one.score)})${unknown}`;
   const rows = model.classes.map((name, place) => [name, one.probabilities[place]]).sort((a, b) => b[1] - a[1]).slice(0, 10);
   if (one.label === "none of these") { rows.unshift(["none of these", 1]); }
   $("bars").replaceChildren(...rows.map(([name, value]) => {
@@ -96,6 +121,7 @@ async function take(file) {
   stopWebcam();
   URL.revokeObjectURL($("preview").src);
   $("preview").src = URL.createObjectURL(file);
+  await $("preview").decode().catch(() => {}); // an image that the browser cannot show may still be one for the model
   $("preview").hidden = false;
   $("drop-help").hidden = true;
   showCurl(/^[\w.-]+$/.test(file.name) ? file.name : "IMAGE.png");
