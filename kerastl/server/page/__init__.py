@@ -120,8 +120,9 @@ def about(served: Served) -> dict[str, Any]:
     record = served.record
     inputs = served.model.signatures["serving_default"].inputs if "serving_default" in served.model.signatures else {}
     facts: dict[str, Any] = {
-        "name": served.name, "version": served.version, "input": next(iter(inputs), ""), "modality": None, "classes": [],
-        "explained": False, "report": (served.folder / REPORT).is_file(), "card": (served.folder / CARD).is_file()}
+        "name": served.name, "version": served.version, "input": next(iter(inputs), ""), "modality": None,
+        "classes": [], "explained": False, "report": (served.folder / REPORT).is_file(),
+        "card": (served.folder / CARD).is_file()}
     if record is not None and record.large is None:
         found = record.explanations
         facts |= {
