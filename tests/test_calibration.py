@@ -379,7 +379,7 @@ def test_the_graph_gives_the_labels_that_were_evaluated(many: bool) -> None:
     examples, z = several(500, 0.8) if many else weighted(900)
     result = evaluated(examples, z, target="recall=0.9")
     task, calibration = examples.task, result.calibration
-    outputs = served_outputs(examples.classes, task, calibration)(z)
+    outputs = served_outputs(examples.classes, task, calibration)({"logits": z})
     p = task.probabilities(z, calibration)
     predicted = task.predict(p, np.array(calibration.thresholds))
     assert [label.decode() for label in outputs["label"]] == [task.label(row, examples.classes) for row in predicted]

@@ -69,7 +69,7 @@ def test_the_version_folder_holds_what_it_should_and_nothing_half_written(traine
               "tflite/model_fp32.tflite", "tflite/model_fp16.tflite"}
     assert wanted <= files
     assert check_manifest(trained) == len(files) - 1
-    assert [path.name for path in trained.parent.iterdir()] == ["1"]
+    assert sorted(path.name for path in trained.parent.iterdir()) == [".next", "1"]
     assert (trained / "labels.txt").read_text().splitlines() == ["blue", "green", "red"]
 
 
