@@ -78,7 +78,7 @@ def test_a_run_killed_in_features_in_training_and_in_export_goes_on_to_the_same_
     assert [path.suffix for path in home.iterdir()] == [".part"] and (next(home.iterdir()) / "saved_model.pb").exists()
     make_older(home)
     last = server.run(*words(data, tmp_path))
-    assert last.code == 0 and [path.name for path in home.iterdir()] == ["1"], last.err
+    assert last.code == 0 and [path.name for path in home.iterdir() if path.name != ".next"] == ["1"], last.err
     assert epochs(*kills, last) == ["epoch 1", "epoch 2", "epoch 3"]  # none was trained twice
     stored = Counter(bytes(row) for path in (tmp_path / "cache").rglob("*.ids.npy") for row in np.load(path))
     assert len(stored) == 60 - len(json.loads((home / "1/run.json").read_text())["left_out"])
