@@ -38,6 +38,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "detect_unknown": "kerastl.studies.rejection",
     "diagnose": "kerastl.rerun.diagnosis",
     "divide_classes": "kerastl.studies.few_shot.episodes",
+    "Drift": "kerastl.audit.drift",
+    "drift": "kerastl.report.drift",
     "evaluate": "kerastl.evaluation.metrics",
     "evaluate_few_shot": "kerastl.studies.few_shot.comparison",
     "evaluate_model": "kerastl.serving.evaluate_model",
@@ -136,24 +138,26 @@ __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
     "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
     "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
-    "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "evaluate", "evaluate_few_shot",
-    "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain", "ExplainResult",
-    "export_again", "Features", "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord",
-    "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead",
-    "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult",
-    "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones",
-    "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList",
-    "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
-    "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
-    "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve",
-    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
-    "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
-    "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
+    "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate",
+    "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain",
+    "ExplainResult", "export_again", "Features", "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task",
+    "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length",
+    "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors",
+    "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson",
+    "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
+    "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
+    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
+    "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
+    "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
+    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
+    "write_version",
 ]
 
 if TYPE_CHECKING:
     from kerastl.audit.check import CheckResult as CheckResult
     from kerastl.audit.check import check as check
+    from kerastl.audit.drift import Drift as Drift
     from kerastl.audit.label_errors import LabelError as LabelError
     from kerastl.audit.label_errors import LabelErrors as LabelErrors
     from kerastl.audit.label_errors import find_label_errors as find_label_errors
@@ -200,6 +204,7 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.drift import drift as drift
     from kerastl.report.explain import explain as explain
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary

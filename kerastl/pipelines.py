@@ -30,7 +30,7 @@ def classify_images(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
-    loss: str = "auto", augment: str = "auto",
+    loss: str = "auto", augment: str = "auto", drift_reference: str = "on",
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -41,7 +41,8 @@ def classify_images(
     strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. near_duplicates,
     mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline, loss:
     see `TrainingOptions`. augment: what is done to images in fine-tuning, see `TuningOptions`. coverage, reject: see
-    `detect_unknown`. The other arguments are explained by `kerastl run efficientnet_lite_images --help-all`.
+    `detect_unknown`. drift_reference: see `write_version`. The other arguments are explained by `kerastl run
+    efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used. Nothing is half-written.
@@ -86,7 +87,7 @@ def classify_texts(
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
-    coverage: float = 0.95, reject: str = "off", loss: str = "auto",
+    coverage: float = 0.95, reject: str = "off", loss: str = "auto", drift_reference: str = "on",
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -133,6 +134,7 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
     """The steps after the features, which are the same for every modality."""
     from kerastl.evaluation.baseline import baseline
     from kerastl.evaluation.metrics import evaluate
+    from kerastl.evaluation.rejection import ON
     from kerastl.report.version import write_version
     from kerastl.studies.near_duplicates import near_duplicate_effect
     from kerastl.studies.rejection import detect_unknown
@@ -147,7 +149,8 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
                          config={**_recordable(arguments), **_made_by(features)},
                          near_duplicates=near_duplicate_effect(features, trained, evaluation, options=options),
                          rejection=detect_unknown(features, trained, coverage=arguments["coverage"],
-                                                  reject=arguments["reject"]))
+                                                  reject=arguments["reject"]),
+                         drift_reference=arguments["drift_reference"] == ON)
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":
@@ -155,7 +158,7 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
     from dataclasses import fields
 
     from kerastl.errors import OptionError
-    from kerastl.evaluation.rejection import rejection_faults
+    from kerastl.evaluation.rejection import on_or_off, rejection_faults
     from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults
     from kerastl.training.options import TrainingOptions, option_faults
 
@@ -164,7 +167,8 @@ def _options(arguments: dict[str, Any]) -> "TrainingOptions":
                               arguments["label_smoothing"], TuningOptions(**tuning),
                               allow_baseline=arguments["allow_baseline"], loss=arguments["loss"])
     if faults := [*option_faults(options), *tuning_faults(options.fine_tuning),
-                  *rejection_faults(arguments["coverage"], arguments["reject"])]:
+                  *rejection_faults(arguments["coverage"], arguments["reject"]),
+                  *on_or_off("drift_reference", arguments["drift_reference"])]:
         raise OptionError("\n".join(faults))
     return options
 

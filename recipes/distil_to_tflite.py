@@ -56,7 +56,8 @@ def main(config: Config) -> tl.RunRecord:
     rejection = tl.detect_unknown(features, trained, coverage=config.coverage, reject=config.reject)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
                             clock=stopwatch, teacher=teacher,
-                            config=config.to_dict() | teacher.source(config.data, config.data_dir), rejection=rejection)
+                            config=config.to_dict() | teacher.source(config.data, config.data_dir), rejection=rejection,
+                            drift_reference=config.drift_reference == "on")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def main(config: Config) -> tl.RunRecord:
     rejection = tl.detect_unknown(features, trained, coverage=config.coverage, reject=config.reject)
     return tl.write_version(target, trained, features=features, evaluation=evaluation, baseline=baseline, trials=trials,
                             clock=stopwatch, config=config.to_dict(),
-                            near_duplicates=near_duplicates, rejection=rejection)
+                            near_duplicates=near_duplicates, rejection=rejection,
+                            drift_reference=config.drift_reference == "on")
 
 
 if __name__ == "__main__":

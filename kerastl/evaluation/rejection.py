@@ -34,9 +34,13 @@ Array = NDArray[Any]
 
 def rejection_faults(coverage: float, reject: str) -> list[str]:
     """One sentence for each of the two that cannot be used."""
-    faults = [(not 0 < coverage < 1, f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"),
-              (reject not in MODES, f"`reject` must be one of {', '.join(MODES)} (got {reject})")]
-    return [message for wrong, message in faults if wrong]
+    wrong = [f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"] * (not 0 < coverage < 1)
+    return [*wrong, *on_or_off("reject", reject)]
+
+
+def on_or_off(argument: str, value: str) -> list[str]:
+    """One sentence for a value that is neither."""
+    return [f"`{argument}` must be one of {', '.join(MODES)} (got {value})"] * (value not in MODES)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kerastl.audit.drift import FILE as REFERENCE
 from kerastl.audit.label_errors import label_errors_of_run
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.reference import reference_of
 from kerastl.evaluation.rejection import Rejection
 from kerastl.evaluation.result import EVALUATION, Evaluation
 from kerastl.export.export import export_model
 from kerastl.export.parity import Evaluated
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
+from kerastl.files import write_file
 from kerastl.modality import modality_named, parse_kinds
 from kerastl.model import predict_logits
 from kerastl.report.report import write_report
@@ -60,14 +63,15 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
                   clock: Callable[[], float] | None = None, config: Mapping[str, Any] | None = None,
                   baseline: Baseline | None = None, ablation: Ablation | None = None, teacher: Teacher | None = None,
                   trials: Sequence[Trial] = (), near_duplicates: NearDuplicates | None = None,
-                  rejection: Rejection | None = None) -> RunRecord:
+                  rejection: Rejection | None = None, drift_reference: bool = True) -> RunRecord:
     """Export a trained model with its record, report and model card as a new version; returns the record.
 
     target: see `kerastl.target`. evaluation: of `trained`. baseline, ablation, trials: also shown in the report.
     teacher: the model that this one was distilled from; both are compared in every format. near_duplicates: as
     `near_duplicate_effect` returns them; default: what the examples know of them, without their effect. rejection: as
-    `detect_unknown` returns it for `trained`; default: computed here, with its defaults. clock: seconds since the run
-    began; default: since this call. config: the settings of the run, for the record.
+    `detect_unknown` returns it for `trained`; default: computed here, with its defaults. drift_reference: whether the
+    version keeps features, probabilities and sizes of at most 1,000 held-out rows, for `kerastl drift`. clock: seconds
+    since the run began; default: since this call. config: the settings of the run, for the record.
 
     A TFLite file that exceeds its error bound is not written, and is listed in the record's `breaches`. The version
     is written completely or not at all. Raises OptionError when the evaluation belongs to another model, CheckFailed
@@ -93,6 +97,9 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         exported = clock() - begun
         distilled = Distillation(str(teacher.folder), tuple(compare_forms(
             teacher, trained.model, backbone.input, version.folder, features.examples))) if teacher else None
+        if drift_reference:
+            write_file(version.folder / REFERENCE, reference_of(
+                original, evaluation, with_features=_computes(original, trained)).to_bytes())
         begun = clock()
         errors = label_errors_of_run(features, evaluation)
         searched, begun = clock() - begun, clock()
@@ -110,6 +117,11 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     if target.claim is not None:
         target.claim.release()
     return record
+
+
+def _computes(features: Features, trained: TrainedModel) -> bool:
+    """Whether the exported model computes the cached features: with its own backbone, which was not fine-tuned."""
+    return not (features.backbone.large or (trained.fine_tuning is not None and trained.fine_tuning.kept))
 
 
 def _evaluated(trained: TrainedModel, features: Features) -> Evaluated | None:

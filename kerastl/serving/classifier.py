@@ -159,6 +159,19 @@ class Classifier:
                    for start in range(0, len(sent), BATCH)]
         return {output: np.concatenate([batch[output].numpy() for batch in batches]) for output in batches[0]}
 
+    def answer_with_features(self, contents: Sequence[Content]) -> list[Row | str]:
+        """As `answer`, with `features` among the outputs: what the backbone makes of each content; empty for a model
+        that is exported without its backbone."""
+        rows = self.answer(contents)
+        good = [content for content, row in zip(contents, rows, strict=True) if not isinstance(row, str)]
+        found: list[Any] = [np.zeros(0, np.float32)] * len(good)
+        if self._featurizer is None and good:
+            embed, name = self._model.signatures["features"], self.modality.raw_input
+            found = [row for start in range(0, len(good), BATCH)
+                     for row in embed(**{name: tf.constant(list(good[start:start + BATCH]))})["features"].numpy()]
+        features = iter(found)
+        return [row if isinstance(row, str) else {**row, "features": next(features)} for row in rows]
+
     def answer(self, contents: Sequence[Content]) -> list[Row | str]:
         """What `serving_default` returns for each of some contents, or why it cannot be decoded. One that cannot be
         makes the call fail, so it is found by halves; decoding comes first, so a call that fails costs little."""

@@ -38,6 +38,7 @@ def check_flags(config: RunConfig) -> None:
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES), ("reject", REJECT),
+            ("drift_reference", REJECT),
             ("multi_label", MULTI_LABEL))),
     )
     faults: list[KerastlError] = broken(rules, values)

@@ -14,7 +14,8 @@ GROUPS = {
                 "cache_dir"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
-                 "allow_baseline", "coverage", "reject", "loss"),
+                 "allow_baseline", "coverage", "reject", "loss",
+                 "drift_reference"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs", "augment"),
 }
@@ -82,6 +83,7 @@ class RunConfig:
     loss: str = "auto"  # cross-entropy (auto) or focal: of fine-tuning and of heads trained by gradient descent
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
     coverage: float = 0.95  # the fraction of inputs like the data whose unknown_score is at most 0
+    drift_reference: str = "on"  # on: keep features of 1,000 held-out rows for `kerastl drift` (no inputs); or off
     reject: str = "off"  # on: an input with an unknown_score above 0 gets the label "none of these"
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,264 @@
+"""Whether the inputs that a model is asked about still are like those that it was evaluated on.
+
+Each test compares the inputs with the reference in the version folder; p-values are corrected for their number (Holm).
+Sizes of effects stand beside them, because of very many inputs everything is significant.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from kerastl.data.options import ReadOptions
+from kerastl.data.prediction_inputs import Reading, input_rows
+from kerastl.errors import DataError, ModelError, OptionError
+from kerastl.evaluation.reference import Reference, sizes_of
+from kerastl.evaluation.two_samples import FeatureTest, OutputTest, feature_test, label_shift, output_tests
+from kerastl.fields import Section
+from kerastl.files import read_bytes
+from kerastl.serving.answers import Refused
+from kerastl.serving.classifier import Classifier, load
+from kerastl.stats import holm, wilson_interval
+
+FILE = "reference.npz"
+ALPHA = 0.01
+FEWEST = 20  # inputs, below which nothing is tested
+SHOWN = 12  # inputs that are most new
+RECORDS = (".tfrecord", ".tfrecords")  # request logs
+OUTPUTS, FEATURES, SIZES, REJECTED = "outputs", "features", "sizes", "rejected inputs"
+
+
+@dataclass(frozen=True)
+class NewInput(Section):
+    """An input that the classifier between the samples is surest is new. newness: its score; item: its place."""
+
+    name: str
+    label: str
+    score: float
+    newness: float
+
+
+@dataclass(frozen=True)
+class DriftTest(Section):
+    """One of the tests. effect: its size: the largest difference of distribution functions (outputs, sizes), the AUC of
+    the classifier (features), or the share of inputs above the threshold (rejected inputs). p: corrected for the number
+    of tests."""
+
+    name: str
+    effect: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Rejected(Section):
+    """Inputs above the threshold of `unknown_score`. promised: the share that was to be expected."""
+
+    share: float
+    share_ci95: tuple[float, float]
+    promised: float
+
+
+@dataclass(frozen=True)
+class LabelShare(Section):
+    """The share of a class before and now. now is estimated from the predictions and the confusion matrix, supposing
+    that each class looks as before; None where that cannot be solved."""
+
+    label: str
+    before: float
+    predicted: float
+    now: float | None
+
+
+@dataclass(frozen=True)
+class Drift(Section):
+    """What was found. n: inputs; errors: inputs that have no prediction; alpha: the level of the tests together. tests:
+    of the whole, corrected; outputs: class by class. expected_accuracy: the mean confidence of the predictions, which
+    is their accuracy if the calibration still holds; accuracy_before: that of the held-out rows. newest: the inputs
+    that are most new. drifted: whether a test found something."""
+
+    model: str
+    n: int
+    errors: int
+    n_before: int
+    alpha: float
+    tests: tuple[DriftTest, ...]
+    outputs: tuple[OutputTest, ...]
+    features: FeatureTest | None
+    rejected: Rejected | None
+    labels: tuple[LabelShare, ...]
+    expected_accuracy: float
+    accuracy_before: float
+    newest: tuple[NewInput, ...]
+    items: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a test is significant."""
+        return any(test.p < self.alpha for test in self.tests)
+
+    @property
+    def failed(self) -> bool:
+        """For the exit code."""
+        return self.drifted
+
+    @property
+    def sentence(self) -> str:
+        """The result in words."""
+        found = [f"{test.name} (p {test.p:.2g})" for test in self.tests if test.p < self.alpha]
+        if found:
+            return f"The inputs differ from the rows that the model was evaluated on: {', '.join(found)}."
+        return (f"No test tells the {self.n:,} inputs from the {self.n_before:,} rows that the model was evaluated on. "
+                "A small change could go unnoticed with so many inputs.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `kerastl drift --json` prints it."""
+        document = super().to_dict()
+        document.pop("items")
+        return {**document, "drifted": self.drifted, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the model makes of inputs. unknown: None for versions without `unknown_score`."""
+
+    names: list[str]
+    items: list[Any]
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    labels: list[str]
+    scores: NDArray[np.float64]
+    unknown: NDArray[np.float64] | None
+    errors: int
+
+
+def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA, lines: Iterable[str] | bytes = (),
+               text_column: str | None = None, path_column: str | None = None, trust: bool = False,
+               cache_dir: str | None = None) -> Drift:
+    """Compare inputs with the rows that a model was evaluated on.
+
+    model: as `load` takes it. inputs: files, folders, tables, or request logs of `kerastl serve` (.tfrecord); `-`
+    stands for `lines`. alpha: the probability of a false alarm. Raises ModelError for a version without a reference,
+    OptionError for a level that is none, DataError for too few inputs.
+    """
+    if not 0 < alpha < 1:
+        raise OptionError(f"`alpha` must be between 0 and 1, such as {ALPHA} (got {alpha})")
+    if not inputs:
+        raise OptionError("`inputs` is empty", "files, folders, tables or request logs", "name at least one input")
+    classifier = load(model if isinstance(model, str) else str(model), trust=trust)
+    reference = read_reference(classifier.folder)
+    seen, notes = _seen(classifier, inputs, lines, text_column, path_column, cache_dir)
+    return compare(classifier, reference, seen, alpha, notes)
+
+
+def read_reference(folder: Path) -> Reference:
+    """The reference of a version. Raises ModelError where it has none, or it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {FILE}: nothing to compare inputs with",
+                         "a version that was trained with it", "train again with `drift_reference` on")
+    try:
+        return Reference.from_bytes(read_bytes(path))
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
+                         "list the damage with `kerastl verify`") from error
+
+
+def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | bytes, text_column: str | None,
+          path_column: str | None, cache_dir: str | None) -> tuple[_Seen, tuple[str, ...]]:
+    logs = [name for name in inputs if name.endswith(RECORDS)]
+    others = [name for name in inputs if name not in logs]
+    record = classifier.record
+    options = ReadOptions(text_column=text_column or record.read_options.text_column,
+                          path_column=path_column or record.read_options.path_column)
+    reading = Reading(classifier.modality, options, bool(record.input.get("pair")), cache_dir)
+    names: list[str] = []
+    items: list[Any] = []
+    for number, content in enumerate(_logged(logs, classifier.modality.raw_input)):
+        names.append(f"request {number}")
+        items.append(content)
+    for row in input_rows(reading, others, lines=lines, texts=()) if others else ():
+        names.append(row.name)
+        items.append(Refused(row.error) if row.error else row.item)
+    rows = list(classifier.rows(items, classifier.answer_with_features))
+    kept = [place for place, row in enumerate(rows) if not isinstance(row, str)]
+    if len(kept) < FEWEST:
+        raise DataError(f"{len(kept)} of the inputs have a prediction", f"at least {FEWEST}", "collect more inputs")
+    found: list[Any] = [rows[place] for place in kept]
+    unknown = [float(row["unknown_score"]) for row in found if "unknown_score" in row]
+    return _Seen(
+        [names[place] for place in kept], [items[place] for place in kept],
+        np.array([row["features"] for row in found], np.float32).reshape(len(found), -1),
+        np.array([row["probabilities"] for row in found], np.float32).reshape(len(found), -1),
+        [row["label"].decode("utf-8", "replace") for row in found],
+        np.array([row["score"] for row in found], np.float64),
+        np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)), tuple(reading.notes)
+
+
+def _logged(paths: Sequence[str], name: str) -> Iterable[Any]:
+    """The inputs of the requests in logs, in order. Raises DataError for a file that is no log."""
+    if not paths:
+        return
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    try:
+        for record in tf.data.TFRecordDataset(list(paths)):
+            request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+            if name in request.inputs:
+                yield from tf.make_ndarray(request.inputs[name]).ravel().tolist()
+    except Exception as error:  # of TensorFlow's and protobuf's many types
+        raise DataError(f"{', '.join(paths)} cannot be read: {str(error).splitlines()[0][:200]}",
+                        "request logs, as `kerastl serve` writes them", "check the files") from error
+
+
+def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: float, notes: tuple[str, ...] = ()
+            ) -> Drift:
+    """The tests."""
+    record = classifier.record
+    outputs = output_tests(reference.probabilities.astype(np.float64), seen.probabilities.astype(np.float64),
+                           record.classes)
+    sizes = scipy.stats.ks_2samp(reference.sizes, sizes_of(seen.items), method="asymp")
+    tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
+             SIZES: (float(sizes.statistic), float(sizes.pvalue))}
+    features, newness = None, None
+    if reference.features.shape[1] and reference.features.shape[1] == seen.features.shape[1]:
+        features, newness = feature_test(reference.features.astype(np.float64), seen.features.astype(np.float64))
+        tests[FEATURES] = (features.auc, features.p)
+    rejected = _rejected(record, seen)
+    if rejected is not None:
+        above = round(rejected.share * len(seen.names))
+        tests[REJECTED] = (rejected.share, float(scipy.stats.binomtest(above, len(seen.names), rejected.promised,
+                                                                       alternative="greater").pvalue))
+    corrected = holm([p for _, p in tests.values()])
+    order = [] if newness is None else np.argsort(-newness, kind="stable")[:SHOWN].tolist()
+    return Drift(
+        str(classifier.folder), len(seen.names), seen.errors, len(reference), alpha,
+        tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in zip(tests.items(), corrected, strict=True)),
+        outputs, features, rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
+        tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(newness[place]))
+              for place in order) if newness is not None else (), tuple(seen.items[place] for place in order), notes)
+
+
+def _rejected(record: Any, seen: _Seen) -> Rejected | None:
+    if seen.unknown is None or record.rejection is None or record.rejection.threshold is None:
+        return None
+    above = seen.unknown > record.rejection.threshold
+    return Rejected(float(above.mean()), wilson_interval(above, range(len(above))).ends, 1 - record.rejection.coverage)
+
+
+def _labels(record: Any, seen: _Seen) -> tuple[LabelShare, ...]:
+    """The shares of the classes, of single labels."""
+    if not record.task.exclusive:
+        return ()
+    confusion = np.array(record.test.confusion, np.float64)
+    predicted = np.bincount(seen.probabilities.argmax(axis=1), minlength=len(record.classes)) / len(seen.names)
+    now = label_shift(confusion, predicted)
+    before = confusion.sum(axis=1) / confusion.sum()
+    return tuple(LabelShare(label, float(before[place]), float(predicted[place]),
+                            None if now is None else float(now[place]))
+                 for place, label in enumerate(record.classes))

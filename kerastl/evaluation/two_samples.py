@@ -1,0 +1,130 @@
+"""Whether new inputs are distributed as those that a model was evaluated on: tests on its outputs and its features.
+
+The tests on outputs are those that Rabanser, Guennemann and Lipton (2019, https://arxiv.org/abs/1810.11953) found best
+overall: Kolmogorov-Smirnov on each class probability, corrected for their number. A classifier between the two samples
+(Lopez-Paz and Oquab 2017, https://arxiv.org/abs/1610.06545) also finds what the outputs do not show, and which inputs
+are new.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from kerastl.fields import Section
+from kerastl.stats import holm
+
+Array = NDArray[np.float64]
+PERMUTATIONS = 199  # of the classifier test; the smallest p-value is 1 / 200
+COMPONENTS = 32  # principal components of the features between which the classifier decides
+ROWS = 1000  # of each sample that the classifier is fitted on
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class OutputTest(Section):
+    """The probabilities of a class in both samples. statistic: the largest difference of their distribution functions,
+    0 to 1, which is the size of the effect. p: corrected for the number of classes (Holm)."""
+
+    label: str
+    statistic: float
+    p: float
+    mean_before: float
+    mean_now: float
+
+
+@dataclass(frozen=True)
+class FeatureTest(Section):
+    """A classifier between the samples. auc: how well it tells rows apart that it was not fitted on; 0.5 where they are
+    alike. p: of a permutation test."""
+
+    auc: float
+    p: float
+    n_before: int
+    n_now: int
+
+
+def output_tests(before: Array, now: Array, labels: tuple[str, ...]) -> tuple[OutputTest, ...]:
+    """Compare the probabilities of each class. before, now: [n, classes]."""
+    tests = [scipy.stats.ks_2samp(before[:, place], now[:, place], method="asymp") for place in range(len(labels))]
+    corrected = holm([float(test.pvalue) for test in tests])
+    return tuple(OutputTest(label, float(test.statistic), p, float(before[:, place].mean()),
+                            float(now[:, place].mean()))
+                 for place, (label, test, p) in enumerate(zip(labels, tests, corrected, strict=True)))
+
+
+def feature_test(before: Array, now: Array, seed: int = 0, permutations: int = PERMUTATIONS
+                 ) -> tuple[FeatureTest, Array]:
+    """Compare the features, and say of each new row how sure the classifier is that it is new, [len(now)]: the higher,
+    the surer. before, now: [n, dim]."""
+    draw = np.random.default_rng(seed)
+    x = _components(np.concatenate([before, now]))
+    label = np.repeat([0.0, 1.0], [len(before), len(now)])
+    chosen = np.concatenate([_some(draw, np.flatnonzero(label == side)) for side in (0.0, 1.0)])
+    folds = draw.permutation(len(chosen)) % FOLDS
+    scores = _held_out_scores(x[chosen], label[chosen], folds)
+    auc = area(scores, label[chosen])
+    others = [area(_held_out_scores(x[chosen], shuffled, folds), shuffled)
+              for shuffled in (draw.permutation(label[chosen]) for _ in range(permutations))]
+    p = (1 + sum(other >= auc for other in others)) / (1 + permutations)
+    newness = np.full(len(label), np.nan)
+    newness[chosen] = scores
+    rest = np.flatnonzero(np.isnan(newness))
+    if len(rest):
+        newness[rest] = x[rest] @ _discriminant(x[chosen], label[chosen])
+    return FeatureTest(auc, p, int((label[chosen] == 0).sum()), int(label[chosen].sum())), newness[len(before):]
+
+
+def area(scores: Array, label: Array) -> float:
+    """The area under the ROC curve: the share of pairs that are ranked right."""
+    ranks = scipy.stats.rankdata(scores)
+    positive = label > 0
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _some(draw: np.random.Generator, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    return rows if len(rows) <= ROWS else np.sort(draw.choice(rows, ROWS, replace=False))
+
+
+def _components(x: Array) -> Array:
+    """The first principal components of the pooled rows, and their squares, which show a change of spread; scaled."""
+    x = x - x.mean(axis=0)
+    _, _, axes = np.linalg.svd(x[:: max(1, len(x) // 2000)], full_matrices=False)
+    parts = x @ axes[:COMPONENTS].T
+    parts = parts / np.maximum(parts.std(axis=0), 1e-12)
+    both = np.concatenate([parts, parts**2 - 1], axis=1)
+    return np.asarray(np.clip(both, -10, 10))
+
+
+def _discriminant(x: Array, label: Array) -> Array:
+    """Fisher's linear discriminant with a ridge: a classifier in one step, so that permuting it 200 times takes a
+    second."""
+    difference = x[label > 0].mean(axis=0) - x[label == 0].mean(axis=0)
+    centred = x - np.where(label[:, None] > 0, x[label > 0].mean(axis=0), x[label == 0].mean(axis=0))
+    covariance = centred.T @ centred / len(x)
+    ridge = 0.1 * np.trace(covariance) / len(covariance)
+    return np.asarray(np.linalg.solve(covariance + ridge * np.eye(len(covariance)), difference))
+
+
+def _held_out_scores(x: Array, label: Array, folds: NDArray[np.intp]) -> Array:
+    scores = np.zeros(len(x))
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        weights = _discriminant(x[~held_out], label[~held_out])
+        scores[held_out] = (x[held_out] - x[~held_out].mean(axis=0)) @ weights
+    return scores
+
+
+def label_shift(confusion: Array, predicted: Array) -> Array | None:
+    """The shares of the true classes among new rows, by black-box shift estimation (Lipton et al. 2018,
+    https://arxiv.org/abs/1802.03916), which supposes that each class looks as before. confusion: counts before, [true,
+    predicted]; predicted: shares now. None where the confusion matrix cannot be inverted."""
+    joint = confusion / confusion.sum()
+    true = joint.sum(axis=1)
+    if (true <= 0).any() or np.linalg.cond(joint) > 1e6:
+        return None
+    weights = np.clip(np.linalg.solve(joint.T, predicted), 0, None)
+    shares = weights * true
+    return np.asarray(shares / shares.sum()) if shares.sum() > 0 else None

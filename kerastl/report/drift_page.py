@@ -1,0 +1,38 @@
+"""The page of `kerastl drift`."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from kerastl.audit.drift import Drift
+from kerastl.errors import OptionError
+from kerastl.files import write_atomically
+from kerastl.modality import Modality
+from kerastl.report.page import page
+from kerastl.report.report import excerpt, thumbnail
+
+
+def drift_page_file(path: str) -> Path:
+    """The file of the page. Raises OptionError if it cannot be written there."""
+    file = Path(path)
+    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
+        raise OptionError(f"`out` is {path}", "a file that ends in .html, in a folder that exists", "choose another")
+    return file
+
+
+def write_drift_page(path: Path, result: Drift, modality: Modality) -> None:
+    """Write the result as one HTML page."""
+    previews = [{"new": new, **_preview(item, modality)}
+                for new, item in zip(result.newest, result.items, strict=False)]
+    write_atomically(path, page("drift.html", result=result, modality=modality, previews=previews))
+
+
+def _preview(item: Any, modality: Modality) -> dict[str, str]:
+    """item: a path or a text; of a log, the bytes of one."""
+    if not modality.in_files:
+        text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+        return {"thumbnail": "", "text": excerpt(text)}
+    if isinstance(item, bytes):
+        kind = "png" if item[:4] == b"\x89PNG" else "jpeg"
+        return {"thumbnail": f"data:image/{kind};base64,{base64.b64encode(item).decode()}", "text": ""}
+    return {"thumbnail": thumbnail(str(item)), "text": ""}

@@ -1,0 +1,130 @@
+"""Drift: false alarms at the stated rate, three kinds of shift that are found, and the verb with its page and logs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw
+
+import kerastl as tl
+from kerastl.audit.drift import FILE, read_reference
+from kerastl.evaluation.reference import Reference, sizes_of
+from kerastl.evaluation.two_samples import area, feature_test, label_shift, output_tests
+
+Shell = Callable[..., tuple[int, str, str]]
+NAMES = ("a", "b", "c")
+
+
+def sample(draw: np.random.Generator, n: int, move: float = 0.0, mix: Any = None) -> tuple[Any, Any]:
+    """Features of three classes, and the probabilities that a model makes of them."""
+    labels = draw.choice(3, n, p=mix)
+    x = draw.normal(size=(n, 40)) + 2.0 * np.eye(3, 40)[labels]
+    x[:, 5:10] += move
+    z = np.exp(2 * x[:, :3])
+    return x, z / z.sum(axis=1, keepdims=True)
+
+
+def test_there_are_no_more_false_alarms_than_stated() -> None:
+    generator = np.random.default_rng(0)
+    outputs, features = [], []
+    for number in range(200):
+        (x, p), (new, q) = sample(generator, 300), sample(generator, 100)
+        outputs.append(min(test.p for test in output_tests(p, q, NAMES)))
+        if number < 60:
+            features.append(feature_test(x, new, number, permutations=39)[0].p)
+    assert np.mean(np.array(outputs) < 0.05) <= 0.09  # 0.05 and twice the standard error of 200 draws
+    assert np.mean(np.array(features) <= 0.05) <= 0.12
+    assert 0.2 < np.mean(np.array(features) <= 0.5) < 0.8  # a p-value that is always large would find nothing
+
+
+def test_a_changed_mix_and_moved_features_are_found() -> None:
+    generator = np.random.default_rng(1)
+    x, p = sample(generator, 500)
+    _, other_mix = sample(generator, 200, mix=[0.7, 0.2, 0.1])
+    found = output_tests(p, other_mix, NAMES)
+    assert min(test.p for test in found) < 1e-4 and found[0].mean_now > found[0].mean_before + 0.2
+    moved, q = sample(generator, 200, move=0.5)  # along directions that the model does not look at
+    assert min(test.p for test in output_tests(p, q, NAMES)) > 0.01
+    test, newness = feature_test(x, moved, permutations=99)
+    assert test.p <= 0.02 and test.auc > 0.6 and len(newness) == 200
+    assert np.corrcoef(newness, moved[:, 5:10].sum(axis=1))[0, 1] > 0.3  # the most moved are the most new
+
+
+def test_the_area_is_the_share_of_pairs_that_are_ranked_right() -> None:
+    assert area(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1])) == 1.0
+    assert area(np.array([1.0, 1.0]), np.array([0, 1])) == 0.5
+
+
+def test_the_mix_of_classes_is_estimated_from_the_confusion_matrix() -> None:
+    confusion = np.array([[90, 10], [20, 80]], np.float64)
+    true = np.array([0.2, 0.8])
+    predicted = true @ (confusion / confusion.sum(axis=1, keepdims=True))
+    assert label_shift(confusion, predicted) == pytest.approx(true)
+    assert label_shift(np.array([[1.0, 1.0], [1.0, 1.0]]), predicted) is None
+
+
+def test_a_reference_is_read_as_it_was_written_and_runs_no_code() -> None:
+    reference = Reference(np.ones((2, 3), np.float16), np.full((2, 2), 0.5, np.float32), np.array([1.0, 2.0]))
+    again = Reference.from_bytes(reference.to_bytes())
+    assert (again.features == reference.features).all() and len(again) == 2
+    for content in (b"", b"PK\x03\x04", reference.to_bytes()[:-30]):
+        with pytest.raises(ValueError, match="no reference"):
+            Reference.from_bytes(content)
+    assert sizes_of(["four", ("a", "bc"), b"12345"]).tolist() == [4, 3, 5]
+
+
+def test_a_version_has_a_reference_of_its_held_out_rows_and_no_input(trained: Path) -> None:
+    reference, record = read_reference(trained), json.loads((trained / "run.json").read_text())
+    assert len(reference) == min(1000, record["test"]["n"]) and reference.features.shape[1] > 0
+    assert reference.probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
+    assert (trained / FILE).stat().st_size < 200_000
+
+
+def test_the_verb_finds_other_images_and_not_the_same(trained: Path, images: Path, tmp_path: Path, shell: Shell
+                                                      ) -> None:
+    code, out, _ = shell("drift", str(trained), str(images), "--json")
+    same = json.loads(out)
+    assert code == 0 and not same["drifted"] and same["n"] >= 20 and same["labels"]
+    for number in range(40):
+        draw(tmp_path / "other" / f"{number}.png", (120 + number, 120, 120), number)
+    page = tmp_path / "page.html"
+    code, out, err = shell("drift", str(trained), str(tmp_path / "other"), "--out", str(page))
+    assert code == 1 and "differ from the rows that the model was evaluated on" in out + err
+    assert page.read_text().count("<img ") == 12 and "http" not in page.read_text().split("</style>")[1]
+
+
+def test_request_logs_are_read(trained: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(tmp_path / "log.tfrecord")) as writer:
+        for path in sorted(images.rglob("*.png"))[:30]:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([path.read_bytes()]))
+            writer.write(log.SerializeToString())
+    code, out, _ = shell("drift", str(trained), str(tmp_path / "log.tfrecord"), "--json")
+    assert json.loads(out)["n"] == 30 and code in (0, 1)
+    (tmp_path / "bad.tfrecord").write_bytes(b"no log" * 20)
+    code, _, err = shell("drift", str(trained), str(tmp_path / "bad.tfrecord"))
+    assert code == 2 and "cannot be read" in err
+
+
+def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:
+    for arguments, words in (({"inputs": []}, "is empty"), ({"inputs": ["x"], "alpha": 2}, "`alpha` must be between")):
+        with pytest.raises(tl.OptionError, match=words):
+            tl.drift(str(trained), **arguments)
+    few = [str(path) for path in sorted(images.rglob("*.png"))[:5]]
+    with pytest.raises(tl.DataError, match="5 of the inputs"):
+        tl.drift(str(trained), few)
+    copy = tmp_path / "m" / "1"
+    shutil.copytree(trained, copy)
+    (copy / FILE).write_bytes(b"damaged")
+    with pytest.raises(tl.ModelError, match="is damaged"):
+        tl.drift(str(copy), few)
+    (copy / FILE).unlink()
+    with pytest.raises(tl.ModelError, match="nothing to compare"):
+        tl.drift(str(copy), few)
