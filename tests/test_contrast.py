@@ -159,7 +159,7 @@ def trained(examples: Examples, cache: Path, unfreeze: str = "contrast", precisi
     """The tiny backbone with a linear head."""
     backbone, runtime = tiny_backbone(), plain_runtime(precision=precision)
     features = tl.compute_features(examples, backbone, runtime, cache_dir=cache)
-    return tl.train(features, unfreeze=unfreeze)
+    return tl.train(features, "linear", unfreeze=unfreeze)
 
 
 @pytest.mark.slow

@@ -79,10 +79,10 @@ def test_plain_tensorflow_serves_the_model_with_core_ops_alone(trained: Path, im
     code = [sys.executable, "-c", PLAIN, str(trained), str(image)]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert found["signatures"] == ["features", "serving_default", "tensor"]
+    assert found["signatures"] == ["explain", "features", "serving_default", "tensor"]
     assert found["unknown"] == [] and "DecodePng" in found["ops"] and len(found["ops"]) > 30
     assert found["shapes"] == {"label": [2], "score": [2], "top_labels": [2, 3], "top_scores": [2, 3],
-                               "probabilities": [2, 3]}
+                               "probabilities": [2, 3], "unknown_score": [2]}
     assert found["logits"] == [1, 3] and found["features"] == [1, 24]
     assert found["label"] == "red" and 0.3 < found["score"] <= 1
     assert "kerastl" not in found["foreign"] and "tensorflow_text" not in found["foreign"]
@@ -141,7 +141,7 @@ def test_an_artifact_that_breaks_its_bound_is_not_written_and_the_exit_code_is_1
                            "none", "--tflite", "fp32,fp16")
     assert code == 1 and "fp16" in err and "NOT WRITTEN" in out
     files = {path.name for path in (tmp_path / "m" / "1" / "tflite").iterdir()}
-    assert files == {"model_fp32.tflite", "classify_image.py"}
+    assert files == {"model_fp32.tflite", "classify_image.py", "test_vectors"}
 
 
 @pytest.mark.slow
@@ -274,7 +274,8 @@ def test_predictions_for_many_inputs_are_rows_and_a_table(trained: Path, images:
     out = tmp_path / "p.csv"
     result = predict_inputs(str(trained), ["-", str(tmp_path / "broken.png")], lines=[good], out=str(out))
     assert result.inputs[0] == good and result.errors == 1 and result.rows()[0][1] == "red"
-    assert out.read_text().splitlines()[0] == "input,label,score,error" and len(out.read_text().splitlines()) == 3
+    lines = out.read_text().splitlines()
+    assert lines[0] == "input,label,score,error,unknown_score" and len(lines) == 3
     document = result.to_dict()
     assert document["failed"] == 1 and document["predictions"][0]["top"][0]["label"] == "red"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []

@@ -206,7 +206,7 @@ def test_the_logits_that_were_evaluated_are_the_reference_unless_they_are_wrong(
         def of_rows(rows: NDArray[np.intp]) -> NDArray[np.float32]:
             return Reference(model, source, hundred, rows).logits + np.float32(shift)
 
-        return checked_saved_model(model, source, hundred, folder, Evaluated(of_rows, engine), PLAIN)
+        return checked_saved_model(model, source, hundred, folder, Evaluated(of_rows, engine, of_rows), PLAIN)
 
     for engine in ("tensorflow", "openvino"):
         _, parity = checked(3e-5, engine)

@@ -29,6 +29,7 @@ CENTRES = 256  # that stand for the rows, at most
 STEPS = 10  # of k-means
 LARGE = 2000  # rows and dimensions from which the axes are approximated
 LEAST = 1e-9
+LEAST_UNIT = 1e-3  # so that rounding errors of a score in float32 stay far below its unit
 Array = NDArray[Any]
 
 
@@ -242,7 +243,7 @@ def calibrated_detector(detector: Detector, raw: Array, coverage: float) -> tupl
     calibration rows, by a detector that has not seen them."""
     threshold = conformal_threshold(raw, coverage)
     low, high = np.percentile(raw, [25, 75]) if len(raw) else (0.0, 1.0)
-    unit = float(high - low) if high - low > LEAST else 1.0
+    unit = max(float(high - low), LEAST_UNIT)
     offset = threshold if threshold is not None else float(raw.max(initial=0.0))
     return replace(detector, offset=offset, unit=unit, reject=detector.reject and threshold is not None), threshold
 

@@ -36,6 +36,7 @@ LOGITS = {"saved_model": 1e-4, "fp32": 1e-4}  # largest difference
 RELATIVE = {"fp16": 1e-2}
 AGREEMENT = {"dynamic": 0.98, "int8": 0.97}  # smallest fraction of equal top labels
 PLAIN = Calibration(1.0)
+SAME_SCORE = 0.01  # difference of `unknown_score` that does not count
 ACCURACY = 0.01  # largest change, for the kinds that are compared by top labels
 
 
@@ -99,7 +100,8 @@ class Reference:
     def compare(self, kind: str, logits: NDArray[np.float32], size: int, milliseconds: float,
                 scores: NDArray[np.float32] | None = None) -> Parity:
         """Compare one artifact's logits, [rows, classes], with these, and check its bound; and its scores, [rows],
-        where it has them. A kind that is compared by top labels rounds so much that its ranks may differ from these by
+        where it has them. Scores that differ by less than a hundredth of their unit have the same ranks, whatever the
+        order of near ties. A kind that is compared by top labels rounds so much that its ranks may differ from these by
         more than allowed: it is then kept, and has to be written without the scores."""
         difference = float(np.abs(logits - self.logits).max()) if np.isfinite(logits).all() else float("inf")
         agreement = float((self.top(logits) == self.top(self.logits)).mean())
@@ -115,6 +117,8 @@ class Reference:
             bound = f"same top label for {least:.0%}, accuracy within {ACCURACY * 100:g} point"
             kept = agreement >= least and abs(change) <= ACCURACY + 1e-9
         rank = None if self.scores is None or scores is None else rank_correlation(self.scores, scores)
+        if rank is not None and scores is not None and np.abs(scores - self.scores).max() <= SAME_SCORE:
+            rank = 1.0
         if rank is not None:
             bound = f"{bound}; rank of unknown_score >= {LEAST_RANK}"
             kept = kept and (rank >= LEAST_RANK or kind not in LOGITS)

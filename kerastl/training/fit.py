@@ -74,9 +74,10 @@ def fit(features: Features, head: HeadLike = "linear", *, options: TrainingOptio
     else:
         shipped, held_out = _fit_and_predict(features, configured, options)
         validation = _predict(shipped.model, features, split.rows(VALIDATION), held_out=False)
-        choice = _choice(configured, shipped, {name: Rival(*(Predictions(part.rows, logits(part.rows)) for part in
-                                                 (held_out, validation)))
-                                   for name, logits in shipped.rivals.items()}, [shipped.name])
+        choice = _choice(configured, shipped, {
+            name: Rival(Predictions(held_out.rows, logits(held_out.rows)),
+                        Predictions(validation.rows, logits(validation.rows, held_out=False)))
+            for name, logits in shipped.rivals.items()}, [shipped.name])
     settings = {**shipped.settings, **({"head_sha256": sha256} if sha256 else {})}
     return FittedHead(shipped.name or configured.text, shipped.model, held_out, validation, settings, shipped.curve,
                       time.perf_counter() - start, choice, fold_heads=fold_heads)

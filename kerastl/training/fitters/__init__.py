@@ -39,7 +39,7 @@ class RowsFit:
     name: str = ""
     reason: str = ""
     simple_wins: bool = False
-    rivals: Mapping[str, Callable[[NDArray[np.intp]], NDArray[np.float32]]] = field(default_factory=dict)
+    rivals: Mapping[str, Callable[..., NDArray[np.float32]]] = field(default_factory=dict)
 
 
 Job = tuple[Features, NDArray[np.intp]]  # features, and the rows to fit a head on

@@ -42,11 +42,12 @@ class Contenders:
     rows: NDArray[np.intp]
     losses: dict[str, NDArray[np.float64]]
 
-    def logits(self, name: str, rows: NDArray[np.intp]) -> Array:
-        """Logits of held-out rows by one of the three."""
+    def logits(self, name: str, rows: NDArray[np.intp], held_out: bool = True) -> Array:
+        """Logits by one of the three, of rows that report or, where `held_out` is False, of others."""
         if name == PLAIN:
             return self.plain.logits(rows)
-        linear = self.features.held_out_rows(rows) @ self.linear.kernel + self.linear.bias
+        read = self.features.held_out_rows if held_out else self.features.rows
+        linear = read(rows) @ self.linear.kernel + self.linear.bias
         if name == LINEAR:
             return linear
         return np.asarray(self.shares[0] * linear + self.shares[1] * self.plain.logits(rows), np.float32)
