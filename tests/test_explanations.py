@@ -33,6 +33,7 @@ from kerastl.report.explanations import heat_map, segments
 from kerastl.studies.explanations import explain_run
 from kerastl.tasks import single_label
 from kerastl.training.fine_tuning.result import FineTuneResult
+from kerastl.verbs.explain import show
 from kerastl.versions.record import RunRecord
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -309,6 +310,17 @@ def test_inputs_and_arguments_that_cannot_be_used(run: Path, images: Path, tmp_p
         tl.explain(run, [image], out=str(tmp_path / "page.pdf"))
     with pytest.raises(DataError, match="none of the inputs"):
         tl.explain(run, [str(tmp_path / "missing.png")])
+
+
+def test_a_class_that_is_asked_for_is_not_called_predicted(run: Path, images: Path, tmp_path: Path) -> None:
+    image, page = str(next(images.rglob("*.png"))), tmp_path / "page.html"
+    first = tl.explain(run, [image])
+    other = next(name for name in tl.load(run).classes if name != first.rows[0].label)
+    assert first.predicted == (True,)
+    result = tl.explain(run, [image], label=other, out=str(page))
+    assert result.predicted == (False,) and result.to_dict()["explanations"][0]["predicted"] is False
+    assert f"not predicted: <b>{other}</b>" in page.read_text() and "speak for the named class" in page.read_text()
+    assert f"{other} (not predicted)" in show(result)
 
 
 def test_nothing_is_drawn_where_explanations_are_withheld(run: Path, images: Path, tmp_path: Path) -> None:
