@@ -32,10 +32,12 @@ LEAST = 1e-9
 Array = NDArray[Any]
 
 
-def rejection_faults(coverage: float, reject: str) -> list[str]:
-    """One sentence for each of the two that cannot be used."""
+def rejection_faults(coverage: float, reject: str, classes: Sequence[str] = ()) -> list[str]:
+    """One sentence for each of the arguments that cannot be used, with these classes."""
     faults = [(not 0 < coverage < 1, f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"),
-              (reject not in MODES, f"`reject` must be one of {', '.join(MODES)} (got {reject})")]
+              (reject not in MODES, f"`reject` must be one of {', '.join(MODES)} (got {reject})"),
+              (reject == ON and LABEL in classes, f'`reject` is {ON}, but the data have a class "{LABEL}", which could '
+               "not be told from rejected inputs; rename the class, or omit `reject`")]
     return [message for wrong, message in faults if wrong]
 
 
