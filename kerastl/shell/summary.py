@@ -65,8 +65,8 @@ def run_summary(record: RunRecord) -> str:
     if record.competitors:
         lines += _competitors(record.competitors)
     if record.rejection:
-        more = f"; {counted(record).rstrip('.')}" if counted(record) else ""
-        lines += wrap(f"unknown    {rejected(record)}{more}", WIDTH, subsequent_indent=INDENT)
+        sentences = ". ".join(filter(None, [rejected(record), counted(record)]))
+        lines += wrap(f"unknown    {sentences}", WIDTH, subsequent_indent=INDENT)
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
     if record.label_errors and not record.label_errors.reason:
