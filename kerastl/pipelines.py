@@ -132,15 +132,18 @@ def classify_texts(
 def _train_and_write(destination: "Target", features: "Features", head: "HeadLike", search: int, unfreeze: int | str,
                      options: "TrainingOptions", stopwatch: Stopwatch, arguments: dict[str, Any]) -> "RunRecord":
     """The steps after the features, which are the same for every modality."""
+    from kerastl.errors import OptionError
     from kerastl.evaluation.baseline import baseline
     from kerastl.evaluation.metrics import evaluate
-    from kerastl.evaluation.rejection import ON
+    from kerastl.evaluation.rejection import ON, rejection_faults
     from kerastl.report.version import write_version
     from kerastl.studies.near_duplicates import near_duplicate_effect
     from kerastl.studies.rejection import detect_unknown
     from kerastl.studies.search import best_head, search_heads
     from kerastl.training.train import train
 
+    if faults := rejection_faults(arguments["coverage"], arguments["reject"], features.examples.classes):
+        raise OptionError("\n".join(faults))  # before the work
     trials = search_heads(features, head, search, options=options)
     trained = train(features, best_head(trials, head), unfreeze=unfreeze, options=options)
     evaluation = evaluate(features.examples, trained.fitted, target=arguments["target"])

@@ -15,6 +15,7 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import draw_folder
 from numpy.typing import NDArray
 from text_folders import hugging_face_folder, keras_hub_folder
@@ -30,7 +31,7 @@ from kerastl.features.engines.check import check, engine_of, largest_difference,
 from kerastl.features.engines.choose import allowed, choose_engine
 from kerastl.features.engines.engine import Arithmetic
 from kerastl.features.engines.fusable import fusable
-from kerastl.features.engines.openvino import compile_model, make_engine
+from kerastl.features.engines.openvino import compile_function, compile_model, make_engine
 from kerastl.features.engines.tensorflow import make_engine as tensorflow_engine
 from kerastl.features.engines.tensorflow import plain_engine
 from kerastl.features.housekeeping import usage
@@ -383,3 +384,32 @@ def test_openvino_opens_no_socket_and_leaves_no_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", QUIET], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [path.relative_to(home) for path in home.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["Tfidf", "Ngrams"])
+def test_openvino_computes_hashed_ngrams_as_keras_does(name: str) -> None:
+    from kerastl.heads.layers import blending, plain_features
+
+    layer = plain_features.Tfidf(3) if name == "Tfidf" else blending.Ngrams(3)
+    generator = np.random.default_rng(0)
+    tokens = generator.integers(1, 250_000, (2, 24)).astype(np.int32)  # as large as in the largest vocabularies
+    tokens[0, 8:16], tokens[0, 20:] = tokens[0, :8], 0  # some occur twice, and in the same pairs
+    layer(tokens)
+    for weight in (layer.idf, layer.table):
+        weight.assign(generator.uniform(0.5, 2, weight.shape))
+    graph = tf.function(lambda values: layer(values), input_signature=[tf.TensorSpec([None, 24], tf.int32, "values")],
+                        autograph=False).get_concrete_function()
+    expected = np.asarray(layer(tokens))
+    found, = compile_function(graph, "float32")({"values": tokens}).values()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_buckets_of_ngrams_never_change() -> None:
+    """Those of exported and cached heads, computed in 64 bits."""
+    from kerastl.heads.layers.blending import BUCKETS, FIRST, SECOND, buckets_of
+
+    tokens = np.array([[1, 255, 256, 257, 65_535, 65_536, 249_999, 250_000, 0]])
+    buckets, present = (np.asarray(array) for array in buckets_of(tokens))
+    single, following = tokens * FIRST % BUCKETS, np.append(tokens[:, 1:], 0)[None] * SECOND % BUCKETS
+    np.testing.assert_array_equal(buckets, np.concatenate([single, (single + following) % BUCKETS], axis=1))
+    np.testing.assert_array_equal(present, [[True] * 8 + [False] + [True] * 7 + [False] * 2])

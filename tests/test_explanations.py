@@ -13,7 +13,7 @@ import tensorflow as tf
 from image_files import save, scene
 from PIL import Image
 from text_folders import hugging_face_folder
-from tiny import plain_runtime, tiny_backbone
+from tiny import made_examples, plain_runtime, tiny_backbone
 
 import kerastl as tl
 from kerastl.backbones import Backbone
@@ -30,9 +30,10 @@ from kerastl.inputs import Batch
 from kerastl.modality import IMAGE
 from kerastl.model import Predictor, parts_of, pooling_for, raw_of
 from kerastl.report.explanations import heat_map, segments
-from kerastl.studies.explanations import explain_run
+from kerastl.studies.explanations import explain_run, guesses
 from kerastl.tasks import single_label
 from kerastl.training.fine_tuning.result import FineTuneResult
+from kerastl.verbs.explain import show
 from kerastl.versions.record import RunRecord
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -309,6 +310,25 @@ def test_inputs_and_arguments_that_cannot_be_used(run: Path, images: Path, tmp_p
         tl.explain(run, [image], out=str(tmp_path / "page.pdf"))
     with pytest.raises(DataError, match="none of the inputs"):
         tl.explain(run, [str(tmp_path / "missing.png")])
+
+
+def test_explanations_of_a_model_that_guesses_say_so(run: Path) -> None:
+    examples = made_examples(np.arange(30) % 3)
+    test = replace(RunRecord.read(run).test, balanced_accuracy=0.5)
+    assert guesses(replace(test, balanced_accuracy_ci95=(0.34, 0.6)), examples) == ""
+    sentence = guesses(replace(test, balanced_accuracy_ci95=(0.33, 0.6)), examples)
+    assert "not shown to be better than chance" in sentence and "chance 0.333" in sentence
+
+
+def test_a_class_that_is_asked_for_is_not_called_predicted(run: Path, images: Path, tmp_path: Path) -> None:
+    image, page = str(next(images.rglob("*.png"))), tmp_path / "page.html"
+    first = tl.explain(run, [image])
+    other = next(name for name in tl.load(run).classes if name != first.rows[0].label)
+    assert first.predicted == (True,)
+    result = tl.explain(run, [image], label=other, out=str(page))
+    assert result.predicted == (False,) and result.to_dict()["explanations"][0]["predicted"] is False
+    assert f"not predicted: <b>{other}</b>" in page.read_text() and "speak for the named class" in page.read_text()
+    assert f"{other} (not predicted)" in show(result)
 
 
 def test_nothing_is_drawn_where_explanations_are_withheld(run: Path, images: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from kerastl.evaluation.rejection import (
     conformal_threshold,
     numpy_ops,
     principal_axes,
+    rejection_faults,
     tensorflow_ops,
     thresholds_of,
 )
@@ -34,7 +35,7 @@ from kerastl.export.unknown import mean_over_places as mean_in_graph
 from kerastl.features.compute import Features
 from kerastl.features.means import mean_over_places
 from kerastl.serving.classifier import load
-from kerastl.studies.left_out import compare_scores
+from kerastl.studies.left_out import Comparison, LeftOut, compare_scores
 from kerastl.studies.rejection import detect_unknown, fewest, uses_features
 from kerastl.tasks import task_named
 from kerastl.training.fit import fit
@@ -283,6 +284,29 @@ def test_a_version_rejects_where_its_score_is_above_0_in_every_engine(images: Pa
     page = (Path(record.path) / "report.html").read_text()
     assert "Inputs that belong to no class" in page and "would be rejected" in page
     assert f'gets the label "{LABEL}"' in (Path(record.path) / "MODEL_CARD.md").read_text()
+    assert "count every held-out image with its predicted class" in page
+    assert quick.notes[-1].startswith(f'the label of {above.sum()} of the images is "{LABEL}"')
+    evaluated = tl.evaluate_model(record.path, images).unknown
+    assert evaluated is not None and (evaluated.rows, evaluated.reject) == (above.sum(), True)
+    assert 'get the label "none of these", but count with their most probable class' in evaluated.sentence
     again = tl.export_again(record.path, "none")
     assert again.rejection == record.rejection and (Path(again.path) / FILE).exists()
     assert tl.verify(again.path).parity[0].rank == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_class_does_not_choose_the_score_that_its_own_rejection_is_measured_with() -> None:
+    """Rejecting `odd` would choose energy, for all classes; the others choose neighbours."""
+    def measured(name: str, fold: int, energy: float) -> LeftOut:
+        return LeftOut(name, fold, 1 - fold, 10, {NEIGHBOURS: 0.8, "energy": energy})
+
+    comparison = Comparison(tuple(measured(name, fold, 1.0 if name == "odd" else 0.79)
+                                  for name in ("a", "b", "odd") for fold in (0, 1)))
+    assert comparison.chosen() == comparison.chosen(0) == "energy" and comparison.chosen(0, "odd") == NEIGHBOURS
+    aurocs = {left.name: left.auroc for left in comparison.classes()}
+    assert aurocs["odd"] == pytest.approx(0.8) and aurocs["a"] == pytest.approx(0.79)
+
+
+def test_a_class_named_as_the_rejected_label_cannot_be_told_from_it() -> None:
+    assert not rejection_faults(0.95, "off", (LABEL, "a")) and not rejection_faults(0.95, "on", ("a", "b"))
+    fault, = rejection_faults(0.95, "on", (LABEL, "a"))
+    assert 'have a class "none of these"' in fault

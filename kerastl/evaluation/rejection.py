@@ -33,10 +33,12 @@ LEAST_UNIT = 1e-3  # so that rounding errors of a score in float32 stay far belo
 Array = NDArray[Any]
 
 
-def rejection_faults(coverage: float, reject: str) -> list[str]:
-    """One sentence for each of the two that cannot be used."""
-    wrong = [f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"] * (not 0 < coverage < 1)
-    return [*wrong, *on_or_off("reject", reject)]
+def rejection_faults(coverage: float, reject: str, classes: Sequence[str] = ()) -> list[str]:
+    """One sentence for each of the arguments that cannot be used, with these classes."""
+    faults = [(not 0 < coverage < 1, f"`coverage` must be between 0 and 1, such as 0.95 (got {coverage})"),
+              (reject == ON and LABEL in classes, f'`reject` is {ON}, but the data have a class "{LABEL}", which could '
+               "not be told from rejected inputs; rename the class, or omit `reject`")]
+    return [*(message for wrong, message in faults if wrong), *on_or_off("reject", reject)]
 
 
 def on_or_off(argument: str, value: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerastl.files import output_file, write_atomically
-from kerastl.report.explanations import METHODS, figures
+from kerastl.report.explanations import figures, how
 from kerastl.report.page import page
 from kerastl.serving.explain import ExplainResult, explain_inputs
 
@@ -38,5 +38,6 @@ def explain(model: str | Path, inputs: Sequence[str], *, out: str | None = None,
 
 def explanation_page(result: ExplainResult) -> str:
     """Explanations as one HTML page that needs no network."""
-    return page("explain.html", result=result, modality=result.modality, how=METHODS[result.method],
-                explained=figures(result.modality, result.rows, result.items))
+    return page("explain.html", result=result, modality=result.modality,
+                how=how(result.method, "the predicted class" if all(result.predicted) else "the named class"),
+                explained=figures(result.modality, result.rows, result.items, result.predicted))

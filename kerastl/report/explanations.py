@@ -20,12 +20,12 @@ MOST = 2000  # characters of a text
 FOR, AGAINST = (217, 121, 43), (47, 111, 222)  # orange and blue, which colour-blind readers tell apart
 STRONGEST = 0.75  # opacity of the largest contribution
 METHODS = {
-    ACTIVATION_MAP: "Orange parts of an image speak for the predicted class, blue ones against it. The parts, and a "
+    ACTIVATION_MAP: "Orange parts of an image speak for {the_class}, blue ones against it. The parts, and a "
                     "constant that belongs to no part, add up exactly to the logit of the class.",
     COVERED: "Each patch of an image was covered with the mean colour of the image, one after the other. Orange "
-             "patches speak for the predicted class: without them its logit is lower. Blue ones speak against it.",
+             "patches speak for {the_class}: without them its logit is lower. Blue ones speak against it.",
     LEFT_OUT: "Each word, or in a long text each group of neighbouring words, was left out, one after the other. "
-              "Orange words speak for the predicted class: without them its logit is lower. Blue ones speak against "
+              "Orange words speak for {the_class}: without them its logit is lower. Blue ones speak against "
               "it.",
 }
 KINDS = {"": "", "correct": "correct", "incorrect": "incorrect", "unsure": "least confident"}
@@ -39,18 +39,25 @@ def explanations_context(record: RunRecord, examples: Examples) -> Mapping[str, 
     wanted = {row.origin for row in found.examples}
     place = {origin: row for row, origin in enumerate(examples.origins) if origin in wanted}
     items = [examples.items[place[row.origin]] if row.origin in place else None for row in found.examples]
-    return {"explanations": found, "how": METHODS.get(found.method, ""),
-            "explained": figures(record.modality, found.examples, items),
+    return {"explanations": found, "how": how(found.method) if found.method else "",
+            "explained": figures(record.modality, found.examples, items, [True] * len(items)),
             "shown_classes": len({row.label for row in found.examples})}
 
 
-def figures(modality: Modality, rows: Sequence[ExplainedRow], items: Sequence[Any]) -> list[dict[str, Any]]:
+def how(method: str, the_class: str = "the predicted class") -> str:
+    """How explanations are made, in words, and what the colours mean. the_class: that is explained."""
+    return METHODS[method].format(the_class=the_class)
+
+
+def figures(modality: Modality, rows: Sequence[ExplainedRow], items: Sequence[Any], predicted: Sequence[bool]
+            ) -> list[dict[str, Any]]:
     """Each row with what shows it: `pictures`, data addresses of the image and of its heat map, or `segments` of its
-    text. items: paths or texts, None for a row that is gone."""
+    text. items: paths or texts, None for a row that is gone. predicted: whether the explained class is."""
     draw = DRAWN[modality.preview]
     return [{"row": row, "kind": KINDS[row.kind], "sums": sums(row, modality),
+             "verb": "predicted" if claimed else "not predicted:",
              **({"pictures": [], "segments": []} if item is None else draw(row, item))}
-            for row, item in zip(rows, items, strict=True)]
+            for row, item, claimed in zip(rows, items, predicted, strict=True)]
 
 
 def sums(row: ExplainedRow, modality: Modality) -> str:

@@ -18,7 +18,7 @@ def rejection_context(record: RunRecord) -> dict[str, Any]:
     result = record.rejection
     if result is None:
         return {"rejection": {"lines": []}}
-    lines = [*(line for line in (calibrated(result),) if line), *result.limits]
+    lines = [*(line for line in (calibrated(result), counted(record), without_score(record)) if line), *result.limits]
     if not result.trials and result.reason not in result.limits:
         lines.append(result.reason)
     return {"rejection": {"lines": lines, "lead": lead(record, result), "about": "about " * _about(record),
@@ -57,6 +57,20 @@ def calibrated(result: RejectionResult) -> str:
             "the threshold they are compared with.")
 
 
+def counted(record: RunRecord) -> str:
+    """How rejected rows count in the figures of the evaluation, in words; empty where none is."""
+    if record.rejection is None or not record.rejection.reject:
+        return ""
+    return (f'Accuracy and the other figures of the evaluation count every held-out {record.modality.noun} with its '
+            f'predicted class, also those that would get the label "{LABEL}".')
+
+
+def without_score(record: RunRecord) -> str:
+    """The files that do not return the score, in words; empty where all do."""
+    kinds = [artifact.kind for artifact in record.parity if artifact.kept and artifact.without_scores]
+    return f"TFLite {' and '.join(kinds)} does not return the score: 8 bits change its order too much." if kinds else ""
+
+
 def rejected(record: RunRecord) -> str:
     """How many of the user's own rows would be rejected, in a sentence; empty for records of earlier versions."""
     result = record.rejection
@@ -83,7 +97,8 @@ def limitation(record: RunRecord) -> str:
     else:
         start = f"{always}; `unknown_score` is above 0 where it is unlike the training data" if \
             result.threshold is not None else f"{always}; there were too few rows for a threshold of `unknown_score`"
-    return f"{start}. This misses many inputs that resemble a known class."
+    return " ".join(filter(None, [f"{start}. This misses many inputs that resemble a known class.", counted(record),
+                                  without_score(record)]))
 
 
 def _about(record: RunRecord) -> bool:

@@ -15,6 +15,7 @@ from kerastl.data.options import ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.display import begins_a_formula
 from kerastl.errors import DataError, OptionError, unknown
+from kerastl.evaluation.rejection import LABEL
 from kerastl.files import output_file
 from kerastl.serving.answers import Answer, Prediction, Refused, prediction_of
 from kerastl.serving.classifier import Classifier, load
@@ -77,11 +78,13 @@ class _Tally:
     total: int = 0
     errors: int = 0
     formulas: int = 0
+    rejected: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, name: str, prediction: Prediction) -> None:
         self.total += 1
         self.formulas += begins_a_formula(name)
+        self.rejected += prediction.label == LABEL
         if prediction.error:
             self.errors += 1
             if len(self.reasons) < SHOWN:
@@ -134,7 +137,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
                 add(_row(name, prediction))
             if keep:
                 kept.append((name, prediction))
-    notes = (*reading.notes, *computing.notes(), *_notes(tally, out, raw))
+    notes = (*reading.notes, *computing.notes(), *_notes(tally, out, raw), *_rejected(tally.rejected, classifier))
     result = PredictResult(str(classifier.folder), tuple(name for name, _ in kept), tuple(p for _, p in kept),
                            tally.total, tally.errors, ": ".join(next(iter(tally.reasons), ())), out, notes, strict,
                            computing.name)
@@ -175,6 +178,14 @@ def _notes(tally: _Tally, out: str | None, raw: bool) -> list[str]:
         return []
     return [f"{tally.formulas:,} of the names and texts in {out} would be formulas in a spreadsheet and begin with an "
             "apostrophe; set `raw` to write them as they are"]
+
+
+def _rejected(number: int, classifier: Classifier) -> list[str]:
+    """What the score beside the label "none of these" is of: not of that label."""
+    if not number or not classifier.rejects:
+        return []
+    return [f'the label of {number:,} of the {classifier.modality.nouns} is "{LABEL}", because they are unlike the '
+            "training data (`unknown_score` above 0); `score` is that of the most probable class nevertheless"]
 
 
 def _nothing(tally: _Tally, readable: str) -> DataError:

@@ -13,6 +13,7 @@ from kerastl.data.input_row import InputRow
 from kerastl.data.options import ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect, unknown
+from kerastl.evaluation.rejection import LABEL
 from kerastl.explanation.explainer import Explained, Explainer, explainer_for
 from kerastl.explanation.record import ExplainedRow
 from kerastl.inputs import Input
@@ -37,7 +38,8 @@ class ExplainResult:
     rows: as `ExplainedRow`, without contributions where they are withheld. items: of each row, the path or the text.
     method, exact: see `Explanations`. withheld, check: whether the explanations failed their checks in training, and
     the result in words. errors: inputs without a prediction, with the reason. notes: what the user should know. out:
-    the page that was written.
+    the page that was written. predicted: of each row, whether the explained class is predicted; it is not where another
+    `label` was asked for, or where with several labels per row none is predicted.
     """
 
     model: str
@@ -51,6 +53,7 @@ class ExplainResult:
     check: str = ""
     notes: tuple[str, ...] = ()
     out: str | None = None
+    predicted: tuple[bool, ...] = ()
 
     @property
     def modality(self) -> Modality:
@@ -64,7 +67,8 @@ class ExplainResult:
         """As `kerastl explain --json` prints it."""
         return {"model": self.model, "out": self.out, "method": self.method, "exact": self.exact,
                 "withheld": self.withheld, "check": self.check, "notes": list(self.notes),
-                "explanations": [row.to_dict() for row in self.rows],
+                "explanations": [row.to_dict() | {"predicted": predicted} for row, predicted in
+                                 zip(self.rows, self.predicted, strict=True)],
                 "errors": [{"input": name, "error": reason} for name, reason in self.errors]}
 
 
@@ -96,17 +100,20 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
     explainer = explainer_for(record.modality, parts, source, fine=True)
     usable, errors = _readable(rows, source, explainer)
     if not usable:
-        raise DataError(f"none of the inputs has a prediction ({errors[0][0]}: {errors[0][1]})",
+        first = ": ".join(filter(None, errors[0]))  # the name of an empty text is empty
+        raise DataError(f"none of the inputs has a prediction ({first})",
                         record.modality.readable, "check the inputs")
     if source.changed([row.item for row, _ in usable]):
         notes.append("some images are decoded otherwise than by the model's own graph, which an earlier version wrote")
     checks, (method, exact) = record.explanations, explainer.method(parts.head)
     withheld = checks is not None and checks.withheld
     explained = _explained(usable, explainer, parts.head, record, label, withheld)
-    return ExplainResult(
-        str(folder), record.modality_name, method, exact, tuple(row for row, _ in explained),
-        tuple(item for _, item in explained), tuple(errors), withheld, _in_words(record),
-        (*reading.notes, *notes))
+    if record.rejection is not None and record.rejection.reject:
+        notes.append(f'"{LABEL}" is not explained: for each of the inputs it is a class, also where `kerastl predict` '
+                     f'says "{LABEL}"')
+    rows_of, items, predicted = zip(*explained, strict=True)
+    return ExplainResult(str(folder), record.modality_name, method, exact, rows_of, items, tuple(errors), withheld,
+                         _in_words(record), (*reading.notes, *notes), None, predicted)
 
 
 def _in_words(record: RunRecord) -> str:
@@ -142,10 +149,10 @@ def _readable(rows: Sequence[InputRow], source: Input, explainer: Explainer
 
 
 def _explained(usable: Sequence[tuple[InputRow, Any]], explainer: Explainer, head: Any, record: RunRecord,
-               label: str | None, withheld: bool) -> list[tuple[ExplainedRow, Any]]:
-    """Each explanation with its path or text."""
+               label: str | None, withheld: bool) -> list[tuple[ExplainedRow, Any, bool]]:
+    """Each explanation with its path or text, and whether its class is predicted."""
     task, thresholds = record.task, np.array(record.thresholds)
-    explained: list[tuple[ExplainedRow, Any]] = []
+    explained: list[tuple[ExplainedRow, Any, bool]] = []
     with tqdm(total=len(usable), desc="explaining", unit=f" {record.modality.nouns}", disable=None) as bar:
         for start in range(0, len(usable), BLOCK):
             block = usable[start:start + BLOCK]
@@ -156,7 +163,7 @@ def _explained(usable: Sequence[tuple[InputRow, Any]], explainer: Explainer, hea
                        task.classes_of(predicted[number]) or [int(p[number].argmax())])]
             results, = explainer.explain([block[number][1] for number, _ in places], [c for _, c in places], head)
             explained += [(as_row(result, block[number][0].name, "", record.classes[c], "", float(p[number, c]),
-                                  withheld), block[number][0].item)
+                                  withheld), block[number][0].item, c in task.classes_of(predicted[number]))
                           for (number, c), result in zip(places, results, strict=True)]
             bar.update(len(block))
     return explained

@@ -8,7 +8,7 @@ from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
 from kerastl.explanation.record import Explanations
 from kerastl.report.calibration import ece_in_words, rates, unranked
-from kerastl.report.rejection import rejected
+from kerastl.report.rejection import counted, rejected
 from kerastl.report.sentences import (
     augmented,
     calibration_note,
@@ -65,7 +65,8 @@ def run_summary(record: RunRecord) -> str:
     if record.competitors:
         lines += _competitors(record.competitors)
     if record.rejection:
-        lines += wrap(f"unknown    {rejected(record)}", WIDTH, subsequent_indent=INDENT)
+        sentences = ". ".join(filter(None, [rejected(record), counted(record)]))
+        lines += wrap(f"unknown    {sentences}", WIDTH, subsequent_indent=INDENT)
     if record.near_duplicates:
         lines += _near_duplicates(record.near_duplicates)
     if record.label_errors and not record.label_errors.reason:

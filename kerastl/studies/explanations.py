@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kerastl.backbones import weights_hash
 from kerastl.data.examples import TRAIN, Examples
 from kerastl.data.split import split_of
-from kerastl.evaluation.result import Evaluation
+from kerastl.evaluation.result import Evaluation, Figures
 from kerastl.explanation.exact import plain_part
 from kerastl.explanation.explainer import Explained, Explainer, cosine, explainer_for, marked
 from kerastl.explanation.record import (
@@ -79,7 +79,8 @@ def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluatio
         result = _checked(explainer, features, trained, evaluation, heads, exact, most)
         if result.gain is None or result.gain_ci95 is None or result.gain_ci95[0] > 0 or result.rows < most:
             break  # only where more rows could tell are more looked at
-    result = replace(result, method=method, exact=exact, note=heads.note)
+    result = replace(result, method=method, exact=exact, note=heads.note,
+                     sentence=result.sentence + guesses(evaluation.figures, features.examples))
     if result.withheld:
         return result
     shown = _examples(explainer, evaluation, heads, SHOWN[exact])
@@ -87,6 +88,18 @@ def explain_run(features: Features, trained: TrainedModel, evaluation: Evaluatio
         return replace(result, examples=shown, plain_share=plain_share(shown))
     more = f" {PLAIN_FOLDS}" * any(row.plain is not None for row in shown)
     return replace(result, examples=shown, note=result.note + more)
+
+
+def guesses(figures: Figures, examples: Examples) -> str:
+    """What is added to the sentence where the model has not been shown to be better than chance; else empty. The checks
+    do not notice that: of a model that was trained on noise, too, maps tell faithfully what it looks at."""
+    chance = 1 / len(examples.classes) if examples.task.exclusive else 0.5
+    ends = figures.balanced_accuracy_ci95
+    if ends is None or ends[0] > chance:
+        return ""
+    balanced = f"balanced accuracy {figures.balanced_accuracy:.3f}, 95% CI {ends[0]:.3f} to {ends[1]:.3f}"
+    return (f"; the model is not shown to be better than chance ({balanced}, chance {chance:.3f}), so they show what "
+            "its guesses rest on")
 
 
 def _fold_heads(trained: TrainedModel) -> Mapping[int, Any]:

@@ -53,13 +53,13 @@ class Comparison:
     why: str = ""
     notes: tuple[str, ...] = ()
 
-    def chosen(self, without: int | None = None) -> str:
+    def chosen(self, without: int | None = None, unknown: str | None = None) -> str:
         """The score with the highest mean AUROC, or an earlier one in `ORDER` that is within 0.02 of it. without: a
-        fold, none of whose rows has a part in the choice."""
+        fold, none of whose rows has a part in the choice. unknown: a class by whose rejection nothing is chosen."""
         if self.why:
             return self.otherwise
-        means = _means([each for each in self.measurements if without is None or
-                        (each.other == without and each.fold != without)])
+        means = _means([each for each in self.measurements if each.name != unknown and (
+            without is None or (each.other == without and each.fold != without))])
         if not means:
             return self.otherwise
         best = max(means.values())
@@ -71,11 +71,13 @@ class Comparison:
 
     def classes(self) -> tuple[LeftOutClass, ...]:
         """The AUROC of each class that was left out. The rows of each fold are ranked by the score that is chosen
-        without them."""
+        without them, by how well the other classes are rejected: the rows of a class, of whatever fold, do not choose
+        the score that their rejection is measured with."""
         values: dict[str, list[tuple[float, int]]] = {}
-        chosen = {fold: self.chosen(fold) for fold in {each.fold for each in self.measurements}}
         for each in self.measurements:
-            values.setdefault(each.name, []).append((each.aurocs[chosen[each.fold]], each.n))
+            auroc = each.aurocs.get(self.chosen(each.fold, each.name))
+            if auroc is not None:  # there are no logits of a single class
+                values.setdefault(each.name, []).append((auroc, each.n))
         return tuple(LeftOutClass(name, float(np.mean([auroc for auroc, _ in some])), max(n for _, n in some))
                      for name, some in sorted(values.items()))
 

@@ -51,12 +51,12 @@ def detect_unknown(features: Features, trained: TrainedModel, *, coverage: float
 
     coverage: the fraction of inputs like the data that are to stay below the threshold, in (0, 1). reject: `on`: an
     input above it gets the label "none of these"; `off`: only its `unknown_score` is above 0. Raises OptionError for
-    other values.
+    other values, and for `on` where a class has that name.
     """
     expect(Features, FEATURES, features=features)
     expect((int, float), "a fraction", coverage=coverage)
     expect(TrainedModel, "a trained model, as kerastl.train returns it", trained=trained)
-    if faults := rejection_faults(coverage, reject):
+    if faults := rejection_faults(coverage, reject, features.examples.classes):
         raise OptionError("\n".join(faults))
     start = time.perf_counter()
     measured = _Measured(features, trained)

@@ -1,6 +1,7 @@
 """Evaluate an exported model on labelled data."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
@@ -39,7 +40,7 @@ def show(result: "EvaluateResult") -> str:
     """The metrics, a warning if rows were used in training, and the scores of each class."""
     from kerastl.report.calibration import interval
     from kerastl.report.sentences import class_scores, macro_f1
-    from kerastl.shell.summary import more_rates, target_lines
+    from kerastl.shell.summary import INDENT, WIDTH, more_rates, target_lines
 
     test, (low, high) = result.test, result.test.accuracy_ci95
     lines = [f"{result.model}, evaluated on {count_of(test.n, 'row')}",
@@ -53,6 +54,8 @@ def show(result: "EvaluateResult") -> str:
     if result.trained_on:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
                      "optimistic")
+    if result.unknown is not None:
+        lines += wrap(f"unknown    {result.unknown.sentence}.", WIDTH, subsequent_indent=INDENT)
     if line := result.data_summary.losses_line:
         lines.append(f"skipped    {line.removeprefix('skipped ')}")
     partial = [f"WARNING: {warning}; these figures describe the other rows" for warning in result.data_summary.warnings]

@@ -62,9 +62,9 @@ def show(result: "ExplainResult") -> str:
 
     texts = result.modality.line_is_input and not result.withheld
     rows = [("input", "label", "score", "speaks for it" if texts else "logit")]
-    rows += [(_short(row.origin), row.label, f"{row.probability:.3f}",
+    rows += [(_short(row.origin), row.label + " (not predicted)" * (not predicted), f"{row.probability:.3f}",
               _strongest(row, item) if texts else sums(row, result.modality))
-             for row, item in zip(result.rows, result.items, strict=True)]
+             for row, item, predicted in zip(result.rows, result.items, result.predicted, strict=True)]
     rows += [(_short(name), f"({reason})", "", "") for name, reason in result.errors]
     notes = [with_flags(note, Config("", ())) for note in (*result.notes, result.check)]
     written = [f"{count_of(len(result.rows), 'explanation')} written to {result.out}"] if result.out else []

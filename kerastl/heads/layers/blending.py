@@ -8,7 +8,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 LEARNED = ("learned", "channel")
-BUCKETS = 2**16  # token numbers and pairs of them are hashed to so many
+BASE = 2**8
+BUCKETS = BASE**2  # token numbers and pairs of them are hashed to so many
 FIRST, SECOND = 7919, 5939  # primes; with 250,000 tokens, as in the largest vocabularies, products stay below 2^31
 NORM = 10.0  # of a text's row of weights: about the norm of the standardised features that it is added to
 
@@ -68,11 +69,17 @@ def buckets_of(tokens: Any) -> tuple[Any, Any]:
     [batch, length] int32 -> [batch, 2 x length] each."""
     tokens = ops.cast(tokens, "int32")
     following = ops.concatenate([tokens[:, 1:], ops.zeros_like(tokens[:, :1])], axis=1)
-    single = tokens * FIRST % BUCKETS
-    pairs = (single + following * SECOND % BUCKETS) % BUCKETS
+    single = _hashed(tokens, FIRST)
+    pairs = (single + _hashed(following, SECOND)) % BUCKETS
     present = ops.not_equal(tokens, 0)
     both = ops.logical_and(present, ops.not_equal(following, 0))
     return ops.concatenate([single, pairs], axis=1), ops.concatenate([present, both], axis=1)
+
+
+def _hashed(tokens: Any, prime: int) -> Any:
+    """tokens * prime % BUCKETS, of the upper and the lower digits apart: no product reaches 2^24, since OpenVINO takes
+    remainders in float32, which is exact only up to there."""
+    return (tokens // BASE * prime % BASE * BASE + tokens % BASE * prime) % BUCKETS
 
 
 @keras.saving.register_keras_serializable("kerastl")

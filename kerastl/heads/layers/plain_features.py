@@ -35,7 +35,8 @@ class Tfidf(keras.layers.Layer):
         present = ops.cast(present, "float32")
         rows = ops.shape(buckets)[0]
         place = buckets + ops.expand_dims(ops.arange(rows, dtype="int32") * BUCKETS, 1)  # in one long row
-        counts = ops.scatter(ops.reshape(place, (-1, 1)), ops.reshape(present, (-1,)), (rows * BUCKETS,))
+        # not `ops.scatter`: OpenVINO does not add up what it puts into the same place
+        counts = ops.segment_sum(ops.reshape(present, (-1,)), ops.reshape(place, (-1,)), rows * BUCKETS)
         often = ops.maximum(ops.take(counts, place), 1.0)  # how often each occurrence's bucket occurs in its row
         weights = ops.take(self.idf, buckets) * (1.0 + ops.log(often)) * present  # the same for each of them
         norm = ops.sqrt(ops.sum(weights**2 / often, axis=1, keepdims=True)) + 1e-6

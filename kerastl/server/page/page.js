@@ -96,7 +96,6 @@ function show(one) {
   const unknown = one.unknown_score > 0 ? "; unlike the training data" : "";
   $("verdict").textContent = `${labels.join(", ") || "no label"} (${share(one.score)})${unknown}`;
   const rows = model.classes.map((name, place) => [name, one.probabilities[place]]).sort((a, b) => b[1] - a[1]).slice(0, 10);
-  if (one.label === "none of these") { rows.unshift(["none of these", 1]); }
   $("bars").replaceChildren(...rows.map(([name, value]) => {
     const row = document.createElement("li"), title = document.createElement("span"), bar = document.createElement("progress"),
       text = document.createElement("span");
