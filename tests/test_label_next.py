@@ -15,12 +15,13 @@ from tiny import clouds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.apostrophes import MARK
+from kerastl.data.examples import Skipped
 from kerastl.errors import DataError, OptionError
 from kerastl.studies.label_next.choose import CENTRE, MARGIN, RANDOM, choose, drawn_at_random, margins_of, too_few
 from kerastl.studies.label_next.head import normalised
 from kerastl.studies.label_next.propose import _proposed
-from kerastl.studies.label_next.result import Proposal, simulation_lines
-from kerastl.studies.label_next.simulate import _course, simulated
+from kerastl.studies.label_next.result import LabelNextResult, Proposal, simulation_lines
+from kerastl.studies.label_next.simulate import Round, Simulation, _course, simulated
 
 Shell = Callable[..., tuple[int, str, str]]
 NOBODY = np.arange(0)
@@ -297,3 +298,18 @@ def test_fused_backbones_propose_too(backbone: str, layer: str, tmp_path: Path) 
     result = tl.label_next(str(draw_folder(tmp_path / "known", 4, seed=5)), str(pool), 4, backbone=backbone,
                            weights="none", layer=layer, cache_dir=str(tmp_path / "cache"))
     assert {proposal.how for proposal in result.proposals} == {MARGIN, RANDOM}
+
+
+def test_rows_that_are_skipped_for_the_same_reason_are_counted() -> None:
+    skipped = (*(Skipped(f"row {row}", "no label") for row in range(1, 31)), Skipped("x.png", "is empty"))
+    result = LabelNextResult("a.csv", "", "image", 5, 10, {"a": 10}, 0, 0, 0, (), skipped=skipped)
+    assert result.skipped_lines == (*(f"skipped: row {row}: no label" for row in range(1, 6)),
+                                    "skipped: 25 more: no label", "skipped: x.png: is empty")
+    assert len(result.to_dict()["left_out"]) == 31
+
+
+def test_a_single_label_reaches_and_several_reach() -> None:
+    rounds = tuple(Round(n, 0.5, 0.4, 0.1, (0.0, 0.2), 0.0) for n in (1, 2, 3))
+    simulation = Simulation(1, 12, 12, 12, rounds, 0.1, (-0.1, 0.3), "unclear", 3, 1)
+    assert "which about 1 chosen label reaches." in simulation_lines(simulation)[1]
+    assert "which about 2 chosen labels reach." in simulation_lines(replace(simulation, as_good=2))[1]

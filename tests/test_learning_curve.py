@@ -19,7 +19,7 @@ from kerastl.studies.learning_curve.measurement import measure
 from kerastl.studies.learning_curve.of_run import learning_curve_of_run
 from kerastl.studies.learning_curve.subsets import SPAN, deals, fewest_rows, sizes_of
 from kerastl.training.options import DEFAULTS
-from kerastl.versions.learning_curve import LearningCurve
+from kerastl.versions.learning_curve import ClassCurve, LearningCurve
 from tests.tiny import clouds, held_out, in_folds, made_examples, made_features
 
 SIZES = np.array([30.0, 50, 80, 130, 220, 350, 560])
@@ -259,3 +259,27 @@ def test_the_verb_prints_and_writes_a_page(shell: Callable, tmp_path: Path) -> N
     assert code == 2 and "--target-accuracy" in err
     code, out, _ = shell("curve", source, "--backbone", "tiny_net", "--weights", "none", "--cache-dir", tmp_path)
     assert code == 0 and "accuracy, measured" in out and "Check: without the largest size" in out
+
+
+def test_without_errors_nothing_is_extrapolated_and_the_interval_is_that_of_none(tmp_path: Path) -> None:
+    features = features_of(tmp_path, 200, 2, 30.0)
+    curve = tl.learning_curve(features, repeats=1)
+    low, high = curve.measured[-1].accuracy_ci80
+    assert high == 1 and low == pytest.approx(0.1 ** (1 / 200)) and not curve.predicted and not curve.twice
+    assert "all predictions are correct, so that there are no errors to extrapolate" in curve.sentence
+    reached = tl.learning_curve(features, repeats=1, target_accuracy=0.9).sentence
+    assert "is reached with the present 200 images" in reached
+    assert tl.learning_curve(features, repeats=1, target_accuracy=0.995).sentence.startswith("Cannot say")
+    assert "<svg" in str(learning_curve_section(curve))
+
+
+def test_a_class_gains_with_a_caution_where_all_together_do_not() -> None:
+    one = ClassCurve("a", 50, 0.8, 0.04, (0.03, 0.06))
+    flat = LearningCurve(rows=100, classes=(one,), reason="the curve is flat within noise")
+    assert flat.class_sentence.endswith("other classes may lose as much.")
+    assert "lose" not in replace(flat, reason="", more_rows=(10, 20)).class_sentence
+
+
+def test_a_target_is_printed_as_it_was_requested() -> None:
+    for target, text in ((0.9, "0.900"), (0.9995, "0.9995"), (0.999999, "0.999999")):
+        assert LearningCurve(target_accuracy=target, target_requested=True).target == f"an accuracy of {text}"

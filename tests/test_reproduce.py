@@ -11,11 +11,13 @@ import pytest
 from conftest import draw, draw_folder
 
 import kerastl as tl
-from kerastl.errors import KerastlError, ModelError, OptionError
+from kerastl.errors import DataError, KerastlError, ModelError, OptionError
+from kerastl.explanation.record import ExplainedRow, Explanations
 from kerastl.files import file_sha256
 from kerastl.rerun.comparison import DIFFERS, IDENTICAL, NOTE, UNKNOWN, compare_figures, environment, feature_check
 from kerastl.rerun.plan import Given, plan_of, runtime_of
 from kerastl.runtime import apply, as_recorded
+from kerastl.versions.learning_curve import ClassCurve, LearningCurve
 from kerastl.versions.record import RunRecord
 from kerastl.versions.reproduction import MadeBy
 
@@ -56,7 +58,7 @@ def test_data_that_changed_or_are_gone_are_found(model: Path, data: Path, tmp_pa
     shutil.copytree(data, changed)
     draw(changed / "red" / "0.png", (10, 240, 10), 12345)
     code, out, _ = shell("reproduce", model, "--data", changed)
-    assert code == 1 and "NOT reproduced: data, split" in out
+    assert code == 1 and "NOT reproduced: what differs: data, split" in out
     assert "of the 42 rows of the run 1 are gone and 1 are new" in out
     shutil.rmtree(changed)
     code, _, err = shell("reproduce", model, "--data", changed)
@@ -85,17 +87,46 @@ def test_every_kind_of_difference_is_seen(model: Path) -> None:
     assert feature_check(None, features, True).verdict == UNKNOWN
 
 
+def test_what_depends_on_the_last_digit_or_says_what_was_done_is_not_compared_elsewhere(model: Path) -> None:
+    """Another version writes other sentences; another machine orders rows and classes anew."""
+    record = RunRecord.read(model)
+    classes = tuple(ClassCurve(name, 14, 0.9, gain, (0.0, 0.1)) for name, gain in (("a", 0.0100), ("b", 0.0099)))
+    rows = tuple(ExplainedRow(name, "correct", "a", "a", 0.9, 1.0) for name in ("1.png", "2.png"))
+    curve = LearningCurve(rows=42, classes=classes, more_rows=(560, None))
+    record = replace(record, learning_curve=curve, explanations=Explanations("activation map", examples=rows))
+    assert record.explanations is not None
+    other = replace(
+        record, learning_curve=replace(curve, classes=classes[::-1], more_rows=(600, None), scope="in other words"),
+        explanations=replace(record.explanations, examples=rows[::-1], note="in other words"),
+        parity=tuple(replace(part, bound="in other words") for part in record.parity))
+    assert record.parity and not compare_figures(record, other, False).differences
+    figures = {item.figure for item in compare_figures(record, other, True).beyond()}
+    assert figures == {"learning_curve.more_rows[0]", *(f"explanations.examples[{n}].origin" for n in (0, 1))}
+    changed = replace(other, test=replace(other.test, accuracy=record.test.accuracy - 0.02, ece=record.test.ece + 1e-6))
+    assert [item.exceeds for item in compare_figures(record, changed, False).differences] == [True, False]
+
+
+def test_data_that_are_not_where_they_were_are_asked_for(model: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="samples/x, where the data of the model were, seen from") as error:
+        planned(model, config={**RunRecord.read(model).config, "data": "samples/x"})
+    assert error.value.hint == "set `data` to their new location"
+
+
 def test_another_machine_is_named_and_allows_small_differences_only_there(model: Path) -> None:
     record = RunRecord.read(model)
     assert record.reproduction is not None
     assert {check.verdict for check in environment(record, record)} == {IDENTICAL}
-    made = replace(record.reproduction, packages={**record.reproduction.packages, "numpy": "1.0"}, threads=96, cpu=())
+    made = replace(record.reproduction, packages={**record.reproduction.packages, "numpy": "1.0"}, threads=96, cpu=(),
+                   variables={"TF_ENABLE_ONEDNN_OPTS": "0"})
     other = replace(record, reproduction=made, machine={**record.machine, "processor": "abacus"})
     checks = {check.name: check for check in environment(record, other)}
-    assert {name for name, check in checks.items() if check.verdict == NOTE} == {"packages", "processor", "threads"}
+    assert {name for name, check in checks.items() if check.verdict == NOTE} == {
+        "packages", "processor", "threads", "environment variables"}
     assert checks["packages"].now == "numpy 1.0" and checks["threads"].now == "96"
     older = {check.name: check.verdict for check in environment(replace(record, reproduction=None), record)}
-    assert older == {"packages": UNKNOWN, "processor": IDENTICAL, "Python": IDENTICAL, "threads": UNKNOWN}
+    assert older == {"packages": UNKNOWN, "processor": IDENTICAL, "Python": IDENTICAL, "threads": UNKNOWN,
+                     "environment variables": UNKNOWN}
 
 
 def test_the_engine_and_arithmetic_are_those_of_the_record_and_not_chosen(model: Path) -> None:

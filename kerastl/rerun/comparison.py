@@ -17,14 +17,16 @@ FEATURES_16 = 2e-2  # the same in a 16-bit type
 FIGURES = 0.01  # of a figure, or of 1 where the figure is smaller; of a count: this part of the held-out rows
 SCORES = 0.01  # of a predicted probability
 LABELS = 0.99  # rows with the same predicted label
-# What two runs never share, or share by another line of the table; `sentence` and `word` say in words what is compared.
+# What two runs never share, or share by another line of the table; `sentence` and `word` say in words what is compared,
+# and `bound`, `scope` and `note` what was done.
 SKIPPED_KEYS = frozenset("""
     seconds machine path version name config milliseconds bytes rate computed word sentence caution reason
     precision_reason xla_reason split_reason reproduction notes weights file date sha256 teacher format interval
-    ships engine left_out
+    ships engine left_out bound scope note exported
 """.split())
-# Lists of single rows in an order that depends on the last digit: compared only where runs must be identical.
-ROW_LISTS = frozenset({"mistakes", "pairs", "errors", "search", "curve", "epochs", "trials", "reliability"})
+# Lists of single rows in an order that depends on the last digit, and `more_rows`, which is rounded to two digits:
+# compared only where runs must be identical.
+ROW_LISTS = frozenset("mistakes pairs errors search curve epochs trials reliability examples more_rows".split())
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class FigureDifference(Section):
     now: Any
     bound: float
 
+    @property
+    def exceeds(self) -> bool:
+        """Whether the difference is more than it may be."""
+        return _distance(self.recorded, self.now) > self.bound
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -58,11 +65,12 @@ class Figures:
 
     def beyond(self) -> list[FigureDifference]:
         """The differences that exceed their bound."""
-        return [item for item in self.differences if _distance(item.recorded, item.now) > item.bound]
+        return [item for item in self.differences if item.exceeds]
 
 
 def environment(record: RunRecord, again: RunRecord) -> list[Check]:
-    """What the figures depend on that is not of the run: packages, machine, threads."""
+    """What the figures depend on that is not of the run: packages, machine, threads,
+    environment variables."""
     old, new = record.reproduction or Reproduction(), again.reproduction or Reproduction()
     machine = [str(each.machine.get("processor", "")) + f" ({', '.join(part.cpu)})" * bool(old.cpu)
                for each, part in ((record, old), (again, new))]
@@ -71,8 +79,10 @@ def environment(record: RunRecord, again: RunRecord) -> list[Check]:
     packages = [", ".join(f"{name} {part.packages.get(name, 'missing')}" for name in changed) for part in (old, new)]
     cores = [str(part.threads or each.machine.get("cores", "")) for each, part in ((record, old), (again, new))]
     known = bool(old.packages)
+    variables = [", ".join(f"{name}={value}" for name, value in sorted(part.variables.items())) for part in (old, new)]
     return [_same("packages", *(packages if changed else ["", ""]), known=known), _same("processor", *machine),
-            _same("Python", *python), _same("threads", *cores, known=bool(old.threads))]
+            _same("Python", *python), _same("threads", *cores, known=bool(old.threads)),
+            _same("environment variables", *variables, known=known)]
 
 
 def _same(name: str, recorded: str, now: str, *, known: bool = True) -> Check:
@@ -107,7 +117,8 @@ def feature_check(old: FeatureSample | None, new: FeatureSample | None, exact: b
 
 
 def compare_figures(record: RunRecord, again: RunRecord, exact: bool) -> Figures:
-    """Every figure of two records. exact: whether they must be identical; otherwise within FIGURES."""
+    """Every figure of two records, those beyond their bound first. exact: whether they must be identical; otherwise
+    within FIGURES."""
     old, new = (dict(_leaves(each.to_dict(), exact)) for each in (record, again))
     rows = record.test.n
     differences = []
@@ -115,6 +126,7 @@ def compare_figures(record: RunRecord, again: RunRecord, exact: bool) -> Figures
         other = new.get(name)
         if other != value and not (_is_nan(value) and _is_nan(other)):
             differences.append(FigureDifference(name, value, other, 0.0 if exact else _bound(value, rows)))
+    differences.sort(key=lambda item: not item.exceeds)
     return Figures(len(old), len(new.keys() - old.keys()), tuple(differences))
 
 
@@ -125,8 +137,10 @@ def _leaves(value: Any, exact: bool, path: str = "") -> Iterator[tuple[str, Any]
             if key not in SKIPPED_KEYS and (exact or key not in ROW_LISTS):
                 yield from _leaves(inner, exact, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
-        for place, inner in enumerate(value):
-            yield from _leaves(inner, exact, f"{path}[{place}]")
+        names = [inner.get("name") if isinstance(inner, dict) else None for inner in value]
+        by_name = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+        for place, inner in enumerate(value):  # by name, where the order may depend on the last digit
+            yield from _leaves(inner, exact, f"{path}[{names[place] if by_name else place}]")
     elif value is not None:
         yield path, value
 

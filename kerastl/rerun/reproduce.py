@@ -33,8 +33,9 @@ TF_THREADS = "TF_NUM_INTRAOP_THREADS"  # read by TensorFlow when it starts
 @dataclass(frozen=True)
 class ReproduceResult:
     """A model compared with its run again. what: the function or recipe that ran. checks: a line each. differences:
-    figures that are not identical. exact: whether everything had to be identical, because packages, machine and threads
-    are those of the record. notes: what was assumed. figures: how many were compared."""
+    figures that are not identical, those beyond their bound first. exact: whether everything had to be identical,
+    because packages, machine and threads are those of the record. notes: what was assumed. figures: how many were
+    compared."""
 
     model: str
     what: str
@@ -56,7 +57,7 @@ class ReproduceResult:
         unknown = [check.name for check in self.checks if check.verdict == UNKNOWN]
         open_ = f"; not recorded, so not compared: {', '.join(unknown)}" * bool(unknown)
         if wrong:
-            return f"NOT reproduced: {', '.join(wrong)} differ{'s' * (len(wrong) == 1)}{open_}"
+            return f"NOT reproduced: what differs: {', '.join(wrong)}{open_}"
         within = [check.name for check in self.checks if check.verdict == WITHIN]
         return f"reproduced, {', '.join(within)} within bounds{open_}" if within else \
             f"reproduced: everything that was compared is identical{open_}"

@@ -79,7 +79,7 @@ def show(result: "LabelNextResult") -> str:
     from kerastl.studies.label_next.result import simulation_lines
 
     lines = [*result.lines, *result.notes]
-    lines += [f"skipped: {item.origin}: {item.reason}" for item in result.skipped]
+    lines += result.skipped_lines
     if simulation := result.simulation:
         rows = [("labels", "chosen", "at random", "difference, points (95% CI)")]
         rows += [(str(each.labels), f"{each.strategy:.3f}", f"{each.random:.3f}",

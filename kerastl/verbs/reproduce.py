@@ -53,8 +53,8 @@ def show(result: "ReproduceResult") -> str:
     rows += [(check.name, check.recorded, check.now, check.verdict) for check in result.checks]
     lines = [table(rows)]
     if result.differences:
-        figures = [("figure", "recorded", "now", "bound")]
-        figures += [(item.figure, str(item.recorded), str(item.now), f"{item.bound:g}")
+        figures = [("figure", "recorded", "now", "bound", "")]
+        figures += [(item.figure, str(item.recorded), str(item.now), f"{item.bound:g}", "beyond" * item.exceeds)
                     for item in result.differences[:SHOWN]]
         rest = len(result.differences) - SHOWN
         lines += ["", table(figures), *([f"and {rest:,} more, listed by --json"] if rest > 0 else [])]

@@ -95,7 +95,8 @@ class LearningCurve(Section):
         if self.target_accuracy is None:
             return "a higher accuracy"
         if self.target_requested:
-            return f"an accuracy of {self.target_accuracy:.3f}"
+            exact = round(self.target_accuracy, 3) == self.target_accuracy
+            return f"an accuracy of {self.target_accuracy:{'.3f' if exact else 'g'}}"
         return f"a quarter fewer errors, an accuracy of about {self.target_accuracy:.3f}"
 
     @property
@@ -142,6 +143,8 @@ class LearningCurve(Section):
             return ("No class clearly gains more than noise: the largest estimate is that of "
                     f"{first.name}, {100 * first.gain:+.1f} points of recall with twice the {self.nouns} (80% "
                     f"interval {100 * low:+.1f} to {100 * high:+.1f}).")
+        flat = (" The accuracy of all classes together does not measurably grow, so that other classes may lose as "
+                "much.") if self.reason else ""
         return (f"The largest gain is expected for {first.name}: with twice the {self.nouns} of all classes, its "
                 f"recall of {first.recall:.3f} ({first.rows:,} {self.nouns} now) would rise by {100 * first.gain:.1f} "
-                f"points (80% interval {100 * low:.1f} to {100 * high:.1f}).")
+                f"points (80% interval {100 * low:.1f} to {100 * high:.1f}).{flat}")

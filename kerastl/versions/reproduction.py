@@ -23,8 +23,8 @@ MADE_BY = "made_by"  # in the settings of a run: what ran it
 PACKAGES = ("kerastl", "tensorflow", "tensorflow-text", "keras", "keras-hub", "numpy", "scipy", "scikit-learn",
             "openvino")
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
-THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                    "MKL_NUM_THREADS")
+VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+             "MKL_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS")  # that change results
 HASHED_ROWS, SAMPLE_ROWS, SAMPLE_VALUES = 2048, 8, 16  # of the features
 CHUNK = 64  # rows in memory at a time
 
@@ -57,9 +57,9 @@ class FeatureSample(Section):
 @dataclass(frozen=True)
 class Reproduction(Section):
     """What a run was, beyond its settings. packages: versions. threads: cores that the process could use; variables:
-    environment variables that change how many are used. cpu: instruction sets that change results. data, split:
-    fingerprints. explicit_precision: see `runtime.Runtime`. labels, scores: fingerprints of the labels, and digest of
-    the calibrated logits, that were predicted for held-out rows."""
+    environment variables that change how many are used, or which kernels. cpu: instruction sets that change results.
+    data, split: fingerprints. explicit_precision: see `runtime.Runtime`. labels, scores: fingerprints of the labels,
+    and digest of the calibrated logits, that were predicted for held-out rows."""
 
     made_by: MadeBy = MadeBy()
     packages: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def reproduction_of(features: "Features", evaluation: "Evaluation", made_by: Map
     order = sorted(range(len(predicted)), key=predicted.__getitem__)
     return Reproduction(
         made_by=from_json(MadeBy, made_by or {}), packages=package_versions(), threads=available_cores(),
-        variables={name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         cpu=tuple(name for name in CPU_FLAGS if name in cpu_flags()), data=data, split=split,
         explicit_precision=features.runtime.explicit_precision, features=feature_sample(features),
         labels=fingerprint(predicted), scores=_digest(np.ascontiguousarray(held_out.logits[order], np.float64)))

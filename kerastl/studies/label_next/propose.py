@@ -222,7 +222,7 @@ def _proposal(examples: Examples, choice: Choice, p: NDArray[np.float64] | None)
         reason = "drawn at random"
     elif choice.how == CENTRE:
         reason = f"typical of {choice.cluster:,} similar ones without a label" if choice.cluster > 1 else \
-            "unlike the labelled ones"
+            "unlike all others"
     else:
         reason = f"among the least sure: {least_sure}"
     return Proposal(examples.origins[row], examples.items[row], examples.ids[row], choice.how, reason, suggested,

@@ -9,6 +9,7 @@ from kerastl.modality import modality_named
 from kerastl.studies.label_next.choose import CENTRE, RANDOM
 from kerastl.studies.label_next.simulate import Simulation
 
+SHOWN = 5  # skipped rows of each reason
 PAYS = {
     "helped": ("It pays on these data", "."),
     "hurt": ("It does not pay on these data", ". Draw rows at random instead."),
@@ -98,6 +99,16 @@ class LabelNextResult:
         return f"{len(self.proposals):,} {nouns} to label{few}: " + (f"{chosen}; " if others else "") + \
             f"{drawn:,} drawn at random"
 
+    @property
+    def skipped_lines(self) -> tuple[str, ...]:
+        """What was skipped, a line each; of many for the same reason, such as rows of a table that are not labelled
+        yet, the first and how many more."""
+        by_reason: dict[str, list[str]] = {}
+        for item in self.skipped:
+            by_reason.setdefault(item.reason, []).append(f"skipped: {item.origin}: {item.reason}")
+        return tuple(line for reason, lines in by_reason.items() for line in (
+            *lines[:SHOWN], *[f"skipped: {len(lines) - SHOWN:,} more: {reason}"] * (len(lines) > SHOWN)))
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `kerastl label-next --json` prints."""
         return {"source": self.source or None, "unlabelled": self.pool or None, "kind": self.modality, "n": self.n,
@@ -124,7 +135,8 @@ def simulation_lines(simulation: Simulation) -> tuple[str, ...]:
     reached = (f"With {last.labels:,} chosen labels the accuracy is {last.strategy:.3f}, with as many drawn at random "
                f"{last.random:.3f}")
     if simulation.as_good is not None and simulation.as_good < last.labels:
-        reached += f", which about {simulation.as_good:,} chosen labels reach"
+        several = simulation.as_good != 1
+        reached += f", which about {simulation.as_good:,} chosen label{'s' * several} reach{'es' * (not several)}"
     lines.append(f"{reached}.")
     lines.append(f"Measured with a linear head on {simulation.rows:,} held-out rows in {simulation.clusters:,} groups, "
                  f"which were never chosen from; means over {simulation.draws} starts without labels.")

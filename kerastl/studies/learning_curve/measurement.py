@@ -42,6 +42,11 @@ class Measured:
         """How many heads were fitted for each size."""
         return int(self.fit_of.max()) + 1
 
+    @property
+    def clusters(self) -> int:
+        """How many clusters of rows measure."""
+        return int(self.cluster.max()) + 1
+
     def first(self, rounds: int) -> "Measured":
         """The first rounds alone."""
         return replace(self, fit_of=self.fit_of[:rounds], correct=self.correct[:, :rounds], hit=self.hit[:, :rounds])
@@ -56,7 +61,7 @@ class Measured:
 
     def _weights(self, count: int, seed: int) -> Iterator[NDArray[np.float32]]:
         """How often each row counts in each round, [replicates, rounds, rows], block by block."""
-        generator, clusters = np.random.default_rng(seed), int(self.cluster.max()) + 1
+        generator, clusters = np.random.default_rng(seed), self.clusters
         present = (self.fit_of >= 0).astype(np.float32)
         yield present[None]
         for start in range(0, count, BLOCK):

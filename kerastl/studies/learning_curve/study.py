@@ -112,7 +112,9 @@ def predicted_curve(features: Features, rows: Rows, measured: Measured, target_a
     examples, curve = features.examples, _nothing_yet(features, rows, target_accuracy)
     errors, missed = measured.replicates(REPLICATES, len(examples.classes))
     sizes = measured.sizes
-    curve = replace(curve, fits=measured.fits, measured=_accuracies(sizes, errors))
+    curve = replace(curve, fits=measured.fits, measured=_accuracies(sizes, errors, measured.clusters))
+    if not errors[0, -1]:  # every replicate would predict that there never will be one
+        return _without_errors(curve)
     hidden = check(sizes, errors)
     checked = HiddenSize(round(float(sizes[-1])), float(1 - errors[0, -1]), 1 - hidden.predicted,
                          hidden.standard_error)
@@ -148,8 +150,20 @@ def _flat(sizes: NDArray[np.float64], errors: NDArray[np.float64], nouns: str) -
             f"changes by {100 * fall:+.1f} points, 80% interval {100 * low:+.1f} to {100 * high:+.1f})")
 
 
-def _accuracies(sizes: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[SizeAccuracy, ...]:
+def _without_errors(curve: LearningCurve) -> LearningCurve:
+    """The answer where the largest size made no errors: nothing is extrapolated."""
+    size = curve.measured[-1]
+    if curve.target_accuracy is not None and curve.target_accuracy <= size.accuracy_ci80[0]:
+        return replace(curve, more_rows=(0, 0))
+    return replace(curve, reason=f"with {size.rows:,} {curve.nouns} all predictions are correct, so that there are no "
+                                 f"errors to extrapolate (accuracy {size.accuracy_ci80[0]:.3f} to 1.000, 80% interval)")
+
+
+def _accuracies(sizes: NDArray[np.float64], errors: NDArray[np.float64], clusters: int) -> tuple[SizeAccuracy, ...]:
+    """clusters: of rows that measure. Where none has an error, no replicate has one, and the interval is the exact one
+    of none (Clopper and Pearson)."""
     ends = 1 - np.quantile(errors[1:], INNER, axis=0)
+    ends[1] = np.where(errors[0] == 0, INNER[0] ** (1 / clusters), ends[1])
     return tuple(SizeAccuracy(round(size), float(1 - error), (float(low), float(high)))
                  for size, error, high, low in zip(sizes.tolist(), errors[0], *ends, strict=True))
 

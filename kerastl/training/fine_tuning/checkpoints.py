@@ -22,7 +22,8 @@ class Checkpoints(keras.callbacks.Callback):
     state of the training, the losses so far, the weights of the best epoch if they beat the frozen backbone's loss, and
     the sum of the weights that are averaged. Before that, it checks that frozen weights did not change.
 
-    before: the validation loss of the frozen backbone. original: the model's weights before training.
+    before: the validation loss of the frozen backbone, infinite where it cannot be compared. original: the model's
+    weights before training.
     """
 
     def __init__(self, state: Path, trainee: Trainee, plan: Plan, before: float, original: list[NDArray[Any]]) -> None:
@@ -52,8 +53,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.folder = folder
         if last:
             shutil.rmtree(last)
-        print(f"epoch {epoch + 1}: training loss {losses['loss']:.4f}, validation loss {losses['val_loss']:.4f} "
-              f"(frozen backbone: {self.before:.4f})", flush=True)
+        frozen = f" (frozen backbone: {self.before:.4f})" if np.isfinite(self.before) else ""
+        print(f"epoch {epoch + 1}: training loss {losses['loss']:.4f}, validation loss "
+              f"{losses['val_loss']:.4f}{frozen}", flush=True)
 
     def resume(self) -> None:
         """Put the training back to where the last epoch left it; do nothing where there was none."""

@@ -100,7 +100,7 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
         held_out = predictions_on(model, backbone.input, examples, split.held_out, options.batch_size)
         fitted = replace(fitted, held_out=held_out, validation=validation)
     elif plan.gamma:
-        after = min(loss for loss, *_ in candidates[1:])
+        after = min((loss for loss, *_ in candidates[1:]), default=float("nan"))  # none where training diverged
     else:
         after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
     write_atomically(state / FINISHED, str(os.getpid()))
