@@ -116,9 +116,7 @@ class Reference:
             least = AGREEMENT[kind]
             bound = f"same top label for {least:.0%}, accuracy within {ACCURACY * 100:g} point"
             kept = agreement >= least and abs(change) <= ACCURACY + 1e-9
-        rank = None if self.scores is None or scores is None else rank_correlation(self.scores, scores)
-        if rank is not None and scores is not None and np.abs(scores - self.scores).max() <= SAME_SCORE:
-            rank = 1.0
+        rank = None if self.scores is None or scores is None else same_order(self.scores, scores)
         if rank is not None:
             bound = f"{bound}; rank of unknown_score >= {LEAST_RANK}"
             kept = kept and (rank >= LEAST_RANK or kind not in LOGITS)
@@ -221,6 +219,12 @@ def compare_tflite(reference: Reference, kind: str, content: bytes) -> Parity:
                       f"LiteRT can run it ({' '.join(str(error).split())})", False)
     logits, scores = ([output[name] for output in outputs if name in output] for name in ("logits", OUTPUT))
     return reference.compare(kind, np.stack(logits), len(content), milliseconds, np.stack(scores) if scores else None)
+
+
+def same_order(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """The rank correlation of two scores of the same rows; 1 where none differs by more than rounding does."""
+    rank = rank_correlation(a, b)
+    return 1.0 if rank is not None and np.abs(a - b).max() <= SAME_SCORE else rank
 
 
 def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
