@@ -258,7 +258,7 @@ def test_plain_tensorflow_and_tf_text_serve_the_folder(shell: Shell, bert: Path,
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "m/1"], capture_output=True, text=True, check=True)
     signatures, outputs, ops = json.loads(done.stdout.splitlines()[-1])
     assert signatures == ["features", "serving_default", "tensor"]
-    assert outputs == ["label", "probabilities", "score", "top_labels", "top_scores"]
+    assert outputs == ["label", "probabilities", "score", "top_labels", "top_scores", "unknown_score"]
     of_tf_text = {"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"}
     import tensorflow as tf
 
