@@ -13,8 +13,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from kerastl.data.options import ReadOptions
-from kerastl.data.prediction_inputs import Reading, input_rows
+from kerastl.data.prediction_inputs import input_rows
 from kerastl.errors import DataError, ModelError, OptionError
 from kerastl.evaluation.reference import Reference, sizes_of
 from kerastl.evaluation.two_samples import FeatureTest, OutputTest, feature_test, label_shift, output_tests
@@ -22,6 +21,7 @@ from kerastl.fields import Section
 from kerastl.files import read_bytes
 from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.reading import reading_of
 from kerastl.stats import holm, wilson_interval
 
 FILE = "reference.npz"
@@ -172,10 +172,7 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
           path_column: str | None, cache_dir: str | None) -> tuple[_Seen, tuple[str, ...]]:
     logs = [name for name in inputs if name.endswith(RECORDS)]
     others = [name for name in inputs if name not in logs]
-    record = classifier.record
-    options = ReadOptions(text_column=text_column or record.read_options.text_column,
-                          path_column=path_column or record.read_options.path_column)
-    reading = Reading(classifier.modality, options, bool(record.input.get("pair")), cache_dir)
+    reading = reading_of(classifier.record, text_column, path_column, cache_dir)
     names: list[str] = []
     items: list[Any] = []
     for number, content in enumerate(_logged(logs, classifier.modality.raw_input)):

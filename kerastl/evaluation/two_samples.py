@@ -12,6 +12,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from kerastl.evaluation.ranking import roc_auc
 from kerastl.fields import Section
 from kerastl.stats import holm
 
@@ -77,11 +78,9 @@ def feature_test(before: Array, now: Array, seed: int = 0, permutations: int = P
 
 
 def area(scores: Array, label: Array) -> float:
-    """The area under the ROC curve: the share of pairs that are ranked right."""
-    ranks = scipy.stats.rankdata(scores)
-    positive = label > 0
-    n, m = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    """The area under the ROC curve: the share of pairs that are ranked right; 0.5 where there is no pair."""
+    found = roc_auc(scores, label > 0, np.arange(len(label)))
+    return 0.5 if found is None else found.value
 
 
 def _some(draw: np.random.Generator, rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from kerastl.audit.check import CheckResult
-from kerastl.errors import OptionError
 from kerastl.files import write_atomically
 from kerastl.modality import modality_named
 from kerastl.report.label_errors import label_errors_section
@@ -11,14 +10,6 @@ from kerastl.report.page import page
 from kerastl.report.report import thumbnail
 
 MOST = 200  # thumbnails on a page
-
-
-def check_page_file(path: str) -> Path:
-    """The file of the page. Raises OptionError if it cannot be written there."""
-    file = Path(path)
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
-        raise OptionError(f"`html` is {path}", "a file that ends in .html, in a folder that exists", "choose another")
-    return file
 
 
 def write_check_page(path: Path, result: CheckResult) -> None:

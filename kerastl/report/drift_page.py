@@ -5,19 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.audit.drift import Drift
-from kerastl.errors import OptionError
 from kerastl.files import write_atomically
 from kerastl.modality import Modality
 from kerastl.report.page import page
 from kerastl.report.report import excerpt, thumbnail
-
-
-def drift_page_file(path: str) -> Path:
-    """The file of the page. Raises OptionError if it cannot be written there."""
-    file = Path(path)
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
-        raise OptionError(f"`out` is {path}", "a file that ends in .html, in a folder that exists", "choose another")
-    return file
 
 
 def write_drift_page(path: Path, result: Drift, modality: Modality) -> None:

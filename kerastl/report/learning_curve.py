@@ -5,7 +5,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from kerastl.errors import OptionError
 from kerastl.files import write_atomically
 from kerastl.report.charts import Frame, svg
 from kerastl.report.page import fragment, page
@@ -22,14 +21,6 @@ def learning_curve_section(curve: LearningCurve | None) -> Markup:
         return Markup("")
     return fragment("learning_curve.html", curve=curve, chart=Markup(learning_curve_chart(curve)),
                     classes=curve.classes[:SHOWN], rest=len(curve.classes) - SHOWN)
-
-
-def curve_page_file(path: str) -> Path:
-    """The file of the page. Raises OptionError if it cannot be written there."""
-    file = Path(path)
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
-        raise OptionError(f"`html` is {path}", "a file that ends in .html, in a folder that exists", "choose another")
-    return file
 
 
 def write_curve_page(path: Path, source: str, curve: LearningCurve) -> None:

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from kerastl.display import visible
+from kerastl.errors import OptionError
 
 
 def page(template: str, **values: Any) -> str:
@@ -19,6 +20,16 @@ def page(template: str, **values: Any) -> str:
 def fragment(template: str, **values: Any) -> Markup:
     """A part of a page, escaped as the page is."""
     return Markup(_filled(template, **values))
+
+
+def page_file(path: str, argument: str = "html") -> Path:
+    """The file of a page, checked before the work begins. Raises OptionError, which names the argument, if it cannot be
+    written there."""
+    file = Path(path)
+    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
+        raise OptionError(f"`{argument}` is {path}", "a file that ends in .html, in a folder that exists",
+                          "choose another")
+    return file
 
 
 def _filled(template: str, **values: Any) -> str:

@@ -67,31 +67,28 @@ class Core:
 
     def classify(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
         """A ClassificationResult for a `tensorflow.serving.Input`. Raises ServingError."""
-        with self.models.lease(spec.name, spec.version, spec.label) as served:
-            array = inference.examples_of(examples)
-            result = inference.classify(served.model, signature, array, served.run)
-            self._examples(served, len(array))
-            return served, result
+        return self._of_examples(spec, examples, lambda served, array: inference.classify(
+            served.model, signature, array, served.run))
 
     def regress(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
         """A RegressionResult for a `tensorflow.serving.Input`. Raises ServingError."""
-        with self.models.lease(spec.name, spec.version, spec.label) as served:
-            array = inference.examples_of(examples)
-            result = inference.regress(served.model, signature, array, served.run)
-            self._examples(served, len(array))
-            return served, result
+        return self._of_examples(spec, examples, lambda served, array: inference.regress(
+            served.model, signature, array, served.run))
 
     def multi(self, spec: Spec, tasks: Sequence[tuple[str, str]], examples: Any) -> tuple[Served, list[Any]]:
         """The results of several tasks, pairs of signature and method, on the same input. Raises ServingError."""
+        return self._of_examples(spec, examples, lambda served, array: inference.multi(
+            served.model, tasks, array, served.run))
+
+    def _of_examples(self, spec: Spec, examples: Any, compute: Callable[[Served, Any], Any]) -> tuple[Served, Any]:
+        """What a version makes of examples, which are counted. compute: with the version, and the serialised
+        examples."""
         with self.models.lease(spec.name, spec.version, spec.label) as served:
             array = inference.examples_of(examples)
-            results = inference.multi(served.model, tasks, array, served.run)
-            self._examples(served, len(array))
-            return served, results
-
-    def _examples(self, served: Served, n: int) -> None:
-        self.metrics.count(EXAMPLES, n, model=served.name)
-        self.metrics.observe(EXAMPLES_EACH, n, POWERS_OF_2, model=served.name)
+            result = compute(served, array)
+            self.metrics.count(EXAMPLES, len(array), model=served.name)
+            self.metrics.observe(EXAMPLES_EACH, len(array), POWERS_OF_2, model=served.name)
+            return served, result
 
     def _count(self, served: Served, outputs: Arrays) -> None:
         """What a model of ours predicted: its classes, the confidence, and how often none of them."""

@@ -80,25 +80,21 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
 
     async def Classify(self, request: Any, context: Any) -> Any:
         """Classes and scores of examples."""
-        def answer() -> Any:
-            served, result = self._core.classify(_spec(request.model_spec), request.model_spec.signature_name,
-                                                 request.input)
-            response = classification_pb2.ClassificationResponse(result=result)
-            _fill(response.model_spec, served, request.model_spec.signature_name)
-            return response
-
-        return await self._run(context, "classify", request.model_spec, answer)
+        return await self._run(context, "classify", request.model_spec, lambda: self._of_examples(
+            request, self._core.classify, classification_pb2.ClassificationResponse))
 
     async def Regress(self, request: Any, context: Any) -> Any:
         """A value for each example."""
-        def answer() -> Any:
-            served, result = self._core.regress(_spec(request.model_spec), request.model_spec.signature_name,
-                                                request.input)
-            response = regression_pb2.RegressionResponse(result=result)
-            _fill(response.model_spec, served, request.model_spec.signature_name)
-            return response
+        return await self._run(context, "regress", request.model_spec, lambda: self._of_examples(
+            request, self._core.regress, regression_pb2.RegressionResponse))
 
-        return await self._run(context, "regress", request.model_spec, answer)
+    def _of_examples(self, request: Any, compute: Callable[..., tuple[Served, Any]], response_of: Any) -> Any:
+        """The response to a request with examples. compute: of the core."""
+        signature = request.model_spec.signature_name
+        served, result = compute(_spec(request.model_spec), signature, request.input)
+        response = response_of(result=result)
+        _fill(response.model_spec, served, signature)
+        return response
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
         """Several tasks on the same examples."""

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from kerastl.errors import ModelError
 from kerastl.files import read_bytes
 from kerastl.runtime import without_keras
 from kerastl.server import inference, signatures
@@ -18,7 +17,7 @@ from kerastl.server.signatures import SavedModel
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
-from kerastl.versions.saved_graph import FILE, TRUST, check_graph, operations
+from kerastl.versions.saved_graph import FILE, check_graph, operations, refusal
 
 RECORD = "run.json"
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -57,9 +56,7 @@ def _check(folder: Path) -> None:
     saved.ParseFromString(read_bytes(folder / FILE))
     refused = sorted(set().union(*map(operations, saved.meta_graphs)) - ALLOWED - EXAMPLES)
     if refused:
-        listed = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
-        raise ModelError(f"the graph in {folder} contains operations that could do more than compute: {listed}",
-                         "operations that read and write no files, use no network and run no Python", TRUST)
+        raise refusal(f"the graph in {folder}", refused)
 
 
 def warm_up(model: SavedModel, folder: Path) -> int:

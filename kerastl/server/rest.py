@@ -82,7 +82,6 @@ class Rest:
         return response
 
     def _answer(self, method: str, path: str, body: bytes, about: Request) -> str:
-        malformed = invalid(f"Malformed request: {method} {path}")
         if method == "POST" and (match := PREDICT.fullmatch(path)):
             about.model, about.method = unquote(match[1]), match[4].lower()
             spec = _spec(match)
@@ -95,7 +94,7 @@ class Rest:
             spec = _spec(match)
             about.model = spec.name
             return self._metadata(spec) if match[4] else self._status(spec)
-        raise malformed
+        raise invalid(f"Malformed request: {method} {path}")
 
     def _predict(self, spec: Spec, body: bytes, about: Request) -> str:
         rows = True

@@ -19,11 +19,12 @@ from kerastl.server.config import Model
 from kerastl.server.core import Core
 from kerastl.server.grpc_services import ModelService, PredictionService
 from kerastl.server.hosts import HOST
-from kerastl.server.metrics import PATH, REQUESTS, Metrics
-from kerastl.server.models import Models
+from kerastl.server.metrics import REQUESTS, Metrics
+from kerastl.server.models import Models, State
 from kerastl.server.options import ServerOptions
 from kerastl.server.page import Page, Recording
 from kerastl.server.rest import Rest
+from kerastl.server.status import ServingError
 
 log = logging.getLogger("kerastl.serve")
 GRACE = 30.0  # seconds in which requests are finished at the end
@@ -67,10 +68,10 @@ def _require_one(served: Models) -> None:
     for name in served.names:
         try:
             statuses = served.status(name)
-        except Exception:
+        except ServingError:
             reasons.append(f"{name}: no version with a saved_model.pb")
             continue
-        if any(status.state.name == "AVAILABLE" for status in statuses):
+        if any(status.state is State.AVAILABLE for status in statuses):
             return
         reasons += [f"{name}, version {status.version}: {status.message}" for status in statuses]
     raise ModelError(f"no model can be served: {'; '.join(reasons)}", "a SavedModel", "see kerastl verify MODEL")
@@ -108,10 +109,10 @@ async def _run(served: Models, metrics: Metrics, options: ServerOptions,
 def _stop_at_signals(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[int]:
     if threading.current_thread() is not threading.main_thread():
         return []
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers = [int(signal.SIGINT), int(signal.SIGTERM)]
     for number in numbers:
         loop.add_signal_handler(number, ended.set)
-    return [int(number) for number in numbers]
+    return numbers
 
 
 async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, threads: ThreadPoolExecutor
@@ -162,8 +163,9 @@ def _watch(served: Models, options: ServerOptions, reread: Callable[[], Sequence
            ended: threading.Event) -> None:
     """Look for new versions, and for another config, until the end."""
     waited, since_config = options.file_system_poll_wait_seconds, 0.0
-    while not ended.wait(max(waited, 0.05) if waited > 0 else 1.0):
-        since_config += max(waited, 0.05) if waited > 0 else 1.0
+    pause = max(waited, 0.05) if waited > 0 else 1.0
+    while not ended.wait(pause):
+        since_config += pause
         try:
             if reread and 0 < options.model_config_file_poll_wait_seconds <= since_config:
                 since_config = 0.0
@@ -172,6 +174,3 @@ def _watch(served: Models, options: ServerOptions, reread: Callable[[], Sequence
                 served.poll()
         except Exception as error:  # of any type: what is served goes on
             log.error("the models could not be looked for: %s", error)
-
-
-__all__ = ["PATH", "ServerResult", "serve_models"]

@@ -11,7 +11,6 @@ from typing import Any
 from tqdm import tqdm
 
 from kerastl.data.input_row import InputRow
-from kerastl.data.options import ReadOptions
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.display import begins_a_formula
 from kerastl.errors import DataError, OptionError, unknown
@@ -20,6 +19,7 @@ from kerastl.files import output_file
 from kerastl.serving.answers import Answer, Prediction, Refused, prediction_of
 from kerastl.serving.classifier import Classifier, load
 from kerastl.serving.engine import ENGINES, engine_for
+from kerastl.serving.reading import reading_of
 from kerastl.serving.tables import COLUMNS, ENDINGS, Row, table_writer
 
 SHOWN = 20  # inputs that an error lists
@@ -117,10 +117,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
         raise unknown("engine", engine, ENGINES)
     table = None if out is None else output_file(out, ENDINGS, inputs)
     classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
-    record = classifier.record
-    options = ReadOptions(text_column=text_column or record.read_options.text_column,
-                          path_column=path_column or record.read_options.path_column)
-    reading = Reading(classifier.modality, options, bool(record.input.get("pair")), cache_dir)
+    reading = reading_of(classifier.record, text_column, path_column, cache_dir)
     rows = input_rows(reading, inputs, lines=lines, texts=[text] if isinstance(text, str) else text)
     first = list(islice(rows, MANY + 1))
     if not first:

@@ -10,8 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kerastl.data.input_row import InputRow
-from kerastl.data.options import ReadOptions
-from kerastl.data.prediction_inputs import Reading, input_rows
+from kerastl.data.prediction_inputs import input_rows
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect, unknown
 from kerastl.evaluation.rejection import LABEL
 from kerastl.explanation.explainer import Explained, Explainer, explainer_for
@@ -20,6 +19,7 @@ from kerastl.inputs import Input
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.modality import Modality, modality_named
 from kerastl.model import parts_of
+from kerastl.serving.reading import reading_of
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.folder import find_version
 from kerastl.versions.record import RunRecord
@@ -86,9 +86,7 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
     folder = find_version(str(model))
     record = RunRecord.read(folder)
     _check(folder, record, label)
-    options = ReadOptions(text_column=text_column or record.read_options.text_column,
-                          path_column=path_column or record.read_options.path_column)
-    reading = Reading(record.modality, options, bool(record.input.get("pair")), cache_dir)
+    reading = reading_of(record, text_column, path_column, cache_dir)
     reader = input_rows(reading, inputs, lines=lines, texts=[text] if isinstance(text, str) else text)
     rows = [*islice(reader, limit)]
     if not rows:

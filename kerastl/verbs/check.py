@@ -33,9 +33,10 @@ def run(config: Config) -> "CheckResult":
     """Inspect the source."""
     from kerastl.audit.check import check
     from kerastl.audit.fixes import fixes_file, write_fixes
-    from kerastl.report.check_page import check_page_file, write_check_page
+    from kerastl.report.check_page import write_check_page
+    from kerastl.report.page import page_file
 
-    page = None if config.html is None else check_page_file(config.html)  # fails before the work
+    page = None if config.html is None else page_file(config.html)  # fails before the work
     fixes = None if config.fixes is None else fixes_file(config.fixes)
     result = check(config.source, backbone=config.backbone, weights=config.weights, options=config.read_options(),
                    data_dir=config.data_dir, cache_dir=config.cache_dir)

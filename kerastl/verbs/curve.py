@@ -42,10 +42,11 @@ class Config(DataFlags):
 
 def run(config: Config) -> "LearningCurve":
     """Measure the curve, and write its page."""
-    from kerastl.report.learning_curve import curve_page_file, write_curve_page
+    from kerastl.report.learning_curve import write_curve_page
+    from kerastl.report.page import page_file
     from kerastl.studies.learning_curve.of_source import learning_curve_of
 
-    page = None if config.html is None else curve_page_file(config.html)  # fails before the work
+    page = None if config.html is None else page_file(config.html)  # fails before the work
     others = {"json", "html", *DataFlags.__dataclass_fields__}
     arguments = {name: value for name, value in vars(config).items() if name not in others}
     curve = learning_curve_of(**arguments, options=config.read_options())

@@ -1,18 +1,16 @@
 """Compare inputs with the rows that a model was evaluated on."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from kerastl.shell.terminal import count_of, table
+from kerastl.verbs.predict import Inputs, attached, piped
 
 if TYPE_CHECKING:
     from kerastl.audit.drift import Drift
-
-Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT ...]", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -32,26 +30,22 @@ class Config:
 
 def words(given: Sequence[str]) -> list[str]:
     """The words of the command line, as `kerastl predict` takes them."""
-    from kerastl.verbs.predict import attached
-
     return attached(given, Config)
 
 
 def check(config: Config) -> None:
     """Raises OptionError for a page that cannot be written."""
     if config.out is not None:
-        from kerastl.report.drift_page import drift_page_file
+        from kerastl.report.page import page_file
 
-        drift_page_file(config.out)
+        page_file(config.out, "out")
 
 
 def run(config: Config) -> "Drift":
     """Compare; lines are read from standard input where `-` is among the inputs."""
     from kerastl.report.drift import drift
 
-    lines = (sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
-             ) if "-" in config.inputs else b""
-    return drift(config.model, config.inputs, out=config.out, alpha=config.alpha, lines=lines,
+    return drift(config.model, config.inputs, out=config.out, alpha=config.alpha, lines=piped(config.inputs),
                  text_column=config.text_column, path_column=config.path_column, trust=config.trust,
                  cache_dir=config.cache_dir)
 

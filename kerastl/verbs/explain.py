@@ -1,15 +1,15 @@
 """Show which parts of an image, or which words of a text, a model's answer rests on."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional
 
 from kerastl.display import visible_cell
 from kerastl.shell.parsing import with_flags
 from kerastl.shell.terminal import count_of, table
+from kerastl.verbs.predict import Inputs, Texts, attached, piped
 
 if TYPE_CHECKING:
     from kerastl.explanation.record import ExplainedRow
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 WIDTH = 60  # characters of an input that are shown
 WORDS = 3  # of a text that are listed
-
-Inputs = Annotated[Positional[tuple[str, ...]], arg(metavar="[INPUT ...]", help_behavior_hint="")]
-Texts = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,6 @@ class Config:
 
 def words(given: Sequence[str]) -> list[str]:
     """The words of the command line, as `kerastl predict` takes them."""
-    from kerastl.verbs.predict import attached
-
     return attached(given, Config)
 
 
@@ -49,11 +44,9 @@ def run(config: Config) -> "ExplainResult":
     """Explain the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.report.explain import explain
 
-    lines = (sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
-             ) if "-" in config.inputs else b""
-    return explain(config.model, config.inputs, out=config.out, label=config.label, limit=config.limit, lines=lines,
-                   text=config.text, text_column=config.text_column, path_column=config.path_column,
-                   cache_dir=config.cache_dir)
+    return explain(config.model, config.inputs, out=config.out, label=config.label, limit=config.limit,
+                   lines=piped(config.inputs), text=config.text, text_column=config.text_column,
+                   path_column=config.path_column, cache_dir=config.cache_dir)
 
 
 def show(result: "ExplainResult") -> str:

@@ -66,16 +66,22 @@ def attached(given: Sequence[str], config: Any) -> list[str]:
     return joined
 
 
+def piped(inputs: Sequence[str]) -> bytes:
+    """What standard input holds, where `-` is among the inputs."""
+    if "-" not in inputs:
+        return b""
+    return sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+
+
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
 
-    lines = (sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
-             ) if "-" in config.inputs else b""
-    return predict_inputs(config.model, config.inputs, lines=lines, text=config.text, text_column=config.text_column,
-                          path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights,
-                          trust=config.trust, strict=config.strict, cache_dir=config.cache_dir, engine=config.engine,
-                          keep=config.json or config.out is None)
+    return predict_inputs(
+        config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
+        path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
+        strict=config.strict, cache_dir=config.cache_dir, engine=config.engine,
+        keep=config.json or config.out is None)
 
 
 def show(result: "PredictResult") -> str:

@@ -41,7 +41,7 @@ def check_graph(folder: Path) -> None:
         raise ModelError(f"{folder / FILE} is not a SavedModel as kerastl writes it",
                          "one graph with its objects, in the format of TensorFlow 2", VERIFY)
     if refused := sorted(operations(saved.meta_graphs[0]) - ALLOWED):
-        raise _refusal(f"the graph in {folder}", refused)
+        raise refusal(f"the graph in {folder}", refused)
 
 
 def check_tflite(name: str, content: bytes, trust: bool = False) -> None:
@@ -58,10 +58,11 @@ def check_tflite(name: str, content: bytes, trust: bool = False) -> None:
     except Exception as error:  # of any type: the reader follows offsets wherever they lead
         raise ModelError(f"{name} cannot be read: {error}", "the file that `kerastl run` wrote", VERIFY) from error
     if (refused := sorted(names - ALLOWED)) and not trust:
-        raise _refusal(name, refused)
+        raise refusal(name, refused)
 
 
-def _refusal(what: str, names: list[str]) -> ModelError:
+def refusal(what: str, names: list[str]) -> ModelError:
+    """The error for a graph with operations that no model needs. names: of these operations."""
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return ModelError(f"{what} contains operations that could do more than compute: {listed}",
                       "operations that read and write no files, use no network and run no Python", TRUST)

@@ -3,7 +3,6 @@
 Everything comes from this server: no script, font or image is loaded from elsewhere.
 """
 
-import json
 import secrets
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,4 +129,4 @@ def about(served: Served) -> dict[str, Any]:
             "accuracy": record.test.accuracy, "accuracy_ci95": list(record.test.accuracy_ci95),
             "n_test": record.test.n, "explained": found is not None and found.exact and not found.withheld
             and EXPLAIN in served.model.signatures}
-    return json.loads(json.dumps(facts))
+    return facts
