@@ -67,7 +67,7 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     # At most n; n / k where every group could be k copies of its rows, since copies must not narrow the interval.
     most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
     rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
-    method = f"Wilson, {n} rows" + (f" in {len(names)} groups" if len(names) < n else "")
+    method = f"Wilson, {n:,} rows" + (f" in {len(names):,} groups" if len(names) < n else "")
     return Interval(*_wilson(p, rows), method)
 
 
@@ -100,7 +100,7 @@ def influence_interval(value: float, influence: NDArray[Any], groups: Groups, le
     variance = float((np.bincount(member, weights=influence) ** 2).sum()) * len(names) / max(1, len(names) - 1)
     rows = min(max(value * (1 - value) / variance if variance > 0 else 0.0, least), len(names))
     low, high = _wilson(value, rows)
-    return Interval(low, high, f"Wilson, by the influence of each row, {len(names)} groups")
+    return Interval(low, high, f"Wilson, by the influence of each row, {len(names):,} groups")
 
 
 def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> PairedDifference:

@@ -41,7 +41,7 @@ def test_the_interval_of_independent_rows_is_wilsons(k: int, n: int) -> None:
     interval = wilson_interval(np.arange(n) < k, names(n))
     expected = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
     assert interval.ends == pytest.approx((expected.low, expected.high), abs=1e-9)
-    assert interval.method == f"Wilson, {n} rows"
+    assert interval.method == f"Wilson, {n:,} rows"
 
 
 def test_groups_that_are_correct_or_not_together_count_as_one_row_each() -> None:

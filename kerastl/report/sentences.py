@@ -41,21 +41,21 @@ def evaluated_by(record: RunRecord) -> str:
     """How the figures were obtained: `84 images, evaluated by 5-fold cross-validation`."""
     nouns = record.modality.nouns
     if record.split == "cv":
-        return f"{record.n_test} {nouns}, evaluated by 5-fold cross-validation"
-    parts = f"{record.n_train} for training, {record.n_validation} for validation, {record.n_test} for testing"
+        return f"{record.n_test:,} {nouns}, evaluated by 5-fold cross-validation"
+    parts = f"{record.n_train:,} for training, {record.n_validation:,} for validation, {record.n_test:,} for testing"
     split = "the split that came with the data" if record.split == "given" else "a hold-out split"
-    return f"{record.n_train + record.n_validation + record.n_test} {nouns}, evaluated on {split} ({parts})"
+    return f"{record.n_train + record.n_validation + record.n_test:,} {nouns}, evaluated on {split} ({parts})"
 
 
 def protocol(record: RunRecord) -> str:
     """How the model was evaluated, and that no reported figure comes from rows that chose anything."""
     nouns, reason = record.modality.nouns, f" ({record.split_reason})" if record.split_reason else ""
     if record.split == "cv":
-        return (f"5-fold cross-validation{reason}: each of the {record.n_test} {nouns} is predicted by a head that was "
-                f"not trained on it. The exported head was then trained on all {record.n_train}.")
+        return (f"5-fold cross-validation{reason}: each of the {record.n_test:,} {nouns} is predicted by a head that "
+                f"was not trained on it. The exported head was then trained on all {record.n_train:,}.")
     split = "The split came with the data" if record.split == "given" else "Hold-out split"
-    return (f"{split}{reason}: {record.n_train} {nouns} for training, {record.n_validation} for validation and "
-            f"{record.n_test} for testing. The test rows were not used for model selection.")
+    return (f"{split}{reason}: {record.n_train:,} {nouns} for training, {record.n_validation:,} for validation and "
+            f"{record.n_test:,} for testing. The test rows were not used for model selection.")
 
 
 def calibration_note(test: Figures) -> str:
@@ -104,7 +104,7 @@ def fine_tuned(record: RunRecord) -> str:
         "no improvement beyond chance, the frozen model is exported"
     if not tuned.kept and record.split == "holdout" and small(record) and \
             not record.split_reason.startswith(REQUESTED):
-        kept += (f", with a head trained on the {record.n_train} training rows; `unfreeze` 0 would cross-validate it "
+        kept += (f", with a head trained on the {record.n_train:,} training rows; `unfreeze` 0 would cross-validate it "
                  "and train it on all")
     chosen = f" (the choice was made anew for each of 5 folds, without its rows: fine-tuned in {tuned.folds_kept})" \
         if nested else ""
@@ -139,7 +139,7 @@ def few_test_rows(record: RunRecord) -> str:
     if record.split == "cv" or record.n_test >= FEW_TEST:
         return ""
     low, high = record.test.accuracy_ci95
-    return (f"Only {record.n_test} test {record.modality.nouns}: the accuracy may be anywhere from {low:.3f} to "
+    return (f"Only {record.n_test:,} test {record.modality.nouns}: the accuracy may be anywhere from {low:.3f} to "
             f"{high:.3f}, and cannot be compared with that of other runs. Cross-validation would use all rows "
             "(`split` auto or cv).")
 
@@ -150,7 +150,7 @@ def text_lengths(record: RunRecord) -> str:
     if lengths is None:
         return ""
     most = record.input["max_length"]
-    cut = f"{lengths.truncated} of {lengths.rows}" if lengths.truncated else "none"
+    cut = f"{lengths.truncated:,} of {lengths.rows:,}" if lengths.truncated else "none"
     how = {"head": f"truncated at {most}", "head+tail": f"shortened to their first and last tokens, {most} in total",
            "chunks": f"split into windows of {most}"}[record.input["long"]]
     return f"median {lengths.median} tokens, max {lengths.longest}; {cut} {how}"
