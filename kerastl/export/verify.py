@@ -14,9 +14,9 @@ from kerastl.evaluation.rejection import Detector
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
-from kerastl.versions.damage import VERIFY, check_manifest, damaged, faults
+from kerastl.versions.damage import check_manifest, damaged, faults
 from kerastl.versions.detector import read_detector
-from kerastl.versions.folder import find_version
+from kerastl.versions.folder import VERIFY, locate_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split, restore_examples, restore_input, restore_model
@@ -55,7 +55,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     Raises CheckFailed that lists every fault: files that are missing or were added or changed, links out of the folder,
     and files that cannot be read or loaded; DataError when the data are gone.
     """
-    folder = find_version(model)
+    folder = locate_version(model)
     intact, found = _load(folder, trust)
     if found or intact is None:
         raise damaged(folder, found)

@@ -20,6 +20,8 @@ from kerastl.errors import DataError, ModelError
 from kerastl.files import open_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
+from kerastl.versions.damage import described
+from kerastl.versions.folder import KERAS_MODEL, VERIFY
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
@@ -37,10 +39,10 @@ def restore_model(folder: Path, record: RunRecord) -> Any:
     for module in record.modality.layer_modules:
         importlib.import_module(module)
     try:
-        return keras.models.load_model(folder / "model.keras", compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / 'model.keras'} does not load: {str(error).splitlines()[0][:200]}",
-                         "the file that `kerastl run` wrote", "copy the version folder again") from error
+        return keras.models.load_model(folder / KERAS_MODEL, compile=False)
+    except Exception as error:  # of any type: Keras' loader fails in many ways on a damaged file
+        raise ModelError(f"{folder / KERAS_MODEL} does not load: {described(folder, error)}",
+                         "the file that `kerastl run` wrote", VERIFY) from error
 
 
 def restore_input(folder: Path, record: RunRecord) -> Input:
@@ -76,9 +78,9 @@ def read_split(folder: Path) -> dict[str, str]:
     try:
         with open_file(path, "r", newline="") as file:
             return {row["id"]: row["part"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error) as error:
-        raise ModelError(f"{path} cannot be read: {error}", "the file that `kerastl run` wrote",
-                         "copy the version folder again") from error
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise ModelError(f"{path} cannot be read: {described(folder, error)}", "the file that `kerastl run` wrote",
+                         VERIFY) from error
 
 
 def split_parts(examples: Examples) -> list[str]:
