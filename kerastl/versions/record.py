@@ -53,7 +53,8 @@ class RunRecord(Compared, Section):
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
     by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). linear_beside: the `linear` head on the same
     rows, beside a head that is trained by gradient descent. seconds: of each step, and their `total`. config:
-    the settings of the run, as the recipe's flags. path: the version folder.
+    the settings of the run, as the recipe's flags. started_in: the way from the version folder to the folder in which
+    the run was started, which relative paths in `config` belong to. path: the version folder.
     """
 
     format: int = 1
@@ -106,6 +107,7 @@ class RunRecord(Compared, Section):
     seconds: dict[str, float] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    started_in: str | None = None
     label_errors: LabelErrors | None = None
     relabel: Relabelling | None = None
     reproduction: Reproduction | None = None

@@ -22,6 +22,7 @@ from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
 from kerastl.versions.damage import described
 from kerastl.versions.folder import KERAS_MODEL, VERIFY
+from kerastl.versions.location import located, source_of
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
@@ -124,19 +125,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
-def source_of(record: RunRecord, data: str | None) -> str:
-    """Where the data of a run are: `data`, or as recorded. Raises DataError for a recorded path that does not
-    exist."""
-    if data:
-        return data
-    if record.data and not record.data.startswith("tfds:") and "://" not in record.data \
-            and not Path(record.data).exists():
-        relative = "" if Path(record.data).is_absolute() else f", seen from {Path.cwd()}"
-        raise DataError(f"no such file or folder: {record.data}, where the data of the model were{relative}",
-                        "the data of training", "set `data` to their new location")
-    return record.data
-
-
 def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None, data_dir: str | None = None,
                      cache_dir: str | Path | None = None) -> Examples:
     """The rows that a version was made from, each in its part of the split, read again from their source or from
@@ -144,10 +132,10 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
 
     Raises DataError when none of them is there any more.
     """
-    source = source_of(record, data)
+    source = source_of(folder, record, data)
     parts = read_split(folder)
     examples = read_labelled(record.modality_name, source, options=record.read_options.for_source(source),
-                             cache_dir=cache_dir, data_dir=data_dir or record.data_dir)
+                             cache_dir=cache_dir, data_dir=data_dir or located(folder, record, record.data_dir))
     if (corrections := folder / RELABEL_FILE).exists():
         examples = relabelled(examples, read_corrections(corrections), lenient=True)
     rows = [row for row, content in enumerate(examples.ids) if content in parts]
