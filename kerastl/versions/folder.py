@@ -78,7 +78,7 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         with atomic_folder(path) as partial:
             version = Version(partial, path)
             yield version
-            _write_manifest(version)
+            write_manifest(partial, version.manifest)
             write_atomically(home / HIGHEST, f"{path.name}\n".encode())
     except BaseException as error:
         for folder in made:  # leave no empty folders behind
@@ -169,12 +169,14 @@ def fingerprint(lines: list[str]) -> str:
     return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
 
-def _write_manifest(version: Version) -> None:
-    files = sorted(path for path in version.folder.rglob("*") if path.is_file())
-    write_json(version.folder / MANIFEST, {
+def write_manifest(folder: Path, entries: dict[str, Any]) -> None:
+    """Write manifest.json into a folder that is otherwise complete: date, versions of packages, `entries`, and the
+    SHA-256 of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_json(folder / MANIFEST, {
         "format": FORMAT,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        **version.manifest,
-        "files": {str(path.relative_to(version.folder)): file_sha256(path) for path in files},
+        **entries,
+        "files": {str(path.relative_to(folder)): file_sha256(path) for path in files},
     })
