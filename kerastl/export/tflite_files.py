@@ -24,6 +24,13 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
 from kerastl.versions.sections import Compared, Parity
 
+PURPOSES = {  # of the kinds of files
+    "fp32": "LiteRT file in float32: the reference, and for GPUs",
+    "fp16": "LiteRT file with float16 weights: half the size, for GPUs and CPUs",
+    "dynamic": "LiteRT file with 8-bit weights and float activations: a quarter of the size, for CPUs",
+    "int8": "LiteRT file in integers throughout: a quarter of the size, for CPUs, NPUs and other integer hardware",
+}
+
 
 @dataclass(frozen=True)
 class TFLiteFiles(Compared, Section):
