@@ -11,6 +11,7 @@ from kerastl.export import test_vectors
 from kerastl.export.export import copy_client_code, write_labels, write_tflite
 from kerastl.export.mediapipe import mediapipe_file
 from kerastl.export.parity import Reference, choose_rows
+from kerastl.export.tflite import Interpreter
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section, to_json
 from kerastl.files import atomic_folder, file_sha256, read_bytes, remove_leftovers, write_file
@@ -98,14 +99,17 @@ def export_tflite(model: str, out: str | Path, tflite: str = "all", *, metadata:
         if not contents:
             raise CheckFailed(f"{', '.join(part.kind for part in parity)}: the predictions differ from Keras by more "
                               "than allowed", parity[0].bound, "choose another kind of file")
+        names = {kind: metadata or f"model_{kind}.tflite" for kind in contents}
         for kind, content in contents.items():
-            write_file(partial / (metadata or f"model_{kind}.tflite"), content)
+            write_file(partial / names[kind], content)
         write_labels(partial, record.classes)
         source.save(partial)
         copy_client_code(partial, source)
         test_vectors.write(partial, source, contents, record.classes)
-        write_manifest(partial, {"tflite": list(contents), "labels": list(record.classes),
-                                 "source": _source(folder, record), "parity": to_json(parity), "copied": list(copied)})
+        write_manifest(partial, {
+            "source": _source(folder, record), "labels": list(record.classes),
+            "signatures": {names[kind]: Interpreter(content).signature for kind, content in contents.items()},
+            "tflite": list(contents), "copied": list(copied), "parity": to_json(parity)})
         if target.is_dir():  # an empty one
             target.rmdir()
     listed = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())

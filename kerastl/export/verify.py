@@ -85,7 +85,7 @@ def _notes(reference: Reference) -> tuple[str, ...]:
     return (f"{len(reference.changed):,} of {len(reference.items):,} images are of formats that are decoded otherwise "
             "since this version was exported (such as GIF, or PNG and WebP with EXIF). The version decodes them with "
             "its own graph, whose labels for these files were not compared; export the model again for the new "
-            "decoder: kerastl export",)
+            "decoder: kerastl export --new-version",)
 
 
 @dataclass(frozen=True)
