@@ -50,6 +50,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "explain": "kerastl.report.explain",
     "ExplainResult": "kerastl.serving.explain",
     "export_again": "kerastl.report.reexport",
+    "export_tflite": "kerastl.export.tflite_files",
     "Features": "kerastl.features.compute",
     "FeatureTable": "kerastl.features.table",
     "fetch_weights": "kerastl.backbones",
@@ -118,6 +119,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "teach": "kerastl.studies.distillation",
     "Teacher": "kerastl.studies.distillation",
     "TextConfig": "kerastl.shell.flags",
+    "TFLiteFiles": "kerastl.export.tflite_files",
     "train": "kerastl.training.train",
     "TrainedModel": "kerastl.training.train",
     "TrainingOptions": "kerastl.training.options",
@@ -140,18 +142,18 @@ __all__ = [
     "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
     "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate",
     "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain",
-    "ExplainResult", "export_again", "Features", "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task",
-    "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length",
-    "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors",
-    "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson",
-    "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
+    "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable", "fetch_weights", "few_shot_summary",
+    "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit",
+    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError",
+    "LabelErrors", "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve",
+    "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
     "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
     "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
     "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
     "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
-    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
-    "write_version",
+    "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial",
+    "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next",
+    "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -188,6 +190,8 @@ if TYPE_CHECKING:
     from kerastl.evaluation.result import Evaluation as Evaluation
     from kerastl.evaluation.targets import check_target as check_target
     from kerastl.export.mediapipe import write_mediapipe as write_mediapipe
+    from kerastl.export.tflite_files import TFLiteFiles as TFLiteFiles
+    from kerastl.export.tflite_files import export_tflite as export_tflite
     from kerastl.export.verify import VerifyResult as VerifyResult
     from kerastl.export.verify import verify as verify
     from kerastl.features.cache import chosen_dir as cache_dir

@@ -2,6 +2,7 @@
 need the file and gives the right answer."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -40,6 +41,23 @@ def a_folder(path: Path, chance: random.Random) -> None:
 def a_link_out(path: Path, chance: random.Random) -> None:
     path.unlink()
     path.symlink_to("/etc/passwd")
+
+
+def emptied(path: Path, chance: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def another_document(path: Path, chance: random.Random) -> None:
+    path.write_text("not JSON\n")
+
+
+def a_list(path: Path, chance: random.Random) -> None:
+    path.write_text("[]\n")
+
+
+def other_hashes(path: Path, chance: random.Random) -> None:
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "files": {name: "0" * 64 for name in manifest["files"]}}))
 
 
 HARMS: tuple[Harm, ...] = (cut, flipped, removed, a_folder, a_link_out)
@@ -97,3 +115,69 @@ def test_doctor_says_that_what_it_examines_is_damaged(harm: Harm, trained: Path,
         harm(tmp_path / "m/1" / name, random.Random(1))
         code, out, err = shell("doctor", tmp_path / "m", "--cache-dir", tmp_path / "cache")
         assert code == 2 and out == "" and err.count("error: ") == 1 and "Traceback" not in err, f"{name}: {err}"
+
+
+VARIABLES, INDEX, TFLITE = "variables/variables.data-00000-of-00001", "variables/variables.index", \
+    "tflite/model_fp32.tflite"
+RECORDS: tuple[tuple[str, Harm], ...] = (
+    ("run.json", another_document), ("run.json", a_list), ("run.json", removed), ("manifest.json", removed))
+MANIFEST: tuple[tuple[str, Harm], ...] = (("manifest.json", another_document), ("manifest.json", a_list))
+GRAPH: tuple[tuple[str, Harm], ...] = (
+    ("saved_model.pb", emptied), ("saved_model.pb", cut), ("saved_model.pb", removed))
+WEIGHTS: tuple[tuple[str, Harm], ...] = (
+    (VARIABLES, cut), (VARIABLES, emptied), (VARIABLES, removed), (INDEX, cut), (INDEX, removed))
+KERAS: tuple[tuple[str, Harm], ...] = (("model.keras", cut), ("model.keras", removed))
+ROWS: tuple[tuple[str, Harm], ...] = (("split.csv", emptied), ("split.csv", removed))
+LITE: tuple[tuple[str, Harm], ...] = ((TFLITE, cut), (TFLITE, emptied), (TFLITE, removed))
+OTHER: tuple[tuple[str, Harm], ...] = (("manifest.json", other_hashes),)
+WHOLE = (*RECORDS, *MANIFEST, *GRAPH, *WEIGHTS, *KERAS, *ROWS, *LITE, *OTHER)
+TABLE: dict[str, tuple[tuple[str, Harm], ...]] = {  # what each verb reads; `label-next` reads no version
+    "predict": (*RECORDS, *MANIFEST, *GRAPH, *WEIGHTS, *OTHER),
+    "evaluate": (*RECORDS, *MANIFEST, *GRAPH, *WEIGHTS, *ROWS, *OTHER),
+    "explain": (*RECORDS, *MANIFEST, *KERAS, *OTHER),
+    "drift": (*RECORDS, *MANIFEST, *GRAPH, *WEIGHTS, ("reference.npz", cut), ("reference.npz", removed), *OTHER),
+    "doctor": (*RECORDS, *KERAS),
+    "serve": (*RECORDS, *MANIFEST, *GRAPH, *WEIGHTS, ("assets.extra/tf_serving_warmup_requests", cut), *OTHER),
+    "reproduce": WHOLE, "export": WHOLE, "export --out": WHOLE, "verify": WHOLE,
+    "export --metadata": (*RECORDS, *MANIFEST, *LITE, *OTHER),
+    "models": (*RECORDS, *MANIFEST, ("saved_model.pb", removed), (VARIABLES, removed), (TFLITE, removed)),
+}
+LOADS = (VARIABLES, INDEX)  # only TensorFlow's loader meets these, after seconds
+CASES = [pytest.param(verb, name, harm, id=f"{verb}: {name} {harm.__name__}",
+                      marks=[pytest.mark.slow] * (name in LOADS or (verb == "evaluate" and name == "split.csv")))
+         for verb, cases in TABLE.items() for name, harm in cases]
+
+
+@pytest.mark.parametrize(("verb", "name", "harm"), CASES)
+def test_every_verb_that_opens_a_version_points_to_verify(verb: str, name: str, harm: Harm, trained: Path, images: Path,
+                                                          tmp_path: Path, shell: Shell,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("kerastl.serve"), "handlers", [])  # they hold the last test's standard error
+    folder = tmp_path / "m" / "1"
+    shutil.copytree(trained, folder)
+    harm(folder / name, random.Random(1))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    image, cache = next(images.rglob("*.png")), ["--cache-dir", tmp_path / "cache"]
+    words = {
+        "predict": ["predict", folder, image], "evaluate": ["evaluate", folder, images, *cache],
+        "explain": ["explain", folder, image], "drift": ["drift", folder, images],
+        "doctor": ["doctor", folder, *cache], "serve": ["serve", folder, "--port", 0, "--rest-api-port", 1],
+        "reproduce": ["reproduce", folder], "export": ["export", folder, *cache],
+        "export --out": ["export", folder, "--tflite", "fp32", "--out", tmp_path / "phone", *cache],
+        "export --metadata": ["export", folder, "--metadata", tmp_path / "phone.tflite"],
+        "verify": ["verify", folder, *cache], "models": ["models", folder.parent]}[verb]
+    code, out, err = shell(*words)
+    message = " ".join((out if verb == "models" else err).split())
+    assert code == {"models": 0, "verify": 1}.get(verb, 2), err
+    assert "Traceback" not in err and "sstable" not in message
+    if verb == "models":
+        assert not err and "is damaged" in message
+    else:
+        assert out == "" and err.count("error: ") == 1
+    if verb == "verify":
+        assert "since it was written" in message or "is damaged" in message
+        assert "copy the version folder again" in message
+    else:
+        assert "list the damage with `kerastl verify`" in message
+    after = sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts)
+    assert after == before  # nothing was written

@@ -195,7 +195,7 @@ def test_the_table_of_a_check_is_edited_and_trains(checked: tuple[Path, tl.Check
     assert document["relabel"]["corrected"] == 1 and document["relabel"]["authors"] == ["Ann"]
     assert document["label_errors"]["rows"] == 43 and RunRecord.read(Path(record.path)).relabel == record.relabel
     card = (Path(record.path) / "MODEL_CARD.md").read_text()
-    assert "1 label corrected" in card and "Ann" in card and card == model_card(record)
+    assert "1 label corrected" in card and "Ann" in card and card.startswith(model_card(record))
     report = (Path(record.path) / "report.html").read_text()
     assert "Possible label errors" in report and "Corrected before training: 1 label corrected" in report
     shutil.move(tmp_path / "edited.csv", tmp_path / "elsewhere.csv")  # the version restores its labels by itself

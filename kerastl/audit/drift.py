@@ -23,6 +23,8 @@ from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load
 from kerastl.serving.reading import reading_of
 from kerastl.stats import holm, wilson_interval
+from kerastl.versions.damage import require_unchanged
+from kerastl.versions.folder import VERIFY
 
 FILE = "reference.npz"
 ALPHA = 0.01
@@ -158,6 +160,7 @@ def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA
 def read_reference(folder: Path) -> Reference:
     """The reference of a version. Raises ModelError where it has none, or it is damaged."""
     path = folder / FILE
+    require_unchanged(folder, FILE)
     if not path.is_file():
         raise ModelError(f"{folder} has no {FILE}: nothing to compare inputs with",
                          "a version that was trained with it", "train again with `drift_reference` on")
@@ -165,7 +168,7 @@ def read_reference(folder: Path) -> Reference:
         return Reference.from_bytes(read_bytes(path))
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
-                         "list the damage with `kerastl verify`") from error
+                         VERIFY) from error
 
 
 def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | bytes, text_column: str | None,

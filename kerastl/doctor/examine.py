@@ -15,6 +15,7 @@ from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.features.cache import chosen_dir
 from kerastl.model import parts_of
 from kerastl.versions.folder import find_version
+from kerastl.versions.location import located, source_of
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import as_the_model_knows, restore_input, restore_model
 
@@ -67,10 +68,10 @@ def examine_model(model: str, *, data: str | None = None, options: ReadOptions =
         raise OptionError(f"{model} was exported without its backbone ({record.backbone})",
                           "a model that was exported with its backbone", "check its predictions: kerastl verify")
     try:
+        place = source_of(folder, record, data)
         examples: Any = read_labelled(
-            record.modality_name, data or record.data,
-            options=options.over(record.read_options.for_source(data or record.data)),
-            data_dir=data_dir or record.data_dir, cache_dir=chosen_dir(cache_dir))
+            record.modality_name, place, options=options.over(record.read_options.for_source(place)),
+            data_dir=data_dir or located(folder, record, record.data_dir), cache_dir=chosen_dir(cache_dir))
         examples = sample(as_the_model_knows(examples, record))
     except DataError as error:
         if data is not None:

@@ -18,7 +18,7 @@ from kerastl.errors import CheckFailed
 from kerastl.evaluation.rejection import Detector
 from kerastl.export import quantize, saved_model, test_vectors, tflite
 from kerastl.export.parity import Evaluated, Reference, checked_saved_model, compare_tflite
-from kerastl.files import write_file
+from kerastl.files import read_bytes, write_file
 from kerastl.inputs import Input
 from kerastl.modality import TFLITE_KINDS
 from kerastl.model import parts_of
@@ -52,7 +52,7 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     saved_model.write_warmup(folder, version.name, source, source.contents([reference.items[0]]))
     model.save(folder / "model.keras")
     source.save(folder)
-    write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in examples.classes))
+    write_labels(folder, examples.classes)
     write_split(folder, examples)
     if detector is not None:
         write_detector(folder, detector)
@@ -62,21 +62,35 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
         "source": examples.source, "rows": len(examples),
         "fingerprint": data, "split": split,
     }
-    return first, *write_tflite(folder / "tflite", model, examples, task, calibration, kinds, reference)
+    if not kinds or source.single_spec is None:
+        return (first,)
+    lite = folder / "tflite"
+    lite.mkdir()
+    copy_client_code(lite, source)
+    compared = write_tflite(lite, model, examples, task, calibration, kinds, reference)
+    test_vectors.write(lite, source, {part.kind: read_bytes(lite / f"model_{part.kind}.tflite") for part in compared
+                                      if part.kept}, examples.classes)
+    return first, *compared
+
+
+def write_labels(folder: Path, classes: Sequence[str]) -> None:
+    """Write labels.txt, a class a line, in the order of the model's outputs."""
+    write_file(folder / "labels.txt", "".join(f"{_one_line(name)}\n" for name in classes))
+
+
+def copy_client_code(folder: Path, source: Input) -> None:
+    """Write the reference code for clients outside TensorFlow beside the TFLite files."""
+    for name, module in source.client_modules().items():
+        shutil.copyfile(str(importlib.import_module(module).__file__), folder / name)
 
 
 def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calibration: Calibration,
                  kinds: Sequence[str], reference: Reference) -> list[Parity]:
     """Convert, compare, and write those that are within their bound as `model_KIND.tflite`; without `unknown_score`
-    where its ranks differ by more than theirs."""
+    where its ranks differ by more than theirs. reference: its input has a `single_spec`."""
     source = reference.source
-    if not kinds or source.single_spec is None:
-        return []
-    folder.mkdir(exist_ok=True)
-    for name, module in source.client_modules().items():
-        shutil.copyfile(str(importlib.import_module(module).__file__), folder / name)
     ranges = list(_calibration_rows(source, examples)) if "int8" in kinds else []
-    compared, kept = [], {}
+    compared = []
     with tqdm(total=len(kinds), desc="TFLite", unit=" files") as bar:
         for kind, content in tflite.convert(model, source.single_spec, calibration, task.activation, kinds, ranges,
                                              reference.detector):
@@ -86,11 +100,8 @@ def write_tflite(folder: Path, model: Any, examples: Examples, task: Task, calib
                 parity = replace(parity, bytes=len(content))
             if parity.kept:
                 write_file(folder / f"model_{kind}.tflite", content)
-                kept[kind] = content
             compared.append(parity)
             bar.update(1)
-    if kept and source.single_spec.dtype.name == "uint8":  # pixels, which clients decode and resize themselves
-        test_vectors.write(folder, source, kept, examples.classes)
     return compared
 
 

@@ -46,18 +46,23 @@ def write_mediapipe(model: str, path: str | Path, kind: str = "fp32") -> MediaPi
     """
     folder = find_version(model)
     record = RunRecord.read(folder)
+    content = mediapipe_file(folder, record, kind)
+    write_atomically(Path(path), content)
+    return MediaPipeFile(str(path), str(folder), kind, len(record.classes), len(content))
+
+
+def mediapipe_file(folder: Path, record: RunRecord, kind: str) -> bytes:
+    """The content of the file, see `write_mediapipe`."""
     if not record.modality.in_files:
         raise ModelError(f"{folder} classifies {record.modality.nouns}", "a model of images",
                          "MediaPipe's text classifier takes other inputs than ours")
     name = f"tflite/model_{kind}.tflite"
+    require_unchanged(folder, name)
     if kind not in TFLITE_KINDS or not (folder / name).is_file():
         present = sorted(path.stem.removeprefix("model_") for path in (folder / "tflite").glob("model_*.tflite"))
         raise OptionError(f"{folder} has no TFLite file of the kind {kind!r}", f"one of {', '.join(present) or 'none'}",
-                          "write it with `kerastl export`")
-    require_unchanged(folder, name)
-    content = with_metadata(read_bytes(folder / name), record.name, record.classes)
-    write_atomically(Path(path), content)
-    return MediaPipeFile(str(path), str(folder), kind, len(record.classes), len(content))
+                          "write it with `kerastl export`, and `new_version`")
+    return with_metadata(read_bytes(folder / name), record.name, record.classes)
 
 
 def with_metadata(content: bytes, name: str, classes: tuple[str, ...]) -> bytes:

@@ -2,8 +2,8 @@
 
 python tokenize_text.py TEXT [SECOND TEXT OF A PAIR]
 
-Reads ../tokenizer/, a folder next to that of this file. Needs only Python, and the package sentencepiece where the
-vocabulary is one of SentencePiece. It is written to be short, not fast; the graph inside the SavedModel is fast.
+Reads tokenizer/, a folder beside this file or beside its folder. Needs only Python, and the package sentencepiece where
+the vocabulary is one of SentencePiece. It is written to be short, not fast; the graph inside the SavedModel is fast.
 """
 
 import json
@@ -13,7 +13,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent.parent / "tokenizer"
+HERE = Path(__file__).parent
+FOLDER = next((folder / "tokenizer" for folder in (HERE, HERE.parent) if (folder / "tokenizer").is_dir()), HERE)
 MAX_WORD = 100  # characters; WordPiece treats longer words as unknown
 SPACES = " \t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F),

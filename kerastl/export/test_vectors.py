@@ -22,7 +22,10 @@ HOW = ("Decode `input` and resize it to the size of `expected`, without keeping 
 
 
 def write(folder: Path, source: Input, files: Mapping[str, bytes], classes: tuple[str, ...]) -> None:
-    """Write the vectors into a folder of TFLite files. source: of images. files: the TFLite files by kind."""
+    """Write the vectors into a folder of TFLite files. files: the TFLite files by kind; without one, or where they do
+    not take pixels, which clients decode and resize themselves, nothing is written."""
+    if not files or source.single_spec.dtype.name != "uint8":
+        return
     target = folder / FOLDER
     target.mkdir()
     names = []

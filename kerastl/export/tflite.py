@@ -131,6 +131,13 @@ class Interpreter:
         self._runner = interpreter.get_signature_runner("serving_default")
         (self._name,) = self._runner.get_input_details()
 
+    @property
+    def signature(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Shape and type of each input and output, by name."""
+        sides = {"inputs": self._runner.get_input_details(), "outputs": self._runner.get_output_details()}
+        return {side: {name: {"shape": [int(size) for size in tensor["shape"]], "type": np.dtype(tensor["dtype"]).name}
+                       for name, tensor in sorted(tensors.items())} for side, tensors in sides.items()}
+
     def __call__(self, values: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """One row's values, [1, ...], to `logits`, `probabilities` and, if there are thresholds, `predicted`, [classes]
         each; and `unknown_score`, a number."""

@@ -14,9 +14,9 @@ from kerastl.evaluation.rejection import Detector
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
-from kerastl.versions.damage import VERIFY, check_manifest, damaged, faults
+from kerastl.versions.damage import check_manifest, damaged, faults
 from kerastl.versions.detector import read_detector
-from kerastl.versions.folder import find_version
+from kerastl.versions.folder import VERIFY, locate_version
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split, restore_examples, restore_input, restore_model
@@ -55,7 +55,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     Raises CheckFailed that lists every fault: files that are missing or were added or changed, links out of the folder,
     and files that cannot be read or loaded; DataError when the data are gone.
     """
-    folder = find_version(model)
+    folder = locate_version(model)
     intact, found = _load(folder, trust)
     if found or intact is None:
         raise damaged(folder, found)
@@ -85,7 +85,7 @@ def _notes(reference: Reference) -> tuple[str, ...]:
     return (f"{len(reference.changed):,} of {len(reference.items):,} images are of formats that are decoded otherwise "
             "since this version was exported (such as GIF, or PNG and WebP with EXIF). The version decodes them with "
             "its own graph, whose labels for these files were not compared; export the model again for the new "
-            "decoder: kerastl export",)
+            "decoder: kerastl export --new-version",)
 
 
 @dataclass(frozen=True)

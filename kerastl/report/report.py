@@ -14,6 +14,7 @@ from kerastl.inputs.batches import decode_file
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.augmentation import augmentation_context
+from kerastl.report.card_files import exported_section
 from kerastl.report.charts import confusion_cells, curve_chart, reliability_chart
 from kerastl.report.explanations import explanations_context
 from kerastl.report.label_errors import label_errors_section
@@ -36,7 +37,7 @@ def write_report(version: Version, record: RunRecord, examples: Examples) -> Non
     among, for their thumbnails or texts."""
     record.write(version.folder)
     write_file(version.folder / "report.html", report_html(record, examples))
-    write_file(version.folder / "MODEL_CARD.md", model_card(record))
+    write_file(version.folder / "MODEL_CARD.md", model_card(record) + exported_section(version.folder, record))
     version.manifest.update(backbone=record.backbone, weights_hash=record.weights_hash, config=record.config)
 
 

@@ -22,7 +22,7 @@ LABELS = 0.99  # rows with the same predicted label
 SKIPPED_KEYS = frozenset("""
     seconds machine path version name config milliseconds bytes rate computed word sentence caution reason
     precision_reason xla_reason split_reason reproduction notes weights file date sha256 teacher format interval
-    ships engine left_out bound scope note exported
+    ships engine left_out bound scope note exported started_in
 """.split())
 # Lists of single rows in an order that depends on the last digit, and `more_rows`, which is rounded to two digits:
 # compared only where runs must be identical.

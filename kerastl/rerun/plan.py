@@ -18,9 +18,10 @@ from kerastl.runtime import Runtime, require_openvino
 from kerastl.shell.flags import OLD_NAMES
 from kerastl.shell.recipes import load_recipe, recipes
 from kerastl.user_code import is_user_file
+from kerastl.versions.location import is_path, located, source_of
 from kerastl.versions.record import RunRecord
 from kerastl.versions.reproduction import MadeBy
-from kerastl.versions.restore import RELABEL_FILE, source_of
+from kerastl.versions.restore import RELABEL_FILE
 
 PIPELINES: Mapping[str, Callable[..., RunRecord]] = {
     "classify_images": classify_images, "classify_texts": classify_texts}
@@ -79,7 +80,11 @@ def plan_of(folder: Path, record: RunRecord, given: Given, out: str, cache_dir: 
     settings = {name: value for name, value in settings.items() if name in form}
     if absent := [name for name in form if name not in settings and name not in OWN]:
         notes.append(f"not in the record, so today's defaults were used: {', '.join(absent)}")
-    source_of(record, given.data)  # fails before the work
+    source = source_of(folder, record, given.data)  # fails before the work
+    if record.data and "data" in form and is_path(source):
+        settings["data"] = str(Path(source).absolute())
+    settings |= {name: located(folder, record, value) for name in ("data_dir", "weights", "teacher")
+                 if isinstance(value := settings.get(name), str)}
     settings |= _replaced(folder, record, given, settings, form)
     settings |= {"name": record.name or "model", "out": out, "cache_dir": cache_dir, "tflite": _kinds(record)}
     return Plan(lambda: function({name: value for name, value in settings.items() if name in form}), what, tuple(notes))

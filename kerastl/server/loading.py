@@ -15,11 +15,11 @@ from kerastl.server import inference, signatures
 from kerastl.server.bodies import Arrays
 from kerastl.server.signatures import SavedModel
 from kerastl.versions.damage import require_unchanged
+from kerastl.versions.folder import find_version, is_version
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
-from kerastl.versions.saved_graph import FILE, check_graph, operations, refusal
+from kerastl.versions.saved_graph import FILE, check_graph, does_not_load, operations, refusal
 
-RECORD = "run.json"
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_WARMUP = 1000  # records that are run, as in TF Serving
 # Of SavedModels that kerastl did not write, TensorFlow 1 among them; none reads or writes a file.
@@ -28,17 +28,21 @@ EXAMPLES = {"ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequen
 
 
 def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | None]:
-    """The SavedModel of a version, and its run record if kerastl wrote it. Raises many types of errors where it is
-    damaged; ModelError where its graph could do more than compute, unless it is trusted."""
-    record = RunRecord.read(folder) if (folder / RECORD).exists() else None
-    if record is not None:
+    """The SavedModel of a version, and its run record if kerastl wrote it. Raises ModelError where kerastl wrote it and
+    it is damaged, many types of errors for another damaged one; ModelError where its graph could do more than compute,
+    unless it is trusted."""
+    if is_version(folder):
+        record = RunRecord.read(find_version(str(folder)))
         if not trust:
             check_graph(folder)
             require_unchanged(folder, FILE, "assets")
         with without_keras():
             for module in record.modality.serving_modules:
                 importlib.import_module(module)
-        return signatures.load(folder), record
+        try:
+            return signatures.load(folder), record
+        except Exception as error:  # of any type: TensorFlow's loader fails in many ways on a damaged file
+            raise does_not_load(folder, error) from error
     if not trust:
         _check(folder)
     try:
@@ -60,12 +64,17 @@ def _check(folder: Path) -> None:
 
 
 def warm_up(model: SavedModel, folder: Path) -> int:
-    """Run the requests that a version carries for this. Returns their number. Raises ServingError for one that
-    fails."""
+    """Run the requests that a version carries for this. Returns their number. Raises ServingError for one that fails,
+    ModelError where kerastl wrote the version and the requests are damaged."""
     path = folder / WARMUP
     if not path.exists():
         return 0
-    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP)]
+    try:
+        records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP)]
+    except tf.errors.OpError as error:
+        if is_version(folder):
+            raise does_not_load(folder, error) from error
+        raise
     for record in records:
         run_logged(model, prediction_log_pb2.PredictionLog.FromString(record))
     return len(records)

@@ -10,6 +10,7 @@ from kerastl.server.config import Model, Policy, read_batching, read_models, rea
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
 from kerastl.server.server import ServerResult, serve_models
+from kerastl.versions.folder import VERIFY, is_version
 from kerastl.versions.saved_graph import FILE
 
 
@@ -74,6 +75,9 @@ def models_at(path: Path) -> tuple[Model, ...]:
     models = tuple(Model(folder.name, folder) for folder in sorted(path.iterdir())
                    if folder.is_dir() and _has_versions(folder))
     if not models:
+        for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
+            if is_version(folder):
+                raise ModelError(f"{folder} is damaged: {FILE} is missing", "the files as they were written", VERIFY)
         raise ModelError(f"{path} contains no model", "a folder NAME/VERSION/saved_model.pb", "make one: kerastl run")
     return models
 

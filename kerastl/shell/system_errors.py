@@ -37,8 +37,8 @@ def damaged_model(config: Any, error: Exception) -> str | None:
     """The message where the model that a command names is damaged, whatever error that led to; None where its files
     are as its manifest says, or the command names no model."""
     from kerastl.errors import KerastlError, ModelError
-    from kerastl.versions.damage import VERIFY, faults
-    from kerastl.versions.folder import find_version
+    from kerastl.versions.damage import faults
+    from kerastl.versions.folder import VERIFY, find_version
 
     for argument in ("model", "teacher", "patient"):
         name = getattr(config, argument, None)
@@ -50,7 +50,8 @@ def damaged_model(config: Any, error: Exception) -> str | None:
         except (KerastlError, OSError):  # find_version and the readers of a version say what is wrong themselves
             continue
         if found and isinstance(error, ModelError):
-            got = error.got if found[0] in error.got else f"{error.got}\n  damage: {'; '.join(found)}"
+            named = any(fault in error.got for fault in found)
+            got = error.got if named else f"{error.got}\n  damage: {'; '.join(found)}"
             hint = error.hint if "kerastl verify" in error.hint else f"{error.hint}; list the damage: kerastl verify"
             return _message(got, error.expected, hint)
         if found:

@@ -35,8 +35,9 @@ def run(config: Config) -> "VerifyResult":
 
 def show(result: "VerifyResult") -> str:
     """The parity table, and the verdict."""
-    verdict = (f"FAILED: predictions differ too much from Keras: {', '.join(result.breaches)}; export the model again "
-               "with `kerastl export`" if result.failed else f"all {result.files} files match the manifest")
+    verdict = (f"FAILED: predictions differ too much from Keras: {', '.join(result.breaches)}; export the model "
+               "again with `kerastl export --new-version`" if result.failed else
+               f"all {result.files} files match the manifest")
     notes = "".join(f"note: {note}\n" for note in result.notes)
     shown = f"{parity_table(result.parity)}\n\n" if result.parity else ""
     return f"{shown}{notes}{result.model}: {verdict}"

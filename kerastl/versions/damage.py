@@ -6,10 +6,9 @@ from pathlib import Path
 
 from kerastl.errors import CheckFailed, KerastlError, ModelError
 from kerastl.files import file_sha256
-from kerastl.versions.folder import read_json
+from kerastl.versions.folder import MANIFEST, VERIFY, read_json
 
-MANIFEST = "manifest.json"
-VERIFY = "list the damage with `kerastl verify`, and copy the version folder again"
+CHANGED, MISSING = "files changed since it was written", "files missing since it was written"
 
 
 def faults(folder: Path) -> list[str]:
@@ -22,8 +21,8 @@ def faults(folder: Path) -> list[str]:
     changed = [name for name, digest in inside.items()
                if name not in (*missing, *links) and file_sha256(folder / name) != digest]
     sorts = (
-        ("files changed since it was written", changed),
-        ("files missing since it was written", missing),
+        (CHANGED, changed),
+        (MISSING, missing),
         ("files added since it was written", sorted(present - {MANIFEST, *listed, *links})),
         ("links to files outside of the folder", links),
         ("paths in manifest.json outside of the folder", [name for name in listed if name not in inside]))
@@ -41,21 +40,28 @@ def check_manifest(folder: Path) -> int:
 def require_intact(folder: Path) -> None:
     """Raises ModelError, which lists them, where files of a version differ from its manifest."""
     if found := faults(folder):
-        raise ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
+        raise _is_damaged(folder, found)
 
 
 def require_unchanged(folder: Path, *names: str) -> None:
     """Raises ModelError where one of these files, or a file in one of these folders, differs from the manifest: for
     files that are small and that would be used without a sign of their damage."""
-    changed = [name for name, digest in _listed(folder).items()
-               if name.partition("/")[0] in names and file_sha256(folder / name) != digest]
-    if changed:
-        raise ModelError(f"{folder} is damaged: files changed since it was written: {', '.join(sorted(changed))}",
-                         "the files as they were written", VERIFY)
+    listed = {name: digest for name, digest in _listed(folder).items()
+              if _is_inside(folder, name) and (name in names or name.partition("/")[0] in names)}
+    missing = sorted(name for name in listed if not os.path.lexists(folder / name))
+    changed = sorted(name for name, digest in listed.items()
+                     if name not in missing and file_sha256(folder / name) != digest)
+    if found := [f"{sort}: {', '.join(files)}" for sort, files in ((CHANGED, changed), (MISSING, missing)) if files]:
+        raise _is_damaged(folder, found)
+
+
+def _is_damaged(folder: Path, found: list[str]) -> ModelError:
+    return ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
 
 
 def damaged(folder: Path, found: list[str]) -> CheckFailed:
     """The error for a version with faults, one line each."""
+    found = [*dict.fromkeys(found)]
     lines = found[0] if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
     return CheckFailed(f"{folder}: {lines}", "the files listed in manifest.json, unchanged",
                        "copy the version folder again, without the files that were added")
@@ -77,7 +83,7 @@ def _listed(folder: Path) -> dict[str, str]:
     listed = read_json(folder, MANIFEST).get("files", {})
     if not isinstance(listed, dict) or not all(isinstance(digest, str) for digest in listed.values()):
         raise ModelError(f"{folder / MANIFEST} is damaged: it lists no files with their hashes",
-                         "the file that `kerastl run` wrote", "copy the version folder again")
+                         "the file that `kerastl run` wrote", VERIFY)
     return listed
 
 

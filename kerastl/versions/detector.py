@@ -10,6 +10,7 @@ import numpy as np
 from kerastl.errors import ModelError
 from kerastl.evaluation.rejection import Detector, Distances
 from kerastl.files import read_bytes, write_file
+from kerastl.versions.folder import VERIFY
 
 FILE = "rejection.npz"
 BACKGROUND, WHITE = "background_mean", "background_white"  # arrays of `Distances.background`
@@ -44,4 +45,4 @@ def read_detector(folder: Path) -> Detector | None:
             return Detector(str(arrays["name"]), distances, offset, unit, bool(reject))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ModelError(f"{folder / FILE} is damaged: {error}", "the file that `kerastl run` wrote",
-                         "list the damage with `kerastl verify`, and copy the version folder again") from error
+                         VERIFY) from error

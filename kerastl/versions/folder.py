@@ -15,6 +15,9 @@ from kerastl.errors import ModelError, OptionError, expect, one_line
 from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_atomically, write_file
 
 FORMAT = 1
+MANIFEST, RECORD = "manifest.json", "run.json"
+VERIFY = "list the damage with `kerastl verify`, and copy the version folder again"
+SAVED_MODEL, KERAS_MODEL = "saved_model.pb", "model.keras"
 HIGHEST = ".next"  # beside the versions: the highest number that was used
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
 
@@ -75,7 +78,7 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         with atomic_folder(path) as partial:
             version = Version(partial, path)
             yield version
-            _write_manifest(version)
+            write_manifest(partial, version.manifest)
             write_atomically(home / HIGHEST, f"{path.name}\n".encode())
     except BaseException as error:
         for folder in made:  # leave no empty folders behind
@@ -109,18 +112,38 @@ def versions(home: Path) -> list[int]:
 def find_version(model: str) -> Path:
     """The version folder that `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a path stands for.
 
-    Raises ModelError when it does not exist or was not written by kerastl.
+    Raises ModelError when it does not exist, was not written by kerastl, or has lost manifest.json or run.json.
     """
+    folder = locate_version(model)
+    for name in (MANIFEST, RECORD):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is damaged: {name} is missing", "the files as they were written", VERIFY)
+    return folder
+
+
+def locate_version(model: str) -> Path:
+    """As `find_version`, also where one of the files that every version has was removed, so that the damage can be
+    listed."""
     expect((str, Path), "the path of a model", model=model)
     path = Path(model)
     if not path.exists():
         raise ModelError(f"no such model: {model}", "saved_models/NAME or saved_models/NAME/VERSION", "check the name")
     numbers = versions(path)
     folder = path / str(numbers[-1]) if numbers else path
-    if not (folder / "manifest.json").is_file() or not (folder / "run.json").is_file():
+    if not is_version(folder):
         raise ModelError(f"{model} was not written by kerastl: it has no manifest.json and run.json",
                          "a folder that `kerastl run` wrote", "check the path")
     return folder
+
+
+def is_version(folder: Path) -> bool:
+    """Whether kerastl wrote a folder as a version, even if manifest.json or run.json, but not both, has been lost."""
+    if (folder / RECORD).is_file():
+        return any((folder / name).is_file() for name in (MANIFEST, SAVED_MODEL, KERAS_MODEL))
+    try:
+        return RECORD in read_json(folder, MANIFEST).get("files", ())
+    except (ModelError, TypeError):
+        return False
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -129,9 +152,10 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         document = json.loads(read_text(folder / name))
         if not isinstance(document, dict):
             raise ValueError(f"it holds {one_line(document)}, not an object with keys")
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is damaged: {name} is missing", "the files as they were written", VERIFY) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / name} is damaged: {error}", "the file that `kerastl run` wrote",
-                         "list the damage with `kerastl verify`, and copy the version folder again") from error
+        raise ModelError(f"{folder / name} is damaged: {error}", "the file that `kerastl run` wrote", VERIFY) from error
     return document
 
 
@@ -145,12 +169,14 @@ def fingerprint(lines: list[str]) -> str:
     return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
 
-def _write_manifest(version: Version) -> None:
-    files = sorted(path for path in version.folder.rglob("*") if path.is_file())
-    write_json(version.folder / "manifest.json", {
+def write_manifest(folder: Path, entries: dict[str, Any]) -> None:
+    """Write manifest.json into a folder that is otherwise complete: date, versions of packages, `entries`, and the
+    SHA-256 of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_json(folder / MANIFEST, {
         "format": FORMAT,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        **version.manifest,
-        "files": {str(path.relative_to(version.folder)): file_sha256(path) for path in files},
+        **entries,
+        "files": {str(path.relative_to(folder)): file_sha256(path) for path in files},
     })

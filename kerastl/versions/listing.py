@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kerastl.errors import KerastlError, ModelError, one_line
 from kerastl.fields import Section
-from kerastl.versions.folder import read_json, versions
+from kerastl.versions.damage import MISSING
+from kerastl.versions.folder import VERIFY, read_json, versions
 
 SAVED_MODEL = "saved_model"
 
@@ -53,10 +54,13 @@ def list_models(folder: str | Path = "saved_models") -> ModelList:
 
 
 def _version(home: Path, number: int) -> ModelVersion:
-    """Its figures as they stand in run.json. A RunRecord would check all of it, which takes TensorFlow and seconds."""
+    """Its figures as they stand in run.json. A RunRecord would check all of it, which takes TensorFlow and seconds; so
+    would the hashes of the files."""
     folder, name = home / str(number), home.absolute().name
     try:
         record, manifest = read_json(folder, "run.json"), read_json(folder, "manifest.json")
+        if missing := sorted(name for name in manifest["files"] if not (folder / name).exists()):
+            raise ModelError(f"{folder} is damaged: {MISSING}: {', '.join(missing)}")
         test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
         low, high = test["accuracy_ci95"]
         return ModelVersion(
@@ -65,6 +69,6 @@ def _version(home: Path, number: int) -> ModelVersion:
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None))
     except KerastlError as error:
-        return ModelVersion(name, number, error=error.got)
+        return ModelVersion(name, number, error=f"{error.got}; {VERIFY}")
     except (KeyError, TypeError, ValueError) as error:
-        return ModelVersion(name, number, error=f"{folder / 'run.json'} is damaged: {one_line(error)}")
+        return ModelVersion(name, number, error=f"{folder / 'run.json'} is damaged: {one_line(error)}; {VERIFY}")

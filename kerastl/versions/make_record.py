@@ -25,6 +25,7 @@ from kerastl.training.train import TrainedModel
 from kerastl.versions.folder import Version
 from kerastl.versions.large import separate_backbone
 from kerastl.versions.learning_curve import LearningCurve
+from kerastl.versions.location import way_to_start
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.reproduction import MADE_BY, reproduction_of
 from kerastl.versions.sections import (
@@ -79,7 +80,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                  "linear_beside": trained.linear.seconds if trained.linear else 0.0,
                  "baseline": baseline.seconds if baseline else 0.0, "ablation": ablation.seconds if ablation else 0.0,
                  "rejection": rejection.seconds if rejection else 0.0, **seconds},
-        machine=machine(), config={"data": examples.source, **to_json(settings)}, name=version.name,
+        machine=machine(), config={"data": examples.source, **to_json(settings)}, started_in=way_to_start(version.path),
+        name=version.name,
         label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by), rejection=rejection,
         relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
         version=version.number, path=str(version.path), explanations=explanations)

@@ -26,7 +26,7 @@ from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
 from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.training.fine_tuning.result import FineTuneResult
-from kerastl.versions.folder import read_json, write_json
+from kerastl.versions.folder import RECORD, VERIFY, read_json, write_json
 from kerastl.versions.learning_curve import LearningCurve
 from kerastl.versions.reproduction import Reproduction
 from kerastl.versions.sections import (
@@ -41,7 +41,6 @@ from kerastl.versions.sections import (
     Trial,
 )
 
-FILE = "run.json"
 FORMAT = 2  # 1: version 0.1, without `format` and `task`
 
 
@@ -54,7 +53,8 @@ class RunRecord(Compared, Section):
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
     by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). linear_beside: the `linear` head on the same
     rows, beside a head that is trained by gradient descent. seconds: of each step, and their `total`. config:
-    the settings of the run, as the recipe's flags. path: the version folder.
+    the settings of the run, as the recipe's flags. started_in: the way from the version folder to the folder in which
+    the run was started, which relative paths in `config` belong to. path: the version folder.
     """
 
     format: int = 1
@@ -107,6 +107,7 @@ class RunRecord(Compared, Section):
     seconds: dict[str, float] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    started_in: str | None = None
     label_errors: LabelErrors | None = None
     relabel: Relabelling | None = None
     reproduction: Reproduction | None = None
@@ -182,11 +183,11 @@ class RunRecord(Compared, Section):
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
         """The record of a version folder. Raises ModelError when run.json is missing or damaged."""
-        return _parsed(read_json(folder, FILE), str(folder / FILE))
+        return _parsed(read_json(folder, RECORD), str(folder / RECORD))
 
     def write(self, folder: Path) -> None:
         """Write run.json into a version folder."""
-        write_json(folder / FILE, self.to_dict())
+        write_json(folder / RECORD, self.to_dict())
 
 
 def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
@@ -205,5 +206,5 @@ def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise ModelError(f"{where} is not a run record of kerastl: {reason or 'unknown task'}",
                          "a run.json that `kerastl run` wrote",
-                         "list the damage with `kerastl verify`, and copy the version folder again") from error
+                         VERIFY) from error
     return record

@@ -4,8 +4,11 @@ a version is made and read by `kerastl reproduce`."""
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +62,8 @@ class Reproduction(Section):
     """What a run was, beyond its settings. packages: versions. threads: cores that the process could use; variables:
     environment variables that change how many are used, or which kernels. cpu: instruction sets that change results.
     data, split: fingerprints. explicit_precision: see `runtime.Runtime`. labels, scores: fingerprints of the labels,
-    and digest of the calibrated logits, that were predicted for held-out rows."""
+    and digest of the calibrated logits, that were predicted for held-out rows. command: as it was typed, where it was
+    one of kerastl."""
 
     made_by: MadeBy = MadeBy()
     packages: dict[str, str] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class Reproduction(Section):
     features: FeatureSample | None = None
     labels: str = ""
     scores: str = ""
+    command: str = ""
 
     @property
     def sentence(self) -> str:
@@ -94,7 +99,19 @@ def reproduction_of(features: "Features", evaluation: "Evaluation", made_by: Map
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         cpu=tuple(name for name in CPU_FLAGS if name in cpu_flags()), data=data, split=split,
         explicit_precision=features.runtime.explicit_precision, features=feature_sample(features),
-        labels=fingerprint(predicted), scores=_digest(np.ascontiguousarray(held_out.logits[order], np.float64)))
+        labels=fingerprint(predicted), scores=_digest(np.ascontiguousarray(held_out.logits[order], np.float64)),
+        command=typed_command(sys.argv))
+
+
+def typed_command(words: Sequence[str]) -> str:
+    """The command line of a process that runs kerastl or one of its recipes, without the path of the program; empty for
+    another program, whose arguments may be anything."""
+    program = Path(words[0]) if words else Path()
+    if program.name == "kerastl" or program.parts[-2:] == ("kerastl", "__main__.py"):
+        return shlex.join(["kerastl", *words[1:]])
+    if program.suffix == ".py" and program.parent.name == "recipes":
+        return shlex.join(["python", f"recipes/{program.name}", *words[1:]])
+    return ""
 
 
 def fingerprints(examples: Examples) -> tuple[str, str]:

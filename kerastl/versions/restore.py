@@ -20,6 +20,9 @@ from kerastl.errors import DataError, ModelError
 from kerastl.files import open_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
+from kerastl.versions.damage import described
+from kerastl.versions.folder import KERAS_MODEL, VERIFY
+from kerastl.versions.location import located, source_of
 from kerastl.versions.record import RunRecord
 
 SPLIT_FILE = "split.csv"
@@ -37,10 +40,10 @@ def restore_model(folder: Path, record: RunRecord) -> Any:
     for module in record.modality.layer_modules:
         importlib.import_module(module)
     try:
-        return keras.models.load_model(folder / "model.keras", compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / 'model.keras'} does not load: {str(error).splitlines()[0][:200]}",
-                         "the file that `kerastl run` wrote", "copy the version folder again") from error
+        return keras.models.load_model(folder / KERAS_MODEL, compile=False)
+    except Exception as error:  # of any type: Keras' loader fails in many ways on a damaged file
+        raise ModelError(f"{folder / KERAS_MODEL} does not load: {described(folder, error)}",
+                         "the file that `kerastl run` wrote", VERIFY) from error
 
 
 def restore_input(folder: Path, record: RunRecord) -> Input:
@@ -76,9 +79,9 @@ def read_split(folder: Path) -> dict[str, str]:
     try:
         with open_file(path, "r", newline="") as file:
             return {row["id"]: row["part"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error) as error:
-        raise ModelError(f"{path} cannot be read: {error}", "the file that `kerastl run` wrote",
-                         "copy the version folder again") from error
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise ModelError(f"{path} cannot be read: {described(folder, error)}", "the file that `kerastl run` wrote",
+                         VERIFY) from error
 
 
 def split_parts(examples: Examples) -> list[str]:
@@ -122,19 +125,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
-def source_of(record: RunRecord, data: str | None) -> str:
-    """Where the data of a run are: `data`, or as recorded. Raises DataError for a recorded path that does not
-    exist."""
-    if data:
-        return data
-    if record.data and not record.data.startswith("tfds:") and "://" not in record.data \
-            and not Path(record.data).exists():
-        relative = "" if Path(record.data).is_absolute() else f", seen from {Path.cwd()}"
-        raise DataError(f"no such file or folder: {record.data}, where the data of the model were{relative}",
-                        "the data of training", "set `data` to their new location")
-    return record.data
-
-
 def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None, data_dir: str | None = None,
                      cache_dir: str | Path | None = None) -> Examples:
     """The rows that a version was made from, each in its part of the split, read again from their source or from
@@ -142,10 +132,10 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
 
     Raises DataError when none of them is there any more.
     """
-    source = source_of(record, data)
+    source = source_of(folder, record, data)
     parts = read_split(folder)
     examples = read_labelled(record.modality_name, source, options=record.read_options.for_source(source),
-                             cache_dir=cache_dir, data_dir=data_dir or record.data_dir)
+                             cache_dir=cache_dir, data_dir=data_dir or located(folder, record, record.data_dir))
     if (corrections := folder / RELABEL_FILE).exists():
         examples = relabelled(examples, read_corrections(corrections), lenient=True)
     rows = [row for row, content in enumerate(examples.ids) if content in parts]

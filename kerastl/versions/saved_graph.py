@@ -13,11 +13,12 @@ from kerastl.errors import ModelError
 from kerastl.files import read_bytes
 from kerastl.inputs.features import NAME as FEATURES
 from kerastl.runtime import without_keras
-from kerastl.versions.damage import VERIFY, described, require_unchanged
+from kerastl.versions.damage import described, require_unchanged
+from kerastl.versions.folder import SAVED_MODEL, VERIFY
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
 
-FILE = "saved_model.pb"
+FILE = SAVED_MODEL
 OUTPUTS = {"label", "score", "top_labels", "top_scores", "probabilities"}
 FLEX = "Flex"  # before the names of TensorFlow's operations in a TFLite file
 TRUST = "set `trust` only if you know where the model comes from: a model is a program"
@@ -66,6 +67,11 @@ def refusal(what: str, names: list[str]) -> ModelError:
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return ModelError(f"{what} contains operations that could do more than compute: {listed}",
                       "operations that read and write no files, use no network and run no Python", TRUST)
+
+
+def does_not_load(folder: Path, error: Exception) -> ModelError:
+    """The error for a version whose SavedModel TensorFlow cannot load. error: TensorFlow's."""
+    return ModelError(f"{folder} does not load: {described(folder, error)}", "a complete version folder", VERIFY)
 
 
 def operations(graph: Any) -> set[str]:
@@ -143,8 +149,7 @@ def load_saved_model(folder: Path, record: RunRecord, trust: bool = False) -> An
         serve = loaded.signatures["serving_default"]
         takes, returns = set(serve.structured_input_signature[1]), dict(serve.structured_outputs)
     except Exception as error:  # of any type: TensorFlow's loader fails in many ways on a damaged file
-        raise ModelError(f"{folder} does not load: {described(folder, error)}", "a complete version folder",
-                         VERIFY) from error
+        raise does_not_load(folder, error) from error
     wanted = FEATURES if record.large is not None else record.modality.raw_input
     classes = returns["probabilities"].shape[-1] if returns.keys() >= OUTPUTS else 0
     if takes != {wanted} or classes not in (None, len(record.classes)):

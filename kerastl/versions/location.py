@@ -1,0 +1,66 @@
+"""Where the data of a run are, whatever the current folder is.
+
+run.json holds paths as they were typed. A relative one belongs to the folder in which the run was started, and run.json
+names that folder by the way that leads to it from the version folder, such as `../../..`: a version that is published
+says nothing else of the machine, and one that moves together with its data still finds them.
+"""
+
+from pathlib import Path
+
+from kerastl.errors import DataError
+from kerastl.versions.record import RunRecord
+
+
+def way_to_start(folder: Path) -> str | None:
+    """The way from a version folder to the current folder; None where that does not contain it, because the way would
+    then lead through names of the machine."""
+    here, version = Path.cwd().resolve(), folder.absolute().resolve()
+    if not version.is_relative_to(here):
+        return None
+    return "/".join([".."] * len(version.relative_to(here).parts))
+
+
+def is_path(source: str) -> bool:
+    """Whether a source of data is a path, not a data set of TFDS or an address."""
+    return bool(source) and not source.startswith("tfds:") and "://" not in source
+
+
+def start_of(folder: Path, record: RunRecord) -> Path | None:
+    """The folder in which the run of a version was started; None where that is not recorded."""
+    return (folder.resolve() / record.started_in).resolve() if record.started_in else None
+
+
+def source_of(folder: Path, record: RunRecord, data: str | None) -> str:
+    """Where the data of a version are: `data`, or as recorded. A line says which path that is where it depends on the
+    current folder, or was recorded in another one. Raises DataError for a recorded path that does not exist."""
+    if data or not is_path(record.data):
+        return data or record.data
+    recorded, start, here = Path(record.data), start_of(folder, record), Path.cwd().resolve()
+    path = (start or here) / recorded
+    if recorded.is_absolute():
+        origin = "as the run recorded it"
+    elif start is None:
+        origin = (f"the run recorded {recorded}, but not in which folder it was started; this is seen from the current "
+                  "folder")
+    else:
+        origin = f"the run recorded {recorded}, seen from {start}, where it was started"
+    if not path.exists():
+        near = f", such as {record.data}, which exists in {here}" if start not in (None, here) and recorded.exists() \
+            else ""
+        raise DataError(f"no such file or folder: {path} ({origin})", "the data of training",
+                        f"set `data` to their new location{near}")
+    if start == here and not recorded.is_absolute():
+        return record.data
+    if not recorded.is_absolute():
+        print(f"data are read from {path}: {origin}", flush=True)
+    return str(path)
+
+
+def located(folder: Path, record: RunRecord, path: str | None) -> str | None:
+    """Another recorded path, seen from where the run was started; as recorded where nothing is there, which may be a
+    name and no path."""
+    if path is None or Path(path).is_absolute():
+        return path
+    start = start_of(folder, record)
+    moved = start / path if start is not None and start != Path.cwd().resolve() else None
+    return str(moved) if moved is not None and moved.exists() else path
