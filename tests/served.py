@@ -61,6 +61,17 @@ def several(folder: Path, version: int = 1) -> Path:
     return folder / str(version)
 
 
+def signatures(folder: Path, functions: dict[str, tuple[Any, dict[str, tf.TensorSpec]]], version: int = 1) -> Path:
+    """A SavedModel of TensorFlow 2 with several signatures: a function, and its inputs by name."""
+    module = tf.Module()
+    module.compiled = {
+        name: tf.function(function, input_signature=[tf.TensorSpec(spec.shape, spec.dtype, key)
+                                                     for key, spec in inputs.items()])
+        for name, (function, inputs) in functions.items()}
+    tf.saved_model.save(module, str(folder / str(version)), signatures=module.compiled)
+    return folder / str(version)
+
+
 @dataclass(frozen=True)
 class Server:
     """Where a server listens."""

@@ -144,8 +144,8 @@ async def _start_grpc(core: Core, options: ServerOptions, threads: ThreadPoolExe
     limit = options.max_request_mb * 2**20
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", -1),
                                       ("grpc.so_reuseport", 0)])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core, threads), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, threads), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core, threads, limit), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, threads, limit), server)
     host = f"[{options.host}]" if ":" in options.host else options.host
     try:
         bound = server.add_insecure_port(f"{host}:{options.port}")

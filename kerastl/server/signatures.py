@@ -74,8 +74,10 @@ class Signature:
                           f"{{{','.join(sorted(missing))}}}.")
         for name, array in arrays.items():
             if array.dtype != self.inputs[name].dtype:
-                raise invalid(f"input {name!r} of signature {self.name!r}: expected {self.inputs[name]}, received "
-                              f"{dtype_name(array.dtype)} {list(array.shape)}")
+                expected, received = dtype_name(self.inputs[name].dtype), dtype_name(array.dtype)
+                raise invalid(f"Expects arg[{sorted(self.inputs).index(name)}] to be {expected} but {received} is "
+                              f"provided: input {name!r} of signature {self.name!r}: expected {self.inputs[name]}, "
+                              f"received {received} {list(array.shape)}")
         if self.strict and (message := self._other_shape(arrays)):
             raise invalid(message)
         return {**self.defaults, **arrays}
@@ -97,7 +99,7 @@ class Signature:
         try:
             if call is None:
                 call = self.calls[fed, names] = self._call(fed, names)
-            return dict(zip(names, map(np.asarray, call(*arrays.values())), strict=True))
+            return dict(zip(names, map(_array, call(*arrays.values())), strict=True))
         except tf.errors.OpError as error:
             code, message = CODES.get(error.error_code, Code.UNKNOWN), error.message
         other = self._other_shape(arrays)
@@ -109,6 +111,11 @@ class Signature:
         options = config_pb2.CallableOptions(feed=[self.tensors["inputs"][name] for name in fed],
                                              fetch=[self.tensors["outputs"][name] for name in fetched])
         return self.session._make_callable_from_options(options)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """What a session returns as an array. A single string is bytes, of which NumPy would drop zeros at the end."""
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _hint(tensor: Tensor, array: NDArray[Any]) -> str:
