@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kerastl.errors import KerastlError, one_line
 from kerastl.server import loading
-from kerastl.server.batching import Batcher, BatchingParameters
+from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import Model
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
@@ -65,13 +65,10 @@ class Served:
     def run(self, signature: Signature, arrays: Arrays, wanted: Sequence[str] = ()) -> Arrays:
         """Outputs for checked inputs, those that are wanted or all. Raises ServingError."""
         start = time.perf_counter()
-        if self.batcher is None or not signature.batches:
+        if self.batcher is None or not signature.batches or rows_of(arrays) is None:
             outputs = signature.run(arrays, wanted)
         else:
-            try:
-                outputs = self.batcher.submit(signature, arrays).result(self.timeout)
-            except TimeoutError as error:
-                raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {self.timeout:g} seconds") from error
+            outputs = self.batcher.run(signature, arrays, self.timeout)
             outputs = {name: outputs[name] for name in wanted} if wanted else outputs
         if self.metrics is not None:
             self.metrics.observe(RUNTIME, 1e6 * (time.perf_counter() - start), model_name=self.name, API="Predict",

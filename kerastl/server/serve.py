@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kerastl.errors import ModelError, OptionError
-from kerastl.server.batching import BatchingParameters
+from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
@@ -43,12 +43,12 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
         raise OptionError("`max_request_mb` and `rest_api_timeout_in_ms` must be at least 1 (got "
                           f"{max_request_mb}, {rest_api_timeout_in_ms})")
     batching = read_batching(batching_parameters_file) if batching_parameters_file else \
-        BatchingParameters() if enable_batching else None
+        DEFAULTS if enable_batching else None
     options = ServerOptions(
         host=host, port=port, rest_api_port=rest_api_port,
         metrics_path=read_monitoring(monitoring_config_file) if monitoring_config_file else PATH, batching=batching,
         max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
-        threads=max(64, 2 * batching.max_batch_size if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
+        threads=max(64, 2 * batching.rows if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
         record=record or "",
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
