@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import tensorflow as tf
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from kerastl.server.config import Model
 from kerastl.server.options import ServerOptions
@@ -93,6 +95,12 @@ class Server:
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _parsed(error.read())
+
+
+def stubs(server: Server) -> tuple[Any, Any]:
+    """Of the prediction service and the model service."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.rpc}")
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel), model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 def _parsed(body: bytes) -> Any:

@@ -12,17 +12,15 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import Server, half_plus, serving, several, signatures, until
+from served import Server, half_plus, serving, several, signatures, stubs, until
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_log_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -54,11 +52,6 @@ def server(models: Path) -> Iterator[Server]:
     """A server of both."""
     with serving(models) as running:
         yield running
-
-
-def stubs(server: Server) -> tuple[Any, Any]:
-    channel = grpc.insecure_channel(f"127.0.0.1:{server.rpc}")
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel), model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 # REST

@@ -14,6 +14,7 @@ from kerastl.server.metrics import PATH
 
 ALL, LATEST, SPECIFIC = "all", "latest", "specific"
 PLATFORM = "tensorflow"
+LARGEST_VERSION = 2**63 - 1
 WRAPPED = {"max_batch_size": "Int64Value", "batch_timeout_micros": "Int64Value", "max_enqueued_batches": "Int64Value",
            "num_batch_threads": "Int64Value", "thread_pool_name": "StringValue",
            "enable_large_batch_splitting": "BoolValue", "max_execution_batch_size": "Int64Value"}

@@ -15,6 +15,7 @@ from aiohttp import web
 from google.protobuf import json_format
 
 from kerastl.server import bodies
+from kerastl.server.config import LARGEST_VERSION
 from kerastl.server.core import Core, Spec
 from kerastl.server.grpc_messages import metadata_response, status_response
 from kerastl.server.hosts import check_request
@@ -26,7 +27,6 @@ from kerastl.server.tensors import written
 NAME = r"([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
 PREDICT = re.compile(rf"/v1/models/{NAME}:(classify|regress|predict)", re.IGNORECASE)
 STATUS = re.compile(rf"/v1/models(?:/{NAME})?(?:/(metadata))?", re.IGNORECASE)
-LARGEST = 2**63 - 1
 log, access = logging.getLogger("kerastl.serve"), logging.getLogger("kerastl.serve.access")
 
 
@@ -147,7 +147,7 @@ class Rest:
 
 def _spec(match: re.Match[str]) -> Spec:
     version = match[2]
-    if version is not None and int(version) > LARGEST:
+    if version is not None and int(version) > LARGEST_VERSION:
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return Spec(unquote(match[1]), None if version is None else int(version),
                 None if match[3] is None else unquote(match[3]))

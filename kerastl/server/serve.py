@@ -10,6 +10,7 @@ from kerastl.server.config import Model, Policy, read_batching, read_models, rea
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
 from kerastl.server.server import ServerResult, serve_models
+from kerastl.server.version_folders import has_versions, version_of
 from kerastl.versions.saved_graph import FILE
 
 
@@ -66,20 +67,16 @@ def models_at(path: Path) -> tuple[Model, ...]:
         raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
                          "a model, a version, or a folder of models", "list them: ls saved_models")
     if (path / FILE).is_file():
-        if path.name.isdigit():
-            return (Model(path.parent.name, path.parent, Policy("specific", versions=(int(path.name),))),)
+        if (number := version_of(path.name)) is not None:
+            return (Model(path.parent.name, path.parent, Policy("specific", versions=(number,))),)
         return (Model(path.name, path, version=1),)
-    if _has_versions(path):
+    if has_versions(path):
         return (Model(path.name, path),)
     models = tuple(Model(folder.name, folder) for folder in sorted(path.iterdir())
-                   if folder.is_dir() and _has_versions(folder))
+                   if folder.is_dir() and has_versions(folder))
     if not models:
         raise ModelError(f"{path} contains no model", "a folder NAME/VERSION/saved_model.pb", "make one: kerastl run")
     return models
-
-
-def _has_versions(folder: Path) -> bool:
-    return any(child.name.isdigit() and (child / FILE).is_file() for child in folder.iterdir() if child.is_dir())
 
 
 def _log_to_stderr() -> None:
