@@ -17,6 +17,7 @@ from kerastl.server.models import Models, Served
 from kerastl.server.signatures import DEFAULT, Signature
 from kerastl.server.status import Code, ServingError
 
+MOST_UNKNOWN = 100  # names of models that are not served, in the metrics
 LABEL, SCORE, NONE_OF_THESE = "label", "score", "none of these"
 
 
@@ -44,6 +45,17 @@ class Core:
 
     def __init__(self, models: Models, metrics: Metrics, *, all_or_nothing: bool = False) -> None:
         self.models, self.metrics, self._all_or_nothing = models, metrics, all_or_nothing
+        self._unknown: set[str] = set()
+
+    def counted(self, name: str) -> str:
+        """The name under which requests to a model are counted: its own; of models that are not served only the first
+        names, since clients can ask for any number of them."""
+        if name in self.models.names or name in self._unknown:
+            return name
+        if len(self._unknown) == MOST_UNKNOWN:
+            return ""
+        self._unknown.add(name)
+        return name
 
     def predict(self, spec: Spec, read: Callable[[Served], tuple[str, Arrays]], wanted: Sequence[str] = (),
                 partial: bool = False) -> Answer:

@@ -42,7 +42,7 @@ class _Service:
     async def _run(self, context: Any, method: str, spec: Any, answer: Callable[[], Any]) -> Any:
         """Answer in a thread; an error becomes the status of the call."""
         start, code = time.perf_counter(), Code.OK
-        name = spec.name if spec is not None else ""
+        name = self._core.counted(spec.name) if spec is not None else ""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         except ServingError as error:

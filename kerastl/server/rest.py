@@ -49,29 +49,34 @@ class Rest:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a request; errors are JSON too."""
         start, about = time.perf_counter(), Request()
-        code, text = Code.OK, ""
+        code, text, status = Code.OK, "", 0
         try:
             check_request(request)
-            body = await request.read()
-            text = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(
-                self._threads, self._answer, request.method, request.rel_url.raw_path, body, about), self._timeout)
+            async with asyncio.timeout(self._timeout):  # also of the body, which a client may send slowly
+                body = await request.read()
+                text = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._answer, request.method, request.rel_url.raw_path, body, about)
         except ServingError as error:
             code, text = error.code, bodies.error_body(error.message)
         except TimeoutError:
             code, text = Code.DEADLINE_EXCEEDED, bodies.error_body(f"no answer within {self._timeout:g} seconds")
         except web.HTTPRequestEntityTooLarge as error:
-            return self._logged(request, about, start, web.json_response(
-                {"error": f"the request is larger than the server takes (its option `max_request_mb`): {error.text}"},
-                status=413))
+            code, status = Code.INVALID_ARGUMENT, error.status
+            text = bodies.error_body("the request is larger than the server takes (its option `max_request_mb`): "
+                                     f"{error.text}")
+        except (web.RequestPayloadError, ConnectionError) as error:  # also of a client that is gone
+            code = Code.INVALID_ARGUMENT
+            text = bodies.error_body(f"the body cannot be read: {' '.join(str(error).split())}")
         except Exception as error:  # a fault of the server's own: the request fails, the others go on
             log.exception("the request failed")
             code, text = Code.INTERNAL, bodies.error_body(f"{type(error).__name__}: {error}")
-        self._core.metrics.count(REQUESTS, model_name=about.model, status=code.name)
+        name = self._core.counted(about.model)
+        self._core.metrics.count(REQUESTS, model_name=name, status=code.name)
         if code is Code.OK and about.method:
-            self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=about.model,
+            self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=name,
                                        API=about.method, entrypoint="REST")
-        return self._logged(request, about, start, web.Response(text=text, status=code.http,
-                                                                content_type="application/json"))
+        return self._logged(request, about, start, web.Response(
+            body=text.encode(), status=status or code.http, headers={"Content-Type": "application/json"}))
 
     def _logged(self, request: web.Request, about: Request, start: float, response: web.Response) -> web.Response:
         access.info(json.dumps({
