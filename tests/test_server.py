@@ -306,7 +306,9 @@ def test_nothing_to_serve_is_one_message(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [
     {}, {"path": "x", "model_config_file": "y"}, {"path": "x", "port": -1}, {"path": "x", "max_request_mb": 0},
-    {"path": "x", "port": 0, "rest_api_port": 0}])
+    {"path": "x", "port": 0, "rest_api_port": 0}, {"path": "x", "max_request_mb": 2048},
+    *({"path": "x", name: value} for value in (-1.0, float("inf"), float("nan")) for name in (
+        "file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"))])
 def test_options_that_cannot_be_are_refused(arguments: Any) -> None:
     with pytest.raises(tl.OptionError):
         serve(**arguments)

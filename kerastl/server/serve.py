@@ -13,6 +13,9 @@ from kerastl.server.server import ServerResult, serve_models
 from kerastl.server.version_folders import has_versions, version_of
 from kerastl.versions.saved_graph import FILE
 
+LARGEST_MB = 2047  # of a message of gRPC
+LONGEST = 10 * 365 * 86_400  # seconds
+
 
 def serve(path: str | Path | None = None, *, model_config_file: str | None = None, host: str = "127.0.0.1",
           port: int = 8500, rest_api_port: int = 8501, monitoring_config_file: str | None = None,
@@ -40,9 +43,13 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
             raise OptionError(f"`{name}` is {value}", "a port from 1 to 65535, or 0 for none")
     if not port and not rest_api_port:
         raise OptionError("`port` and `rest_api_port` are both 0", "at least one of them", "omit one")
-    if max_request_mb < 1 or rest_api_timeout_in_ms < 1:
-        raise OptionError("`max_request_mb` and `rest_api_timeout_in_ms` must be at least 1 (got "
+    if not 1 <= max_request_mb <= LARGEST_MB or rest_api_timeout_in_ms < 1:
+        raise OptionError(f"`max_request_mb` must be 1 to {LARGEST_MB}, and `rest_api_timeout_in_ms` at least 1 (got "
                           f"{max_request_mb}, {rest_api_timeout_in_ms})")
+    for name, seconds in (("file_system_poll_wait_seconds", file_system_poll_wait_seconds),
+                          ("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds)):
+        if not 0 <= seconds <= LONGEST:
+            raise OptionError(f"`{name}` is {seconds}", f"seconds from 0 to {LONGEST:,}; 0: once, at the start")
     batching = read_batching(batching_parameters_file) if batching_parameters_file else \
         DEFAULTS if enable_batching else None
     options = ServerOptions(
