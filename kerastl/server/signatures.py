@@ -4,7 +4,7 @@ It runs in a session, as in TF Serving, and not as a tf.function: so SavedModels
 outputs that are asked for are computed, and closing the session frees all that it held.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from kerastl.server.tensors import dtype_name
 DEFAULT = "serving_default"
 SERVE = "serve"  # the tag of the graph that is served
 INIT = "__saved_model_init_op"  # a signature for the loader only
+MOST_CALLS = 64  # ways to call a signature that are kept ready
+UNSENT = np.dtype(np.void)  # of resources, and of what consists of several tensors
 CODES = {code.number: code for code in Code}
 
 
@@ -72,6 +74,7 @@ class Signature:
             raise invalid(f"input size does not match signature: {len(arrays)}!={len(self.inputs)} len({{{sent}}}) != "
                           f"len({{{known}}}). Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: "
                           f"{{{','.join(sorted(missing))}}}.")
+        self._require_dense("inputs", self.inputs)
         for name, array in arrays.items():
             if array.dtype != self.inputs[name].dtype:
                 expected, received = dtype_name(self.inputs[name].dtype), dtype_name(array.dtype)
@@ -94,16 +97,26 @@ class Signature:
     def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> Arrays:
         """The outputs for checked inputs, those that are wanted or all. Raises ServingError, with TensorFlow's
         message."""
-        names, fed = tuple(wanted) or tuple(self.outputs), tuple(arrays)
+        names, fed = tuple(sorted(wanted or self.outputs)), tuple(sorted(arrays))  # clients choose which, in any order
+        self._require_dense("outputs", names)
+        if len(self.calls) >= MOST_CALLS:
+            self.calls.clear()
         call = self.calls.get((fed, names))
         try:
             if call is None:
                 call = self.calls[fed, names] = self._call(fed, names)
-            return dict(zip(names, map(_array, call(*arrays.values())), strict=True))
+            return dict(zip(names, map(_array, call(*(arrays[name] for name in fed))), strict=True))
         except tf.errors.OpError as error:
             code, message = CODES.get(error.error_code, Code.UNKNOWN), error.message
         other = self._other_shape(arrays)
         raise ServingError(code, f"{other} ({message})" if other else message)
+
+    def _require_dense(self, side: str, names: Iterable[str]) -> None:
+        known = self.inputs if side == "inputs" else self.outputs
+        for name in names:
+            if not self.tensors[side][name] or known[name].dtype == UNSENT:
+                raise ServingError(Code.UNIMPLEMENTED, f"{side[:-1]} {name!r} of signature {self.name!r} is a sparse "
+                                   "tensor, a ragged tensor or a resource; only dense tensors can be sent")
 
     def _call(self, fed: Sequence[str], fetched: Sequence[str]) -> Any:
         """What computes some outputs. Session.run would compare shapes with those of the graph, which TF Serving does
@@ -174,8 +187,11 @@ def _signature(name: str, definition: Any, session: Any, strict: bool) -> Signat
 
 
 def _tensor(info: Any) -> Tensor:
-    kind = tf.as_dtype(info.dtype)
-    dtype = np.dtype(object) if kind == tf.string else np.dtype(kind.as_numpy_dtype)
+    try:
+        kind = tf.as_dtype(info.dtype)
+        dtype = np.dtype(object) if kind == tf.string else np.dtype(kind.as_numpy_dtype)
+    except (KeyError, TypeError):  # of a resource, or a ragged tensor
+        dtype = UNSENT
     if info.tensor_shape.unknown_rank:
         return Tensor(dtype, None)
     return Tensor(dtype, tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim))
