@@ -2,15 +2,19 @@
 
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from served import Server, half_plus, serving, stubs, until
-from tensorflow_serving.apis import model_management_pb2
+import tensorflow as tf
+from served import Server, half_plus, serving, signatures, stubs, until
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from kerastl.server.config import Model, Policy
 from kerastl.server.metrics import Metrics
-from kerastl.server.models import Models
+from kerastl.server.models import Models, State
+from kerastl.server.options import ServerOptions
 from kerastl.server.status import ServingError
 from kerastl.server.version_folders import version_of, versions_in
 
@@ -126,3 +130,41 @@ def test_what_a_policy_names_and_is_not_there_is_said(tmp_path: Path, caplog: py
     with pytest.raises(ServingError, match="Unrecognized servable version label"), models.lease("half", label="x"):
         pass
     models.close()
+
+
+def test_a_label_moves_before_the_version_goes_that_it_named(tmp_path: Path) -> None:
+    for version in (1, 2):
+        half_plus(tmp_path / "half", float(version), version)
+
+    def model(version: int) -> Model:
+        return Model("half", tmp_path / "half", Policy("specific", versions=(version,)), (("stable", version),))
+
+    models = Models([model(1)], Metrics())
+    models.poll()
+    with ThreadPoolExecutor(1) as thread:
+        with models.lease("half", label="stable") as served:  # in flight: version 1 has to wait before it goes
+            assert served.version == 1
+            reloaded = thread.submit(models.reload, [model(2)])
+            until(lambda: models.status("half", 1)[0].state is State.UNLOADING)
+            with models.lease("half", label="stable") as other:
+                assert other.version == 2
+        reloaded.result(60)
+    models.close()
+
+
+def test_a_health_check_does_not_wait_for_slow_requests(tmp_path: Path) -> None:
+    matrix = tf.zeros([256, 256])
+
+    def slow(n: Any) -> Any:
+        loop = tf.while_loop(lambda i, m: i < n[0], lambda i, m: (i + 1, m @ m), [0, matrix])
+        return {"y": tf.reshape(loop[1][0, 0], [1])}
+
+    signatures(tmp_path / "m", {"serving_default": (slow, {"n": tf.TensorSpec([None], tf.int32)})})
+    with serving(tmp_path / "m", ServerOptions(threads=1)) as server, ThreadPoolExecutor(2) as clients:
+        predictions = [clients.submit(server.post, "/v1/models/m:predict", {"instances": [1500]}) for _ in range(2)]
+        until(lambda: not any(prediction.done() for prediction in predictions))
+        assert server.ask("/v1/models/m")[0] == server.ask("/v1/models/m/metadata")[0] == 200
+        status = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "m"})
+        assert stubs(server)[1].GetModelStatus(status, timeout=60).model_version_status[0].state == 30
+        assert not all(prediction.done() for prediction in predictions)
+        assert [prediction.result(60)[0] for prediction in predictions] == [200, 200]

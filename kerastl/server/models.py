@@ -258,13 +258,13 @@ class Models:
             elif graph_of(served.folder) not in (None, served.graph):
                 notes.append(f"the files of version {version} have changed; the version that was loaded goes on. Write "
                              "each version into a folder of its own")
+        notes += self._assign_labels(model)  # before the versions go that they named
         available = {*self._serving.get(model.name, {})}
         if not wanted or available & {*wanted}:  # the old version goes only when another one answers
             spare = sorted(available - {*wanted})
             missing = len({*wanted} - available)  # that do not load: as many others stay
             for version in spare[:len(spare) - missing] if missing else spare:
                 self._unload(model.name, version)
-        notes += self._assign_labels(model)
         self._note(model.name, notes)
         with self._lock:
             for version in [version for version in self._status.get(model.name, {}) if version not in present

@@ -41,7 +41,8 @@ class Request:
 
 
 class Rest:
-    """The handler of `/v1/...`. threads: that compute. timeout: seconds until a request is given up."""
+    """The handler of `/v1/...`. threads: that compute; a GET, such as a health check, does not wait for them. timeout:
+    seconds until a request is given up."""
 
     def __init__(self, core: Core, threads: Executor, timeout: float) -> None:
         self._core, self._threads, self._timeout = core, threads, timeout
@@ -54,8 +55,9 @@ class Rest:
             check_request(request)
             async with asyncio.timeout(self._timeout):  # also of the body, which a client may send slowly
                 body = await request.read()
-                text = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._answer, request.method, request.rel_url.raw_path, body, about)
+                asked = request.method, request.rel_url.raw_path, body, about
+                text = self._answer(*asked) if request.method == "GET" else \
+                    await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, *asked)
         except ServingError as error:
             code, text = error.code, bodies.error_body(error.message)
         except TimeoutError:
