@@ -135,3 +135,26 @@ def test_warm_up_requests_run_before_a_version_answers_or_it_does_not_load(tmp_p
     model.close()
     with pytest.raises(tl.ModelError, match="no model can be served: half, version 1"), serving(tmp_path / "half"):
         pass
+
+
+def test_a_signature_may_take_nothing_and_the_loaders_own_is_listed_as_in_tf_serving(tmp_path: Path) -> None:
+    counter = tf.Variable(0.0)
+
+    def increase() -> dict[str, Any]:
+        return {"output": counter.assign_add(1.0)}
+
+    module = tf.Module()
+    module.counter, module.increase = counter, tf.function(increase, input_signature=[])
+    tf.saved_model.save(module, str(tmp_path / "m" / "1"), signatures={"incr_counter": module.increase})
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "m", "incr_counter"
+    with serving(tmp_path / "m") as server:
+        values = [stubs(server)[0].Predict(request, timeout=60).outputs["output"].float_val[0] for _ in range(3)]
+        assert values == [1.0, 2.0, 3.0]
+        columns = {"signature_name": "incr_counter", "inputs": {}}
+        assert server.post("/v1/models/m:predict", columns) == (400, {
+            "error": "Failed to get input map for signature: incr_counter"})
+        metadata = server.ask("/v1/models/m/metadata")[1]["metadata"]["signature_def"]["signature_def"]
+        assert {*metadata} == {"incr_counter", "__saved_model_init_op"}
+        status, body = server.post("/v1/models/m:predict", {"signature_name": "__saved_model_init_op", "inputs": 1})
+        assert status == 400 and body["error"].endswith("it has incr_counter")

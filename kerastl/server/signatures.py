@@ -20,7 +20,7 @@ from kerastl.server.tensors import dtype_name
 
 DEFAULT = "serving_default"
 SERVE = "serve"  # the tag of the graph that is served
-INIT = "__saved_model_init_op"  # a signature for the loader only
+INIT = "__saved_model_init_op"  # a signature for the loader only, though the metadata list it
 MOST_CALLS = 64  # ways to call a signature that are kept ready
 UNSENT = np.dtype(np.void)  # of resources, and of what consists of several tensors
 CODES = {code.number: code for code in Code}
@@ -167,12 +167,12 @@ def load(folder: Path) -> SavedModel:
         with graph.as_default():
             meta = tf.compat.v1.saved_model.load(session, [SERVE], str(folder))
         graph.finalize()
-        definitions = {name: definition for name, definition in meta.signature_def.items() if name != INIT}
-        if not definitions:
+        definitions = dict(meta.signature_def)
+        if not definitions.keys() - {INIT}:
             raise ValueError("it has no signatures")
         strict = bool(meta.object_graph_def.nodes)  # TensorFlow 2 keeps objects
         return SavedModel({name: _signature(name, definition, session, strict)
-                           for name, definition in definitions.items()}, definitions, session)
+                           for name, definition in definitions.items() if name != INIT}, definitions, session)
     except BaseException:
         session.close()
         raise
