@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import tensorflow as tf
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from kerastl.server.config import Model
 from kerastl.server.options import ServerOptions
@@ -61,6 +63,17 @@ def several(folder: Path, version: int = 1) -> Path:
     return folder / str(version)
 
 
+def signatures(folder: Path, functions: dict[str, tuple[Any, dict[str, tf.TensorSpec]]], version: int = 1) -> Path:
+    """A SavedModel of TensorFlow 2 with several signatures: a function, and its inputs by name."""
+    module = tf.Module()
+    module.compiled = {
+        name: tf.function(function, input_signature=[tf.TensorSpec(spec.shape, spec.dtype, key)
+                                                     for key, spec in inputs.items()])
+        for name, (function, inputs) in functions.items()}
+    tf.saved_model.save(module, str(folder / str(version)), signatures=module.compiled)
+    return folder / str(version)
+
+
 @dataclass(frozen=True)
 class Server:
     """Where a server listens."""
@@ -82,6 +95,12 @@ class Server:
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _parsed(error.read())
+
+
+def stubs(server: Server) -> tuple[Any, Any]:
+    """Of the prediction service and the model service."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.rpc}")
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel), model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 def _parsed(body: bytes) -> Any:

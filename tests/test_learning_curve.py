@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 from numpy.typing import NDArray
+from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 import kerastl as tl
 from kerastl.data.examples import TEST
@@ -20,7 +21,6 @@ from kerastl.studies.learning_curve.of_run import learning_curve_of_run
 from kerastl.studies.learning_curve.subsets import SPAN, deals, fewest_rows, sizes_of
 from kerastl.training.options import DEFAULTS
 from kerastl.versions.learning_curve import ClassCurve, LearningCurve
-from tiny import clouds, held_out, in_folds, made_examples, made_features
 
 SIZES = np.array([30.0, 50, 80, 130, 220, 350, 560])
 

@@ -12,17 +12,15 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import Server, half_plus, serving, several, until
+from served import Server, half_plus, serving, several, signatures, stubs, until
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_log_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -54,11 +52,6 @@ def server(models: Path) -> Iterator[Server]:
     """A server of both."""
     with serving(models) as running:
         yield running
-
-
-def stubs(server: Server) -> tuple[Any, Any]:
-    channel = grpc.insecure_channel(f"127.0.0.1:{server.rpc}")
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel), model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 # REST
@@ -313,7 +306,9 @@ def test_nothing_to_serve_is_one_message(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [
     {}, {"path": "x", "model_config_file": "y"}, {"path": "x", "port": -1}, {"path": "x", "max_request_mb": 0},
-    {"path": "x", "port": 0, "rest_api_port": 0}])
+    {"path": "x", "port": 0, "rest_api_port": 0}, {"path": "x", "max_request_mb": 2048},
+    *({"path": "x", name: value} for value in (-1.0, float("inf"), float("nan")) for name in (
+        "file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"))])
 def test_options_that_cannot_be_are_refused(arguments: Any) -> None:
     with pytest.raises(tl.OptionError):
         serve(**arguments)
@@ -395,6 +390,8 @@ def test_config_files_are_those_of_tf_serving(tmp_path: Path) -> None:
                                          "allowed_batch_sizes: 4 allowed_batch_sizes: 8\n"
                                          "pad_variable_length_inputs: true thread_pool_name { value: 'x' }", tmp_path))
     assert parameters == BatchingParameters(8, 5, 9, 3, (4, 8), True)
+    assert read_batching(config_of("max_batch_size { value: 8 } enable_large_batch_splitting { value: true }\n"
+                                   "max_execution_batch_size { value: 4 } allowed_batch_sizes: 4", tmp_path)).rows == 4
     assert read_monitoring(config_of("prometheus_config: { enable: true, path: '/m' }", tmp_path)) == "/m"
     assert read_monitoring(config_of("prometheus_config { enable: true }", tmp_path)) == PATH
     assert read_monitoring(config_of("", tmp_path)) == ""
@@ -411,6 +408,8 @@ def test_config_files_are_those_of_tf_serving(tmp_path: Path) -> None:
      "several models named m"),
     (read_batching, "allowed_batch_sizes: 3", "allowed_batch_sizes is"), (read_batching, "size: 3", "cannot be parsed"),
     (read_batching, "max_batch_size { value: 0 }", "max_batch_size is 0"),
+    (read_batching, "max_execution_batch_size { value: 8 }", "max_execution_batch_size is 8"),
+    (read_batching, "max_execution_batch_size { value: 64 } enable_large_batch_splitting { value: true }", "is 64"),
     (read_monitoring, "prometheus_config { enable: true path: 'm' }", "begins with /"),
 ])
 def test_a_config_file_that_cannot_be_used_is_one_message(read: Any, text: str, words: str, tmp_path: Path) -> None:
@@ -499,12 +498,69 @@ def test_requests_are_computed_together_and_each_gets_its_own_rows(models: Path)
     assert mixed[0].result(60)["total"].tolist() == [2.0] and mixed[2].result(60)["total"].tolist() == [6.0]
     with pytest.raises(ServingError, match="not a good text"):
         mixed[1].result(60)
-    with pytest.raises(ServingError, match="at most 8"):
-        task(1, rows=9)
+    with pytest.raises(ServingError, match="has 9 rows, but a batch has at most 8"):
+        batcher.run(signature, {"text": np.array([b"a"] * 9, object), "pair": np.zeros((9, 2), np.float32)}, 60)
     batcher.close()
     with pytest.raises(ServingError, match="unloaded"):
         task(1)
     model.close()
+
+
+def run_together(run: Any, *requests: Any, **more: Any) -> list[dict[str, list[Any]]]:
+    """The outputs of requests that come within one batch."""
+    batcher = Batcher(BatchingParameters(batch_timeout_micros=200_000, num_batch_threads=1, **more),
+                      lambda signature, arrays: run(**arrays))
+    signature: Any = type("S", (), {"name": "s"})
+    with ThreadPoolExecutor(len(requests)) as clients:
+        answers = list(clients.map(lambda rows: batcher.run(signature, {"x": np.array(rows)}, 60), requests))
+    batcher.close()
+    return [{name: array.tolist() for name, array in answer.items()} for answer in answers]
+
+
+def test_outputs_that_are_not_one_row_for_each_row_are_not_shared() -> None:
+    def total(x: Any) -> Any:
+        return {"x": x, "sum": np.sum(x, keepdims=True)}
+
+    for more in ({}, {"allowed_batch_sizes": (8, 32)}):
+        assert run_together(total, [1, 2], [3], [4, 5], **more) == [
+            {"x": [1, 2], "sum": [3]}, {"x": [3], "sum": [3]}, {"x": [4, 5], "sum": [9]}]
+
+
+def test_the_rows_of_a_large_request_are_split_where_that_is_asked_for() -> None:
+    sizes: list[int] = []
+
+    def double(x: Any) -> Any:
+        sizes.append(len(x))
+        return {"y": 2 * x}
+
+    assert run_together(double, [*range(10)], [10], max_batch_size=10, max_execution_batch_size=4,
+                        enable_large_batch_splitting=True) == [{"y": [*range(0, 20, 2)]}, {"y": [20]}]
+    assert sum(sizes) == 11 and max(sizes) <= 4
+
+
+def test_a_request_without_equally_many_rows_is_not_batched(tmp_path: Path) -> None:
+    two = tf.TensorSpec([None], tf.float32)
+    signatures(tmp_path / "m", {"serving_default": (lambda a, b: {"a": 2 * a, "b": 2 * b}, {"a": two, "b": two})})
+    half_plus(tmp_path / "half")
+    options = ServerOptions(batching=BatchingParameters(8, 100_000, 100, 1), file_system_poll_wait_seconds=0.05)
+    requests = [({"a": [1], "b": [2, 3]}, [[2], [4, 6]]), ({"a": [5], "b": [6]}, [[10], [12]])]
+    with serving(tmp_path, options) as server, ThreadPoolExecutor(2) as clients:
+        answers = list(clients.map(lambda one: server.post("/v1/models/m:predict", {"inputs": one[0]}), requests))
+        assert server.post(f"{HALF}:predict", {"inputs": 4}) == (200, {"outputs": 4.0})
+    assert answers == [(200, {"outputs": {"a": a, "b": b}}) for _, (a, b) in requests]
+
+
+def test_rows_are_told_apart_only_where_they_are_rows(tmp_path: Path) -> None:
+    def check(x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x < 5), ["too large"])]):
+            return {"sum": tf.reshape(tf.reduce_sum(x), [1])[:tf.size(x) + 1]}
+
+    signatures(tmp_path / "m", {"serving_default": (check, {"x": tf.TensorSpec([None], tf.float32)}), "empty": (
+        lambda x: {"y": tf.ensure_shape(x, [2])[:tf.size(x)]}, {"x": tf.TensorSpec([None], tf.float32)})})
+    with serving(tmp_path / "m") as server:
+        assert server.post("/v1/models/m:predict", {"instances": [1, 2, 9, 9]})[0] == 400
+        status, body = server.post("/v1/models/m:predict", {"signature_name": "empty", "inputs": []})
+        assert status == 400 and "is not compatible with expected shape" in body["error"]
 
 
 def test_a_full_queue_refuses_and_what_waits_is_computed() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerastl.server.bodies import answer_body, examples_body, predict_body
+from kerastl.server.bodies import answer_body, error_body, examples_body, predict_body
 from kerastl.server.status import Code, ServingError
-from kerastl.server.tensors import to_array, written
+from kerastl.server.tensors import written
 
 FLOAT, INT, TEXT = np.dtype(np.float32), np.dtype(np.int32), np.dtype(object)
 
@@ -46,7 +46,11 @@ def test_binary_data_can_stand_wherever_a_string_can() -> None:
     assert inputs({"inputs": picture}, x=TEXT)["x"].tolist() == b"\xff\x00"
     assert inputs({"inputs": {"x": [[picture]]}}, x=TEXT)["x"].shape == (1, 1)
     assert inputs({"instances": [{"b64": "_-8"}]}, x=TEXT)["x"].tolist() == [b"\xff\xef"]  # the URL alphabet, unpadded
-    assert "base64 decode" in refused({"instances": [{"b64": "ab*="}]}, x=TEXT)
+    for hello in ("aGVs\nbG8=\n", "aGVsbG8", "aGVsbG8.", " aGVsbG8= "):  # as base64.encodebytes writes it, for one
+        assert inputs({"instances": [{"b64": hello}]}, x=TEXT)["x"].tolist() == [b"hello"], hello
+    for wrong in ("ab*=", "aGVsbG8==", "a", "é", "aGVsbG8=x"):
+        assert "base64 decode" in refused({"instances": [{"b64": wrong}]}, x=TEXT), wrong
+    assert "expecting list of objects" in refused({"instances": [picture]}, a=TEXT, b=TEXT)
     assert "not of expected type: float" in refused({"inputs": picture}, x=FLOAT)
     assert "found at incorrect level: 2" in refused({"inputs": [[picture], "text"]}, x=TEXT)
     assert inputs(b'{"instances": ["\xff"]}'.decode("latin-1"), x=TEXT)["x"].tolist() == ["ÿ".encode()]
@@ -62,7 +66,9 @@ def test_numbers_are_what_was_sent() -> None:
     assert inputs({"instances": [16777217.0]}, x=FLOAT)["x"].tolist() == [16777216.0]
     assert "loss of precision" in refused({"instances": [16777217]}, x=FLOAT)
     assert "loss of precision" in refused({"instances": [9007199254740993]}, x=np.dtype(np.float64))
-    assert "loss of precision" in refused({"instances": [10**400]}, x=FLOAT)
+    for big in ("1" + "0" * 400, "1e400", "-1e999", "NaN, 1e400", "Infinity, -1e400"):
+        assert "Number too big to be stored in double" in refused(f'{{"instances": [{big}]}}', x=FLOAT), big
+    assert inputs('{"instances": [1e2, 1E+2, -0, 1.5e-3]}', x=FLOAT)["x"].tolist()[:3] == [100, 100, 0]
     assert inputs({"instances": [9007199254740992]}, x=np.dtype(np.float64))["x"].tolist() == [2.0**53]
     for dtype, wrong in ((INT, 1.5), (INT, 2**31), (np.dtype(np.uint8), 256), (np.dtype(np.int8), -129), (INT, True),
                          (FLOAT, True), (np.dtype(bool), 1), (TEXT, 1), (FLOAT, "1"), (FLOAT, None)):
@@ -95,10 +101,29 @@ def test_what_is_ragged_or_mixed_is_named() -> None:
     ({"instances": []}, "No values in"), ({"signature_name": 5, "instances": [1]}, "must be a string value"),
     ({"signature_name": [[]], "instances": [1]}, "must be a string value"),
     ('{"instances": [' + "9" * 5000 + "]}", "JSON Parse error"),
-    ('{"instances":' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+    ('{"instances":' + "[" * 100_000 + "]" * 100_000 + "}", "more than 64 dimensions"),
+    ('{"instances":[' + "[" * 70 + "1" + "]" * 70 + ",1]}", "more than 64 dimensions"),
+    ('{"signature_name":' + "[" * 500_000 + "]" * 500_000 + "}", "must be a string value"),
+    ('{"instances":[1],"a":' + "[" * 2000 + "]" * 1999 + "}", "JSON Parse error: Invalid value"),
+    ('{"instances":[1],"a":' + "[" * 2000 + '"\\"', "JSON Parse error: Missing a closing"),
+    ('{"instances":[1],"a":' + "[" * 1_000_001, "nested too deeply"),
+    ('{"instances":[1],"instances":[2]}', 'the key "instances" stands twice'),
+    ('{"a":"\\ud800"}', "The surrogate pair in string is invalid. at offset: 6"),
+    ('{"a":"\\\\\\udc00"}', "The surrogate pair in string is invalid. at offset: 8"),
 ])
 def test_a_document_that_is_no_request_is_refused(document: Any, words: str) -> None:
     assert words in refused(document)
+
+
+def test_a_document_may_hold_what_no_tensor_can() -> None:
+    assert inputs('{"instances":[1],"nested":' + "[" * 500_000 + "]" * 500_000 + "}", x=INT)["x"].tolist() == [1]
+    deep = '{"a":' * 2000 + '"]}\\"{"' + "}" * 2000
+    assert inputs('{"nested":' + deep + ',"instances":[1, 2]} and more', x=INT)["x"].tolist() == [1, 2]
+    assert inputs(b'\xef\xbb\xbf {"instances":[1]}'.decode(), x=INT)["x"].tolist() == [1]  # a byte order mark
+    assert inputs('{"instances":["\\ud83d\\ude00", "\\\\ud800"]}', x=TEXT)["x"].tolist() == ["😀".encode(), b"\\ud800"]
+    with pytest.raises(ServingError) as error:
+        predict_body(b'{"instances": [{"\xff": 1}]}', lambda name: {"x": INT})
+    assert "does not have named input: ?" in json.loads(error_body(error.value.message).encode())["error"]
 
 
 def test_what_follows_the_document_is_ignored() -> None:
@@ -135,7 +160,7 @@ def test_numbers_have_six_digits_or_as_many_as_they_need() -> None:
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
 def test_a_float_is_read_back_as_it_was(numbers: list[float]) -> None:
     array = np.array(numbers, np.float32)
-    assert (to_array(json.loads(written(array)), FLOAT) == array).all()
+    assert (inputs(f'{{"instances": {written(array)}}}', x=FLOAT)["x"] == array).all()
 
 
 def test_outputs_without_one_batch_size_cannot_be_rows() -> None:
@@ -173,7 +198,8 @@ def test_examples_have_features_of_one_kind() -> None:
     ({"examples": [{"n": [[1]]}]}, "type: Array"), ({"examples": [{"n": [1, "a"]}]}, "expecting type: int64"),
     ({"examples": [{"n": 2**63}]}, "Only int64_t is supported"),
     ({"context": 5, "examples": [{}]}, "must be JSON object"),
+    (b'{"examples": [{"n": 1e400}]}', "Number too big"),
 ])
 def test_examples_that_are_none_are_refused(document: Any, words: str) -> None:
     with pytest.raises(ServingError, match=words):
-        examples_body(json.dumps(document).encode())
+        examples_body(document if isinstance(document, bytes) else json.dumps(document).encode())

@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.server.documents import parsed
 from kerastl.server.status import ServingError, invalid
-from kerastl.server.tensors import batch_size, from_b64, is_b64, rows_written, shown, to_array, written
+from kerastl.server.tensors import (
+    batch_size,
+    from_b64,
+    is_b64,
+    require_finite,
+    rows_written,
+    shown,
+    to_array,
+    written,
+)
 
 Arrays = dict[str, NDArray[Any]]
 Dtypes = Mapping[str, np.dtype[Any]]
@@ -23,26 +33,6 @@ class PredictBody:
     signature: str
     inputs: Arrays
     rows: bool
-
-
-def parsed(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object; NaN and Infinity are numbers. What follows the object is ignored, as TF Serving does.
-    Raises ServingError."""
-    text = body.decode("utf-8", "surrogateescape").lstrip()
-    if not text:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text)
-    except json.JSONDecodeError as error:
-        reason = "Invalid value." if error.msg == "Expecting value" else error.msg
-        raise invalid(f"JSON Parse error: {reason} at offset: {error.pos}") from error
-    except RecursionError as error:
-        raise invalid("JSON Parse error: the document is nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise invalid(f"JSON Parse error: {error}") from error
-    if not isinstance(value, dict):
-        raise invalid(f"JSON Value: {shown(value)} Is not object")
-    return value
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -76,10 +66,10 @@ def _from_rows(document: Mapping[str, Any], instances: Any, dtypes: Dtypes) -> A
         raise invalid(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
     if not instances:
         raise invalid(f"JSON Value: {shown(document)} No values in 'instances' array")
-    if not isinstance(instances[0], dict) and len(dtypes) > 1:
+    named = _is_object(instances[0])
+    if not named and len(dtypes) > 1:
         raise invalid("instances is a plain list, but expecting list of objects as multiple input tensors required as "
                       f"per tensorinfo_map: {', '.join(sorted(dtypes))}")
-    named = _is_object(instances[0])
     for place, instance in enumerate(instances):
         if _is_object(instance) != named:
             raise invalid(f"Expecting object but got list at item {place} of input list" if named else
@@ -167,8 +157,8 @@ def _object(values: Mapping[str, str]) -> str:
 
 
 def error_body(message: str) -> str:
-    """An error as the body of an answer."""
-    return json.dumps({"error": message}, ensure_ascii=False)
+    """An error as the body of an answer. A name in the message may contain bytes that are no text."""
+    return json.dumps({"error": message.encode("utf-8", "replace").decode()}, ensure_ascii=False)
 
 
 # Examples, for classify and regress
@@ -221,6 +211,7 @@ def _add(feature: Any, name: str, value: Any) -> None:
             raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         kind, stored = "int64", value
     elif isinstance(value, float):
+        require_finite([value])
         kind, stored = "float", value
     elif isinstance(value, str):
         kind, stored = "bytes", value.encode("utf-8", "surrogateescape")

@@ -14,10 +14,12 @@ from kerastl.server.metrics import PATH
 
 ALL, LATEST, SPECIFIC = "all", "latest", "specific"
 PLATFORM = "tensorflow"
+LARGEST_VERSION = 2**63 - 1
 WRAPPED = {"max_batch_size": "Int64Value", "batch_timeout_micros": "Int64Value", "max_enqueued_batches": "Int64Value",
            "num_batch_threads": "Int64Value", "thread_pool_name": "StringValue",
            "enable_large_batch_splitting": "BoolValue", "max_execution_batch_size": "Int64Value"}
-NUMBERS = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}  # least
+NUMBERS = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1,
+           "max_execution_batch_size": 0}  # least
 MODELS, BATCHING, MONITORING = "model_config_file", "batching_parameters_file", "monitoring_config_file"
 
 
@@ -128,11 +130,16 @@ def read_batching(path: str) -> BatchingParameters:
     _parse(path, BATCHING, message, "max_batch_size { value: 32 } batch_timeout_micros { value: 1000 }")
     numbers = {name: getattr(message, name).value for name in NUMBERS if message.HasField(name)}
     parameters = BatchingParameters(**numbers, allowed_batch_sizes=tuple(message.allowed_batch_sizes),
-                                    pad_variable_length_inputs=message.pad_variable_length_inputs)
-    sizes = parameters.allowed_batch_sizes
-    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != parameters.max_batch_size):
+                                    pad_variable_length_inputs=message.pad_variable_length_inputs,
+                                    enable_large_batch_splitting=message.enable_large_batch_splitting.value)
+    sizes, most = parameters.allowed_batch_sizes, parameters.max_execution_batch_size
+    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != parameters.rows):
         raise OptionError(f"{path}: allowed_batch_sizes is {list(sizes)}, max_batch_size is "
-                          f"{parameters.max_batch_size}", "ascending sizes, the last of which is max_batch_size",
+                          f"{parameters.max_batch_size}", "ascending sizes, the last of which is max_batch_size, or "
+                          "max_execution_batch_size where that is set", "change one of them")
+    if most and (most > parameters.max_batch_size or not parameters.enable_large_batch_splitting):
+        raise OptionError(f"{path}: max_execution_batch_size is {most}, max_batch_size is {parameters.max_batch_size}",
+                          "at most max_batch_size, with enable_large_batch_splitting { value: true }",
                           "change one of them")
     for name, least in NUMBERS.items():
         if getattr(parameters, name) < least:

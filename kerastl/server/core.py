@@ -1,5 +1,6 @@
 """One request core under REST and gRPC: which version answers, what it computes, and what is counted."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kerastl.server import inference
+from kerastl.server.batching import rows_of
 from kerastl.server.bodies import Arrays
 from kerastl.server.metrics import CONFIDENCE, EXAMPLES, EXAMPLES_EACH, POWERS_OF_2, PREDICTED, SHARES, UNKNOWN, Metrics
 from kerastl.server.models import Models, Served
 from kerastl.server.signatures import DEFAULT, Signature
 from kerastl.server.status import Code, ServingError
 
+MOST_UNKNOWN = 100  # names of models that are not served, in the metrics
 LABEL, SCORE, NONE_OF_THESE = "label", "score", "none of these"
 
 
@@ -42,6 +45,17 @@ class Core:
 
     def __init__(self, models: Models, metrics: Metrics, *, all_or_nothing: bool = False) -> None:
         self.models, self.metrics, self._all_or_nothing = models, metrics, all_or_nothing
+        self._unknown: set[str] = set()
+
+    def counted(self, name: str) -> str:
+        """The name under which requests to a model are counted: its own; of models that are not served only the first
+        names, since clients can ask for any number of them."""
+        if name in self.models.names or name in self._unknown:
+            return name
+        if len(self._unknown) == MOST_UNKNOWN:
+            return ""
+        self._unknown.add(name)
+        return name
 
     def predict(self, spec: Spec, read: Callable[[Served], tuple[str, Arrays]], wanted: Sequence[str] = (),
                 partial: bool = False) -> Answer:
@@ -56,7 +70,7 @@ class Core:
                 outputs, errors = served.run(signature, checked, wanted), dict[int, str]()
             except ServingError as error:
                 each = partial and signature.batches and not self._all_or_nothing
-                if not each or error.code is not Code.INVALID_ARGUMENT:
+                if not each or not rows_of(checked) or error.code is not Code.INVALID_ARGUMENT:
                     raise
                 outputs, errors = _by_halves(served, signature, checked, wanted, error)
             self._count(served, outputs)
@@ -129,16 +143,22 @@ def reason(message: str) -> str:
 def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Sequence[str], error: ServingError
                ) -> tuple[Arrays, dict[int, str]]:
     """The outputs of the rows that can be computed, and the errors of those that cannot. Raises the error where none
-    can."""
-    n = len(next(iter(arrays.values())))
+    can, and where the outputs are not one row for each row."""
+    n, end = rows_of(arrays) or 0, time.monotonic() + served.timeout
     errors: dict[int, str] = {}
     parts: list[Arrays] = []
+    mixed: list[bool] = []  # whether there are more or fewer outputs than rows
 
     def compute(rows: range, known: ServingError | None = None) -> None:
         try:
             if known is not None:
                 raise known
-            parts.append(signature.run({name: array[rows.start:rows.stop] for name, array in arrays.items()}, wanted))
+            if time.monotonic() > end:
+                raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {served.timeout:g} seconds; the first of "
+                                   f"the rows that cannot be computed: {error.message}")
+            part = signature.run({name: array[rows.start:rows.stop] for name, array in arrays.items()}, wanted)
+            parts.append(part)
+            mixed.append(rows_of(part) != len(rows))
         except ServingError as failure:
             if failure.code is not Code.INVALID_ARGUMENT:
                 raise
@@ -150,6 +170,8 @@ def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Seq
             compute(rows[half:])
 
     compute(range(n), error)
+    if any(mixed):
+        raise error
     if len(errors) == n:
         raise ServingError(error.code, "; ".join(dict.fromkeys(errors.values())))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, errors

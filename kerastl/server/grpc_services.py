@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from typing import Any
 
 import grpc
-import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
@@ -28,26 +27,31 @@ from kerastl.server.metrics import LATENCY, REQUESTS
 from kerastl.server.models import Served
 from kerastl.server.signatures import DEFAULT
 from kerastl.server.status import Code, ServingError, invalid
+from kerastl.server.tensor_protos import array_of, tensor_proto
 
 log = logging.getLogger("kerastl.serve")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class _Service:
-    """threads: that compute."""
+    """threads: that compute. most_bytes: of a tensor that is sent."""
 
-    def __init__(self, core: Core, threads: Executor) -> None:
-        self._core, self._threads = core, threads
+    def __init__(self, core: Core, threads: Executor, most_bytes: int) -> None:
+        self._core, self._threads, self._most_bytes = core, threads, most_bytes
 
-    async def _run(self, context: Any, method: str, spec: Any, answer: Callable[[], Any]) -> Any:
-        """Answer in a thread; an error becomes the status of the call."""
+    async def _run(self, context: Any, method: str, spec: Any, answer: Callable[[], Any], at_once: bool = False) -> Any:
+        """Answer in a thread, or at once what takes no time; an error becomes the status of the call."""
         start, code = time.perf_counter(), Code.OK
-        name = spec.name if spec is not None else ""
+        name = self._core.counted(spec.name) if spec is not None else ""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+            return answer() if at_once else await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         except ServingError as error:
             code = error.code
             await context.abort(CODES[code.number], error.message)
+        except asyncio.CancelledError:  # the client gave up, or its deadline passed
+            left = context.time_remaining()
+            code = Code.DEADLINE_EXCEEDED if left is not None and left <= 0 else Code.CANCELLED
+            raise
         except Exception as error:  # a fault of the server's own: the call fails, the others go on
             log.exception("the call failed")
             code = Code.INTERNAL
@@ -68,14 +72,16 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
 
     def _predict(self, request: Any) -> Any:
         def read(served: Served) -> tuple[str, Arrays]:
-            return request.model_spec.signature_name, {name: _array(name, tensor)
-                                                       for name, tensor in request.inputs.items()}
+            name = request.model_spec.signature_name
+            if (name or DEFAULT) not in served.model.signatures:
+                raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name or DEFAULT}" not found.')
+            return name, {key: array_of(key, tensor, self._most_bytes) for key, tensor in request.inputs.items()}
 
-        answer = self._core.predict(_spec(request.model_spec), read, tuple(request.output_filter))
+        answer = self._core.predict(_spec(request), read, tuple(request.output_filter))
         response = predict_pb2.PredictResponse()
         _fill(response.model_spec, answer.served, answer.signature)
         for name, array in answer.outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+            response.outputs[name].CopyFrom(tensor_proto(array))
         return response
 
     async def Classify(self, request: Any, context: Any) -> Any:
@@ -91,7 +97,7 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
     def _of_examples(self, request: Any, compute: Callable[..., tuple[Served, Any]], response_of: Any) -> Any:
         """The response to a request with examples. compute: of the core."""
         signature = request.model_spec.signature_name
-        served, result = compute(_spec(request.model_spec), signature, request.input)
+        served, result = compute(_spec(request), signature, request.input)
         response = response_of(result=result)
         _fill(response.model_spec, served, signature)
         return response
@@ -108,7 +114,7 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         if len({*names}) > 1:
             raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
-        served, results = self._core.multi(_spec(request.tasks[0].model_spec), tasks, request.input)
+        served, results = self._core.multi(_spec(request.tasks[0]), tasks, request.input)
         response = inference_pb2.MultiInferenceResponse()
         for (signature, _), result in zip(tasks, results, strict=True):
             entry = response.results.add()
@@ -120,18 +126,16 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
         """The signatures of a version."""
         def answer() -> Any:
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
+            spec = _spec(request)
             if not request.metadata_field:
                 raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
             for name in request.metadata_field:
                 if name != SIGNATURES:
                     raise invalid(f"Metadata field {name} is not supported")
-            spec = _spec(request.model_spec)
             with self._core.models.lease(spec.name, spec.version, spec.label) as served:
                 return metadata_response(served)[0]
 
-        return await self._run(context, "getmodelmetadata", request.model_spec, answer)
+        return await self._run(context, "getmodelmetadata", request.model_spec, answer, at_once=True)
 
 
 class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
@@ -140,12 +144,10 @@ class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
         """The states of a model's versions."""
         def answer() -> Any:
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
-            spec = _spec(request.model_spec)
+            spec = _spec(request)
             return status_response(self._core.models.status(spec.name, spec.version, spec.label))
 
-        return await self._run(context, "getmodelstatus", request.model_spec, answer)
+        return await self._run(context, "getmodelstatus", request.model_spec, answer, at_once=True)
 
     async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
         """Serve other models from now on."""
@@ -163,7 +165,11 @@ class ModelService(_Service, model_service_pb2_grpc.ModelServiceServicer):
         return await self._run(context, "reloadconfig", None, answer)
 
 
-def _spec(message: Any) -> Spec:
+def _spec(request: Any) -> Spec:
+    """The model that a request asks for. Raises ServingError where it names none."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    message = request.model_spec
     kind = message.WhichOneof("version_choice")
     return Spec(message.name, message.version.value if kind == "version" else None,
                 message.version_label if kind == "version_label" else None)
@@ -172,10 +178,3 @@ def _spec(message: Any) -> Spec:
 def _fill(message: Any, served: Served, signature: str) -> None:
     message.name, message.signature_name = served.name, signature or DEFAULT
     message.version.value = served.version
-
-
-def _array(name: str, tensor: Any) -> Any:
-    try:
-        return tf.make_ndarray(tensor)
-    except (TypeError, ValueError) as error:
-        raise invalid(f"input {name!r} is not a tensor: {error}") from error

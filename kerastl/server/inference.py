@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from kerastl.server.bodies import Arrays
-from kerastl.server.signatures import SavedModel, Signature
+from kerastl.server.signatures import DEFAULT, SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
 
 INPUTS, OUTPUTS, CLASSES, SCORES = "inputs", "outputs", "classes", "scores"
@@ -47,7 +47,7 @@ def multi(model: SavedModel, tasks: Sequence[tuple[str, str]], examples: NDArray
     names: set[str] = set()
     calls: list[tuple[Signature, str, tuple[Signature, Arrays, list[str]]]] = []
     for name, method in tasks:
-        signature = _found(model, name)
+        signature = _found(model, name, "Requested signature not found in model graph")
         if signature.name in names:
             raise invalid(f"Duplicate evaluation of signature: {signature.name}")
         names.add(signature.name)
@@ -74,11 +74,11 @@ def examples_of(made: Any) -> NDArray[Any]:
     return array
 
 
-def _found(model: SavedModel, name: str) -> Signature:
+def _found(model: SavedModel, name: str, words: str = "No signature was found with the name") -> Signature:
     try:
         return model.signature(name)
     except ServingError as error:
-        raise invalid(f"No signature was found with the name: {name or 'serving_default'}") from error
+        raise invalid(f"{words}: {name or DEFAULT}") from error
 
 
 def _classifying(signature: Signature, examples: NDArray[Any]) -> tuple[Signature, Arrays, list[str]]:

@@ -14,6 +14,7 @@ from kerastl.runtime import without_keras
 from kerastl.server import inference, signatures
 from kerastl.server.bodies import Arrays
 from kerastl.server.signatures import SavedModel
+from kerastl.server.status import Code, ServingError, invalid
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.folder import find_version, is_version
 from kerastl.versions.operations import ALLOWED
@@ -21,10 +22,14 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import FILE, check_graph, does_not_load, operations, refusal
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
-MOST_WARMUP = 1000  # records that are run, as in TF Serving
+MOST_WARMUP = 1000  # records that a version may carry, as in TF Serving
 # Of SavedModels that kerastl did not write, TensorFlow 1 among them; none reads or writes a file.
-EXAMPLES = {"ParseExample", "ParseExampleV2", "ParseSingleExample", "ParseSequenceExample", "ParseSequenceExampleV2",
-            "VariableV2", "Variable", "Assign", "AssignAdd", "AssignSub", "IsVariableInitialized"}
+OTHERS = frozenset("""
+    Assign AssignAdd AssignSub ControlTrigger Enter Exit HashTable InitializeTable IsVariableInitialized LookupTableFind
+    LookupTableInsert LookupTableSize LoopCond Merge MutableHashTable NextIteration ParseExample ParseExampleV2
+    ParseSequenceExample ParseSequenceExampleV2 ParseSingleExample RefEnter RefExit RefIdentity RefMerge
+    RefNextIteration RefSelect RefSwitch Switch Variable VariableV2
+""".split())
 
 
 def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | None]:
@@ -58,23 +63,25 @@ def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | Non
 def _check(folder: Path) -> None:
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString(read_bytes(folder / FILE))
-    refused = sorted(set().union(*map(operations, saved.meta_graphs)) - ALLOWED - EXAMPLES)
+    refused = sorted(set().union(*map(operations, saved.meta_graphs)) - ALLOWED - OTHERS)
     if refused:
         raise refusal(f"the graph in {folder}", refused)
 
 
 def warm_up(model: SavedModel, folder: Path) -> int:
     """Run the requests that a version carries for this. Returns their number. Raises ServingError for one that fails,
-    ModelError where kerastl wrote the version and the requests are damaged."""
+    and where there are too many, and ModelError where kerastl wrote the version and the requests are damaged."""
     path = folder / WARMUP
     if not path.exists():
         return 0
     try:
-        records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP)]
+        records = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(MOST_WARMUP + 1)]
     except tf.errors.OpError as error:
         if is_version(folder):
             raise does_not_load(folder, error) from error
         raise
+    if len(records) > MOST_WARMUP:
+        raise invalid(f"Number of warmup records exceeds the maximum ({MOST_WARMUP}) at {path}")
     for record in records:
         run_logged(model, prediction_log_pb2.PredictionLog.FromString(record))
     return len(records)
@@ -96,6 +103,8 @@ def run_logged(model: SavedModel, log: Any) -> None:
         request = log.multi_inference_log.request
         tasks = [(task.model_spec.signature_name, task.method_name) for task in request.tasks]
         inference.multi(model, tasks, inference.examples_of(request.input), run_alone)
+    elif kind is not None:
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
 
 
 def run_alone(signature: signatures.Signature, arrays: Arrays, wanted: Any = ()) -> Arrays:

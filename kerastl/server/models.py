@@ -8,26 +8,27 @@ have changed.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from kerastl.errors import KerastlError, one_line
 from kerastl.server import loading
-from kerastl.server.batching import Batcher, BatchingParameters
+from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import Model
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
 from kerastl.server.request_log import RequestLog
 from kerastl.server.signatures import SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
+from kerastl.server.version_folders import graph_of, looks_of, versions_in
 from kerastl.versions.record import RunRecord
-from kerastl.versions.saved_graph import FILE
 
 log = logging.getLogger("kerastl.serve")
 DRAIN = 60.0  # seconds for which unloading waits for requests that are being answered
+RETRIES, RETRY = 5, 60.0  # how often a version that does not load is tried again, and after how many seconds
 
 
 class State(Enum):
@@ -46,10 +47,20 @@ class VersionStatus:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A version that did not load. looks: of its files. tries: so far. again: when it is tried again, by
+    `time.monotonic`."""
+
+    looks: object
+    tries: int
+    again: float
+
+
 @dataclass
 class Served:
-    """A version in memory. timeout: seconds until a request has waited too long for its batch. requests: that it is
-    answering."""
+    """A version in memory. timeout: seconds until a request has waited too long for its batch. graph: what its file
+    looked like. requests: that it is answering."""
 
     name: str
     version: int
@@ -59,19 +70,17 @@ class Served:
     batcher: Batcher | None = None
     metrics: Metrics | None = None
     timeout: float = 30.0
+    graph: object = None
     requests: int = 0
     idle: threading.Condition = field(default_factory=threading.Condition)
 
     def run(self, signature: Signature, arrays: Arrays, wanted: Sequence[str] = ()) -> Arrays:
         """Outputs for checked inputs, those that are wanted or all. Raises ServingError."""
         start = time.perf_counter()
-        if self.batcher is None or not signature.batches:
+        if self.batcher is None or not signature.batches or rows_of(arrays) is None:
             outputs = signature.run(arrays, wanted)
         else:
-            try:
-                outputs = self.batcher.submit(signature, arrays).result(self.timeout)
-            except TimeoutError as error:
-                raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {self.timeout:g} seconds") from error
+            outputs = self.batcher.run(signature, arrays, self.timeout)
             outputs = {name: outputs[name] for name in wanted} if wanted else outputs
         if self.metrics is not None:
             self.metrics.observe(RUNTIME, 1e6 * (time.perf_counter() - start), model_name=self.name, API="Predict",
@@ -109,7 +118,8 @@ class Models:
         self._serving: dict[str, dict[int, Served]] = {}
         self._status: dict[str, dict[int, VersionStatus]] = {}
         self._labels: dict[str, dict[str, int]] = {}
-        self._failed: dict[Path, object] = {}  # what a version looked like that did not load
+        self._failed: dict[Path, Failure] = {}
+        self._notes: dict[str, set[str]] = {}  # what was said of a model at the last look
         self._logs: dict[str, RequestLog] = {}
         self._polling = threading.Lock()  # of one look at the folders at a time
 
@@ -181,9 +191,10 @@ class Models:
         where a model has no version that loads."""
         with self._polling:
             for model in models:
-                present = self._serving.get(model.name, {})
+                loaded = self._serving.get(model.name, {})
+                available = {*loaded, *(model.policy.wanted(sorted(self._present(model)[0] or ())))}
                 for _, version in model.labels:
-                    if version not in present and version not in model.policy.wanted(sorted(_found(model))):
+                    if version not in available:
                         raise ServingError(Code.FAILED_PRECONDITION, f"Request to assign label to version {version} of "
                                            f"model {model.name}, which is not currently available for inference")
             gone = self._models.keys() - {model.name for model in models}
@@ -224,74 +235,102 @@ class Models:
         if log:
             log.close()
 
+    def _present(self, model: Model) -> tuple[dict[int, Path] | None, list[str]]:
+        """The versions in a model's folder, None where it cannot be listed, and what has to be said of them."""
+        try:
+            return ({model.version: model.path}, []) if model.version is not None else versions_in(model.path)
+        except OSError as error:
+            return None, [f"{error.filename or model.path} cannot be read ({error.strerror}); what is loaded stays"]
+
     def _update(self, model: Model) -> None:
         self._set_log(model)
-        try:
-            present = _found(model)
-        except OSError as error:  # a fault of the storage unloads nothing
-            log.warning("%s: %s cannot be listed (%s); what is loaded stays", model.name, model.path, error.strerror)
+        present, notes = self._present(model)
+        if present is None:  # a fault of the storage unloads nothing
+            self._note(model.name, [*notes, *self._assign_labels(model)])
             return
         wanted = model.policy.wanted(sorted(present))
-        loaded = self._serving.get(model.name, {})
+        notes += [f"version {version}, which the model_version_policy names, is not in {model.path}"
+                  for version in model.policy.versions if version not in present]
         for version in wanted:
-            if version not in loaded:
+            served = self._serving.get(model.name, {}).get(version)
+            if served is None or served.folder.parent != present[version].parent:
                 self._load(model.name, version, present[version])
+            elif graph_of(served.folder) not in (None, served.graph):
+                notes.append(f"the files of version {version} have changed; the version that was loaded goes on. Write "
+                             "each version into a folder of its own")
+        notes += self._assign_labels(model)  # before the versions go that they named
         available = {*self._serving.get(model.name, {})}
         if not wanted or available & {*wanted}:  # the old version goes only when another one answers
             spare = sorted(available - {*wanted})
             missing = len({*wanted} - available)  # that do not load: as many others stay
             for version in spare[:len(spare) - missing] if missing else spare:
                 self._unload(model.name, version)
-        self._assign_labels(model)
+        self._note(model.name, notes)
         with self._lock:
             for version in [version for version in self._status.get(model.name, {}) if version not in present
                             and version not in self._serving.get(model.name, {})]:
                 status = self._status[model.name][version]
                 self._status[model.name][version] = VersionStatus(version, State.END, status.code, status.message)
 
-    def _assign_labels(self, model: Model) -> None:
+    def _note(self, name: str, notes: Iterable[str]) -> None:
+        """Log what was not said at the last look."""
+        before, self._notes[name] = self._notes.get(name, set()), {*notes}
+        for note in sorted(self._notes[name] - before):
+            log.warning("%s: %s", name, note)
+
+    def _assign_labels(self, model: Model) -> list[str]:
+        """Assign the labels of a model to versions in memory. Returns what has to be said of the others."""
         with self._lock:
             available = self._serving.get(model.name, {})
             before = self._labels.get(model.name, {})
             self._labels[model.name] = {label: version if version in available else before[label]
                                         for label, version in model.labels if version in available or label in before}
-        for label, version in model.labels:
-            if version not in available:
-                log.warning("%s: label %s names version %d, which is not loaded", model.name, label, version)
+        return [f"label {label} names version {version}, which is not loaded"
+                for label, version in model.labels if version not in available]
 
     def _set(self, name: str, status: VersionStatus) -> None:
         with self._lock:
             self._status.setdefault(name, {})[status.version] = status
 
     def _load(self, name: str, version: int, folder: Path) -> None:
-        looks = _looks(folder)
-        if self._failed.get(folder) == looks:
+        looks, graph, failure = looks_of(folder), graph_of(folder), self._failed.get(folder)
+        if failure and failure.looks == looks and (failure.tries > RETRIES or time.monotonic() < failure.again):
             return
-        self._set(name, VersionStatus(version, State.LOADING))
+        before = self._serving.get(name, {}).get(version)  # the same number in another folder, which answers meanwhile
+        if before is None:
+            self._set(name, VersionStatus(version, State.LOADING))
         log.info("%s: loading version %d from %s", name, version, folder)
         start = time.perf_counter()
         try:
             model, record = loading.load(folder, self._trust)
             if self._warm_up:
-                loading.warm_up(model, folder)
+                try:
+                    loading.warm_up(model, folder)
+                except BaseException:
+                    model.close()
+                    raise
                 self._metrics.observe(WARMUP, 1e6 * (time.perf_counter() - start), model_path=str(folder), status="OK")
         except Exception as error:  # of any type: a version can be broken in any way, and the others go on
-            self._failed[folder] = looks
+            tries = failure.tries + 1 if failure and failure.looks == looks else 1
+            self._failed[folder] = Failure(looks, tries, time.monotonic() + RETRY)
             message = error.line if isinstance(error, KerastlError) else one_line(error) or type(error).__name__
             code = error.code if isinstance(error, ServingError) else Code.FAILED_PRECONDITION \
                 if isinstance(error, KerastlError) else Code.UNKNOWN
-            self._set(name, VersionStatus(version, State.END, code, message))
+            if before is None:
+                self._set(name, VersionStatus(version, State.END, code, message))
             self._metrics.count(LOAD_FAILURES, model_name=name, version=str(version))
             log.error("%s: version %d does not load, and is not served: %s", name, version, message)
             return
         self._failed.pop(folder, None)
         batcher = Batcher(self._batching, lambda signature, arrays: signature.run(arrays)) if self._batching else None
-        served = Served(name, version, folder, model, record, batcher, self._metrics, self._timeout)
+        served = Served(name, version, folder, model, record, batcher, self._metrics, self._timeout, graph)
         with self._lock:
             self._serving.setdefault(name, {})[version] = served
             self._status.setdefault(name, {})[version] = VersionStatus(version, State.AVAILABLE)
         self._metrics.set(VERSION, 1, model_name=name, version=str(version))
         log.info("%s: serving version %d, loaded in %.1f s", name, version, time.perf_counter() - start)
+        if before:
+            before.drained()
 
     def _unload(self, name: str, version: int) -> None:
         with self._lock:
@@ -302,23 +341,3 @@ class Models:
         self._metrics.set(VERSION, 0, model_name=name, version=str(version))
         log.info("%s: unloaded version %d", name, version)
 
-
-def _found(model: Model) -> Mapping[int, Path]:
-    """The versions in a model's folder that are complete enough to be loaded. Raises OSError."""
-    if model.version is not None:
-        return {model.version: model.path}
-    found = {}
-    for folder in model.path.iterdir():
-        if folder.name.isdigit() and (folder / FILE).is_file():
-            found[int(folder.name)] = folder
-    return found
-
-
-def _looks(folder: Path) -> object:
-    """What changes when the files of a version do."""
-    looks = []
-    with suppress(OSError):
-        for path in sorted(folder.rglob("*")):
-            stat = path.stat()
-            looks.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return looks

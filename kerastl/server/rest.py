@@ -15,6 +15,7 @@ from aiohttp import web
 from google.protobuf import json_format
 
 from kerastl.server import bodies
+from kerastl.server.config import LARGEST_VERSION
 from kerastl.server.core import Core, Spec
 from kerastl.server.grpc_messages import metadata_response, status_response
 from kerastl.server.hosts import check_request
@@ -26,7 +27,6 @@ from kerastl.server.tensors import written
 NAME = r"([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
 PREDICT = re.compile(rf"/v1/models/{NAME}:(classify|regress|predict)", re.IGNORECASE)
 STATUS = re.compile(rf"/v1/models(?:/{NAME})?(?:/(metadata))?", re.IGNORECASE)
-LARGEST = 2**63 - 1
 log, access = logging.getLogger("kerastl.serve"), logging.getLogger("kerastl.serve.access")
 
 
@@ -41,7 +41,8 @@ class Request:
 
 
 class Rest:
-    """The handler of `/v1/...`. threads: that compute. timeout: seconds until a request is given up."""
+    """The handler of `/v1/...`. threads: that compute; a GET, such as a health check, does not wait for them. timeout:
+    seconds until a request is given up."""
 
     def __init__(self, core: Core, threads: Executor, timeout: float) -> None:
         self._core, self._threads, self._timeout = core, threads, timeout
@@ -49,29 +50,35 @@ class Rest:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a request; errors are JSON too."""
         start, about = time.perf_counter(), Request()
-        code, text = Code.OK, ""
+        code, text, status = Code.OK, "", 0
         try:
             check_request(request)
-            body = await request.read()
-            text = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(
-                self._threads, self._answer, request.method, request.rel_url.raw_path, body, about), self._timeout)
+            async with asyncio.timeout(self._timeout):  # also of the body, which a client may send slowly
+                body = await request.read()
+                asked = request.method, request.rel_url.raw_path, body, about
+                text = self._answer(*asked) if request.method == "GET" else \
+                    await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, *asked)
         except ServingError as error:
             code, text = error.code, bodies.error_body(error.message)
         except TimeoutError:
             code, text = Code.DEADLINE_EXCEEDED, bodies.error_body(f"no answer within {self._timeout:g} seconds")
         except web.HTTPRequestEntityTooLarge as error:
-            return self._logged(request, about, start, web.json_response(
-                {"error": f"the request is larger than the server takes (its option `max_request_mb`): {error.text}"},
-                status=413))
+            code, status = Code.INVALID_ARGUMENT, error.status
+            text = bodies.error_body("the request is larger than the server takes (its option `max_request_mb`): "
+                                     f"{error.text}")
+        except (web.RequestPayloadError, ConnectionError) as error:  # also of a client that is gone
+            code = Code.INVALID_ARGUMENT
+            text = bodies.error_body(f"the body cannot be read: {' '.join(str(error).split())}")
         except Exception as error:  # a fault of the server's own: the request fails, the others go on
             log.exception("the request failed")
             code, text = Code.INTERNAL, bodies.error_body(f"{type(error).__name__}: {error}")
-        self._core.metrics.count(REQUESTS, model_name=about.model, status=code.name)
+        name = self._core.counted(about.model)
+        self._core.metrics.count(REQUESTS, model_name=name, status=code.name)
         if code is Code.OK and about.method:
-            self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=about.model,
+            self._core.metrics.observe(LATENCY, 1e6 * (time.perf_counter() - start), model_name=name,
                                        API=about.method, entrypoint="REST")
-        return self._logged(request, about, start, web.Response(text=text, status=code.http,
-                                                                content_type="application/json"))
+        return self._logged(request, about, start, web.Response(
+            body=text.encode(), status=status or code.http, headers={"Content-Type": "application/json"}))
 
     def _logged(self, request: web.Request, about: Request, start: float, response: web.Response) -> web.Response:
         access.info(json.dumps({
@@ -147,7 +154,7 @@ class Rest:
 
 def _spec(match: re.Match[str]) -> Spec:
     version = match[2]
-    if version is not None and int(version) > LARGEST:
+    if version is not None and int(version) > LARGEST_VERSION:
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return Spec(unquote(match[1]), None if version is None else int(version),
                 None if match[3] is None else unquote(match[3]))

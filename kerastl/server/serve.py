@@ -5,13 +5,17 @@ import sys
 from pathlib import Path
 
 from kerastl.errors import ModelError, OptionError
-from kerastl.server.batching import BatchingParameters
+from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
 from kerastl.server.server import ServerResult, serve_models
+from kerastl.server.version_folders import has_versions, version_of
 from kerastl.versions.folder import VERIFY, is_version
 from kerastl.versions.saved_graph import FILE
+
+LARGEST_MB = 2047  # of a message of gRPC
+LONGEST = 10 * 365 * 86_400  # seconds
 
 
 def serve(path: str | Path | None = None, *, model_config_file: str | None = None, host: str = "127.0.0.1",
@@ -40,16 +44,20 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
             raise OptionError(f"`{name}` is {value}", "a port from 1 to 65535, or 0 for none")
     if not port and not rest_api_port:
         raise OptionError("`port` and `rest_api_port` are both 0", "at least one of them", "omit one")
-    if max_request_mb < 1 or rest_api_timeout_in_ms < 1:
-        raise OptionError("`max_request_mb` and `rest_api_timeout_in_ms` must be at least 1 (got "
+    if not 1 <= max_request_mb <= LARGEST_MB or rest_api_timeout_in_ms < 1:
+        raise OptionError(f"`max_request_mb` must be 1 to {LARGEST_MB}, and `rest_api_timeout_in_ms` at least 1 (got "
                           f"{max_request_mb}, {rest_api_timeout_in_ms})")
+    for name, seconds in (("file_system_poll_wait_seconds", file_system_poll_wait_seconds),
+                          ("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds)):
+        if not 0 <= seconds <= LONGEST:
+            raise OptionError(f"`{name}` is {seconds}", f"seconds from 0 to {LONGEST:,}; 0: once, at the start")
     batching = read_batching(batching_parameters_file) if batching_parameters_file else \
-        BatchingParameters() if enable_batching else None
+        DEFAULTS if enable_batching else None
     options = ServerOptions(
         host=host, port=port, rest_api_port=rest_api_port,
         metrics_path=read_monitoring(monitoring_config_file) if monitoring_config_file else PATH, batching=batching,
         max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
-        threads=max(64, 2 * batching.max_batch_size if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
+        threads=max(64, 2 * batching.rows if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
         record=record or "",
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
@@ -67,23 +75,19 @@ def models_at(path: Path) -> tuple[Model, ...]:
         raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
                          "a model, a version, or a folder of models", "list them: ls saved_models")
     if (path / FILE).is_file():
-        if path.name.isdigit():
-            return (Model(path.parent.name, path.parent, Policy("specific", versions=(int(path.name),))),)
+        if (number := version_of(path.name)) is not None:
+            return (Model(path.parent.name, path.parent, Policy("specific", versions=(number,))),)
         return (Model(path.name, path, version=1),)
-    if _has_versions(path):
+    if has_versions(path):
         return (Model(path.name, path),)
     models = tuple(Model(folder.name, folder) for folder in sorted(path.iterdir())
-                   if folder.is_dir() and _has_versions(folder))
+                   if folder.is_dir() and has_versions(folder))
     if not models:
         for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
             if is_version(folder):
                 raise ModelError(f"{folder} is damaged: {FILE} is missing", "the files as they were written", VERIFY)
         raise ModelError(f"{path} contains no model", "a folder NAME/VERSION/saved_model.pb", "make one: kerastl run")
     return models
-
-
-def _has_versions(folder: Path) -> bool:
-    return any(child.name.isdigit() and (child / FILE).is_file() for child in folder.iterdir() if child.is_dir())
 
 
 def _log_to_stderr() -> None:

@@ -18,7 +18,7 @@ from kerastl.errors import ModelError, OptionError
 from kerastl.server.config import Model
 from kerastl.server.core import Core
 from kerastl.server.grpc_services import ModelService, PredictionService
-from kerastl.server.hosts import HOST
+from kerastl.server.hosts import LOCAL, check_request, is_local
 from kerastl.server.metrics import REQUESTS, Metrics
 from kerastl.server.models import Models, State
 from kerastl.server.options import ServerOptions
@@ -118,9 +118,17 @@ def _stop_at_signals(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> l
 async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, threads: ThreadPoolExecutor
                       ) -> web.AppRunner:
     app = web.Application(client_max_size=options.max_request_mb * 2**20)
-    app[HOST] = options.host
+    try:
+        app[LOCAL] = is_local(options.host)
+    except OSError as error:
+        raise OptionError(f"`host` is {options.host!r}: {error.strerror}", "an address or a name of this machine",
+                          "omit it for loopback only, or 0.0.0.0 for all addresses") from error
 
     async def page(request: web.Request) -> web.Response:
+        try:
+            check_request(request)
+        except ServingError as error:
+            raise web.HTTPForbidden(text=error.message) from error
         return web.Response(text=metrics.page(), content_type="text/plain")
 
     if options.metrics_path:
@@ -135,8 +143,8 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
         await runner.cleanup()
         raise OptionError(f"`rest_api_port` is {options.rest_api_port}, but {options.host} cannot be bound: "
                           f"{error.strerror}", "a free port", "choose another, or 0 for no REST server") from error
-    log.info("REST at http://%s:%d/v1/models/NAME:predict; open http://%s:%d to try a model", options.host,
-             options.rest_api_port, options.host, options.rest_api_port)
+    place = f"http://{_bracketed(options.host)}:{options.rest_api_port}"
+    log.info("REST at %s/v1/models/NAME:predict; open %s to try a model", place, place)
     return runner
 
 
@@ -144,9 +152,9 @@ async def _start_grpc(core: Core, options: ServerOptions, threads: ThreadPoolExe
     limit = options.max_request_mb * 2**20
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", -1),
                                       ("grpc.so_reuseport", 0)])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core, threads), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, threads), server)
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core, threads, limit), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, threads, limit), server)
+    host = _bracketed(options.host)
     try:
         bound = server.add_insecure_port(f"{host}:{options.port}")
     except RuntimeError:
@@ -157,6 +165,10 @@ async def _start_grpc(core: Core, options: ServerOptions, threads: ThreadPoolExe
     await server.start()
     log.info("gRPC at %s:%d", host, bound)
     return server
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _watch(served: Models, options: ServerOptions, reread: Callable[[], Sequence[Model]] | None,

@@ -4,7 +4,7 @@ It runs in a session, as in TF Serving, and not as a tf.function: so SavedModels
 outputs that are asked for are computed, and closing the session frees all that it held.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from kerastl.server.tensors import dtype_name
 
 DEFAULT = "serving_default"
 SERVE = "serve"  # the tag of the graph that is served
-INIT = "__saved_model_init_op"  # a signature for the loader only
+INIT = "__saved_model_init_op"  # a signature for the loader only, though the metadata list it
+MOST_CALLS = 64  # ways to call a signature that are kept ready
+UNSENT = np.dtype(np.void)  # of resources, and of what consists of several tensors
 CODES = {code.number: code for code in Code}
 
 
@@ -72,10 +74,13 @@ class Signature:
             raise invalid(f"input size does not match signature: {len(arrays)}!={len(self.inputs)} len({{{sent}}}) != "
                           f"len({{{known}}}). Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: "
                           f"{{{','.join(sorted(missing))}}}.")
+        self._require_dense("inputs", self.inputs)
         for name, array in arrays.items():
             if array.dtype != self.inputs[name].dtype:
-                raise invalid(f"input {name!r} of signature {self.name!r}: expected {self.inputs[name]}, received "
-                              f"{dtype_name(array.dtype)} {list(array.shape)}")
+                expected, received = dtype_name(self.inputs[name].dtype), dtype_name(array.dtype)
+                raise invalid(f"Expects arg[{sorted(self.inputs).index(name)}] to be {expected} but {received} is "
+                              f"provided: input {name!r} of signature {self.name!r}: expected {self.inputs[name]}, "
+                              f"received {received} {list(array.shape)}")
         if self.strict and (message := self._other_shape(arrays)):
             raise invalid(message)
         return {**self.defaults, **arrays}
@@ -92,16 +97,26 @@ class Signature:
     def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> Arrays:
         """The outputs for checked inputs, those that are wanted or all. Raises ServingError, with TensorFlow's
         message."""
-        names, fed = tuple(wanted) or tuple(self.outputs), tuple(arrays)
+        names, fed = tuple(sorted(wanted or self.outputs)), tuple(sorted(arrays))  # clients choose which, in any order
+        self._require_dense("outputs", names)
+        if len(self.calls) >= MOST_CALLS:
+            self.calls.clear()
         call = self.calls.get((fed, names))
         try:
             if call is None:
                 call = self.calls[fed, names] = self._call(fed, names)
-            return dict(zip(names, map(np.asarray, call(*arrays.values())), strict=True))
+            return dict(zip(names, map(_array, call(*(arrays[name] for name in fed))), strict=True))
         except tf.errors.OpError as error:
             code, message = CODES.get(error.error_code, Code.UNKNOWN), error.message
         other = self._other_shape(arrays)
         raise ServingError(code, f"{other} ({message})" if other else message)
+
+    def _require_dense(self, side: str, names: Iterable[str]) -> None:
+        known = self.inputs if side == "inputs" else self.outputs
+        for name in names:
+            if not self.tensors[side][name] or known[name].dtype == UNSENT:
+                raise ServingError(Code.UNIMPLEMENTED, f"{side[:-1]} {name!r} of signature {self.name!r} is a sparse "
+                                   "tensor, a ragged tensor or a resource; only dense tensors can be sent")
 
     def _call(self, fed: Sequence[str], fetched: Sequence[str]) -> Any:
         """What computes some outputs. Session.run would compare shapes with those of the graph, which TF Serving does
@@ -109,6 +124,11 @@ class Signature:
         options = config_pb2.CallableOptions(feed=[self.tensors["inputs"][name] for name in fed],
                                              fetch=[self.tensors["outputs"][name] for name in fetched])
         return self.session._make_callable_from_options(options)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """What a session returns as an array. A single string is bytes, of which NumPy would drop zeros at the end."""
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _hint(tensor: Tensor, array: NDArray[Any]) -> str:
@@ -147,12 +167,12 @@ def load(folder: Path) -> SavedModel:
         with graph.as_default():
             meta = tf.compat.v1.saved_model.load(session, [SERVE], str(folder))
         graph.finalize()
-        definitions = {name: definition for name, definition in meta.signature_def.items() if name != INIT}
-        if not definitions:
+        definitions = dict(meta.signature_def)
+        if not definitions.keys() - {INIT}:
             raise ValueError("it has no signatures")
         strict = bool(meta.object_graph_def.nodes)  # TensorFlow 2 keeps objects
         return SavedModel({name: _signature(name, definition, session, strict)
-                           for name, definition in definitions.items()}, definitions, session)
+                           for name, definition in definitions.items() if name != INIT}, definitions, session)
     except BaseException:
         session.close()
         raise
@@ -167,8 +187,11 @@ def _signature(name: str, definition: Any, session: Any, strict: bool) -> Signat
 
 
 def _tensor(info: Any) -> Tensor:
-    kind = tf.as_dtype(info.dtype)
-    dtype = np.dtype(object) if kind == tf.string else np.dtype(kind.as_numpy_dtype)
+    try:
+        kind = tf.as_dtype(info.dtype)
+        dtype = np.dtype(object) if kind == tf.string else np.dtype(kind.as_numpy_dtype)
+    except (KeyError, TypeError):  # of a resource, or a ragged tensor
+        dtype = UNSENT
     if info.tensor_shape.unknown_rank:
         return Tensor(dtype, None)
     return Tensor(dtype, tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim))

@@ -7,6 +7,7 @@ errors are those by which clients of TF Serving recognise them.
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -17,20 +18,29 @@ from numpy.typing import NDArray
 from kerastl.server.status import Code, ServingError, invalid
 
 SHOWN = 256  # characters of a value that an error shows
+MOST_DIMENSIONS = 64  # of an array of NumPy
 B64 = "b64"
 TYPE_NAMES = {type(None): "Null", bool: "True", dict: "Object", list: "Array", str: "String", int: "Number",
               float: "Number"}
 INTEGERS = {np.dtype(kind): (np.iinfo(kind).min, np.iinfo(kind).max)
             for kind in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)}
 FLOATS = {np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)}
+# What these words of a document stand for. A number that becomes one of them was too large, so objects are compared.
+CONSTANTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# Base64 as TF Serving reads it, with white space and dots for padding; and the alphabet for URLs.
+PLAIN = str.maketrans("-_.", "+/=", " \t\n\v\f\r")
 DTYPE_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half",
                np.dtype(object): "string", np.dtype(bool): "bool"}
 
 
 def shown(value: Any) -> str:
     """A JSON value as an error shows it, cut off where it is long."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    text = ""
+    for part in json.JSONEncoder(default=str).iterencode(value):
+        text += part
+        if len(text) > SHOWN:
+            return f"{text[:SHOWN]}..."
+    return text
 
 
 def is_b64(value: Any) -> bool:
@@ -39,8 +49,8 @@ def is_b64(value: Any) -> bool:
 
 
 def to_array(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A JSON value as an array of a type; strings as bytes in an array of objects. Raises ServingError where it is
-    ragged or has other types."""
+    """A JSON value, as `documents.parsed` returns it, as an array of a type; strings as bytes in an array of objects.
+    Raises ServingError where it is ragged or has other types."""
     shape: list[int] = []
     level: list[Any] = [value]
     while isinstance(level[0], list):  # the shape is that of the first values
@@ -49,6 +59,8 @@ def to_array(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
             _refuse_ragged(value, 0, _shape_of_first(value))
         shape.append(size)
         level = list(chain.from_iterable(level))
+        if len(shape) > MOST_DIMENSIONS:
+            raise invalid(f"JSON Value: {shown(value)} has more than {MOST_DIMENSIONS} dimensions")
         if not level:
             return np.empty(shape, dtype)
     return _leaves(level, dtype, value, shape).reshape(shape)
@@ -119,10 +131,11 @@ def from_b64(value: Any) -> bytes:
         raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
     text: str = value[B64]
     try:
-        if len(text) % 4 == 0 and "-" not in text and "_" not in text:
-            return binascii.a2b_base64(text, strict_mode=True)
-        plain = text.replace("-", "+").replace("_", "/").rstrip("=")
-        return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError):
+        text = text.translate(PLAIN)
+    try:
+        return binascii.a2b_base64(text if "=" in text else text + "=" * (-len(text) % 4), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise invalid("Unable to base64 decode") from error
 
@@ -132,14 +145,27 @@ def _floats(values: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> NDArra
     sent. Numbers with a decimal point are rounded."""
     with np.errstate(over="ignore"):
         try:
-            array = np.array(values, np.float64).astype(dtype)
+            wide = np.array(values, np.float64)
         except OverflowError as error:
-            raise _lossy(next(value for value in values if abs(value) > 1e308), dtype) from error
+            raise _too_big() from error
+        array = wide.astype(dtype)
+    if np.isinf(wide).any():
+        require_finite(values)
     if int in kinds:
         for value, stored in zip(values, array.tolist(), strict=True):
             if type(value) is int and value != stored:
                 raise _lossy(value, dtype)
     return array
+
+
+def require_finite(values: Iterable[float]) -> None:
+    """Raises ServingError for a number that is infinite because it was too large, such as 1e400."""
+    if any(math.isinf(value) and not any(value is known for known in CONSTANTS.values()) for value in values):
+        raise _too_big()
+
+
+def _too_big() -> ServingError:
+    return invalid("JSON Parse error: Number too big to be stored in double.")
 
 
 def _lossy(value: int, dtype: np.dtype[Any]) -> ServingError:
