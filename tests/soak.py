@@ -29,7 +29,7 @@ from text_folders import hugging_face_folder
 import kerastl as tl
 from kerastl.cli import main
 from kerastl.inputs import images
-from kerastl.serving.answers import Prediction
+from kerastl.serving.predictions import Prediction
 from kerastl.serving.classifier import Classifier
 
 THREADS, LARGEST, MUTANTS = 4, 300, 2000
