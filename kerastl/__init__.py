@@ -126,6 +126,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "verify": "kerastl.export.verify",
     "VerifyResult": "kerastl.export.verify",
     "WeightsError": "kerastl.errors",
+    "write_evaluation_page": "kerastl.report.evaluation_page",
     "write_features": "kerastl.features.table",
     "write_few_shot": "kerastl.report.few_shot",
     "write_label_next": "kerastl.report.label_next",
@@ -150,8 +151,8 @@ __all__ = [
     "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
     "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
     "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
-    "write_version",
+    "VerifyResult", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot", "write_label_next",
+    "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ if TYPE_CHECKING:
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
     from kerastl.report.drift import drift as drift
+    from kerastl.report.evaluation_page import write_evaluation_page as write_evaluation_page
     from kerastl.report.explain import explain as explain
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
