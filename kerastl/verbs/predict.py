@@ -116,7 +116,7 @@ def show(result: "PredictResult") -> str:
 def _label(prediction: "Prediction") -> str:
     if prediction.error:
         return f"({_with_flags(prediction.error)})"
-    return prediction.label or ("(below the minimum score)" if prediction.withheld else "(none)")
+    return prediction.label or (_with_flags("(removed by `min_score`)") if prediction.withheld else "(none)")
 
 
 def _scores(prediction: "Prediction", top: int | None) -> str:
