@@ -128,6 +128,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "verify": "kerastl.export.verify",
     "VerifyResult": "kerastl.export.verify",
     "WeightsError": "kerastl.errors",
+    "write_evaluation_page": "kerastl.report.evaluation_page",
     "write_features": "kerastl.features.table",
     "write_few_shot": "kerastl.report.few_shot",
     "write_label_next": "kerastl.report.label_next",
@@ -143,8 +144,8 @@ __all__ = [
     "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate",
     "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain",
     "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable", "fetch_weights", "few_shot_summary",
-    "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit",
-    "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError",
+    "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult",
+    "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError",
     "LabelErrors", "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve",
     "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
     "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
@@ -152,8 +153,8 @@ __all__ = [
     "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
     "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
     "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial",
-    "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next",
-    "write_mediapipe", "write_version",
+    "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_evaluation_page", "write_features",
+    "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ if TYPE_CHECKING:
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
     from kerastl.report.drift import drift as drift
+    from kerastl.report.evaluation_page import write_evaluation_page as write_evaluation_page
     from kerastl.report.explain import explain as explain
     from kerastl.report.few_shot import FewShotRecord as FewShotRecord
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary

@@ -71,6 +71,12 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     return Interval(*_wilson(p, rows), method)
 
 
+def share_interval(hits: NDArray[np.bool_], base: NDArray[np.bool_], groups: NDArray[Any]) -> Interval | None:
+    """Wilson's interval of the share of `hits` among the rows of `base`, such as a precision or a recall, [n] each;
+    None where there are no such rows."""
+    return wilson_interval(hits[base], groups[base]) if base.any() else None
+
+
 def mean_interval(values: NDArray[Any], groups: Groups, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
     """The interval of a mean: 1.96 standard errors to either side, clipped to the bounds of the values. values: [n].
 

@@ -494,4 +494,5 @@ def test_the_record_has_the_keys_that_it_always_had() -> None:
     assert list(record["mistakes"][0]) == ["row", "origin", "true", "given", "probability"]
     assert list(record["calibration"]) == ["temperature", "thresholds", "bias"]
     assert list(record["classes"][0]) == ["name", "precision", "recall", "f1", "support", "roc_auc", "roc_auc_ci95",
-                                          "average_precision", "average_precision_ci95"]
+                                          "average_precision", "average_precision_ci95", "precision_ci95",
+                                          "recall_ci95"]

@@ -27,6 +27,7 @@ from kerastl.export.parity import (
     choose_rows,
     compare_saved_model,
     compare_tflite,
+    has_top,
 )
 from kerastl.heads import resolve_head
 from kerastl.inputs import floats
@@ -269,3 +270,8 @@ def test_rows_to_compare_on_are_held_out_ones_at_most_256_and_always_the_same() 
     assert [shuffled.ids[row] for row in choose_rows(shuffled)] == [examples.ids[row] for row in chosen]
     few = made_examples(np.arange(20) % 2)
     assert sorted(choose_rows(few).tolist()) == list(range(20))  # without a split: all there are
+
+
+def test_labels_that_are_equally_certain_are_the_same_top_label() -> None:
+    p = np.array([[1, 1, 0], [1, 1, 0], [0.2, 0.5, 0.3], [0.5, 0.2, 0.3]], np.float32)  # sigmoids of 20 and 25 are 1
+    assert has_top(p, np.array([0, 1, 1, 1])).tolist() == [True, True, True, False]

@@ -322,7 +322,7 @@ def test_names_in_a_csv_file_are_no_formulas_unless_raw_is_set(trained: Path, im
         shutil.copy(next(images.rglob("*.png")), name)
     inputs = ["=1+1.png", "@SUM(1).png", "\x1b[31mX.png", "plain.png"]
     code, out, _ = shell("predict", trained, *inputs, "--out", "p.csv")
-    assert code == 0 and "2 of the names and texts in p.csv" in out and "--raw" in out
+    assert code == 0 and "2 of the cells of p.csv" in out and "--raw" in out
     with open("p.csv", newline="") as file:
         assert [row["input"] for row in csv.DictReader(file)] == [
             "'=1+1.png", "'@SUM(1).png", "\\x1b[31mX.png", "plain.png"]

@@ -108,7 +108,8 @@ def test_what_depends_on_the_last_digit_or_says_what_was_done_is_not_compared_el
 
 def test_data_that_are_not_where_they_were_are_asked_for(model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=f"{tmp_path}/samples/x .the run recorded samples/x, but not in which folder") as error:
+    message = f"{tmp_path}/samples/x .the run recorded samples/x, but not in which folder"
+    with pytest.raises(DataError, match=message) as error:
         planned(model, config={**RunRecord.read(model).config, "data": "samples/x"})
     assert error.value.hint == "set `data` to their new location"
 

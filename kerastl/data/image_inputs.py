@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kerastl.data.cells import Kept
 from kerastl.data.detection import IMAGES, check_modality, modality_of_folder
 from kerastl.data.image_tables import open_images, unlabelled_paths
 from kerastl.data.input_row import InputRow
@@ -17,12 +18,13 @@ CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md"
 
 
 def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: str | Path | None = None,
-               counts: list[int | None] | None = None) -> Iterator[InputRow]:
+               counts: list[int | None] | None = None, kept: Kept | None = None) -> Iterator[InputRow]:
     """A row for each image of a source: a file, the files in a folder without captions, or the rows of a table.
 
     The item of a row is a path, at which there may be nothing. notes: is filled, while rows are read, with what was
     understood. cache_dir: where images inside a table are unpacked. counts: is filled with how many more rows than one
-    there are, None for a table. Raises DataError if the source contains texts or cannot be opened.
+    there are, None for a table. kept: is filled with the columns of a table, whose rows then have their cells. Raises
+    DataError if the source contains texts or cannot be opened.
     """
     path, counts = Path(source), [] if counts is None else counts
     if is_table(path):
@@ -30,9 +32,9 @@ def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: s
         table, columns = open_images(path, options, cache_dir, labelled=False)
         notes += [f"{source}: {note}" for note in (*table.notes, columns.note)]
         inside = columns.items[0] in table.images
-        for origin, name, why in unlabelled_paths(table, columns):
+        for origin, name, why, cells in unlabelled_paths(table, columns, kept, notes):
             shown = f"{source}, {origin}" if inside or why else name
-            yield InputRow(printable(shown), None if why else Path(name), printable(why), origin)
+            yield InputRow(printable(shown), None if why else Path(name), printable(why), origin, cells)
     elif path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
         files = _without_captions(path, notes)

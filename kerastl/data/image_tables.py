@@ -1,9 +1,11 @@
 """Tables of images: of paths, or with the images inside."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from kerastl.data.cells import Kept, records_with_cells
 from kerastl.data.columns import Columns, choose
 from kerastl.data.delimited import Record
 from kerastl.data.detection import check_modality, looks_like_image, modality_of_table
@@ -46,12 +48,13 @@ def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[
     return rows
 
 
-def unlabelled_paths(table: Table, columns: Columns) -> Iterator[tuple[str, str, str]]:
-    """The origin of each row, its path, and why it has none ("" if it has one)."""
+def unlabelled_paths(table: Table, columns: Columns, kept: Kept | None, notes: list[str]
+                     ) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """The origin of each row, its path, why it has none ("" if it has one), and its cells if they are `kept`."""
     folder = folder_of_paths(table)
-    for origin, record in table.records(list(columns.items)):
+    for origin, record, cells in records_with_cells(table, list(columns.items), kept, notes):
         name, why = ("", record) if isinstance(record, str) else path_in(table, columns, record)
-        yield origin_of(table, columns, origin, name), str(folder / name) if name else "", why
+        yield origin_of(table, columns, origin, name), str(folder / name) if name else "", why, cells
 
 
 def path_in(table: Table, columns: Columns, record: Record) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kerastl.data.cells import Kept
 from kerastl.data.encoding import decode_lines, decode_paths
 from kerastl.data.image_inputs import image_rows
 from kerastl.data.input_row import InputRow, broken_input
@@ -21,7 +22,8 @@ AS_TEXT = "if it is a text, pass it in `text`"
 class Reading:
     """How inputs are read. options: the columns of tables. pair: whether the model takes pairs of texts. cache_dir:
     where images inside tables are unpacked. notes: is filled, while rows are read, with what the user should know.
-    counts: likewise with how many rows each source has, None where that is not known before it is read."""
+    counts: likewise with how many rows each source has, None where that is not known before it is read. kept: likewise
+    with the columns of tables, whose rows then have their cells; None where these are not needed."""
 
     modality: Modality
     options: ReadOptions = READ_AS_USUAL
@@ -29,6 +31,7 @@ class Reading:
     cache_dir: str | None = None
     notes: list[str] = field(default_factory=list)
     counts: list[int | None] = field(default_factory=list)
+    kept: Kept | None = None
 
     @property
     def expected(self) -> int | None:
@@ -79,9 +82,10 @@ def _rows_of(reading: Reading, source: str, paths: Paths) -> Iterator[InputRow]:
             if not source:  # which pathlib takes for the current folder
                 raise DataError("an empty path", reading.modality.readable, "check the variable or the line it is from")
             yield from (_existing(row, paths) for row in
-                        image_rows(source, reading.options, reading.notes, reading.cache_dir, reading.counts))
+                        image_rows(source, reading.options, reading.notes, reading.cache_dir, reading.counts,
+                                   reading.kept))
         else:
-            yield from text_rows(source, reading.options, reading.pair, reading.notes, reading.counts)
+            yield from text_rows(source, reading.options, reading.pair, reading.notes, reading.counts, reading.kept)
     except (DataError, OSError) as error:
         yield broken_input(source, error, "" if reading.modality.in_files else AS_TEXT)
 
@@ -91,11 +95,11 @@ def _existing(row: InputRow, paths: Paths) -> InputRow:
     if row.error or os.path.isfile(row.item):
         return row
     if os.path.exists(row.item):
-        return InputRow(row.name, error=f"not a regular file: {row.name}")
+        return replace(row, item=None, error=f"not a regular file: {row.name}")
     if meant := from_windows(str(row.item)):
         return replace(row, item=Path(meant))
     cause = paths.cause(str(row.item))
-    return InputRow(row.name, error=f"no such file or folder: {row.name}" + (f": {cause}" if cause else ""))
+    return replace(row, item=None, error=f"no such file or folder: {row.name}" + (f": {cause}" if cause else ""))
 
 
 def _lines(reading: Reading, lines: Iterable[str] | bytes) -> Iterable[str]:

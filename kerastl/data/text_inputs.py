@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kerastl.data.cells import Kept, records_with_cells
 from kerastl.data.columns import Columns, choose
 from kerastl.data.detection import check_modality, looks_like_image, modality_of_folder, modality_of_table
 from kerastl.data.encoding import ESCAPED
@@ -23,13 +25,14 @@ ONE_OF_PAIR = "one text, but the model takes pairs of texts: pass a table with t
 
 
 def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
-              counts: list[int | None] | None = None) -> Iterator[InputRow]:
+              counts: list[int | None] | None = None, kept: Kept | None = None) -> Iterator[InputRow]:
     """A row for each text of a source: a .txt file, the .txt files in a folder, the rows of a table, or else the source
     itself is a text.
 
     pair: whether the model takes pairs of texts. notes: is filled, while rows are read, with what was understood.
-    counts: is filled with how many more rows than one there are, None for a table. Raises DataError if the source
-    contains images, looks like a path and does not exist, or cannot be opened.
+    counts: is filled with how many more rows than one there are, None for a table. kept: is filled with the columns of
+    a table, whose rows then have their cells. Raises DataError if the source contains images, looks like a path and
+    does not exist, or cannot be opened.
     """
     path, counts = Path(source), [] if counts is None else counts
     if not os.path.exists(source):
@@ -39,7 +42,7 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
         yield text_row(source, source, pair)
     elif is_table(path):
         counts.append(None)
-        yield from _of_table(open_source(path), options, pair, notes)
+        yield from _of_table(open_source(path), options, pair, notes, kept)
     elif path.is_dir():
         yield from _of_folder(path, pair, notes, counts)
     elif path.suffix.lower() == ".txt":
@@ -90,16 +93,19 @@ def _of_file(path: str, pair: bool, notes: list[str]) -> InputRow:
     return InputRow(printable(path), error=f"{printable(path)}: {row.error}") if row.error else row
 
 
-def _of_table(table: Table, options: ReadOptions, pair: bool, notes: list[str]) -> Iterator[InputRow]:
+def _of_table(table: Table, options: ReadOptions, pair: bool, notes: list[str], kept: Kept | None
+              ) -> Iterator[InputRow]:
     if options.text_column is None and table.names:
         check_modality(table.where, modality_of_table(table), TEXT)
     columns = choose(table, options, False)
     notes += [f"{table.where}: {note}" for note in (*table.notes, columns.note)]
-    for origin, record in table.records(columns.read(table.names)):
+    for origin, record, cells in records_with_cells(table, columns.read(table.names), kept, notes):
         where = f"{table.where}, {origin}"
         text, why = (None, record) if isinstance(record, str) else _text_in(record, columns)
         row = InputRow(where, error=why) if why else text_row(text, where, pair)
-        yield row if not row.error else InputRow(printable(where), error=printable(row.error))
+        if row.error:
+            row = InputRow(printable(where), error=printable(row.error))
+        yield replace(row, cells=cells)
 
 
 def _text_in(record: dict[str, Any], columns: Columns) -> tuple[Any, str]:

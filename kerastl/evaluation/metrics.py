@@ -15,7 +15,7 @@ from kerastl.evaluation.calibration_error import calibration_error, reliability
 from kerastl.evaluation.ranking import Mean, Statistic, average_precision, recall, roc_auc
 from kerastl.evaluation.result import CalibrationChoice, ClassResult, Evaluation, HeldOutRows, Mistake
 from kerastl.evaluation.targets import Choice, DecisionTarget, reached
-from kerastl.stats import log_loss, wilson_interval
+from kerastl.stats import log_loss, share_interval, wilson_interval
 
 
 class HasPredictions(Protocol):
@@ -100,6 +100,7 @@ def _figures(examples: Examples, predictions: Predictions, calibrations: RowCali
     before, after = (calibration_error(*task.claims(p, truth), cluster) for p in (plain, calibrated))
     told = task.one_hot(predicted, classes) > 0
     rankings, of_class = _rankings(calibrated, truth > 0, cluster)
+    shares = [_shares(told[:, number], truth[:, number] > 0, cluster) for number in range(classes)]
     surprise = (calibrated * told).max(axis=1) if task.exclusive else task.surprise(calibrated, truth)
     return Evaluation(
         n=len(correct), accuracy=float(correct.mean()), accuracy_ci95=interval.ends, interval=interval.method,
@@ -112,8 +113,9 @@ def _figures(examples: Examples, predictions: Predictions, calibrations: RowCali
         **rankings,
         target=None if target is None else reached(
             target, examples, calibrations.targeted, told, task.one_hot(untargeted, classes), truth, cluster),
-        classes=tuple(ClassResult(name, float(p), float(r), float(f), int(s), **ranking) for name, p, r, f, s, ranking
-                      in zip(examples.classes, precision, recalls, f1, support, of_class, strict=True)),
+        classes=tuple(ClassResult(name, float(p), float(r), float(f), int(s), **ranking, **share)
+                      for name, p, r, f, s, ranking, share in zip(
+                          examples.classes, precision, recalls, f1, support, of_class, shares, strict=True)),
         confusion=tuple(tuple(int(n) for n in line) for line in task.confusion(true, predicted, classes)),
         reliability=tuple(reliability(*task.claims(calibrated, truth))),
         mistakes=_mistakes(held_out, correct, surprise, worst),
@@ -136,6 +138,14 @@ def _rankings(p: NDArray[np.float64], positive: NDArray[np.bool_], cluster: NDAr
                         | _with_interval("average_precision", statistics[1] if statistics[0] else None, cluster))
     return (_with_interval("roc_auc", auc.statistic, cluster)
             | _with_interval("average_precision", average.statistic, cluster)), of_class
+
+
+def _shares(told: NDArray[np.bool_], positive: NDArray[np.bool_], cluster: NDArray[np.intp]) -> dict[str, Any]:
+    """The intervals of precision and recall of a class, as fields of the result. told: whether each row is predicted as
+    the class."""
+    intervals = {"precision_ci95": share_interval(positive, told, cluster),
+                 "recall_ci95": share_interval(told, positive, cluster)}
+    return {name: None if found is None else found.ends for name, found in intervals.items()}
 
 
 def _balanced_accuracy(told: NDArray[np.bool_], positive: NDArray[np.bool_], cluster: NDArray[np.intp],

@@ -21,8 +21,9 @@ Ends = tuple[float, float]  # of a 95% confidence interval
 class ClassResult(Section):
     """Precision, recall and F1 of one class, in [0, 1]; 0 where they are not defined. support: its held-out rows.
 
-    roc_auc, average_precision: of the class against all others, by its calibrated probability; None where rows of
-    either are missing, and in records of earlier versions.
+    precision_ci95: None where no row is predicted as the class; recall_ci95: None where it has no row. roc_auc,
+    average_precision: of the class against all others, by its calibrated probability; None where rows of either are
+    missing. All of these are None in records of earlier versions.
     """
 
     name: str
@@ -34,6 +35,8 @@ class ClassResult(Section):
     roc_auc_ci95: Ends | None = None
     average_precision: float | None = None
     average_precision_ci95: Ends | None = None
+    precision_ci95: Ends | None = None
+    recall_ci95: Ends | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kerastl.data.examples import Examples
 from kerastl.errors import OptionError
 from kerastl.evaluation.result import TargetClass, TargetResult
-from kerastl.stats import Interval, mean_interval, wilson_interval
+from kerastl.stats import Interval, mean_interval, share_interval
 
 Array = NDArray[Any]
 FORMS = "precision=0.95, recall=0.9 or cost=5:1 (a missed row costs 5 times as much as a false alarm), for a class: " \
@@ -186,7 +186,7 @@ def _measured(target: DecisionTarget, told: NDArray[np.bool_], positive: NDArray
     if target.metric == "cost":
         return mean_interval(_costs(target, told, positive), groups, (0.0, max(target.costs))), len(told)
     base, hits = (told, positive) if target.metric == "precision" else (positive, told)
-    return (wilson_interval(hits[base], groups[base]) if base.any() else None), int(base.sum())
+    return share_interval(hits, base, groups), int(base.sum())
 
 
 def _sentence(target: DecisionTarget, result: TargetClass, choice: Choice) -> str:

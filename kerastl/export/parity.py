@@ -175,9 +175,15 @@ def compare_saved_model(reference: Reference, folder: Path) -> Parity:
     parity = reference.compare("saved_model", np.concatenate(logits), _bytes(folder), milliseconds,
                                np.concatenate(scores) if scores else None)
     same = np.array([row not in reference.changed for row in range(n)])
-    agree = served.argmax(axis=1) == reference.top(reference.logits)
+    agree = has_top(served, reference.top(reference.logits))
     raw_agreement = float(agree[same].mean()) if same.any() else 1.0
     return parity if raw_agreement == 1 else replace(parity, agreement=raw_agreement, kept=False)
+
+
+def has_top(probabilities: NDArray[np.float32], top: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether no class is more probable than the one of `top`, [n]. Probabilities that are near 1 are equal in float32,
+    where a row has several labels: which of them is the first means nothing."""
+    return np.asarray(probabilities[np.arange(len(top)), top] >= probabilities.max(axis=1))
 
 
 def decoded(source: Input, batch: Batch) -> dict[str, tf.Tensor]:

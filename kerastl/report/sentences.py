@@ -3,6 +3,7 @@
 from kerastl.data.split import REQUESTED, SMALL_TEST
 from kerastl.evaluation.competitors import PLAIN
 from kerastl.evaluation.result import ClassResult, Figures
+from kerastl.report.calibration import interval
 from kerastl.stats import HELPED, in_points
 from kerastl.tasks import NONE
 from kerastl.versions.record import RunRecord
@@ -85,10 +86,20 @@ def macro_f1_note(test: Figures) -> str:
 
 
 def class_scores(scores: ClassResult) -> tuple[str, str, str]:
-    """Precision, recall and F1 of a class; a class without held-out rows has none."""
+    """Precision and recall of a class, with their intervals if these were recorded, and F1. A class without held-out
+    rows has none of them, and one that is never predicted no precision."""
     if not scores.support:
         return "-", "-", "-"
-    return f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}"
+    f1 = f"{scores.f1:.3f}"
+    if scores.recall_ci95 is None:  # a record of an earlier version
+        return f"{scores.precision:.3f}", f"{scores.recall:.3f}", f1
+    return interval(scores.precision, scores.precision_ci95), interval(scores.recall, scores.recall_ci95), f1
+
+
+def share_headings(test: Figures) -> tuple[str, str]:
+    """The headings of the first two `class_scores`."""
+    more = " (95% CI)" * any(scores.recall_ci95 for scores in test.classes)
+    return f"precision{more}", f"recall{more}"
 
 
 def fine_tuned(record: RunRecord) -> str:

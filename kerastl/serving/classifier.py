@@ -18,14 +18,12 @@ from kerastl.modality import Modality
 from kerastl.serving.answers import (
     Answer,
     Content,
-    Prediction,
-    Row,
     checked,
     content_or_reason,
-    prediction_of,
     refusal_reason,
     rows_of,
 )
+from kerastl.serving.predictions import Prediction, PredictionForm, Row
 from kerastl.serving.stream import AT_A_TIME, Batching, answered
 from kerastl.tasks import Task
 from kerastl.versions.folder import find_version
@@ -77,28 +75,40 @@ class Classifier:
         """The best number of inputs per call."""
         return BATCH if self._featurizer is None else self._featurizer.batch_size
 
-    def predict(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
+    def predict(self, inputs: Iterable[Any] | PathLike[str], *, top: int | None = None, probabilities: bool = False,
+                min_score: float | None = None) -> list[Prediction]:
         """Predictions in the order of the inputs: images, each a path or a file's bytes; or texts, each a str (for a
         model of pairs, two of them). A single str, bytes or path stands for a list of one.
 
+        top: how many labels `Prediction.top` holds; default: 5, or all classes if they are fewer. probabilities:
+        whether `Prediction.probabilities` holds those of all classes. min_score: below it, `Prediction.label` is empty;
+        with several labels per row, it lacks the labels below it.
+
         Raises DataError for the first input that cannot be decoded, is an empty text, or has no token that the model
-        knows; `predict_each` continues after it.
+        knows; `predict_each` continues after it. OptionError for a `top` below 1 or a `min_score` outside [0, 1].
         """
-        predictions = self.predict_each(inputs)
+        predictions = self.predict_each(inputs, top=top, probabilities=probabilities, min_score=min_score)
         for place, prediction in enumerate(predictions):
             if prediction.error:
                 raise DataError(f"input {place}: {prediction.error}", self.modality.readable, "omit this input")
         return predictions
 
-    def predict_each(self, inputs: Iterable[Any] | PathLike[str]) -> list[Prediction]:
+    def predict_each(self, inputs: Iterable[Any] | PathLike[str], *, top: int | None = None,
+                     probabilities: bool = False, min_score: float | None = None) -> list[Prediction]:
         """As `predict`, but an input that cannot be decoded, or is of another kind than the model takes, gives a
         Prediction with `error` set. Raises OptionError for `inputs` that are no inputs."""
-        return list(self.stream(inputs))
+        return list(self.stream(inputs, top=top, probabilities=probabilities, min_score=min_score))
 
-    def stream(self, inputs: Iterable[Any] | PathLike[str]) -> Iterator[Prediction]:
+    def stream(self, inputs: Iterable[Any] | PathLike[str], *, top: int | None = None, probabilities: bool = False,
+               min_score: float | None = None) -> Iterator[Prediction]:
         """As `predict_each`, but the predictions come one by one while the inputs are read, a few batches ahead, so
         that memory does not grow with their number."""
-        return map(prediction_of, self.rows(inputs))
+        return map(self.form(top, probabilities, min_score).prediction, self.rows(inputs))
+
+    def form(self, top: int | None = None, probabilities: bool = False, min_score: float | None = None
+             ) -> PredictionForm:
+        """What predictions contain, see `predict`. Raises OptionError for values that cannot be used."""
+        return PredictionForm(self.classes, self.task, self.record.thresholds, top, probabilities, min_score)
 
     def rows(self, inputs: Iterable[Any] | PathLike[str], answer: Answer | None = None) -> Iterator[Row | str]:
         """What `serving_default` returns for each input, in order: its outputs by name, or why it has none. answer:

@@ -13,8 +13,9 @@ from kerastl.errors import CheckFailed, OptionError
 from kerastl.export.served import served_outputs
 from kerastl.inputs import restored
 from kerastl.runtime import LEAST_GAIN
-from kerastl.serving.answers import Answer, Content, Row, rows_of
+from kerastl.serving.answers import Answer, Content, rows_of
 from kerastl.serving.classifier import Classifier
+from kerastl.serving.predictions import Row
 
 ENGINES = ("saved_model", "auto", "openvino")
 TOLERANCE = 1e-3  # of a probability

@@ -1,6 +1,6 @@
 """Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples, SkippedRows, say
+from kerastl.data.labels import matched
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.data.summary import NOTHING_YET, DataSummary, check_losses
@@ -18,6 +19,7 @@ from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
 from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.mistakes import Confusion, LabelCounts, check_worst, confusions, label_counts
 from kerastl.stats import wilson_interval
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
@@ -57,7 +59,12 @@ class UnknownRows(Section):
 class EvaluateResult:
     """The metrics of a model on other data. trained_on: how many of these rows were used in training it. notes,
     data_summary: what was understood of the data, and which rows were skipped. unknown: how many rows have an
-    `unknown_score` above 0; None for a model without a threshold."""
+    `unknown_score` above 0; None for a model without a threshold.
+
+    incorrect: how many rows are predicted incorrectly; `test.mistakes` lists the most confident ones, and `items` are
+    their paths or texts. unknown_classes: the classes of the data that the model does not know, with their rows: these
+    are skipped, unless a row may have several labels. classes_without_rows: classes of the model. labels: the errors of
+    each label, where a row may have several. modality: image or text. out: the page that was written."""
 
     model: str
     trained_on: int
@@ -66,6 +73,18 @@ class EvaluateResult:
     notes: tuple[str, ...] = ()
     data_summary: DataSummary = NOTHING_YET
     unknown: UnknownRows | None = None
+    incorrect: int = 0
+    unknown_classes: dict[str, int] = field(default_factory=dict)
+    classes_without_rows: tuple[str, ...] = ()
+    labels: tuple[LabelCounts, ...] = ()
+    items: tuple[Any, ...] = ()
+    modality: str = ""
+    out: str | None = None
+
+    @property
+    def confusions(self) -> tuple[Confusion, ...]:
+        """The classes that are taken for others, the most rows first."""
+        return confusions(self.test)
 
     def __repr__(self) -> str:
         return f"EvaluateResult({self.model!r}: {self.test!r}, {self.trained_on} rows used in training)"
@@ -75,18 +94,24 @@ class EvaluateResult:
         return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),
                 "left_out": [item.to_dict() for item in self.skipped], "notes": list(self.notes),
                 "data_summary": self.data_summary.to_dict(), "warnings": list(self.data_summary.warnings),
-                "unknown": self.unknown.to_dict() if self.unknown else None}
+                "unknown": self.unknown.to_dict() if self.unknown else None,
+                "incorrect": self.incorrect, "unknown_classes": self.unknown_classes,
+                "classes_without_rows": list(self.classes_without_rows),
+                "confusions": [confusion.to_dict() for confusion in self.confusions],
+                "labels": [label.to_dict() for label in self.labels], "out": self.out}
 
 
 def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_column: str | None = None,
                    label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, weights: str | None = None,
-                   data_dir: str | None = None, cache_dir: str | None = None) -> EvaluateResult:
+                   data_dir: str | None = None, cache_dir: str | None = None, worst: int = 24) -> EvaluateResult:
     """Evaluate a model on labelled data, with the metrics that training reports.
 
     model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column,
     options: of reading them; default: as in training. Rows of unknown classes and rows that cannot be decoded are
-    skipped and listed. Raises DataError when no row is left, CheckFailed if `options.strict` and many rows are skipped.
+    skipped and listed. worst: how many mistakes to list, the most confident first. Raises DataError when no row is
+    left, CheckFailed if `options.strict` and many rows are skipped, OptionError for a negative `worst`.
     """
+    check_worst(worst)
     classifier = load(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
     options = options.with_columns(text_column=text_column, label_column=label_column).over(
@@ -95,35 +120,56 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
         options = replace(options, multi_label="off" if record.task.exclusive else "on")  # not judged by other data
     examples = read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
                              cache_dir=chosen_dir(cache_dir))
+    pairs = matched(examples.classes, record.classes)
+    unknown_classes = {name: n for name, n in examples.counts().items() if name not in pairs}
     examples = say(as_the_model_knows(examples, record))
     check_losses(examples.source, examples.summary)
-    kept_outputs = ("probabilities", "unknown_score")
-    outputs: list[dict[str, NDArray[Any]] | str] = [
-        row if isinstance(row, str) else {name: row[name] for name in kept_outputs if name in row}
-        for row in classifier.rows(examples.items)]
-    readable = [row for row, output in enumerate(outputs) if not isinstance(output, str)]
-    computed = [output for output in outputs if not isinstance(output, str)]
-    if not readable:
-        raise DataError(f"none of the {classifier.modality.items} in {source} could be decoded ({outputs[0]})",
-                        classifier.modality.readable, "see what is wrong with them: kerastl check")
-    refused = SkippedRows()
-    for row, output in enumerate(outputs):
-        if isinstance(output, str):
-            refused.add(examples.origins[row], output, examples.label_of(row))
-    kept = examples.take(readable).with_skipped(refused)
+    outputs = _outputs(classifier, examples)
+    kept = examples.take(outputs.rows).with_skipped(outputs.refused)
     check_losses(kept.source, kept.summary)
     require_unchanged(classifier.folder, SPLIT_FILE)  # else rows that it was trained on would not be counted
     parts = read_split(classifier.folder)
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
-    p = np.stack([output["probabilities"] for output in computed])  # [rows, classes]
     target = record.test.target.asked if record.test.target else None
-    evaluation = evaluate_probabilities(kept, p, record.thresholds, target=target)
+    evaluation = evaluate_probabilities(kept, outputs.probabilities, record.thresholds, worst=worst, target=target)
     rejection, unknown = record.rejection, None
     if rejection is not None and rejection.threshold is not None:
-        above = np.array([output["unknown_score"] > 0 for output in computed])
-        unknown = _unknown_rows(kept, above, p, rejection.reject)
-    return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes,
-                          kept.summary, unknown)
+        unknown = _unknown_rows(kept, outputs.unknown_scores > 0, outputs.probabilities, rejection.reject)
+    return EvaluateResult(
+        str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes, kept.summary, unknown,
+        incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
+        classes_without_rows=tuple(name for name, n in kept.counts().items() if not n),
+        labels=() if record.task.exclusive else label_counts(kept.classes, evaluation.held_out.predicted, kept.targets),
+        items=tuple(kept.items[mistake.row] for mistake in evaluation.mistakes), modality=record.modality_name)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What a model returns. rows: of the examples that can be decoded, [n]; probabilities: [n, classes];
+    unknown_scores: [n], NaN where the model has none; refused: the other rows."""
+
+    rows: NDArray[np.intp]
+    probabilities: NDArray[np.float32]
+    unknown_scores: NDArray[np.float32]
+    refused: SkippedRows
+
+
+def _outputs(classifier: Classifier, examples: Examples) -> _Outputs:
+    """The outputs for all rows, of which nothing else is kept. Raises DataError when none can be decoded."""
+    p = np.zeros((len(examples), len(classifier.classes)), np.float32)
+    unknown, readable = np.full(len(examples), np.nan, np.float32), np.ones(len(examples), np.bool_)
+    refused, reason = SkippedRows(), ""
+    for row, output in enumerate(classifier.rows(examples.items)):
+        if isinstance(output, str):
+            refused.add(examples.origins[row], output, examples.label_of(row))
+            readable[row], reason = False, reason or output
+        else:
+            p[row], unknown[row] = output["probabilities"], output.get("unknown_score", np.nan)
+    if not readable.any():
+        raise DataError(f"none of the {classifier.modality.items} in {examples.source} could be decoded ({reason})",
+                        classifier.modality.readable, "see what is wrong with them: kerastl check")
+    rows = np.flatnonzero(readable)
+    return _Outputs(rows, p[rows], unknown[rows], refused)
 
 
 def _unknown_rows(examples: Examples, above: NDArray[np.bool_], p: NDArray[np.float32], reject: bool) -> UnknownRows:

@@ -1,6 +1,6 @@
 """Evaluate an exported model on labelled data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from kerastl.shell.terminal import count_of, table
 if TYPE_CHECKING:
     from kerastl.serving.evaluate_model import EvaluateResult
 
+SHOWN = 5  # confusions and mistakes on the terminal
+
 
 @dataclass(frozen=True)
 class Config(DataFlags):
@@ -20,6 +22,8 @@ class Config(DataFlags):
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     source: Positional[str]  # labelled data, as for training
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
+    out: str | None = None  # write the figures, the confusion matrix and the mistakes to this .html file
+    worst: int = 24  # list so many mistakes, the most confident first
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
     trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
@@ -27,19 +31,36 @@ class Config(DataFlags):
     json: bool = False  # print the results as one JSON document
 
 
+def check(config: Config) -> None:
+    """Raises OptionError for a page that cannot be written, or a number of mistakes that cannot be listed."""
+    from kerastl.serving.mistakes import check_worst
+
+    check_worst(config.worst)
+    if config.out is not None:
+        from kerastl.report.page import page_file
+
+        page_file(config.out, "out")
+
+
 def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
+    from kerastl.report.evaluation_page import write_evaluation_page
     from kerastl.serving.classifier import load
     from kerastl.serving.evaluate_model import evaluate_model
 
-    return evaluate_model(load(config.model, config.weights, trust=config.trust), config.source,
-                          options=config.read_options(), data_dir=config.data_dir, cache_dir=config.cache_dir)
+    result = evaluate_model(load(config.model, config.weights, trust=config.trust), config.source,
+                            options=config.read_options(), data_dir=config.data_dir, cache_dir=config.cache_dir,
+                            worst=config.worst)
+    if config.out is not None:
+        write_evaluation_page(result, config.out)
+        result = replace(result, out=config.out)
+    return result
 
 
 def show(result: "EvaluateResult") -> str:
     """The metrics, a warning if rows were used in training, and the scores of each class."""
-    from kerastl.report.calibration import interval
-    from kerastl.report.sentences import class_scores, macro_f1
+    from kerastl.report.calibration import ece_in_words, interval
+    from kerastl.report.sentences import class_scores, macro_f1, share_headings
     from kerastl.shell.summary import INDENT, WIDTH, more_rates, target_lines
 
     test, (low, high) = result.test, result.test.accuracy_ci95
@@ -50,6 +71,7 @@ def show(result: "EvaluateResult") -> str:
              *more_rates(test),
              f"log loss   {test.log_loss:.3f}",
              f"ECE        {interval(test.ece, test.ece_ci95)}",
+             *wrap(ece_in_words(test), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
              *target_lines(test)]
     if result.trained_on:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
@@ -58,9 +80,40 @@ def show(result: "EvaluateResult") -> str:
         lines += wrap(f"unknown    {result.unknown.sentence}.", WIDTH, subsequent_indent=INDENT)
     if line := result.data_summary.losses_line:
         lines.append(f"skipped    {line.removeprefix('skipped ')}")
+    lines += [line for text in _classes(result) for line in wrap(text, WIDTH, subsequent_indent=INDENT)]
     partial = [f"WARNING: {warning}; these figures describe the other rows" for warning in result.data_summary.warnings]
-    rows = [("class", "precision", "recall", "F1", "ROC-AUC (95% CI)", "average precision (95% CI)", "rows")]
+    rows = [("class", *share_headings(test), "F1", "ROC-AUC (95% CI)", "average precision (95% CI)", "rows")]
     rows += [(scores.name, *class_scores(scores), interval(scores.roc_auc, scores.roc_auc_ci95),
               interval(scores.average_precision, scores.average_precision_ci95), str(scores.support))
              for scores in test.classes]
-    return "\n".join([*lines, "", table(rows), *partial])
+    written = [f"written    {result.out}"] * bool(result.out)
+    return "\n".join([*lines, "", table(rows), *_errors(result), *written, *partial])
+
+
+def _classes(result: "EvaluateResult") -> list[str]:
+    """The classes that only the data have, or only the model."""
+    effect = "labels are ignored" if result.labels else "rows are skipped"
+    unknown = ", ".join(f"{name} ({count_of(n, 'row')})" for name, n in result.unknown_classes.items())
+    missing = ", ".join(result.classes_without_rows)
+    return [f"classes    not known to the model, whose {effect}: {unknown}"] * bool(unknown) + [
+        f"classes    of the model without rows in these data: {missing}"] * bool(missing)
+
+
+def _errors(result: "EvaluateResult") -> list[str]:
+    """Where the errors concentrate, and the most confident ones."""
+    if not result.incorrect:
+        return []
+    lines = ["", f"{result.incorrect:,} of {result.test.n:,} rows are predicted incorrectly, most often:"]
+    if result.labels:
+        rows = [("label", "rows", "missed", "false alarms")]
+        rows += [(label.name, str(label.rows), str(label.missed), str(label.false_alarms))
+                 for label in result.labels[:SHOWN] if label.missed or label.false_alarms]
+    else:
+        rows = [("actual", "predicted", "rows", "share of the class")]
+        rows += [(pair.actual, pair.predicted, str(pair.rows), f"{pair.share:.1%}")
+                 for pair in result.confusions[:SHOWN]]
+    lines.append(table(rows))
+    mistakes = [("most confident mistakes", "predicted", "confidence", "actual")]
+    mistakes += [(mistake.origin, mistake.predicted, f"{mistake.probability:.3f}", mistake.actual)
+                 for mistake in result.test.mistakes[:SHOWN]]
+    return [*lines, "", table(mistakes)] if mistakes[1:] else lines

@@ -14,6 +14,7 @@ from kerastl.shell.terminal import count_of, table
 
 if TYPE_CHECKING:
     from kerastl.serving.batch import PredictResult
+    from kerastl.serving.predictions import Prediction
 
 WIDTH = 80  # characters of an input that are shown
 
@@ -28,7 +29,10 @@ class Config:
     model: Positional[str]  # saved_models/NAME, saved_models/NAME/VERSION or a version folder
     inputs: Inputs  # files, texts, folders or tables; - reads one input per line from standard input
     text: Texts = ()  # a text as it is, even if it begins with a dash or is the name of a file; may be repeated
-    out: str | None = None  # write the predictions to this .csv or .parquet file
+    out: str | None = None  # write the predictions to this .csv, .jsonl or .parquet file, beside the columns of tables
+    top: int | None = None  # show or write the K most probable labels with their scores
+    probabilities: bool = False  # show or write the probability of every class
+    min_score: float | None = None  # leave the label empty where its score is below this (0 to 1), and count such rows
     engine: str = "saved_model"  # saved_model, openvino (must agree within 0.001), or auto: the faster for many inputs
     raw: bool = False  # write names and texts to the .csv file exactly as they are, also if they begin a formula
     text_column: str | None = None  # column of the texts (default: the one named in training, else detected)
@@ -73,6 +77,13 @@ def piped(inputs: Sequence[str]) -> bytes:
     return sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
 
 
+def check(config: Config) -> None:
+    """Raises OptionError for numbers that cannot be used."""
+    from kerastl.serving.predictions import check_form
+
+    check_form(config.top, config.min_score)
+
+
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
@@ -81,7 +92,8 @@ def run(config: Config) -> "PredictResult":
         config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
         path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
         strict=config.strict, cache_dir=config.cache_dir, engine=config.engine,
-        keep=config.json or config.out is None)
+        keep=config.json or config.out is None, top=config.top, probabilities=config.probabilities,
+        min_score=config.min_score)
 
 
 def show(result: "PredictResult") -> str:
@@ -90,15 +102,28 @@ def show(result: "PredictResult") -> str:
     if result.out:
         total = count_of(result.total, "prediction")
         return "\n".join([*notes, f"{total} written to {result.out} ({count_of(result.errors, 'error')})"])
-    rows: list[tuple[str, ...]] = [("input", "label", "score", "unknown_score")]
-    rows += [(_short(name), f"({_with_flags(error)})" if error else label or "(none)",
-              "" if score is None else f"{score:.3f}", "" if unknown is None else f"{unknown:+.2f}")
-             for name, label, score, error, unknown in result.rows()]
-    if all(prediction.unknown_score is None for prediction in result.predictions):  # a model of an earlier version
-        rows = [row[:3] for row in rows]
+    rows = [("input", "label", "score", "unknown_score", "scores")]
+    rows += [(_short(name), _label(prediction), "" if prediction.error else f"{prediction.score:.3f}",
+              "" if prediction.unknown_score is None else f"{prediction.unknown_score:+.2f}",
+              _scores(prediction, result.top)) for name, prediction in
+             zip(result.inputs, result.predictions, strict=True)]
+    shown = [place for place in range(5) if place < 3 or any(row[place] for row in rows[1:])]
     if result.errors:
         notes.append(f"{count_of(result.errors, 'error')} in {count_of(result.total, 'input')}")
-    return "\n".join([table(rows), *[""] * bool(notes), *notes])
+    return "\n".join([table([[row[place] for place in shown] for row in rows]), *[""] * bool(notes), *notes])
+
+
+def _label(prediction: "Prediction") -> str:
+    if prediction.error:
+        return f"({_with_flags(prediction.error)})"
+    return prediction.label or (_with_flags("(removed by `min_score`)") if prediction.withheld else "(none)")
+
+
+def _scores(prediction: "Prediction", top: int | None) -> str:
+    """The labels that were asked for with their scores, the highest first; empty if none were."""
+    ranked = sorted((prediction.probabilities or {}).items(), key=lambda item: -item[1])
+    pairs = ranked or (prediction.top if top else ())
+    return ", ".join(f"{label} {score:.3f}" for label, score in pairs)
 
 
 def _with_flags(message: str) -> str:
