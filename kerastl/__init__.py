@@ -92,7 +92,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Parity": "kerastl.versions.sections",
     "pooling_for": "kerastl.model",
     "predict_inputs": "kerastl.serving.batch",
-    "Prediction": "kerastl.serving.answers",
+    "Prediction": "kerastl.serving.predictions",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
     "read_images": "kerastl.data.images",
@@ -228,7 +228,6 @@ if TYPE_CHECKING:
     from kerastl.runtime import apply as apply_runtime
     from kerastl.server.serve import serve as serve
     from kerastl.server.server import ServerResult as ServerResult
-    from kerastl.serving.answers import Prediction as Prediction
     from kerastl.serving.batch import PredictResult as PredictResult
     from kerastl.serving.batch import predict_inputs as predict_inputs
     from kerastl.serving.classifier import Classifier as Classifier
@@ -236,6 +235,7 @@ if TYPE_CHECKING:
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model
     from kerastl.serving.explain import ExplainResult as ExplainResult
+    from kerastl.serving.predictions import Prediction as Prediction
     from kerastl.shell.flags import ImageConfig as ImageConfig
     from kerastl.shell.flags import RunConfig as RunConfig
     from kerastl.shell.flags import TextConfig as TextConfig
