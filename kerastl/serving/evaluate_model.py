@@ -11,18 +11,20 @@ from kerastl.data.examples import Examples, SkippedRows, say
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.data.summary import NOTHING_YET, DataSummary, check_losses
-from kerastl.errors import DataError
+from kerastl.errors import DataError, expect
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.rejection import LABEL
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
 from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.compare_versions import Against, compare_classifiers, load_other
 from kerastl.stats import wilson_interval
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
 from kerastl.versions.restore import SPLIT_FILE, as_the_model_knows, read_split
 from kerastl.versions.sections import SkippedItem
+from kerastl.versions.version_comparison import VersionComparison
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class UnknownRows(Section):
 class EvaluateResult:
     """The metrics of a model on other data. trained_on: how many of these rows were used in training it. notes,
     data_summary: what was understood of the data, and which rows were skipped. unknown: how many rows have an
-    `unknown_score` above 0; None for a model without a threshold."""
+    `unknown_score` above 0; None for a model without a threshold. against: the comparison with another version."""
 
     model: str
     trained_on: int
@@ -66,6 +68,7 @@ class EvaluateResult:
     notes: tuple[str, ...] = ()
     data_summary: DataSummary = NOTHING_YET
     unknown: UnknownRows | None = None
+    against: VersionComparison | None = None
 
     def __repr__(self) -> str:
         return f"EvaluateResult({self.model!r}: {self.test!r}, {self.trained_on} rows used in training)"
@@ -75,27 +78,31 @@ class EvaluateResult:
         return {"model": self.model, "trained_on": self.trained_on, "test": self.test.to_dict(),
                 "left_out": [item.to_dict() for item in self.skipped], "notes": list(self.notes),
                 "data_summary": self.data_summary.to_dict(), "warnings": list(self.data_summary.warnings),
-                "unknown": self.unknown.to_dict() if self.unknown else None}
+                "unknown": self.unknown.to_dict() if self.unknown else None,
+                "against": self.against.to_dict() if self.against else None}
 
 
 def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_column: str | None = None,
                    label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, weights: str | None = None,
-                   data_dir: str | None = None, cache_dir: str | None = None) -> EvaluateResult:
+                   data_dir: str | None = None, cache_dir: str | None = None, against: Against | None = None
+                   ) -> EvaluateResult:
     """Evaluate a model on labelled data, with the metrics that training reports.
 
     model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column,
     options: of reading them; default: as in training. Rows of unknown classes and rows that cannot be decoded are
-    skipped and listed. Raises DataError when no row is left, CheckFailed if `options.strict` and many rows are skipped.
+    skipped and listed. against: another version to compare it with, see `compare_versions`. Raises DataError when no
+    row is left, CheckFailed if `options.strict` and many rows are skipped.
     """
     classifier = load(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
+    other = None if against is None else load_other(classifier, against, weights)
     options = options.with_columns(text_column=text_column, label_column=label_column).over(
         record.read_options.for_source(str(source)))
     if options.multi_label == "auto" and (not record.task.exclusive or "," not in (options.label_column or "")):
         options = replace(options, multi_label="off" if record.task.exclusive else "on")  # not judged by other data
     examples = read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
                              cache_dir=chosen_dir(cache_dir))
-    examples = say(as_the_model_knows(examples, record))
+    labelled, examples = examples, say(as_the_model_knows(examples, record))
     check_losses(examples.source, examples.summary)
     kept_outputs = ("probabilities", "unknown_score")
     outputs: list[dict[str, NDArray[Any]] | str] = [
@@ -122,8 +129,27 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     if rejection is not None and rejection.threshold is not None:
         above = np.array([output["unknown_score"] > 0 for output in computed])
         unknown = _unknown_rows(kept, above, p, rejection.reject)
+    compared = None if other is None else compare_classifiers(
+        classifier, other, labelled, computed=dict(zip(kept.ids, computed, strict=True)), cache_dir=cache_dir)
     return EvaluateResult(str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes,
-                          kept.summary, unknown)
+                          kept.summary, unknown, compared)
+
+
+def compare_versions(model: str | Path | Classifier, against: Against, source: str | Path, *,
+                     options: ReadOptions = READ_AS_USUAL, weights: str | None = None, data_dir: str | None = None,
+                     cache_dir: str | None = None) -> VersionComparison:
+    """Compare a model with another version of it on the same labelled rows, by accuracy.
+
+    Rows that a version was trained on count with the predictions that it keeps of them, by models that were not; rows
+    that are new to it are predicted by the exported model. against: the number of a version of the same model, a path,
+    or a loaded model; the other arguments are as in `evaluate_model`. A row of a class that a version does not have is
+    incorrect for it. Raises DataError where no row can be compared, ModelError where there is no such version.
+    """
+    expect((str, Path, int, Classifier), "a version number, a path or a loaded model", against=against)
+    result = evaluate_model(model, source, options=options, weights=weights, data_dir=data_dir, cache_dir=cache_dir,
+                            against=against)
+    assert result.against is not None
+    return result.against
 
 
 def _unknown_rows(examples: Examples, above: NDArray[np.bool_], p: NDArray[np.float32], reject: bool) -> UnknownRows:

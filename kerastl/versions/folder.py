@@ -70,7 +70,7 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise OptionError(f"`out` is {out!r}: {error.strerror}", "a writable folder",
                           "choose another folder") from error
     remove_leftovers(home)
-    path = home / str(_highest(home) + 1)
+    path = home / str(next_number(home))
     try:
         with atomic_folder(path) as partial:
             version = Version(partial, path)
@@ -87,16 +87,16 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise
 
 
-def _highest(home: Path) -> int:
-    """The highest number that a version of a model ever had, also one that was removed: a client that remembers version
-    3 must not meet another one. Raises ModelError where it cannot be read."""
+def next_number(home: Path) -> int:
+    """The number of a model's next version: above the highest that one ever had, also one that was removed, because a
+    client that remembers version 3 must not meet another one. Raises ModelError where it cannot be read."""
     path = home / HIGHEST
     try:
         kept = int(read_text(path)) if path.exists() else 0
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {one_line(error)}", "the highest number that a version had",
                          "write that number into it") from error
-    return max(kept, *versions(home), 0)
+    return max(kept, *versions(home), 0) + 1
 
 
 def versions(home: Path) -> list[int]:
