@@ -11,7 +11,7 @@ from kerastl.data.examples import SHOWN, Examples
 from kerastl.data.labels import matched
 from kerastl.data.near_duplicates.record import GROUP
 from kerastl.data.near_duplicates.search import find_near_duplicates
-from kerastl.errors import DataError, KerastlError, ModelError, OptionError, expect
+from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.evaluation.result import Evaluation
 from kerastl.serving.answers import Row
 from kerastl.serving.classifier import Classifier
@@ -24,10 +24,16 @@ from kerastl.serving.row_predictions import (
     predictions_of_version,
 )
 from kerastl.stats import paired_difference, verdict, wilson_interval
-from kerastl.versions.folder import find_version, versions
+from kerastl.versions.folder import find_version, version_beside, versions
 from kerastl.versions.held_out import read_held_out
 from kerastl.versions.record import RunRecord
-from kerastl.versions.version_comparison import ChangedRow, ComparedVersion, NotCompared, VersionComparison
+from kerastl.versions.version_comparison import (
+    ChangedRow,
+    ComparedVersion,
+    NotCompared,
+    VersionComparison,
+    counted,
+)
 
 MOST_NEW = 1000  # rows that a run predicts with the previous version
 Against = str | Path | int | Classifier  # as `compare_versions` takes it
@@ -40,24 +46,13 @@ def load_other(model: Classifier, against: Against, weights: str | None = None, 
     new location of the backbone's folder, where it was exported without its backbone. Raises ModelError where there is
     no such version, OptionError where it is the same one."""
     if not isinstance(against, Classifier):
-        folder = _version_folder(model.folder, against)
+        folder = version_beside(model.folder, against)
         large = RunRecord.read(folder).large is not None
         against = Classifier(folder, weights if large else None, trust)
     if against.folder.resolve() == model.folder.resolve():
         raise OptionError(f"`against` is {against.folder}, the version that is evaluated", "another version",
                           "give the number of an earlier version, or its path")
     return against
-
-
-def _version_folder(folder: Path, against: str | Path | int) -> Path:
-    expect((str, Path, int), "the number of a version of the same model, or a path", against=against)
-    name, home = str(against).strip(), folder.absolute().parent
-    if not name.isdecimal():
-        return find_version(name)
-    if int(name) not in (numbers := versions(home)):
-        raise ModelError(f"{home.name} has no version {int(name)}", f"one of {', '.join(map(str, numbers))}, or a path",
-                         "list the versions: kerastl models")
-    return find_version(str(home / str(int(name))))
 
 
 def compare_classifiers(new: Classifier, old: Classifier, examples: Examples, *,
@@ -82,7 +77,7 @@ def compare_classifiers(new: Classifier, old: Classifier, examples: Examples, *,
         predictions_of_version(name, each.folder, each.record, examples, rows, _shipped(each, examples, known))
         for name, each, known in zip(names, (old, new), ({}, computed or {}), strict=True))
     notes = [note for name, each in zip(names, (old, new), strict=True) for note in _notes(name, each.record, examples)]
-    compared = _compared(examples, rows, theirs, ours, notes)
+    compared = compare_rows(examples, rows, theirs, ours, notes)
     if compared.reason:
         raise DataError(compared.reason, "rows that neither version was trained on, or of which it keeps held-out "
                         "predictions", "give data that are new to both, or train the older version again")
@@ -114,7 +109,7 @@ def compare_with_previous(home: Path, evaluation: Evaluation, number: int) -> Ve
         old = predictions_of_version(name, folder, record, examples, rows, _lazily(folder, examples), most=MOST_NEW,
                                      with_backbone=False)
         new = predictions_of_run(f"version {number}", str(home / str(number)), held_out)
-        return _compared(examples, rows, old, new, _notes(name, record, examples))
+        return compare_rows(examples, rows, old, new, _notes(name, record, examples))
     except KerastlError as error:
         return VersionComparison(reason=error.got.partition("\n")[0])
 
@@ -161,9 +156,9 @@ def _lazily(folder: Path, examples: Examples) -> Shipped:
     return lambda rows: _shipped(Classifier(folder), examples, {})(rows)
 
 
-def _compared(examples: Examples, rows: NDArray[np.intp], old: RowPredictions, new: RowPredictions,
-              notes: Sequence[str]) -> VersionComparison:
-    """Two versions on those of the rows that both predict."""
+def compare_rows(examples: Examples, rows: NDArray[np.intp], old: RowPredictions, new: RowPredictions,
+                 notes: Sequence[str] = ()) -> VersionComparison:
+    """Two versions on those of the rows that both predict. old, new: for the rows, in this order."""
     sides, truth = (old, new), examples.one_hot(rows) > 0
     pairs = [matched(examples.classes, side.classes) for side in sides]
     known = np.array([[name in of_side for name in examples.classes] for of_side in pairs], bool)  # [sides, classes]
@@ -172,7 +167,7 @@ def _compared(examples: Examples, rows: NDArray[np.intp], old: RowPredictions, n
     left_out = {UNKNOWN: int((~rated).sum())} if (~rated).any() else {}
     left_out |= old.reasons(rated) | new.reasons(rated & old.usable)
     if not used.any():
-        reasons = "; ".join(f"{n:,} rows: {reason}" for reason, n in left_out.items())
+        reasons = "; ".join(f"{counted(n, examples.modality.nouns)}: {reason}" for reason, n in left_out.items())
         return VersionComparison(reason=f"no row can be compared with {old.name} ({reasons})",
                                  not_compared=_not_compared(left_out), nouns=examples.modality.nouns)
     truth = (truth & known.any(axis=0))[used]  # where a row may have several labels, those that a version may predict

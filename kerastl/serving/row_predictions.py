@@ -75,7 +75,7 @@ def predictions_of_version(name: str, folder: Path, record: RunRecord, examples:
     kept = read_held_out(folder, classes)
     places: Mapping[str, int] = kept.places if kept else {}
     found = np.array([places.get(content, -1) for content in ids], np.intp)
-    how = np.where(found >= 0, HELD_OUT, _new_or_seen(examples, rows, read_split(folder))).astype(np.int8)
+    how = np.where(found >= 0, HELD_OUT, new_or_seen(examples, rows, read_split(folder))).astype(np.int8)
     new = np.flatnonzero(how == SHIPPED)
     if record.large is not None and not with_backbone:
         how[new], new = SEPARATE, new[:0]
@@ -110,7 +110,7 @@ def predictions_of_run(name: str, path: str, held_out: HeldOutRows) -> RowPredic
                           _confidence(task, task.probabilities(held_out.logits), predicted))
 
 
-def _new_or_seen(examples: Examples, rows: NDArray[np.intp], parts: Mapping[str, str]) -> NDArray[np.int8]:
+def new_or_seen(examples: Examples, rows: NDArray[np.intp], parts: Mapping[str, str]) -> NDArray[np.int8]:
     """For each of the rows SHIPPED if a version was not trained on it, else TRAINED_ON or NEAR. parts: of its split;
     its test rows are new to it, and so is a row that it does not know. Folds train the exported model too."""
     found = examples.near_duplicate_search

@@ -59,7 +59,8 @@ def show(result: "EvaluateResult") -> str:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
                      "optimistic")
     if result.against is not None:
-        lines += comparison_lines(result.against)
+        lines += [*comparison_lines(result.against),
+                  f"{INDENT}No prediction in this comparison is by a model that was trained on the row."]
     if result.unknown is not None:
         lines += wrap(f"unknown    {result.unknown.sentence}.", WIDTH, subsequent_indent=INDENT)
     if line := result.data_summary.losses_line:

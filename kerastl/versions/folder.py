@@ -123,6 +123,22 @@ def find_version(model: str) -> Path:
     return folder
 
 
+def version_beside(folder: Path, against: str | Path | int) -> Path:
+    """The version to compare the one in `folder` with: the number of another version of the same model, or what
+    `find_version` takes. Raises ModelError where there is none."""
+    expect((str, Path, int), "the number of a version of the same model, or a path", against=against)
+    name, home = str(against).strip(), folder.absolute().parent
+    if not name:
+        raise OptionError("`against` is empty", "the number of a version of the same model, or a path",
+                          "list the versions: kerastl models")
+    if not name.isdecimal():
+        return find_version(name)
+    if int(name) not in (numbers := versions(home)):
+        raise ModelError(f"{home.name} has no version {int(name)}", f"one of {', '.join(map(str, numbers))}, or a path",
+                         "list the versions: kerastl models")
+    return find_version(str(home / str(int(name))))
+
+
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """One of a version's JSON files. Raises ModelError when it is missing or damaged."""
     try:

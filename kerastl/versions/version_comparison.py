@@ -76,10 +76,13 @@ class VersionComparison(Section):
 
     @property
     def figures(self) -> str:
-        """`version 1: 0.810, version 2: 0.831, +2.1 points (95% CI -1.0 to +5.2) on the same 705 images`."""
+        """`version 1: 0.810, version 2: 0.831, +2.1 points (95% CI -1.0 to +5.2) on the same 705 images, 21 of them new
+        to version 1`."""
         if self.old is None or self.new is None:
             return self.reason
-        rows = f"{self.n:,} {self.nouns}" if self.n != 1 else f"{self.nouns.removesuffix('s')}"
+        new = " and ".join(f"{side.shipped:,} of them new to {side.name}" for side in (self.old, self.new)
+                           if side.shipped)
+        rows = counted(self.n, self.nouns) + f", {new}" * bool(new)
         return (f"{self.old.name}: {self.old.accuracy:.3f}, {self.new.name}: {self.new.accuracy:.3f}, "
                 f"{in_points(self.gain, self.gain_ci95, '+')} on the same {rows}")
 
@@ -97,24 +100,20 @@ class VersionComparison(Section):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """How the rows were predicted, which could not be compared, and what else to know, a sentence each."""
+        """Rows of classes that a version does not have, rows that could not be compared, and what else to know, a
+        sentence each."""
         if self.old is None or self.new is None:
             return ()
-        return (*(_predicted(side, self.nouns) for side in (self.old, self.new)),
-                *(_unknown(side, self.nouns) for side in (self.old, self.new) if side.unknown),
-                *(f"Not compared: {part.rows:,} {self.nouns} ({part.reason})." for part in self.not_compared),
+        return (*(_unknown(side, self.nouns) for side in (self.old, self.new) if side.unknown),
+                *(f"Not compared: {counted(part.rows, self.nouns)} ({part.reason})." for part in self.not_compared),
                 *(f"{note}." for note in self.notes))
 
 
-def _predicted(side: ComparedVersion, nouns: str) -> str:
-    name = f"{side.name[0].upper()}{side.name[1:]}"
-    held_out = f"{side.held_out:,} {nouns} of its own data by models that were not trained on them"
-    shipped = f"{side.shipped:,} {nouns} that are new to it by the exported model"
-    parts = [held_out] * bool(side.held_out) + [shipped] * bool(side.shipped)
-    return f"{name} predicts {', and '.join(parts)}."
+def counted(n: int, nouns: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{n:,} {nouns if n != 1 else nouns.removesuffix('s')}"
 
 
 def _unknown(side: ComparedVersion, nouns: str) -> str:
-    names = ", ".join(side.unknown_classes)
-    return (f"{side.unknown:,} {nouns} are of classes that {side.name} does not have ({names}); they count as "
-            "incorrect for it.")
+    return (f"Incorrect for {side.name}, which does not have their class ({', '.join(side.unknown_classes)}): "
+            f"{counted(side.unknown, nouns)}.")
