@@ -298,7 +298,8 @@ def test_a_model_is_evaluated_on_labelled_data_and_rows_used_in_training_are_cou
                                                                                     ) -> None:
     result = evaluate_model(str(trained), str(images))
     assert result.trained_on == 42 and result.test.n == 42 and result.skipped == ()
-    assert set(result.to_dict()) == {"model", "trained_on", "test", "left_out", "notes", "data_summary", "warnings", "unknown"}
+    assert set(result.to_dict()) == {"model", "trained_on", "test", "left_out", "notes", "data_summary", "warnings",
+                                     "unknown", "against"}
     assert "calibrated_by" not in result.to_dict()["test"]
 
 

@@ -104,6 +104,8 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
     previous = compare_with_previous(home, evaluation, next_number(home))
     compared = clock() - begun
     if target.if_better and previous is not None and not previous.better:
+        if target.claim is not None:
+            target.claim.release()
         raise _not_better(previous)
     rejection = rejection or detect_unknown(original, trained)
     with new_version(target.out, target.name) as version:
