@@ -39,7 +39,8 @@ def show(result: "ModelList") -> str:
         low, high = one.accuracy_ci95
         rows.append((one.name, str(one.version), one.made[:16].replace("T", " "), f"{one.backbone} + {one.head}",
                      f"{one.n_train:,}", f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})", _gain(one),
-                     ", ".join(one.formats), f"{one.bytes / 1e6:.1f} MB", "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
+                     ", ".join(one.formats), f"{one.bytes / 1e6:.1f} MB",
+                     "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
     return table(rows)
 
 

@@ -80,8 +80,8 @@ class VersionComparison(Section):
         to version 1`."""
         if self.old is None or self.new is None:
             return self.reason
-        new = " and ".join(f"{side.shipped:,} of them new to {side.name}" for side in (self.old, self.new)
-                           if side.shipped)
+        new = " and ".join(f"{side.shipped:,} of them new to {side.name}" if side.shipped < self.n else
+                           f"all new to {side.name}" for side in (self.old, self.new) if side.shipped)
         rows = counted(self.n, self.nouns) + f", {new}" * bool(new)
         return (f"{self.old.name}: {self.old.accuracy:.3f}, {self.new.name}: {self.new.accuracy:.3f}, "
                 f"{in_points(self.gain, self.gain_ci95, '+')} on the same {rows}")
