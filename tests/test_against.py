@@ -154,11 +154,15 @@ def run_words(models: Path, data: Path, *more: str) -> list[str]:
             "--tflite", "none", *more]
 
 
-def without(version: Path, name: str) -> None:
-    """As if an earlier version of kerastl had written it."""
-    (version / name).unlink()
+def rewrite(version: Path, content: bytes | None) -> None:
+    """A version as if it had been written with other held-out predictions, or by an earlier kerastl without any."""
     manifest = json.loads((version / "manifest.json").read_text())
-    del manifest["files"][name]
+    if content is None:
+        (version / FILE).unlink()
+        del manifest["files"][FILE]
+    else:
+        (version / FILE).write_bytes(content)
+        manifest["files"][FILE] = file_sha256(version / FILE)
     (version / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -196,9 +200,22 @@ def test_a_run_is_compared_with_the_version_before_and_published_only_if_it_is_b
         assert "ersion 1: " in (models / "tiny/2" / page).read_text()
 
 
+def test_a_better_version_is_published_and_says_that_it_was_chosen(models: Path, images: Path, shell: Shell) -> None:
+    kept = read_held_out(models / "tiny/1", 3)
+    assert kept is not None
+    worse = np.where(np.arange(42) % 2, (kept.predicted + 1) % 3, kept.predicted)  # as if it had been half as good
+    rewrite(models / "tiny/1", HeldOutPredictions(kept.ids, worse, kept.probabilities).to_bytes())
+    code, out, _ = shell(*run_words(models, images, "--if-better"))
+    found = previous_of(models, 2)
+    assert code == 0 and found["gain"] > 0.2 and found["verdict"] == "helped" and found["broken"] == 0
+    assert "is significantly better. It was published because it is better on these rows" in " ".join(out.split())
+    code, out, _ = shell("models", models)
+    assert code == 0 and f"{100 * found['gain']:+.1f} (" in out and "over version 1" in out
+
+
 def test_what_cannot_be_compared_ends_no_run_but_is_not_published_as_better(models: Path, images: Path, shell: Shell
                                                                             ) -> None:
-    without(models / "tiny/1", FILE)
+    rewrite(models / "tiny/1", None)
     code, _, err = shell(*run_words(models, images, "--if-better"))
     assert code == 1 and "not known whether the model is better" in err and "42 images: version 1 was trained on" in err
     code, out, _ = shell(*run_words(models, images))
@@ -242,6 +259,6 @@ def test_a_version_that_is_not_there_or_the_same_is_one_message(against: str, wo
 
 def test_rows_that_an_old_version_was_trained_on_are_not_compared(models: Path, images: Path, shell: Shell) -> None:
     shutil.copytree(models / "tiny/1", models / "tiny/2")
-    without(models / "tiny/1", FILE)
+    rewrite(models / "tiny/1", None)
     code, _, err = shell("evaluate", models / "tiny", images, "--against", "1")
     assert code == 2 and "no row can be compared with version 1 (42 images: version 1 was trained on them" in err

@@ -38,6 +38,9 @@ from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, Distillation, Trial
 from kerastl.versions.version_comparison import VersionComparison
 
+# Beside figures that decided whether the model is published.
+CHOSEN = "It was published because it is better on these rows, so its accuracy on them may be slightly too high"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -107,6 +110,8 @@ def write_version(target: Target, trained: TrainedModel, *, features: Features, 
         if target.claim is not None:
             target.claim.release()
         raise _not_better(previous)
+    if target.if_better and previous is not None:
+        previous = replace(previous, notes=(*previous.notes, CHOSEN))
     rejection = rejection or detect_unknown(original, trained)
     with new_version(target.out, target.name) as version:
         begun = clock()
