@@ -26,6 +26,7 @@ HUGE = {"glm-full", "setfit"}  # run only when named
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
     """Every benchmark by name, in the order they run: what imports TensorFlow last."""
     from benchmarks import (
+        against,
         best,
         bits,
         calibration,
@@ -66,6 +67,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
             "learning-curve": learning_curve.on_the_samples, "explanations": explanations.of_a_run,
+            "against": against.of_a_run,
             "compare": compare.cached, "maps": maps.growth, "serve": serve.throughput, "serve-soak": serve.soak,
             "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 

@@ -31,6 +31,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "classify_images": "kerastl.pipelines",
     "classify_texts": "kerastl.pipelines",
     "compare": "kerastl.studies.compare.study",
+    "compare_versions": "kerastl.serving.evaluate_model",
     "Comparison": "kerastl.studies.compare.study",
     "compute_features": "kerastl.features.compute",
     "ConfiguredHead": "kerastl.heads",
@@ -127,6 +128,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "TuningOptions": "kerastl.training.fine_tuning.plan",
     "verify": "kerastl.export.verify",
     "VerifyResult": "kerastl.export.verify",
+    "VersionComparison": "kerastl.versions.version_comparison",
     "WeightsError": "kerastl.errors",
     "write_evaluation_page": "kerastl.report.evaluation_page",
     "write_features": "kerastl.features.table",
@@ -140,21 +142,22 @@ _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backb
 __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
     "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
-    "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "Comparison", "compute_features",
-    "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate",
-    "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain",
-    "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable", "fetch_weights", "few_shot_summary",
-    "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult",
-    "fit", "fit_length", "FittedHead", "Head", "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError",
-    "LabelErrors", "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve",
-    "lesson", "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_teacher",
-    "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for",
-    "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions",
-    "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
-    "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
-    "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial",
-    "TuningOptions", "verify", "VerifyResult", "WeightsError", "write_evaluation_page", "write_features",
-    "write_few_shot", "write_label_next", "write_mediapipe", "write_version",
+    "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "compare_versions", "Comparison",
+    "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift",
+    "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination",
+    "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable",
+    "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
+    "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
+    "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
+    "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
+    "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList", "ModelVersion",
+    "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions",
+    "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult",
+    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
+    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "TFLiteFiles",
+    "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
+    "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
+    "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -233,6 +236,7 @@ if TYPE_CHECKING:
     from kerastl.serving.classifier import Classifier as Classifier
     from kerastl.serving.classifier import load as load
     from kerastl.serving.evaluate_model import EvaluateResult as EvaluateResult
+    from kerastl.serving.evaluate_model import compare_versions as compare_versions
     from kerastl.serving.evaluate_model import evaluate_model as evaluate_model
     from kerastl.serving.explain import ExplainResult as ExplainResult
     from kerastl.serving.predictions import Prediction as Prediction
@@ -282,6 +286,7 @@ if TYPE_CHECKING:
     from kerastl.versions.sections import Ablation as Ablation
     from kerastl.versions.sections import Parity as Parity
     from kerastl.versions.sections import Trial as Trial
+    from kerastl.versions.version_comparison import VersionComparison as VersionComparison
 
 if not TYPE_CHECKING:  # a type checker would take any name for known
 

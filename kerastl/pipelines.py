@@ -30,7 +30,7 @@ def classify_images(
     engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
-    loss: str = "auto", augment: str = "auto", drift_reference: str = "on",
+    loss: str = "auto", augment: str = "auto", drift_reference: str = "on", if_better: bool = False,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -41,11 +41,11 @@ def classify_images(
     strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. near_duplicates,
     mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline, loss:
     see `TrainingOptions`. augment: what is done to images in fine-tuning, see `TuningOptions`. coverage, reject: see
-    `detect_unknown`. drift_reference: see `write_version`. The other arguments are explained by `kerastl run
-    efficientnet_lite_images --help-all`.
+    `detect_unknown`. drift_reference: see `write_version`. if_better: see `target`. The other arguments are explained
+    by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
-    that cannot be used. Nothing is half-written.
+    that cannot be used; CheckFailed, if the model is not better and `if_better` is set. Nothing is half-written.
     """
     arguments = dict(locals())
     from kerastl.backbones import load
@@ -61,7 +61,7 @@ def classify_images(
 
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
-    destination = target_of(str(out), name, tflite, modality="image")
+    destination = target_of(str(out), name, tflite, modality="image", if_better=if_better)
     runtime = apply(precision, xla, seed, engine)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
@@ -88,6 +88,7 @@ def classify_texts(
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
     coverage: float = 0.95, reject: str = "off", loss: str = "auto", drift_reference: str = "on",
+    if_better: bool = False,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -114,7 +115,7 @@ def classify_texts(
 
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
-    destination = target_of(str(out), name, tflite, modality="text")
+    destination = target_of(str(out), name, tflite, modality="text", if_better=if_better)
     runtime = apply(precision, xla, seed, engine)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)

@@ -114,13 +114,16 @@ def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Paire
 
     p is that of Fisher's randomisation test (1935), which swaps the models' results for all rows of a group together.
     If all differences have the same size, that is McNemar's exact test. The test does not cover the variation that
-    other training rows would cause (Dietterich 1998, https://doi.org/10.1162/089976698300017197).
+    other training rows would cause (Dietterich 1998, https://doi.org/10.1162/089976698300017197). Where all groups have
+    the same difference, as where no row is predicted differently, the interval is that of Agresti and Min (2005).
     """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
-    interval = mean_interval(difference, groups, (-1.0, 1.0))
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    gain, ends = float(difference.mean()), mean_interval(difference, groups, (-1.0, 1.0)).ends
+    if len(names) > 1 and standard_error(difference, groups) < 1e-12:
+        ends = _without_variation(gain, len(names))
     p = randomisation_test(np.bincount(member, weights=difference))
-    return PairedDifference(len(difference), float(difference.mean()), interval.ends, p)
+    return PairedDifference(len(difference), gain, ends, p)
 
 
 def randomisation_test(differences: NDArray[Any]) -> float:
@@ -189,6 +192,15 @@ def _wilson(p: float, rows: float) -> tuple[float, float]:
     centre = (p + z2 / 2) / (1 + z2)
     half = float(np.sqrt(max(0.0, z2 * p * (1 - p) + z2**2 / 4))) / (1 + z2)
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+
+
+def _without_variation(gain: float, groups: int) -> tuple[float, float]:
+    """The interval of a paired difference that is the same in all groups: a variation that was not seen in so few
+    groups may still be there. Half a group is added to each cell of the table of two models, correct and incorrect
+    (Agresti and Min 2005, https://doi.org/10.1002/sim.1781), so two groups in all, one of them without a difference."""
+    centre = gain * groups / (groups + 2)
+    half = Z95 * (1 + 2 * groups * gain**2 / (groups + 2))**0.5 / (groups + 2)
+    return max(-1.0, min(gain, centre - half)), min(1.0, max(gain, centre + half))
 
 
 def _variance_of_mean(sums: NDArray[Any], sizes: NDArray[np.intp]) -> float:

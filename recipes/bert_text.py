@@ -18,7 +18,8 @@ class Config(tl.TextConfig):
 def main(config: Config) -> tl.RunRecord:
     """Read and split the texts, compute features, train a head, evaluate it, write a version."""
     stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, modality="text")  # fails early: name, folder, kinds
+    target = tl.target(config.out, config.name, config.tflite, modality="text",
+                       if_better=config.if_better)  # fails early: name, folder, kinds
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine)
     options = config.training_options()
 

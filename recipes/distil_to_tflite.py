@@ -30,7 +30,7 @@ def main(config: Config) -> tl.RunRecord:
     stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     teacher = tl.load_teacher(config.teacher)
     modality = teacher.record.modality
-    target = tl.target(config.out, config.name, config.tflite, modality=modality.name)
+    target = tl.target(config.out, config.name, config.tflite, modality=modality.name, if_better=config.if_better)
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine)
     options = config.training_options()
 

@@ -21,7 +21,8 @@ class Config(tl.ImageConfig):
 def main(config: Config) -> tl.RunRecord:
     """The steps of inception_v3_images, and an ablation: what each part of the blend contributes."""
     stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
-    target = tl.target(config.out, config.name, config.tflite, modality="image")  # fails early: name, folder, kinds
+    target = tl.target(config.out, config.name, config.tflite, modality="image",
+                       if_better=config.if_better)  # fails early: name, folder, kinds
     runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine)
     options = config.training_options()
 

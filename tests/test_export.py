@@ -300,7 +300,7 @@ def test_a_model_is_evaluated_on_labelled_data_and_rows_used_in_training_are_cou
     assert result.trained_on == 42 and result.test.n == 42 and result.skipped == ()
     assert set(result.to_dict()) == {
         "model", "trained_on", "test", "left_out", "notes", "data_summary", "warnings", "unknown", "incorrect",
-        "unknown_classes", "classes_without_rows", "confusions", "labels", "out"}
+        "unknown_classes", "classes_without_rows", "confusions", "labels", "out", "against"}
     assert "calibrated_by" not in result.to_dict()["test"]
 
 

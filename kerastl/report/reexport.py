@@ -3,14 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+from kerastl.audit.drift import FILE as REFERENCE
 from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import to_json
+from kerastl.files import read_bytes, write_file
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
 from kerastl.versions.damage import require_intact
 from kerastl.versions.detector import read_detector
 from kerastl.versions.folder import find_version, new_version
+from kerastl.versions.held_out import FILE as HELD_OUT
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import FORMAT, RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
@@ -40,8 +43,11 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
     with new_version(str(home.parent), home.name) as version:
         parity = export_model(version, network, source, as_exported(examples, record, cache), record.calibration,
                               kinds=kinds, detector=detector)
+        for kept in (HELD_OUT, REFERENCE):  # what the model predicted when it was trained stays true
+            if (folder / kept).exists():
+                write_file(version.folder / kept, read_bytes(folder / kept))
         record = replace(record, format=FORMAT, parity=parity, name=version.name, version=version.number,
-                         path=str(version.path))
+                         path=str(version.path), previous=None)
         write_report(version, record, examples)
     return record
 

@@ -23,6 +23,7 @@ from kerastl.report.learning_rate_chart import learning_rate_chart
 from kerastl.report.model_card import model_card
 from kerastl.report.near_duplicates import near_duplicates_context
 from kerastl.report.page import page
+from kerastl.report.previous import previous_section
 from kerastl.report.rejection import rejection_context
 from kerastl.versions.folder import Version
 from kerastl.versions.record import RunRecord
@@ -60,6 +61,7 @@ def report_html(record: RunRecord, examples: Examples) -> str:
         label_errors=label_errors_section(record.label_errors, record.relabel, modality.nouns, record.data,
                                           lambda _, error: preview(examples, place.get(error.origin))),
         learning_curve=learning_curve_section(record.learning_curve),
+        previous=previous_section(record.previous, lambda row: preview(examples, place.get(row.origin))),
         confusion=confusion_cells(record.test.confusion) if readable else [],
         **near_duplicates_context(record, examples, preview), **explanations_context(record, examples),
         **rejection_context(record), **augmentation_context(record, examples),

@@ -18,11 +18,11 @@ FIGURES = 0.01  # of a figure, or of 1 where the figure is smaller; of a count: 
 SCORES = 0.01  # of a predicted probability
 LABELS = 0.99  # rows with the same predicted label
 # What two runs never share, or share by another line of the table; `sentence` and `word` say in words what is compared,
-# and `bound`, `scope` and `note` what was done.
+# and `bound`, `scope` and `note` what was done; `previous` is about another version.
 SKIPPED_KEYS = frozenset("""
     seconds machine path version name config milliseconds bytes rate computed word sentence caution reason
     precision_reason xla_reason split_reason reproduction notes weights file date sha256 teacher format interval
-    ships engine left_out bound scope note exported started_in
+    ships engine left_out bound scope note exported started_in previous
 """.split())
 # Lists of single rows in an order that depends on the last digit, and `more_rows`, which is rounded to two digits:
 # compared only where runs must be identical.

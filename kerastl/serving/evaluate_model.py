@@ -12,19 +12,22 @@ from kerastl.data.labels import matched
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.data.summary import NOTHING_YET, DataSummary, check_losses
-from kerastl.errors import DataError
+from kerastl.errors import DataError, expect
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.evaluation.rejection import LABEL
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
+from kerastl.serving.answers import Row
 from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.compare_versions import Against, compare_classifiers, load_other
 from kerastl.serving.mistakes import Confusion, LabelCounts, check_worst, confusions, label_counts
 from kerastl.stats import wilson_interval
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
 from kerastl.versions.restore import SPLIT_FILE, as_the_model_knows, read_split
 from kerastl.versions.sections import SkippedItem
+from kerastl.versions.version_comparison import VersionComparison
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class UnknownRows(Section):
 class EvaluateResult:
     """The metrics of a model on other data. trained_on: how many of these rows were used in training it. notes,
     data_summary: what was understood of the data, and which rows were skipped. unknown: how many rows have an
-    `unknown_score` above 0; None for a model without a threshold.
+    `unknown_score` above 0; None for a model without a threshold. against: the comparison with another version.
 
     incorrect: how many rows are predicted incorrectly; `test.mistakes` lists the most confident ones, and `items` are
     their paths or texts. unknown_classes: the classes of the data that the model does not know, with their rows: these
@@ -73,6 +76,7 @@ class EvaluateResult:
     notes: tuple[str, ...] = ()
     data_summary: DataSummary = NOTHING_YET
     unknown: UnknownRows | None = None
+    against: VersionComparison | None = None
     incorrect: int = 0
     unknown_classes: dict[str, int] = field(default_factory=dict)
     classes_without_rows: tuple[str, ...] = ()
@@ -95,6 +99,7 @@ class EvaluateResult:
                 "left_out": [item.to_dict() for item in self.skipped], "notes": list(self.notes),
                 "data_summary": self.data_summary.to_dict(), "warnings": list(self.data_summary.warnings),
                 "unknown": self.unknown.to_dict() if self.unknown else None,
+                "against": self.against.to_dict() if self.against else None,
                 "incorrect": self.incorrect, "unknown_classes": self.unknown_classes,
                 "classes_without_rows": list(self.classes_without_rows),
                 "confusions": [confusion.to_dict() for confusion in self.confusions],
@@ -103,26 +108,25 @@ class EvaluateResult:
 
 def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_column: str | None = None,
                    label_column: str | None = None, options: ReadOptions = READ_AS_USUAL, weights: str | None = None,
-                   data_dir: str | None = None, cache_dir: str | None = None, worst: int = 24) -> EvaluateResult:
+                   data_dir: str | None = None, cache_dir: str | None = None, worst: int = 24,
+                   against: Against | None = None) -> EvaluateResult:
     """Evaluate a model on labelled data, with the metrics that training reports.
 
     model: as `load` takes it, or a loaded one. source: labelled data, as for training. text_column, label_column,
     options: of reading them; default: as in training. Rows of unknown classes and rows that cannot be decoded are
-    skipped and listed. worst: how many mistakes to list, the most confident first. Raises DataError when no row is
-    left, CheckFailed if `options.strict` and many rows are skipped, OptionError for a negative `worst`.
+    skipped and listed. worst: how many mistakes to list, the most confident first. against: another version to compare
+    it with, see `compare_versions`. Raises DataError when no row is left, CheckFailed if `options.strict` and many rows
+    are skipped, OptionError for a negative `worst`.
     """
     check_worst(worst)
     classifier = load(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
-    options = options.with_columns(text_column=text_column, label_column=label_column).over(
-        record.read_options.for_source(str(source)))
-    if options.multi_label == "auto" and (not record.task.exclusive or "," not in (options.label_column or "")):
-        options = replace(options, multi_label="off" if record.task.exclusive else "on")  # not judged by other data
-    examples = read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
-                             cache_dir=chosen_dir(cache_dir))
-    pairs = matched(examples.classes, record.classes)
-    unknown_classes = {name: n for name, n in examples.counts().items() if name not in pairs}
-    examples = say(as_the_model_knows(examples, record))
+    other = None if against is None else load_other(classifier, against, weights)
+    labelled = _labelled(classifier, source, options.with_columns(text_column=text_column, label_column=label_column),
+                         data_dir, cache_dir)
+    pairs = matched(labelled.classes, record.classes)
+    unknown_classes = {name: n for name, n in labelled.counts().items() if name not in pairs}
+    examples = say(as_the_model_knows(labelled, record))
     check_losses(examples.source, examples.summary)
     outputs = _outputs(classifier, examples)
     kept = examples.take(outputs.rows).with_skipped(outputs.refused)
@@ -135,12 +139,42 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     rejection, unknown = record.rejection, None
     if rejection is not None and rejection.threshold is not None:
         unknown = _unknown_rows(kept, outputs.unknown_scores > 0, outputs.probabilities, rejection.reject)
+    compared = None if other is None else compare_classifiers(
+        classifier, other, labelled, computed=outputs.by_content(kept), cache_dir=cache_dir)
     return EvaluateResult(
         str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes, kept.summary, unknown,
-        incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
+        compared, incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
         classes_without_rows=tuple(name for name, n in kept.counts().items() if not n),
         labels=() if record.task.exclusive else label_counts(kept.classes, evaluation.held_out.predicted, kept.targets),
         items=tuple(kept.items[mistake.row] for mistake in evaluation.mistakes), modality=record.modality_name)
+
+
+def _labelled(classifier: Classifier, source: str | Path, options: ReadOptions, data_dir: str | None,
+              cache_dir: str | None) -> Examples:
+    """The labelled data, read as those that the model was trained on, with all of their classes."""
+    record = classifier.record
+    options = options.over(record.read_options.for_source(str(source)))
+    if options.multi_label == "auto" and (not record.task.exclusive or "," not in (options.label_column or "")):
+        options = replace(options, multi_label="off" if record.task.exclusive else "on")  # not judged by other data
+    return read_labelled(record.modality_name, str(source), options=options, data_dir=data_dir,
+                         cache_dir=chosen_dir(cache_dir))
+
+
+def compare_versions(model: str | Path | Classifier, against: Against, source: str | Path, *,
+                     options: ReadOptions = READ_AS_USUAL, weights: str | None = None, data_dir: str | None = None,
+                     cache_dir: str | None = None) -> VersionComparison:
+    """Compare a model with another version of it on the same labelled rows, by accuracy.
+
+    Rows that a version was trained on count with the predictions that it keeps of them, by models that were not; rows
+    that are new to it are predicted by the exported model. against: the number of a version of the same model, a path,
+    or a loaded model; the other arguments are as in `evaluate_model`. A row of a class that a version does not have is
+    incorrect for it. Raises DataError where no row can be compared, ModelError where there is no such version.
+    """
+    expect((str, Path, int, Classifier), "a version number, a path or a loaded model", against=against)
+    result = evaluate_model(model, source, options=options, weights=weights, data_dir=data_dir, cache_dir=cache_dir,
+                            against=against)
+    assert result.against is not None
+    return result.against
 
 
 @dataclass(frozen=True)
@@ -152,6 +186,10 @@ class _Outputs:
     probabilities: NDArray[np.float32]
     unknown_scores: NDArray[np.float32]
     refused: SkippedRows
+
+    def by_content(self, examples: Examples) -> dict[str, Row]:
+        """The probabilities by content hash. examples: those of `rows`."""
+        return {content: {"probabilities": p} for content, p in zip(examples.ids, self.probabilities, strict=True)}
 
 
 def _outputs(classifier: Classifier, examples: Examples) -> _Outputs:

@@ -77,7 +77,7 @@ def check_paths(config: Any) -> None:
     from kerastl.data.options import NONE
     from kerastl.data.relabel import corrections_file
     from kerastl.shell.recipes import is_recipe, no_such_model_or_recipe
-    from kerastl.versions.folder import locate_version
+    from kerastl.versions.folder import locate_version, version_beside
 
     for name in ("data", "source"):
         source = getattr(config, name, None)
@@ -91,4 +91,6 @@ def check_paths(config: Any) -> None:
             if not is_recipe(model):
                 raise no_such_model_or_recipe(model)
         elif model is not None and not (name == "patient" and is_recipe(model)):
-            locate_version(model)
+            folder = locate_version(model)
+            if (against := getattr(config, "against", None)) is not None:
+                version_beside(folder, against)

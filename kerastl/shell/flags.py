@@ -15,7 +15,7 @@ GROUPS = {
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
                  "allow_baseline", "coverage", "reject", "loss",
-                 "drift_reference"),
+                 "drift_reference", "if_better"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs", "augment"),
 }
@@ -84,6 +84,7 @@ class RunConfig:
     target: str | None = None  # reach precision=0.95, recall=0.9 or least cost=MISSED:FALSE_ALARM (@CLASS: of a class)
     coverage: float = 0.95  # the fraction of inputs like the data whose unknown_score is at most 0
     drift_reference: str = "on"  # on: keep features of 1,000 held-out rows for `kerastl drift` (no inputs); or off
+    if_better: bool = False  # publish only if accuracy on the same rows is above the newest version's, else exit code 1
     reject: str = "off"  # on: an input with an unknown_score above 0 gets the label "none of these"
 
     def to_dict(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from kerastl.report.sentences import (
 from kerastl.shell.terminal import table
 from kerastl.versions.record import RunRecord
 from kerastl.versions.sections import Ablation, DistilledForm, Parity, Trial
+from kerastl.versions.version_comparison import VersionComparison
 
 WIDTH = 100
 INDENT = " " * 11  # of what follows under a name
@@ -58,6 +59,8 @@ def run_summary(record: RunRecord) -> str:
         *target_lines(test),
         *_indented(few_test_rows(record)),
     ]
+    if record.previous:
+        lines += comparison_lines(record.previous)
     if record.baseline:
         lines += [f"transfer   {record.baseline.sentence}", *_indented(no_transfer_note(record))]
     if record.linear_beside:
@@ -92,6 +95,12 @@ def more_rates(test: Figures) -> list[str]:
     """Balanced accuracy, ROC-AUC and average precision, a line each, and the classes that these leave out."""
     names = {"balanced accuracy": "balanced", "average precision": "avg. prec."}
     return [*(f"{names.get(name, name):<10} {figure}" for name, figure in rates(test)), *_indented(unranked(test))]
+
+
+def comparison_lines(compared: VersionComparison) -> list[str]:
+    """Two versions on the same rows."""
+    sentences = " ".join([compared.sentence, *compared.lines])
+    return wrap(f"versions   {sentences}", WIDTH, subsequent_indent=INDENT, break_long_words=False)
 
 
 def target_lines(test: Figures) -> list[str]:

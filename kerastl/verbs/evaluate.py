@@ -25,6 +25,7 @@ class Config(DataFlags):
     out: str | None = None  # write the figures, the confusion matrix and the mistakes to this .html file
     worst: int = 24  # list so many mistakes, the most confident first
     weights: str | None = None  # new location of the backbone folder, for models exported without their backbone
+    against: str | None = None  # compare with another version on the same rows: its number, or a path
     trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
@@ -46,11 +47,13 @@ def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
     from kerastl.report.evaluation_page import write_evaluation_page
     from kerastl.serving.classifier import load
+    from kerastl.serving.compare_versions import load_other
     from kerastl.serving.evaluate_model import evaluate_model
 
-    result = evaluate_model(load(config.model, config.weights, trust=config.trust), config.source,
-                            options=config.read_options(), data_dir=config.data_dir, cache_dir=config.cache_dir,
-                            worst=config.worst)
+    model = load(config.model, config.weights, trust=config.trust)
+    against = None if config.against is None else load_other(model, config.against, config.weights, trust=config.trust)
+    result = evaluate_model(model, config.source, options=config.read_options(), data_dir=config.data_dir,
+                            cache_dir=config.cache_dir, worst=config.worst, against=against)
     if config.out is not None:
         write_evaluation_page(result, config.out)
         result = replace(result, out=config.out)
@@ -61,7 +64,7 @@ def show(result: "EvaluateResult") -> str:
     """The metrics, a warning if rows were used in training, and the scores of each class."""
     from kerastl.report.calibration import ece_in_words, interval
     from kerastl.report.sentences import class_scores, macro_f1, share_headings
-    from kerastl.shell.summary import INDENT, WIDTH, more_rates, target_lines
+    from kerastl.shell.summary import INDENT, WIDTH, comparison_lines, more_rates, target_lines
 
     test, (low, high) = result.test, result.test.accuracy_ci95
     lines = [f"{result.model}, evaluated on {count_of(test.n, 'row')}",
@@ -76,6 +79,9 @@ def show(result: "EvaluateResult") -> str:
     if result.trained_on:
         lines.append(f"WARNING: {result.trained_on} of these rows were used in training, so these figures are "
                      "optimistic")
+    if result.against is not None:
+        lines += [*comparison_lines(result.against),
+                  f"{INDENT}No prediction in this comparison is by a model that was trained on the row."]
     if result.unknown is not None:
         lines += wrap(f"unknown    {result.unknown.sentence}.", WIDTH, subsequent_indent=INDENT)
     if line := result.data_summary.losses_line:

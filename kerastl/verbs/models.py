@@ -8,7 +8,7 @@ from tyro.conf import Positional
 from kerastl.shell.terminal import table
 
 if TYPE_CHECKING:
-    from kerastl.versions.listing import ModelList
+    from kerastl.versions.listing import ModelList, ModelVersion
 
 LIGHT = True
 
@@ -30,13 +30,23 @@ def run(config: Config) -> "ModelList":
 
 def show(result: "ModelList") -> str:
     """A table, a line for each version."""
-    rows = [("model", "version", "made", "backbone + head", "rows", "accuracy (95% CI)", "formats", "size", "latency")]
+    rows = [("model", "version", "made", "backbone + head", "rows", "accuracy (95% CI)", "gain, points (95% CI)",
+             "formats", "size", "latency")]
     for one in result.models:
         if one.error or one.accuracy is None or one.accuracy_ci95 is None:
-            rows.append((one.name, str(one.version), "", "", "", "", "", "", one.error))
+            rows.append((one.name, str(one.version), "", "", "", "", "", "", "", one.error))
             continue
         low, high = one.accuracy_ci95
         rows.append((one.name, str(one.version), one.made[:16].replace("T", " "), f"{one.backbone} + {one.head}",
-                     f"{one.n_train:,}", f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})", ", ".join(one.formats),
-                     f"{one.bytes / 1e6:.1f} MB", "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
+                     f"{one.n_train:,}", f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})", _gain(one),
+                     ", ".join(one.formats), f"{one.bytes / 1e6:.1f} MB",
+                     "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
     return table(rows)
+
+
+def _gain(one: "ModelVersion") -> str:
+    """Over the version that was the newest when it was trained, on the same rows."""
+    if one.gain is None or one.gain_ci95 is None:
+        return ""
+    low, high = one.gain_ci95
+    return f"{100 * one.gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) over {one.compared_with}"

@@ -24,6 +24,8 @@ chosen by the user; VERSION counts from 1. TF Serving is given `saved_models/NAM
                         distillation load it
     labels.txt          the class names, one per line, in the order of the probabilities
     run.json            the run record (see `RunRecord`): figures, settings, machine, durations; `--json` prints it
+    held_out.npz        the predictions of the evaluation for all held-out rows, by content hash: a later version is
+                        compared with them
     rejection.npz       what computes `unknown_score`, as arrays
     relabel.csv         the corrections of labels that were applied, where there were any
     split.csv           one line per row of the data: `id` (content hash), `part` (train, validation, test, or fold N),

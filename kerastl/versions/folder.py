@@ -73,7 +73,7 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise OptionError(f"`out` is {out!r}: {error.strerror}", "a writable folder",
                           "choose another folder") from error
     remove_leftovers(home)
-    path = home / str(_highest(home) + 1)
+    path = home / str(next_number(home))
     try:
         with atomic_folder(path) as partial:
             version = Version(partial, path)
@@ -90,16 +90,16 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise
 
 
-def _highest(home: Path) -> int:
-    """The highest number that a version of a model ever had, also one that was removed: a client that remembers version
-    3 must not meet another one. Raises ModelError where it cannot be read."""
+def next_number(home: Path) -> int:
+    """The number of a model's next version: above the highest that one ever had, also one that was removed, because a
+    client that remembers version 3 must not meet another one. Raises ModelError where it cannot be read."""
     path = home / HIGHEST
     try:
         kept = int(read_text(path)) if path.exists() else 0
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {one_line(error)}", "the highest number that a version had",
                          "write that number into it") from error
-    return max(kept, *versions(home), 0)
+    return max(kept, *versions(home), 0) + 1
 
 
 def versions(home: Path) -> list[int]:
@@ -144,6 +144,20 @@ def is_version(folder: Path) -> bool:
         return RECORD in read_json(folder, MANIFEST).get("files", ())
     except (ModelError, TypeError):
         return False
+def version_beside(folder: Path, against: str | Path | int) -> Path:
+    """The version to compare the one in `folder` with: the number of another version of the same model, or what
+    `find_version` takes. Raises ModelError where there is none."""
+    expect((str, Path, int), "the number of a version of the same model, or a path", against=against)
+    name, home = str(against).strip(), folder.absolute().parent
+    if not name:
+        raise OptionError("`against` is empty", "the number of a version of the same model, or a path",
+                          "list the versions: kerastl models")
+    if not name.isdecimal():
+        return find_version(name)
+    if int(name) not in (numbers := versions(home)):
+        raise ModelError(f"{home.name} has no version {int(name)}", f"one of {', '.join(map(str, numbers))}, or a path",
+                         "list the versions: kerastl models")
+    return find_version(str(home / str(int(name))))
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

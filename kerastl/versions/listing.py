@@ -14,7 +14,9 @@ SAVED_MODEL = "saved_model"
 @dataclass(frozen=True)
 class ModelVersion(Section):
     """A version. made: date and time, UTC. formats: SavedModel and TFLite files. bytes: of all files. milliseconds: of
-    the SavedModel for one input, as measured at export. error: why it cannot be read; the rest is empty then."""
+    the SavedModel for one input, as measured at export. gain: its accuracy minus that of the version before on the same
+    rows, as measured when it was trained; compared_with: the name of that version. error: why it cannot be read; the
+    rest is empty then."""
 
     name: str
     version: int
@@ -29,6 +31,9 @@ class ModelVersion(Section):
     bytes: int = 0
     milliseconds: float | None = None
     error: str = ""
+    gain: float | None = None
+    gain_ci95: tuple[float, float] | None = None
+    compared_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,17 @@ def _version(home: Path, number: int) -> ModelVersion:
             raise ModelError(f"{folder} is damaged: {MISSING}: {', '.join(missing)}")
         test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
         low, high = test["accuracy_ci95"]
+        before = record.get("previous") or {}
+        compared = before.get("old") is not None
         return ModelVersion(
             name, number, str(manifest["made"]), str(record["head"]), str(record["backbone"]), int(record["n_train"]),
             int(test["n"]), float(test["accuracy"]), (float(low), float(high)), tuple(one["kind"] for one in kept),
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-            next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None))
+            next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None),
+            gain=float(before["gain"]) if compared else None,
+            gain_ci95=(float(before["gain_ci95"][0]), float(before["gain_ci95"][1])) if compared else None,
+            compared_with=str(before["old"]["name"]) if compared else "")
     except KerastlError as error:
         return ModelVersion(name, number, error=f"{error.got}; {VERIFY}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         return ModelVersion(name, number, error=f"{folder / 'run.json'} is damaged: {one_line(error)}; {VERIFY}")

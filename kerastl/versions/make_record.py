@@ -37,6 +37,7 @@ from kerastl.versions.sections import (
     SkippedItem,
     Trial,
 )
+from kerastl.versions.version_comparison import VersionComparison
 
 
 def make_record(version: Version, trained: TrainedModel, *, features: Features, evaluation: Evaluation,
@@ -44,7 +45,8 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
                 distilled: Distillation | None = None, trials: Sequence[Trial] = (), seconds: Mapping[str, float],
                 config: Mapping[str, Any] | None = None, near_duplicates: NearDuplicates | None = None,
                 label_errors: LabelErrors | None = None, learning_curve: LearningCurve | None = None,
-                rejection: RejectionResult | None = None, explanations: Explanations | None = None) -> RunRecord:
+                rejection: RejectionResult | None = None, explanations: Explanations | None = None,
+                previous: VersionComparison | None = None) -> RunRecord:
     """Put together the record of a run. seconds: at least `export` and `total`. config: the settings of the run; where
     they do not name the data, the source of the examples is added; `made_by` among them names what ran.
     near_duplicates: default, what the examples know."""
@@ -84,7 +86,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         name=version.name,
         label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by), rejection=rejection,
         relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
-        version=version.number, path=str(version.path), explanations=explanations)
+        version=version.number, path=str(version.path), explanations=explanations, previous=previous)
 
 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:

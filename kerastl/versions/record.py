@@ -40,6 +40,7 @@ from kerastl.versions.sections import (
     SkippedItem,
     Trial,
 )
+from kerastl.versions.version_comparison import VersionComparison
 
 FORMAT = 2  # 1: version 0.1, without `format` and `task`
 
@@ -52,9 +53,10 @@ class RunRecord(Compared, Section):
     n_train, n_validation, n_test: rows; with cross-validation, all of them are both training and test rows.
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
     by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). linear_beside: the `linear` head on the same
-    rows, beside a head that is trained by gradient descent. seconds: of each step, and their `total`. config:
-    the settings of the run, as the recipe's flags. started_in: the way from the version folder to the folder in which
-    the run was started, which relative paths in `config` belong to. path: the version folder.
+    rows, beside a head that is trained by gradient descent. previous: the comparison with the newest version that was
+    there. seconds: of each step, and their `total`. config: the settings of the run, as the recipe's flags.
+    started_in: the way from the version folder to the folder in which the run was started, which relative paths in
+    `config` belong to. path: the version folder.
     """
 
     format: int = 1
@@ -114,6 +116,7 @@ class RunRecord(Compared, Section):
     learning_curve: LearningCurve | None = None
     rejection: RejectionResult | None = None
     explanations: Explanations | None = None
+    previous: VersionComparison | None = None
     name: str = ""
     version: int = 0
     path: str = ""
