@@ -13,8 +13,8 @@ from kerastl.data.near_duplicates.record import GROUP
 from kerastl.data.near_duplicates.search import find_near_duplicates
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.evaluation.result import Evaluation
-from kerastl.serving.answers import Row
 from kerastl.serving.classifier import Classifier
+from kerastl.serving.predictions import Row
 from kerastl.serving.row_predictions import (
     HELD_OUT,
     SHIPPED,

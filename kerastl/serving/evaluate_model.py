@@ -18,10 +18,10 @@ from kerastl.evaluation.rejection import LABEL
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
-from kerastl.serving.answers import Row
 from kerastl.serving.classifier import Classifier, load
 from kerastl.serving.compare_versions import Against, compare_classifiers, load_other
 from kerastl.serving.mistakes import Confusion, LabelCounts, check_worst, confusions, label_counts
+from kerastl.serving.predictions import Row
 from kerastl.stats import wilson_interval
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
@@ -171,10 +171,10 @@ def compare_versions(model: str | Path | Classifier, against: Against, source: s
     incorrect for it. Raises DataError where no row can be compared, ModelError where there is no such version.
     """
     expect((str, Path, int, Classifier), "a version number, a path or a loaded model", against=against)
-    result = evaluate_model(model, source, options=options, weights=weights, data_dir=data_dir, cache_dir=cache_dir,
-                            against=against)
-    assert result.against is not None
-    return result.against
+    classifier = load(model, weights) if isinstance(model, str | Path) else model
+    other = load_other(classifier, against, weights)
+    return compare_classifiers(classifier, other, _labelled(classifier, source, options, data_dir, cache_dir),
+                               cache_dir=cache_dir)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
 from kerastl.evaluation.result import HeldOutRows
-from kerastl.serving.answers import Row
+from kerastl.serving.predictions import Row
 from kerastl.tasks import Task
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.held_out import FILE, read_held_out
