@@ -4,16 +4,20 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import Examples
+from kerastl.errors import ModelError
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
+from kerastl.files import read_bytes
 
+FILE = "reference.npz"
 ROWS = 1000  # kept, at most
 
 
@@ -47,6 +51,19 @@ class Reference:
         if not len(found.features) == len(found.probabilities) == len(found.sizes):
             raise ValueError("its arrays have different lengths")
         return found
+
+
+def read_reference(folder: Path) -> Reference:
+    """The reference of a version. Raises ModelError where it has none, or it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {FILE}: nothing to compare inputs with",
+                         "a version that was trained with it", "train again with `drift_reference` on")
+    try:
+        return Reference.from_bytes(read_bytes(path))
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
+                         "list the damage with `kerastl verify`") from error
 
 
 def reference_of(features: Features, evaluation: Evaluation, *, with_features: bool) -> Reference:
