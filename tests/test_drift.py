@@ -12,9 +12,11 @@ import tensorflow as tf
 from conftest import draw
 
 import kerastl as tl
+from kerastl.audit.logs import logged_inputs
 from kerastl.evaluation.drift import Promise, Sample, compare_samples
 from kerastl.evaluation.reference import FILE, Reference, read_reference, sizes_of
 from kerastl.evaluation.two_samples import areas, feature_test, label_shift, output_tests
+from kerastl.modality import TEXT
 
 Shell = Callable[..., tuple[int, str, str]]
 NAMES = ("a", "b", "c")
@@ -132,10 +134,30 @@ def test_request_logs_are_read(trained: Path, images: Path, tmp_path: Path, shel
             log.predict_log.request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([path.read_bytes()]))
             writer.write(log.SerializeToString())
     code, out, _ = shell("drift", str(trained), str(tmp_path / "log.tfrecord"), "--json")
-    assert json.loads(out)["n"] == 30 and code in (0, 1)
+    assert json.loads(out)["n"] == 30 and code in (0, 1) and json.loads(out)["notes"] == []
     (tmp_path / "bad.tfrecord").write_bytes(b"no log" * 20)
     code, _, err = shell("drift", str(trained), str(tmp_path / "bad.tfrecord"))
     assert code == 2 and "cannot be read" in err
+
+
+def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    logs = [prediction_log_pb2.PredictionLog() for _ in range(6)]
+    logs[0].predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["caf\u00e9".encode(), b"\xff"]))
+    logs[1].predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto([[b"a", b"b"], [b"c", b"d"]]))
+    logs[2].predict_log.request.inputs["tokens"].CopyFrom(tf.make_tensor_proto([1, 2]))
+    example = logs[3].classify_log.request.input.example_list.examples.add()
+    example.features.feature["text"].bytes_list.value.append(b"of an example")
+    logs[4].session_run_log.request.target.append("x")
+    with tf.io.TFRecordWriter(str(tmp_path / "log.tfrecord")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+    found = logged_inputs([str(tmp_path / "log.tfrecord")], TEXT)
+    assert found.items == ["caf\u00e9", b"\xff", ("a", "b"), ("c", "d"), "of an example"]
+    assert sizes_of(found.items[:1]).tolist() == [4]  # characters, as in the reference
+    assert found.notes == ("skipped 3 of 6 logged requests: predict_log without text (1), session_run_log without "
+                           "text (1), no log_type without text (1)",)
 
 
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ PUBLIC = set("""
     write_features write_few_shot write_version
     find_near_duplicates near_duplicate_effect check_target label_next LabelNextResult write_label_next
     serve ServerResult list_models ModelList ModelVersion write_mediapipe reproduce ReproduceResult
-    detect_unknown Rejection explain ExplainResult drift Drift
+    detect_unknown Rejection explain ExplainResult drift Drift measure_capacity Capacity
 """.split())
 
 

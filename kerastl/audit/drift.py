@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.audit.logs import ENDINGS, logged_inputs
 from kerastl.data.prediction_inputs import input_rows
 from kerastl.errors import DataError, OptionError
 from kerastl.evaluation.drift import FEWEST, DriftTest, Rejected, Sample, compare_samples, promise_of
@@ -24,7 +25,6 @@ from kerastl.serving.reading import reading_of
 
 ALPHA = 0.01
 SHOWN = 12  # inputs that are most new
-RECORDS = (".tfrecord", ".tfrecords")  # request logs
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,14 @@ def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA
 
 def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | bytes, text_column: str | None,
           path_column: str | None, cache_dir: str | None) -> tuple[_Seen, tuple[str, ...]]:
-    logs = [name for name in inputs if name.endswith(RECORDS)]
+    logs = [name for name in inputs if name.endswith(ENDINGS)]
     others = [name for name in inputs if name not in logs]
     reading = reading_of(classifier.record, text_column, path_column, cache_dir)
     names: list[str] = []
     items: list[Any] = []
-    for number, content in enumerate(_logged(logs, classifier.modality.raw_input)):
-        names.append(f"request {number}")
+    logged = logged_inputs(logs, classifier.modality)
+    for number, content in enumerate(logged.items):
+        names.append(f"logged input {number}")
         items.append(content)
     for row in input_rows(reading, others, lines=lines, texts=()) if others else ():
         names.append(row.name)
@@ -151,7 +152,8 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
     rows = list(classifier.rows(items, classifier.answer_with_features))
     kept = [place for place, row in enumerate(rows) if not isinstance(row, str)]
     if len(kept) < FEWEST:
-        raise DataError(f"{len(kept)} of the inputs have a prediction", f"at least {FEWEST}", "collect more inputs")
+        raise DataError("; ".join([f"{len(kept)} of the inputs have a prediction", *logged.notes]),
+                        f"at least {FEWEST}", "collect more inputs")
     found: list[Any] = [rows[place] for place in kept]
     unknown = [float(row["unknown_score"]) for row in found if "unknown_score" in row]
     return _Seen(
@@ -160,24 +162,8 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
         np.array([row["probabilities"] for row in found], np.float32).reshape(len(found), -1),
         [row["label"].decode("utf-8", "replace") for row in found],
         np.array([row["score"] for row in found], np.float64),
-        np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)), tuple(reading.notes)
-
-
-def _logged(paths: Sequence[str], name: str) -> Iterable[Any]:
-    """The inputs of the requests in logs, in order. Raises DataError for a file that is no log."""
-    if not paths:
-        return
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    try:
-        for record in tf.data.TFRecordDataset(list(paths)):
-            request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-            if name in request.inputs:
-                yield from tf.make_ndarray(request.inputs[name]).ravel().tolist()
-    except Exception as error:  # of TensorFlow's and protobuf's many types
-        raise DataError(f"{', '.join(paths)} cannot be read: {str(error).splitlines()[0][:200]}",
-                        "request logs, as `kerastl serve` writes them", "check the files") from error
+        np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)
+    ), (*reading.notes, *logged.notes)
 
 
 def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: float, notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kerastl.evaluation.rejection import top_axes
 from kerastl.fields import Section
@@ -61,6 +62,11 @@ def feature_test(before: Array, now: Array, seed: int = 0, permutations: int = P
                  ) -> tuple[FeatureTest, Array]:
     """Compare the features, and say of each new row how sure the classifier is that it is new, [len(now)]: the higher,
     the surer. before, now: [n, dim]."""
+    with threadpool_limits(1):  # of so small matrices, more threads only wait for each other
+        return _feature_test(before, now, seed, permutations)
+
+
+def _feature_test(before: Array, now: Array, seed: int, permutations: int) -> tuple[FeatureTest, Array]:
     draw = np.random.default_rng(seed)
     x = _components(np.concatenate([before, now]))
     label = np.repeat([0.0, 1.0], [len(before), len(now)])

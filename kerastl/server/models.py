@@ -19,6 +19,7 @@ from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import Model
+from kerastl.server.drift_gauges import DriftWindow, drift_window
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
 from kerastl.server.request_log import RequestLog
 from kerastl.server.signatures import SavedModel, Signature
@@ -48,8 +49,8 @@ class VersionStatus:
 
 @dataclass
 class Served:
-    """A version in memory. timeout: seconds until a request has waited too long for its batch. requests: that it is
-    answering."""
+    """A version in memory. drift: its last answers, where it has a reference to compare them with. timeout: seconds
+    until a request has waited too long for its batch. requests: that it is answering."""
 
     name: str
     version: int
@@ -57,6 +58,7 @@ class Served:
     model: SavedModel
     record: RunRecord | None
     batcher: Batcher | None = None
+    drift: DriftWindow | None = None
     metrics: Metrics | None = None
     timeout: float = 30.0
     requests: int = 0
@@ -286,7 +288,8 @@ class Models:
             return
         self._failed.pop(folder, None)
         batcher = Batcher(self._batching, lambda signature, arrays: signature.run(arrays)) if self._batching else None
-        served = Served(name, version, folder, model, record, batcher, self._metrics, self._timeout)
+        served = Served(name, version, folder, model, record, batcher, drift_window(name, version, folder, record),
+                        self._metrics, self._timeout)
         with self._lock:
             self._serving.setdefault(name, {})[version] = served
             self._status.setdefault(name, {})[version] = VersionStatus(version, State.AVAILABLE)
