@@ -150,9 +150,9 @@ __all__ = [
     "measure_capacity", "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity",
     "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult", "read_images", "read_texts",
     "ReadOptions", "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord",
-    "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target",
-    "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
+    "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target",
+    "target", "teach", "Teacher", "TextConfig", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions",
+    "verify", "VerifyResult", "WeightsError", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
     "write_version",
 ]
 
