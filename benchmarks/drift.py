@@ -10,7 +10,7 @@ import csv
 import inspect
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,25 @@ from kerastl.data.images import read_unlabelled as read_unlabelled_images
 from kerastl.data.options import ReadOptions
 from kerastl.data.texts import read_unlabelled as read_unlabelled_texts
 from kerastl.decision import calibrated
-from kerastl.evaluation.drift import FEATURES, OUTPUTS, REJECTED, SIZES, Promise, Sample, compare_samples, promise_of
+from kerastl.evaluation.drift import (
+    FEATURES,
+    OUTPUTS,
+    REJECTED,
+    SIZES,
+    Compared,
+    Promise,
+    Sample,
+    compare_samples,
+    promise_of,
+)
 from kerastl.evaluation.reference import Reference, reference_of, sizes_of
 from kerastl.model import predict_logits
 from kerastl.studies.rejection import detect_unknown
 from kerastl.training.train import TrainedModel
 
 SIZES_OF_SAMPLES = (50, 100, 200, 500)
-QUIET_DRAWS, DRAWS = 100, 20  # without a shift, and with each
+MODELS, DRAWS = 40, 20  # without a shift, and with each
+PERMUTATIONS = 499  # the level 0.01, corrected for four tests, is the same as with 1,999
 ALPHA, LOOSE = 0.01, 0.05
 TEXTS, TOPIC_TEXTS = 2000, 600
 TESTS = (OUTPUTS, FEATURES, SIZES, REJECTED)
@@ -99,45 +110,60 @@ class Power:
         return counts.get((test, alpha), 0) / draws if draws else None
 
 
-def measured(samples: Path = SAMPLES, quiet: int = QUIET_DRAWS, draws: int = DRAWS) -> Iterator[Power]:
+def measured(samples: Path = SAMPLES, models: int = MODELS, draws: int = DRAWS) -> Iterator[Power]:
     """Both data sets, where the samples are there; for each first what is not shifted."""
     for data in _data(samples):
         with threadpool_limits(1):  # of so small matrices, more threads only wait for each other
-            found = power(data, quiet, draws)
+            found = power(data, models, draws)
         yield from found
 
 
-def power(data: Data, quiet: int, draws: int) -> list[Power]:
-    """No shift in `quiet` draws, each shift in `draws`."""
-    shifts = (Shift("none", ""), *data.shifts)
-    found: list[dict[int, tuple[int, dict[tuple[str, float], int]]]] = [{} for _ in shifts]
-    correct: list[list[float]] = [[] for _ in shifts]
-    for seed in range(quiet):
-        for rest in sorted(set(data.rest.values())):
-            generator = np.random.default_rng([seed, rest])
-            model = _model(data, rest, generator)
-            for place, shift in enumerate(shifts if seed < draws else shifts[:1]):
-                for n in [n for n in SIZES_OF_SAMPLES if data.rest[n] == rest]:
-                    _add(found[place], n, data, model, shift, generator)
-                if shift.aligned and shift.share == 1 and rest == data.rest[200]:
-                    correct[place].append(_accuracy(data, model, shift))
-    return [Power(data.name, shift.kind, shift.strength, counts, float(np.mean(hits)) if hits else None)
-            for shift, counts, hits in zip(shifts, found, correct, strict=True)]
+def power(data: Data, models: int, draws: int) -> list[Power]:
+    """No shift with each of some models, each shift with the first ones, a draw of each size."""
+    tallies = [Tally(shift) for shift in (Shift("none", ""), *data.shifts)]
+    for seed in range(models):
+        tally(data, seed, tallies if seed < draws else tallies[:1])
+    return [each.power(data.name) for each in tallies]
 
 
-def _add(found: dict[int, tuple[int, dict[tuple[str, float], int]]], n: int, data: Data, model: Model, shift: Shift,
-         generator: np.random.Generator) -> None:
-    rows = _drawn(data, model.fresh, n, shift.weight, generator)
-    if rows is None:
-        return
-    compared = compare_samples(model.reference, _sample(data, model, shift, rows, generator), data.examples.classes,
-                               model.promise)
-    draws, counts = found.get(n, (0, {}))
-    for alpha in (ALPHA, LOOSE):
-        names = [test.name for test in compared.tests if test.p < alpha]
-        for name in names + ["all"] * bool(names):
-            counts[name, alpha] = counts.get((name, alpha), 0) + 1
-    found[n] = draws + 1, counts
+@dataclass
+class Tally:
+    """What was found so far of a shift, see `Power`."""
+
+    shift: Shift
+    found: dict[int, tuple[int, dict[tuple[str, float], int]]] = field(default_factory=dict)
+    accuracies: list[float] = field(default_factory=list)
+
+    def power(self, data: str) -> Power:
+        """So far."""
+        return Power(data, self.shift.kind, self.shift.strength, self.found,
+                     float(np.mean(self.accuracies)) if self.accuracies else None)
+
+    def add(self, n: int, compared: Compared) -> None:
+        """Count what was found in n inputs."""
+        draws, counts = self.found.get(n, (0, {}))
+        for alpha in (ALPHA, LOOSE):
+            names = [test.name for test in compared.tests if test.p < alpha]
+            for name in names + ["all"] * bool(names):
+                counts[name, alpha] = counts.get((name, alpha), 0) + 1
+        self.found[n] = draws + 1, counts
+
+
+def tally(data: Data, seed: int, tallies: Sequence[Tally]) -> None:
+    """Draw once for each shift; without one as many times as the new inputs suffice for."""
+    for rest in sorted(set(data.rest.values())):
+        generator = np.random.default_rng([seed, rest])
+        model = _model(data, rest, generator)
+        for each in tallies:
+            for n in [n for n in SIZES_OF_SAMPLES if data.rest[n] == rest]:
+                for rows in _drawn(data, model.fresh, n, each.shift, generator):
+                    each.add(n, compare_samples(model.reference, _sample(data, model, each.shift, rows, generator),
+                                                data.examples.classes, model.promise, PERMUTATIONS))
+            if each.shift.aligned and each.shift.share == 1 and rest == data.rest[200]:
+                for rows in _drawn(data, model.fresh, 200, each.shift, generator)[:1]:
+                    sample = _sample(data, model, each.shift, rows, generator)
+                    right = sample.probabilities.argmax(axis=1) == data.examples.targets[rows]
+                    each.accuracies.append(float(right.mean()))
 
 
 def _model(data: Data, rest: int, generator: np.random.Generator) -> Model:
@@ -156,16 +182,19 @@ def _model(data: Data, rest: int, generator: np.random.Generator) -> Model:
                  with_features=True), promise_of(unknown.result), np.sort(rows[rest:]))
 
 
-def _drawn(data: Data, fresh: NDArray[np.intp], n: int, weight: float, generator: np.random.Generator
-           ) -> NDArray[np.intp] | None:
-    """n of the fresh rows, with a weight of the largest class; None where there are too few of the others."""
+def _drawn(data: Data, fresh: NDArray[np.intp], n: int, shift: Shift, generator: np.random.Generator
+           ) -> list[NDArray[np.intp]]:
+    """n of the fresh rows, with a weight of the largest class; nothing where there are too few of the others. Without a
+    shift, several times n, which have no row in common."""
     rows = generator.permutation(fresh)
-    if weight == 1:
-        return rows[:n] if len(rows) >= n else None
+    if shift.kind == "none":
+        return [rows[start:start + n] for start in range(0, len(rows) - n + 1, n)]
+    if shift.weight == 1:
+        return [rows[:n]] if len(rows) >= n else []
     largest = data.examples.targets[rows] == int(np.argmax(list(data.examples.counts().values())))
-    share = weight * largest.mean() / (weight * largest.mean() + 1 - largest.mean())
+    share = shift.weight * largest.mean() / (shift.weight * largest.mean() + 1 - largest.mean())
     few, others = rows[largest][:round(n * share)], rows[~largest]
-    return np.concatenate([few, others[:n - len(few)]]) if len(others) >= n - len(few) else None
+    return [np.concatenate([few, others[:n - len(few)]])] if len(others) >= n - len(few) else []
 
 
 def _sample(data: Data, model: Model, shift: Shift, rows: NDArray[np.intp], generator: np.random.Generator) -> Sample:
@@ -178,14 +207,6 @@ def _sample(data: Data, model: Model, shift: Shift, rows: NDArray[np.intp], gene
     logits = predict_logits(model.fitted.head, [x])
     return Sample(x, data.examples.task.probabilities(calibrated(logits.astype(np.float64), model.calibration)), sizes,
                   model.detector.numpy(x, logits).astype(np.float64))
-
-
-def _accuracy(data: Data, model: Model, shift: Shift) -> float:
-    rows = _drawn(data, model.fresh, min(len(model.fresh), 200), shift.weight, np.random.default_rng(0))
-    if rows is None:
-        return float("nan")
-    sample = _sample(data, model, shift, rows, np.random.default_rng(0))
-    return float((sample.probabilities.argmax(axis=1) == data.examples.targets[rows]).mean())
 
 
 # The data and their shifts

@@ -1,5 +1,5 @@
-"""`kerastl serve` in a process of its own: throughput and latency over bare calls of the model, and a soak in which
-versions are swapped while clients ask."""
+"""`kerastl serve` in a process of its own: throughput and latency over bare calls of the model, its capacity, and a
+soak in which versions are swapped while clients ask."""
 
 import base64
 import http.client
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure, at_least, at_most
+from kerastl.server.capacity import find_capacity
 from kerastl.server.load import Ask, Sent, ServerProcess, rest_client, send, server_process
 
 MODEL = Path("saved_models/stamps")
@@ -68,6 +69,20 @@ def _bare(files: list[bytes], size: int) -> float:
         for batch in batches:
             rows += len(classifier.probabilities(batch))
     return rows / (time.perf_counter() - start)
+
+
+def capacity() -> list[Figure]:
+    """What `kerastl serve --benchmark` prints of the sample model, with and without dynamic batches."""
+    if not MODEL.exists():
+        return [Figure("`kerastl serve --benchmark`", "not measured: run `make quickstart` first")]
+    figures = []
+    for options, kind in (({}, "one request at a time"), ({"enable_batching": True}, "dynamic batches")):
+        found = find_capacity(MODEL, **options)
+        figures += [Figure(f"{kind}, {load.protocol}, {load.clients} clients: requests/s (p50, p90, p99 in ms; cores "
+                           "of the clients)", f"{load.per_second:.1f} ({load.milliseconds_p50}, {load.milliseconds_p90}, "
+                           f"{load.milliseconds_p99}; {load.client_cores:.2f})", "no errors", not load.errors)
+                    for load in found.loads]
+    return figures
 
 
 def _sent(client: Callable[[int], Ask], clients: int, pace: float = math.inf) -> Sent:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.evaluation.reference import Reference
 from kerastl.evaluation.rejection import RejectionResult
-from kerastl.evaluation.two_samples import FeatureTest, OutputTest, feature_test, output_tests
+from kerastl.evaluation.two_samples import PERMUTATIONS, FeatureTest, OutputTest, feature_test, output_tests
 from kerastl.fields import Section
 from kerastl.stats import holm, wilson_interval
 
@@ -86,15 +86,18 @@ class Compared:
         return any(test.p < alpha for test in self.tests)
 
 
-def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...], promise: Promise | None) -> Compared:
-    """All tests that the rows allow. classes: the labels, in the order of the probabilities."""
+def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...], promise: Promise | None,
+                    permutations: int = PERMUTATIONS) -> Compared:
+    """All tests that the rows allow. classes: the labels, in the order of the probabilities. permutations: of the test
+    of features."""
     outputs = output_tests(reference.probabilities.astype(np.float64), now.probabilities.astype(np.float64), classes)
     sizes = scipy.stats.ks_2samp(reference.sizes, now.sizes, method="asymp")
     tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
              SIZES: (float(sizes.statistic), float(sizes.pvalue))}
     features, newness, rejected = None, None, None
     if reference.features.shape[1] and reference.features.shape[1] == now.features.shape[1]:
-        features, newness = feature_test(reference.features.astype(np.float64), now.features.astype(np.float64))
+        features, newness = feature_test(reference.features.astype(np.float64), now.features.astype(np.float64),
+                                         permutations=permutations)
         tests[FEATURES] = (features.auc, features.p)
     if promise is not None and now.unknown is not None:
         above = now.unknown > promise.threshold
