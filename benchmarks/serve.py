@@ -79,8 +79,9 @@ def capacity() -> list[Figure]:
     for options, kind in (({}, "one request at a time"), ({"enable_batching": True}, "dynamic batches")):
         found = find_capacity(MODEL, **options)
         figures += [Figure(f"{kind}, {load.protocol}, {load.clients} clients: requests/s (p50, p90, p99 in ms; cores "
-                           "of the clients)", f"{load.per_second:.1f} ({load.milliseconds_p50}, {load.milliseconds_p90}, "
-                           f"{load.milliseconds_p99}; {load.client_cores:.2f})", "no errors", not load.errors)
+                           "of the clients)", f"{load.per_second:.1f} ({load.milliseconds_p50}, "
+                           f"{load.milliseconds_p90}, {load.milliseconds_p99}; {load.client_cores:.2f})", "no errors",
+                           not load.errors)
                     for load in found.loads]
     return figures
 

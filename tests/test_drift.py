@@ -149,6 +149,7 @@ def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) 
     logs[2].predict_log.request.inputs["tokens"].CopyFrom(tf.make_tensor_proto([1, 2]))
     example = logs[3].classify_log.request.input.example_list.examples.add()
     example.features.feature["text"].bytes_list.value.append(b"of an example")
+    logs[3].classify_log.request.input.example_list.examples.add()
     logs[4].session_run_log.request.target.append("x")
     with tf.io.TFRecordWriter(str(tmp_path / "log.tfrecord")) as writer:
         for log in logs:
@@ -156,8 +157,8 @@ def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) 
     found = logged_inputs([str(tmp_path / "log.tfrecord")], TEXT)
     assert found.items == ["caf\u00e9", b"\xff", ("a", "b"), ("c", "d"), "of an example"]
     assert sizes_of(found.items[:1]).tolist() == [4]  # characters, as in the reference
-    assert found.notes == ("skipped 3 of 6 logged requests: predict_log without text (1), session_run_log without "
-                           "text (1), no log_type without text (1)",)
+    assert found.notes == ("of 6 logged requests, skipped: predict_log without text (1), classify_log without text "
+                           "(1), session_run_log without text (1), no log_type without text (1)",)
 
 
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kerastl.errors import DataError
 from kerastl.modality import Modality
 
-ENDINGS = (".tfrecord", ".tfrecords")
+ENDINGS = (".tfrecord", ".tfrecords", ".tfrecord.part")  # the last is in use
 EXAMPLES = ("classify_log", "regress_log", "multi_inference_log")  # requests of tf.Examples
 
 
 @dataclass(frozen=True)
 class LoggedInputs:
     """items: files as bytes; or texts as str, pairs of them as tuples; bytes where they are not UTF-8. skipped: how
-    many requests have no such input, by the reason."""
+    many requests, or tf.Examples in them, have no such input, by the reason."""
 
     items: list[Any]
     requests: int
@@ -27,7 +29,7 @@ class LoggedInputs:
         if not self.skipped:
             return ()
         reasons = ", ".join(f"{reason} ({number:,})" for reason, number in self.skipped.most_common())
-        return (f"skipped {self.skipped.total():,} of {self.requests:,} logged requests: {reasons}",)
+        return (f"of {self.requests:,} logged requests, skipped: {reasons}",)
 
 
 def logged_inputs(paths: Sequence[str], modality: Modality) -> LoggedInputs:
@@ -42,12 +44,12 @@ def logged_inputs(paths: Sequence[str], modality: Modality) -> LoggedInputs:
             for record in tf.data.TFRecordDataset(path):
                 log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
                 kind = log.WhichOneof("log_type") or "no log_type"
-                contents = _contents(log, kind, modality.raw_input)
                 requests += 1
-                if contents:
-                    items += [_item(content, modality) for content in contents]
-                else:
-                    skipped[f"{kind} without {modality.raw_input}"] += 1
+                for content in _contents(log, kind, modality.raw_input):
+                    if content is None:
+                        skipped[f"{kind} without {modality.raw_input}"] += 1
+                    else:
+                        items.append(_item(content, modality))
         except Exception as error:  # of TensorFlow's and protobuf's many types
             raise DataError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}",
                             "request logs, as `kerastl serve` writes them", "check the files") from error
@@ -55,20 +57,21 @@ def logged_inputs(paths: Sequence[str], modality: Modality) -> LoggedInputs:
 
 
 def _contents(log: Any, kind: str, name: str) -> list[Any]:
-    """The contents under a name in a request: of each row its bytes, or of a pair a list of two."""
+    """The contents under a name in a request: of each row its bytes, of a pair a list of two, None where there is
+    none; a single None for a request without such rows."""
     import tensorflow as tf
 
     if kind == "predict_log":
         request = log.predict_log.request
-        return list(tf.make_ndarray(request.inputs[name]).tolist()) if name in request.inputs else []
+        return list(np.atleast_1d(tf.make_ndarray(request.inputs[name])).tolist()) if name in request.inputs else [None]
     if kind not in EXAMPLES:
-        return []
+        return [None]
     given = getattr(log, kind).request.input
     chosen = given.WhichOneof("kind")
     contents: list[Any] = []
     for example in getattr(given, chosen).examples if chosen else ():
         values = list(example.features.feature[name].bytes_list.value) if name in example.features.feature else []
-        contents += [values] if len(values) == 2 else values[:1]
+        contents.append(values if len(values) == 2 else values[0] if len(values) == 1 else None)
     return contents
 
 

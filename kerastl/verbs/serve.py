@@ -39,12 +39,13 @@ class Config:
 
 
 def check(config: Config) -> None:
-    """Raises OptionError for a page that cannot be written."""
+    """Raises OptionError for a page that cannot be written, and for options of measurements without them."""
+    for name in ("out", "benchmark_seconds"):
+        if not config.benchmark and getattr(config, name) != getattr(Config, name):
+            raise OptionError(f"`{name}` is set without `benchmark`", "measurements", "add --benchmark")
     if config.out is not None:
         from kerastl.report.page import page_file
 
-        if not config.benchmark:
-            raise OptionError("`out` is set without `benchmark`", "a page of measurements only", "add --benchmark")
         page_file(config.out, "out")
 
 
