@@ -31,6 +31,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         bits,
         calibration,
         compare,
+        drift,
         explanations,
         export,
         few_labels,
@@ -60,16 +61,16 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "predict": passes.over_predict, "decoding": passes.with_decoding, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples,
-            "rejection": rejection.on_the_samples, "heads": heads.linear,
+            "rejection": rejection.on_the_samples, "drift": drift.on_the_samples, "heads": heads.linear,
             "heads-accuracy": heads.stamps, "best": best.over_each, "texts": texts.over_predict,
             "bits": bits.of_features,
             "text-training": texts.from_cache, "text-memory": texts.memory, "few-labels": few_labels.table,
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
             "learning-curve": learning_curve.on_the_samples, "explanations": explanations.of_a_run,
-            "against": against.of_a_run,
-            "compare": compare.cached, "maps": maps.growth, "serve": serve.throughput, "serve-soak": serve.soak,
-            "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
+            "against": against.of_a_run, "compare": compare.cached, "maps": maps.growth, "serve": serve.throughput,
+            "serve-capacity": serve.capacity, "serve-soak": serve.soak, "glm": glm.speed, "glm-run": glm.whole_run,
+            "glm-full": glm_full.memory}
 
 
 def table(figures: list[Figure]) -> str:

@@ -1,5 +1,5 @@
-"""`kerastl serve` in a process of its own: throughput and latency over bare calls of the model, and a soak in which
-versions are swapped while clients ask."""
+"""`kerastl serve` in a process of its own: throughput and latency over bare calls of the model, its capacity, and a
+soak in which versions are swapped while clients ask."""
 
 import base64
 import http.client
@@ -7,22 +7,19 @@ import json
 import math
 import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.figure import Figure, at_least, at_most
+from kerastl.server.capacity import find_capacity
+from kerastl.server.load import Ask, Sent, ServerProcess, rest_client, send, server_process
 
 MODEL = Path("saved_models/stamps")
 STAMPS = Path("samples/stamps")
@@ -37,22 +34,24 @@ def throughput() -> list[Figure]:
     files = [path.read_bytes() for path in sorted(STAMPS.rglob("*.png"))[:64]]
     bodies = [json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode() for content in files]
     alone, together = _bare(files, 1), _bare(files, 32)
-    with _server(MODEL) as (port, _):
-        one_by_one, latencies = _rate(port, bodies, 1)
-        pace = 0.5 * one_by_one
-        _, half = _rate(port, bodies, 1, pace)
+    with server_process(MODEL) as server:
+        client = rest_client(server.rest, "/v1/models/stamps:predict", bodies)
+        send(client, 1, SECONDS / 2)  # not counted
+        full = _sent(client, 1)
+        half = _sent(client, 1, 0.5 * full.per_second)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as parameters:
         parameters.write("max_batch_size { value: 32 } batch_timeout_micros { value: 5000 }\n"
                          "num_batch_threads { value: 2 }")
         parameters.flush()
-        with _server(MODEL, f"--batching-parameters-file={parameters.name}") as (port, _):
-            batched, _ = _rate(port, bodies, 64)
-    added = 1000 * (np.array(half) - 1 / alone)
-    return [at_least(f"REST, one row at a time ({one_by_one:.0f} rows/s) over the model's calls", one_by_one / alone,
-                     0.85),
+        with server_process(MODEL, batching_parameters_file=parameters.name) as server:
+            batched = _sent(rest_client(server.rest, "/v1/models/stamps:predict", bodies), 64).per_second
+    added = 1000 * (np.array(half.latencies) - 1 / alone)
+    return [at_least(f"REST, one row at a time ({full.per_second:.0f} rows/s) over the model's calls",
+                     full.per_second / alone, 0.85),
             at_least(f"REST, 64 clients in dynamic batches ({batched:.0f} rows/s) over the model's calls with 32 rows",
                      batched / together, 0.85),
-            at_most(f"milliseconds added at half load, median ({np.median(latencies) * 1000:.1f} in all at full load)",
+            at_most(f"milliseconds added at half load, median ({np.median(full.latencies) * 1000:.1f} in all at full "
+                    "load)",
                     float(np.median(added)), 3), at_most("milliseconds added at half load, 99th percentile",
                                                          float(np.percentile(added, 99)), 10)]
 
@@ -72,66 +71,26 @@ def _bare(files: list[bytes], size: int) -> float:
     return rows / (time.perf_counter() - start)
 
 
-def _rate(port: int, bodies: list[bytes], clients: int, pace: float = math.inf) -> tuple[float, list[float]]:
-    """Requests per second, and the seconds that each took. pace: requests per second that are sent at most."""
-    end, took = time.perf_counter() + SECONDS / 2, list[float]()
-
-    def client(number: int) -> int:
-        connection, count = http.client.HTTPConnection("127.0.0.1", port), 0
-        due = time.perf_counter()
-        while (now := time.perf_counter()) < end:
-            if now < due:
-                time.sleep(due - now)
-            due = max(due + 1 / pace, time.perf_counter() - 1 / pace)
-            start = time.perf_counter()
-            connection.request("POST", "/v1/models/stamps:predict", bodies[(number + count) % len(bodies)])
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
-            took.append(time.perf_counter() - start)
-            count += 1
-        return count
-
-    client(0) if clients == 1 and pace == math.inf else None
-    took.clear()
-    end = time.perf_counter() + SECONDS / 2
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        total = sum(pool.map(client, range(clients)))
-    return total / (time.perf_counter() - start), took
+def capacity() -> list[Figure]:
+    """What `kerastl serve --benchmark` prints of the sample model, with and without dynamic batches."""
+    if not MODEL.exists():
+        return [Figure("`kerastl serve --benchmark`", "not measured: run `make quickstart` first")]
+    figures = []
+    for options, kind in (({}, "one request at a time"), ({"enable_batching": True}, "dynamic batches")):
+        found = find_capacity(MODEL, **options)
+        figures += [Figure(f"{kind}, {load.protocol}, {load.clients} clients: requests/s (p50, p90, p99 in ms; cores "
+                           "of the clients)", f"{load.per_second:.1f} ({load.milliseconds_p50}, "
+                           f"{load.milliseconds_p90}, {load.milliseconds_p99}; {load.client_cores:.2f})", "no errors",
+                           not load.errors)
+                    for load in found.loads]
+    return figures
 
 
-@contextmanager
-def _server(model: Path, *flags: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    ports = [_free(), _free()]
-    process = subprocess.Popen([sys.executable, "-m", "kerastl", "serve", str(model), f"--rest-api-port={ports[0]}",
-                                f"--port={ports[1]}", "--file-system-poll-wait-seconds=0.2", *flags],
-                               stderr=subprocess.PIPE, text=True)
-    lines: list[str] = []
-    ready = threading.Event()
-
-    def read() -> None:
-        for line in process.stderr or ():
-            lines.append(line)
-            if line.startswith("gRPC at"):
-                ready.set()
-        ready.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    ready.wait(300)
-    process.rpc = ports[1]  # type: ignore[attr-defined]
-    try:
-        yield ports[0], process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
-        assert code == 0, "".join(lines[-20:])
-
-
-def _free() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def _sent(client: Callable[[int], Ask], clients: int, pace: float = math.inf) -> Sent:
+    """What clients measure, none of whose requests fails."""
+    sent = send(client, clients, SECONDS / 2, pace)
+    assert not sent.errors, sent.errors
+    return sent
 
 
 def soak(requests: int = REQUESTS) -> list[Figure]:
@@ -146,32 +105,32 @@ def soak(requests: int = REQUESTS) -> list[Figure]:
         for version in (1, 2, 3, 5):
             half_plus(made, float(version), version)
         shutil.copytree(made / "1", home / "1")
-        with _server(home) as (port, process):
+        with server_process(home, file_system_poll_wait_seconds=0.2) as server:
             for number in range(200):  # what is allocated once
-                _ask_rest(port, number, False)
-            before = _memory(process.pid)
-            wrong, dropped, asked = _swapped(port, process, made, home, Path(folder) / "partial", requests)
+                _ask_rest(server.rest, number, False)
+            before = _memory(server.pid)
+            wrong, dropped, asked = _swapped(server, made, home, Path(folder) / "partial", requests)
             time.sleep(2)
-            after = _memory(process.pid)
+            after = _memory(server.pid)
     return [Figure(f"wrong answers to {asked:,} requests, 4 versions and a broken one", str(wrong), "0", wrong == 0),
             Figure(f"requests of {asked:,} that were dropped", str(dropped), "0", dropped == 0),
             at_most(f"memory after ({after:.0f} MB) over memory before", after / before, 1.1)]
 
 
-def _swapped(port: int, process: Any, made: Path, home: Path, partial: Path, requests: int) -> tuple[int, int, int]:
+def _swapped(server: ServerProcess, made: Path, home: Path, partial: Path, requests: int) -> tuple[int, int, int]:
     left, lock = iter(range(requests)), threading.Lock()
     wrong, dropped, done = 0, 0, 0
 
     def client(seed: int) -> None:
         nonlocal wrong, dropped, done
-        draw, ask_rpc = random.Random(seed), _grpc_asker(process.rpc)
+        draw, ask_rpc = random.Random(seed), _grpc_asker(server.rpc)
         while True:
             with lock:
                 number = next(left, None)
             if number is None:
                 return
             malformed = draw.random() < MALFORMED
-            ask: Callable[..., bool] = ask_rpc if draw.random() < 0.5 else lambda n, bad: _ask_rest(port, n, bad)
+            ask: Callable[..., bool] = ask_rpc if draw.random() < 0.5 else lambda n, bad: _ask_rest(server.rest, n, bad)
             try:
                 right = ask(number % 100, malformed)
             except Exception:

@@ -23,6 +23,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "cache_info": "kerastl.shell.listing",
     "CacheInfo": "kerastl.shell.listing",
     "Calibration": "kerastl.decision",
+    "Capacity": "kerastl.server.capacity",
     "check": "kerastl.audit.check",
     "check_target": "kerastl.evaluation.targets",
     "CheckFailed": "kerastl.errors",
@@ -85,6 +86,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "load": "kerastl.serving.classifier",
     "load_backbone": "kerastl.backbones",
     "load_teacher": "kerastl.studies.distillation",
+    "measure_capacity": "kerastl.report.capacity",
     "ModelError": "kerastl.errors",
     "ModelList": "kerastl.versions.listing",
     "ModelVersion": "kerastl.versions.listing",
@@ -141,22 +143,22 @@ _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backb
 
 __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "check", "check_target", "CheckFailed",
-    "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "compare_versions", "Comparison",
-    "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift",
-    "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation", "Examination",
-    "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable",
-    "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
+    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check", "check_target",
+    "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "compare_versions",
+    "Comparison", "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes",
+    "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation",
+    "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
+    "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
     "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
     "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
     "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
-    "list_recipes", "load", "load_backbone", "load_teacher", "ModelError", "ModelList", "ModelVersion",
-    "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction", "Predictions",
-    "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult",
-    "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped",
-    "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig", "TFLiteFiles",
-    "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult",
-    "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
+    "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError", "ModelList",
+    "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
+    "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
+    "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve",
+    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
     "write_label_next", "write_mediapipe", "write_version",
 ]
 
@@ -212,6 +214,7 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.report.capacity import measure_capacity as measure_capacity
     from kerastl.report.drift import drift as drift
     from kerastl.report.evaluation_page import write_evaluation_page as write_evaluation_page
     from kerastl.report.explain import explain as explain
@@ -229,6 +232,7 @@ if TYPE_CHECKING:
     from kerastl.runtime import Runtime as Runtime
     from kerastl.runtime import Stopwatch as Stopwatch
     from kerastl.runtime import apply as apply_runtime
+    from kerastl.server.capacity import Capacity as Capacity
     from kerastl.server.serve import serve as serve
     from kerastl.server.server import ServerResult as ServerResult
     from kerastl.serving.batch import PredictResult as PredictResult

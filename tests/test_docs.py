@@ -105,6 +105,40 @@ def test_the_python_code_in_the_documentation_compiles() -> None:
         compile(block, name, "exec")
 
 
+def test_the_yaml_in_the_documentation_parses_and_names_what_the_server_has() -> None:
+    import yaml
+
+    from kerastl.server import drift_gauges
+    from kerastl.server.metrics import PATH, metric_name
+
+    documents = [document for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+                 for document in yaml.safe_load_all(block)]
+    by_kind = {document.get("kind", "rules"): document for document in documents}
+    pod = by_kind["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/v1/models/stamps", "port": "rest"}
+    assert pod["metadata"]["annotations"]["prometheus.io/path"] == PATH
+    assert by_kind["Service"]["spec"]["selector"] == pod["metadata"]["labels"]
+    (rule,) = by_kind["rules"]["groups"][0]["rules"]
+    gauges = {metric_name(value) for value in vars(drift_gauges).values()
+              if isinstance(value, str) and value.startswith("/kerastl/")}
+    assert {*re.findall(r":kerastl:\w+", rule["expr"])} <= gauges
+    page = (ROOT / "docs/how-to/drift.md").read_text()
+    assert {*re.findall(r"`(:kerastl:\w+)`", page)} == gauges
+
+
+def test_the_unit_in_the_documentation_has_what_systemd_needs() -> None:
+    import configparser
+
+    (unit,) = re.findall(r"```ini\n(.*?)```", (ROOT / "docs/how-to/serve.md").read_text(), re.DOTALL)
+    parsed = configparser.ConfigParser()
+    parsed.read_string(unit)
+    assert {*parsed} >= {"Unit", "Service", "Install"} and " serve " in parsed["Service"]["ExecStart"]
+
+
 def test_the_head_and_backbone_files_in_the_documentation_work() -> None:
     page = (ROOT / "docs/how-to/own-head-or-backbone.md").read_text()
     head, _, backbone = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

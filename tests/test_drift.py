@@ -12,9 +12,12 @@ import tensorflow as tf
 from conftest import draw
 
 import kerastl as tl
-from kerastl.audit.drift import FILE, read_reference
-from kerastl.evaluation.reference import Reference, sizes_of
-from kerastl.evaluation.two_samples import area, feature_test, label_shift, output_tests
+from kerastl.audit.logs import logged_inputs
+from kerastl.evaluation.drift import Promise, Sample, compare_samples
+from kerastl.evaluation.reference import FILE, Reference, sizes_of
+from kerastl.evaluation.two_samples import areas, feature_test, label_shift, output_tests
+from kerastl.modality import TEXT
+from kerastl.versions.reference import read_reference
 
 Shell = Callable[..., tuple[int, str, str]]
 NAMES = ("a", "b", "c")
@@ -56,8 +59,33 @@ def test_a_changed_mix_and_moved_features_are_found() -> None:
 
 
 def test_the_area_is_the_share_of_pairs_that_are_ranked_right() -> None:
-    assert area(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1])) == 1.0
-    assert area(np.array([1.0, 1.0]), np.array([0, 1])) == 0.5
+    scores = np.array([[1.0, 1.0, 4.0], [2.0, 1.0, 3.0], [3.0, 1.0, 2.0], [4.0, 1.0, 1.0]])
+    assert areas(scores, np.repeat([[0.0], [1.0]], 2, axis=0).repeat(3, axis=1)).tolist() == [1.0, 0.5, 0.0]
+    assert areas(scores, np.zeros((4, 3))).tolist() == [0.5] * 3
+
+
+def test_each_test_can_be_significant_alone() -> None:
+    """Also the one by permutations, whose smallest p-value is corrected for the number of tests."""
+    generator = np.random.default_rng(2)
+    (x, p), (new, q) = sample(generator, 300), sample(generator, 200, move=1.5)  # outputs do not change
+    reference = Reference(x.astype(np.float16), p.astype(np.float32), generator.normal(size=300))
+    found = compare_samples(reference, Sample(new.astype(np.float32), q, generator.normal(size=200),
+                                              generator.normal(size=200)), NAMES, Promise(0.95, 2.0, 300))
+    by_name = {test.name: test.p for test in found.tests}
+    assert by_name["features"] < 0.01 < min(by_name["outputs"], by_name["sizes"], by_name["rejected inputs"])
+
+
+def test_a_threshold_from_few_rows_raises_no_false_alarm_on_many() -> None:
+    generator, promise = np.random.default_rng(3), Promise(0.95, 0.0, 200)
+    alarms, binomial = 0, 0
+    for _ in range(400):
+        threshold = np.sort(generator.normal(size=200))[190]  # the 191st of 200: ceil(201 x 0.95)
+        above = int((generator.normal(size=20_000) > threshold).sum())
+        alarms += promise.p_value(above, 20_000) < 0.05
+        binomial += Promise(0.95, 0.0, 0).p_value(above, 20_000) < 0.05
+    assert 4 <= alarms <= 36  # 20 are expected
+    assert binomial > 100
+    assert promise.p_value(40, 200) < 1e-4 < promise.p_value(14, 200)
 
 
 def test_the_mix_of_classes_is_estimated_from_the_confusion_matrix() -> None:
@@ -107,10 +135,31 @@ def test_request_logs_are_read(trained: Path, images: Path, tmp_path: Path, shel
             log.predict_log.request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([path.read_bytes()]))
             writer.write(log.SerializeToString())
     code, out, _ = shell("drift", str(trained), str(tmp_path / "log.tfrecord"), "--json")
-    assert json.loads(out)["n"] == 30 and code in (0, 1)
+    assert json.loads(out)["n"] == 30 and code in (0, 1) and json.loads(out)["notes"] == []
     (tmp_path / "bad.tfrecord").write_bytes(b"no log" * 20)
     code, _, err = shell("drift", str(trained), str(tmp_path / "bad.tfrecord"))
     assert code == 2 and "cannot be read" in err
+
+
+def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    logs = [prediction_log_pb2.PredictionLog() for _ in range(6)]
+    logs[0].predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["caf\u00e9".encode(), b"\xff"]))
+    logs[1].predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto([[b"a", b"b"], [b"c", b"d"]]))
+    logs[2].predict_log.request.inputs["tokens"].CopyFrom(tf.make_tensor_proto([1, 2]))
+    example = logs[3].classify_log.request.input.example_list.examples.add()
+    example.features.feature["text"].bytes_list.value.append(b"of an example")
+    logs[3].classify_log.request.input.example_list.examples.add()
+    logs[4].session_run_log.request.target.append("x")
+    with tf.io.TFRecordWriter(str(tmp_path / "log.tfrecord")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+    found = logged_inputs([str(tmp_path / "log.tfrecord")], TEXT)
+    assert found.items == ["caf\u00e9", b"\xff", ("a", "b"), ("c", "d"), "of an example"]
+    assert sizes_of(found.items[:1]).tolist() == [4]  # characters, as in the reference
+    assert found.notes == ("of 6 logged requests, skipped: predict_log without text (1), classify_log without text "
+                           "(1), session_run_log without text (1), no log_type without text (1)",)
 
 
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:

@@ -454,12 +454,60 @@ def test_a_sample_of_the_requests_is_logged_where_the_config_asks_for_it(tmp_pat
     signature.close()
 
 
+def test_each_kind_of_request_is_logged_as_tf_serving_logs_it(tmp_path: Path, models: Path) -> None:
+    requests: dict[str, Any] = {}
+    with serving(tuple(Model(name, models / name, logging=RequestLogging(str(tmp_path / name), 1.0))
+                       for name in ("half", "several"))) as server:
+        predict, _ = stubs(server)
+        examples = {"signature_name": "classify_x_to_y", "examples": [{"x": 5.0}, {"x": 1.0}]}
+        assert server.post(f"{HALF}:classify", examples)[0] == 200
+        assert server.post(f"{HALF}:regress", {**examples, "signature_name": "regress_x_to_y"})[0] == 200
+        request = requests["predict_log"] = predict_pb2.PredictRequest()
+        request.model_spec.name = "half"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[1.0]], np.float32)))
+        predict.Predict(request)
+        request = requests["classify_log"] = classification_pb2.ClassificationRequest()
+        request.model_spec.name, request.model_spec.signature_name = "half", "classify_x_to_y"
+        request.input.example_list.examples.add().features.feature["x"].float_list.value.append(2.0)
+        predict.Classify(request)
+        request = requests["regress_log"] = regression_pb2.RegressionRequest(model_spec=request.model_spec,
+                                                                             input=request.input)
+        request.model_spec.signature_name = "regress_x_to_y"
+        predict.Regress(request)
+        request = requests["multi_inference_log"] = inference_pb2.MultiInferenceRequest(input=request.input)
+        task = request.tasks.add(method_name="tensorflow/serving/regress")
+        task.model_spec.name, task.model_spec.signature_name = "half", "regress_x_to_y"
+        predict.MultiInference(request)
+        with pytest.raises(grpc.RpcError):
+            predict.Classify(requests["regress_log"])  # what fails is not logged
+        rows = [{"text": text, "pair": [1, 1]} for text in ("a", "bad", "c")]
+        assert server.post(f"{MANY}:predict", {"instances": rows})[0] == 200
+        status, page = server.ask(PATH)
+        assert ':tensorflow:serving:request_log_count{model_name="half",status="OK"} 6' in page
+    logged = records(tmp_path)
+    by_rest, by_grpc, (partly,) = logged[:2], logged[2:6], logged[6:]
+    assert [record.WhichOneof("log_type") for record in by_rest] == ["classify_log", "regress_log"]
+    assert [entry.value for entry in by_rest[1].regress_log.response.result.regressions] == [4.5, 2.5]
+    assert [len(record.classify_log.request.input.example_list.examples) for record in by_rest[:1]] == [2]
+    for record, (kind, request) in zip(by_grpc, requests.items(), strict=True):
+        assert record.WhichOneof("log_type") == kind and getattr(record, kind).request == request
+        assert record.log_metadata.model_spec.version.value == 123 and record.log_metadata.timestamp_secs > 1e9
+    result = by_grpc[3].multi_inference_log.response.results[0]
+    assert result.regression_result.regressions[0].value == 3.0
+    texts = tf.make_ndarray(partly.predict_log.request.inputs["text"]).tolist()  # the row with an error is not logged
+    assert texts == tf.make_ndarray(partly.predict_log.response.outputs["echo_bytes"]).tolist() == [b"a", b"c"]
+    signature = load(models / "half" / "123")
+    for record in (*by_rest, *by_grpc):  # as warm-up requests are
+        run_logged(signature, record)
+    signature.close()
+
+
 def test_logs_are_rotated_and_the_oldest_are_removed(tmp_path: Path) -> None:
     log = RequestLog("m", RequestLogging(str(tmp_path / "logs" / "m"), 1.0), Metrics(), file_bytes=1000, files=3)
     for number in range(40):
         record = prediction_log_pb2.PredictionLog()
         record.predict_log.request.model_spec.name = f"{number:03d}" + "x" * 200
-        log.write(record)
+        log.write(record, 1, "serving_default")
     log.close()
     assert 2 <= len(log.completed()) <= 3 and len(list((tmp_path / "logs").iterdir())) == len(log.completed())
     assert records(tmp_path / "logs")[-1].predict_log.request.model_spec.name.startswith("039")

@@ -10,28 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
+from kerastl.audit.logs import ENDINGS, logged_inputs
 from kerastl.data.prediction_inputs import input_rows
-from kerastl.errors import DataError, ModelError, OptionError
+from kerastl.errors import DataError, OptionError
+from kerastl.evaluation.drift import FEWEST, DriftTest, Rejected, Sample, compare_samples, promise_of
 from kerastl.evaluation.reference import Reference, sizes_of
-from kerastl.evaluation.two_samples import FeatureTest, OutputTest, feature_test, label_shift, output_tests
+from kerastl.evaluation.two_samples import PERMUTATIONS, SMALLEST_P, FeatureTest, OutputTest, label_shift
 from kerastl.fields import Section
-from kerastl.files import read_bytes
 from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load
 from kerastl.serving.reading import reading_of
-from kerastl.stats import holm, wilson_interval
-from kerastl.versions.damage import require_unchanged
-from kerastl.versions.folder import VERIFY
+from kerastl.versions.reference import read_reference
 
-FILE = "reference.npz"
 ALPHA = 0.01
-FEWEST = 20  # inputs, below which nothing is tested
 SHOWN = 12  # inputs that are most new
-RECORDS = (".tfrecord", ".tfrecords")  # request logs
-OUTPUTS, FEATURES, SIZES, REJECTED = "outputs", "features", "sizes", "rejected inputs"
 
 
 @dataclass(frozen=True)
@@ -42,26 +36,6 @@ class NewInput(Section):
     label: str
     score: float
     newness: float
-
-
-@dataclass(frozen=True)
-class DriftTest(Section):
-    """One of the tests. effect: its size: the largest difference of distribution functions (outputs, sizes), the AUC of
-    the classifier (features), or the share of inputs above the threshold (rejected inputs). p: corrected for the number
-    of tests."""
-
-    name: str
-    effect: float
-    p: float
-
-
-@dataclass(frozen=True)
-class Rejected(Section):
-    """Inputs above the threshold of `unknown_score`. promised: the share that was to be expected."""
-
-    share: float
-    share_ci95: tuple[float, float]
-    promised: float
 
 
 @dataclass(frozen=True)
@@ -137,6 +111,11 @@ class _Seen:
     unknown: NDArray[np.float64] | None
     errors: int
 
+    @property
+    def sample(self) -> Sample:
+        """What is compared."""
+        return Sample(self.features, self.probabilities, sizes_of(self.items), self.unknown)
+
 
 def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA, lines: Iterable[str] | bytes = (),
                text_column: str | None = None, path_column: str | None = None, trust: bool = False,
@@ -157,29 +136,16 @@ def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA
     return compare(classifier, reference, seen, alpha, notes)
 
 
-def read_reference(folder: Path) -> Reference:
-    """The reference of a version. Raises ModelError where it has none, or it is damaged."""
-    path = folder / FILE
-    require_unchanged(folder, FILE)
-    if not path.is_file():
-        raise ModelError(f"{folder} has no {FILE}: nothing to compare inputs with",
-                         "a version that was trained with it", "train again with `drift_reference` on")
-    try:
-        return Reference.from_bytes(read_bytes(path))
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
-                         VERIFY) from error
-
-
 def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | bytes, text_column: str | None,
           path_column: str | None, cache_dir: str | None) -> tuple[_Seen, tuple[str, ...]]:
-    logs = [name for name in inputs if name.endswith(RECORDS)]
+    logs = [name for name in inputs if name.endswith(ENDINGS)]
     others = [name for name in inputs if name not in logs]
     reading = reading_of(classifier.record, text_column, path_column, cache_dir)
     names: list[str] = []
     items: list[Any] = []
-    for number, content in enumerate(_logged(logs, classifier.modality.raw_input)):
-        names.append(f"request {number}")
+    logged = logged_inputs(logs, classifier.modality)
+    for number, content in enumerate(logged.items):
+        names.append(f"logged input {number}")
         items.append(content)
     for row in input_rows(reading, others, lines=lines, texts=()) if others else ():
         names.append(row.name)
@@ -187,7 +153,8 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
     rows = list(classifier.rows(items, classifier.answer_with_features))
     kept = [place for place, row in enumerate(rows) if not isinstance(row, str)]
     if len(kept) < FEWEST:
-        raise DataError(f"{len(kept)} of the inputs have a prediction", f"at least {FEWEST}", "collect more inputs")
+        raise DataError("; ".join([f"{len(kept)} of the inputs have a prediction", *logged.notes]),
+                        f"at least {FEWEST}", "collect more inputs")
     found: list[Any] = [rows[place] for place in kept]
     unknown = [float(row["unknown_score"]) for row in found if "unknown_score" in row]
     return _Seen(
@@ -196,59 +163,25 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
         np.array([row["probabilities"] for row in found], np.float32).reshape(len(found), -1),
         [row["label"].decode("utf-8", "replace") for row in found],
         np.array([row["score"] for row in found], np.float64),
-        np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)), tuple(reading.notes)
-
-
-def _logged(paths: Sequence[str], name: str) -> Iterable[Any]:
-    """The inputs of the requests in logs, in order. Raises DataError for a file that is no log."""
-    if not paths:
-        return
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    try:
-        for record in tf.data.TFRecordDataset(list(paths)):
-            request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-            if name in request.inputs:
-                yield from tf.make_ndarray(request.inputs[name]).ravel().tolist()
-    except Exception as error:  # of TensorFlow's and protobuf's many types
-        raise DataError(f"{', '.join(paths)} cannot be read: {str(error).splitlines()[0][:200]}",
-                        "request logs, as `kerastl serve` writes them", "check the files") from error
+        np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)
+    ), (*reading.notes, *logged.notes)
 
 
 def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: float, notes: tuple[str, ...] = ()
             ) -> Drift:
     """The tests."""
     record = classifier.record
-    outputs = output_tests(reference.probabilities.astype(np.float64), seen.probabilities.astype(np.float64),
-                           record.classes)
-    sizes = scipy.stats.ks_2samp(reference.sizes, sizes_of(seen.items), method="asymp")
-    tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
-             SIZES: (float(sizes.statistic), float(sizes.pvalue))}
-    features, newness = None, None
-    if reference.features.shape[1] and reference.features.shape[1] == seen.features.shape[1]:
-        features, newness = feature_test(reference.features.astype(np.float64), seen.features.astype(np.float64))
-        tests[FEATURES] = (features.auc, features.p)
-    rejected = _rejected(record, seen)
-    if rejected is not None:
-        above = round(rejected.share * len(seen.names))
-        tests[REJECTED] = (rejected.share, float(scipy.stats.binomtest(above, len(seen.names), rejected.promised,
-                                                                       alternative="greater").pvalue))
-    corrected = holm([p for _, p in tests.values()])
-    order = [] if newness is None else np.argsort(-newness, kind="stable")[:SHOWN].tolist()
+    found = compare_samples(reference, seen.sample, record.classes, promise_of(record.rejection))
+    order = [] if found.newness is None else np.argsort(-found.newness, kind="stable")[:SHOWN].tolist()
+    if found.features is not None and len(found.tests) * SMALLEST_P >= alpha:
+        notes += (f"The test of features cannot be significant at alpha {alpha:g}: the smallest p-value of its "
+                  f"{PERMUTATIONS:,} permutations, corrected, is {len(found.tests) * SMALLEST_P:.2g}.",)
     return Drift(
-        str(classifier.folder), len(seen.names), seen.errors, len(reference), alpha,
-        tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in zip(tests.items(), corrected, strict=True)),
-        outputs, features, rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
-        tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(newness[place]))
-              for place in order) if newness is not None else (), tuple(seen.items[place] for place in order), notes)
-
-
-def _rejected(record: Any, seen: _Seen) -> Rejected | None:
-    if seen.unknown is None or record.rejection is None or record.rejection.threshold is None:
-        return None
-    above = seen.unknown > record.rejection.threshold
-    return Rejected(float(above.mean()), wilson_interval(above, range(len(above))).ends, 1 - record.rejection.coverage)
+        str(classifier.folder), len(seen.names), seen.errors, len(reference), alpha, found.tests, found.outputs,
+        found.features, found.rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
+        tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(found.newness[place]))
+              for place in order) if found.newness is not None else (), tuple(seen.items[place] for place in order),
+        notes)
 
 
 def _labels(record: Any, seen: _Seen) -> tuple[LabelShare, ...]:

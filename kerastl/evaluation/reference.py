@@ -14,6 +14,7 @@ from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
 
+FILE = "reference.npz"
 ROWS = 1000  # kept, at most
 
 

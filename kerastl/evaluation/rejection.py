@@ -184,7 +184,7 @@ def principal_axes(features: Array, members: Array) -> Axes:
     within = x - np.where(single, members @ means, mean)
     n, dim = x.shape
     share, average = _shrinkage(within)
-    variance, axes = _top_axes(within, min(AXES, n, dim))
+    variance, axes = top_axes(within, min(AXES, n, dim))
     total = float((within**2).sum() / n)
     rest = max(total - float(variance.sum()), 0.0) / max(1, dim - len(variance))
     shrunk = (1 - share) * variance + share * average
@@ -192,8 +192,9 @@ def principal_axes(features: Array, members: Array) -> Axes:
                 max((1 - share) * rest + share * average, LEAST))
 
 
-def _top_axes(z: Array, r: int) -> tuple[Array, Array]:
-    """The largest variances and their axes, [r] and [dim, r]; fewer where rows lie in fewer dimensions."""
+def top_axes(z: Array, r: int) -> tuple[Array, Array]:
+    """The largest variances and their axes, [r] and [dim, r]; fewer where rows lie in fewer dimensions. z: [n, dim],
+    centred."""
     n, dim = z.shape
     if min(n, dim) > LARGE:
         from sklearn.utils.extmath import randomized_svd

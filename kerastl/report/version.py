@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kerastl.audit.drift import FILE as REFERENCE
 from kerastl.audit.label_errors import label_errors_of_run
 from kerastl.data.near_duplicates.record import NearDuplicates
 from kerastl.errors import CheckFailed, OptionError, expect
 from kerastl.evaluation.baseline import Baseline
+from kerastl.evaluation.reference import FILE as REFERENCE
 from kerastl.evaluation.reference import reference_of
 from kerastl.evaluation.rejection import Rejection
 from kerastl.evaluation.result import EVALUATION, Evaluation

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 from kerastl.server import inference
 from kerastl.server.batching import rows_of
@@ -74,10 +72,7 @@ class Core:
                     raise
                 outputs, errors = _by_halves(served, signature, checked, wanted, error)
             self._count(served, outputs)
-            answer = Answer(served, name or DEFAULT, outputs, errors)
-            if not errors and (log := self.models.log_of(served.name)) and log.sampled():
-                log.write(predict_log(answer, arrays, wanted))
-            return answer
+            return Answer(served, name or DEFAULT, outputs, errors)
 
     def classify(self, spec: Spec, signature: str, examples: Any) -> tuple[Served, Any]:
         """A ClassificationResult for a `tensorflow.serving.Input`. Raises ServingError."""
@@ -104,8 +99,17 @@ class Core:
             self.metrics.observe(EXAMPLES_EACH, len(array), POWERS_OF_2, model=served.name)
             return served, result
 
+    def log(self, served: Served, signature: str, made: Callable[[], Any]) -> None:
+        """Log a request and its answer, if the model has a log and the request is in its sample. made: the
+        PredictionLog, without its metadata."""
+        log = self.models.log_of(served.name)
+        if log is not None and log.sampled():
+            log.write(made(), served.version, signature or DEFAULT)
+
     def _count(self, served: Served, outputs: Arrays) -> None:
         """What a model of ours predicted: its classes, the confidence, and how often none of them."""
+        if served.drift is not None:
+            served.drift.add(outputs)
         if served.record is None or LABEL not in outputs or outputs[LABEL].ndim != 1:
             return
         known = {*served.record.classes}
@@ -118,20 +122,6 @@ class Core:
         if SCORE in outputs:
             for score in outputs[SCORE].ravel().tolist():
                 self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
-
-
-def predict_log(answer: Answer, inputs: Arrays, wanted: Sequence[str]) -> Any:
-    """A PredictionLog of a request and its answer."""
-    record = prediction_log_pb2.PredictionLog()
-    for message in (record.predict_log.request, record.predict_log.response):
-        message.model_spec.name, message.model_spec.signature_name = answer.served.name, answer.signature
-        message.model_spec.version.value = answer.served.version
-    record.predict_log.request.output_filter.extend(wanted)
-    for name, array in inputs.items():
-        record.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-    for name, array in answer.outputs.items():
-        record.predict_log.response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
-    return record
 
 
 def reason(message: str) -> str:

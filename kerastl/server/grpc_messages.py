@@ -3,11 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from kerastl.server.models import Served, VersionStatus
+from kerastl.server.signatures import DEFAULT
 
 SIGNATURES = "signature_def"
+
+
+def fill_spec(message: Any, served: Served, signature: str) -> Any:
+    """Say in a ModelSpec what answered. Returns it."""
+    message.name, message.signature_name = served.name, signature or DEFAULT
+    message.version.value = served.version
+    return message
+
+
+def spec_of(served: Served, signature: str) -> Any:
+    """The ModelSpec of an answer."""
+    return fill_spec(model_pb2.ModelSpec(), served, signature)
 
 
 def status_response(statuses: Sequence[VersionStatus]) -> Any:

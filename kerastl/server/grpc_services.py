@@ -22,10 +22,10 @@ from kerastl.errors import OptionError
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import models_of
 from kerastl.server.core import Core, Spec
-from kerastl.server.grpc_messages import SIGNATURES, metadata_response, status_response
+from kerastl.server.grpc_messages import SIGNATURES, fill_spec, metadata_response, status_response
 from kerastl.server.metrics import LATENCY, REQUESTS
 from kerastl.server.models import Served
-from kerastl.server.signatures import DEFAULT
+from kerastl.server.request_log import as_received
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.server.tensor_protos import array_of, tensor_proto
 
@@ -79,27 +79,30 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
 
         answer = self._core.predict(_spec(request), read, tuple(request.output_filter))
         response = predict_pb2.PredictResponse()
-        _fill(response.model_spec, answer.served, answer.signature)
+        fill_spec(response.model_spec, answer.served, answer.signature)
         for name, array in answer.outputs.items():
             response.outputs[name].CopyFrom(tensor_proto(array))
+        self._core.log(answer.served, answer.signature, lambda: as_received("predict_log", request, response))
         return response
 
     async def Classify(self, request: Any, context: Any) -> Any:
         """Classes and scores of examples."""
         return await self._run(context, "classify", request.model_spec, lambda: self._of_examples(
-            request, self._core.classify, classification_pb2.ClassificationResponse))
+            request, self._core.classify, classification_pb2.ClassificationResponse, "classify_log"))
 
     async def Regress(self, request: Any, context: Any) -> Any:
         """A value for each example."""
         return await self._run(context, "regress", request.model_spec, lambda: self._of_examples(
-            request, self._core.regress, regression_pb2.RegressionResponse))
+            request, self._core.regress, regression_pb2.RegressionResponse, "regress_log"))
 
-    def _of_examples(self, request: Any, compute: Callable[..., tuple[Served, Any]], response_of: Any) -> Any:
-        """The response to a request with examples. compute: of the core."""
+    def _of_examples(self, request: Any, compute: Callable[..., tuple[Served, Any]], response_of: Any, kind: str
+                     ) -> Any:
+        """The response to a request with examples. compute: of the core; kind: of the record in the log."""
         signature = request.model_spec.signature_name
         served, result = compute(_spec(request), signature, request.input)
         response = response_of(result=result)
-        _fill(response.model_spec, served, signature)
+        fill_spec(response.model_spec, served, signature)
+        self._core.log(served, signature, lambda: as_received(kind, request, response))
         return response
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
@@ -118,9 +121,10 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         response = inference_pb2.MultiInferenceResponse()
         for (signature, _), result in zip(tasks, results, strict=True):
             entry = response.results.add()
-            _fill(entry.model_spec, served, signature)
+            fill_spec(entry.model_spec, served, signature)
             (entry.classification_result if isinstance(result, classification_pb2.ClassificationResult)
              else entry.regression_result).CopyFrom(result)
+        self._core.log(served, tasks[0][0], lambda: as_received("multi_inference_log", request, response))
         return response
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
@@ -175,6 +179,3 @@ def _spec(request: Any) -> Spec:
                 message.version_label if kind == "version_label" else None)
 
 
-def _fill(message: Any, served: Served, signature: str) -> None:
-    message.name, message.signature_name = served.name, signature or DEFAULT
-    message.version.value = served.version

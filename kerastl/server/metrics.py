@@ -3,7 +3,8 @@
 import re
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 PATH = "/monitoring/prometheus/metrics"
 REQUESTS = "/tensorflow/serving/request_count"
@@ -22,6 +23,15 @@ MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 POWERS_OF_2 = tuple(float(2**power) for power in range(15))
 SHARES = tuple(step / 10 for step in range(1, 11))
 Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A value that is computed when the page is read."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str]
 
 
 class Metrics:
@@ -60,17 +70,20 @@ class Metrics:
         with self._lock:
             return sum(self._scalars.get(name, {}).values())
 
-    def page(self) -> str:
-        """The metrics in Prometheus' text format."""
+    def page(self, computed: Iterable[Gauge] = ()) -> str:
+        """The metrics in Prometheus' text format. computed: gauges that are not kept here."""
+        gauges: dict[str, dict[Labels, float]] = {}
+        for gauge in computed:
+            gauges.setdefault(gauge.name, {})[tuple(gauge.labels.items())] = gauge.value
         with self._lock:
-            return "\n".join([*self._scalar_lines(), *self._histogram_lines()]) + "\n"
+            lines = [*self._scalar_lines(), *self._histogram_lines()]
+        for name, values in sorted(gauges.items()):
+            lines += _lines_of(name, "gauge", values)
+        return "\n".join(lines) + "\n"
 
     def _scalar_lines(self) -> Iterator[str]:
         for name, values in sorted(self._scalars.items()):
-            shown = metric_name(name)
-            yield f"# TYPE {shown} {'gauge' if name in self._gauges else 'counter'}"
-            for labels, value in values.items():
-                yield f"{shown}{{{_labels(labels)}}} {value:.15g}"
+            yield from _lines_of(name, "gauge" if name in self._gauges else "counter", values)
 
     def _histogram_lines(self) -> Iterator[str]:
         for name, values in sorted(self._histograms.items()):
@@ -84,6 +97,13 @@ class Metrics:
                     yield f'{shown}_bucket{{{text + "," if text else ""}le="{end}"}} {so_far:.15g}'
                 yield f"{shown}_sum{{{text}}} {total:.15g}"
                 yield f"{shown}_count{{{text}}} {so_far:.15g}"
+
+
+def _lines_of(name: str, kind: str, values: Mapping[Labels, float]) -> Iterator[str]:
+    shown = metric_name(name)
+    yield f"# TYPE {shown} {kind}"
+    for labels, value in values.items():
+        yield f"{shown}{{{_labels(labels)}}} {value:.15g}"
 
 
 def metric_name(name: str) -> str:

@@ -19,6 +19,7 @@ from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import Model
+from kerastl.server.drift_gauges import DriftWindow, drift_window
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
 from kerastl.server.request_log import RequestLog
 from kerastl.server.signatures import SavedModel, Signature
@@ -59,8 +60,9 @@ class Failure:
 
 @dataclass
 class Served:
-    """A version in memory. timeout: seconds until a request has waited too long for its batch. graph: what its file
-    looked like. requests: that it is answering."""
+    """A version in memory. drift: its last answers, where it has a reference to compare them with. timeout: seconds
+    until a request has waited too long for its batch. graph: what its file looked like. requests: that it is
+    answering."""
 
     name: str
     version: int
@@ -68,6 +70,7 @@ class Served:
     model: SavedModel
     record: RunRecord | None
     batcher: Batcher | None = None
+    drift: DriftWindow | None = None
     metrics: Metrics | None = None
     timeout: float = 30.0
     graph: object = None
@@ -323,7 +326,8 @@ class Models:
             return
         self._failed.pop(folder, None)
         batcher = Batcher(self._batching, lambda signature, arrays: signature.run(arrays)) if self._batching else None
-        served = Served(name, version, folder, model, record, batcher, self._metrics, self._timeout, graph)
+        served = Served(name, version, folder, model, record, batcher, drift_window(name, version, folder, record),
+                        self._metrics, self._timeout, graph)
         with self._lock:
             self._serving.setdefault(name, {})[version] = served
             self._status.setdefault(name, {})[version] = VersionStatus(version, State.AVAILABLE)

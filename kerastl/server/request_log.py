@@ -1,18 +1,23 @@
 """A sample of the requests and their answers, as `PredictionLog` records in TFRecord files.
 
-The format is that of the warm-up requests in a version, so a log can be replayed. A log contains what clients sent,
-such as their images or texts: it is off unless the model's `logging_config` asks for it.
+The format is that of the warm-up requests in a version, so a log can be replayed: one kind of record for each kind of
+request. A gRPC request is logged as it was received, a REST request as the same request by gRPC. A log contains what
+clients sent, such as their images or texts: it is off unless the model's `logging_config` asks for it.
 """
 
 import logging
 import random
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import classification_pb2, prediction_log_pb2, regression_pb2
 
+from kerastl.server.bodies import Arrays
 from kerastl.server.config import RequestLogging
 from kerastl.server.metrics import LOGGED, Metrics
 
@@ -38,9 +43,12 @@ class RequestLog:
         """Whether the next request is logged."""
         return self._draw.random() < self.settings.rate
 
-    def write(self, record: Any) -> None:
-        """Append a PredictionLog. A fault of the disk is logged, and loses the record only."""
-        record.log_metadata.sampling_config.sampling_rate = self.settings.rate
+    def write(self, record: Any, version: int, signature: str) -> None:
+        """Append a PredictionLog of a version's answer. A fault of the disk is logged, and loses the record only."""
+        about = record.log_metadata
+        about.sampling_config.sampling_rate, about.timestamp_secs = self.settings.rate, int(time.time())
+        about.model_spec.name, about.model_spec.signature_name = self._name, signature
+        about.model_spec.version.value = version
         content = record.SerializeToString()
         with self._lock:
             try:
@@ -81,3 +89,37 @@ class RequestLog:
             self._writer.close()
             Path(f"{self._path}.part").rename(self._path)
             self._writer = None
+
+
+# PredictionLog records, without their metadata
+
+
+def as_received(kind: str, request: Any, response: Any) -> Any:
+    """A record of a gRPC request. kind: the field of PredictionLog, such as `predict_log`."""
+    record = prediction_log_pb2.PredictionLog()
+    getattr(record, kind).request.CopyFrom(request)
+    getattr(record, kind).response.CopyFrom(response)
+    return record
+
+
+def of_arrays(spec: Any, inputs: Arrays, outputs: Arrays, without: Collection[int] = ()) -> Any:
+    """A record of a REST request to predict. spec: the ModelSpec of the answer. without: rows of the inputs that have
+    no answer; they are not logged."""
+    record = prediction_log_pb2.PredictionLog()
+    request, response = record.predict_log.request, record.predict_log.response
+    request.model_spec.CopyFrom(spec)
+    response.model_spec.CopyFrom(spec)
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(np.delete(array, sorted(without), 0) if without else array))
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return record
+
+
+def of_examples(kind: str, spec: Any, examples: Any, result: Any) -> Any:
+    """A record of a REST request to `classify` or to `regress` examples. spec: the ModelSpec of the answer."""
+    if kind == "classify":
+        return as_received("classify_log", classification_pb2.ClassificationRequest(model_spec=spec, input=examples),
+                           classification_pb2.ClassificationResponse(model_spec=spec, result=result))
+    return as_received("regress_log", regression_pb2.RegressionRequest(model_spec=spec, input=examples),
+                       regression_pb2.RegressionResponse(model_spec=spec, result=result))

@@ -17,10 +17,11 @@ from google.protobuf import json_format
 from kerastl.server import bodies
 from kerastl.server.config import LARGEST_VERSION
 from kerastl.server.core import Core, Spec
-from kerastl.server.grpc_messages import metadata_response, status_response
+from kerastl.server.grpc_messages import metadata_response, spec_of, status_response
 from kerastl.server.hosts import check_request
 from kerastl.server.metrics import LATENCY, REQUESTS
 from kerastl.server.models import Served
+from kerastl.server.request_log import of_arrays, of_examples
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.server.tensors import written
 
@@ -104,14 +105,14 @@ class Rest:
         raise invalid(f"Malformed request: {method} {path}")
 
     def _predict(self, spec: Spec, body: bytes, about: Request) -> str:
-        rows = True
+        rows, inputs = True, bodies.Arrays()
 
         def read(served: Served) -> tuple[str, bodies.Arrays]:
-            nonlocal rows
+            nonlocal rows, inputs
             about.version = served.version
             request = bodies.predict_body(body, lambda name: {
                 key: tensor.dtype for key, tensor in served.model.signature(name).inputs.items()})
-            rows = request.rows
+            rows, inputs = request.rows, request.inputs
             about.rows = len(next(iter(request.inputs.values()))) if rows else None
             return request.signature, request.inputs
 
@@ -120,6 +121,8 @@ class Rest:
         if answer.errors and not rows:
             listed = "; ".join(f"row {row}: {message}" for row, message in sorted(answer.errors.items()))
             raise invalid(listed)
+        self._core.log(answer.served, answer.signature, lambda: of_arrays(
+            spec_of(answer.served, answer.signature), inputs, answer.outputs, answer.errors))
         return bodies.answer_body(answer.outputs, rows, answer.errors)
 
     def _examples(self, spec: Spec, body: bytes, about: Request) -> str:
@@ -136,6 +139,8 @@ class Rest:
                 raise invalid("Cannot convert empty RegressionResults to JSON")
             rows = [_decimal(entry.value) for entry in result.regressions]
         about.version, about.rows = served.version, len(rows)
+        self._core.log(served, signature, lambda: of_examples(about.method, spec_of(served, signature), examples,
+                                                              result))
         return bodies.results_body(rows)
 
     def _status(self, spec: Spec) -> str:

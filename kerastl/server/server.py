@@ -17,6 +17,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from kerastl.errors import ModelError, OptionError
 from kerastl.server.config import Model
 from kerastl.server.core import Core
+from kerastl.server.drift_gauges import all_gauges
 from kerastl.server.grpc_services import ModelService, PredictionService
 from kerastl.server.hosts import LOCAL, check_request, is_local
 from kerastl.server.metrics import REQUESTS, Metrics
@@ -129,7 +130,8 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
             check_request(request)
         except ServingError as error:
             raise web.HTTPForbidden(text=error.message) from error
-        return web.Response(text=metrics.page(), content_type="text/plain")
+        gauges = await asyncio.get_running_loop().run_in_executor(None, all_gauges, core.models.served())
+        return web.Response(text=metrics.page(gauges), content_type="text/plain")
 
     if options.metrics_path:
         app.router.add_get(options.metrics_path, page)
