@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from kerastl.audit.drift import FILE as REFERENCE
+from kerastl.evaluation.reference import FILE as REFERENCE
 from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import to_json

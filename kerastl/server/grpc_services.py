@@ -26,6 +26,7 @@ from kerastl.server.grpc_messages import SIGNATURES, fill_spec, metadata_respons
 from kerastl.server.metrics import LATENCY, REQUESTS
 from kerastl.server.models import Served
 from kerastl.server.request_log import as_received
+from kerastl.server.signatures import DEFAULT
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.server.tensor_protos import array_of, tensor_proto
 
