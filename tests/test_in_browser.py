@@ -105,6 +105,7 @@ def test_the_pixels_are_those_of_the_graph_to_the_last_bit(tmp_path: Path) -> No
     half_plus(tmp_path / "half")
     files = {**made(), **unusual(), **coloured(), **of_many_sizes(200)}
     not_shown = {"bmp without its last padding"}  # the browser refuses it
+    opaque = {"webp lossless alpha that is not announced"}  # the browser believes the header
 
     async def use(tab: Tab) -> None:
         differing, failed = {}, set()
@@ -118,7 +119,7 @@ def test_the_pixels_are_those_of_the_graph_to_the_last_bit(tmp_path: Path) -> No
             pixels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8).reshape(expected.shape)
             if not np.array_equal(pixels, expected):
                 differing[name] = int(np.abs(pixels.astype(int) - expected).max())
-        assert not differing and failed == not_shown
+        assert set(differing) <= opaque and failed == not_shown, differing
         for content in (b"", b"no image", save(Image.fromarray(scene()), "PNG")[:60]):
             assert "failed" in await tab.given(PIXELS, content, SIDE)
 
@@ -176,7 +177,7 @@ def several_labels(images: Path, tmp_path_factory: pytest.TempPathFactory, dropp
         lines.append(f"{path},{path.parent.name}{'|large' if i % 3 == 0 else ''}")
     (folder / "t.csv").write_text("\n".join(lines))
     assert main(["run", "tiny_images", "--data", str(folder / "t.csv"), "--name", "several", "--out", str(folder),
-                 "--weights", "none", "--tflite", "fp32"]) in (0, 1)
+                 "--weights", "none", "--tflite", "fp32", "--multi-label", "on"]) in (0, 1)
     return folder / "several/1"
 
 
@@ -222,7 +223,7 @@ def test_the_browser_answers_beside_the_server(which: str, request: pytest.Fixtu
         await tab.value("document.getElementById('webcam').click()")
         await tab.value("document.getElementById('local-on').click()")
         await tab.choose("#file", next(images.rglob("*.png")))
-        await tab.until("document.getElementById('local-verdict').hidden && !document.querySelector('.second')")
+        await tab.until("document.getElementById('local-verdict').hidden && !document.querySelector('#bars .second')")
         assert not [text for text in tab.complaints if "400" not in text]  # of the image that is none
 
     in_page(version, use, ServerOptions(web_runtime=RUNTIME))
