@@ -22,6 +22,8 @@ soak: setup
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-browser: setup
 	$(BIN)/pytest tests/browser.py tests/browser_page.py
+web:
+	npm ci --ignore-scripts --no-audit --no-fund --prefix kerastl/server/page/litert
 quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
@@ -29,4 +31,4 @@ bench: setup
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast soak test-browser quickstart bench resolve
+.PHONY: setup lint type test test-fast soak test-browser web quickstart bench resolve

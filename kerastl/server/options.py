@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kerastl.server.batching import BatchingParameters
 from kerastl.server.metrics import PATH
+from kerastl.server.page.web_runtime import WebRuntime
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class ServerOptions:
     request, as in TF Serving. trust: load graphs that could do more than compute. file_system_poll_wait_seconds:
     between two looks at the folders; 0: one look, at the start. model_config_file_poll_wait_seconds: between two
     readings of the config; 0: one. warm_up: run a version's warm-up requests before it answers. record: the folder
-    in which the page may save labelled images; empty: it may not."""
+    in which the page may save labelled images; empty: it may not. web_runtime: with which the page runs TFLite
+    files in the browser, if any."""
 
     host: str = "127.0.0.1"
     port: int = 8500
@@ -30,3 +32,4 @@ class ServerOptions:
     model_config_file_poll_wait_seconds: float = 0.0
     warm_up: bool = True
     record: str = ""
+    web_runtime: WebRuntime | None = None

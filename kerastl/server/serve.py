@@ -9,6 +9,7 @@ from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
+from kerastl.server.page.web_runtime import find_runtime
 from kerastl.server.server import ServerResult, serve_models
 from kerastl.server.version_folders import has_versions, version_of
 from kerastl.versions.folder import VERIFY, is_version
@@ -23,7 +24,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
           enable_batching: bool = False, batching_parameters_file: str | None = None, max_request_mb: int = 64,
           rest_api_timeout_in_ms: int = 30_000, file_system_poll_wait_seconds: float = 1.0,
           model_config_file_poll_wait_seconds: float = 0.0, all_or_nothing: bool = False, record: str | None = None,
-          trust: bool = False) -> ServerResult:
+          trust: bool = False, web_runtime: str | None = None) -> ServerResult:
     """Serve models by TF Serving's protocols until the process is stopped by SIGINT or SIGTERM.
 
     path: a model (the folder of its versions), a version, or a folder of models; of kerastl or any SavedModel.
@@ -31,8 +32,9 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
     and REST; 0: without. monitoring_config_file: where Prometheus reads; default: `/monitoring/prometheus/metrics`.
     batching_parameters_file: rows of several requests are computed together; enable_batching: the same with defaults.
     all_or_nothing: one row that cannot be computed fails its request, as in TF Serving. trust: also load graphs that
-    could read or write files. record: the folder in which the page may save labelled images. The seconds are between
-    two looks at the folders, and two readings of the config file.
+    could read or write files. record: the folder in which the page may save labelled images. web_runtime: the
+    folder in which npm installed LiteRT for browsers, with which the page also runs the TFLite file itself; default:
+    where `make web` puts it. The seconds are between two looks at the folders, and two readings of the config file.
 
     Raises ModelError where nothing can be served, OptionError for options that cannot be used.
     """
@@ -58,7 +60,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
         metrics_path=read_monitoring(monitoring_config_file) if monitoring_config_file else PATH, batching=batching,
         max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
         threads=max(64, 2 * batching.rows if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
-        record=record or "",
+        record=record or "", web_runtime=find_runtime(web_runtime),
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
     _log_to_stderr()

@@ -135,7 +135,8 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
 
     if options.metrics_path:
         app.router.add_get(options.metrics_path, page)
-    Page(core.models, Recording(Path(options.record)) if options.record else None).add_to(app)
+    Page(core.models, Recording(Path(options.record)) if options.record else None,
+         options.web_runtime).add_to(app)
     app.router.add_route("*", "/{path:[vV]1/.*|[vV]1}", Rest(core, threads, options.timeout).handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
     await runner.setup()

@@ -14,13 +14,19 @@ from aiohttp import web
 from kerastl.files import read_bytes, read_text, write_atomically
 from kerastl.server.hosts import check_request
 from kerastl.server.models import Models, Served
+from kerastl.server.page.in_browser import VOCABULARY, in_browser, tflite_file
+from kerastl.server.page.web_runtime import SCRIPT, WebRuntime
 from kerastl.server.status import ServingError
 
 FOLDER = Path(__file__).parent
-FILES = {"/": ("page.html", "text/html"), "/kerastl/page.js": ("page.js", "text/javascript"),
-         "/kerastl/page.css": ("page.css", "text/css")}
+FILES = {"/": ("page.html", "text/html"), "/kerastl/page.css": ("page.css", "text/css"),
+         **{f"/kerastl/{name}": (name, "text/javascript")
+            for name in ("page.js", "in_browser.js", "orientation.js", "pixels.js", "tokens.js")}}
+KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+WASM = "'wasm-unsafe-eval'"  # LiteRT is WebAssembly; scripts still may not evaluate text
+FIXED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 EXPLAIN = "explain"  # the signature of models whose maps are exact
 REPORT, CARD = "report.html", "MODEL_CARD.md"
@@ -55,10 +61,11 @@ class Recording:
 
 
 class Page:
-    """Serves the page and the documents of the models. recording: where labelled images are saved, if anywhere."""
+    """Serves the page and the documents of the models. recording: where labelled images are saved, if anywhere.
+    runtime: with which the page runs TFLite files in the browser, if any."""
 
-    def __init__(self, models: Models, recording: Recording | None = None) -> None:
-        self._models, self._recording = models, recording
+    def __init__(self, models: Models, recording: Recording | None = None, runtime: WebRuntime | None = None) -> None:
+        self._models, self._recording, self._runtime = models, recording, runtime
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -66,36 +73,61 @@ class Page:
             app.router.add_get(path, self._file)
         app.router.add_get("/kerastl/models", self._about)
         app.router.add_get("/kerastl/models/{name}/{version}/{document:report|card}", self._document)
+        app.router.add_get("/kerastl/models/{name}/{version}/{file:tflite|vocabulary}", self._client_file)
+        if self._runtime:
+            app.router.add_get("/kerastl/litert/{name}", partial(self._runtime_file, self._runtime))
         if self._recording:
             app.router.add_post("/kerastl/record", partial(self._record, self._recording))
 
     async def _file(self, request: web.Request) -> web.Response:
         self._check(request)
         name, kind = FILES[request.path]
-        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff",
-                   "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+        policy = POLICY.replace("script-src 'self'", f"script-src 'self' {WASM}") if self._runtime else POLICY
+        headers = {**FIXED, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
         return web.Response(body=read_bytes(FOLDER / name), content_type=kind, charset="utf-8", headers=headers)
 
     async def _about(self, request: web.Request) -> web.Response:
         """The models with what the page needs to know of them."""
         self._check(request)
-        document = {"models": [about(served) for served in self._models.served()],
+        document = {"models": [about(served, self._runtime) for served in self._models.served()],
                     "record": self._recording.token if self._recording else None}
         return web.json_response(document, headers={"Cache-Control": "no-store"})
 
     async def _document(self, request: web.Request) -> web.Response:
         self._check(request)
-        try:
-            with self._models.lease(request.match_info["name"], int(request.match_info["version"])) as served:
-                folder = served.folder
-        except (ServingError, ValueError) as error:
-            raise web.HTTPNotFound(text=str(error)) from error
-        report = request.match_info["document"] == "report"
+        folder, report = self._folder(request), request.match_info["document"] == "report"
         path = folder / (REPORT if report else CARD)
         if not path.is_file():
             raise web.HTTPNotFound(text=f"{path.name} is not part of this version")
         return web.Response(text=read_text(path), content_type="text/html" if report else "text/plain",
                             headers={"Content-Security-Policy": REPORT_POLICY, "X-Content-Type-Options": "nosniff"})
+
+    async def _client_file(self, request: web.Request) -> web.FileResponse:
+        """What a client needs to run a version by itself."""
+        self._check(request)
+        folder, name = self._folder(request), request.match_info["file"]
+        path = tflite_file(folder) if name == "tflite" else folder / VOCABULARY
+        if path is None or not path.is_file():
+            raise web.HTTPNotFound(text=f"a {name} file is not part of this version")
+        return web.FileResponse(path, headers={**FIXED, "Content-Type": "application/octet-stream"})
+
+    async def _runtime_file(self, runtime: WebRuntime, request: web.Request) -> web.StreamResponse:
+        self._check(request)
+        name = request.match_info["name"]
+        path = runtime.path(name)
+        if path is None:
+            raise web.HTTPNotFound(text=f"{name} is not part of the web runtime")
+        kind = KINDS.get(path.suffix, "text/plain")
+        if name == SCRIPT:
+            return web.Response(text=runtime.script(), content_type=kind, headers=FIXED)
+        return web.FileResponse(path, headers={**FIXED, "Content-Type": kind})
+
+    def _folder(self, request: web.Request) -> Path:
+        try:
+            with self._models.lease(request.match_info["name"], int(request.match_info["version"])) as served:
+                return served.folder
+        except (ServingError, ValueError) as error:
+            raise web.HTTPNotFound(text=str(error)) from error
 
     async def _record(self, recording: Recording, request: web.Request) -> web.Response:
         self._check(request)
@@ -114,8 +146,8 @@ class Page:
             raise web.HTTPForbidden(text=error.message) from error
 
 
-def about(served: Served) -> dict[str, Any]:
-    """What the page needs to know of a version."""
+def about(served: Served, runtime: WebRuntime | None = None) -> dict[str, Any]:
+    """What the page needs to know of a version. runtime: as `Page` has it."""
     record = served.record
     inputs = served.model.signatures["serving_default"].inputs if "serving_default" in served.model.signatures else {}
     facts: dict[str, Any] = {
@@ -128,5 +160,7 @@ def about(served: Served) -> dict[str, Any]:
             "modality": record.modality.name, "classes": list(record.classes), "exclusive": record.task.exclusive,
             "accuracy": record.test.accuracy, "accuracy_ci95": list(record.test.accuracy_ci95),
             "n_test": record.test.n, "explained": found is not None and found.exact and not found.withheld
-            and EXPLAIN in served.model.signatures}
+            and EXPLAIN in served.model.signatures,
+            "rejects": record.rejection is not None and record.rejection.reject,
+            "in_browser": in_browser(served.folder, record, runtime)}
     return facts

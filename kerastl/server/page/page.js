@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const FRAMES = 6; // a second, of the webcam
 let models = [], model = null, token = null, stream = null, timer = 0, number = 0, holding = false;
+let local = null, last = null; // the model in this browser, a promise; the input that was classified last
 
 async function start() {
   const about = await (await fetch("/kerastl/models")).json();
@@ -34,9 +35,60 @@ function choose(place) {
     $(id).href = `/kerastl/models/${encodeURIComponent(model.name)}/${model.version}/${id}`;
   }
   $("bars").replaceChildren();
-  $("why").hidden = true;
+  $("why").hidden = $("local-verdict").hidden = true;
+  last = null;
+  offer();
   say("No input yet.");
   showCurl(image ? "IMAGE.png" : "Not bad at all.");
+}
+
+const why = (error) => error?.message || String(error); // WebAssembly also throws numbers
+
+// The switch that runs the model's TFLite file in this browser.
+function offer() {
+  const facts = model.in_browser;
+  $("local").hidden = !facts;
+  if (!facts) { return closeLocal(); }
+  $("local-on").disabled = Boolean(facts.refused);
+  $("local-on").checked &&= !facts.refused;
+  $("local-note").textContent = facts.refused ||
+    `${facts.file}, ${(facts.bytes / 1e6).toFixed(1)} MB, by LiteRT ${facts.runtime}; the server still answers too.`;
+  openLocal();
+}
+
+function closeLocal() {
+  local?.then((opened) => opened.close()).catch(() => {}); // what could not be opened was reported then
+  local = null;
+}
+
+async function openLocal() {
+  closeLocal();
+  if (!$("local-on").checked) { return; }
+  const { name, version, in_browser: facts } = model, words = $("local-note").textContent;
+  const mine = import("/kerastl/in_browser.js").then(({ open }) =>
+    open(`/kerastl/models/${encodeURIComponent(name)}/${version}`, facts.input));
+  local = mine;
+  $("local-note").textContent = "Loading …";
+  try {
+    await mine;
+    if (mine !== local) { return; }
+    $("local-note").textContent = words;
+    if (last && !stream) { await ask(...last); }
+  } catch (error) {
+    if (mine !== local) { return; }
+    local = null;
+    $("local-on").checked = false;
+    $("local-note").textContent = `The model cannot be run in this browser: ${why(error)}`;
+  }
+}
+
+// The answer of this browser, or why there is none; null where it is not asked.
+async function here(content) {
+  try {
+    return local ? await (await local).answer(content) : null;
+  } catch (error) {
+    return { failed: why(error) };
+  }
 }
 
 const path = () => `/v1/models/${encodeURIComponent(model.name)}/versions/${model.version}:predict`;
@@ -45,7 +97,7 @@ const share = (value) => `${(100 * value).toFixed(1)}%`;
 function say(words) { $("verdict").className = "verdict soft"; $("verdict").textContent = words; }
 function fail(words) {
   $("verdict").className = "verdict error"; $("verdict").textContent = words;
-  $("bars").replaceChildren(); $("why").hidden = true;
+  $("bars").replaceChildren(); $("why").hidden = $("local-verdict").hidden = true;
 }
 
 function showCurl(shown) {
@@ -55,8 +107,10 @@ function showCurl(shown) {
     : `curl -d ${quoted(JSON.stringify({ instances: [shown] }))} \\\n  ${url}`;
 }
 
-async function ask(instance) {
-  const mine = ++number;
+// instance: what the server is sent. content: the same as the browser takes it, a Blob or a text.
+async function ask(instance, content) {
+  const mine = ++number, second = here(content);
+  last = [instance, content];
   let answer, body;
   try {
     answer = await fetch(path(), { method: "POST", body: JSON.stringify({ instances: [instance] }) });
@@ -67,7 +121,9 @@ async function ask(instance) {
   if (mine !== number) { return; } // a later request was sent meanwhile
   const one = answer.ok ? body.predictions[0] : body;
   if (one.error) { return fail(one.error); }
-  show(one);
+  const other = await second;
+  if (mine !== number) { return; }
+  show(one, other);
   $("why").hidden = true;
   if (model.explained && !stream) { await explain(instance, mine); }
 }
@@ -90,21 +146,50 @@ async function explain(instance, mine) {
   $("why").hidden = false;
 }
 
-function show(one) {
-  $("verdict").className = "verdict";
+// one: the server's answer. other: that of this browser, if any.
+function show(one, other) {
+  $("verdict").className = other ? "verdict key" : "verdict";
   const labels = Array.isArray(one.label) ? one.label : [one.label];
-  const unknown = one.unknown_score > 0 ? "; unlike the training data" : "";
-  $("verdict").textContent = `${labels.join(", ") || "no label"} (${share(one.score)})${unknown}`;
-  const rows = model.classes.map((name, place) => [name, one.probabilities[place]]).sort((a, b) => b[1] - a[1]).slice(0, 10);
-  $("bars").replaceChildren(...rows.map(([name, value]) => {
-    const row = document.createElement("li"), title = document.createElement("span"), bar = document.createElement("progress"),
-      text = document.createElement("span");
+  $("verdict").textContent = (other ? "Server: " : "") + verdict(labels, one.score, one.unknown_score);
+  showOther(one, other);
+  const both = other && !other.failed;
+  const rows = model.classes.map((name, place) => [name, one.probabilities[place], both ? other.probabilities[place] : null])
+    .sort((a, b) => b[1] - a[1]).slice(0, 10);
+  $("bars").replaceChildren(...rows.map(([name, value, second]) => {
+    const row = document.createElement("li"), title = document.createElement("span");
     title.className = "name"; title.textContent = name; title.title = name;
-    bar.max = 1; bar.value = value; bar.setAttribute("aria-label", name);
-    text.className = "share"; text.textContent = share(value);
-    row.append(title, bar, text);
+    row.append(title, ...bar(both ? `${name}, server` : name, value, ""));
+    if (both) { row.append(...bar(`${name}, this browser`, second, "second")); }
     return row;
   }));
+}
+
+function bar(name, value, kind) {
+  const element = document.createElement("progress"), text = document.createElement("span");
+  element.max = 1; element.value = value; element.className = kind; element.setAttribute("aria-label", name);
+  text.className = `share ${kind}`; text.textContent = share(value);
+  return [element, text];
+}
+
+const verdict = (labels, score, unknown) =>
+  `${labels.join(", ") || "no label"} (${share(score)})${unknown > 0 ? "; unlike the training data" : ""}`;
+
+function showOther(one, other) {
+  $("local-verdict").hidden = !other;
+  if (!other) { return; }
+  $("local-verdict").className = other.failed ? "soft" : "key second";
+  if (other.failed) {
+    $("local-verdict").textContent = `This browser has no answer: ${other.failed}`;
+    return;
+  }
+  const { probabilities: p, predicted, unknown, milliseconds } = other, best = Math.max(...p);
+  const chosen = predicted ? model.classes.filter((_, place) => predicted[place] > 0) : [model.classes[p.indexOf(best)]];
+  const scores = predicted ? p.filter((_, place) => predicted[place] > 0) : [best];
+  const labels = [model.rejects && unknown > 0 ? "none of these" : chosen.join("|")]; // as the signature has them
+  const difference = Math.max(...p.map((value, place) => Math.abs(value - one.probabilities[place])));
+  $("local-verdict").textContent = `This browser: ${verdict(labels, scores.length ? Math.max(...scores) : best, unknown)}` +
+    `, in ${Math.max(1, Math.round(milliseconds))} ms. Largest difference from the server's probabilities: ` +
+    `${difference ? difference.toExponential(1) : 0}.`;
 }
 
 function base64(buffer) {
@@ -124,7 +209,7 @@ async function take(file) {
   $("preview").hidden = false;
   $("drop-help").hidden = true;
   showCurl(/^[\w.-]+$/.test(file.name) ? file.name : "IMAGE.png");
-  await ask({ b64: base64(await file.arrayBuffer()) }); // the file as it is: the model decodes it
+  await ask({ b64: base64(await file.arrayBuffer()) }, file); // the file as it is: the model decodes it
 }
 
 async function toggleWebcam() {
@@ -147,7 +232,7 @@ async function frame() {
   const started = performance.now(), content = await shot();
   if (content) {
     if (holding) { await record(content); }
-    await ask({ b64: base64(await content.arrayBuffer()) });
+    await ask({ b64: base64(await content.arrayBuffer()) }, content);
   }
   timer = setTimeout(frame, Math.max(0, 1000 / FRAMES - (performance.now() - started)));
 }
@@ -196,8 +281,9 @@ document.addEventListener("paste", (event) => { const file = event.clipboardData
 $("webcam").addEventListener("click", toggleWebcam);
 for (const kind of ["pointerdown", "keydown"]) { $("hold").addEventListener(kind, () => hold(true)); }
 for (const kind of ["pointerup", "pointerleave", "keyup", "blur"]) { $("hold").addEventListener(kind, () => hold(false)); }
-const classify = () => { if ($("text").value.trim()) { showCurl($("text").value); ask($("text").value); } };
+const classify = () => { if ($("text").value.trim()) { showCurl($("text").value); ask($("text").value, $("text").value); } };
 $("ask").addEventListener("click", classify);
 $("text").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { classify(); } });
+$("local-on").addEventListener("change", offer);
 $("copy").addEventListener("click", async () => { await navigator.clipboard.writeText($("curl").textContent); });
 start().catch((error) => fail(`The page could not be started (${error.message}).`));
