@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,20 @@ from kerastl.errors import ModelError
 from kerastl.evaluation.metrics import evaluate_probabilities
 from kerastl.files import file_sha256
 from kerastl.serving.compare_versions import compare_rows
-from kerastl.serving.row_predictions import HELD_OUT, SHIPPED, TRAINED_ON, RowPredictions, new_or_seen
+from kerastl.serving.row_predictions import (
+    BEYOND,
+    HELD_OUT,
+    SEPARATE,
+    SHIPPED,
+    TRAINED_ON,
+    UNREADABLE,
+    RowPredictions,
+    new_or_seen,
+    predictions_of_version,
+)
 from kerastl.tasks import task_named
 from kerastl.versions.held_out import FILE, HeldOutPredictions, held_out_predictions_of, read_held_out
+from kerastl.versions.sections import SeparateBackbone
 
 Shell = Callable[..., tuple[int, str, str]]
 SINGLE, SEVERAL = task_named("single_label"), task_named("multi_label")
@@ -177,6 +188,31 @@ def test_a_version_keeps_the_predictions_that_its_figures_are_of(trained: Path) 
     assert json.loads((trained / "manifest.json").read_text())["files"][FILE] == file_sha256(trained / FILE)
 
 
+def test_new_rows_are_predicted_by_the_exported_model_up_to_a_limit(trained: Path) -> None:
+    record = tl.RunRecord.read(trained)
+    kept = read_held_out(trained, 3)
+    assert kept is not None
+    examples = made_examples(np.zeros(6, np.int64), classes=record.classes)
+    examples = replace(examples, ids=(kept.ids[0], *examples.ids[1:]), groups=(kept.ids[0], *examples.ids[1:]))
+    asked: list[int] = []
+
+    def shipped(rows: Sequence[int]) -> list[Any]:
+        asked.extend(rows)
+        return ["cannot be decoded", *({"probabilities": np.array([0.1, 0.7, 0.2], np.float32)} for _ in rows[1:])]
+
+    found = predictions_of_version("version 1", trained, record, examples, all_rows(examples), shipped, most=3)
+    lowest = sorted(range(1, 6), key=examples.ids.__getitem__)
+    assert asked == sorted(lowest[:3]) and found.how[0] == HELD_OUT and found.predicted[0] == kept.predicted[0]
+    assert [found.how[row] for row in asked] == [UNREADABLE, SHIPPED, SHIPPED]
+    assert [found.predicted[row] for row in asked[1:]] == [1, 1] and found.label(asked[1]) == record.classes[1]
+    assert found.confidence[asked[1]] == pytest.approx(0.7) and {found.how[row] for row in lowest[3:]} == {BEYOND}
+    assert list(found.reasons(np.ones(6, bool)).values()) == [1, 2]
+    separate = replace(record, large=SeparateBackbone((6,), "int8", ""))
+    found = predictions_of_version("version 1", trained, separate, examples, all_rows(examples), shipped,
+                                   with_backbone=False)
+    assert found.how.tolist() == [HELD_OUT] + [SEPARATE] * 5 and len(asked) == 3
+
+
 def previous_of(models: Path, number: int) -> Mapping[str, Any]:
     section: Mapping[str, Any] = json.loads((models / f"tiny/{number}/run.json").read_text())["previous"]
     return section
@@ -262,3 +298,24 @@ def test_rows_that_an_old_version_was_trained_on_are_not_compared(models: Path, 
     rewrite(models / "tiny/1", None)
     code, _, err = shell("evaluate", models / "tiny", images, "--against", "1")
     assert code == 2 and "no row can be compared with version 1 (42 images: version 1 was trained on them" in err
+
+
+@pytest.mark.slow
+def test_several_labels_a_hold_out_and_an_export_without_training(models: Path, tmp_path: Path, shell: Shell) -> None:
+    """The version before was cross-validated, this one has test rows; both have several labels per row."""
+    labels = {"red": "warm|red", "green": "green", "blue": "cold|blue"}
+    table = tmp_path / "labels.csv"
+    paths = sorted(draw_folder(tmp_path / "many", 40).rglob("*.png"))
+    table.write_text("path,label\n" + "".join(f"{path},{labels[path.parent.name]}\n" for path in paths))
+    assert shell(*run_words(models, table, "--multi-label", "on"))[0] == 0
+    section = previous_of(models, 2)  # version 1 has one label per row
+    assert section["old"] is None and section["reason"] == "version 1 has one label per row"
+    assert shell(*run_words(models, table, "--multi-label", "on", "--split", "holdout"))[0] == 0
+    section, record = previous_of(models, 3), tl.RunRecord.read(models / "tiny/3")
+    assert section["n"] == record.n_test == section["old"]["held_out"] == section["new"]["held_out"] > 0
+    assert section["new"]["accuracy"] == pytest.approx(record.test.accuracy)
+    assert shell("export", models / "tiny/3", "--tflite", "none")[0] == 0
+    again = tl.RunRecord.read(models / "tiny/4")
+    assert again.previous is None and (models / "tiny/4" / FILE).read_bytes() == (models / "tiny/3" / FILE).read_bytes()
+    found = tl.compare_versions(models / "tiny/4", 3, table)
+    assert found.n == record.n_test and found.gain == 0 and found.not_compared[0].rows == 120 - record.n_test
