@@ -106,6 +106,13 @@ def test_the_command_names_dropped_classes_and_writes_a_page(trained: Path, imag
     assert code == 2 and "--out" in err
 
 
+def test_the_report_of_a_run_shows_the_same_parts(trained: Path) -> None:
+    report = (trained / "report.html").read_text()
+    for heading in ("<th>precision (95% CI)", "<th>recall (95% CI)", "Confusion matrix", "held-out images</th>",
+                    "Most confident mistakes", "How the data were read", "Skipped", ".confusion {"):
+        assert report.count(heading) == 1, heading
+
+
 def test_several_labels_are_counted_and_unknown_ones_named(trained: Path, images: Path, tmp_path: Path) -> None:
     model = tl.load(trained)
     model.record = replace(model.record, task_name="multi_label", thresholds=(0.5, 0.5, 0.5))

@@ -17,7 +17,7 @@ from kerastl.data.cells import Kept
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import OptionError
 from kerastl.evaluation.rejection import LABEL
-from kerastl.modality import TEXT
+from kerastl.modality import IMAGE, TEXT
 from kerastl.serving.batch import predict_inputs
 from kerastl.serving.predictions import Prediction, PredictionForm
 from kerastl.serving.rows_aside import RowsAside
@@ -182,6 +182,14 @@ def test_a_cell_that_cannot_be_read_is_missing_and_its_row_is_predicted(tmp_path
     found, _ = cells_of(tmp_path / "t.parquet")
     assert [error for error, _ in found] == ["", ""] and [cells["n"] for _, cells in found] == [1, 2]
     assert found[1][1]["blob"] == "fine"
+
+
+def test_a_table_of_nothing_but_images_has_no_cells(tmp_path: Path, images: Path) -> None:
+    blobs = [path.read_bytes() for path in sorted(images.rglob("*.png"))[:3]]
+    pyarrow.parquet.write_table(pa.table({"image": blobs}), tmp_path / "t.parquet")
+    reading = Reading(IMAGE, cache_dir=str(tmp_path / "cache"), kept=Kept())
+    found = list(input_rows(reading, [str(tmp_path / "t.parquet")]))
+    assert [(row.error, row.cells) for row in found] == [("", {})] * 3 and "not written" in reading.notes[-1]
 
 
 def test_the_cells_are_not_read_where_nothing_is_written(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_predictions_that_are_not_kept_are_in_the_table(ending: str, trained: Pa
 def test_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     out.write_bytes(b"older")
-    with pytest.raises(KeyboardInterrupt), tables.table_writer(out) as add:
+    with pytest.raises(KeyboardInterrupt), tables.table_writer(out, tables.PLAIN) as add:
         add(("a", "b", 0.5, "", None))
         raise KeyboardInterrupt
     assert out.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["t.parquet"]

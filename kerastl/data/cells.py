@@ -22,24 +22,23 @@ class Kept:
         names = [name for name in dict.fromkeys(table.names) if name not in table.images]
         twice = [name for name in names if table.names.count(name) > 1]
         notes += [f"{table.where}: of the columns with the same name, {listed(twice)}, the last is kept"] * bool(twice)
+        notes += [f"{table.where}: the images in column {listed(table.images)} are not written beside the predictions"
+                  ] * bool(table.images)
         self.names += [name for name in names if name not in self.names]
         return names
 
 
 def records_with_cells(table: Table, columns: Sequence[str], kept: Kept | None, notes: list[str]
                        ) -> Iterator[tuple[str, Record | str, Mapping[str, Any]]]:
-    """The origin of each record, the record or why it is broken, and all of its cells; no cells without `kept`.
+    """The origin of each record, the record or why it is broken, and all of its cells; no cells where `kept` is None.
 
     columns: that are needed: only these can make a record broken. The cells are read by a second pass through the
     table, side by side with the first: a cell of another column that cannot be read is None there.
     """
-    if kept is None:
+    names = [] if kept is None else kept.add(table, notes)
+    if not names:
         yield from ((origin, record, NO_CELLS) for origin, record in table.records(columns))
         return
-    names = kept.add(table, notes)
-    if table.images:
-        notes.append(f"{table.where}: the images in the table ({listed(table.images)}) are not written beside the "
-                     "predictions")
     every = table.records(names if table.images else None)
     for (origin, record), (_, cells) in zip(table.records(columns), every, strict=True):
         yield origin, record, _cells(cells)

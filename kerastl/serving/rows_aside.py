@@ -12,7 +12,7 @@ from kerastl.data.spool import copied
 from kerastl.data.tables import listed
 from kerastl.display import visible
 from kerastl.serving.predictions import Prediction, PredictionForm
-from kerastl.serving.tables import COLUMNS, Column, Kind, table_writer, would_be_formula
+from kerastl.serving.tables import PLAIN, Column, Kind, table_writer, would_be_formula
 
 EXACT = 2**53  # up to which a 64-bit float holds every integer
 LONGEST = 2**63  # beyond a 64-bit integer
@@ -79,17 +79,18 @@ class RowsAside:
 
     def _columns(self) -> list[Column]:
         """The columns of predictions."""
-        names = list(COLUMNS)
-        for place in range(1, min(self.form.top or 0, len(self.form.classes)) + 1):
-            names += [f"label_{place}", f"score_{place}"]
-        columns = [Column(name, float if "score" in name else str) for name in names]
-        return columns + [Column(f"p_{name}", float) for name in self.form.classes if self.form.probabilities]
+        top = [column for place in range(1, self._top + 1)
+               for column in (Column(f"label_{place}"), Column(f"score_{place}", float))]
+        return [*PLAIN, *top, *(Column(f"p_{name}", float) for name in self.form.classes if self.form.probabilities)]
+
+    @property
+    def _top(self) -> int:
+        return min(self.form.top or 0, len(self.form.classes))
 
     def _more(self, prediction: Prediction) -> list[Any]:
         """The values beyond those of `row_of`."""
-        wanted = min(self.form.top or 0, len(self.form.classes))
-        top: list[Any] = [value for pair in prediction.top[:wanted] for value in pair]
-        top += [None] * (2 * wanted - len(top))
+        top: list[Any] = [value for pair in prediction.top[:self._top] for value in pair]
+        top += [None] * (2 * self._top - len(top))
         if not self.form.probabilities:
             return top
         return top + [(prediction.probabilities or {}).get(name) for name in self.form.classes]

@@ -39,7 +39,7 @@ PLAIN = tuple(Column(name, float if name.endswith("score") else str) for name in
 
 
 @contextmanager
-def table_writer(path: Path, columns: Sequence[Column] = PLAIN, raw: bool = False) -> Iterator[Add]:
+def table_writer(path: Path, columns: Sequence[Column], raw: bool = False) -> Iterator[Add]:
     """A function that adds a row to a table, in the format that the ending of `path` says. The table takes the place of
     an older file when the block ends; if the block fails, nothing is written. raw: whether the cells of a CSV file are
     written as they are, also those that a spreadsheet would take for a formula."""
