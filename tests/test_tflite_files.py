@@ -62,6 +62,14 @@ def test_a_file_that_the_version_has_is_copied_without_the_data(model: Path, tmp
     vectors = json.loads((folder / "test_vectors/vectors.json").read_text())["vectors"]
     assert all({*vector["probabilities"]} == {"int8"} for vector in vectors)
     assert [path.name for path in model.parent.iterdir()] == ["1"]
+    code, out, err = shell("verify", folder)
+    assert code == 0 and "TFLite files of tiny, version 1" in out, err
+    code, _, err = shell("predict", folder, folder / "test_vectors/wide.png")
+    assert code == 2 and "holds TFLite files" in err
+    for harm in (lambda path: path.write_bytes(path.read_bytes()[:1000]), Path.unlink):
+        harm(folder / "model_int8.tflite")
+        code, _, err = shell("verify", folder)
+        assert code == 1 and "model_int8.tflite" in err and err.count("error: ") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "phone"]
 
 

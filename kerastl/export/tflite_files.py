@@ -19,7 +19,7 @@ from kerastl.inputs import Input
 from kerastl.modality import parse_kinds
 from kerastl.versions.damage import require_intact
 from kerastl.versions.detector import read_detector
-from kerastl.versions.folder import MANIFEST, find_version, read_json, write_manifest
+from kerastl.versions.folder import MANIFEST, SIGNATURES, find_version, read_json, write_manifest
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import restore_examples, restore_input, restore_model
@@ -108,7 +108,7 @@ def export_tflite(model: str, out: str | Path, tflite: str = "all", *, metadata:
         test_vectors.write(partial, source, contents, record.classes)
         write_manifest(partial, {
             "source": _source(folder, record), "labels": list(record.classes),
-            "signatures": {names[kind]: Interpreter(content).signature for kind, content in contents.items()},
+            SIGNATURES: {names[kind]: Interpreter(content).signature for kind, content in contents.items()},
             "tflite": list(contents), "copied": list(copied), "parity": to_json(parity)})
         if target.is_dir():  # an empty one
             target.rmdir()

@@ -16,7 +16,7 @@ from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
 from kerastl.versions.damage import check_manifest, damaged, faults
 from kerastl.versions.detector import read_detector
-from kerastl.versions.folder import VERIFY, locate_version
+from kerastl.versions.folder import MANIFEST, VERIFY, is_export, locate_version, read_json
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split, restore_examples, restore_input, restore_model
@@ -48,7 +48,8 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     """Check every file's SHA-256 and that each format loads, then compare the formats with Keras on at most 256
     held-out rows.
 
-    model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder. data: the new location of its data, if they
+    model: `saved_models/NAME`, `saved_models/NAME/N`, or a version folder; or a folder that `export_tflite` wrote, of
+    which the files are checked. data: the new location of its data, if they
     moved. weights: the new location of the backbone's folder, for a model that was exported without its backbone.
     trust: also load a graph that contains operations that no model needs. files_only: check the files and that each
     format loads, without the data.
@@ -56,6 +57,8 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     and files that cannot be read or loaded; DataError when the data are gone.
     """
     folder = locate_version(model)
+    if is_export(folder):
+        return _verify_export(folder, trust)
     intact, found = _load(folder, trust)
     if found or intact is None:
         raise damaged(folder, found)
@@ -77,6 +80,21 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
         compared = compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path))
         parity.append(replace(compared, kept=compared.kept and not compared.without_scores))
     return VerifyResult(str(folder), check_manifest(folder), len(reference.items), tuple(parity), _notes(reference))
+
+
+def _verify_export(folder: Path, trust: bool) -> VerifyResult:
+    """The files of a folder of TFLite files. Raises CheckFailed."""
+    found = faults(folder)
+    for path in sorted(folder.glob("*.tflite")):
+        try:
+            _check_tflite(path, trust)
+        except ModelError as error:
+            found.append(error.got)
+    if found:
+        raise damaged(folder, found)
+    source = read_json(folder, MANIFEST).get("source", {})
+    note = f"TFLite files of {source.get('name')}, version {source.get('version')}; {FILES_ONLY}"
+    return VerifyResult(str(folder), check_manifest(folder), 0, (), (note,))
 
 
 def _notes(reference: Reference) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def load(folder: Path) -> Tokenizer:
             raise ValueError("its files belong to different vocabularies")
     except FAULTS as error:
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {error}", "the folder as it was exported",
-                         "export the model again") from error
+                         "copy the version folder again") from error
     return tokenizer
 
 

@@ -17,6 +17,7 @@ from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftover
 FORMAT = 1
 MANIFEST, RECORD = "manifest.json", "run.json"
 VERIFY = "list the damage with `kerastl verify`, and copy the version folder again"
+SIGNATURES = "signatures"  # in the manifest of TFLite files outside of a version
 SAVED_MODEL, KERAS_MODEL = "saved_model.pb", "model.keras"
 HIGHEST = ".next"  # beside the versions: the highest number that was used
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
@@ -115,6 +116,9 @@ def find_version(model: str) -> Path:
     Raises ModelError when it does not exist, was not written by kerastl, or has lost manifest.json or run.json.
     """
     folder = locate_version(model)
+    if is_export(folder):
+        raise ModelError(f"{folder} holds TFLite files that `kerastl export` wrote, not a model",
+                         "saved_models/NAME or saved_models/NAME/VERSION", "check the path")
     for name in (MANIFEST, RECORD):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is damaged: {name} is missing", "the files as they were written", VERIFY)
@@ -122,15 +126,15 @@ def find_version(model: str) -> Path:
 
 
 def locate_version(model: str) -> Path:
-    """As `find_version`, also where one of the files that every version has was removed, so that the damage can be
-    listed."""
+    """As `find_version`, also where one of the files that every version has was removed, and for a folder of TFLite
+    files that `export_tflite` wrote: for `verify`, which can check these too."""
     expect((str, Path), "the path of a model", model=model)
     path = Path(model)
     if not path.exists():
         raise ModelError(f"no such model: {model}", "saved_models/NAME or saved_models/NAME/VERSION", "check the name")
     numbers = versions(path)
     folder = path / str(numbers[-1]) if numbers else path
-    if not is_version(folder):
+    if not is_version(folder) and not is_export(folder):
         raise ModelError(f"{model} was not written by kerastl: it has no manifest.json and run.json",
                          "a folder that `kerastl run` wrote", "check the path")
     return folder
@@ -158,6 +162,16 @@ def version_beside(folder: Path, against: str | Path | int) -> Path:
         raise ModelError(f"{home.name} has no version {int(name)}", f"one of {', '.join(map(str, numbers))}, or a path",
                          "list the versions: kerastl models")
     return find_version(str(home / str(int(name))))
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds TFLite files that `export_tflite` wrote."""
+    if (folder / RECORD).exists() or not (folder / MANIFEST).is_file():
+        return False
+    try:
+        return SIGNATURES in read_json(folder, MANIFEST)
+    except ModelError:
+        return False
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
