@@ -1,6 +1,7 @@
 """Folders of versions as operators leave them: odd names, faults of the storage, files that change in place."""
 
 import logging
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +12,12 @@ import tensorflow as tf
 from served import Server, half_plus, serving, signatures, stubs, until
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
+import kerastl as tl
 from kerastl.server.config import Model, Policy
 from kerastl.server.metrics import Metrics
 from kerastl.server.models import Models, State
 from kerastl.server.options import ServerOptions
+from kerastl.server.serve import models_at
 from kerastl.server.status import ServingError
 from kerastl.server.version_folders import version_of, versions_in
 
@@ -168,3 +171,48 @@ def test_a_health_check_does_not_wait_for_slow_requests(tmp_path: Path) -> None:
         assert stubs(server)[1].GetModelStatus(status, timeout=60).model_version_status[0].state == 30
         assert not all(prediction.done() for prediction in predictions)
         assert [prediction.result(60)[0] for prediction in predictions] == [200, 200]
+
+
+def test_why_a_version_does_not_load_is_said_in_full(tmp_path: Path) -> None:
+    half_plus(tmp_path / "half", 1.0, 1)
+    half_plus(tmp_path / "half", 2.0, 2)
+    (tmp_path / "half" / "2" / "variables" / "variables.data-00000-of-00001").unlink()
+    with serving(tmp_path / "half") as server:
+        assert answer(server) == 1.0
+        (status,) = server.ask(f"{HALF}/versions/2")[1]["model_version_status"]
+    assert status["state"] == "END" and status["status"]["error_code"] == "NOT_FOUND"
+    message = status["status"]["error_message"]
+    assert message.startswith("NotFoundError: ") and str(tmp_path) in message and "\n" not in message
+
+
+def test_a_model_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    half_plus(tmp_path / "half").parent.rename(folder)
+    with pytest.raises(tl.ModelError, match="is not UTF-8"):
+        models_at(tmp_path)
+    folder.rename(tmp_path / "café 😀")
+    with serving(tmp_path) as server:
+        assert answer(server, "/v1/models/caf%C3%A9%20%F0%9F%98%80") == 2.0
+        assert 'model_name="café 😀"' in server.ask("/monitoring/prometheus/metrics")[1]
+
+
+def test_a_server_starts_with_the_newest_versions_that_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for version in (1, 2, 3, 5):
+        half_plus(tmp_path / "half", float(version), version)
+    whole = (tmp_path / "half" / "5" / "saved_model.pb").read_bytes()
+    for version in (3, 5):
+        (tmp_path / "half" / str(version) / "saved_model.pb").write_bytes(b"broken")
+
+    def available(models: Models) -> list[int]:
+        models.poll()
+        return [served.version for served in models.served()]
+
+    for policy, versions, mended in ((Policy(), [2], [5]), (Policy(count=2), [2, 1], [5, 2]),
+                                     (Policy("specific", versions=(5,)), [], [5]), (Policy("all"), [2, 1], [5, 2, 1])):
+        models = Models([Model("half", tmp_path / "half", policy)], Metrics())
+        assert available(models) == available(models) == versions, policy
+        (tmp_path / "half" / "5" / "saved_model.pb").write_bytes(whole)
+        assert available(models) == mended, policy
+        (tmp_path / "half" / "5" / "saved_model.pb").write_bytes(b"broken")
+        models.close()
+    assert "version 2 answers in the place of one that does not load" in caplog.text

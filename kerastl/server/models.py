@@ -8,27 +8,31 @@ have changed.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from kerastl.errors import KerastlError, one_line
+import tensorflow as tf
+
+from kerastl.display import visible
+from kerastl.errors import KerastlError
 from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
-from kerastl.server.config import Model
+from kerastl.server.config import LATEST, Model
 from kerastl.server.drift_gauges import DriftWindow, drift_window
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
 from kerastl.server.request_log import RequestLog
-from kerastl.server.signatures import SavedModel, Signature
+from kerastl.server.signatures import CODES, SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
 from kerastl.server.version_folders import graph_of, looks_of, versions_in
 from kerastl.versions.record import RunRecord
 
 log = logging.getLogger("kerastl.serve")
 DRAIN = 60.0  # seconds for which unloading waits for requests that are being answered
+MOST_WORDS = 1000  # characters of a message of TensorFlow's
 RETRIES, RETRY = 5, 60.0  # how often a version that does not load is tried again, and after how many seconds
 
 
@@ -261,6 +265,7 @@ class Models:
             elif graph_of(served.folder) not in (None, served.graph):
                 notes.append(f"the files of version {version} have changed; the version that was loaded goes on. Write "
                              "each version into a folder of its own")
+        notes += self._load_older(model, present, wanted)
         notes += self._assign_labels(model)  # before the versions go that they named
         available = {*self._serving.get(model.name, {})}
         if not wanted or available & {*wanted}:  # the old version goes only when another one answers
@@ -274,6 +279,17 @@ class Models:
                             and version not in self._serving.get(model.name, {})]:
                 status = self._status[model.name][version]
                 self._status[model.name][version] = VersionStatus(version, State.END, status.code, status.message)
+
+    def _load_older(self, model: Model, present: Mapping[int, Path], wanted: Sequence[int]) -> list[str]:
+        """Load the newest of the other versions where those that are wanted do not load, so that a server starts with
+        what it would have gone on with. Returns what has to be said of it."""
+        for version in sorted({*present} - {*wanted}, reverse=True):
+            if model.policy.kind != LATEST or len(self._serving.get(model.name, {})) >= len(wanted):
+                break
+            self._load(model.name, version, present[version])
+        broken = {*wanted} - {*self._serving.get(model.name, {})}
+        return [f"version {version} answers in the place of one that does not load"
+                for version in self._serving.get(model.name, {}) if broken and version not in wanted]
 
     def _note(self, name: str, notes: Iterable[str]) -> None:
         """Log what was not said at the last look."""
@@ -316,9 +332,7 @@ class Models:
         except Exception as error:  # of any type: a version can be broken in any way, and the others go on
             tries = failure.tries + 1 if failure and failure.looks == looks else 1
             self._failed[folder] = Failure(looks, tries, time.monotonic() + RETRY)
-            message = error.line if isinstance(error, KerastlError) else one_line(error) or type(error).__name__
-            code = error.code if isinstance(error, ServingError) else Code.FAILED_PRECONDITION \
-                if isinstance(error, KerastlError) else Code.UNKNOWN
+            code, message = _reason(error)
             if before is None:
                 self._set(name, VersionStatus(version, State.END, code, message))
             self._metrics.count(LOAD_FAILURES, model_name=name, version=str(version))
@@ -345,3 +359,12 @@ class Models:
         self._metrics.set(VERSION, 0, model_name=name, version=str(version))
         log.info("%s: unloaded version %d", name, version)
 
+
+
+def _reason(error: Exception) -> tuple[Code, str]:
+    """Why a version does not load: a code, and the whole message in one line."""
+    if isinstance(error, KerastlError):
+        return Code.FAILED_PRECONDITION, error.line
+    code = error.code if isinstance(error, ServingError) else CODES.get(
+        error.error_code, Code.UNKNOWN) if isinstance(error, tf.errors.OpError) else Code.UNKNOWN
+    return code, visible(f"{type(error).__name__}: {' '.join(str(error).split())}"[:MOST_WORDS])

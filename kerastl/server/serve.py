@@ -71,8 +71,16 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
 
 
 def models_at(path: Path) -> tuple[Model, ...]:
-    """The models that a path names. Raises ModelError where there are none."""
-    path = path.absolute()
+    """The models that a path names. Raises ModelError where there are none, or one has a name that is no text."""
+    models = _models_at(path.absolute())
+    for model in models:
+        if model.name.encode("utf-8", "replace").decode() != model.name:
+            raise ModelError(f"the name of the model {model.name!r} is not UTF-8", "a name that a client can send",
+                             "rename the folder")
+    return models
+
+
+def _models_at(path: Path) -> tuple[Model, ...]:
     if not path.is_dir():
         raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
                          "a model, a version, or a folder of models", "list them: ls saved_models")
