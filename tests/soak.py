@@ -29,8 +29,8 @@ from text_folders import hugging_face_folder
 import kerastl as tl
 from kerastl.cli import main
 from kerastl.inputs import images
-from kerastl.serving.predictions import Prediction
 from kerastl.serving.classifier import Classifier
+from kerastl.serving.predictions import Prediction
 
 THREADS, LARGEST, MUTANTS = 4, 300, 2000
 CLOSE = 1e-4  # of scores: sums are in another order in a batch of another size
