@@ -112,8 +112,8 @@ def _renamed(ours: Sequence[Column], names: Sequence[str]) -> tuple[list[Column]
                 name = RENAMED + name
             renamed[column.name] = name
             taken.add(name)
-    notes = [f"the tables of inputs have columns with names of the predictions', which stay: those of the predictions "
-             f"are written as {_quoted(list(renamed.values()))}"] * bool(renamed)
+    notes = [f"the inputs have columns of the same names as the predictions ({_quoted(list(renamed))}): these stay as "
+             f"they are, and the predictions are in {_quoted(list(renamed.values()))}"] * bool(renamed)
     return [Column(renamed.get(column.name, column.name), column.kind) for column in ours], notes
 
 
