@@ -273,8 +273,10 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     data = draw_folder(tmp_path / "new", 3, seed=50)
     shutil.copy(images / "red/0.png", data / "red/known.png")
     draw_folder(data, 2, {"purple": (150, 40, 160)}, seed=90)
-    code, out, _ = shell("evaluate", models / "tiny", data, "--against", "1", "--json")
+    page = tmp_path / "page.html"
+    code, out, _ = shell("evaluate", models / "tiny", data, "--against", "1", "--out", page, "--json")
     found = json.loads(out)["against"]
+    assert "Compared with version 1" in page.read_text()
     assert code == 0 and found["n"] == 10 and found["gain"] == 0 and found["gain_ci95"][1] > 0
     assert [(found[name]["held_out"], found[name]["shipped"]) for name in ("old", "new")] == [(1, 9)] * 2
     assert found["not_compared"] == [{"reason": "neither version has their class", "rows": 2}]

@@ -11,6 +11,7 @@ from kerastl.modality import modality_named
 from kerastl.report import calibration, sentences
 from kerastl.report.charts import confusion_cells, reliability_chart
 from kerastl.report.page import page, page_file
+from kerastl.report.previous import previous_section
 from kerastl.report.report import MOST_CLASSES, excerpt, thumbnail
 from kerastl.serving.evaluate_model import EvaluateResult
 
@@ -35,7 +36,8 @@ def evaluation_page(result: EvaluateResult) -> str:
         reliability=Markup(reliability_chart(test.reliability)),
         names=[scores.name for scores in test.classes], too_many=len(test.confusion) > MOST_CLASSES,
         confusion=confusion_cells(test.confusion) if len(test.confusion) <= MOST_CLASSES else [],
-        confusions=result.confusions[:CONFUSIONS], rows=modality.nouns)
+        confusions=result.confusions[:CONFUSIONS], rows=modality.nouns,
+        against=previous_section(result.against, lambda row: {}))
 
 
 def _preview(item: Any, is_file: bool) -> dict[str, str]:
