@@ -17,8 +17,8 @@ from kerastl.versions.folder import write_json
 FOLDER, LIST = "test_vectors", "vectors.json"
 HOW = ("Decode `input` and resize it to the size of `expected`, without keeping the aspect ratio: along a side that "
        "shrinks, average over exact areas (a pixel that is cut counts in part); along one that grows, interpolate "
-       "linearly between the centres of pixels; then round. `pixels_sha256` is of the uint8 pixels, row by row, RGB. A "
-       "client that differs from `expected` by at most 1 in each value is right.")
+       "linearly between the centres of pixels; then round, ties to even. `pixels_sha256` is of the uint8 pixels, row "
+       "by row, RGB. A client that differs from `expected` by at most 1 in each value is right.")
 
 
 def write(folder: Path, source: Input, files: Mapping[str, bytes], classes: tuple[str, ...]) -> None:

@@ -50,8 +50,7 @@ class TFLiteFiles(Compared, Section):
     @property
     def failure(self) -> str:
         """What failed, in a sentence; empty where nothing did."""
-        names = ", ".join(self.breaches)
-        return f"{names}: not written, because the predictions differ from Keras by more than allowed" if names else ""
+        return self.not_written
 
 
 def export_tflite(model: str, out: str | Path, tflite: str = "all", *, metadata: str | None = None,
@@ -85,23 +84,20 @@ def export_tflite(model: str, out: str | Path, tflite: str = "all", *, metadata:
         raise OptionError(f"{folder} has no TFLite files: its input, a text as windows of tokens, is not one tensor",
                           "a model with `long=head` or `long=head+tail`", "train again with another `long`")
     own = {part.kind: part for part in record.parity if part.kept and _path(folder, part.kind).is_file()}
-    copied = tuple(kind for kind in kinds if kind in own) if metadata is None else kinds
+    copied = tuple(kind for kind in kinds if kind in own)
+    missing = [] if metadata is not None else [kind for kind in kinds if kind not in own]
     with atomic_folder(target) as partial:
-        contents = {kind: read_bytes(_path(folder, kind)) for kind in copied if metadata is None}
-        parity = [own[kind] for kind in copied if kind in own]
-        if metadata is not None:
-            contents = {kinds[0]: mediapipe_file(folder, record, kinds[0])}
-        elif missing := [kind for kind in kinds if kind not in copied]:
-            converted = _converted(partial, folder, record, source, missing, data, data_dir, cache_dir)
-            parity += converted
-            contents |= {part.kind: read_bytes(partial / f"model_{part.kind}.tflite")
-                         for part in converted if part.kept}
+        parity = [own[kind] for kind in copied]
+        if missing:
+            parity += _converted(partial, folder, record, source, missing, data, data_dir, cache_dir)
+        names = {kind: metadata or f"model_{kind}.tflite" for kind in kinds}
+        for kind in copied if metadata is None else kinds:
+            write_file(partial / names[kind], mediapipe_file(folder, record, kind) if metadata else
+                       read_bytes(_path(folder, kind)))
+        contents = {kind: read_bytes(partial / names[kind]) for kind in kinds if (partial / names[kind]).exists()}
         if not contents:
             raise CheckFailed(f"{', '.join(part.kind for part in parity)}: the predictions differ from Keras by more "
                               "than allowed", parity[0].bound, "choose another kind of file")
-        names = {kind: metadata or f"model_{kind}.tflite" for kind in contents}
-        for kind, content in contents.items():
-            write_file(partial / names[kind], content)
         write_labels(partial, record.classes)
         source.save(partial)
         copy_client_code(partial, source)

@@ -60,7 +60,7 @@ def exported_section(folder: Path, record: RunRecord) -> str:
     lines = [
         "", "## Files", "",
         f"Exported on {datetime.now(UTC):%Y-%m-%d} (UTC) with {packages}.",
-        *(["", "Command:", "", f"    {' '.join(made.splitlines())}"] if made else []),
+        *(["", "The command that trained it:", "", f"    {' '.join(made.splitlines())}"] if made else []),
         "", "| files | size | what for |", "|---|--:|---|",
         *(f"| {', '.join(f'`{name}`' for name in names)} | {_size(size)} | {purpose} |"
           for names, size, purpose in _rows(folder)),

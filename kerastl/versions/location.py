@@ -57,10 +57,12 @@ def source_of(folder: Path, record: RunRecord, data: str | None) -> str:
 
 
 def located(folder: Path, record: RunRecord, path: str | None) -> str | None:
-    """Another recorded path, seen from where the run was started; as recorded where nothing is there, which may be a
-    name and no path."""
+    """Another recorded path, seen from where the run was started, which a line says; as recorded where nothing is
+    there, because it may be a name and no path."""
     if path is None or Path(path).is_absolute():
         return path
     start = start_of(folder, record)
-    moved = start / path if start is not None and start != Path.cwd().resolve() else None
-    return str(moved) if moved is not None and moved.exists() else path
+    if start is None or start == Path.cwd().resolve() or not (start / path).exists():
+        return path
+    print(f"{path} is read from {start / path}, as seen from where the run was started", flush=True)
+    return str(start / path)

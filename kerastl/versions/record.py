@@ -163,8 +163,7 @@ class RunRecord(Compared, Section):
     @property
     def failure(self) -> str:
         """What failed, in a sentence; empty where nothing did."""
-        names = ", ".join(self.breaches)
-        return f"{names}: not written, because the predictions differ from Keras by more than allowed" if names else ""
+        return self.not_written
 
     def __repr__(self) -> str:
         low, high = self.test.accuracy_ci95

@@ -106,6 +106,12 @@ class Compared:
         """Whether an artifact exceeded its error bound."""
         return bool(self.breaches)
 
+    @property
+    def not_written(self) -> str:
+        """Which artifacts were not written and why, in a sentence; empty where all were."""
+        names = ", ".join(self.breaches)
+        return f"{names}: not written, because the predictions differ from Keras by more than allowed" if names else ""
+
 
 @dataclass(frozen=True)
 class Arm(Section):
