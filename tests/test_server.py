@@ -538,6 +538,12 @@ def test_the_rows_of_a_large_request_are_split_where_that_is_asked_for() -> None
                         enable_large_batch_splitting=True) == [{"y": [*range(0, 20, 2)]}, {"y": [20]}]
     assert sum(sizes) == 11 and max(sizes) <= 4
 
+    def total(x: Any) -> Any:
+        return {"sum": np.sum(x, keepdims=True)}
+
+    assert run_together(total, [*range(10)], max_batch_size=10, max_execution_batch_size=4,
+                        enable_large_batch_splitting=True) == [{"sum": [45]}]
+
 
 def test_a_request_without_equally_many_rows_is_not_batched(tmp_path: Path) -> None:
     two = tf.TensorSpec([None], tf.float32)
