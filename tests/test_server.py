@@ -410,7 +410,8 @@ def test_config_files_are_those_of_tf_serving(tmp_path: Path) -> None:
     (read_batching, "max_batch_size { value: 0 }", "max_batch_size is 0"),
     (read_batching, "max_execution_batch_size { value: 8 }", "max_execution_batch_size is 8"),
     (read_batching, "max_execution_batch_size { value: 64 } enable_large_batch_splitting { value: true }", "is 64"),
-    (read_monitoring, "prometheus_config { enable: true path: 'm' }", "begins with /"),
+    *((read_monitoring, f"prometheus_config {{ enable: true path: '{path}' }}", "begins with /") for path in (
+        "m", "/", "/v1/m", "/kerastl/models", "/{path}", "/a b", "//a", "/m\u00e9", "/m/")),
 ])
 def test_a_config_file_that_cannot_be_used_is_one_message(read: Any, text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(tl.OptionError, match=words):
@@ -584,6 +585,12 @@ def test_the_rows_of_a_large_request_are_split_where_that_is_asked_for() -> None
     assert run_together(double, [*range(10)], [10], max_batch_size=10, max_execution_batch_size=4,
                         enable_large_batch_splitting=True) == [{"y": [*range(0, 20, 2)]}, {"y": [20]}]
     assert sum(sizes) == 11 and max(sizes) <= 4
+
+    def total(x: Any) -> Any:
+        return {"sum": np.sum(x, keepdims=True)}
+
+    assert run_together(total, [*range(10)], max_batch_size=10, max_execution_batch_size=4,
+                        enable_large_batch_splitting=True) == [{"sum": [45]}]
 
 
 def test_a_request_without_equally_many_rows_is_not_batched(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_examples_have_features_of_one_kind() -> None:
     ({"examples": [{"n": [[1]]}]}, "type: Array"), ({"examples": [{"n": [1, "a"]}]}, "expecting type: int64"),
     ({"examples": [{"n": 2**63}]}, "Only int64_t is supported"),
     ({"context": 5, "examples": [{}]}, "must be JSON object"),
-    (b'{"examples": [{"n": 1e400}]}', "Number too big"),
+    (b'{"examples": [{"n": 1e400}]}', "Number too big"), (b'{"examples": [{"\xff": 1}]}', "feature . is not UTF-8"),
 ])
 def test_examples_that_are_none_are_refused(document: Any, words: str) -> None:
     with pytest.raises(ServingError, match=words):

@@ -12,6 +12,7 @@ from served import half_plus, serving, signatures, stubs
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import kerastl as tl
+from kerastl.server.inference import classifications, regressions
 from kerastl.server.loading import WARMUP, warm_up
 from kerastl.server.signatures import MOST_CALLS, load
 from kerastl.server.status import Code, ServingError
@@ -158,3 +159,31 @@ def test_a_signature_may_take_nothing_and_the_loaders_own_is_listed_as_in_tf_ser
         assert {*metadata} == {"incr_counter", "__saved_model_init_op"}
         status, body = server.post("/v1/models/m:predict", {"signature_name": "__saved_model_init_op", "inputs": 1})
         assert status == 400 and body["error"].endswith("it has incr_counter")
+
+
+@pytest.mark.parametrize(("outputs", "words"), [
+    ({"classes": np.zeros((2, 1), np.float32)}, "Expected classes Tensor of DT_STRING. Got: DT_FLOAT"),
+    ({"scores": np.zeros((2, 1))}, "Expected scores Tensor of DT_FLOAT. Got: DT_DOUBLE"),
+    ({"scores": np.zeros(2, np.float32)}, "Expected Tensor shape: .batch_size num_classes. but got .2."),
+    ({"scores": np.zeros((3, 1), np.float32)}, "Expected scores output batch size of 2. Got: 3"),
+    ({"classes": np.full((2, 1), b"a", object), "scores": np.zeros((2, 2), np.float32)},
+     "Tensors class and score should match in dim_size.1.. Got 1 vs. 2"),
+    ({"outputs": np.zeros(2)}, "Expected output Tensor of DT_FLOAT.  Got: DT_DOUBLE"),
+    ({"outputs": np.zeros((2, 2), np.float32)}, "Expected output Tensor shape to be either .batch_size. or"),
+    ({"outputs": np.zeros(3, np.float32)}, "Input batch size did not match output batch size: 2 vs. 3"),
+])
+def test_outputs_that_are_no_classes_or_values_are_refused(outputs: Any, words: str) -> None:
+    signature: Any = type("S", (), {"name": "s"})
+    with pytest.raises(ServingError, match=words):
+        regressions(outputs, 2) if "outputs" in outputs else classifications(signature, outputs, 2)
+
+
+def test_classes_and_scores_become_results() -> None:
+    signature: Any = type("S", (), {"name": "s"})
+    classes, scores = np.array([[b"a", b"\xff"]], object), np.array([[0.0, 1.0]], np.float32)
+    both = classifications(signature, {"classes": classes, "scores": scores}, 1).classifications[0].classes
+    assert [(entry.label, entry.score) for entry in both] == [("a", 0.0), ("\ufffd", 1.0)]
+    for outputs, expected in (({"classes": classes}, [("a", 0.0), ("\ufffd", 0.0)]), ({"scores": scores}, [
+            ("", 0.0), ("", 1.0)])):
+        entries = classifications(signature, outputs, 1).classifications[0].classes
+        assert [(entry.label, entry.score) for entry in entries] == expected

@@ -13,7 +13,7 @@ from served import Server, half_plus, serving, signatures, stubs, until
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 import kerastl as tl
-from kerastl.server.config import Model, Policy
+from kerastl.server.config import Model, Policy, read_models
 from kerastl.server.metrics import Metrics
 from kerastl.server.models import Models, State
 from kerastl.server.options import ServerOptions
@@ -216,3 +216,21 @@ def test_a_server_starts_with_the_newest_versions_that_load(tmp_path: Path, capl
         (tmp_path / "half" / "5" / "saved_model.pb").write_bytes(b"broken")
         models.close()
     assert "version 2 answers in the place of one that does not load" in caplog.text
+
+
+def test_a_config_file_is_read_again_though_folders_are_looked_at_rarely(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+
+    def write(name: str) -> None:
+        half_plus(tmp_path / name)
+        file.write_text(f"model_config_list {{ config {{ name: '{name}' base_path: '{tmp_path / name}' "
+                        "model_platform: 'tensorflow' } }")
+
+    write("a")
+    options = ServerOptions(file_system_poll_wait_seconds=600, model_config_file_poll_wait_seconds=0.1)
+    with serving(read_models(str(file)), options, reread=lambda: read_models(str(file))) as server:
+        file.write_text("half a fi")
+        assert answer(server, "/v1/models/a") == 2.0
+        write("b")
+        until(lambda: answer(server, "/v1/models/b") == 2.0)
+        until(lambda: answer(server, "/v1/models/a") is None)

@@ -86,14 +86,18 @@ class Batcher:
         if rows > most:
             raise invalid(f"the request has {rows} rows, but a batch has at most {most} (max_batch_size)")
         step, end = self.parameters.rows, time.monotonic() + seconds
-        futures = [self.submit(signature, {name: array[start:start + step] for name, array in arrays.items()})
-                   for start in range(0, max(rows, 1), step)]
+        pieces = [{name: array[start:start + step] for name, array in arrays.items()}
+                  for start in range(0, max(rows, 1), step)]
+        futures = [self.submit(signature, piece) for piece in pieces]
         try:
             parts = [future.result(max(0.0, end - time.monotonic())) for future in futures]
         except TimeoutError as error:
             raise ServingError(Code.DEADLINE_EXCEEDED, f"no answer within {seconds:g} seconds") from error
-        return parts[0] if len(parts) == 1 else {
-            name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if len(parts) == 1:
+            return parts[0]
+        if list(map(rows_of, parts)) != list(map(rows_of, pieces)):  # such as a sum over the batch
+            return self._run(signature, arrays)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def submit(self, signature: Signature, arrays: Arrays) -> "Future[Arrays]":
         """The outputs of rows that fit into a batch, when they are computed. Raises ServingError where the queue is

@@ -195,6 +195,8 @@ def _example(value: Any) -> Any:
         raise invalid(f"Example must be JSON object but got JSON {kind}")
     example = example_pb2.Example()
     for name, content in value.items():
+        if (written_name := name.encode("utf-8", "replace").decode()) != name:
+            raise invalid(f"the name of the feature {written_name} is not UTF-8")
         feature = example.features.feature[name]
         for item in content if isinstance(content, list) else [content]:
             _add(feature, name, item)

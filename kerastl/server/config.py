@@ -1,5 +1,6 @@
 """The configuration files of TF Serving: models, batching and monitoring, in protobuf's text format."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ WRAPPED = {"max_batch_size": "Int64Value", "batch_timeout_micros": "Int64Value",
            "enable_large_batch_splitting": "BoolValue", "max_execution_batch_size": "Int64Value"}
 NUMBERS = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1,
            "max_execution_batch_size": 0}  # least
+PLACE = re.compile(r"/[\w.-]+(/[\w.-]+)*", re.ASCII)  # where metrics can be read
+OWN = ("/v1", "/kerastl")  # paths that have another meaning
 MODELS, BATCHING, MONITORING = "model_config_file", "batching_parameters_file", "monitoring_config_file"
 
 
@@ -156,9 +159,9 @@ def read_monitoring(path: str) -> str:
     if not message.prometheus_config.enable:
         return ""
     served = message.prometheus_config.path or PATH
-    if not served.startswith("/"):
-        raise OptionError(f"{path}: the path of prometheus_config is {served!r}", "a path that begins with /",
-                          "change it")
+    if not PLACE.fullmatch(served) or served.lower().startswith(OWN):
+        raise OptionError(f"{path}: the path of prometheus_config is {served!r}", "a path that begins with /, of "
+                          f"letters, digits, ., - and _, other than {', '.join(OWN)}", "change it")
     return str(served)
 
 

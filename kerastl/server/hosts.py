@@ -31,7 +31,7 @@ def check_request(request: web.Request) -> None:
     if request.app[LOCAL] and host is not None and not _is_loopback(named[0]):
         raise ServingError(Code.PERMISSION_DENIED, f"the request is for the host {named[0]!r}, but this server answers "
                            "only for localhost; its option `host` binds it to another address")
-    if origin and _place(origin) != named:
+    if origin and (not named[0] or _place(origin) != named):
         raise ServingError(Code.PERMISSION_DENIED, f"the request comes from a page of {origin!r}; pages of other sites "
                            "may not use this server")
 

@@ -10,6 +10,7 @@ from tensorflow_serving.apis import classification_pb2, regression_pb2
 from kerastl.server.bodies import Arrays
 from kerastl.server.signatures import DEFAULT, SavedModel, Signature
 from kerastl.server.status import Code, ServingError, invalid
+from kerastl.server.tensors import dtype_name
 
 INPUTS, OUTPUTS, CLASSES, SCORES = "inputs", "outputs", "classes", "scores"
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -119,8 +120,7 @@ def classifications(signature: Signature, outputs: Arrays, n: int) -> classifica
         if array.ndim != 2:
             raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
         if array.dtype != dtype:
-            raise invalid(f"Expected {name} Tensor of {'DT_STRING' if name == CLASSES else 'DT_FLOAT'}. Got: "
-                          f"{array.dtype}")
+            raise invalid(f"Expected {name} Tensor of {_enum(dtype)}. Got: {_enum(array.dtype)}")
         if len(array) != n:
             raise invalid(f"Expected {name} output batch size of {n}. Got: {len(array)}")
     if classes is not None and scores is not None and classes.shape != scores.shape:
@@ -138,6 +138,11 @@ def classifications(signature: Signature, outputs: Arrays, n: int) -> classifica
     return result
 
 
+def _enum(dtype: np.dtype[Any]) -> str:
+    """A type as TF Serving names it in these errors: DT_FLOAT."""
+    return f"DT_{dtype_name(dtype).upper()}"
+
+
 def regressions(outputs: Arrays, n: int) -> regression_pb2.RegressionResult:
     """The outputs of a regression of n examples. Raises ServingError for shapes or types that do not fit."""
     values = outputs[OUTPUTS]
@@ -147,7 +152,7 @@ def regressions(outputs: Arrays, n: int) -> regression_pb2.RegressionResult:
     if len(values) != n:
         raise invalid(f"Input batch size did not match output batch size: {n} vs. {len(values)}")
     if values.dtype != np.float32:
-        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {values.dtype}")
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_enum(values.dtype)}")
     result = regression_pb2.RegressionResult()
     for value in values.ravel().tolist():
         result.regressions.add().value = value

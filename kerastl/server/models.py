@@ -365,6 +365,7 @@ def _reason(error: Exception) -> tuple[Code, str]:
     """Why a version does not load: a code, and the whole message in one line."""
     if isinstance(error, KerastlError):
         return Code.FAILED_PRECONDITION, error.line
-    code = error.code if isinstance(error, ServingError) else CODES.get(
-        error.error_code, Code.UNKNOWN) if isinstance(error, tf.errors.OpError) else Code.UNKNOWN
+    if isinstance(error, ServingError):
+        return error.code, error.message
+    code = CODES.get(error.error_code, Code.UNKNOWN) if isinstance(error, tf.errors.OpError) else Code.UNKNOWN
     return code, visible(f"{type(error).__name__}: {' '.join(str(error).split())}"[:MOST_WORDS])

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from kerastl.server.rest import Rest
 from kerastl.server.status import ServingError
 
 log = logging.getLogger("kerastl.serve")
+SHORTEST = 0.05  # seconds between two looks at the folders
 GRACE = 30.0  # seconds in which requests are finished at the end
 
 
@@ -177,15 +179,17 @@ def _bracketed(host: str) -> str:
 def _watch(served: Models, options: ServerOptions, reread: Callable[[], Sequence[Model]] | None,
            ended: threading.Event) -> None:
     """Look for new versions, and for another config, until the end."""
-    waited, since_config = options.file_system_poll_wait_seconds, 0.0
-    pause = max(waited, 0.05) if waited > 0 else 1.0
-    while not ended.wait(pause):
-        since_config += pause
+    look, read = options.file_system_poll_wait_seconds, options.model_config_file_poll_wait_seconds if reread else 0.0
+    periods = [seconds for seconds in (look, read) if seconds > 0]
+    looked_at = read_at = time.monotonic()
+    while periods and not ended.wait(max(min(periods), SHORTEST)):
+        now = time.monotonic()
         try:
-            if reread and 0 < options.model_config_file_poll_wait_seconds <= since_config:
-                since_config = 0.0
+            if reread and 0 < read <= now - read_at:
+                looked_at = read_at = now
                 served.reload(reread())
-            elif waited > 0:
+            elif 0 < look <= now - looked_at:
+                looked_at = now
                 served.poll()
         except Exception as error:  # of any type: what is served goes on
             log.error("the models could not be looked for: %s", error)
