@@ -137,7 +137,8 @@ def test_held_out_predictions_are_read_as_they_were_written_each_content_once(se
         assert again.probabilities[place] == pytest.approx([0.3, 0.7], abs=1e-5)
     with pytest.raises(ModelError, match="damaged"):
         read_held_out(tmp_path, 3)
-    for content in (b"", b"PK\x03\x04", kept.to_bytes()[:-30], kept.to_bytes()[40:]):
+    whole = kept.to_bytes()
+    for content in (b"", b"PK\x03\x04", whole[:-30], whole[40:], whole[:150] + bytes(40) + whole[190:]):
         (tmp_path / FILE).write_bytes(content)
         with pytest.raises(ModelError, match="damaged"):
             read_held_out(tmp_path, 2)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,8 +148,7 @@ def compare_versions(model: str | Path | Classifier, against: Against, source: s
     expect((str, Path, int, Classifier), "a version number, a path or a loaded model", against=against)
     result = evaluate_model(model, source, options=options, weights=weights, data_dir=data_dir, cache_dir=cache_dir,
                             against=against)
-    assert result.against is not None
-    return result.against
+    return cast(VersionComparison, result.against)  # there is one, because `against` is given
 
 
 def _unknown_rows(examples: Examples, above: NDArray[np.bool_], p: NDArray[np.float32], reject: bool) -> UnknownRows:
