@@ -282,6 +282,10 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     code, out, _ = shell("evaluate", models / "tiny", data, "--against", models / "tiny/1")
     assert code == 0 and "10 images, 9 of them new to version 1" in " ".join(out.split())
     assert tl.compare_versions(str(models / "tiny"), 1, data).n == 10
+    other = tl.load(str(models / "tiny/1"))
+    other.record = replace(other.record, modality_name="text")
+    with pytest.raises(tl.OptionError, match="which classifies texts"):
+        tl.compare_versions(str(models / "tiny"), other, data)
 
 
 @pytest.mark.parametrize(("against", "words"), [("7", "has no version 7"), ("3", "another version"),
