@@ -137,7 +137,8 @@ def test_held_out_predictions_are_read_as_they_were_written_each_content_once(se
         assert again.probabilities[place] == pytest.approx([0.3, 0.7], abs=1e-5)
     with pytest.raises(ModelError, match="damaged"):
         read_held_out(tmp_path, 3)
-    for content in (b"", b"PK\x03\x04", kept.to_bytes()[:-30], kept.to_bytes()[40:]):
+    whole = kept.to_bytes()
+    for content in (b"", b"PK\x03\x04", whole[:-30], whole[40:], whole[:150] + bytes(40) + whole[190:]):
         (tmp_path / FILE).write_bytes(content)
         with pytest.raises(ModelError, match="damaged"):
             read_held_out(tmp_path, 2)
@@ -283,6 +284,10 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     code, out, _ = shell("evaluate", models / "tiny", data, "--against", models / "tiny/1")
     assert code == 0 and "10 images, 9 of them new to version 1" in " ".join(out.split())
     assert tl.compare_versions(str(models / "tiny"), 1, data).n == 10
+    other = tl.load(str(models / "tiny/1"))
+    other.record = replace(other.record, modality_name="text")
+    with pytest.raises(tl.OptionError, match="which classifies texts"):
+        tl.compare_versions(str(models / "tiny"), other, data)
 
 
 @pytest.mark.parametrize(("against", "words"), [("7", "has no version 7"), ("3", "another version"),

@@ -57,7 +57,7 @@ def model_card(record: RunRecord) -> str:
         *([f"- Inputs of no class: {rejected(record)}"] if record.rejection else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         *([f"- {no_transfer_note(record)}"] if no_transfer_note(record) else []),
-        *([f"- {_plain(record.previous.sentence)}"] if record.previous else []),
+        *([f"- {_plain(' '.join([record.previous.sentence, *record.previous.lines]))}"] if record.previous else []),
         "",
         "## What this model cannot do",
         "",

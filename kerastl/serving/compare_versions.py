@@ -44,7 +44,7 @@ UNKNOWN = "neither version has their class"
 def load_other(model: Classifier, against: Against, weights: str | None = None, *, trust: bool = False) -> Classifier:
     """The version to compare a model with: the number of another version of it, a path, or a loaded model. weights: the
     new location of the backbone's folder, where it was exported without its backbone. Raises ModelError where there is
-    no such version, OptionError where it is the same one."""
+    no such version, OptionError where it is the same one, or has other inputs or labels."""
     if not isinstance(against, Classifier):
         folder = version_beside(model.folder, against)
         large = RunRecord.read(folder).large is not None
@@ -52,20 +52,21 @@ def load_other(model: Classifier, against: Against, weights: str | None = None, 
     if against.folder.resolve() == model.folder.resolve():
         raise OptionError(f"`against` is {against.folder}, the version that is evaluated", "another version",
                           "give the number of an earlier version, or its path")
+    if reason := _of_other_kind(against.record, model.record.modality_name, model.record.task_name):
+        raise OptionError(f"`against` is {against.folder}, which {reason}; {model.folder} classifies "
+                          f"{model.modality.nouns} with {model.task.noun}", "two models for the same data",
+                          "give another version")
     return against
 
 
 def compare_classifiers(new: Classifier, old: Classifier, examples: Examples, *,
                         computed: dict[str, Row] | None = None, cache_dir: str | Path | None = None
                         ) -> VersionComparison:
-    """Compare two exported models on labelled rows, with all classes that these have. Near-duplicates are searched for
-    among them, because they do not count as independent. computed: what `new` returns for rows, by content hash, where
-    that is known. cache_dir: the folder of a temporary file. Raises DataError where no row can be compared, or the
-    models are of other inputs or labels.
+    """Compare two exported models, as `load_other` takes them, on labelled rows with all classes that these have.
+    Near-duplicates are searched for among them, because they do not count as independent. computed: what `new` returns
+    for rows, by content hash, where that is known. cache_dir: the folder of a temporary file. Raises DataError where no
+    row can be compared, or the data have other labels.
     """
-    if reason := _of_other_kind(old.record, new.record.modality_name, new.record.task_name):
-        raise DataError(f"{old.folder} cannot be compared with {new.folder}: {reason}", "two models for the same data",
-                        "give another version")
     if examples.task is not new.task:
         raise DataError(f"{examples.source} has {examples.task.noun}", new.task.noun,
                         "use data labelled like the training data")

@@ -1,7 +1,6 @@
 """The predictions of a version for its held-out rows, in `held_out.npz`: a later version is compared with them."""
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,9 +47,12 @@ class HeldOutPredictions:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "HeldOutPredictions":
-        """What `to_bytes` wrote. Raises ValueError, KeyError, OSError or BadZipFile for anything else."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            ids, predicted, probabilities = arrays["ids"], arrays["predicted"], arrays["probabilities"]
+        """What `to_bytes` wrote. Raises ValueError for anything else."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                ids, predicted, probabilities = arrays["ids"], arrays["predicted"], arrays["probabilities"]
+        except Exception as error:  # of many types, for a damaged archive
+            raise ValueError(f"it holds no predictions: {error}") from error
         if ids.ndim != 2 or ids.shape[1] != 16 or ids.dtype != np.uint8 or predicted.dtype.kind not in "iu" or \
                 not len(ids) == len(predicted) == len(probabilities) or probabilities.ndim != 2:
             raise ValueError("its arrays do not fit together")
@@ -86,7 +88,7 @@ def read_held_out(folder: Path, classes: int) -> HeldOutPredictions | None:
                 (kept.predicted.ndim == 1 and len(kept) and not 0 <= kept.predicted.min() <= kept.predicted.max()
                  < classes):
             raise ValueError(f"it is of a model with other classes than the {classes} in run.json")
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
                          "list the damage with `kerastl verify`, and copy the version folder again") from error
     return kept
