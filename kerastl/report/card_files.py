@@ -42,6 +42,7 @@ PARTS = (
     Part(("model.keras",), "the Keras model, for `kerastl export`, `verify`, `explain` and further training"),
     Part(("rejection.npz",), "what computes `unknown_score`, for `kerastl export`"),
     Part(("reference.npz",), "features and probabilities of held-out rows, for `kerastl drift`; no inputs"),
+    Part(("held_out.npz",), "predictions for held-out rows by the hash of their content, to compare versions with"),
     Part(("split.csv",), "which rows were used for what, by the hash of their content, with their names"),
     Part(("relabel.csv",), "the corrections of labels that were applied"),
     Part(("run.json",), "all results and settings, for programs"),
