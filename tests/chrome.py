@@ -52,6 +52,12 @@ class Tab:
             await asyncio.sleep(0.1)
         raise AssertionError(f"{expression} did not become true; complaints: {self.complaints}")
 
+    async def given(self, function: str, content: bytes, *values: Any) -> Any:
+        """What a function of JavaScript returns for bytes, which it gets as a Blob, and other values."""
+        words = ", ".join(json.dumps(value) for value in (base64.b64encode(content).decode(), *values))
+        return await self.value(f"""((text, ...values) => ({function})(
+            new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]), ...values))({words})""")
+
     async def choose(self, selector: str, path: Path) -> None:
         """Put a file into an input."""
         root = (await self.call("DOM.getDocument"))["root"]["nodeId"]

@@ -73,6 +73,19 @@ class Server:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         return self.ask(path, body, headers)
 
+    def content(self, path: str) -> tuple[int, bytes]:
+        """The status of an answer, and its body as it is."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}{path}", timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def headers(self, path: str) -> dict[str, str]:
+        """The headers of an answer."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}{path}", timeout=60) as answer:
+            return dict(answer.headers)
+
     def ask(self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str | None = None
             ) -> tuple[int, Any]:
         """The status and the parsed body of an answer."""

@@ -21,7 +21,7 @@ from kerastl.server.status import ServingError
 FOLDER = Path(__file__).parent
 FILES = {"/": ("page.html", "text/html"), "/kerastl/page.css": ("page.css", "text/css"),
          **{f"/kerastl/{name}": (name, "text/javascript")
-            for name in ("page.js", "in_browser.js", "pixels.js", "tokens.js")}}
+            for name in ("page.js", "in_browser.js", "orientation.js", "pixels.js", "tokens.js")}}
 KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
           "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")

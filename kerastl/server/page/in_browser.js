@@ -20,20 +20,18 @@ async function content(url) {
 }
 
 // base: the address of the version's files. input: `in_browser.input` of the version, what its file takes.
-// -> { answer, close }: answer(a Blob, or a text) -> { probabilities, predicted, unknown, exact, milliseconds }.
+// -> { answer, close }: answer(a Blob, or a text) -> { probabilities, predicted, unknown, milliseconds }.
 export async function open(base, input) {
   const litert = await runtime();
   const map = input.tokenizer ? numbers(await content(`${base}/vocabulary`), input.tokenizer) : null;
-  const values = map ? async (text) => ({ values: tokens(text, map, input.tokenizer), exact: true })
-    : async (blob) => { const { pixels, exact } = await read(blob, input.size); return { values: pixels, exact }; };
+  const values = map ? async (text) => tokens(text, map, input.tokenizer) : (blob) => read(blob, input.size);
   const model = await litert.loadAndCompile(await content(`${base}/tflite`), { accelerator: "wasm" });
   const [{ name, shape }] = model.getInputDetails();
 
   async function answer(item) {
-    const started = performance.now(), given = await values(item), outputs = await run(litert, model, name, given.values, shape);
+    const started = performance.now(), outputs = await run(litert, model, name, await values(item), shape);
     return { probabilities: [...outputs.probabilities], predicted: outputs.predicted ? [...outputs.predicted] : null,
-      unknown: outputs.unknown_score ? outputs.unknown_score[0] : null, exact: given.exact,
-      milliseconds: performance.now() - started };
+      unknown: outputs.unknown_score ? outputs.unknown_score[0] : null, milliseconds: performance.now() - started };
   }
 
   let before = Promise.resolve(); // one at a time, and none after it is closed

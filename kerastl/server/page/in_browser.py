@@ -35,7 +35,10 @@ def in_browser(folder: Path, record: RunRecord, runtime: WebRuntime | None) -> d
     if "size" in about_input:
         taken: dict[str, Any] = {"size": about_input["size"]}
     else:
-        tokenizer = _tokenizer(folder)
+        try:
+            tokenizer = _tokenizer(folder)
+        except (OSError, ValueError) as error:
+            return _refused(f"{RULES} of this version cannot be read ({error}); see kerastl verify.")
         if reason := _text_refused(about_input, tokenizer):
             return _refused(f"Only the server answers texts of this model: {reason}.")
         taken = {"tokenizer": {**tokenizer, "max_length": about_input["max_length"],
@@ -48,11 +51,16 @@ def _refused(reason: str) -> dict[str, Any]:
 
 
 def _tokenizer(folder: Path) -> dict[str, Any]:
-    rules: dict[str, Any] = json.loads(read_text(folder / RULES)) if (folder / RULES).is_file() else {}
+    """Its rules; empty where a version has none. Raises OSError or ValueError where they cannot be read."""
+    rules = json.loads(read_text(folder / RULES)) if (folder / RULES).is_file() else {}
+    if not isinstance(rules, dict):
+        raise ValueError("it is no JSON object")
     return rules
 
 
 def _text_refused(about_input: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> str:
+    if not tokenizer:
+        return "this version has no tokenizer files"
     if tokenizer.get("kind") != WORDPIECE:
         return "the page has a WordPiece tokenizer, and the model another one"
     if about_input.get("pair"):

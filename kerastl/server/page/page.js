@@ -182,15 +182,14 @@ function showOther(one, other) {
     $("local-verdict").textContent = `This browser has no answer: ${other.failed}`;
     return;
   }
-  const { probabilities: p, predicted, unknown, milliseconds, exact } = other, best = Math.max(...p);
+  const { probabilities: p, predicted, unknown, milliseconds } = other, best = Math.max(...p);
   const chosen = predicted ? model.classes.filter((_, place) => predicted[place] > 0) : [model.classes[p.indexOf(best)]];
   const scores = predicted ? p.filter((_, place) => predicted[place] > 0) : [best];
-  const labels = model.rejects && unknown > 0 ? ["none of these"] : chosen;
+  const labels = [model.rejects && unknown > 0 ? "none of these" : chosen.join("|")]; // as the signature has them
   const difference = Math.max(...p.map((value, place) => Math.abs(value - one.probabilities[place])));
   $("local-verdict").textContent = `This browser: ${verdict(labels, scores.length ? Math.max(...scores) : best, unknown)}` +
     `, in ${Math.max(1, Math.round(milliseconds))} ms. Largest difference from the server's probabilities: ` +
-    `${difference ? difference.toExponential(1) : 0}.` +
-    (exact ? "" : " Pixels may differ by one level, since this browser has no WebGL for transparent images.");
+    `${difference ? difference.toExponential(1) : 0}.`;
 }
 
 function base64(buffer) {

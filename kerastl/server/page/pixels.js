@@ -1,54 +1,28 @@
 // An image as the pixels that a TFLite file takes, equal to those of the graph in the SavedModel.
 // `classify_image.py` beside the file is the same in NumPy.
+import { takenOut, upright } from "./orientation.js";
+
 const f32 = Math.fround; // TensorFlow computes in float32, and rounds each product and each sum
 
-// The bytes of an image, a Blob -> { pixels: Uint8Array [size, size, 3], exact }.
-// exact: whether the browser gave the pixels of the file; if not, they differ by at most one level.
+// The bytes of an image, a Blob -> Uint8Array [size, size, 3].
 export async function read(blob, size) {
-  const { rgba, width, height, exact } = await decode(blob);
-  return { pixels: resize(onWhite(rgba), height, width, size), exact };
+  const { rgba, width, height } = await decode(blob);
+  return resize(onWhite(rgba), height, width, size);
 }
 
-// The bytes of an image, a Blob -> { rgba, width, height, exact }: upright, neither premultiplied nor colour-managed.
-export async function decode(blob) {
-  const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", premultiplyAlpha: "none",
+// The bytes of an image, a Blob -> { rgba, width, height }: upright, in the colours of the file. A canvas stores colours
+// multiplied by alpha and gives them back divided by it. That loses digits, but none that remain on white.
+async function decode(blob) {
+  const { blob: file, orientation } = await takenOut(blob);
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none",
     colorSpaceConversion: "none" });
   try {
-    const { width, height } = bitmap, paint = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    const { width, height } = bitmap, canvas = new OffscreenCanvas(width, height);
+    const paint = canvas.getContext("2d", { willReadFrequently: true });
     paint.drawImage(bitmap, 0, 0);
-    const rgba = paint.getImageData(0, 0, width, height).data;
-    // A canvas stores colours multiplied by alpha, which only a partly transparent pixel loses digits by.
-    if (!isPartlyTransparent(rgba)) { return { rgba, width, height, exact: true }; }
-    const raw = asTexture(bitmap);
-    return { rgba: raw || rgba, width, height, exact: Boolean(raw) };
+    return upright({ rgba: paint.getImageData(0, 0, width, height).data, width, height }, orientation);
   } finally {
     bitmap.close();
-  }
-}
-
-function isPartlyTransparent(rgba) {
-  for (let place = 3; place < rgba.length; place += 4) {
-    if (rgba[place] !== 0 && rgba[place] !== 255) { return true; }
-  }
-  return false;
-}
-
-// The pixels of a bitmap by WebGL, which takes them as they are; null where there is no WebGL, or the bitmap is too large.
-function asTexture(bitmap) {
-  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
-  if (!gl) { return null; }
-  try {
-    if (Math.max(bitmap.width, bitmap.height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) { return null; }
-    const texture = gl.createTexture(), rgba = new Uint8Array(4 * bitmap.width * bitmap.height);
-    gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-    if (gl.checkFramebufferStatus(gl.FRAMEBUFFER) !== gl.FRAMEBUFFER_COMPLETE) { return null; }
-    gl.readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-    return gl.getError() === gl.NO_ERROR ? rgba : null;
-  } finally {
-    gl.getExtension("WEBGL_lose_context")?.loseContext(); // a page has only a few contexts
   }
 }
 
