@@ -37,6 +37,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         glm,
         glm_full,
         heads,
+        in_browser,
         label_errors,
         label_next,
         learning_curve,
@@ -67,6 +68,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
             "learning-curve": learning_curve.on_the_samples, "explanations": explanations.of_a_run,
             "compare": compare.cached, "maps": maps.growth, "serve": serve.throughput, "serve-soak": serve.soak,
+            "in-browser": in_browser.beside_the_server,
             "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 
 

@@ -17,10 +17,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Tab:
-    """One page. complaints: what the browser logged as an error, and exceptions of the page's scripts."""
+    """One page. complaints: what the browser logged as an error, and exceptions of the page's scripts. pid: of the
+    browser's first process."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket, self._number = socket, 0
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, pid: int) -> None:
+        self._socket, self._number, self.pid = socket, 0, pid
         self.complaints: list[str] = []
 
     async def call(self, method: str, **parameters: Any) -> Any:
@@ -87,7 +88,7 @@ async def opened(url: str, dark: bool = False) -> AsyncIterator[Tab]:
                 async with session.get(f"http://127.0.0.1:{port}/json") as answer:
                     target = next(one for one in await answer.json() if one["type"] == "page")
                 async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                    tab = Tab(socket)
+                    tab = Tab(socket, process.pid)
                     for domain in ("Page", "Runtime", "Log", "DOM"):
                         await tab.call(f"{domain}.enable")
                     if dark:
