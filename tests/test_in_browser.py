@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from conftest import draw
 from image_files import SIDE, chunk, decoded_alike, exif, jpeg, made, save, scene, see_through, unusual
 from PIL import Image, ImageCms
 from served import half_plus, serving
+from text_folders import hugging_face_folder
 
 from kerastl.cli import main
 from kerastl.export import reference_tokenizer
@@ -220,18 +222,38 @@ def test_the_browser_answers_beside_the_server(which: str, request: pytest.Fixtu
         await tab.value("document.getElementById('webcam').click()")
         assert await difference(tab) <= 1e-3
         await tab.value("document.getElementById('webcam').click()")
-        await tab.value("document.getElementById('local-on').click()")
         await tab.choose("#file", next(images.rglob("*.png")))
+        assert await difference(tab) <= 1e-3
+        await tab.value("document.getElementById('local-on').click()")
         await tab.until("document.getElementById('local-verdict').hidden && !document.querySelector('#bars .second')")
+        await tab.until("document.querySelectorAll('#bars li').length >= 3")
         assert not [text for text in tab.complaints if "400" not in text]  # of the image that is none
 
     in_page(version, use, ServerOptions(web_runtime=RUNTIME))
 
 
 @with_runtime
-def test_a_damaged_file_leaves_the_server_s_answer(trained: Path, images: Path, tmp_path: Path) -> None:
-    import shutil
+def test_texts_are_answered_beside_the_server(tmp_path: Path, dropped_in: Path) -> None:
+    table, weights = tmp_path / "texts.csv", hugging_face_folder(tmp_path / "bert", "bert")
+    table.write_text("text,label\n" + "".join(f"a good film {i},fine\na dull scene {i},poor\n" for i in range(12)))
+    assert main(["run", "bert_text", "--data", str(table), "--name", "texts", "--weights", str(weights), "--unfreeze",
+                 "0", "--out", str(tmp_path), "--tflite", "fp16"]) in (0, 1)
 
+    async def use(tab: Tab) -> None:
+        await switched_on(tab)
+        assert "model_fp16.tflite" in await tab.value("document.getElementById('local-note').textContent")
+        for text in ("a good film", "A DULL, dull scene… naïve 😀 映画", "good " * 300, "a\tb\u0000c <b>&amp;</b>"):
+            await tab.value("document.getElementById('local-verdict').hidden = true")
+            await tab.value(f"document.getElementById('text').value = {json.dumps(text)}")
+            await tab.value("document.getElementById('ask').click()")
+            assert await difference(tab) <= 1e-2, text
+        assert not tab.complaints
+
+    in_page(tmp_path / "texts/1", use, ServerOptions(web_runtime=RUNTIME))
+
+
+@with_runtime
+def test_a_damaged_file_leaves_the_server_s_answer(trained: Path, images: Path, tmp_path: Path) -> None:
     version = tmp_path / "tiny/1"
     shutil.copytree(trained, version)
     (version / "tflite/model_fp32.tflite").write_bytes(b"TFL3 no model")

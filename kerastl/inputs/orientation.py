@@ -1,5 +1,5 @@
 """The EXIF orientation of an image file, in the graph: in a JPEG's APP1 segment, a PNG's eXIf chunk, a WebP's EXIF
-chunk. Browsers and Pillow honour the same three."""
+chunk. Pillow honours the same three, Chromium those of JPEG and PNG."""
 
 import tensorflow as tf
 

@@ -31,7 +31,7 @@ class Config:
     model_config_file_poll_wait_seconds: float = 0.0  # time between two readings of the config file; 0: read once
     all_or_nothing: bool = False  # one bad row fails the whole request, as in TF Serving
     record: str | None = None  # folder in which the page may save labelled images of the webcam
-    web_runtime: str | None = None  # folder with LiteRT for browsers, see the guide; default: of `make web`
+    web_runtime: str | None = None  # folder in which npm installed @litertjs/core, for the page; default: of `make web`
     trust: bool = False  # load a model even if its graph could read or write files: a model is a program
     benchmark: bool = False  # instead measure requests per second and latencies of the model, and stop
     benchmark_seconds: float = 3.0  # time for each number of clients and each protocol

@@ -26,8 +26,8 @@ def in_browser(folder: Path, record: RunRecord, runtime: WebRuntime | None) -> d
     the file takes."""
     path, about_input = tflite_file(folder), record.input
     if runtime is None:
-        return _refused("LiteRT for browsers is not installed on this server; see its guide, “Run the model in the "
-                        "browser”.")
+        return _refused("LiteRT for browsers is not installed on this server: see “Run the model in the browser” in "
+                        "docs/how-to/serve.md.")
     if path is None:
         return _refused("This version has no TFLite file.")
     if path.stat().st_size > LARGEST:

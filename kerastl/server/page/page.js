@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const FRAMES = 6; // a second, of the webcam
 let models = [], model = null, token = null, stream = null, timer = 0, number = 0, holding = false;
-let local = null, last = null; // the model in this browser, a promise; the input that was classified last
+let local = null, last = null; // the model in this browser, { opened }; the input that was classified last
 
 async function start() {
   const about = await (await fetch("/kerastl/models")).json();
@@ -37,6 +37,7 @@ function choose(place) {
   $("bars").replaceChildren();
   $("why").hidden = $("local-verdict").hidden = true;
   last = null;
+  number++; // an answer that is on its way is of the other model
   offer();
   say("No input yet.");
   showCurl(image ? "IMAGE.png" : "Not bad at all.");
@@ -57,35 +58,35 @@ function offer() {
 }
 
 function closeLocal() {
-  local?.then((opened) => opened.close()).catch(() => {}); // what could not be opened was reported then
+  local?.opened?.close();
   local = null;
 }
 
 async function openLocal() {
   closeLocal();
-  if (!$("local-on").checked) { return; }
-  const { name, version, in_browser: facts } = model, words = $("local-note").textContent;
-  const mine = import("/kerastl/in_browser.js").then(({ open }) =>
-    open(`/kerastl/models/${encodeURIComponent(name)}/${version}`, facts.input));
-  local = mine;
-  $("local-note").textContent = "Loading …";
-  try {
-    await mine;
-    if (mine !== local) { return; }
-    $("local-note").textContent = words;
-    if (last && !stream) { await ask(...last); }
-  } catch (error) {
-    if (mine !== local) { return; }
-    local = null;
-    $("local-on").checked = false;
-    $("local-note").textContent = `The model cannot be run in this browser: ${why(error)}`;
+  if ($("local-on").checked) {
+    const { name, version, in_browser: facts } = model, words = $("local-note").textContent, mine = { opened: null };
+    local = mine;
+    $("local-note").textContent = "Loading …";
+    try {
+      const { open } = await import("/kerastl/in_browser.js");
+      mine.opened = await open(`/kerastl/models/${encodeURIComponent(name)}/${version}`, facts.input);
+      if (mine !== local) { return mine.opened.close(); } // another model was chosen meanwhile
+      $("local-note").textContent = words;
+    } catch (error) {
+      if (mine !== local) { return; }
+      local = null;
+      $("local-on").checked = false;
+      $("local-note").textContent = `The model cannot be run in this browser: ${why(error)}`;
+    }
   }
+  if (last && !stream) { await ask(...last); }
 }
 
-// The answer of this browser, or why there is none; null where it is not asked.
+// The answer of this browser, or why there is none; null while it has no model.
 async function here(content) {
   try {
-    return local ? await (await local).answer(content) : null;
+    return local?.opened ? await local.opened.answer(content) : null;
   } catch (error) {
     return { failed: why(error) };
   }

@@ -10,7 +10,7 @@ from kerastl.files import read_text
 
 TESTED = "2.5.3"
 HERE = Path(__file__).parent / "litert"  # where `make web` puts it, with the lock file that names its hashes
-INSTALL = f"npm install --ignore-scripts --prefix DIR @litertjs/core@{TESTED}"
+INSTALL = f"run in it: npm install @litertjs/core@{TESTED}"
 CORE, UTILS = Path("node_modules/@litertjs/core"), Path("node_modules/@litertjs/wasm-utils")
 SCRIPT, BARE, OURS = "litert.js", '"@litertjs/wasm-utils"', '"./wasm-utils.js"'
 # What the page may ask for. The plain build runs where the browser has relaxed SIMD, the other one elsewhere; the
