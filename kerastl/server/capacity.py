@@ -127,7 +127,7 @@ def _load(protocol: str, clients: int, sent: Sent) -> Load:
 def _one_model(path: Any, model_config_file: str | None) -> Model:
     if (path is None) == (model_config_file is None):
         raise OptionError("both a path and `model_config_file` are set" if path is not None else "no model is named",
-                          "a path or `model_config_file`", "kerastl serve saved_models/NAME --benchmark")
+                          "a path or `model_config_file`", "name one model, such as saved_models/NAME")
     models = models_at(Path(path)) if model_config_file is None else read_models(model_config_file)
     if len(models) != 1:
         raise OptionError(f"there are {len(models)} models: {', '.join(model.name for model in models)}",
