@@ -344,7 +344,7 @@ def on_the_samples() -> list[Figure]:
     return figures
 
 
-COLUMNS = ("data", "shift", "strength", "accuracy", *(f"{n} inputs" for n in SIZES_OF_SAMPLES),
+COLUMNS = ("data", "shift", "strength", "accuracy", "draws", *(f"{n} inputs" for n in SIZES_OF_SAMPLES),
            "in 200 inputs by: outputs, features, sizes, rejected")
 
 
@@ -357,7 +357,8 @@ def as_rows(found: Iterable[Power] | None = None) -> Iterator[tuple[object, ...]
             by_test = [each.rate(200, name, alpha) for name in TESTS]
             yield (each.data, "**none**, false alarms" if each.kind == "none" else each.kind,
                    f"level {alpha:g}" if each.kind == "none" else each.strength,
-                   "-" if each.accuracy is None else f"{each.accuracy:.3f}", *map(_percent, rates),
+                   "-" if each.accuracy is None else f"{each.accuracy:.3f}",
+                   ", ".join(str(each.found.get(n, (0, {}))[0]) for n in SIZES_OF_SAMPLES), *map(_percent, rates),
                    ", ".join(map(_percent, by_test)))
 
 
