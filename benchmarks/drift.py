@@ -34,7 +34,7 @@ from kerastl.evaluation.drift import (
     REJECTED,
     SIZES,
     Compared,
-    Promise,
+    Expected,
     Sample,
     compare_samples,
     promise_of,
@@ -89,7 +89,7 @@ class Model:
     calibration: Any
     detector: Any
     reference: Reference
-    promise: Promise | None
+    expected: Expected
     fresh: NDArray[np.intp]
 
 
@@ -158,7 +158,7 @@ def tally(data: Data, seed: int, tallies: Sequence[Tally]) -> None:
             for n in [n for n in SIZES_OF_SAMPLES if data.rest[n] == rest]:
                 for rows in _drawn(data, model.fresh, n, each.shift, generator):
                     each.add(n, compare_samples(model.reference, _sample(data, model, each.shift, rows, generator),
-                                                data.examples.classes, model.promise, PERMUTATIONS))
+                                                model.expected, PERMUTATIONS))
             if each.shift.aligned and each.shift.share == 1 and rest == data.rest[200]:
                 for rows in _drawn(data, model.fresh, 200, each.shift, generator)[:1]:
                     sample = _sample(data, model, each.shift, rows, generator)
@@ -179,7 +179,8 @@ def _model(data: Data, rest: int, generator: np.random.Generator) -> Model:
     evaluation = tl.evaluate(features.examples, fitted)
     unknown = detect_unknown(features, TrainedModel(None, fitted, None))
     return Model(fitted, evaluation.calibration, unknown.detector, reference_of(features, evaluation,
-                 with_features=True), promise_of(unknown.result), np.sort(rows[rest:]))
+                 with_features=True),
+                 Expected(own.classes, own.task.exclusive, False, promise_of(unknown.result)), np.sort(rows[rest:]))
 
 
 def _drawn(data: Data, fresh: NDArray[np.intp], n: int, shift: Shift, generator: np.random.Generator
@@ -343,7 +344,7 @@ def on_the_samples() -> list[Figure]:
     return figures
 
 
-COLUMNS = ("data", "shift", "strength", "accuracy", *(f"{n} inputs" for n in SIZES_OF_SAMPLES),
+COLUMNS = ("data", "shift", "strength", "accuracy", "draws", *(f"{n} inputs" for n in SIZES_OF_SAMPLES),
            "in 200 inputs by: outputs, features, sizes, rejected")
 
 
@@ -356,7 +357,8 @@ def as_rows(found: Iterable[Power] | None = None) -> Iterator[tuple[object, ...]
             by_test = [each.rate(200, name, alpha) for name in TESTS]
             yield (each.data, "**none**, false alarms" if each.kind == "none" else each.kind,
                    f"level {alpha:g}" if each.kind == "none" else each.strength,
-                   "-" if each.accuracy is None else f"{each.accuracy:.3f}", *map(_percent, rates),
+                   "-" if each.accuracy is None else f"{each.accuracy:.3f}",
+                   ", ".join(str(each.found.get(n, (0, {}))[0]) for n in SIZES_OF_SAMPLES), *map(_percent, rates),
                    ", ".join(map(_percent, by_test)))
 
 

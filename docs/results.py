@@ -265,10 +265,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "drift": ("How often `kerastl drift` finds a shift at its level of 0.01, in 50 to 500 inputs that the model has "
               "never seen. Each draw divides the rows anew, trains `linear` on 352 of the 705 stamps (for 500 inputs, "
               "on 200), or on 1,000 of 2,000 snippets, and takes their held-out predictions as the "
-              "reference. Without a shift, each detection is a false alarm; there are 40 models, and several samples "
-              "for each where the new inputs suffice. 20 draws of each shift. The tests of images get the file sizes "
-              "of the unchanged files. Accuracy: of the model on inputs that are shifted like this. -: too few rows "
-              "for it.", drift),
+              "reference. Without a shift, each detection is a false alarm, and there are several samples for each "
+              "model where the new inputs suffice. Draws: their number for each number of inputs. The tests of images "
+              "get the file sizes of the unchanged files. Accuracy: of the model on inputs that are shifted like this. "
+              "-: too few rows for it.", drift),
     "explanations": ("Checks of explanations on held-out rows: the mean cosine with maps of a head trained on permuted "
                      "labels (below 0.5 passes), and by how much the logit of the answer falls when the quarter that "
                      "speaks most for it, or another quarter, is deleted (a difference whose interval is above 0 "

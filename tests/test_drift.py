@@ -13,9 +13,9 @@ from conftest import draw
 
 import kerastl as tl
 from kerastl.audit.logs import logged_inputs
-from kerastl.evaluation.drift import Promise, Sample, compare_samples
+from kerastl.evaluation.drift import Expected, Promise, Sample, compare_samples
 from kerastl.evaluation.reference import FILE, Reference, sizes_of
-from kerastl.evaluation.two_samples import areas, feature_test, label_shift, output_tests
+from kerastl.evaluation.two_samples import areas, feature_test, label_shift, prediction_tests, probability_tests
 from kerastl.modality import TEXT
 from kerastl.versions.reference import read_reference
 
@@ -37,7 +37,7 @@ def test_there_are_no_more_false_alarms_than_stated() -> None:
     outputs, features = [], []
     for number in range(200):
         (x, p), (new, q) = sample(generator, 300), sample(generator, 100)
-        outputs.append(min(test.p for test in output_tests(p, q, NAMES)))
+        outputs.append(min(test.p for test in probability_tests(p, q, NAMES)))
         if number < 60:
             features.append(feature_test(x, new, number, permutations=39)[0].p)
     assert np.mean(np.array(outputs) < 0.05) <= 0.09  # 0.05 and twice the standard error of 200 draws
@@ -49,10 +49,10 @@ def test_a_changed_mix_and_moved_features_are_found() -> None:
     generator = np.random.default_rng(1)
     x, p = sample(generator, 500)
     _, other_mix = sample(generator, 200, mix=[0.7, 0.2, 0.1])
-    found = output_tests(p, other_mix, NAMES)
+    found = probability_tests(p, other_mix, NAMES)
     assert min(test.p for test in found) < 1e-4 and found[0].mean_now > found[0].mean_before + 0.2
     moved, q = sample(generator, 200, move=0.5)  # along directions that the model does not look at
-    assert min(test.p for test in output_tests(p, q, NAMES)) > 0.01
+    assert min(test.p for test in probability_tests(p, q, NAMES)) > 0.01
     test, newness = feature_test(x, moved, permutations=99)
     assert test.p <= 0.02 and test.auc > 0.6 and len(newness) == 200
     assert np.corrcoef(newness, moved[:, 5:10].sum(axis=1))[0, 1] > 0.3  # the most moved are the most new
@@ -70,9 +70,29 @@ def test_each_test_can_be_significant_alone() -> None:
     (x, p), (new, q) = sample(generator, 300), sample(generator, 200, move=1.5)  # outputs do not change
     reference = Reference(x.astype(np.float16), p.astype(np.float32), generator.normal(size=300))
     found = compare_samples(reference, Sample(new.astype(np.float32), q, generator.normal(size=200),
-                                              generator.normal(size=200)), NAMES, Promise(0.95, 2.0, 300))
+                                              generator.normal(size=200)),
+                            Expected(NAMES, True, True, Promise(0.95, 2.0, 300)))
     by_name = {test.name: test.p for test in found.tests}
     assert by_name["features"] < 0.01 < min(by_name["outputs"], by_name["sizes"], by_name["rejected inputs"])
+
+
+def test_predictions_of_cross_validation_raise_no_false_alarm() -> None:
+    """The heads of folds see fewer rows than the head that ships, so that their probabilities have another scale."""
+    generator = np.random.default_rng(4)
+    alarms = {True: 0, False: 0}
+    for _ in range(100):
+        (_, p), (_, q) = sample(generator, 300), sample(generator, 150)
+        q = q ** 1.3 / (q ** 1.3).sum(axis=1, keepdims=True)  # surer of the same classes
+        for by_model in alarms:
+            found = Expected(NAMES, True, by_model, None).output_tests(p, q)
+            alarms[by_model] += min(test.p for test in found) < 0.05
+    assert alarms[False] <= 11 < 50 < alarms[True]  # 5 are expected
+    _, other_mix = sample(generator, 200, mix=[0.7, 0.2, 0.1])
+    found = prediction_tests(p, other_mix, NAMES, True)
+    assert min(test.p for test in found) < 1e-4 and found[0].statistic > 0.2
+    several = np.array([[0.9, 0.8, 0.1]] * 30 + [[0.2, 0.6, 0.4]] * 10)
+    found = prediction_tests(several, several[:30], NAMES, False)
+    assert [round(test.statistic, 3) for test in found] == [0.25, 0.0, 0.0] and found[1].p == 1.0
 
 
 def test_a_threshold_from_few_rows_raises_no_false_alarm_on_many() -> None:
@@ -117,6 +137,7 @@ def test_the_verb_finds_other_images_and_not_the_same(trained: Path, images: Pat
                                                       ) -> None:
     code, out, _ = shell("drift", str(trained), str(images), "--json")
     same = json.loads(out)
+    assert same["outputs_of"] == "predicted classes"  # it was cross-validated
     assert code == 0 and not same["drifted"] and same["n"] >= 20 and same["labels"]
     for number in range(40):
         draw(tmp_path / "other" / f"{number}.png", (120 + number, 120, 120), number)

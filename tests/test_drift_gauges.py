@@ -26,7 +26,8 @@ def record(trained: Path) -> RunRecord:
     """Of three classes, with a threshold that comes from 400 rows."""
     found = RunRecord.read(trained)
     assert found.rejection is not None
-    return replace(found, rejection=replace(found.rejection, threshold=0.0, calibration_rows=N, coverage=0.95))
+    promised = replace(found.rejection, threshold=0.0, calibration_rows=N, coverage=0.95)
+    return replace(found, split="holdout", rejection=promised)
 
 
 def answers(generator: np.random.Generator, n: int, first: float = 1.0, unknown: float = 0.05) -> dict[str, Any]:
@@ -56,6 +57,15 @@ def test_what_changes_is_seen_by_its_own_test(record: RunRecord) -> None:
     assert values(mixed)[f"{P_VALUE} outputs"] < 1e-6 and values(mixed)[f"{STATISTIC} outputs"] > 0.2
     assert values(unknown)[f"{P_VALUE} rejected inputs"] < 1e-6 and values(unknown)[REJECTION_RATE] > 0.1
     assert values(unknown)[f"{P_VALUE} outputs"] > 0.01
+
+
+def test_of_a_cross_validated_version_predicted_classes_are_compared(record: RunRecord) -> None:
+    generator, found = np.random.default_rng(5), window(replace(record, split="cv"))
+    p = answers(generator, 300)["probabilities"].astype(np.float64) ** 2
+    found.add({"probabilities": p / p.sum(axis=1, keepdims=True)})  # surer of the same classes
+    assert values(found)[f"{P_VALUE} outputs"] > 0.01
+    found.add(answers(generator, 300, first=3.0))
+    assert values(found)[f"{P_VALUE} outputs"] < 1e-6
 
 
 def test_false_alarms_are_as_rare_as_stated(record: RunRecord) -> None:

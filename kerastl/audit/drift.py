@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kerastl.audit.logs import ENDINGS, logged_inputs
 from kerastl.data.prediction_inputs import input_rows
 from kerastl.errors import DataError, OptionError
-from kerastl.evaluation.drift import FEWEST, DriftTest, Rejected, Sample, compare_samples, promise_of
+from kerastl.evaluation.drift import FEWEST, PROBABILITIES, DriftTest, Rejected, Sample, compare_samples, expected_of
 from kerastl.evaluation.reference import Reference, sizes_of
 from kerastl.evaluation.two_samples import PERMUTATIONS, SMALLEST_P, FeatureTest, OutputTest, label_shift
 from kerastl.fields import Section
@@ -54,7 +54,8 @@ class Drift(Section):
     """What was found. n: inputs; errors: inputs that have no prediction; alpha: the level of the tests together. tests:
     of the whole, corrected; outputs: class by class. expected_accuracy: the mean confidence of the predictions, which
     is their accuracy if the calibration still holds; accuracy_before: that of the held-out rows. newest: the inputs
-    that are most new. drifted: whether a test found something."""
+    that are most new. outputs_of: what is compared of the outputs, `probabilities` or `predicted classes`. drifted:
+    whether a test found something."""
 
     model: str
     n: int
@@ -71,6 +72,7 @@ class Drift(Section):
     newest: tuple[NewInput, ...]
     items: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    outputs_of: str = PROBABILITIES
 
     @property
     def drifted(self) -> bool:
@@ -170,8 +172,8 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
 def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: float, notes: tuple[str, ...] = ()
             ) -> Drift:
     """The tests."""
-    record = classifier.record
-    found = compare_samples(reference, seen.sample, record.classes, promise_of(record.rejection))
+    record, expected = classifier.record, expected_of(classifier.record)
+    found = compare_samples(reference, seen.sample, expected)
     order = [] if found.newness is None else np.argsort(-found.newness, kind="stable")[:SHOWN].tolist()
     if found.features is not None and len(found.tests) * SMALLEST_P >= alpha:
         notes += (f"The test of features cannot be significant at alpha {alpha:g}: the smallest p-value of its "
@@ -181,7 +183,7 @@ def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: fl
         found.features, found.rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
         tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(found.newness[place]))
               for place in order) if found.newness is not None else (), tuple(seen.items[place] for place in order),
-        notes)
+        notes, expected.outputs_of)
 
 
 def _labels(record: Any, seen: _Seen) -> tuple[LabelShare, ...]:

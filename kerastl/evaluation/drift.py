@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -9,11 +10,20 @@ from numpy.typing import NDArray
 
 from kerastl.evaluation.reference import Reference
 from kerastl.evaluation.rejection import RejectionResult
-from kerastl.evaluation.two_samples import PERMUTATIONS, FeatureTest, OutputTest, feature_test, output_tests
+from kerastl.evaluation.two_samples import (
+    PERMUTATIONS,
+    FeatureTest,
+    OutputTest,
+    feature_test,
+    prediction_tests,
+    probability_tests,
+)
 from kerastl.fields import Section
 from kerastl.stats import holm, wilson_interval
 
 OUTPUTS, FEATURES, SIZES, REJECTED = "outputs", "features", "sizes", "rejected inputs"
+PROBABILITIES, PREDICTIONS = "probabilities", "predicted classes"
+CROSS_VALIDATED = "cv"
 FEWEST = 20  # rows, below which nothing is tested
 
 
@@ -51,10 +61,34 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a version says of inputs like its data. classes: in the order of the probabilities. exclusive: whether a row
+    has one label. by_model: whether the held-out rows were predicted by the model itself, and not by the heads of
+    folds, whose probabilities are not those of the model."""
+
+    classes: tuple[str, ...]
+    exclusive: bool
+    by_model: bool
+    promise: Promise | None
+
+    @property
+    def outputs_of(self) -> str:
+        """What is compared of the outputs: all that is alike in both samples if there is no drift."""
+        return PROBABILITIES if self.by_model else PREDICTIONS
+
+    def output_tests(self, before: NDArray[Any], now: NDArray[Any]) -> tuple[OutputTest, ...]:
+        """Class by class. before, now: probabilities, [n, classes]."""
+        before, now = np.asarray(before, np.float64), np.asarray(now, np.float64)
+        if self.by_model:
+            return probability_tests(before, now, self.classes)
+        return prediction_tests(before, now, self.classes, self.exclusive)
+
+
+@dataclass(frozen=True)
 class DriftTest(Section):
-    """One of the tests. effect: its size: the largest difference of distribution functions (outputs, sizes), the AUC of
-    the classifier (features), or the share of inputs above the threshold (rejected inputs). p: corrected for the number
-    of tests."""
+    """One of the tests. effect: its size: of outputs the largest of those of the classes, see `OutputTest`; of sizes
+    the largest difference of the distribution functions; of features the AUC of the classifier; of rejected inputs the
+    share above the threshold. p: corrected for the number of tests."""
 
     name: str
     effect: float
@@ -86,11 +120,10 @@ class Compared:
         return any(test.p < alpha for test in self.tests)
 
 
-def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...], promise: Promise | None,
-                    permutations: int = PERMUTATIONS) -> Compared:
-    """All tests that the rows allow. classes: the labels, in the order of the probabilities. permutations: of the test
-    of features."""
-    outputs = output_tests(reference.probabilities.astype(np.float64), now.probabilities.astype(np.float64), classes)
+def compare_samples(reference: Reference, now: Sample, expected: Expected, permutations: int = PERMUTATIONS
+                    ) -> Compared:
+    """All tests that the rows allow. permutations: of the test of features."""
+    outputs, promise = expected.output_tests(reference.probabilities, now.probabilities), expected.promise
     sizes = scipy.stats.ks_2samp(reference.sizes, now.sizes, method="asymp")
     tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
              SIZES: (float(sizes.statistic), float(sizes.pvalue))}
@@ -106,6 +139,12 @@ def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...],
     corrected = holm([p for _, p in tests.values()])
     return Compared(tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in
                           zip(tests.items(), corrected, strict=True)), outputs, features, newness, rejected)
+
+
+def expected_of(record: Any) -> Expected:
+    """What the run record of a version says."""
+    return Expected(record.classes, record.task.exclusive, record.split != CROSS_VALIDATED,
+                    promise_of(record.rejection))
 
 
 def promise_of(found: RejectionResult | None) -> Promise | None:

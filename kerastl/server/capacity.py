@@ -4,6 +4,7 @@ The server runs in a process of its own, the clients in this one, on the same ma
 measured too, so that one can see whether they were the bottleneck.
 """
 
+import inspect
 import json
 import os
 import urllib.request
@@ -20,7 +21,7 @@ from kerastl.runtime import machine
 from kerastl.server.config import Model, read_models
 from kerastl.server.load import Ask, Sent, ServerProcess, grpc_client, rest_body, rest_client, send, server_process
 from kerastl.server.loading import WARMUP
-from kerastl.server.serve import models_at
+from kerastl.server.serve import models_at, serve
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
 SECONDS = 3.0
@@ -89,7 +90,9 @@ def find_capacity(path: str | os.PathLike[str] | None = None, *, seconds: float 
     if not protocols:
         raise OptionError("`port` and `rest_api_port` are both 0", "at least one of them", "omit one")
     model = _one_model(path, options.get("model_config_file"))
-    options = {name: value for name, value in options.items() if name not in ("host", "port", "rest_api_port")}
+    usual = inspect.signature(serve).parameters
+    options = {name: value for name, value in options.items()
+               if name not in ("host", "port", "rest_api_port") and value != usual[name].default}
     with server_process(path, **options) as server:
         version = _version(server, model)
         request = _warm_up_request(model, version)
@@ -99,7 +102,7 @@ def find_capacity(path: str | os.PathLike[str] | None = None, *, seconds: float 
     shapes = [tensor.tensor_shape.dim for tensor in request.inputs.values()]
     return Capacity(
         model.name, version, int(shapes[0][0].size) if shapes and len(shapes[0]) else None, request.ByteSize(), seconds,
-        {name: value for name, value in options.items() if value not in (None, False)}, machine(),
+        options, machine(),
         tuple(_load(name, number, sent) for name, number, sent in measured),
         tuple(dict.fromkeys(message for _, _, sent in measured for message in sent.errors)))
 
@@ -124,7 +127,7 @@ def _load(protocol: str, clients: int, sent: Sent) -> Load:
 def _one_model(path: Any, model_config_file: str | None) -> Model:
     if (path is None) == (model_config_file is None):
         raise OptionError("both a path and `model_config_file` are set" if path is not None else "no model is named",
-                          "a path or `model_config_file`", "kerastl serve --benchmark saved_models/NAME")
+                          "a path or `model_config_file`", "name one model, such as saved_models/NAME")
     models = models_at(Path(path)) if model_config_file is None else read_models(model_config_file)
     if len(models) != 1:
         raise OptionError(f"there are {len(models)} models: {', '.join(model.name for model in models)}",

@@ -1,7 +1,7 @@
 """Gauges of drift: the last answers of a version against the reference in its folder, computed when Prometheus reads.
 
 A request only appends its probabilities to a window of bounded length. The tests are those of `kerastl drift` that need
-nothing but answers: the probabilities of each class, and the share of inputs that are unlike the training data.
+nothing but answers: the outputs class by class, and the share of inputs that are unlike the training data.
 """
 
 import logging
@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import KerastlError
-from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, promise_of
+from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, expected_of
 from kerastl.evaluation.reference import FILE, Reference
-from kerastl.evaluation.two_samples import output_tests
 from kerastl.server.bodies import Arrays
 from kerastl.server.metrics import Gauge
 from kerastl.stats import holm
@@ -40,8 +39,7 @@ class DriftWindow:
     """The last answers of a version, which are added by many threads."""
 
     def __init__(self, record: RunRecord, reference: Reference, rows: int = WINDOW) -> None:
-        self._classes, self._promise = record.classes, promise_of(record.rejection)
-        self._reference = reference.probabilities.astype(np.float64)
+        self._expected, self._reference = expected_of(record), reference.probabilities.astype(np.float64)
         self._probabilities: deque[NDArray[Any]] = deque(maxlen=rows)
         self._unknown: deque[float] = deque(maxlen=rows)
         self._lock = threading.Lock()  # of the windows, held while rows are appended or copied
@@ -51,10 +49,10 @@ class DriftWindow:
     def add(self, outputs: Arrays) -> None:
         """Add the answers to a request. Outputs that it did not ask for are not known."""
         probabilities, unknown = outputs.get(PROBABILITIES), outputs.get(UNKNOWN_SCORE)
-        if probabilities is None or probabilities.shape[1:] != (len(self._classes),):
+        if probabilities is None or probabilities.shape[1:] != (len(self._expected.classes),):
             return
         kept = probabilities[-(self._probabilities.maxlen or 0):].copy()  # so that no larger array stays in memory
-        scores = [] if unknown is None or self._promise is None else unknown[-len(kept):].tolist()
+        scores = [] if unknown is None or self._expected.promise is None else unknown[-len(kept):].tolist()
         with self._lock:
             self._probabilities.extend(kept)
             self._unknown.extend(scores)
@@ -72,19 +70,19 @@ class DriftWindow:
         yield Gauge(ROWS, len(rows), labels)
         if len(rows) < FEWEST:
             return
-        now = np.array(rows, np.float64)
-        outputs = output_tests(self._reference, now, self._classes)
+        now, promise = np.array(rows, np.float64), self._expected.promise
+        outputs = self._expected.output_tests(self._reference, now)
         tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs))}
         for sample, values in (("reference", self._reference), ("window", now)):
             yield Gauge(CONFIDENCE, float(values.max(axis=1).mean()), {**labels, "sample": sample})
         for test in outputs:
             for sample, mean in (("reference", test.mean_before), ("window", test.mean_now)):
                 yield Gauge(PROBABILITY, mean, {**labels, "label": test.label, "sample": sample})
-        if self._promise is not None and len(unknown) >= FEWEST:
-            above = sum(score > self._promise.threshold for score in unknown)
-            tests[REJECTED] = (above / len(unknown), self._promise.p_value(above, len(unknown)))
+        if promise is not None and len(unknown) >= FEWEST:
+            above = sum(score > promise.threshold for score in unknown)
+            tests[REJECTED] = (above / len(unknown), promise.p_value(above, len(unknown)))
             yield Gauge(REJECTION_RATE, above / len(unknown), labels)
-            yield Gauge(PROMISED, 1 - self._promise.coverage, labels)
+            yield Gauge(PROMISED, 1 - promise.coverage, labels)
         corrected = holm([p for _, p in tests.values()])
         for (name, (statistic, _)), p in zip(tests.items(), corrected, strict=True):
             yield Gauge(STATISTIC, statistic, {**labels, "test": name})
