@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figure import Figure, at_least
-from benchmarks.serve import MODEL, STAMPS, _server
+from benchmarks.serve import MODEL, STAMPS
+from kerastl.server.load import server_process
 from kerastl.server.page.web_runtime import find_runtime
 
 SNIPPETS, TEXTS = Path("saved_models/snippets"), Path("samples/snippets.csv")
@@ -67,7 +68,8 @@ async def _measured(model: Path, name: str, contents: Sequence[bytes], instances
                     frames: bool = False) -> list[Figure]:
     from chrome import opened
 
-    with _server(model) as (port, _):
+    with server_process(model) as process:
+        port = process.rest
         server = [_asked(port, name, instances[start:start + 32]) for start in range(0, len(instances), 32)]
         async with opened(f"http://127.0.0.1:{port}/") as tab:
             await tab.until("document.querySelectorAll('#model option').length == 1")

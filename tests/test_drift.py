@@ -196,5 +196,10 @@ def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp
     with pytest.raises(tl.ModelError, match="is damaged"):
         tl.drift(str(copy), few)
     (copy / FILE).unlink()
+    with pytest.raises(tl.ModelError, match=f"missing since it was written: {FILE}"):
+        tl.drift(str(copy), few)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"][FILE]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(tl.ModelError, match="nothing to compare"):
         tl.drift(str(copy), few)
