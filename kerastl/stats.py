@@ -121,7 +121,8 @@ def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Paire
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     gain, sums = float(difference.mean()), np.bincount(member, weights=difference)
-    return PairedDifference(len(difference), gain, _paired_interval(sums, np.bincount(member)), randomisation_test(sums))
+    ends = _paired_interval(sums, np.bincount(member))
+    return PairedDifference(len(difference), gain, ends, randomisation_test(sums))
 
 
 def randomisation_test(differences: NDArray[Any]) -> float:

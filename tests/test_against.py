@@ -286,7 +286,8 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     monkeypatch.chdir(models.parent)
     code, out, _ = shell("evaluate", "models/tiny", data, "--against", shutil.copytree(
         models / "tiny/1", models / "other/1").relative_to(models.parent))
-    assert code == 0 and "versions models/other/1: 1.000, models/tiny/3: 1.000" in " ".join(out.split())  # a path keeps its case
+    assert code == 0  # a path keeps its case
+    assert "versions models/other/1: 1.000, models/tiny/3: 1.000" in " ".join(out.split())
     code, out, _ = shell("evaluate", models / "tiny", data, "--against", models / "tiny/1")
     assert code == 0 and "10 images, 9 of them new to version 1" in " ".join(out.split())
     assert tl.compare_versions(str(models / "tiny"), 1, data).n == 10
@@ -294,6 +295,20 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     other.record = replace(other.record, modality_name="text")
     with pytest.raises(tl.OptionError, match="which classifies texts"):
         tl.compare_versions(str(models / "tiny"), other, data)
+
+
+def test_the_page_shows_rows_that_only_the_other_version_predicts_correctly(models: Path, images: Path, tmp_path: Path,
+                                                                            shell: Shell) -> None:
+    shutil.copytree(models / "tiny/1", models / "tiny/2")
+    kept = read_held_out(models / "tiny/2", 3)
+    assert kept is not None
+    worse = np.where(np.arange(42) < 3, (kept.predicted + 1) % 3, kept.predicted)
+    rewrite(models / "tiny/2", HeldOutPredictions(kept.ids, worse, kept.probabilities).to_bytes())
+    page = tmp_path / "page.html"
+    code, out, _ = shell("evaluate", models / "tiny", images, "--against", "1", "--out", page, "--json")
+    found, written = json.loads(out)["against"], page.read_text()
+    assert code == 0 and found["broken"] == len(found["changed"]) == 3
+    assert all(row["origin"] in written for row in found["changed"]) and written.count("data:image/") == 3
 
 
 @pytest.mark.parametrize(("against", "words"), [("7", "has no version 7"), ("3", "another version"),

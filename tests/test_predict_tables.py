@@ -122,7 +122,8 @@ def test_the_columns_of_the_inputs_come_first_and_keep_their_names(ending: str, 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_the_name_of_a_column_may_be_no_text_that_can_be_encoded(ending: str, tmp_path: Path) -> None:
     """JSON may contain lone surrogates."""
-    rows, _, _ = write(tmp_path / f"t{ending}", {"\ud800": "x", "\udfff": "y"}, names=("\ud800", "\udfff"))
+    names = ("\ud800", "\udfff")
+    rows, _, _ = write(tmp_path / f"t{ending}", dict(zip(names, "xy", strict=True)), names=names)
     assert [*rows[0].items()][:2] == [("\\ud800", "x"), ("\\udfff", "y")]
 
 

@@ -134,9 +134,9 @@ def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says(groupe
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
-@pytest.mark.parametrize(("more", "fewer", "copies"), [(0.04, 0.01, 1), (0.05, 0.0, 1), (0.02, 0.02, 1), (0.04, 0.01, 3)])
-def test_the_interval_of_a_gain_is_wide_enough_where_few_rows_are_predicted_differently(more: float, fewer: float,
-                                                                                     copies: int) -> None:
+@pytest.mark.parametrize(("more", "fewer", "copies"), [(0.04, 0.01, 1), (0.05, 0.0, 1), (0.02, 0.02, 1),
+                                                       (0.04, 0.01, 3)])
+def test_the_interval_of_a_gain_is_wide_enough_where_few_rows_differ(more: float, fewer: float, copies: int) -> None:
     """Mean +- 1.96 standard errors holds the truth in 89 of 100 cases here. copies: of each row, in one group."""
     generator, inside, groups = np.random.default_rng(0), [], np.repeat(np.arange(100), copies)
     for _ in range(400):

@@ -142,12 +142,12 @@ def _notes_on_near_duplicates(records: Mapping[str, RunRecord], examples: Exampl
     if examples.near_duplicates is None:  # not known, or not united
         if search is not None and search.record.mode == REPORT and search.record.groups == search.record.exact:
             return []
-        return ["near-duplicates among these rows were not kept apart, so predictions may be by a model that was trained "
-                "on a near-duplicate, and too good"]
+        return ["near-duplicates among these rows were not kept apart, so predictions may be by a model that was "
+                "trained on a near-duplicate, and too good"]
     if len(set(examples.clusters)) == len(set(examples.groups)):
         return []
     return [f"{name} did not keep near-duplicates apart, so its predictions for held-out rows may be too good"
-            for name, record in records.items() if record.near_duplicates is None or record.near_duplicates.mode != GROUP]
+            for name, record in records.items() if not (found := record.near_duplicates) or found.mode != GROUP]
 
 
 def _shipped(classifier: Classifier, examples: Examples, computed: dict[str, Row]) -> Shipped:
