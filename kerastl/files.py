@@ -70,18 +70,24 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
     if not path.parent.is_dir():
         raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
                           "create the folder first")
-    if path.is_dir():
-        raise OptionError(f"`out` is {out}, which is a folder", "the path of a file", "choose another path")
     if path.exists() and any(os.path.exists(name) and os.path.samefile(name, path) for name in inputs):
         raise OptionError(f"`out` is {out}, which is an input, and would be replaced", "the path of another file",
                           "choose another path")
+    check_writable(path, "out")
+    return path
+
+
+def check_writable(path: Path, argument: str) -> None:
+    """Raises OptionError, which names the argument, where a file at `path` cannot be written: before the work begins.
+    The folder of `path` exists."""
+    if path.is_dir():
+        raise OptionError(f"`{argument}` is {path}, which is a folder", "the path of a file", "choose another path")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OptionError(f"`out` is {out}, but no file can be made in {path.parent}: {error.strerror}",
+        raise OptionError(f"`{argument}` is {path}, but no file can be made in {path.parent}: {error.strerror}",
                           "a folder that can be written to", "choose another folder") from error
-    return path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -114,16 +114,15 @@ def paired_difference(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Paire
 
     p is that of Fisher's randomisation test (1935), which swaps the models' results for all rows of a group together.
     If all differences have the same size, that is McNemar's exact test. The test does not cover the variation that
-    other training rows would cause (Dietterich 1998, https://doi.org/10.1162/089976698300017197). Where all groups have
-    the same difference, as where no row is predicted differently, the interval is that of Agresti and Min (2005).
+    other training rows would cause (Dietterich 1998, https://doi.org/10.1162/089976698300017197). The interval is that
+    of Agresti and Min (2005), because the mean +- 1.96 standard errors is too narrow where few rows are predicted
+    differently, as by two versions of a model.
     """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     names, member = np.unique(np.asarray(groups), return_inverse=True)
-    gain, ends = float(difference.mean()), mean_interval(difference, groups, (-1.0, 1.0)).ends
-    if len(names) > 1 and standard_error(difference, groups) < 1e-12:
-        ends = _without_variation(gain, len(names))
-    p = randomisation_test(np.bincount(member, weights=difference))
-    return PairedDifference(len(difference), gain, ends, p)
+    gain, sums = float(difference.mean()), np.bincount(member, weights=difference)
+    ends = _paired_interval(sums, np.bincount(member))
+    return PairedDifference(len(difference), gain, ends, randomisation_test(sums))
 
 
 def randomisation_test(differences: NDArray[Any]) -> float:
@@ -194,12 +193,22 @@ def _wilson(p: float, rows: float) -> tuple[float, float]:
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
-def _without_variation(gain: float, groups: int) -> tuple[float, float]:
-    """The interval of a paired difference that is the same in all groups: a variation that was not seen in so few
-    groups may still be there. Half a group is added to each cell of the table of two models, correct and incorrect
-    (Agresti and Min 2005, https://doi.org/10.1002/sim.1781), so two groups in all, one of them without a difference."""
-    centre = gain * groups / (groups + 2)
-    half = Z95 * (1 + 2 * groups * gain**2 / (groups + 2))**0.5 / (groups + 2)
+def _paired_interval(sums: NDArray[Any], sizes: NDArray[np.intp]) -> tuple[float, float]:
+    """The interval of the mean of differences in [-1, 1]. sums, sizes: their sum and number in each group.
+
+    Half a group is added to each cell of the table of two models, correct and incorrect (Agresti and Min 2005,
+    https://doi.org/10.1002/sim.1781): half a group with a difference in either direction, and one without. They are of
+    the average size, and differ by as much as the groups that differ. The variation between groups cannot be estimated
+    from a single one: the interval then spans all values.
+    """
+    groups, n = len(sizes), int(sizes.sum())
+    if groups == 1:
+        return -1.0, 1.0
+    size, differing = n / groups, sums[np.abs(sums) > 1e-12]
+    step = float(np.sqrt((differing**2).mean())) if len(differing) else size
+    gain, centre = float(sums.sum()) / n, float(sums.sum()) / (n + 2 * size)
+    squares = ((sums - centre * sizes)**2).sum() + step**2 + 2 * (centre * size)**2
+    half = Z95 * float(squares)**0.5 / (n + 2 * size)
     return max(-1.0, min(gain, centre - half)), min(1.0, max(gain, centre + half))
 
 

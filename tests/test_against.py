@@ -242,10 +242,11 @@ def test_a_better_version_is_published_and_says_that_it_was_chosen(models: Path,
     assert kept is not None
     worse = np.where(np.arange(42) % 2, (kept.predicted + 1) % 3, kept.predicted)  # as if it had been half as good
     rewrite(models / "tiny/1", HeldOutPredictions(kept.ids, worse, kept.probabilities).to_bytes())
-    code, out, _ = shell(*run_words(models, images, "--if-better"))
-    found = previous_of(models, 2)
+    code, out, _ = shell(*run_words(models, images, "--if-better", "--near-duplicates", "off"))
+    found, words = previous_of(models, 2), " ".join(out.split())
     assert code == 0 and found["gain"] > 0.2 and found["verdict"] == "helped" and found["broken"] == 0
-    assert "is significantly better. It was published because it is better on these rows" in " ".join(out.split())
+    assert "is significantly better. Near-duplicates among these rows were not kept apart" in words
+    assert "It was published because it is better on these rows" in words
     code, out, _ = shell("models", models)
     assert code == 0 and f"{100 * found['gain']:+.1f} (" in out and "over version 1" in out
 
@@ -269,7 +270,8 @@ def test_a_first_version_is_published_and_a_damaged_one_is_found_before_the_work
     assert code == 2 and "damaged" in err and "verify" in err
 
 
-def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
+def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_path: Path, shell: Shell,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(models / "tiny/1", models / "tiny/3")
     data = draw_folder(tmp_path / "new", 3, seed=50)
     shutil.copy(images / "red/0.png", data / "red/known.png")
@@ -281,6 +283,11 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     assert code == 0 and found["n"] == 10 and found["gain"] == 0 and found["gain_ci95"][1] > 0
     assert [(found[name]["held_out"], found[name]["shipped"]) for name in ("old", "new")] == [(1, 9)] * 2
     assert found["not_compared"] == [{"reason": "neither version has their class", "rows": 2}]
+    monkeypatch.chdir(models.parent)
+    code, out, _ = shell("evaluate", "models/tiny", data, "--against", shutil.copytree(
+        models / "tiny/1", models / "other/1").relative_to(models.parent))
+    assert code == 0  # a path keeps its case
+    assert "versions models/other/1: 1.000, models/tiny/3: 1.000" in " ".join(out.split())
     code, out, _ = shell("evaluate", models / "tiny", data, "--against", models / "tiny/1")
     assert code == 0 and "10 images, 9 of them new to version 1" in " ".join(out.split())
     assert tl.compare_versions(str(models / "tiny"), 1, data).n == 10
@@ -288,6 +295,20 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
     other.record = replace(other.record, modality_name="text")
     with pytest.raises(tl.OptionError, match="which classifies texts"):
         tl.compare_versions(str(models / "tiny"), other, data)
+
+
+def test_the_page_shows_rows_that_only_the_other_version_predicts_correctly(models: Path, images: Path, tmp_path: Path,
+                                                                            shell: Shell) -> None:
+    shutil.copytree(models / "tiny/1", models / "tiny/2")
+    kept = read_held_out(models / "tiny/2", 3)
+    assert kept is not None
+    worse = np.where(np.arange(42) < 3, (kept.predicted + 1) % 3, kept.predicted)
+    rewrite(models / "tiny/2", HeldOutPredictions(kept.ids, worse, kept.probabilities).to_bytes())
+    page = tmp_path / "page.html"
+    code, out, _ = shell("evaluate", models / "tiny", images, "--against", "1", "--out", page, "--json")
+    found, written = json.loads(out)["against"], page.read_text()
+    assert code == 0 and found["broken"] == len(found["changed"]) == 3
+    assert all(row["origin"] in written for row in found["changed"]) and written.count("data:image/") == 3
 
 
 @pytest.mark.parametrize(("against", "words"), [("7", "has no version 7"), ("3", "another version"),

@@ -102,8 +102,10 @@ def test_the_command_names_dropped_classes_and_writes_a_page(trained: Path, imag
     assert found["incorrect"] == 1 and found["labels"] == [] and found["trained_on"] == 1
     assert [item["origin"] for item in found["test"]["mistakes"]] == ["red/wrong.png"]
     assert found["test"]["classes"][2]["recall_ci95"][0] < 5 / 6
-    code, _, err = shell("evaluate", trained, data, "--out", tmp_path / "page.pdf")
-    assert code == 2 and "--out" in err
+    (tmp_path / "folder.html").mkdir()
+    for name, words in (("page.pdf", "ends in .html"), ("folder.html", "which is a folder")):  # before the work
+        code, _, err = shell("evaluate", trained, data, "--out", tmp_path / name)
+        assert code == 2 and "--out" in err and words in err and "images, " not in err
 
 
 def test_the_report_of_a_run_shows_the_same_parts(trained: Path) -> None:

@@ -119,6 +119,14 @@ def test_the_columns_of_the_inputs_come_first_and_keep_their_names(ending: str, 
     assert rows[0].items() >= taken.items() and float(rows[0]["predicted_predicted_score"]) == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_the_name_of_a_column_may_be_no_text_that_can_be_encoded(ending: str, tmp_path: Path) -> None:
+    """JSON may contain lone surrogates."""
+    names = ("\ud800", "\udfff")
+    rows, _, _ = write(tmp_path / f"t{ending}", dict(zip(names, "xy", strict=True)), names=names)
+    assert [*rows[0].items()][:2] == [("\\ud800", "x"), ("\\udfff", "y")]
+
+
 def test_parquet_keeps_the_types_of_the_inputs_and_loses_no_digit(tmp_path: Path) -> None:
     many = 2**53 + 1
     rows, notes, _ = write(

@@ -134,6 +134,25 @@ def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says(groupe
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
+@pytest.mark.parametrize(("more", "fewer", "copies"), [(0.04, 0.01, 1), (0.05, 0.0, 1), (0.02, 0.02, 1),
+                                                       (0.04, 0.01, 3)])
+def test_the_interval_of_a_gain_is_wide_enough_where_few_rows_differ(more: float, fewer: float, copies: int) -> None:
+    """Mean +- 1.96 standard errors holds the truth in 89 of 100 cases here. copies: of each row, in one group."""
+    generator, inside, groups = np.random.default_rng(0), [], np.repeat(np.arange(100), copies)
+    for _ in range(400):
+        drawn = generator.random(100).repeat(copies)
+        low, high = paired_difference(drawn < more, drawn > 1 - fewer, groups).gain_ci95
+        inside.append(low <= more - fewer <= high)
+    assert np.mean(inside) >= 0.93
+
+
+@pytest.mark.parametrize(("right", "helped"), [(4, False), (6, True)])
+def test_four_rows_that_only_one_model_predicts_correctly_are_no_evidence(right: int, helped: bool) -> None:
+    """4 to 0 has a p of 0.125, 6 to 0 one of 0.031."""
+    difference = paired_difference(np.arange(100) < right, np.zeros(100), names(100))
+    assert (difference.gain_ci95[0] > 0, difference.p < 0.05) == (helped, helped)
+
+
 GROUPED = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans(), st.booleans()), min_size=1, max_size=40)
 INTERVALS: dict[str, Callable[[Any, Any, Any], tuple[float, float]]] = {
     "accuracy": lambda a, b, groups: wilson_interval(a, groups).ends,
@@ -180,8 +199,9 @@ def test_of_independent_rows_the_test_is_mcnemars() -> None:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     assert difference.p == mcnemar(a, b) == pytest.approx(scipy.stats.binomtest(only_a, only_a + only_b).pvalue)
     assert difference.gain == pytest.approx((only_a - only_b) / 300) and difference.n == 300
-    half = Z95 * (a.astype(float) - b).std(ddof=1) / 300**0.5
-    assert difference.gain_ci95 == pytest.approx((difference.gain - half, difference.gain + half))
+    net, more = only_a - only_b, only_a + only_b + 1  # half a row more in either direction, and 302 in all
+    half = Z95 * (more - net**2 / 302)**0.5 / 302
+    assert difference.gain_ci95 == pytest.approx((net / 302 - half, net / 302 + half))
 
 
 def test_mcnemars_test_is_the_binomial_one() -> None:

@@ -30,6 +30,8 @@ def evaluation_page(result: EvaluateResult) -> str:
     texts."""
     modality, test = modality_named(result.modality), result.test
     mistakes = list(zip(test.mistakes, result.items, strict=True))[:MOST]
+    origins = [row.origin for row in result.against.changed] if result.against else []
+    changed = dict(zip(origins, result.changed_items, strict=True))
     return page(
         "evaluation.html", result=result, test=test, modality=modality, sentences=sentences, calibration=calibration,
         mistakes=[{"row": mistake, **_preview(item, modality.in_files)} for mistake, item in mistakes],
@@ -37,7 +39,7 @@ def evaluation_page(result: EvaluateResult) -> str:
         names=[scores.name for scores in test.classes], too_many=len(test.confusion) > MOST_CLASSES,
         confusion=confusion_cells(test.confusion) if len(test.confusion) <= MOST_CLASSES else [],
         confusions=result.confusions[:CONFUSIONS], rows=modality.nouns,
-        against=previous_section(result.against, lambda row: {}))
+        against=previous_section(result.against, lambda row: _preview(changed[row.origin], modality.in_files)))
 
 
 def _preview(item: Any, is_file: bool) -> dict[str, str]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from kerastl.display import visible
 from kerastl.errors import OptionError
+from kerastl.files import check_writable
 
 
 def page(template: str, **values: Any) -> str:
@@ -29,6 +30,7 @@ def page_file(path: str, argument: str = "html") -> Path:
     if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
         raise OptionError(f"`{argument}` is {path}", "a file that ends in .html, in a folder that exists",
                           "choose another")
+    check_writable(file, argument)
     return file
 
 

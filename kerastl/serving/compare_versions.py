@@ -1,6 +1,6 @@
 """Comparing two versions of a model on the same rows, without flattering the one that was trained on them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.examples import SHOWN, Examples
 from kerastl.data.labels import matched
-from kerastl.data.near_duplicates.record import GROUP
+from kerastl.data.near_duplicates.record import GROUP, REPORT
 from kerastl.data.near_duplicates.search import find_near_duplicates
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.evaluation.result import Evaluation
@@ -71,13 +71,13 @@ def compare_classifiers(new: Classifier, old: Classifier, examples: Examples, *,
         raise DataError(f"{examples.source} has {examples.task.noun}", new.task.noun,
                         "use data labelled like the training data")
     if examples.near_duplicate_search is None:
-        mirrored = examples.modality.in_files and bool(new.record.config.get("mirrored", False))
+        mirrored = examples.modality.in_files and any(each.record.config.get("mirrored", False) for each in (new, old))
         examples = find_near_duplicates(examples, mirrored=mirrored, cache_dir=cache_dir)
     names, rows = _names(old.folder, new.folder), np.arange(len(examples))
     theirs, ours = (
         predictions_of_version(name, each.folder, each.record, examples, rows, _shipped(each, examples, known))
         for name, each, known in zip(names, (old, new), ({}, computed or {}), strict=True))
-    notes = [note for name, each in zip(names, (old, new), strict=True) for note in _notes(name, each.record, examples)]
+    notes = _notes(dict(zip(names, (old.record, new.record), strict=True)), examples)
     compared = compare_rows(examples, rows, theirs, ours, notes)
     if compared.reason:
         raise DataError(compared.reason, "rows that neither version was trained on, or of which it keeps held-out "
@@ -110,7 +110,7 @@ def compare_with_previous(home: Path, evaluation: Evaluation, number: int) -> Ve
         old = predictions_of_version(name, folder, record, examples, rows, _lazily(folder, examples), most=MOST_NEW,
                                      with_backbone=False)
         new = predictions_of_run(f"version {number}", str(home / str(number)), held_out)
-        return compare_rows(examples, rows, old, new, _notes(name, record, examples))
+        return compare_rows(examples, rows, old, new, _notes({name: record}, examples))
     except KerastlError as error:
         return VersionComparison(reason=error.got.partition("\n")[0])
 
@@ -129,16 +129,25 @@ def _names(old: Path, new: Path) -> tuple[str, str]:
     return str(old), str(new)
 
 
-def _notes(name: str, record: RunRecord, examples: Examples) -> list[str]:
-    """What else affects the figures of a version."""
-    notes = []
-    search = record.near_duplicates
-    if examples.near_duplicates is not None and len(set(examples.clusters)) < len(set(examples.groups)) and (
-            search is None or search.mode != GROUP):
-        notes.append(f"{name} did not keep near-duplicates apart, so its predictions for held-out rows may be too good")
-    if record.test.target is not None:
-        notes.append(f"{name} has the target {record.test.target.asked}, and is compared with it")
-    return notes
+def _notes(records: Mapping[str, RunRecord], examples: Examples) -> list[str]:
+    """What else affects the figures of versions. records: by what the versions are called."""
+    return _notes_on_near_duplicates(records, examples) + [
+        f"{name} has the target {record.test.target.asked}, and is compared with it"
+        for name, record in records.items() if record.test.target is not None]
+
+
+def _notes_on_near_duplicates(records: Mapping[str, RunRecord], examples: Examples) -> list[str]:
+    """Whether predictions for held-out rows may be by models that were trained on near-duplicates of these."""
+    search = examples.near_duplicate_search
+    if examples.near_duplicates is None:  # not known, or not united
+        if search is not None and search.record.mode == REPORT and search.record.groups == search.record.exact:
+            return []
+        return ["near-duplicates among these rows were not kept apart, so predictions may be by a model that was "
+                "trained on a near-duplicate, and too good"]
+    if len(set(examples.clusters)) == len(set(examples.groups)):
+        return []
+    return [f"{name} did not keep near-duplicates apart, so its predictions for held-out rows may be too good"
+            for name, record in records.items() if not (found := record.near_duplicates) or found.mode != GROUP]
 
 
 def _shipped(classifier: Classifier, examples: Examples, computed: dict[str, Row]) -> Shipped:

@@ -1,5 +1,6 @@
 """Evaluating an exported model on labelled data: its own SavedModel on the raw rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,10 @@ class EvaluateResult:
     `unknown_score` above 0; None for a model without a threshold. against: the comparison with another version.
 
     incorrect: how many rows are predicted incorrectly; `test.mistakes` lists the most confident ones, and `items` are
-    their paths or texts. unknown_classes: the classes of the data that the model does not know, with their rows: these
-    are skipped, unless a row may have several labels. classes_without_rows: classes of the model. labels: the errors of
-    each label, where a row may have several. modality: image or text. out: the page that was written."""
+    their paths or texts; those of `against.changed` are in `changed_items`. unknown_classes: the classes of the data
+    that the model does not know, with their rows: these are skipped, unless a row may have several labels.
+    classes_without_rows: classes of the model. labels: the errors of each label, where a row may have several.
+    modality: image or text. out: the page that was written."""
 
     model: str
     trained_on: int
@@ -82,6 +84,7 @@ class EvaluateResult:
     classes_without_rows: tuple[str, ...] = ()
     labels: tuple[LabelCounts, ...] = ()
     items: tuple[Any, ...] = ()
+    changed_items: tuple[Any, ...] = ()
     modality: str = ""
     out: str | None = None
 
@@ -146,7 +149,17 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
         compared, incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
         classes_without_rows=tuple(name for name, n in kept.counts().items() if not n),
         labels=() if record.task.exclusive else label_counts(kept.classes, evaluation.held_out.predicted, kept.targets),
-        items=tuple(kept.items[mistake.row] for mistake in evaluation.mistakes), modality=record.modality_name)
+        items=tuple(kept.items[mistake.row] for mistake in evaluation.mistakes), modality=record.modality_name,
+        changed_items=() if compared is None else _items(labelled, [row.origin for row in compared.changed]))
+
+
+def _items(examples: Examples, origins: Sequence[str]) -> tuple[Any, ...]:
+    """The paths or texts of the rows with these origins."""
+    wanted, rows = {*origins}, dict[str, int]()
+    for row, origin in enumerate(examples.origins):
+        if origin in wanted:
+            rows.setdefault(origin, row)
+    return tuple(examples.items[rows[origin]] for origin in origins)
 
 
 def _labelled(classifier: Classifier, source: str | Path, options: ReadOptions, data_dir: str | None,

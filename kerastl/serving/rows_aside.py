@@ -54,7 +54,7 @@ class RowsAside:
         """Write a table when all rows have come, in the format that its ending says. rows: how each input is shown, its
         prediction, and the cells of its row. Returns notes on its columns."""
         opened = copied((self._line(name, prediction, cells) for name, prediction, cells in rows), path.parent)
-        names = list(dict.fromkeys([*self.kept.names, *self._kinds]))
+        names = list(dict.fromkeys([*map(_name_of, self.kept.names), *self._kinds]))
         ours, notes = _renamed(self._columns(), names)
         kinds = {name: self._kinds.get(name, _Kinds()) for name in names}
         for kind, what in (("nested", "lists and objects are written as JSON"),
@@ -69,7 +69,8 @@ class RowsAside:
         return notes
 
     def _line(self, name: str, prediction: Prediction, cells: Mapping[str, Any]) -> bytes:
-        plain = {str(column): printable(value) if isinstance(value, str) else value for column, value in cells.items()}
+        plain = {_name_of(str(column)): printable(value) if isinstance(value, str) else value
+                 for column, value in cells.items()}
         for column, value in plain.items():
             self._kinds.setdefault(column, _Kinds()).add(value)
         values = [*row_of(name, prediction), *self._more(prediction)]
@@ -100,6 +101,12 @@ def row_of(name: str, prediction: Prediction) -> tuple[str, str, float | None, s
     """The values of the columns that every table of predictions has."""
     return (name, prediction.label, None if prediction.error else prediction.score, prediction.error,
             prediction.unknown_score)
+
+
+def _name_of(column: str) -> str:
+    """The name of a column as it can be encoded: lone surrogates, which JSON may contain, are escaped, so that two
+    names never become the same."""
+    return column.encode("utf-8", "backslashreplace").decode()
 
 
 def _renamed(ours: Sequence[Column], names: Sequence[str]) -> tuple[list[Column], list[str]]:

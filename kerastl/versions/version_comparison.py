@@ -91,12 +91,12 @@ class VersionComparison(Section):
         """The figures with what they show."""
         if self.old is None or self.new is None:
             return f"Not compared with the previous version: {self.reason}."
-        new = f"{self.new.name[0].upper()}{self.new.name[1:]}"
+        new = self._begin(self.new.name)
         shows = {HELPED: f"{new} is significantly better", HURT: f"{new} is significantly worse"}.get(
             self.verdict, "The difference may be due to chance")
         if not self.fixed and not self.broken:
             shows = f"No {self.nouns.removesuffix('s')} is predicted correctly by only one of them"
-        return f"{self.figures[0].upper()}{self.figures[1:]}. {shows}."
+        return f"{self._begin(self.figures)}. {shows}."
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -106,7 +106,12 @@ class VersionComparison(Section):
             return ()
         return (*(_unknown(side, self.nouns) for side in (self.old, self.new) if side.unknown),
                 *(f"Not compared: {counted(part.rows, self.nouns)} ({part.reason})." for part in self.not_compared),
-                *(f"{note}." for note in self.notes))
+                *(f"{self._begin(note)}." for note in self.notes))
+
+    def _begin(self, sentence: str) -> str:
+        """A sentence with a capital letter, unless it begins with a path."""
+        paths = tuple(side.name for side in (self.old, self.new) if side is not None and "/" in side.name)
+        return sentence if sentence.startswith(paths) else sentence[:1].upper() + sentence[1:]
 
 
 def counted(n: int, nouns: str) -> str:
