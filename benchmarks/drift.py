@@ -38,6 +38,7 @@ from kerastl.evaluation.drift import (
     Sample,
     compare_samples,
     promise_of,
+    scale_of,
 )
 from kerastl.evaluation.reference import Reference, reference_of, sizes_of
 from kerastl.model import predict_logits
@@ -158,7 +159,8 @@ def tally(data: Data, seed: int, tallies: Sequence[Tally]) -> None:
             for n in [n for n in SIZES_OF_SAMPLES if data.rest[n] == rest]:
                 for rows in _drawn(data, model.fresh, n, each.shift, generator):
                     each.add(n, compare_samples(model.reference, _sample(data, model, each.shift, rows, generator),
-                                                data.examples.classes, model.promise, PERMUTATIONS))
+                                                data.examples.classes, model.promise, PERMUTATIONS,
+                                                scale_of("cv", data.examples.task.exclusive)))
             if each.shift.aligned and each.shift.share == 1 and rest == data.rest[200]:
                 for rows in _drawn(data, model.fresh, 200, each.shift, generator)[:1]:
                     sample = _sample(data, model, each.shift, rows, generator)

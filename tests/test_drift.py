@@ -12,9 +12,10 @@ import tensorflow as tf
 from conftest import draw
 
 import kerastl as tl
+from kerastl.audit.drift import _repeated
 from kerastl.audit.logs import logged_inputs
-from kerastl.evaluation.drift import Promise, Sample, compare_samples
-from kerastl.evaluation.reference import FILE, Reference, sizes_of
+from kerastl.evaluation.drift import Promise, Sample, compare_samples, scale_of
+from kerastl.evaluation.reference import FILE, Reference, as_kept, sizes_of
 from kerastl.evaluation.two_samples import areas, feature_test, label_shift, output_tests
 from kerastl.modality import TEXT
 from kerastl.versions.reference import read_reference
@@ -43,6 +44,53 @@ def test_there_are_no_more_false_alarms_than_stated() -> None:
     assert np.mean(np.array(outputs) < 0.05) <= 0.09  # 0.05 and twice the standard error of 200 draws
     assert np.mean(np.array(features) <= 0.05) <= 0.12
     assert 0.2 < np.mean(np.array(features) <= 0.5) < 0.8  # a p-value that is always large would find nothing
+
+
+def test_another_scale_of_the_logits_is_no_drift_after_cross_validation() -> None:
+    """The model that answers was fitted on more rows than the heads of the reference."""
+    generator = np.random.default_rng(6)
+    (_, p), (_, q), (_, mixed) = sample(generator, 1000), sample(generator, 1000), sample(generator, 1000,
+                                                                                         mix=[0.5, 0.3, 0.2])
+    single, several = scale_of("cv", True), scale_of("cv", False)
+    assert single is not None and several is not None and scale_of("holdout", True) is None
+    for scale, other in ((single, 1 / 1.3), (single, 1.3), (several, 1 / 1.3)):
+        surer = scale(q, other)
+        assert min(test.p for test in output_tests(p, surer, NAMES)) < 1e-4
+        tests = output_tests(p, surer, NAMES, scale)
+        assert min(test.p for test in tests) > 0.02
+        assert [test.mean_now for test in tests] == pytest.approx(surer.mean(axis=0))  # as it was answered
+        assert min(test.p for test in output_tests(p, scale(mixed, other), NAMES, scale)) < 1e-6
+    assert min(test.p for test in output_tests(p, single(q, 0.3), NAMES, single)) < 1e-6  # more than heads differ
+    assert single(p, 1.0) == pytest.approx(p) and np.isfinite(several(np.array([[0.0, 1.0]]), 1.5)).all()
+
+
+def test_how_a_reference_is_rounded_is_no_difference() -> None:
+    """In few dimensions, the other components are what rounding leaves; and float16 does not hold every feature."""
+    generator = np.random.default_rng(4)
+    mixed = generator.normal(size=(6, 50))
+    x, new = (generator.normal(size=(n, 6)) @ mixed for n in (300, 200))
+    p, q = generator.dirichlet([1, 1, 1], 300), generator.dirichlet([1, 1, 1], 200)
+    reference = Reference(as_kept(x), p.astype(np.float32), np.ones(300))
+    found = compare_samples(reference, Sample(new.astype(np.float32), q, np.ones(200), None), NAMES, None, 99)
+    assert {test.name: test.p for test in found.tests}["features"] > 0.1
+    assert feature_test(as_kept(x).astype(np.float64), new, permutations=99)[0].p > 0.1
+    large = Reference(as_kept(1e6 * x), p.astype(np.float32), np.ones(300))
+    found = compare_samples(large, Sample(1e6 * new.astype(np.float32), q, np.ones(200), None), NAMES, None, 99)
+    assert np.isfinite(large.features).all() and not found.drifted(0.01)
+
+
+def test_inputs_that_repeat_each_other_are_named() -> None:
+    generator = np.random.default_rng(5)
+    (x, p), (new, q) = sample(generator, 300), sample(generator, 100)
+    reference = Reference(as_kept(x), p.astype(np.float32), np.ones(300))
+    new, q = new.astype(np.float32), q.astype(np.float32)
+    assert _repeated(reference, Sample(new, q, np.ones(100), None)) == ()
+    again = np.arange(100) // 2
+    (note,) = _repeated(reference, Sample(new[again], q[again], np.ones(100), None))
+    assert note.startswith("50 of the 100 inputs repeat another one, and 0 of the 300 rows")
+    twice = np.arange(300) // 2
+    reference = Reference(as_kept(x[twice]), p[twice].astype(np.float32), np.ones(300))
+    assert _repeated(reference, Sample(new[again], q[again], np.ones(100), None)) == ()
 
 
 def test_a_changed_mix_and_moved_features_are_found() -> None:
@@ -167,13 +215,20 @@ def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp
         with pytest.raises(tl.OptionError, match=words):
             tl.drift(str(trained), **arguments)
     few = [str(path) for path in sorted(images.rglob("*.png"))[:5]]
-    with pytest.raises(tl.DataError, match="5 of the inputs"):
+    with pytest.raises(tl.DataError, match="5 of the 5 inputs"):
         tl.drift(str(trained), few)
+    with pytest.raises(tl.DataError, match="0 of the 1 inputs have a prediction.*no such file or folder: .*nowhere"):
+        tl.drift(str(trained), [str(tmp_path / "nowhere")])
     copy = tmp_path / "m" / "1"
     shutil.copytree(trained, copy)
     (copy / FILE).write_bytes(b"damaged")
     with pytest.raises(tl.ModelError, match="is damaged"):
         tl.drift(str(copy), few)
     (copy / FILE).unlink()
+    with pytest.raises(tl.ModelError, match="is damaged: files missing"):
+        tl.drift(str(copy), few)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"][FILE]  # as of a model trained without it
+    (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(tl.ModelError, match="nothing to compare"):
         tl.drift(str(copy), few)

@@ -97,6 +97,7 @@ def test_a_version_without_a_good_reference_has_no_gauges(trained: Path, tmp_pat
                                                           caplog: pytest.LogCaptureFixture) -> None:
     assert drift_window("m", 1, trained, None) is None and drift_window("m", 1, tmp_path, record) is None
     assert drift_window("m", 1, trained, record) is not None
+    (tmp_path / "manifest.json").write_text('{"files": {}}')
     (tmp_path / FILE).write_bytes(b"damaged")
     with caplog.at_level("ERROR", "kerastl.serve"):
         assert drift_window("m", 1, tmp_path, record) is None

@@ -7,9 +7,18 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from kerastl.evaluation.reference import Reference
+from kerastl.evaluation.reference import Reference, as_kept
 from kerastl.evaluation.rejection import RejectionResult
-from kerastl.evaluation.two_samples import PERMUTATIONS, FeatureTest, OutputTest, feature_test, output_tests
+from kerastl.evaluation.two_samples import (
+    PERMUTATIONS,
+    FeatureTest,
+    OutputTest,
+    Tempered,
+    feature_test,
+    output_tests,
+    tempered_several,
+    tempered_single,
+)
 from kerastl.fields import Section
 from kerastl.stats import holm, wilson_interval
 
@@ -87,17 +96,18 @@ class Compared:
 
 
 def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...], promise: Promise | None,
-                    permutations: int = PERMUTATIONS) -> Compared:
+                    permutations: int = PERMUTATIONS, tempered: Tempered | None = None) -> Compared:
     """All tests that the rows allow. classes: the labels, in the order of the probabilities. permutations: of the test
-    of features."""
-    outputs = output_tests(reference.probabilities.astype(np.float64), now.probabilities.astype(np.float64), classes)
+    of features. tempered: see `scale_of`."""
+    outputs = output_tests(reference.probabilities.astype(np.float64), now.probabilities.astype(np.float64), classes,
+                           tempered)
     sizes = scipy.stats.ks_2samp(reference.sizes, now.sizes, method="asymp")
     tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
              SIZES: (float(sizes.statistic), float(sizes.pvalue))}
     features, newness, rejected = None, None, None
     if reference.features.shape[1] and reference.features.shape[1] == now.features.shape[1]:
-        features, newness = feature_test(reference.features.astype(np.float64), now.features.astype(np.float64),
-                                         permutations=permutations)
+        features, newness = feature_test(reference.features.astype(np.float64),
+                                         as_kept(now.features).astype(np.float64), permutations=permutations)
         tests[FEATURES] = (features.auc, features.p)
     if promise is not None and now.unknown is not None:
         above = now.unknown > promise.threshold
@@ -106,6 +116,15 @@ def compare_samples(reference: Reference, now: Sample, classes: tuple[str, ...],
     corrected = holm([p for _, p in tests.values()])
     return Compared(tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in
                           zip(tests.items(), corrected, strict=True)), outputs, features, newness, rejected)
+
+
+def scale_of(split: str, exclusive: bool) -> Tempered | None:
+    """By what the probabilities of a model may differ from those of its reference without a drift, see `output_tests`:
+    in cross-validation, heads of fewer rows made the reference. None for a hold-out, whose reference is of the model
+    itself. exclusive: whether one class is right."""
+    if split != "cv":
+        return None
+    return tempered_single if exclusive else tempered_several
 
 
 def promise_of(found: RejectionResult | None) -> Promise | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import KerastlError
-from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, promise_of
+from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, promise_of, scale_of
 from kerastl.evaluation.reference import FILE, Reference
 from kerastl.evaluation.two_samples import output_tests
 from kerastl.server.bodies import Arrays
@@ -41,6 +41,7 @@ class DriftWindow:
 
     def __init__(self, record: RunRecord, reference: Reference, rows: int = WINDOW) -> None:
         self._classes, self._promise = record.classes, promise_of(record.rejection)
+        self._tempered = scale_of(record.split, record.task.exclusive)
         self._reference = reference.probabilities.astype(np.float64)
         self._probabilities: deque[NDArray[Any]] = deque(maxlen=rows)
         self._unknown: deque[float] = deque(maxlen=rows)
@@ -73,7 +74,7 @@ class DriftWindow:
         if len(rows) < FEWEST:
             return
         now = np.array(rows, np.float64)
-        outputs = output_tests(self._reference, now, self._classes)
+        outputs = output_tests(self._reference, now, self._classes, self._tempered)
         tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs))}
         for sample, values in (("reference", self._reference), ("window", now)):
             yield Gauge(CONFIDENCE, float(values.max(axis=1).mean()), {**labels, "sample": sample})
