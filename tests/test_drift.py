@@ -210,6 +210,30 @@ def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) 
                            "(1), session_run_log without text (1), no log_type without text (1)",)
 
 
+def test_the_end_of_a_log_may_be_missing(tmp_path: Path) -> None:
+    """As while a large record is being written, and after a kill."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log, path = prediction_log_pb2.PredictionLog(), tmp_path / "log.tfrecord.part"
+    log.predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["a text"]))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(3):
+            writer.write(log.SerializeToString())
+    whole = path.read_bytes()
+    for cut in (2, 20, len(whole) // 3 - 14):
+        path.write_bytes(whole[:-cut])
+        found = logged_inputs([str(path)], TEXT)
+        assert found.items == ["a text"] * 2 and "an incomplete record at the end of a file" in found.notes[0]
+    path.write_bytes(whole[:20])
+    with pytest.raises(tl.DataError, match="cannot be read"):
+        logged_inputs([str(path)], TEXT)
+    path.write_bytes(whole[:-30] + b"x" + whole[-29:])
+    with pytest.raises(tl.DataError, match="corrupted"):
+        logged_inputs([str(path)], TEXT)
+    with pytest.raises(tl.DataError, match="cannot be read"):
+        logged_inputs([str(tmp_path / "no.tfrecord")], TEXT)
+
+
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:
     for arguments, words in (({"inputs": []}, "is empty"), ({"inputs": ["x"], "alpha": 2}, "`alpha` must be between")):
         with pytest.raises(tl.OptionError, match=words):
