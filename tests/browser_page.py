@@ -67,7 +67,7 @@ def test_the_page_goes_on_with_a_new_version(trained: Path, images: Path, tmp_pa
             assert await tab.value("document.querySelector('.verdict.error')") is None
             assert "versions/2:" in await tab.value("document.getElementById('curl').textContent")
             await tab.value("document.getElementById('webcam').click(), document.getElementById('webcam').click()")
-            await tab.until("document.getElementById('video').srcObject")
+            await tab.until("Boolean(document.getElementById('video').srcObject)")
             await tab.value("document.getElementById('webcam').click()")
             assert await tab.value("stream === null && document.getElementById('video').srcObject === null")
             assert not [text for text in tab.complaints if "404" not in text]  # of the version that is gone
