@@ -14,7 +14,6 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Ablation": "kerastl.versions.sections",
     "apply_runtime": "kerastl.runtime",
     "as_main": "kerastl.shell.process",
-    "audit_privacy": "kerastl.rerun.privacy_audit",
     "Backbone": "kerastl.backbones",
     "Baseline": "kerastl.evaluation.baseline",
     "baseline": "kerastl.evaluation.baseline",
@@ -86,8 +85,6 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "list_recipes": "kerastl.shell.listing",
     "load": "kerastl.serving.classifier",
     "load_backbone": "kerastl.backbones",
-    "load_parser": "kerastl.tokens.parser",
-    "load_tagger": "kerastl.tokens.tagger",
     "load_teacher": "kerastl.studies.distillation",
     "measure_capacity": "kerastl.report.capacity",
     "ModelError": "kerastl.errors",
@@ -96,16 +93,11 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "near_duplicate_effect": "kerastl.studies.near_duplicates",
     "OptionError": "kerastl.errors",
     "Parity": "kerastl.versions.sections",
-    "parse_dependencies": "kerastl.tokens.pipeline",
-    "Parser": "kerastl.tokens.parser",
-    "parser_summary": "kerastl.tokens.parser_report",
-    "ParserRecord": "kerastl.tokens.record",
     "pooling_for": "kerastl.model",
     "predict_inputs": "kerastl.serving.batch",
     "Prediction": "kerastl.serving.predictions",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
-    "PrivacyAudit": "kerastl.rerun.privacy_audit",
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
     "ReadOptions": "kerastl.data.options",
@@ -125,10 +117,6 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Split": "kerastl.data.examples",
     "split": "kerastl.data.split",
     "Stopwatch": "kerastl.runtime",
-    "tag_tokens": "kerastl.tokens.pipeline",
-    "Tagger": "kerastl.tokens.tagger",
-    "tagger_summary": "kerastl.tokens.tagger_report",
-    "TaggerRecord": "kerastl.tokens.record",
     "Target": "kerastl.report.version",
     "target": "kerastl.report.version",
     "teach": "kerastl.studies.distillation",
@@ -154,26 +142,24 @@ _HOME = {  # public name: the module that defines it; the block for type checker
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
 __all__ = [
-    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "audit_privacy", "Backbone", "Baseline",
-    "baseline", "best_head", "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check",
-    "check_target", "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare",
-    "compare_versions", "Comparison", "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose",
-    "divide_classes", "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
-    "Evaluation", "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
+    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
+    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check", "check_target",
+    "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "compare_versions",
+    "Comparison", "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes",
+    "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation",
+    "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
     "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
     "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
     "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
     "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
-    "list_recipes", "load", "load_backbone", "load_parser", "load_tagger", "load_teacher", "measure_capacity",
-    "ModelError", "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "parse_dependencies",
-    "Parser", "parser_summary", "ParserRecord", "pooling_for", "predict_inputs", "Prediction", "Predictions",
-    "PredictResult", "PrivacyAudit", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
+    "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError", "ModelList",
+    "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
+    "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
     "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve",
-    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "tag_tokens", "Tagger", "tagger_summary",
-    "TaggerRecord", "Target", "target", "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel",
-    "TrainingOptions", "Trial", "TuningOptions", "verify", "VerifyResult", "VersionComparison", "WeightsError",
-    "write_evaluation_page", "write_features", "write_few_shot", "write_label_next", "write_mediapipe",
-    "write_version",
+    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
+    "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
+    "write_label_next", "write_mediapipe", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -241,8 +227,6 @@ if TYPE_CHECKING:
     from kerastl.report.version import target as target
     from kerastl.report.version import write_version as write_version
     from kerastl.rerun.diagnosis import diagnose as diagnose
-    from kerastl.rerun.privacy_audit import PrivacyAudit as PrivacyAudit
-    from kerastl.rerun.privacy_audit import audit_privacy as audit_privacy
     from kerastl.rerun.reproduce import ReproduceResult as ReproduceResult
     from kerastl.rerun.reproduce import reproduce as reproduce
     from kerastl.runtime import Runtime as Runtime
@@ -290,16 +274,6 @@ if TYPE_CHECKING:
     from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
-    from kerastl.tokens.parser import Parser as Parser
-    from kerastl.tokens.parser import load_parser as load_parser
-    from kerastl.tokens.parser_report import parser_summary as parser_summary
-    from kerastl.tokens.pipeline import parse_dependencies as parse_dependencies
-    from kerastl.tokens.pipeline import tag_tokens as tag_tokens
-    from kerastl.tokens.record import ParserRecord as ParserRecord
-    from kerastl.tokens.record import TaggerRecord as TaggerRecord
-    from kerastl.tokens.tagger import Tagger as Tagger
-    from kerastl.tokens.tagger import load_tagger as load_tagger
-    from kerastl.tokens.tagger_report import tagger_summary as tagger_summary
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
     from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult

@@ -12,15 +12,17 @@ import tensorflow as tf
 from conftest import draw
 
 import kerastl as tl
+from kerastl.audit.drift import _repeated
 from kerastl.audit.logs import logged_inputs
 from kerastl.evaluation.drift import Expected, Promise, Sample, compare_samples
-from kerastl.evaluation.reference import FILE, Reference, sizes_of
+from kerastl.evaluation.reference import FILE, Reference, as_kept, sizes_of
 from kerastl.evaluation.two_samples import areas, feature_test, label_shift, prediction_tests, probability_tests
 from kerastl.modality import TEXT
 from kerastl.versions.reference import read_reference
 
 Shell = Callable[..., tuple[int, str, str]]
 NAMES = ("a", "b", "c")
+EXPECTED = Expected(NAMES, True, True, None)
 
 
 def sample(draw: np.random.Generator, n: int, move: float = 0.0, mix: Any = None) -> tuple[Any, Any]:
@@ -43,6 +45,35 @@ def test_there_are_no_more_false_alarms_than_stated() -> None:
     assert np.mean(np.array(outputs) < 0.05) <= 0.09  # 0.05 and twice the standard error of 200 draws
     assert np.mean(np.array(features) <= 0.05) <= 0.12
     assert 0.2 < np.mean(np.array(features) <= 0.5) < 0.8  # a p-value that is always large would find nothing
+
+
+def test_how_a_reference_is_rounded_is_no_difference() -> None:
+    """In few dimensions, the other components are what rounding leaves; and float16 does not hold every feature."""
+    generator = np.random.default_rng(4)
+    mixed = generator.normal(size=(6, 50))
+    x, new = (generator.normal(size=(n, 6)) @ mixed for n in (300, 200))
+    p, q = generator.dirichlet([1, 1, 1], 300), generator.dirichlet([1, 1, 1], 200)
+    reference = Reference(as_kept(x), p.astype(np.float32), np.ones(300))
+    found = compare_samples(reference, Sample(new.astype(np.float32), q, np.ones(200), None), EXPECTED, 99)
+    assert {test.name: test.p for test in found.tests}["features"] > 0.1
+    assert feature_test(as_kept(x).astype(np.float64), new, permutations=99)[0].p > 0.1
+    large = Reference(as_kept(1e6 * x), p.astype(np.float32), np.ones(300))
+    found = compare_samples(large, Sample(1e6 * new.astype(np.float32), q, np.ones(200), None), EXPECTED, 99)
+    assert np.isfinite(large.features).all() and not found.drifted(0.01)
+
+
+def test_inputs_that_repeat_each_other_are_named() -> None:
+    generator = np.random.default_rng(5)
+    (x, p), (new, q) = sample(generator, 300), sample(generator, 100)
+    reference = Reference(as_kept(x), p.astype(np.float32), np.ones(300))
+    new, q = new.astype(np.float32), q.astype(np.float32)
+    assert _repeated(reference, Sample(new, q, np.ones(100), None)) == ()
+    again = np.arange(100) // 2
+    (note,) = _repeated(reference, Sample(new[again], q[again], np.ones(100), None))
+    assert note.startswith("50 of the 100 inputs repeat another one, and 0 of the 300 rows")
+    twice = np.arange(300) // 2
+    reference = Reference(as_kept(x[twice]), p[twice].astype(np.float32), np.ones(300))
+    assert _repeated(reference, Sample(new[again], q[again], np.ones(100), None)) == ()
 
 
 def test_a_changed_mix_and_moved_features_are_found() -> None:
@@ -183,13 +214,39 @@ def test_logs_of_each_kind_are_read_and_what_is_skipped_is_said(tmp_path: Path) 
                            "(1), session_run_log without text (1), no log_type without text (1)",)
 
 
+def test_the_end_of_a_log_may_be_missing(tmp_path: Path) -> None:
+    """As while a large record is being written, and after a kill."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log, path = prediction_log_pb2.PredictionLog(), tmp_path / "log.tfrecord.part"
+    log.predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["a text"]))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(3):
+            writer.write(log.SerializeToString())
+    whole = path.read_bytes()
+    for cut in (2, 20, len(whole) // 3 - 14):
+        path.write_bytes(whole[:-cut])
+        found = logged_inputs([str(path)], TEXT)
+        assert found.items == ["a text"] * 2 and "an incomplete record at the end of a file" in found.notes[0]
+    path.write_bytes(whole[:20])
+    with pytest.raises(tl.DataError, match="cannot be read"):
+        logged_inputs([str(path)], TEXT)
+    path.write_bytes(whole[:-30] + b"x" + whole[-29:])
+    with pytest.raises(tl.DataError, match="corrupted"):
+        logged_inputs([str(path)], TEXT)
+    with pytest.raises(tl.DataError, match="cannot be read"):
+        logged_inputs([str(tmp_path / "no.tfrecord")], TEXT)
+
+
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:
     for arguments, words in (({"inputs": []}, "is empty"), ({"inputs": ["x"], "alpha": 2}, "`alpha` must be between")):
         with pytest.raises(tl.OptionError, match=words):
             tl.drift(str(trained), **arguments)
     few = [str(path) for path in sorted(images.rglob("*.png"))[:5]]
-    with pytest.raises(tl.DataError, match="5 of the inputs"):
+    with pytest.raises(tl.DataError, match="5 of the 5 inputs"):
         tl.drift(str(trained), few)
+    with pytest.raises(tl.DataError, match="0 of the 1 inputs have a prediction.*no such file or folder: .*nowhere"):
+        tl.drift(str(trained), [str(tmp_path / "nowhere")])
     copy = tmp_path / "m" / "1"
     shutil.copytree(trained, copy)
     (copy / FILE).write_bytes(b"damaged")
@@ -199,7 +256,7 @@ def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp
     with pytest.raises(tl.ModelError, match=f"missing since it was written: {FILE}"):
         tl.drift(str(copy), few)
     manifest = json.loads((copy / "manifest.json").read_text())
-    del manifest["files"][FILE]
+    del manifest["files"][FILE]  # as of a model trained without it
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(tl.ModelError, match="nothing to compare"):
         tl.drift(str(copy), few)

@@ -514,6 +514,22 @@ def test_logs_are_rotated_and_the_oldest_are_removed(tmp_path: Path) -> None:
     assert records(tmp_path / "logs")[-1].predict_log.request.model_spec.name.startswith("039")
 
 
+def test_logs_leave_each_other_alone(tmp_path: Path) -> None:
+    """One whose prefix begins like another's, one with a pattern in it, and two of the same prefix in one second."""
+    def some(prefix: str, files: int = 2) -> RequestLog:
+        log = RequestLog(prefix, RequestLogging(str(tmp_path / prefix), 1.0), Metrics(), file_bytes=1, files=files)
+        for _ in range(3):
+            log.write(prediction_log_pb2.PredictionLog(), 1, "serving_default")
+        log.close()
+        return log
+
+    longer, odd = some("m-b", 9), some("[m]")
+    shorter, again = some("m", 9), some("m", 9)
+    assert len(longer.completed()) == 3 and len(odd.completed()) == 2
+    assert len(shorter.completed()) == len(again.completed()) == 6  # none was overwritten
+    assert len(some("m").completed()) == 2 and len(longer.completed()) == 3
+
+
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path, models: Path) -> None:
     (tmp_path / "file").write_text("")
     model = Model("half", models / "half", logging=RequestLogging(str(tmp_path / "file" / "half"), 1.0))

@@ -16,7 +16,7 @@ from kerastl.audit.logs import ENDINGS, logged_inputs
 from kerastl.data.prediction_inputs import input_rows
 from kerastl.errors import DataError, OptionError
 from kerastl.evaluation.drift import FEWEST, PROBABILITIES, DriftTest, Rejected, Sample, compare_samples, expected_of
-from kerastl.evaluation.reference import Reference, sizes_of
+from kerastl.evaluation.reference import Reference, as_kept, sizes_of
 from kerastl.evaluation.two_samples import PERMUTATIONS, SMALLEST_P, FeatureTest, OutputTest, label_shift
 from kerastl.fields import Section
 from kerastl.serving.answers import Refused
@@ -26,6 +26,7 @@ from kerastl.versions.reference import read_reference
 
 ALPHA = 0.01
 SHOWN = 12  # inputs that are most new
+MOST_REPEATED = 0.05  # share of inputs, beyond that of the reference, above which it is said that they are repeated
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,11 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
         items.append(Refused(row.error) if row.error else row.item)
     rows = list(classifier.rows(items, classifier.answer_with_features))
     kept = [place for place, row in enumerate(rows) if not isinstance(row, str)]
+    refused = tuple(f"the first input without a prediction: {_with_name(names[place], row)}"
+                    for place, row in enumerate(rows) if isinstance(row, str))[:1]
     if len(kept) < FEWEST:
-        raise DataError("; ".join([f"{len(kept)} of the inputs have a prediction", *logged.notes]),
-                        f"at least {FEWEST}", "collect more inputs")
+        raise DataError("; ".join([f"{len(kept)} of the {len(rows):,} inputs have a prediction", *refused,
+                                   *logged.notes]), f"at least {FEWEST}", "check the inputs, or collect more")
     found: list[Any] = [rows[place] for place in kept]
     unknown = [float(row["unknown_score"]) for row in found if "unknown_score" in row]
     return _Seen(
@@ -166,7 +169,11 @@ def _seen(classifier: Classifier, inputs: Sequence[str], lines: Iterable[str] | 
         [row["label"].decode("utf-8", "replace") for row in found],
         np.array([row["score"] for row in found], np.float64),
         np.array(unknown) if len(unknown) == len(found) else None, len(rows) - len(kept)
-    ), (*reading.notes, *logged.notes)
+    ), (*reading.notes, *logged.notes, *refused)
+
+
+def _with_name(name: str, reason: str) -> str:
+    return reason if name in reason else f"{name}: {reason}"
 
 
 def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: float, notes: tuple[str, ...] = ()
@@ -178,12 +185,31 @@ def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: fl
     if found.features is not None and len(found.tests) * SMALLEST_P >= alpha:
         notes += (f"The test of features cannot be significant at alpha {alpha:g}: the smallest p-value of its "
                   f"{PERMUTATIONS:,} permutations, corrected, is {len(found.tests) * SMALLEST_P:.2g}.",)
+    notes += _repeated(reference, seen.sample)
     return Drift(
         str(classifier.folder), len(seen.names), seen.errors, len(reference), alpha, found.tests, found.outputs,
         found.features, found.rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
         tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(found.newness[place]))
               for place in order) if found.newness is not None else (), tuple(seen.items[place] for place in order),
         notes, expected.outputs_of)
+
+
+def _repeated(reference: Reference, now: Sample) -> tuple[str, ...]:
+    """A note where inputs repeat each other, clearly more than the rows of the reference do: the tests suppose that
+    inputs are independent."""
+    repeated, before = _repeats(now), _repeats(Sample(reference.features.astype(np.float32), reference.probabilities,
+                                                      reference.sizes, None))
+    if repeated / len(now) <= before / len(reference) + MOST_REPEATED:
+        return ()
+    return (f"{repeated:,} of the {len(now):,} inputs repeat another one, and {before:,} of the {len(reference):,} "
+            "rows that the model was evaluated on: repeated inputs, such as one that is sent again and again, make "
+            "false alarms more likely.",)
+
+
+def _repeats(sample: Sample) -> int:
+    """How many rows have the features, probabilities and size of another row."""
+    rows = zip(as_kept(sample.features), np.round(sample.probabilities, 4), sample.sizes.tolist(), strict=True)
+    return len(sample) - len({hash((features.tobytes(), row.tobytes(), size)) for features, row, size in rows})
 
 
 def _labels(record: Any, seen: _Seen) -> tuple[LabelShare, ...]:

@@ -40,6 +40,7 @@ def logged_inputs(paths: Sequence[str], modality: Modality) -> LoggedInputs:
     items: list[Any] = []
     requests, skipped = 0, Counter[str]()
     for path in paths:
+        before = requests
         try:
             for record in tf.data.TFRecordDataset(path):
                 log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
@@ -50,10 +51,18 @@ def logged_inputs(paths: Sequence[str], modality: Modality) -> LoggedInputs:
                         skipped[f"{kind} without {modality.raw_input}"] += 1
                     else:
                         items.append(_item(content, modality))
+        except tf.errors.DataLossError as error:
+            if "truncated record" not in str(error) or requests == before:
+                raise _unreadable(path, error) from error
+            skipped["an incomplete record at the end of a file, which is being written or was not finished"] += 1
         except Exception as error:  # of TensorFlow's and protobuf's many types
-            raise DataError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}",
-                            "request logs, as `kerastl serve` writes them", "check the files") from error
+            raise _unreadable(path, error) from error
     return LoggedInputs(items, requests, skipped)
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read: {[*str(error).splitlines(), ''][0][:200]}",
+                     "request logs, as `kerastl serve` writes them", "check the files")
 
 
 def _contents(log: Any, kind: str, name: str) -> list[Any]:

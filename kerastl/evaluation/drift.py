@@ -8,7 +8,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from kerastl.evaluation.reference import Reference
+from kerastl.evaluation.reference import Reference, as_kept
 from kerastl.evaluation.rejection import RejectionResult
 from kerastl.evaluation.two_samples import (
     PERMUTATIONS,
@@ -129,8 +129,8 @@ def compare_samples(reference: Reference, now: Sample, expected: Expected, permu
              SIZES: (float(sizes.statistic), float(sizes.pvalue))}
     features, newness, rejected = None, None, None
     if reference.features.shape[1] and reference.features.shape[1] == now.features.shape[1]:
-        features, newness = feature_test(reference.features.astype(np.float64), now.features.astype(np.float64),
-                                         permutations=permutations)
+        features, newness = feature_test(reference.features.astype(np.float64),
+                                         as_kept(now.features).astype(np.float64), permutations=permutations)
         tests[FEATURES] = (features.auc, features.p)
     if promise is not None and now.unknown is not None:
         above = now.unknown > promise.threshold

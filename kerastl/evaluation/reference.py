@@ -57,7 +57,7 @@ def reference_of(features: Features, evaluation: Evaluation, *, with_features: b
     chosen = reference_rows(examples, held_out.rows)
     rows = held_out.rows[chosen]
     kept = means_of(features).held_out_rows(rows) if with_features else np.zeros((len(rows), 0), np.float32)
-    return Reference(np.asarray(kept, np.float16), np.asarray(examples.task.probabilities(held_out.logits[chosen]),
+    return Reference(as_kept(kept), np.asarray(examples.task.probabilities(held_out.logits[chosen]),
                                                               np.float32),
                      sizes_of([examples.items[row] for row in rows.tolist()]))
 
@@ -66,6 +66,13 @@ def reference_rows(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.int
     """The places among held-out rows of those that are kept: with the lowest content hashes, so that they are a random
     sample that is always the same."""
     return np.sort(np.array(sorted(range(len(rows)), key=lambda place: examples.ids[rows[place]])[:ROWS], np.intp))
+
+
+def as_kept(features: NDArray[Any]) -> NDArray[np.float16]:
+    """Features as a reference has them. Those that are compared with it are rounded likewise, so that the rounding
+    itself is no difference; numbers beyond float16's range become its largest."""
+    most = float(np.finfo(np.float16).max)
+    return np.asarray(np.clip(features, -most, most), np.float16)
 
 
 def sizes_of(items: Sequence[Any]) -> NDArray[np.float64]:

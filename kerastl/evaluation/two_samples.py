@@ -26,6 +26,7 @@ PERMUTATIONS = 1999  # of the classifier test: corrected for four tests, its sma
 SMALLEST_P = 1 / (1 + PERMUTATIONS)
 BLOCK = 250  # permutations at a time
 COMPONENTS = 32  # principal components of the features between which the classifier decides
+NOISE = 0.01  # of the largest standard deviation of a component: what varies less is not scaled up
 ROWS = 1000  # of each sample that the classifier is fitted on
 FOLDS = 5
 
@@ -129,12 +130,14 @@ def _some(draw: np.random.Generator, rows: NDArray[np.intp]) -> NDArray[np.intp]
 
 
 def _components(x: Array) -> Array:
-    """The first principal components of the pooled rows, and their squares, which show a change of spread; scaled."""
+    """The first principal components of the pooled rows, and their squares, which show a change of spread; scaled,
+    except those that hardly vary: they are what is left by rounding, in few distinct rows or few dimensions."""
     x = x - x.mean(axis=0)
     some = x[:: max(1, len(x) // 2000)]
     _, axes = top_axes(some, min(COMPONENTS, *some.shape))
     parts = x @ axes
-    parts = parts / np.maximum(parts.std(axis=0), 1e-12)
+    spread = parts.std(axis=0)
+    parts = parts / np.maximum(spread, max(NOISE * float(spread.max(initial=0.0)), 1e-12))
     both = np.concatenate([parts, parts**2 - 1], axis=1)
     return np.asarray(np.clip(both, -10, 10))
 

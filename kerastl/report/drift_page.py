@@ -1,6 +1,5 @@
 """The page of `kerastl drift`."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,4 @@ def _preview(item: Any, modality: Modality) -> dict[str, str]:
     if not modality.in_files:
         text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
         return {"thumbnail": "", "text": excerpt(text)}
-    if isinstance(item, bytes):
-        kind = "png" if item[:4] == b"\x89PNG" else "jpeg"
-        return {"thumbnail": f"data:image/{kind};base64,{base64.b64encode(item).decode()}", "text": ""}
-    return {"thumbnail": thumbnail(str(item)), "text": ""}
+    return {"thumbnail": thumbnail(item if isinstance(item, bytes) else str(item)), "text": ""}

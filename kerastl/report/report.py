@@ -11,6 +11,7 @@ from kerastl.data.examples import Examples
 from kerastl.display import excerpt_of
 from kerastl.files import write_file
 from kerastl.inputs.batches import decode_file
+from kerastl.inputs.images import decoder
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.augmentation import augmentation_context
@@ -85,9 +86,11 @@ def excerpt(item: Any) -> str:
     return excerpt_of(item if isinstance(item, str) else " ⟷ ".join(item), EXCERPT)
 
 
-def thumbnail(path: str) -> str:
-    """An image as the model sees it, as a data address; empty when the file is gone."""
-    pixels = decode_file(path, THUMBNAIL, accept_truncated=True)
+def thumbnail(item: str | bytes) -> str:
+    """An image, the path or the content of its file, as the model sees it: as a data address; empty when the file is
+    gone."""
+    pixels = decoder(THUMBNAIL, True)(item) if isinstance(item, bytes) else \
+        decode_file(item, THUMBNAIL, accept_truncated=True)
     if isinstance(pixels, str):
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(tf.io.encode_jpeg(pixels, quality=80).numpy()).decode()

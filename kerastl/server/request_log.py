@@ -7,9 +7,11 @@ clients sent, such as their images or texts: it is off unless the model's `loggi
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +74,23 @@ class RequestLog:
         self._complete()
         prefix = Path(self.settings.prefix)
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        self._count += 1
-        name = f"{prefix.name}-{time.strftime('%Y%m%d-%H%M%S')}-{self._count:04d}.tfrecord"
-        self._path, self._size = prefix.with_name(name), 0
+        begun = f"{prefix.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        while True:
+            self._count += 1
+            self._path, self._size = prefix.with_name(f"{begun}-{self._count:04d}.tfrecord"), 0
+            with suppress(FileExistsError):  # of a log with this prefix that was closed, or is used, in this second
+                if not self._path.exists():
+                    Path(f"{self._path}.part").touch(exist_ok=False)
+                    break
         self._writer = tf.io.TFRecordWriter(f"{self._path}.part")
         for old in self.completed()[:-(self._files - 1) or None]:
             old.unlink(missing_ok=True)
 
     def completed(self) -> list[Path]:
-        """The complete files, the oldest first."""
+        """The complete files, the oldest first: of this prefix, and not of a longer one that begins with it."""
         prefix = Path(self.settings.prefix)
-        return sorted(prefix.parent.glob(f"{prefix.name}-*.tfrecord"))
+        name = re.compile(rf"{re.escape(prefix.name)}-\d{{8}}-\d{{6}}-\d{{4,}}\.tfrecord")
+        return sorted(path for path in prefix.parent.iterdir() if name.fullmatch(path.name))
 
     def _complete(self) -> None:
         if self._writer is not None and self._path is not None:

@@ -55,6 +55,16 @@ def require_unchanged(folder: Path, *names: str) -> None:
         raise _is_damaged(folder, found)
 
 
+def file_of(folder: Path, name: str | Path) -> Path | None:
+    """A file of a version, with its links resolved; None where there is none, and where a link leads out of the folder:
+    what is handed to others must not be any file of the machine."""
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        return None
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+
+
 def _is_damaged(folder: Path, found: list[str]) -> ModelError:
     return ModelError(f"{folder} is damaged: {'; '.join(found)}", "the files as they were written", VERIFY)
 

@@ -4,6 +4,7 @@ Everything comes from this server: no script, font or image is loaded from elsew
 """
 
 import secrets
+import unicodedata
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 from aiohttp import web
 
-from kerastl.files import read_bytes, read_text, write_atomically
+from kerastl.files import read_bytes, write_atomically
 from kerastl.server.hosts import check_request
 from kerastl.server.models import Models, Served
 from kerastl.server.page.in_browser import VOCABULARY, in_browser, tflite_file
 from kerastl.server.page.web_runtime import SCRIPT, WebRuntime
 from kerastl.server.status import ServingError
+from kerastl.versions.damage import file_of
 
 FOLDER = Path(__file__).parent
 FILES = {"/": ("page.html", "text/html"), "/kerastl/page.css": ("page.css", "text/css"),
@@ -32,6 +34,7 @@ EXPLAIN = "explain"  # the signature of models whose maps are exact
 REPORT, CARD = "report.html", "MODEL_CARD.md"
 LARGEST = 10 * 2**20  # bytes of a recorded image
 MOST = 10_000  # images that are recorded
+NAME_BYTES = 255  # of a folder's name, in most file systems
 
 
 @dataclass
@@ -45,18 +48,19 @@ class Recording:
 
     def save(self, label: str, content: bytes) -> Path:
         """Write an image under its label. Raises ValueError for a label that is no folder name, or an image that is
-        none or too large."""
-        if not label or label.startswith(".") or len(label) > 80 or not all(c.isalnum() or c in " -_" for c in label):
-            raise ValueError("a label has letters, digits, spaces, - and _, at most 80 of them")
+        none or too large, OSError where it cannot be written."""
+        if (not label or label.startswith(".") or len(label) > 80 or len(label.encode()) > NAME_BYTES
+                or not all(c in " -_" or unicodedata.category(c)[0] in "LMN" for c in label)):
+            raise ValueError(f"a label has letters, digits, spaces, - and _, at most 80 of them and {NAME_BYTES} bytes")
         if not content.startswith(b"\xff\xd8\xff") or len(content) > LARGEST:
             raise ValueError("an image must be a JPEG of at most 10 MB")
         if self.count >= MOST:
             raise ValueError(f"{MOST:,} images are recorded, which is the limit of one session")
-        self.count += 1
         folder = self.folder / label
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{secrets.token_hex(8)}.jpg"
         write_atomically(path, content)
+        self.count += 1
         return path
 
 
@@ -95,19 +99,21 @@ class Page:
 
     async def _document(self, request: web.Request) -> web.Response:
         self._check(request)
-        folder, report = self._folder(request), request.match_info["document"] == "report"
-        path = folder / (REPORT if report else CARD)
-        if not path.is_file():
-            raise web.HTTPNotFound(text=f"{path.name} is not part of this version")
-        return web.Response(text=read_text(path), content_type="text/html" if report else "text/plain",
+        report = request.match_info["document"] == "report"
+        name = REPORT if report else CARD
+        path = file_of(self._folder(request), name)
+        if path is None:
+            raise web.HTTPNotFound(text=f"{name} is not part of this version")
+        return web.Response(body=read_bytes(path), charset="utf-8",
+                            content_type="text/html" if report else "text/plain",
                             headers={"Content-Security-Policy": REPORT_POLICY, "X-Content-Type-Options": "nosniff"})
 
     async def _client_file(self, request: web.Request) -> web.FileResponse:
         """What a client needs to run a version by itself."""
         self._check(request)
         folder, name = self._folder(request), request.match_info["file"]
-        path = tflite_file(folder) if name == "tflite" else folder / VOCABULARY
-        if path is None or not path.is_file():
+        path = tflite_file(folder) if name == "tflite" else file_of(folder, VOCABULARY)
+        if path is None:
             raise web.HTTPNotFound(text=f"a {name} file is not part of this version")
         return web.FileResponse(path, headers={**FIXED, "Content-Type": "application/octet-stream"})
 
@@ -131,12 +137,15 @@ class Page:
 
     async def _record(self, recording: Recording, request: web.Request) -> web.Response:
         self._check(request)
-        if not secrets.compare_digest(request.headers.get("X-Kerastl-Token", ""), recording.token):
+        token = request.headers.get("X-Kerastl-Token", "").encode(errors="surrogateescape")
+        if not secrets.compare_digest(token, recording.token.encode()):
             raise web.HTTPForbidden(text="the token is not that of this server")
         try:
             path = recording.save(request.query.get("label", "").strip(), await request.read())
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
+        except OSError as error:
+            raise web.HTTPInsufficientStorage(text=f"the image cannot be saved: {error.strerror or error}") from error
         return web.json_response({"recorded": recording.count, "file": path.name})
 
     def _check(self, request: web.Request) -> None:
@@ -152,8 +161,8 @@ def about(served: Served, runtime: WebRuntime | None = None) -> dict[str, Any]:
     inputs = served.model.signatures["serving_default"].inputs if "serving_default" in served.model.signatures else {}
     facts: dict[str, Any] = {
         "name": served.name, "version": served.version, "input": next(iter(inputs), ""), "modality": None,
-        "classes": [], "explained": False, "report": (served.folder / REPORT).is_file(),
-        "card": (served.folder / CARD).is_file()}
+        "classes": [], "explained": False, "report": file_of(served.folder, REPORT) is not None,
+        "card": file_of(served.folder, CARD) is not None}
     if record is not None and record.large is None:
         found = record.explanations
         facts |= {

@@ -8,6 +8,7 @@ from typing import Any
 from kerastl.files import read_text
 from kerastl.modality import TFLITE_KINDS
 from kerastl.server.page.web_runtime import WebRuntime
+from kerastl.versions.damage import file_of
 from kerastl.versions.record import RunRecord
 
 VOCABULARY, RULES = Path("tokenizer/vocab.txt"), Path("tokenizer/about.json")
@@ -17,8 +18,8 @@ WORDPIECE = "wordpiece"
 
 def tflite_file(folder: Path) -> Path | None:
     """The TFLite file of a version that the page runs: the first of its kinds, float32 before the smaller ones."""
-    paths = (folder / "tflite" / f"model_{kind}.tflite" for kind in TFLITE_KINDS)
-    return next((path for path in paths if path.is_file()), None)
+    paths = (file_of(folder, f"tflite/model_{kind}.tflite") for kind in TFLITE_KINDS)
+    return next((path for path in paths if path is not None), None)
 
 
 def in_browser(folder: Path, record: RunRecord, runtime: WebRuntime | None) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def _refused(reason: str) -> dict[str, Any]:
 
 def _tokenizer(folder: Path) -> dict[str, Any]:
     """Its rules; empty where a version has none. Raises OSError or ValueError where they cannot be read."""
-    rules = json.loads(read_text(folder / RULES)) if (folder / RULES).is_file() else {}
+    path = file_of(folder, RULES)
+    rules = json.loads(read_text(path)) if path is not None else {}
     if not isinstance(rules, dict):
         raise ValueError("it is no JSON object")
     return rules

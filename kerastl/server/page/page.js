@@ -3,23 +3,38 @@
 const $ = (id) => document.getElementById(id);
 const FRAMES = 6; // a second, of the webcam
 let models = [], model = null, token = null, stream = null, timer = 0, number = 0, holding = false;
+let turn = 0; // of the webcam: what was begun before it was turned off, or another model chosen, is dropped
 let local = null, last = null; // the model in this browser, { opened }; the input that was classified last
 
-async function start() {
+async function list() {
   const about = await (await fetch("/kerastl/models")).json();
   models = about.models;
   token = about.record;
-  for (const [place, one] of models.entries()) {
-    $("model").append(new Option(`${one.name}, version ${one.version}`, place));
-  }
+  $("model").replaceChildren(...models.map((one, place) => new Option(`${one.name}, version ${one.version}`, place)));
+}
+
+async function start() {
+  await list();
   const wanted = new URLSearchParams(location.search).get("model");
   const place = Math.max(0, models.findIndex((one) => one.name === wanted));
   $("model").value = String(place);
   choose(place);
 }
 
-function choose(place) {
-  stopWebcam();
+// The versions may have changed since the page was opened. Whether the model has another one now, which is chosen then.
+async function renewed() {
+  const { name, version, modality } = model;
+  await list();
+  const place = models.findIndex((one) => one.name === name && one.version === version);
+  const other = place >= 0 ? place : models.findLastIndex((one) => one.name === name && one.modality === modality);
+  $("model").value = String(Math.max(0, other));
+  if (place < 0) { choose(Math.max(0, other), other >= 0); }
+  return place < 0 && other >= 0;
+}
+
+// goesOn: whether a webcam that is on stays on.
+function choose(place, goesOn = false) {
+  if (!goesOn) { stopWebcam(); }
   model = models[place] || null;
   if (!model) { return fail("No model is served."); }
   const image = model.modality === "image", text = model.modality === "text";
@@ -102,14 +117,15 @@ function fail(words) {
 }
 
 function showCurl(shown) {
-  const url = `${location.origin}${path()}`, quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
-  $("curl").textContent = model.modality === "image"
-    ? `curl -d '{"instances": [{"b64": "'$(base64 -w0 ${shown})'"}]}' \\\n  ${url}`
+  const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`, url = quoted(`${location.origin}${path()}`);
+  $("curl").textContent = model.modality === "image" // as a file: an image is too long for an argument
+    ? `(echo '{"instances": [{"b64": "'; base64 < ${quoted(shown)}; echo '"}]}') | \\\n  curl -d @- ${url}`
     : `curl -d ${quoted(JSON.stringify({ instances: [shown] }))} \\\n  ${url}`;
 }
 
-// instance: what the server is sent. content: the same as the browser takes it, a Blob or a text.
-async function ask(instance, content) {
+// instance: what the server is sent. content: the same as the browser takes it, a Blob or a text. again: after the
+// version that was chosen is gone.
+async function ask(instance, content, again = false) {
   const mine = ++number, second = here(content);
   last = [instance, content];
   let answer, body;
@@ -120,6 +136,7 @@ async function ask(instance, content) {
     return fail(`The server does not answer (${error.message}).`);
   }
   if (mine !== number) { return; } // a later request was sent meanwhile
+  if (answer.status === 404 && !again && await renewed()) { return ask(instance, content, true); }
   const one = answer.ok ? body.predictions[0] : body;
   if (one.error) { return fail(one.error); }
   const other = await second;
@@ -132,8 +149,9 @@ async function ask(instance, content) {
 // What each place of the image adds to the logit of the most probable class: exact, by the signature `explain`.
 async function explain(instance, mine) {
   const answer = await fetch(path(), { method: "POST", body: JSON.stringify({ signature_name: "explain", instances: [instance] }) });
-  if (!answer.ok || mine !== number) { return; }
+  if (!answer.ok) { return; }
   const { maps, logits } = (await answer.json()).predictions[0];
+  if (!maps || mine !== number) { return; }
   const best = logits.indexOf(Math.max(...logits)), heat = maps.map((row) => row.map((cell) => cell[best]));
   const most = Math.max(1e-9, ...heat.flat().map(Math.abs)), canvas = $("map"), paint = canvas.getContext("2d");
   const cell = [canvas.width / heat[0].length, canvas.height / heat.length];
@@ -209,33 +227,39 @@ async function take(file) {
   await $("preview").decode().catch(() => {}); // an image that the browser cannot show may still be one for the model
   $("preview").hidden = false;
   $("drop-help").hidden = true;
-  showCurl(/^[\w.-]+$/.test(file.name) ? file.name : "IMAGE.png");
+  showCurl(file.name);
   await ask({ b64: base64(await file.arrayBuffer()) }, file); // the file as it is: the model decodes it
 }
 
 async function toggleWebcam() {
   if (stream) { return stopWebcam(); }
+  const mine = ++turn;
+  let found;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+    found = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
   } catch (error) {
     return fail(`The webcam cannot be used (${error.message}). It needs localhost or https.`);
   }
+  if (mine !== turn) { return found.getTracks().forEach((track) => track.stop()); }
+  stream = found;
   $("webcam").setAttribute("aria-pressed", "true");
   $("preview").hidden = $("drop-help").hidden = true;
   $("video").hidden = false;
   $("video").srcObject = stream;
-  await $("video").play();
-  frame();
+  await $("video").play().catch(() => {}); // turned off meanwhile
+  frame(mine);
 }
 
-async function frame() {
-  if (!stream) { return; }
+async function frame(mine) {
+  if (mine !== turn) { return; }
   const started = performance.now(), content = await shot();
-  if (content) {
+  if (content && mine === turn) {
     if (holding) { await record(content); }
-    await ask({ b64: base64(await content.arrayBuffer()) }, content);
+    const encoded = base64(await content.arrayBuffer());
+    if (mine === turn) { await ask({ b64: encoded }, content); }
   }
-  timer = setTimeout(frame, Math.max(0, 1000 / FRAMES - (performance.now() - started)));
+  if (mine !== turn) { return; }
+  timer = setTimeout(frame, Math.max(0, 1000 / FRAMES - (performance.now() - started)), mine);
 }
 
 function shot() {
@@ -247,6 +271,7 @@ function shot() {
 }
 
 function stopWebcam() {
+  turn++;
   clearTimeout(timer);
   if (stream) { stream.getTracks().forEach((track) => track.stop()); }
   stream = null;
