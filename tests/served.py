@@ -1,7 +1,6 @@
 """A server for tests, in a thread of this process, and small SavedModels to serve."""
 
 import json
-import socket
 import threading
 import time
 import urllib.error
@@ -17,6 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from kerastl.server.config import Model
+from kerastl.server.load import free_port
 from kerastl.server.options import ServerOptions
 from kerastl.server.serve import models_at
 from kerastl.server.server import serve_models
@@ -121,13 +121,6 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return body.decode()
-
-
-def free_port() -> int:
-    """A port that nothing listens to."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

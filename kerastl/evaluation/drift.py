@@ -1,6 +1,7 @@
 """The tests of drift: what a model makes of new rows against what it made of its held-out rows."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,8 +126,7 @@ def compare_samples(reference: Reference, now: Sample, expected: Expected, permu
     """All tests that the rows allow. permutations: of the test of features."""
     outputs, promise = expected.output_tests(reference.probabilities, now.probabilities), expected.promise
     sizes = scipy.stats.ks_2samp(reference.sizes, now.sizes, method="asymp")
-    tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs)),
-             SIZES: (float(sizes.statistic), float(sizes.pvalue))}
+    tests = {OUTPUTS: of_all(outputs), SIZES: (float(sizes.statistic), float(sizes.pvalue))}
     features, newness, rejected = None, None, None
     if reference.features.shape[1] and reference.features.shape[1] == now.features.shape[1]:
         features, newness = feature_test(reference.features.astype(np.float64),
@@ -136,9 +136,18 @@ def compare_samples(reference: Reference, now: Sample, expected: Expected, permu
         above = now.unknown > promise.threshold
         rejected = Rejected(float(above.mean()), wilson_interval(above, range(len(above))).ends, 1 - promise.coverage)
         tests[REJECTED] = (rejected.share, promise.p_value(int(above.sum()), len(above)))
-    corrected = holm([p for _, p in tests.values()])
-    return Compared(tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in
-                          zip(tests.items(), corrected, strict=True)), outputs, features, newness, rejected)
+    return Compared(corrected(tests), outputs, features, newness, rejected)
+
+
+def of_all(outputs: tuple[OutputTest, ...]) -> tuple[float, float]:
+    """The largest effect on a class, and the smallest p-value: these are corrected for the number of classes."""
+    return max(test.statistic for test in outputs), min(test.p for test in outputs)
+
+
+def corrected(tests: Mapping[str, tuple[float, float]]) -> tuple[DriftTest, ...]:
+    """The tests, with p-values corrected for their number. tests: by name, the effect and the p-value of each alone."""
+    return tuple(DriftTest(name, effect, p) for (name, (effect, _)), p in
+                 zip(tests.items(), holm([p for _, p in tests.values()]), strict=True))
 
 
 def expected_of(record: Any) -> Expected:

@@ -11,10 +11,10 @@ from kerastl.display import visible
 from kerastl.export.parity import TIMED
 from kerastl.export.tflite_files import PURPOSES
 from kerastl.runtime import machine
-from kerastl.versions.folder import PACKAGES
+from kerastl.versions.folder import MANIFEST, PACKAGES
 from kerastl.versions.record import RunRecord
 
-CARD, MANIFEST = "MODEL_CARD.md", "manifest.json"
+CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)

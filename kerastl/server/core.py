@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastl.evaluation.rejection import LABEL as NONE_OF_THESE
 from kerastl.server import inference
 from kerastl.server.batching import rows_of
 from kerastl.server.bodies import Arrays
@@ -16,7 +17,7 @@ from kerastl.server.signatures import DEFAULT, Signature
 from kerastl.server.status import Code, ServingError
 
 MOST_UNKNOWN = 100  # names of models that are not served, in the metrics
-LABEL, SCORE, NONE_OF_THESE = "label", "score", "none of these"
+LABEL, SCORE = "label", "score"
 
 
 @dataclass(frozen=True)

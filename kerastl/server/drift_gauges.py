@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import KerastlError
-from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, expected_of
+from kerastl.evaluation.drift import FEWEST, OUTPUTS, REJECTED, corrected, expected_of, of_all
 from kerastl.evaluation.reference import FILE, Reference
 from kerastl.server.bodies import Arrays
 from kerastl.server.metrics import Gauge
-from kerastl.stats import holm
 from kerastl.versions.record import RunRecord
 from kerastl.versions.reference import read_reference
 
@@ -72,7 +71,7 @@ class DriftWindow:
             return
         now, promise = np.array(rows, np.float64), self._expected.promise
         outputs = self._expected.output_tests(self._reference, now)
-        tests = {OUTPUTS: (max(test.statistic for test in outputs), min(test.p for test in outputs))}
+        tests = {OUTPUTS: of_all(outputs)}
         for sample, values in (("reference", self._reference), ("window", now)):
             yield Gauge(CONFIDENCE, float(values.max(axis=1).mean()), {**labels, "sample": sample})
         for test in outputs:
@@ -83,10 +82,9 @@ class DriftWindow:
             tests[REJECTED] = (above / len(unknown), promise.p_value(above, len(unknown)))
             yield Gauge(REJECTION_RATE, above / len(unknown), labels)
             yield Gauge(PROMISED, 1 - promise.coverage, labels)
-        corrected = holm([p for _, p in tests.values()])
-        for (name, (statistic, _)), p in zip(tests.items(), corrected, strict=True):
-            yield Gauge(STATISTIC, statistic, {**labels, "test": name})
-            yield Gauge(P_VALUE, p, {**labels, "test": name})
+        for found in corrected(tests):
+            yield Gauge(STATISTIC, found.effect, {**labels, "test": found.name})
+            yield Gauge(P_VALUE, found.p, {**labels, "test": found.name})
 
 
 def drift_window(name: str, version: int, folder: Path, record: RunRecord | None) -> DriftWindow | None:

@@ -14,6 +14,7 @@ from kerastl.data.spool import Hashes
 from kerastl.errors import ModelError
 from kerastl.evaluation.result import HeldOutRows
 from kerastl.files import read_bytes, write_file
+from kerastl.versions.folder import VERIFY
 
 FILE = "held_out.npz"
 MOST = 5_000_000  # probabilities that are kept; of more rows and classes only the predicted labels
@@ -89,6 +90,5 @@ def read_held_out(folder: Path, classes: int) -> HeldOutPredictions | None:
                  < classes):
             raise ValueError(f"it is of a model with other classes than the {classes} in run.json")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote",
-                         "list the damage with `kerastl verify`, and copy the version folder again") from error
+        raise ModelError(f"{path} is damaged: {error}", "the file that `kerastl run` wrote", VERIFY) from error
     return kept
