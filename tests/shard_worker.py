@@ -1,5 +1,8 @@
 """A worker whose rows follow from their numbers, without TensorFlow; a test can kill it at any moment."""
 
+import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +32,7 @@ def worker(folder: Path, job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]]
             log.write(f"{numbers[0]}\n")
         time.sleep(job["seconds"] * len(numbers))
         if task.get("fatal") in numbers:
-            sys.stderr.write("a decoder crashed\n")
-            sys.stderr.flush()
-            import os
-            import signal
+            print("a decoder crashed", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         good = [place for place, number in enumerate(numbers) if number % 10 != BAD]
         rows = np.array([[numbers[place], numbers[place] ** 2] for place in good], np.float32).reshape(-1, 2)
@@ -67,8 +67,6 @@ def expected(count: int) -> list[tuple[int, list[float] | str]]:
 
 
 if __name__ == "__main__":  # CACHE SHARDS WORKERS RAY SECONDS: a process that a test kills
-    import json
-
     import shard_worker  # by this name workers import it
 
     from kerastl.runtime import choose
@@ -76,4 +74,5 @@ if __name__ == "__main__":  # CACHE SHARDS WORKERS RAY SECONDS: a process that a
     cache, count, workers, ray, seconds = sys.argv[1:]
     runtime = choose("float32", "off", engine="ray" if ray == "ray" else "tensorflow", workers=int(workers), gpu=False,
                      bfloat16_cpu=False)
-    print(json.dumps(shard_worker.run(Path(cache), int(count), runtime, float(seconds))))
+    rows = shard_worker.run(Path(cache), int(count), runtime, float(seconds))
+    print(json.dumps(rows))

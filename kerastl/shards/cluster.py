@@ -7,6 +7,8 @@ at the same path on every machine.
 import json
 import logging
 import os
+import secrets
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,25 +41,30 @@ def ray_team(folder: Path, workers: int) -> Team:
 
 
 def _connected() -> Any:
-    """The package, connected to a cluster. Nothing is sent to Ray's makers: for a cluster that is started here usage
-    statistics are off, as is the dashboard."""
+    """The package, connected to a cluster. A cluster that is started here sends no usage statistics to Ray's makers, has
+    no dashboard, listens on the loopback interface, and admits only who has its token, which is this process."""
     require_ray()
+    address = os.environ.get(ADDRESS)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not address and "ray" not in sys.modules:  # which reads these variables when it is imported
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one is written into the home directory
     import ray
 
     if ray.is_initialized():
         return ray
-    address = os.environ.get(ADDRESS)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        try:
-            ray.init(address=address, **quiet)
-        except ConnectionError as error:
-            raise OptionError(f"no Ray cluster answers at {ADDRESS}={address}", "the address of a running cluster",
-                              f"start one with `ray start`, or unset {ADDRESS}") from error
+    if not address:
+        ray.init(address="local", num_cpus=available_cores(), include_dashboard=False, object_store_memory=STORE_BYTES,
+                 _node_ip_address="127.0.0.1", **quiet)
         return ray
-    ray.init(address="local", num_cpus=available_cores(), include_dashboard=False, object_store_memory=STORE_BYTES,
-             _node_ip_address="127.0.0.1", **quiet)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # by the way in which it fails
+        reason = next((line for line in str(error).splitlines()[::-1] if "Error" in line), type(error).__name__)
+        raise OptionError(f"no Ray cluster answers at {ADDRESS}={address} ({reason.strip()[:200]})",
+                          "the address of a running cluster, and its token in RAY_AUTH_TOKEN if it has one",
+                          f"start one with `ray start`, or unset {ADDRESS}") from error
     return ray
 
 
