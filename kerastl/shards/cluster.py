@@ -41,8 +41,8 @@ def ray_team(folder: Path, workers: int) -> Team:
 
 
 def _connected() -> Any:
-    """The package, connected to a cluster. A cluster that is started here sends no usage statistics to Ray's makers, has
-    no dashboard, listens on the loopback interface, and admits only who has its token, which is this process."""
+    """The package, connected to a cluster. A cluster that is started here sends no usage statistics to Ray's makers,
+    has no dashboard, listens on the loopback interface, and admits only who has its token, which is this process."""
     require_ray()
     address = os.environ.get(ADDRESS)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
