@@ -28,10 +28,8 @@ class Nodes:
         self.address = f"127.0.0.1:{free_port()}"
         self.token = secrets.token_hex(32)
         self.nodes: list[subprocess.Popen[bytes]] = []
-        self.head = self._started("--head", f"--port={self.address.partition(':')[2]}", "--num-cpus=0",
-                                  "--include-dashboard=false", f"--temp-dir={self.folder.name}",
-                                  "--disable-usage-stats")
-        self._wait(self.head)
+        self.head = self._start("--head", f"--port={self.address.partition(':')[2]}", "--num-cpus=0",
+                                "--include-dashboard=false", f"--temp-dir={self.folder.name}", "--disable-usage-stats")
         self.add(count)
 
     def __enter__(self) -> "Nodes":
@@ -39,17 +37,15 @@ class Nodes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
                  ) -> None:
-        for node in [*self.nodes, self.head]:
+        for node in [*self.nodes, *([self.head] if hasattr(self, "head") else [])]:
             self.end(node)
             node.stdout.close()  # type: ignore[union-attr]
         self.folder.cleanup()
 
     def add(self, count: int = 1) -> None:
-        """So many more nodes, which start at the same time."""
-        more = [self._started(f"--address={self.address}", "--num-cpus=1") for _ in range(count)]
-        self.nodes += more
-        for node in more:
-            self._wait(node)
+        """So many more nodes."""
+        for _ in range(count):
+            self.nodes.append(self._start(f"--address={self.address}", "--num-cpus=1"))
 
     def kill_node(self, number: int) -> None:
         """End a machine: all of its processes, without notice."""
@@ -72,21 +68,22 @@ class Nodes:
         """Of a process that uses the cluster."""
         return {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
-    def _started(self, *words: str) -> "subprocess.Popen[bytes]":
+    def _start(self, *words: str) -> "subprocess.Popen[bytes]":
+        """A node, once it says that it runs."""
         program = Path(sys.executable).with_name("ray")
-        return subprocess.Popen([program, "start", "--block", "--node-ip-address=127.0.0.1",
+        node = subprocess.Popen([program, "start", "--block", "--node-ip-address=127.0.0.1",
                                  f"--object-store-memory={self.store_bytes}", *words],
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                                env={**os.environ, **self.variables, "RAY_USAGE_STATS_ENABLED": "0"})
-
-    def _wait(self, node: "subprocess.Popen[bytes]") -> None:
-        """Until it says that it runs."""
+                                env={**os.environ, **self.variables, "RAY_USAGE_STATS_ENABLED": "0",
+                                     "RAY_raylet_start_wait_time_s": "300"})
         seen = b""
         while b"--block" not in seen.rpartition(b"\n")[0]:
             line = node.stdout.readline()  # type: ignore[union-attr]
             if not line:
+                self.__exit__(None, None, None)
                 raise RuntimeError(f"a node did not start:\n{seen.decode()}")
             seen += line
+        return node
 
 
 def descendants(pid: int) -> list[int]:
