@@ -6,7 +6,7 @@ path of the mirror is uploaded when it is complete. A URL becomes a path of the 
 `local_path`, `source_path` and `model_path`; opening a file never takes a URL.
 """
 
-from kerastl.files.addresses import is_mirrored, is_remote, leaves_bucket, local_path, shown, url_of
+from kerastl.files.addresses import is_mirrored, is_remote, leaves_bucket, local_only, local_path, shown, url_of
 from kerastl.files.local import (
     FRESH_SECONDS,
     PARTIAL,
@@ -39,7 +39,7 @@ from kerastl.files.reading import model_path, refreshed, source_path, taken_numb
 __all__ = [
     "FRESH_SECONDS", "PARTIAL", "STALE_SECONDS", "TAG", "atomic_file", "atomic_folder", "cache_folder",
     "cache_folders", "check_writable", "file_sha256", "hold", "is_file", "is_mirrored", "is_remote", "is_writable",
-    "leaves_bucket", "local_path", "model_path", "open_file", "output_file", "prefetched", "read_bytes", "read_text",
-    "refreshed", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers", "temporary_folder",
-    "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
+    "leaves_bucket", "local_only", "local_path", "model_path", "open_file", "output_file", "prefetched", "read_bytes",
+    "read_text", "refreshed", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers",
+    "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
 ]

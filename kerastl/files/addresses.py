@@ -45,6 +45,13 @@ def local_path(name: str | Path, cache_dir: str | Path | None = None) -> Path:
     return Path(f"{root.absolute()}{MIRROR}{SAME.get(match[1], match[1])}", *parts)
 
 
+def local_only(name: str | Path, argument: str) -> Path:
+    """The path of an output that cannot be remote. Raises OptionError, which names the argument, for a URL."""
+    if is_remote(name):
+        raise OptionError(f"`{argument}` is {name}", "a local folder", "copy it to the object store afterwards")
+    return local_path(name)
+
+
 def usable(part: str) -> bool:
     """Whether a part of a URL can be the name of a file or folder of the mirror."""
     return part not in ("", ".", "..") and "\0" not in part and len(os.fsencode(part)) <= _LONGEST

@@ -108,12 +108,10 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
     if path.suffix not in endings:
         raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
     if is_mirrored(path):
-        from kerastl.files.writing import check_destination
-
         if out.rstrip("/") in (name.rstrip("/") for name in inputs):
             raise OptionError(f"`out` is {out}, which is an input, and would be replaced", "the path of another file",
                               "choose another path")
-        check_destination(path, "out")
+        check_writable(path, "out")
         return path
     if not path.parent.is_dir():
         raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
@@ -128,6 +126,10 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
 def check_writable(path: Path, argument: str) -> None:
     """Raises OptionError, which names the argument, where a file at `path` cannot be written: before the work begins.
     The folder of `path` exists."""
+    if is_mirrored(path):
+        from kerastl.files.writing import check_destination
+
+        return check_destination(path, argument)
     if path.is_dir():
         raise OptionError(f"`{argument}` is {path}, which is a folder", "the path of a file", "choose another path")
     try:

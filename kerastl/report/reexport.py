@@ -47,7 +47,7 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
             if (folder / kept).exists():
                 write_file(version.folder / kept, read_bytes(folder / kept))
         record = replace(record, format=FORMAT, parity=parity, name=version.name, version=version.number,
-                         path=str(version.path), previous=None)
+                         path=shown(version.path), previous=None)
         write_report(version, record, examples)
     return record
 
