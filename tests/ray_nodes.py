@@ -39,7 +39,6 @@ class Nodes:
                  ) -> None:
         for node in [*self.nodes, *([self.head] if hasattr(self, "head") else [])]:
             self.end(node)
-            node.stdout.close()  # type: ignore[union-attr]
         self.folder.cleanup()
 
     def add(self, count: int = 1) -> None:
@@ -58,6 +57,7 @@ class Nodes:
             except ProcessLookupError:
                 continue
         node.wait()
+        node.stdout.close()  # type: ignore[union-attr]
 
     def workers(self) -> list[int]:
         """The processes of kerastl's actors."""

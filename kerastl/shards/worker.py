@@ -17,7 +17,7 @@ from typing import Any
 
 from kerastl import errors
 from kerastl.errors import KerastlError, OptionError
-from kerastl.files import read_bytes
+from kerastl.files import is_file, read_bytes
 from kerastl.shards.store import JOB, Part, write_part
 
 Compute = Callable[[Mapping[str, Any]], Part]  # the task of a shard -> what was computed
@@ -46,7 +46,7 @@ def load_job(folder: Path) -> Compute:
     except OSError as error:
         raise OptionError(f"the machine {node} has no folder {job[CWD]}", "the data at the same path on every machine",
                           "use a shared file system, and run in a folder on it") from error
-    if job.get(DATA) and not os.path.exists(job[DATA]):
+    if job.get(DATA) and not is_file(job[DATA]):
         raise OptionError(f"the machine {node} has no file {job[DATA]}", "the data at the same path on every machine",
                           "use a shared file system")
     module, _, name = job[WORKER].partition(":")
