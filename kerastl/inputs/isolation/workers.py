@@ -132,8 +132,7 @@ class Workers:
     def _asked(self, worker: _Worker, data: bytes, size: int, accept_truncated: bool) -> Decoded:
         client = worker.client
         client.settimeout(self.limits.seconds)
-        client.sendall(REQUEST.pack(len(data), size, accept_truncated))
-        client.sendall(data)
+        client.sendall(REQUEST.pack(len(data), size, accept_truncated) + data)  # at once: the worker wakes up once
         self._await_reply(worker)
         end = time.monotonic() + self.limits.seconds
         kind, height, width, length = REPLY.unpack(received(client, REPLY.size, end))
@@ -146,8 +145,9 @@ class Workers:
         fits = (height, width) == (size, size) if size else 0 < height * width <= MAX_PIXELS
         if not fits or length != height * width * 3 or kind not in (SHARED, SENT) or (kind == SHARED and length > ROOM):
             raise ConnectionError("no answer of the decoder's")
-        content = received(client, length, end) if kind == SENT else bytearray(worker.shared[:length])
-        return np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        if kind == SENT:
+            return np.frombuffer(received(client, length, end), np.uint8).reshape(height, width, 3)
+        return np.frombuffer(worker.shared, np.uint8, length).reshape(height, width, 3).copy()
 
     def _await_reply(self, worker: _Worker) -> None:
         """Wait while a worker computes. Raises TimeoutError for one that does not, or that takes far too long."""
