@@ -118,15 +118,16 @@ class Workers:
             return result
         except TimeoutError:
             return _Failure(f"took more than {self.limits.seconds:g} seconds to decode", again=False)
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, FileNotFoundError, ProcessLookupError):  # it has gone
             if self._closed or worker is None:
                 raise self._unstarted("the processes were ended") from None
             reason, again = self._reason(self._ended(worker))
             worker = None
             return _Failure(reason, again)
         finally:
-            if worker is not None and not answered:  # it may still be at work on this file
+            if worker is not None and (not answered or self._closed):  # it may still be at work on this file
                 self._ended(worker)
+                answered = False
             self._idle.put(worker if answered else None)
 
     def _asked(self, worker: _Worker, data: bytes, size: int, accept_truncated: bool) -> Decoded:
