@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import conftest  # noqa: F401  brings the tiny backbone
-import image_files
 from mutants import MUTATIONS, SLANG, image_mutants
 from served import half_plus, serving, several
 from test_table_properties import FORMS, Sheet, _damaged, _workbook
