@@ -191,6 +191,9 @@ class Workers:
             pid, = NUMBER.unpack(received(control, NUMBER.size, time.monotonic() + START))
             worker = self._running[pid] = _Worker(pid, ours, mmap.mmap(memory, ROOM, access=mmap.ACCESS_READ))
             return worker
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
             os.close(memory)
