@@ -1,0 +1,108 @@
+"""The accuracy of trees, as the scorer of the CoNLL 2018 shared task counts it (Zeman et al. 2018,
+https://aclanthology.org/K18-2001/), with intervals.
+
+Words are the lines of a sentence with a whole number: a multi-word token (`1-2`) is scored by its words, and an empty
+node (`1.1`) is no word. Every word counts, punctuation and the root among them. Subtypes of relations are ignored
+(`nmod:poss` is `nmod`). Words are given here, so that the F1 of UAS and LAS is the share of correct words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.errors import DataError
+from kerastl.fields import Section
+
+CONTENT = frozenset("""
+    nsubj obj iobj csubj ccomp xcomp obl vocative expl dislocated advcl advmod discourse nmod appos nummod acl amod conj
+    fixed flat compound list parataxis orphan goeswith reparandum root dep
+""".split())  # relations of content words in Universal Dependencies; CLAS counts no others
+DRAWS = 2_000  # of the bootstrap
+WORDS, UAS, LAS, CLAS, GOLD, PREDICTED = range(6)  # columns of counts
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The heads of a sentence's words, [n] in 0..n, and the relation of each word to its head."""
+
+    heads: tuple[int, ...]
+    relations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ParseFigures(Section):
+    """Accuracies in [0, 1] on `n` sentences with `words` words, and their 95% intervals.
+
+    uas: words with the correct head. las: and with the correct relation. clas: F1 of that among the content words of
+    Universal Dependencies, of which the given trees have `content_words`; None where neither tree has any.
+    """
+
+    n: int
+    words: int
+    content_words: int
+    uas: float
+    uas_ci95: tuple[float, float]
+    las: float
+    las_ci95: tuple[float, float]
+    clas: float | None
+    clas_ci95: tuple[float, float] | None
+    interval: str
+
+
+def score(gold: Sequence[Tree], predicted: Sequence[Tree], groups: Sequence[str] | None = None) -> ParseFigures:
+    """Compare predicted trees with the given ones, sentence by sentence. groups: of each sentence, such as the hash of
+    its text; sentences of a group are drawn together. Raises DataError for no sentences, and for a pair of different
+    lengths."""
+    counts = sentence_counts(gold, predicted)
+    names = np.arange(len(counts)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    clusters = np.zeros((int(names.max()) + 1, counts.shape[1]))
+    np.add.at(clusters, names, counts)
+    uas, las, clas = _ratios(clusters.sum(0))
+    drawn = _ratios(np.random.default_rng(0).multinomial(
+        len(clusters), np.full(len(clusters), 1 / len(clusters)), DRAWS).astype(np.float64) @ clusters)
+    total = counts.sum(0)
+    has_content = bool(total[GOLD] + total[PREDICTED])
+    return ParseFigures(
+        len(counts), int(total[WORDS]), int(total[GOLD]), float(uas), _interval(drawn[0]), float(las),
+        _interval(drawn[1]), float(clas) if has_content else None, _interval(drawn[2]) if has_content else None,
+        f"percentiles of {DRAWS:,} bootstrap samples of {len(clusters):,} "
+        + ("sentences" if len(clusters) == len(counts) else "groups of equal sentences"))
+
+
+def sentence_counts(gold: Sequence[Tree], predicted: Sequence[Tree]) -> NDArray[np.int64]:
+    """For each sentence: words, correct heads, correct heads with relation, those of content words, and the content
+    words of the given and of the predicted tree: [sentences, 6]."""
+    if not gold:
+        raise DataError("there are no sentences to score", "at least one", "check the test data")
+    return np.array([_counts(*pair) for pair in zip(gold, predicted, strict=True)], np.int64)
+
+
+def _counts(gold: Tree, predicted: Tree) -> tuple[int, ...]:
+    n = len(gold.heads)
+    if len(predicted.heads) != n:
+        raise DataError(f"a predicted tree has {len(predicted.heads)} words", f"{n}, as the given tree",
+                        "score trees of the same words")
+    head = np.array(gold.heads) == np.array(predicted.heads)
+    given, found = ([universal(relation) for relation in tree.relations] for tree in (gold, predicted))
+    both = head & np.array([a == b for a, b in zip(given, found, strict=True)], bool)
+    content = np.array([relation in CONTENT for relation in given], bool)
+    return (n, int(head.sum()), int(both.sum()), int((both & content).sum()), int(content.sum()),
+            sum(relation in CONTENT for relation in found))
+
+
+def universal(relation: str) -> str:
+    """A relation without its subtype: `nmod` of `nmod:poss`."""
+    return relation.partition(":")[0]
+
+
+def _ratios(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """UAS, LAS and CLAS of counts, [..., 6]."""
+    words, content = counts[..., WORDS], counts[..., GOLD] + counts[..., PREDICTED]
+    return (counts[..., UAS] / words, counts[..., LAS] / words, 2 * counts[..., CLAS] / np.maximum(content, 1))
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
