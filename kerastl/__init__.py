@@ -138,6 +138,10 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_label_next": "kerastl.report.label_next",
     "write_mediapipe": "kerastl.export.mediapipe",
     "write_version": "kerastl.report.version",
+    "read_sentences": "kerastl.tokens.read",
+    "Sentence": "kerastl.tokens.sentences",
+    "TokenExamples": "kerastl.tokens.sentences",
+    "split_sentences": "kerastl.tokens.split",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -160,6 +164,9 @@ __all__ = [
     "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
     "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
     "write_label_next", "write_mediapipe", "write_version",
+    "read_sentences",
+    "Sentence", "TokenExamples",
+    "split_sentences",
 ]
 
 if TYPE_CHECKING:
@@ -274,6 +281,10 @@ if TYPE_CHECKING:
     from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
+    from kerastl.tokens.read import read_sentences as read_sentences
+    from kerastl.tokens.sentences import Sentence as Sentence
+    from kerastl.tokens.sentences import TokenExamples as TokenExamples
+    from kerastl.tokens.split import split_sentences as split_sentences
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
     from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult

@@ -23,12 +23,13 @@ FLOORS = (
     ("kerastl.backbones",),
     ("kerastl.model",),
     ("kerastl.features", "kerastl.explanation"),
-    ("kerastl.training", "kerastl.evaluation"),
+    ("kerastl.training", "kerastl.evaluation", "kerastl.tokens"),
     ("kerastl.versions",),
     ("kerastl.export",),
     ("kerastl.serving",),
     ("kerastl.studies", "kerastl.audit", "kerastl.doctor", "kerastl.server"),
     ("kerastl.report",),
+    ("kerastl.tagging", "kerastl.dependencies"),
     ("kerastl.pipelines", "kerastl.shell"),
     ("recipes",),
     ("kerastl.rerun",),
@@ -54,6 +55,7 @@ PUBLIC = set("""
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity
+    read_sentences split_sentences Sentence TokenExamples
 """.split())
 
 
