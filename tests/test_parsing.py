@@ -1,6 +1,7 @@
 """Trees from scores, their accuracy by the semantics of CoNLL 2018, and the parser."""
 
 import io
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from ufal.chu_liu_edmonds import chu_liu_edmonds
 
 from kerastl.errors import DataError, OptionError
-from kerastl.parsing.decoding import best_heads, best_tree, is_tree
-from kerastl.parsing.scorer import Tree, score, sentence_counts
+from kerastl.dependencies.decoding import best_heads, best_tree, is_tree
+from kerastl.dependencies.scorer import score, sentence_counts
+from kerastl.tokens.sentences import Sentence
 
 
 def total(scores: NDArray[np.float64], heads: NDArray[np.int64]) -> float:
@@ -78,12 +80,18 @@ def test_scores_that_are_no_numbers_or_of_another_shape_are_refused() -> None:
         best_tree(np.zeros((3, 3)))
 
 
-def conllu(trees: list[Tree], *, extras: bool) -> str:
+def tree(heads: Sequence[int], relations: Sequence[str], name: object = "") -> Sentence:
+    """A sentence of made-up words. name: keeps the words of sentences apart."""
+    return Sentence(tuple(f"w{name}x{place}" for place in range(len(heads))), heads=tuple(map(int, heads)),
+                    relations=tuple(relations))
+
+
+def conllu(trees: list[Sentence], *, extras: bool) -> str:
     """The sentences as a file; extras: with a multi-word token and an empty node in each."""
     lines = []
-    for number, tree in enumerate(trees):
-        for place, (head, relation) in enumerate(zip(tree.heads, tree.relations, strict=True)):
-            if extras and place == 0 and len(tree.heads) > 1:
+    for number, sentence in enumerate(trees):
+        for place, (head, relation) in enumerate(zip(sentence.heads, sentence.relations, strict=True)):
+            if extras and place == 0 and len(sentence) > 1:
                 lines.append("1-2\t" + f"w{number}x0w{number}x1" + "\t_" * 8)
             lines.append("\t".join([str(place + 1), f"w{number}x{place}", "_", "X", "_", "_", str(head), relation, "_",
                                     "_"]))
@@ -93,14 +101,14 @@ def conllu(trees: list[Tree], *, extras: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def drawn_trees(seed: int, sizes: list[int]) -> list[Tree]:
+def drawn_trees(seed: int, sizes: list[int]) -> list[Sentence]:
     generator = np.random.default_rng(seed)
     names = ["nsubj", "obj", "obl:tmod", "obl", "case", "punct", "det", "aux:pass", "nmod:poss", "conj", "ig"]
     trees = []
     for n in sizes:
         heads = best_tree(generator.normal(size=(n, n + 1)))
         relations = ["root" if head == 0 else names[generator.integers(len(names))] for head in heads]
-        trees.append(Tree(tuple(map(int, heads)), tuple(relations)))
+        trees.append(tree(heads, relations, len(trees)))
     return trees
 
 
@@ -110,9 +118,9 @@ def test_the_figures_are_those_of_the_scorer_of_conll_2018(extras: bool) -> None
 
     sizes = [1, 2, 5, 9, 14, 30]
     gold, other = drawn_trees(1, sizes), drawn_trees(2, sizes)
-    mixed = [Tree(tuple(a if i % 3 else b for i, (a, b) in enumerate(zip(g.heads, o.heads, strict=True))), o.relations)
+    mixed = [[a if i % 3 else b for i, (a, b) in enumerate(zip(g.heads, o.heads, strict=True))]
              for g, o in zip(gold, other, strict=True)]
-    predicted = [m if is_tree(np.array(m.heads)) else Tree(g.heads, o.relations)
+    predicted = [g.with_tree(m if is_tree(np.array(m)) else g.heads, o.relations)
                  for m, g, o in zip(mixed, gold, other, strict=True)]
     theirs = evaluate(*(load_conllu(io.StringIO(conllu(trees, extras=extras)), "x", {}) for trees in (gold, predicted)))
     ours = score(gold, predicted)
@@ -123,8 +131,8 @@ def test_the_figures_are_those_of_the_scorer_of_conll_2018(extras: bool) -> None
 
 
 def test_counts_by_hand() -> None:
-    gold = Tree((2, 0, 2, 3), ("nmod:poss", "root", "obj", "case"))
-    predicted = Tree((2, 0, 2, 2), ("nmod", "root", "obl", "case"))
+    gold = tree((2, 0, 2, 3), ("nmod:poss", "root", "obj", "case"))
+    predicted = tree((2, 0, 2, 2), ("nmod", "root", "obl", "case"))
     assert sentence_counts([gold], [predicted]).tolist() == [[4, 3, 2, 2, 3, 3]]
     figures = score([gold], [predicted])
     assert (figures.uas, figures.las, figures.clas) == (0.75, 0.5, pytest.approx(2 / 3))
@@ -133,14 +141,13 @@ def test_counts_by_hand() -> None:
 def test_the_interval_treats_equal_sentences_as_one() -> None:
     """It must not narrow where every sentence is repeated within its group."""
     gold, predicted = drawn_trees(3, [8] * 20), drawn_trees(4, [8] * 20)
-    groups = [str(number) for number in range(20)]
-    once, twice = score(gold, predicted, groups), score(gold * 2, predicted * 2, groups * 2)
+    once, twice = score(gold, predicted), score(gold * 2, predicted * 2)
     assert once.uas_ci95 == twice.uas_ci95
     assert once.uas_ci95[0] < once.uas < once.uas_ci95[1]
 
 
 def test_trees_of_other_lengths_are_refused() -> None:
     with pytest.raises(DataError, match="2 words"):
-        score([Tree((0,), ("root",))], [Tree((0, 1), ("root", "obj"))])
+        score([tree((0,), ("root",))], [tree((0, 1), ("root", "obj"))])
     with pytest.raises(DataError, match="no sentences"):
         score([], [])

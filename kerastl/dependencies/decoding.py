@@ -87,7 +87,9 @@ def _spanning(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _contracted(scores: NDArray[np.float64], heads: NDArray[np.int64], cycle: NDArray[np.int64]
                 ) -> tuple[NDArray[np.float64], _Contraction]:
-    kept = np.setdiff1d(np.arange(len(scores)), cycle)
+    outside = np.ones(len(scores), bool)
+    outside[cycle] = False
+    kept = np.flatnonzero(outside)
     smaller = np.full((len(kept) + 1, len(kept) + 1), -np.inf)
     smaller[:-1, :-1] = scores[np.ix_(kept, kept)]
     out = scores[np.ix_(kept, cycle)]  # a kept word that depends on the cycle

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError
 from kerastl.fields import Section
+from kerastl.tokens.sentences import Sentence
 
 CONTENT = frozenset("""
     nsubj obj iobj csubj ccomp xcomp obl vocative expl dislocated advcl advmod discourse nmod appos nummod acl amod conj
@@ -21,14 +22,6 @@ CONTENT = frozenset("""
 """.split())  # relations of content words in Universal Dependencies; CLAS counts no others
 DRAWS = 2_000  # of the bootstrap
 WORDS, UAS, LAS, CLAS, GOLD, PREDICTED = range(6)  # columns of counts
-
-
-@dataclass(frozen=True)
-class Tree:
-    """The heads of a sentence's words, [n] in 0..n, and the relation of each word to its head."""
-
-    heads: tuple[int, ...]
-    relations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,12 +44,11 @@ class ParseFigures(Section):
     interval: str
 
 
-def score(gold: Sequence[Tree], predicted: Sequence[Tree], groups: Sequence[str] | None = None) -> ParseFigures:
-    """Compare predicted trees with the given ones, sentence by sentence. groups: of each sentence, such as the hash of
-    its text; sentences of a group are drawn together. Raises DataError for no sentences, and for a pair of different
-    lengths."""
+def score(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> ParseFigures:
+    """Compare predicted trees with the given ones, sentence by sentence. In the bootstrap, sentences of the same words
+    are drawn together. Raises DataError for no sentences, and for a pair of different lengths."""
     counts = sentence_counts(gold, predicted)
-    names = np.arange(len(counts)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    names = np.unique([sentence.id for sentence in gold], return_inverse=True)[1]
     clusters = np.zeros((int(names.max()) + 1, counts.shape[1]))
     np.add.at(clusters, names, counts)
     uas, las, clas = _ratios(clusters.sum(0))
@@ -71,7 +63,7 @@ def score(gold: Sequence[Tree], predicted: Sequence[Tree], groups: Sequence[str]
         + ("sentences" if len(clusters) == len(counts) else "groups of equal sentences"))
 
 
-def sentence_counts(gold: Sequence[Tree], predicted: Sequence[Tree]) -> NDArray[np.int64]:
+def sentence_counts(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> NDArray[np.int64]:
     """For each sentence: words, correct heads, correct heads with relation, those of content words, and the content
     words of the given and of the predicted tree: [sentences, 6]."""
     if not gold:
@@ -79,13 +71,13 @@ def sentence_counts(gold: Sequence[Tree], predicted: Sequence[Tree]) -> NDArray[
     return np.array([_counts(*pair) for pair in zip(gold, predicted, strict=True)], np.int64)
 
 
-def _counts(gold: Tree, predicted: Tree) -> tuple[int, ...]:
-    n = len(gold.heads)
+def _counts(gold: Sentence, predicted: Sentence) -> tuple[int, ...]:
+    n = len(gold)
     if len(predicted.heads) != n:
         raise DataError(f"a predicted tree has {len(predicted.heads)} words", f"{n}, as the given tree",
                         "score trees of the same words")
     head = np.array(gold.heads) == np.array(predicted.heads)
-    given, found = ([universal(relation) for relation in tree.relations] for tree in (gold, predicted))
+    given, found = ([universal(relation) for relation in sentence.relations] for sentence in (gold, predicted))
     both = head & np.array([a == b for a, b in zip(given, found, strict=True)], bool)
     content = np.array([relation in CONTENT for relation in given], bool)
     return (n, int(head.sum()), int(both.sum()), int((both & content).sum()), int(content.sum()),
