@@ -142,6 +142,11 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Sentence": "kerastl.tokens.sentences",
     "TokenExamples": "kerastl.tokens.sentences",
     "split_sentences": "kerastl.tokens.split",
+    "compute_states": "kerastl.tokens.states",
+    "load_encoder": "kerastl.tokens.states",
+    "TokenEncoder": "kerastl.tokens.states",
+    "TokenStates": "kerastl.tokens.states",
+    "untrained": "kerastl.tokens.states",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -167,6 +172,11 @@ __all__ = [
     "read_sentences",
     "Sentence", "TokenExamples",
     "split_sentences",
+    "compute_states",
+    "load_encoder",
+    "TokenEncoder",
+    "TokenStates",
+    "untrained",
 ]
 
 if TYPE_CHECKING:
@@ -285,6 +295,11 @@ if TYPE_CHECKING:
     from kerastl.tokens.sentences import Sentence as Sentence
     from kerastl.tokens.sentences import TokenExamples as TokenExamples
     from kerastl.tokens.split import split_sentences as split_sentences
+    from kerastl.tokens.states import TokenEncoder as TokenEncoder
+    from kerastl.tokens.states import TokenStates as TokenStates
+    from kerastl.tokens.states import compute_states as compute_states
+    from kerastl.tokens.states import load_encoder as load_encoder
+    from kerastl.tokens.states import untrained as untrained
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
     from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult

@@ -55,7 +55,7 @@ PUBLIC = set("""
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity
-    read_sentences split_sentences Sentence TokenExamples
+    read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
 """.split())
 
 
