@@ -1,58 +1,39 @@
 """Fits the parser on the states of a frozen encoder, and predicts trees with it.
 
-Settings are those of Dozat and Manning (2017): Adam with a learning rate of 2e-3 and betas of 0.9, whose learning rate
-falls to three quarters every 5,000 steps; about 5,000 words in a batch; the loss of relations is at the given heads.
-Training stops when the LAS on validation sentences has not risen for ten epochs.
+Settings are those of Dozat and Manning (2017), see `tokens.fit.FitOptions`; the loss of relations is at the given
+heads. Training stops when the LAS on validation sentences has not risen for ten epochs.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.dependencies.decoding import best_tree
-from kerastl.dependencies.network import ARC, DROPOUT, RELATION, BiaffineParser
+from kerastl.dependencies.network import ARC, DROPOUT, RELATION, BiaffineParser, loss_of_words
 from kerastl.dependencies.scorer import LAS, WORDS, sentence_counts
-from kerastl.errors import DataError
-from kerastl.tokens.sentences import Sentence
+from kerastl.runtime import Runtime
+from kerastl.tokens.fit import FitOptions, TokenFit, batches, fit_head
+from kerastl.tokens.read import with_trees
+from kerastl.tokens.sentences import Sentence, TokenExamples
+from kerastl.tokens.states import TokenStates
 
-BATCH_WORDS = 5_000
-LEARNING_RATE, BETA, DECAY, DECAY_STEPS = 2e-3, 0.9, 0.75, 5_000
-PATIENCE, MOST_EPOCHS = 10, 150
-DECODED = 1_000  # words whose scores are in memory at a time, since those of relations are large
+DECODED = 2_000  # words whose scores are in memory at a time, since those of relations are large
+HALF = "mixed_bfloat16"
 
-
-class States(Protocol):
-    """What the parser needs of `tokens.states.TokenStates`."""
-
-    @property
-    def sentences(self) -> tuple[Sentence, ...]:
-        """The sentences, with their trees."""
-
-    def __getitem__(self, sentence: int) -> NDArray[np.float32]:
-        """[words, layers, dim] of one sentence."""
-
-    def batch(self, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of some sentences [batch, n, layers, dim] and the mask [batch, n]."""
+Scores = Callable[[Any, Any], tuple[Any, Any]]  # states and mask of a batch -> scores of arcs and of relations
 
 
 @dataclass(frozen=True)
-class ParserOptions:
-    """How a parser is built and trained. arc, relation: widths of its layers. batch_words: in a batch, about. patience:
-    epochs without a better LAS after which training stops. epochs: at most."""
+class ParserSizes:
+    """The widths of a parser's layers, for arcs and for relations, and the share of units that training drops."""
 
     arc: int = ARC
     relation: int = RELATION
     dropout: float = DROPOUT
-    learning_rate: float = LEARNING_RATE
-    batch_words: int = BATCH_WORDS
-    patience: int = PATIENCE
-    epochs: int = MOST_EPOCHS
 
 
 @dataclass(frozen=True)
@@ -70,8 +51,8 @@ class Relations:
         pairs = {(head == 0, relation) for sentence in sentences
                  for head, relation in zip(sentence.heads, sentence.relations, strict=True)}
         names = tuple(sorted({relation for _, relation in pairs}))
-        return cls(names, tuple((True, name) in pairs for name in names), tuple((False, name) in pairs
-                                                                                 for name in names))
+        root, others = (tuple((place, name) in pairs for name in names) for place in (True, False))
+        return cls(names, root, others)
 
     def tree(self, sentence: Sentence, arcs: NDArray[np.float32], scores: NDArray[np.float32]) -> Sentence:
         """The sentence in the best tree with one root, with the best relation at each arc. arcs: [n, n + 1]; scores:
@@ -82,93 +63,88 @@ class Relations:
         chosen = np.where(allowed, scores[np.arange(n), heads], -np.inf).argmax(1)
         return sentence.with_tree(heads.tolist(), (self.names[number] for number in chosen.tolist()))
 
+    def numbers(self, sentence: Sentence) -> list[int]:
+        """The place of each word's relation. Raises KeyError for one that training does not have."""
+        place = {name: number for number, name in enumerate(self.names)}
+        return [place[name] for name in sentence.relations]
+
 
 @dataclass(frozen=True)
 class FittedParser:
-    """A parser. model: a `BiaffineParser`. curve: for each epoch its number, loss, and LAS on the validation sentences.
-    epochs: of the weights that were kept."""
+    """A trained parser, which computes in float32. precision: the Keras policy that it was trained in."""
 
-    model: Any
     relations: Relations
-    curve: tuple[dict[str, float], ...]
-    epochs: int
-    seconds: float
+    sizes: ParserSizes
+    fit: TokenFit
+    precision: str
 
-
-Scores = Callable[[NDArray[np.float32], NDArray[np.float32]], dict[str, Any]]
+    def predict(self, states: TokenStates, rows: Sequence[int]) -> list[Sentence]:
+        """These sentences in their predicted trees."""
+        return predicted(scores_of(self.fit.model), self.relations, states, rows)
 
 
 def scores_of(model: Any) -> Scores:
-    """A `BiaffineParser` as a graph: states and mask to `arcs` and `relations`."""
-    shape = tuple(model.centre.shape)
-    signature = [tf.TensorSpec([None, None, *shape], tf.float32), tf.TensorSpec([None, None], tf.float32)]
-    graph: Scores = tf.function(model.call, input_signature=signature, autograph=False)
+    """A `BiaffineParser` as a graph."""
+    import tensorflow as tf
+
+    states = tf.TensorSpec([None, None, *model.centre.shape], tf.float32)
+    graph: Scores = tf.function(lambda states, mask: model([states, mask], training=False), autograph=False,
+                                input_signature=[states, tf.TensorSpec([None, None], tf.float32)])
     return graph
 
 
-def predict_trees(scores_of_batch: Scores, relations: Relations, states: States, rows: Sequence[int]
-                  ) -> list[Sentence]:
-    """Some sentences in their predicted trees, in the order of `rows`. scores_of_batch: see `scores_of`."""
-    order = sorted(range(len(rows)), key=lambda place: len(states.sentences[rows[place]]))
+def predicted(scores: Scores, relations: Relations, states: TokenStates, rows: Sequence[int]) -> list[Sentence]:
+    """Some sentences in their predicted trees, in the order of `rows`."""
+    lengths = np.array([len(states.sentences[row]) for row in rows])
     found: dict[int, Sentence] = {}
-    for part in _cut(order, [len(states.sentences[row]) for row in rows], DECODED):
-        batch = states.batch([rows[place] for place in part])
-        scores = {name: np.asarray(value) for name, value in scores_of_batch(*batch).items()}
-        for number, place in enumerate(part):
-            found[place] = relations.tree(states.sentences[rows[place]], scores["arcs"][number],
-                                          scores["relations"][number])
-    return [found[place] for place in range(len(rows))]
+    for batch in batches(rows, lengths, DECODED):
+        arcs, of_relations = (np.asarray(value) for value in scores(*states.batch(batch)))
+        for place, row in enumerate(batch):
+            found[row] = relations.tree(states.sentences[row], arcs[place], of_relations[place])
+    return [found[row] for row in rows]
 
 
-def fit_parser(states: States, train: Sequence[int], validation: Sequence[int], options: ParserOptions, seed: int,
-               precision: str = "float32") -> FittedParser:
-    """Train on the sentences `train` and stop on `validation`, both numbers of sentences, which have trees. precision:
-    the Keras policy of training; what is returned computes in float32, and so does validation. Raises DataError where
-    one of the two is empty."""
-    for name, rows in (("training", train), ("validation", validation)):
-        if not len(rows):
-            raise DataError(f"there are no {name} sentences", "at least one", "give more data, or another split")
-    begun, sentences = time.perf_counter(), states.sentences
-    relations = Relations.of([sentences[row] for row in train])
-    keras.utils.set_random_seed(seed)
-    trained, model = (
-        BiaffineParser(len(relations.names), options.arc, options.relation, options.dropout, dtype=policy)
-        for policy in (precision, "float32"))
-    for parser in (trained, model):
-        parser.build((None, None, *states[train[0]].shape[1:]), (None, None))
-    trained.start(*_moments(states, train))
-    step, run = _step(trained, options), scores_of(model)
-    generator, curve = np.random.default_rng(seed), list[dict[str, float]]()
-    best, kept, since = -1.0, trained.get_weights(), 0
-    gold = [sentences[row] for row in validation]
-    for epoch in range(1, options.epochs + 1):
-        losses = [float(step(*states.batch(batch), *_targets([sentences[row] for row in batch], relations)))
-                  for batch in _batches(train, [len(sentences[row]) for row in train], options.batch_words, generator)]
-        model.set_weights(trained.get_weights())
-        counts = sentence_counts(gold, predict_trees(run, relations, states, validation)).sum(0)
-        las, since = float(counts[LAS] / counts[WORDS]), since + 1
-        curve.append({"epoch": epoch, "loss": float(np.mean(losses)), "val_las": las})
-        if las > best:
-            best, kept, since = las, model.get_weights(), 0
-        if since >= options.patience:
-            break
-    model.set_weights(kept)
-    return FittedParser(model, relations, tuple(curve), len(curve) - since, time.perf_counter() - begun)
+def fit_parser(examples: TokenExamples, states: TokenStates, runtime: Runtime, *, options: FitOptions | None = None,
+               sizes: ParserSizes | None = None) -> FittedParser:
+    """Train a parser, with early stopping by the LAS on the validation sentences. It is trained in bfloat16 where the
+    runtime says so, and computes in float32 afterwards. The seed is the runtime's. Raises DataError for a sentence
+    without a tree, OptionError for options that cannot be used."""
+    sizes, sentences = sizes or ParserSizes(), with_trees(examples).sentences
+    train, validation = examples.part(TRAIN), examples.part(VALIDATION)
+    relations, gold = Relations.of([sentences[row] for row in train]), [sentences[row] for row in validation]
+    precision = HALF if runtime.precision == HALF else "float32"
+    moments = _moments(states, train)
+
+    def build(policy: str) -> BiaffineParser:
+        parser = BiaffineParser(len(relations.names), sizes.arc, sizes.relation, sizes.dropout, dtype=policy)
+        parser.build([(None, None, *moments[0].shape), (None, None)])
+        parser.start(*moments)
+        return parser
+
+    def targets(rows: Sequence[int], longest: int) -> tuple[NDArray[Any], ...]:
+        made = np.zeros((2, len(rows), longest), np.int32)
+        for place, row in enumerate(rows):
+            made[0, place, :len(sentences[row])] = sentences[row].heads
+            made[1, place, :len(sentences[row])] = relations.numbers(sentences[row])
+        return made[0], made[1]
+
+    graphs: dict[int, Scores] = {}  # of the one model that is trained; making it takes longer than using it
+
+    def score(model: Any) -> float:
+        graph = graphs.setdefault(id(model), scores_of(model))
+        counts = sentence_counts(gold, predicted(graph, relations, states, validation)).sum(0)
+        return float(counts[LAS] / counts[WORDS])
+
+    fit = fit_head(lambda: build(precision), states, train, targets, loss_of_words, score, options=options,
+                   seed=runtime.seed, description=f"parser{' (untrained encoder)' * states.encoder.untrained}")
+    served = build("float32")
+    served.set_weights(fit.model.get_weights())
+    return FittedParser(relations, sizes, replace(fit, model=served), precision)
 
 
-def _targets(sentences: Sequence[Sentence], relations: Relations) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Heads and numbers of relations, [batch, n] each, 0 at padding."""
-    number = {name: place for place, name in enumerate(relations.names)}
-    out = np.zeros((2, len(sentences), max(map(len, sentences))), np.int32)
-    for place, sentence in enumerate(sentences):
-        out[0, place, :len(sentence)] = sentence.heads
-        out[1, place, :len(sentence)] = [number[name] for name in sentence.relations]
-    return out[0], out[1]
-
-
-def _moments(states: States, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _moments(states: TokenStates, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of the states of some sentences' words, [layers, dim] each."""
-    shape = states[rows[0]].shape[1:]
+    shape = states.encoder.shape
     total, squares, n = np.zeros(shape), np.zeros(shape), 0
     for row in rows:
         words = states[row].astype(np.float64)
@@ -176,55 +152,3 @@ def _moments(states: States, rows: Sequence[int]) -> tuple[NDArray[np.float32], 
     mean = total / n
     deviation = np.sqrt(np.maximum(squares / n - mean**2, 0))
     return mean.astype(np.float32), np.where(deviation < 1e-6, 1.0, deviation).astype(np.float32)
-
-
-def _batches(rows: Sequence[int], lengths: Sequence[int], words: int, generator: np.random.Generator
-             ) -> Iterator[list[int]]:
-    """Sentences of similar lengths together, about `words` words, in random order."""
-    order = np.lexsort((generator.random(len(rows)), lengths)).tolist()
-    batches = list(_cut(order, lengths, words))
-    for number in generator.permutation(len(batches)).tolist():
-        yield [rows[place] for place in batches[number]]
-
-
-def _cut(order: Sequence[int], lengths: Sequence[int], words: int) -> Iterator[list[int]]:
-    """Consecutive parts of `order` with about `words` words, each of one sentence at least."""
-    part: list[int] = []
-    held = 0
-    for place in order:
-        part.append(place)
-        held += lengths[place]
-        if held >= words:
-            yield part
-            part, held = [], 0
-    if part:
-        yield part
-
-
-def _step(model: BiaffineParser, options: ParserOptions) -> Any:
-    """One step of training as a graph: states, mask, heads and relations -> the loss of a word."""
-    rate = keras.optimizers.schedules.ExponentialDecay(options.learning_rate, DECAY_STEPS, DECAY)
-    optimizer = keras.optimizers.Adam(rate, beta_1=BETA, beta_2=BETA)
-    optimizer.build(model.trainable_variables)
-
-    def step(values: Any, mask: Any, heads: Any, relations: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = loss_of_words(model, values, mask, heads, relations)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    some, numbers = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.int32)
-    states = tf.TensorSpec([None, None, *model.centre.shape], tf.float32)
-    return tf.function(step, input_signature=[states, some, numbers, numbers], autograph=False)
-
-
-def loss_of_words(model: BiaffineParser, values: Any, mask: Any, heads: Any, relations: Any) -> Any:
-    """Cross-entropy of heads, and of relations at the given heads, for a word."""
-    arc_dependents, arc_heads, dependents, candidates = model.parts(values, training=True)
-    arcs = model.arc_scores(arc_dependents, arc_heads, mask)
-    given = tf.one_hot(heads, tf.shape(candidates)[1])  # as a product, whose gradient is a product too
-    scores = model.relation_scores(dependents, given @ candidates)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(heads, arcs) \
-        + tf.nn.sparse_softmax_cross_entropy_with_logits(relations, scores)
-    return tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from kerastl.tokens.layers import ScalarMix
+
 ARC, RELATION = 500, 100  # widths of the two pairs of layers
 DROPOUT = 0.33
 HIDDEN = -1e9  # score of an arc from padding
@@ -15,21 +17,24 @@ HIDDEN = -1e9  # score of an arc from padding
 
 @keras.saving.register_keras_serializable("kerastl")
 class BiaffineParser(keras.Model):
-    """States of words -> scores of arcs and of relations.
+    """[states, mask] -> scores of arcs and of relations.
 
     states: [batch, n, layers, dim] float32, of the encoder's layers; mask: [batch, n] float32, 1 for a word and 0 for
     padding. Returns `arcs`, [batch, n, n + 1] float32: the score of each head of each word, with the root first; and
-    `relations`, [batch, n, n + 1, relations] float32, of each relation if that were the head.
+    `relations`, [batch, n, n + 1, relations] float32, of each relation if that were the head. In training instead of
+    the latter the two factors that `relations_at` takes, because the scores of all arcs are large.
 
     Scores are float32, whatever the policy. The states are standardised with what `start` sets, and mixed by one
-    learned weight for each layer (Peters et al. 2018). In training whole units are dropped, the same for all words of a sentence.
+    learned weight for each layer (Peters et al. 2018). In training whole units are dropped, the same for all words of a
+    sentence.
     """
 
     def __init__(self, relations: int, arc: int = ARC, relation: int = RELATION, dropout: float = DROPOUT,
                  **more: Any) -> None:
-        super().__init__(**more)
+        super().__init__(autocast=False, **more)  # the mask and the scaling stay float32
         self.sizes = {"relations": relations, "arc": arc, "relation": relation, "dropout": dropout}
         self.relations = relations
+        self.mix = ScalarMix(name="mix")
         self.narrow = [layers.Dense(width, activation="leaky_relu", kernel_initializer="orthogonal", name=name,
                                     dtype=self.dtype_policy)
                        for name, width in (("arc_dependent", arc), ("arc_head", arc),
@@ -38,13 +43,13 @@ class BiaffineParser(keras.Model):
                                      dtype=self.dtype_policy)
                       for number in range(5)]
 
-    def build(self, states: Any, mask: Any = None) -> None:
+    def build(self, shapes: Any) -> None:
         """Called by Keras."""
-        shape, dim = states[-2:], states[-1]
+        shape, dim = tuple(shapes[0][-2:]), shapes[0][-1]
         arc, relation = self.sizes["arc"], self.sizes["relation"]
         self.centre = self.add_weight(name="centre", shape=shape, initializer="zeros", trainable=False)
         self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", trainable=False)
-        self.mix = self.add_weight(name="mix", shape=(shape[0],), initializer="zeros")
+        self.mix.build(shapes[0])
         self.root = self.add_weight(name="root", shape=(1, 1, dim), initializer="zeros")
         self.arc_kernel = self.add_weight(name="arc_kernel", shape=(arc + 1, arc), initializer="zeros")
         self.relation_kernel = self.add_weight(
@@ -62,7 +67,7 @@ class BiaffineParser(keras.Model):
     def parts(self, states: Any, training: bool = False) -> tuple[Any, Any, Any, Any]:
         """Words as dependents, and the root and words as heads: for arcs [batch, n, arc] and [batch, n + 1, arc]; for
         relations [batch, n, relation] and [batch, n + 1, relation]."""
-        mixed = ops.einsum("bnld,l->bnd", (states - self.centre) / self.scale, ops.softmax(self.mix))
+        mixed = self.mix((states - self.centre) / self.scale)
         root = ops.broadcast_to(self.root, (ops.shape(mixed)[0], 1, mixed.shape[-1]))
         nodes = self.drops[0](ops.concatenate([root, mixed], axis=1), training=training)
         narrow = [drop(layer(nodes), training=training)
@@ -76,17 +81,15 @@ class BiaffineParser(keras.Model):
         present = ops.pad(mask, [[0, 0], [1, 0]], constant_values=1.0) > 0  # the root is always there
         return ops.where(ops.expand_dims(present, 1), scores, HIDDEN)
 
-    def relation_scores(self, dependents: Any, heads: Any) -> Any:
-        """[batch, n, relations], where head i is that of dependent i."""
-        halfway = ops.einsum("bna,rac->bnrc", with_one(dependents), self._kernel(self.relation_kernel))
-        return ops.cast(ops.squeeze(ops.matmul(halfway, ops.expand_dims(with_one(heads), -1)), -1), "float32")
-
-    def call(self, states: Any, mask: Any) -> dict[str, Any]:
+    def call(self, inputs: Any, training: bool = False) -> tuple[Any, ...]:
         """Called by Keras."""
-        arc_dependents, arc_heads, dependents, heads = self.parts(states)
+        states, mask = inputs
+        arc_dependents, arc_heads, dependents, heads = self.parts(states, training)
+        arcs = self.arc_scores(arc_dependents, arc_heads, mask)
         halfway = ops.einsum("bia,rac->birc", with_one(dependents), self._kernel(self.relation_kernel))
-        relations = ops.cast(ops.einsum("birc,bjc->bijr", halfway, with_one(heads)), "float32")
-        return {"arcs": self.arc_scores(arc_dependents, arc_heads, mask), "relations": relations}
+        if training:
+            return arcs, halfway, with_one(heads)
+        return arcs, ops.cast(ops.einsum("birc,bjc->bijr", halfway, with_one(heads)), "float32")
 
     def _kernel(self, weight: Any) -> Any:
         return ops.cast(weight, self.compute_dtype)
@@ -94,6 +97,23 @@ class BiaffineParser(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """For Keras."""
         return {**super().get_config(), **self.sizes}
+
+
+def relations_at(heads: Any, halfway: Any, candidates: Any) -> Any:
+    """The scores of relations at given heads: [batch, n, relations] float32. heads: [batch, n] in 0..n; the others as a
+    `BiaffineParser` returns them in training."""
+    chosen = ops.one_hot(heads, ops.shape(candidates)[1], dtype=candidates.dtype)  # whose gradient is a product too
+    given = ops.expand_dims(ops.matmul(chosen, candidates), -1)
+    return ops.cast(ops.squeeze(ops.matmul(halfway, given), -1), "float32")
+
+
+def loss_of_words(outputs: Any, mask: Any, heads: Any, relations: Any) -> Any:
+    """The cross-entropy of heads, and of relations at the given heads, of a word. outputs: of a `BiaffineParser` in
+    training. heads, relations: [batch, n] int32."""
+    arcs, halfway, candidates = outputs
+    losses = ops.sparse_categorical_crossentropy(heads, arcs, from_logits=True) \
+        + ops.sparse_categorical_crossentropy(relations, relations_at(heads, halfway, candidates), from_logits=True)
+    return ops.sum(losses * mask) / ops.sum(mask)
 
 
 def with_one(values: Any) -> Any:

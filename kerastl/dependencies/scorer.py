@@ -6,7 +6,7 @@ node (`1.1`) is no word. Every word counts, punctuation and the root among them.
 (`nmod:poss` is `nmod`). Words are given here, so that the F1 of UAS and LAS is the share of correct words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError
 from kerastl.fields import Section
+from kerastl.tokens.bootstrap import METHOD, f1, ratio, sentence_interval
 from kerastl.tokens.sentences import Sentence
 
 CONTENT = frozenset("""
     nsubj obj iobj csubj ccomp xcomp obl vocative expl dislocated advcl advmod discourse nmod appos nummod acl amod conj
     fixed flat compound list parataxis orphan goeswith reparandum root dep
 """.split())  # relations of content words in Universal Dependencies; CLAS counts no others
-DRAWS = 2_000  # of the bootstrap
 WORDS, UAS, LAS, CLAS, GOLD, PREDICTED = range(6)  # columns of counts
 
 
@@ -48,19 +48,18 @@ def score(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> ParseFigur
     """Compare predicted trees with the given ones, sentence by sentence. In the bootstrap, sentences of the same words
     are drawn together. Raises DataError for no sentences, and for a pair of different lengths."""
     counts = sentence_counts(gold, predicted)
-    names = np.unique([sentence.id for sentence in gold], return_inverse=True)[1]
-    clusters = np.zeros((int(names.max()) + 1, counts.shape[1]))
-    np.add.at(clusters, names, counts)
-    uas, las, clas = _ratios(clusters.sum(0))
-    drawn = _ratios(np.random.default_rng(0).multinomial(
-        len(clusters), np.full(len(clusters), 1 / len(clusters)), DRAWS).astype(np.float64) @ clusters)
-    total = counts.sum(0)
+    ids, total = [sentence.id for sentence in gold], counts.sum(0)
+
+    def figure(columns: Sequence[int], of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+               ) -> tuple[float, tuple[float, float]]:
+        part = counts[:, columns]
+        return float(of(part.sum(0, keepdims=True).astype(np.float64))[0]), sentence_interval(part, of, ids)
+
+    (uas, uas_ci95), (las, las_ci95) = figure([UAS, WORDS], ratio), figure([LAS, WORDS], ratio)
     has_content = bool(total[GOLD] + total[PREDICTED])
-    return ParseFigures(
-        len(counts), int(total[WORDS]), int(total[GOLD]), float(uas), _interval(drawn[0]), float(las),
-        _interval(drawn[1]), float(clas) if has_content else None, _interval(drawn[2]) if has_content else None,
-        f"percentiles of {DRAWS:,} bootstrap samples of {len(clusters):,} "
-        + ("sentences" if len(clusters) == len(counts) else "groups of equal sentences"))
+    clas, clas_ci95 = figure([CLAS, PREDICTED, GOLD], f1) if has_content else (None, None)
+    return ParseFigures(len(counts), int(total[WORDS]), int(total[GOLD]), uas, uas_ci95, las, las_ci95, clas, clas_ci95,
+                        METHOD)
 
 
 def sentence_counts(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> NDArray[np.int64]:
@@ -87,14 +86,3 @@ def _counts(gold: Sentence, predicted: Sentence) -> tuple[int, ...]:
 def universal(relation: str) -> str:
     """A relation without its subtype: `nmod` of `nmod:poss`."""
     return relation.partition(":")[0]
-
-
-def _ratios(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """UAS, LAS and CLAS of counts, [..., 6]."""
-    words, content = counts[..., WORDS], counts[..., GOLD] + counts[..., PREDICTED]
-    return (counts[..., UAS] / words, counts[..., LAS] / words, 2 * counts[..., CLAS] / np.maximum(content, 1))
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
