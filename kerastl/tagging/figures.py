@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def _total(counts: "np.typing.NDArray[np.int_]") -> float:
     return float(counts[:, 0].sum() / counts[:, 1].sum())
 
 
-def _entities(sentences: Sequence[Sentence], predicted: Predicted, ids: Sequence[str]) -> dict[str, object]:
+def _entities(sentences: Sequence[Sentence], predicted: Predicted, ids: Sequence[str]) -> dict[str, Any]:
     if not is_bio(tag for sentence in sentences for tag in sentence.tags):
         return {}
     pairs = [(spans(sentence.tags), spans(tags)) for sentence, tags in zip(sentences, predicted, strict=True)]
