@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,14 +88,16 @@ def figures(sentences: Sequence[Sentence], predicted: Predicted, known: set[str]
     n_unknown = int(unknown[:, 1].sum())
     pairs = Counter((a, b) for sentence, tags in zip(sentences, predicted, strict=True)
                     for a, b in zip(sentence.tags, tags, strict=True))
-    return TaggingFigures(
+    entities = _entities(sentences, predicted, ids)
+    made = TaggingFigures(
         int(words[:, 1].sum()), len(sentences), _total(words), sentence_interval(words, ratio, ids),
         n_unknown, *((_total(unknown), sentence_interval(unknown, ratio, ids)) if n_unknown else (None, None)),
-        **_entities(sentences, predicted, ids), whole_sentences=float(np.mean([hits.all() for hits in right])),
+        whole_sentences=float(np.mean([hits.all() for hits in right])),
         tags=_by_tag(sentences, predicted, ids, pairs),
         confusions=tuple(Confusion(a, b, n) for (a, b), n in sorted(
             ((pair, n) for pair, n in pairs.items() if pair[0] != pair[1]), key=lambda item: (-item[1], item[0])
         )[:MOST_CONFUSIONS]))
+    return replace(made, **entities)
 
 
 def compare(name: str, sentences: Sequence[Sentence], predicted: Predicted, other: Predicted, known: set[str],
