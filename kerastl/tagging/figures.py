@@ -91,7 +91,8 @@ def figures(sentences: Sequence[Sentence], predicted: Predicted, known: set[str]
     entities = _entities(sentences, predicted, ids)
     made = TaggingFigures(
         int(words[:, 1].sum()), len(sentences), _total(words), sentence_interval(words, ratio, ids),
-        n_unknown, *((_total(unknown), sentence_interval(unknown, ratio, ids)) if n_unknown else (None, None)),
+        n_unknown, _total(unknown) if n_unknown else None,
+        sentence_interval(unknown, ratio, ids) if n_unknown else None,
         whole_sentences=float(np.mean([hits.all() for hits in right])),
         tags=_by_tag(sentences, predicted, ids, pairs),
         confusions=tuple(Confusion(a, b, n) for (a, b), n in sorted(
