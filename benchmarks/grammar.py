@@ -3,8 +3,8 @@
 A clause has a verb, nouns in different cases, and adjectives that agree with a noun; a noun may have a relative clause,
 and a verb a complement clause with a subjunction, three deep. The order of the parts is free, but clauses are nested:
 a clause is never interrupted by words of the one around it. Which word a word depends on is marked by the forms, as in
-a language with cases: an adjective has the case of its noun, and so has the verb of its relative clause; all words have that of
-the depth of their clause. So every tree is unambiguous, but no word's place says anything about its head.
+a language with cases: an adjective has the case of its noun, and so has the verb of its relative clause; all words have
+that of the depth of their clause. So every tree is unambiguous, but no word's place says anything about its head.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ class _Word:
 
 
 class Grammar:
-    """The language with a lexicon: words for each class and depth. lexicon: at least `classes()` * FORMS words; default:
-    drawn at random."""
+    """The language with a lexicon: words for each class and depth. lexicon: enough different words; default: drawn at
+    random."""
 
     def __init__(self, seed: int = 0, lexicon: Sequence[str] | None = None) -> None:
         generator = np.random.default_rng(seed)

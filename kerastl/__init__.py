@@ -138,6 +138,14 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_label_next": "kerastl.report.label_next",
     "write_mediapipe": "kerastl.export.mediapipe",
     "write_version": "kerastl.report.version",
+    "fit_parser": "kerastl.dependencies.fit",
+    "FittedParser": "kerastl.dependencies.fit",
+    "evaluate_parser": "kerastl.dependencies.evaluation",
+    "ParserEvaluation": "kerastl.dependencies.evaluation",
+    "Parser": "kerastl.dependencies.model",
+    "ParsingRecord": "kerastl.dependencies.record",
+    "parser_summary": "kerastl.dependencies.report",
+    "write_parser": "kerastl.dependencies.write",
     "read_sentences": "kerastl.tokens.read",
     "Sentence": "kerastl.tokens.sentences",
     "TokenExamples": "kerastl.tokens.sentences",
@@ -169,6 +177,8 @@ __all__ = [
     "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
     "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
     "write_label_next", "write_mediapipe", "write_version",
+    "evaluate_parser", "fit_parser", "FittedParser", "Parser", "parser_summary", "ParserEvaluation", "ParsingRecord",
+    "write_parser",
     "read_sentences",
     "Sentence", "TokenExamples",
     "split_sentences",
@@ -199,6 +209,14 @@ if TYPE_CHECKING:
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration
     from kerastl.decision import Predictions as Predictions
+    from kerastl.dependencies.evaluation import ParserEvaluation as ParserEvaluation
+    from kerastl.dependencies.evaluation import evaluate_parser as evaluate_parser
+    from kerastl.dependencies.fit import FittedParser as FittedParser
+    from kerastl.dependencies.fit import fit_parser as fit_parser
+    from kerastl.dependencies.model import Parser as Parser
+    from kerastl.dependencies.record import ParsingRecord as ParsingRecord
+    from kerastl.dependencies.report import parser_summary as parser_summary
+    from kerastl.dependencies.write import write_parser as write_parser
     from kerastl.doctor.examine import Examination as Examination
     from kerastl.errors import CheckFailed as CheckFailed
     from kerastl.errors import DataError as DataError

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from ufal.chu_liu_edmonds import chu_liu_edmonds
 
-from kerastl.errors import DataError, OptionError
 from kerastl.dependencies.decoding import best_heads, best_tree, is_tree
 from kerastl.dependencies.scorer import score, sentence_counts
+from kerastl.errors import DataError, OptionError
 from kerastl.tokens.sentences import Sentence
 
 

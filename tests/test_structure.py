@@ -55,6 +55,7 @@ PUBLIC = set("""
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity
+    evaluate_parser fit_parser FittedParser Parser parser_summary ParserEvaluation ParsingRecord write_parser
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
 """.split())
 

@@ -3,22 +3,12 @@
 from dataclasses import dataclass
 from html import escape
 
+from kerastl.dependencies.scorer import correct_words
 from kerastl.display import visible
 from kerastl.tokens.sentences import Sentence
 
 LETTER, LETTER_SMALL, GAP = 8.2, 6.2, 18.0  # widths in pixels, estimated: an SVG cannot measure its text
 LEVEL, LINE, FOOT = 26, 18, 8
-STYLE = """
-.tree { width: auto; max-width: none; height: auto; display: block; }
-.tree text { font-size: 14px; fill: var(--text, currentColor); text-anchor: middle; }
-.tree text.relation { font-size: 11px; fill: var(--soft); }
-.tree path { fill: none; stroke: var(--soft); stroke-width: 1.3; }
-.tree .incorrect path, .tree .incorrect line { stroke: var(--bad); stroke-width: 1.8; }
-.tree .incorrect text { fill: var(--bad); }
-.tree .given path, .tree .given line { stroke: var(--good); stroke-dasharray: 4 3; }
-.tree .given text { fill: var(--good); }
-.tree line { stroke: var(--soft); stroke-width: 1.3; }
-"""
 
 
 @dataclass(frozen=True)
@@ -38,11 +28,11 @@ class _Arc:
 def draw_tree(predicted: Sentence, gold: Sentence | None = None) -> str:
     """A predicted tree over the words of a sentence. With the given tree `gold`, arcs whose head or relation (without
     its subtype) is incorrect are marked, and the given ones are drawn below the words."""
-    above = [_Arc(i, head - 1, relation, "" if gold is None or _same(gold, predicted, i) else "incorrect")
+    correct = [True] * len(predicted) if gold is None else correct_words(gold, predicted)[1].tolist()
+    above = [_Arc(i, head - 1, relation, "" if correct[i] else "incorrect")
              for i, (head, relation) in enumerate(zip(predicted.heads, predicted.relations, strict=True))]
     below = [] if gold is None else [
-        _Arc(i, gold.heads[i] - 1, gold.relations[i], "given")
-        for i in range(len(gold)) if not _same(gold, predicted, i)]
+        _Arc(i, gold.heads[i] - 1, gold.relations[i], "given") for i in range(len(gold)) if not correct[i]]
     centres, width = _centres(predicted, [*above, *below])
     high, low = _levels(above), _levels(below)
     base = (max(high.values(), default=0) + 1) * LEVEL + LINE  # of the arcs over the words
@@ -55,13 +45,6 @@ def draw_tree(predicted: Sentence, gold: Sentence | None = None) -> str:
     title = escape(visible("Dependency tree of: " + " ".join(predicted.words)))
     return (f'<svg class="tree" width="{width:.0f}" height="{height}" viewBox="0 0 {width:.0f} {height}" role="img">'
             f"<title>{title}</title>" + "".join([*arcs, *words]) + "</svg>")
-
-
-def _same(gold: Sentence, predicted: Sentence, word: int) -> bool:
-    from kerastl.dependencies.scorer import universal
-
-    return gold.heads[word] == predicted.heads[word] and \
-        universal(gold.relations[word]) == universal(predicted.relations[word])
 
 
 def _centres(sentence: Sentence, arcs: list[_Arc]) -> tuple[list[float], float]:
@@ -84,11 +67,11 @@ def _centres(sentence: Sentence, arcs: list[_Arc]) -> tuple[list[float], float]:
 
 
 def _levels(arcs: list[_Arc]) -> dict[_Arc, int]:
-    """How far from the words each arc is drawn, from 0: above all arcs that it covers."""
+    """How far from the words each arc is drawn, from 0: above all arcs that it covers; the root above all."""
     levels: dict[_Arc, int] = {}
     for arc in sorted(arcs, key=lambda arc: (arc.head < 0, arc.ends[1] - arc.ends[0])):
-        if arc.head < 0:
-            levels[arc] = 0
+        if arc.head < 0:  # the last by the order above
+            levels[arc] = max(levels.values(), default=-1) + 1
             continue
         first, last = arc.ends
         under = [level for other, level in levels.items()
@@ -101,7 +84,7 @@ def _drawn(arc: _Arc, level: int, centres: list[float], base: float, down: int) 
     """One arc with its relation, over the words (`down` -1) or below them (1)."""
     label, x = escape(visible(arc.relation)), centres[arc.dependent]
     if arc.head < 0:  # a line that comes from outside
-        end = base + down * LEVEL
+        end = base + down * (level + 1) * LEVEL
         y = end + down * 4 + (9 if down > 0 else 0)
         return (f'<g class="{arc.css}"><line x1="{x:.0f}" y1="{base}" x2="{x:.0f}" y2="{end}"/>'
                 f'<text class="relation" x="{x:.0f}" y="{y:.0f}">{label}</text></g>')

@@ -75,12 +75,19 @@ def _counts(gold: Sentence, predicted: Sentence) -> tuple[int, ...]:
     if len(predicted.heads) != n:
         raise DataError(f"a predicted tree has {len(predicted.heads)} words", f"{n}, as the given tree",
                         "score trees of the same words")
-    head = np.array(gold.heads) == np.array(predicted.heads)
+    head, both = correct_words(gold, predicted)
     given, found = ([universal(relation) for relation in sentence.relations] for sentence in (gold, predicted))
-    both = head & np.array([a == b for a, b in zip(given, found, strict=True)], bool)
     content = np.array([relation in CONTENT for relation in given], bool)
     return (n, int(head.sum()), int(both.sum()), int((both & content).sum()), int(content.sum()),
             sum(relation in CONTENT for relation in found))
+
+
+def correct_words(gold: Sentence, predicted: Sentence) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which words have the correct head, and which the correct head and relation: [n] each."""
+    head = np.array(gold.heads) == np.array(predicted.heads)
+    relation = np.array([universal(a) == universal(b) for a, b in
+                         zip(gold.relations, predicted.relations, strict=True)], bool)
+    return head, head & relation
 
 
 def universal(relation: str) -> str:
