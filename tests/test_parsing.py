@@ -1,8 +1,11 @@
-"""Trees from scores, their accuracy by the semantics of CoNLL 2018, and the parser."""
+"""Trees from scores, their accuracy by the semantics of CoNLL 2018, and how they are drawn."""
 
 import io
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from ufal.chu_liu_edmonds import chu_liu_edmonds
 
 from kerastl.dependencies.decoding import best_heads, best_tree, is_tree
+from kerastl.dependencies.drawing import draw_tree
 from kerastl.dependencies.scorer import score, sentence_counts
 from kerastl.errors import DataError, OptionError
 from kerastl.tokens.sentences import Sentence
@@ -151,3 +155,19 @@ def test_trees_of_other_lengths_are_refused() -> None:
         score([tree((0,), ("root",))], [tree((0, 1), ("root", "obj"))])
     with pytest.raises(DataError, match="no sentences"):
         score([], [])
+
+
+def test_a_drawn_tree_marks_what_is_incorrect_and_escapes_its_words() -> None:
+    gold = tree((2, 0, 2), ("nsubj", "root", "obj"))
+    words = replace(gold, words=("<b>", "a&b", "c"))
+    correct, incorrect = draw_tree(words, words), draw_tree(words.with_tree((2, 0, 1), gold.relations), words)
+    assert correct.count("<g ") == 3 and "incorrect" not in correct and "given" not in correct
+    assert incorrect.count('class="incorrect"') == 1 and incorrect.count('class="given"') == 1
+    assert "&lt;b&gt;" in correct and "a&amp;b" in correct and "<b>" not in correct
+    ElementTree.fromstring(correct)  # well-formed
+
+
+def test_arcs_that_cover_others_are_drawn_above_them() -> None:
+    drawn = draw_tree(tree((3, 1, 0), ("x", "y", "root")))
+    heights = {label: float(y) for y, label in re.findall(r'y="(-?[\d.]+)">(x|y|root)<', drawn)}
+    assert heights["root"] < heights["x"] < heights["y"]
