@@ -1,6 +1,5 @@
 """An exported parser, loaded for use: its SavedModel gives the scores, from which trees are decoded."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,11 @@ from kerastl.dependencies.record import ParsingRecord
 from kerastl.display import visible_cell
 from kerastl.errors import DataError, one_line
 from kerastl.files import output_file
-from kerastl.runtime import without_keras
 from kerastl.tokens.fit import batches
 from kerastl.tokens.inputs import CONLLU, read_inputs, write_sentences
 from kerastl.tokens.sentences import Sentence
-from kerastl.versions.damage import require_unchanged
 from kerastl.versions.folder import find_version
-from kerastl.versions.saved_graph import FILE, check_graph, does_not_load
-from kerastl.versions.token_models import SERVING_MODULES
+from kerastl.versions.saved_graph import load_token_model
 
 BATCH_WORDS = 1_000  # of a batch, padding included
 
@@ -30,17 +26,8 @@ class Parser:
 
     def __init__(self, folder: Path, trust: bool = False) -> None:
         self.folder, self.record = folder, ParsingRecord.read(folder)
-        if not trust:
-            check_graph(folder)
-            require_unchanged(folder, FILE, "assets")
-        with without_keras():
-            for module in SERVING_MODULES:
-                importlib.import_module(module)
-        try:
-            self._model = tf.saved_model.load(str(folder))
-            self._scores = self._model.signatures["words"]
-        except Exception as error:  # of any type: TensorFlow's loader fails in many ways on a damaged file
-            raise does_not_load(folder, error) from error
+        self._model = load_token_model(folder, trust)
+        self._scores = self._model.signatures["words"]
 
     @property
     def relations(self) -> tuple[str, ...]:
