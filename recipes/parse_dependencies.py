@@ -21,7 +21,7 @@ class Config:
     backbone: str = "minilm"  # see `kerastl backbones`
     weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     layers: str = "auto"  # feature layers that are mixed, such as layer_2+layer_4+top
-    pieces: str = "first"  # what stands for a word: the state of its first piece, or the mean over its pieces
+    pieces: str = "mean"  # what stands for a word: the mean over its pieces, or the state of its first piece
     max_length: int | None = None  # maximum tokens per sentence (default: as many as the backbone takes)
     epochs: int = 100  # maximum number of epochs
     patience: int = 10  # epochs without a better LAS on validation sentences after which training stops
