@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.data.examples import TEST
-from kerastl.dependencies.fit import FittedParser, scores_of
+from kerastl.dependencies.fit import FittedParser
 from kerastl.errors import CheckFailed
 from kerastl.export.compact import compact
 from kerastl.export.parity import ROWS, TIMED
+from kerastl.tokens.fit import run_of
 from kerastl.tokens.sentences import TokenExamples
 from kerastl.tokens.served import Read, SentenceReader
 from kerastl.tokens.states import TokenEncoder, TokenStates
@@ -64,7 +65,8 @@ def check_saved_model(folder: Path, fitted: FittedParser, examples: TokenExample
     test sentences, always the same for the same data. Raises CheckFailed where scores differ by more than allowed, or
     where a tree differs."""
     rows = sorted(examples.part(TEST), key=lambda row: examples.sentences[row].id)[:ROWS]
-    run, reference = tf.saved_model.load(str(folder)).signatures["words"], scores_of(fitted.fit.model)
+    run, reference = tf.saved_model.load(str(folder)).signatures["words"], run_of(
+        fitted.fit.model, states.encoder.shape)
     largest, same, head_changes, total = 0.0, [], 0, 0
     for row in rows:
         sentence = examples.sentences[row]

@@ -4,7 +4,7 @@ Settings are those of Dozat and Manning (2017), see `tokens.fit.FitOptions`; the
 heads. Training stops when the LAS on validation sentences has not risen for ten epochs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +16,13 @@ from kerastl.dependencies.decoding import best_tree
 from kerastl.dependencies.network import ARC, DROPOUT, RELATION, BiaffineParser, loss_of_words
 from kerastl.dependencies.scorer import LAS, WORDS, sentence_counts
 from kerastl.runtime import Runtime
-from kerastl.tokens.fit import FitOptions, TokenFit, batches, fit_head
+from kerastl.tokens.fit import FitOptions, Run, TokenFit, batches, fit_head, run_of
 from kerastl.tokens.read import with_trees
 from kerastl.tokens.sentences import Sentence, TokenExamples
 from kerastl.tokens.states import TokenStates
 
 DECODED = 2_000  # words whose scores are in memory at a time, since those of relations are large
 HALF = "mixed_bfloat16"
-
-Scores = Callable[[Any, Any], tuple[Any, Any]]  # states and mask of a batch -> scores of arcs and of relations
 
 
 @dataclass(frozen=True)
@@ -80,25 +78,15 @@ class FittedParser:
 
     def predict(self, states: TokenStates, rows: Sequence[int]) -> list[Sentence]:
         """These sentences in their predicted trees."""
-        return predicted(scores_of(self.fit.model), self.relations, states, rows)
+        return predicted(run_of(self.fit.model, states.encoder.shape), self.relations, states, rows)
 
 
-def scores_of(model: Any) -> Scores:
-    """A `BiaffineParser` as a graph."""
-    import tensorflow as tf
-
-    states = tf.TensorSpec([None, None, *model.centre.shape], tf.float32)
-    graph: Scores = tf.function(lambda states, mask: model([states, mask], training=False), autograph=False,
-                                input_signature=[states, tf.TensorSpec([None, None], tf.float32)])
-    return graph
-
-
-def predicted(scores: Scores, relations: Relations, states: TokenStates, rows: Sequence[int]) -> list[Sentence]:
-    """Some sentences in their predicted trees, in the order of `rows`."""
+def predicted(run: Run, relations: Relations, states: TokenStates, rows: Sequence[int]) -> list[Sentence]:
+    """Some sentences in their predicted trees, in the order of `rows`. run: a `BiaffineParser` as a graph."""
     lengths = np.array([len(states.sentences[row]) for row in rows])
     found: dict[int, Sentence] = {}
     for batch in batches(rows, lengths, DECODED):
-        arcs, of_relations = (np.asarray(value) for value in scores(*states.batch(batch)))
+        arcs, of_relations = (np.asarray(value) for value in run(*states.batch(batch)))
         for place, row in enumerate(batch):
             found[row] = relations.tree(states.sentences[row], arcs[place], of_relations[place])
     return [found[row] for row in rows]
@@ -128,11 +116,8 @@ def fit_parser(examples: TokenExamples, states: TokenStates, runtime: Runtime, *
             made[1, place, :len(sentences[row])] = relations.numbers(sentences[row])
         return made[0], made[1]
 
-    graphs: dict[int, Scores] = {}  # of the one model that is trained; making it takes longer than using it
-
-    def score(model: Any) -> float:
-        graph = graphs.setdefault(id(model), scores_of(model))
-        counts = sentence_counts(gold, predicted(graph, relations, states, validation)).sum(0)
+    def score(run: Run) -> float:
+        counts = sentence_counts(gold, predicted(run, relations, states, validation)).sum(0)
         return float(counts[LAS] / counts[WORDS])
 
     fit = fit_head(lambda: build(precision), states, train, targets, loss_of_words, score, options=options,

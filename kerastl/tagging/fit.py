@@ -32,7 +32,7 @@ class FittedTagger:
     @cached_property
     def run(self) -> Run:
         """The head in one graph."""
-        return run_of(self.fit.model)
+        return run_of(self.fit.model, self.fit.model.inputs[0].shape[2:])
 
     @cached_property
     def names(self) -> NDArray[np.object_]:

@@ -65,7 +65,7 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
     model, generator = build(), np.random.default_rng(seed)
-    run = run_of(model)
+    run = run_of(model, states.encoder.shape)
     rate = keras.optimizers.schedules.ExponentialDecay(options.learning_rate, options.decay_steps, options.decay)
     optimizer = keras.optimizers.Adam(rate, beta_1=options.beta, beta_2=options.beta, global_clipnorm=5.0)
     optimizer.build(model.trainable_variables)
@@ -141,9 +141,9 @@ def _packed(order: NDArray[np.intp], numbers: NDArray[Any], lengths: NDArray[Any
         yield batch
 
 
-def run_of(model: Any) -> Run:
-    """A head in one graph for sentences of any length."""
-    specs = [tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs]
+def run_of(model: Any, shape: Sequence[int]) -> Run:
+    """A head in one graph for sentences of any length. shape: of a word's states, (layers, dim)."""
+    specs = [tf.TensorSpec([None, None, *shape], tf.float32), tf.TensorSpec([None, None], tf.float32)]
     run: Run = tf.function(lambda states, mask: model([states, mask], training=False), input_signature=specs,
                            autograph=False)
     return run
