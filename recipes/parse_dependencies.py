@@ -1,4 +1,4 @@
-"""Dependency parsing: a biaffine parser on the states of a frozen encoder, trained on a treebank.
+"""Sentences: a dependency parser, biaffine on the states of a frozen encoder, trained on a treebank.
 
 python recipes/parse_dependencies.py --data samples/treebank --name NAME
 Data: a CoNLL-U file, or a folder of them whose names may say train, dev and test, as of Universal Dependencies.
