@@ -97,10 +97,9 @@ def run(config: Config) -> "PredictResult":
         only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
                       text_column=config.text_column, path_column=config.path_column, weights=config.weights,
                       engine=config.engine != "saved_model", strict=config.strict)
-        result: PredictResult = loader_of(folder).predict_files(
+        return loader_of(folder).predict_files(  # type: ignore[no-any-return]
             config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
             trust=config.trust)
-        return result
     return predict_inputs(
         config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
         path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
@@ -110,8 +109,7 @@ def run(config: Config) -> "PredictResult":
 
 
 def show(result: "PredictResult") -> str:
-    """A line for each input, or where the table was written; the notes, and how many errors there are. Of a model on
-    tokens, its sentences."""
+    """A line for each input or sentence, or where they were written; the notes, and how many errors there are."""
     if (sentences := getattr(result, "shown", None)) is not None:
         return str(sentences)
     notes = [_with_flags(note) for note in result.notes]
