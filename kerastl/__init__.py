@@ -147,6 +147,14 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "TokenEncoder": "kerastl.tokens.states",
     "TokenStates": "kerastl.tokens.states",
     "untrained": "kerastl.tokens.states",
+    "FitOptions": "kerastl.tokens.fit",
+    "fit_tagger": "kerastl.tagging.fit",
+    "FittedTagger": "kerastl.tagging.fit",
+    "evaluate_tagger": "kerastl.tagging.evaluate",
+    "TaggingEvaluation": "kerastl.tagging.evaluate",
+    "write_tagger": "kerastl.tagging.write",
+    "TaggingRecord": "kerastl.tagging.record",
+    "tagging_summary": "kerastl.shell.tagging",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -177,6 +185,12 @@ __all__ = [
     "TokenEncoder",
     "TokenStates",
     "untrained",
+    "FitOptions",
+    "fit_tagger", "FittedTagger",
+    "evaluate_tagger", "TaggingEvaluation",
+    "write_tagger",
+    "TaggingRecord",
+    "tagging_summary",
 ]
 
 if TYPE_CHECKING:
@@ -271,6 +285,7 @@ if TYPE_CHECKING:
     from kerastl.shell.listing import list_recipes as list_recipes
     from kerastl.shell.process import as_main as as_main
     from kerastl.shell.process import run as run
+    from kerastl.shell.tagging import tagging_summary as tagging_summary
     from kerastl.studies.ablation import ablate as ablate
     from kerastl.studies.compare.study import Comparison as Comparison
     from kerastl.studies.compare.study import compare as compare
@@ -291,6 +306,13 @@ if TYPE_CHECKING:
     from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
+    from kerastl.tagging.evaluate import TaggingEvaluation as TaggingEvaluation
+    from kerastl.tagging.evaluate import evaluate_tagger as evaluate_tagger
+    from kerastl.tagging.fit import FittedTagger as FittedTagger
+    from kerastl.tagging.fit import fit_tagger as fit_tagger
+    from kerastl.tagging.record import TaggingRecord as TaggingRecord
+    from kerastl.tagging.write import write_tagger as write_tagger
+    from kerastl.tokens.fit import FitOptions as FitOptions
     from kerastl.tokens.read import read_sentences as read_sentences
     from kerastl.tokens.sentences import Sentence as Sentence
     from kerastl.tokens.sentences import TokenExamples as TokenExamples

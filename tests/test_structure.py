@@ -56,6 +56,7 @@ PUBLIC = set("""
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
+    FitOptions fit_tagger FittedTagger evaluate_tagger TaggingEvaluation write_tagger TaggingRecord tagging_summary
 """.split())
 
 

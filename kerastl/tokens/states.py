@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from kerastl.tokens.sentences import Sentence, TokenExamples
 
 VERSION = "1"  # part of the cache's key: increase it when the same words would get other states
 TOKENS, MOST, STEP = 8192, 128, 8  # tokens and sentences of a batch; lengths are padded to a multiple of STEP
+KEPT = 2_000_000_000  # bytes of states that stay in memory
 AUTO = "auto"
 
 
@@ -154,6 +155,7 @@ class TokenStates:
     reason: str
     computed: int
     seconds: float
+    kept: dict[int, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)  # in memory, as stored
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -163,9 +165,14 @@ class TokenStates:
         return f"TokenStates({len(self):,} sentences, {layers} layers of {dim}, {self.compute})"
 
     def __getitem__(self, sentence: int) -> NDArray[np.float32]:
-        """[words, layers, dim] float32."""
+        """[words, layers, dim] float32. What was read stays in memory, up to a limit, because every epoch reads it."""
+        if sentence in self.kept:
+            return self.kept[sentence].astype(np.float32)
         space = self.held_out_space if sentence in self.held_out else self.space
-        return np.asarray(space.gather(self.keys[sentence]), np.float32)
+        rows = space.gather(self.keys[sentence])
+        if len(self.kept) * 30 * space.key.row_bytes < KEPT:  # of sentences of a usual length
+            self.kept[sentence] = rows.astype(space.key.dtype)
+        return np.asarray(rows, np.float32)
 
     def batch(self, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The states of some sentences, [n, longest, layers, dim] float32, zero beyond a sentence's end; and the mask,

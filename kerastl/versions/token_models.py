@@ -1,0 +1,32 @@
+"""Models on tokens: their versions have a record of their own, and a module of their own that loads them."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from kerastl.errors import ModelError
+from kerastl.versions.folder import RECORD, VERIFY, read_json
+
+KIND = "token"  # in run.json, where other models have their modality
+LOADERS = {"tagging": "kerastl.tagging.model", "parsing": "kerastl.dependencies.model"}  # by the task in run.json
+SERVING_MODULES = ("tensorflow_text",)  # imported before a SavedModel loads: they register its operations
+
+
+def is_token_model(folder: Path) -> bool:
+    """Whether a version folder holds a model on tokens. Raises ModelError where run.json is missing or damaged."""
+    return read_json(folder, RECORD).get("kind") == KIND
+
+
+def loader_of(folder: Path) -> Any:
+    """The module of a version's task, with `load_model` and `predict_files`. Raises ModelError for an unknown task."""
+    task = read_json(folder, RECORD).get("task")
+    if task not in LOADERS:
+        raise ModelError(f"{folder / RECORD} names the task {task!r}", f"one of {', '.join(LOADERS)}", VERIFY)
+    return importlib.import_module(LOADERS[str(task)])
+
+
+def require_rows(folder: Path, what: str) -> None:
+    """Raises ModelError for a model on tokens, where `what` needs one of images or texts with one label a row."""
+    if is_token_model(folder):
+        raise ModelError(f"{folder} is a model on tokens, and {what}", "a model of images or texts",
+                         "use kerastl.load, `kerastl predict` or `kerastl serve`")
