@@ -1,7 +1,7 @@
 """Training a tagger on cached states, and its predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.errors import DataError
 from kerastl.tagging.entities import is_bio, spans
 from kerastl.tagging.heads import build_head, check_head
-from kerastl.tokens.fit import FitOptions, TokenFit, fit_head, outputs
+from kerastl.tokens.fit import FitOptions, Run, TokenFit, fit_head, outputs, run_of
 from kerastl.tokens.sentences import Sentence, TokenExamples
 from kerastl.tokens.states import TokenStates
 
@@ -30,13 +30,18 @@ class FittedTagger:
     temperature: float
 
     @cached_property
+    def run(self) -> Run:
+        """The head in one graph."""
+        return run_of(self.fit.model)
+
+    @cached_property
     def names(self) -> NDArray[np.object_]:
         """The tags as an array."""
         return np.array(self.tags, object)
 
     def logits(self, states: TokenStates, rows: Sequence[int]) -> list[NDArray[np.float32]]:
         """[words, tags] float32 for each of these sentences."""
-        return outputs(self.fit.model, states, rows)
+        return outputs(self.run, states, rows)
 
     def predict(self, states: TokenStates, rows: Sequence[int]) -> list[tuple[str, ...]]:
         """The tags of each of these sentences."""
@@ -69,14 +74,16 @@ def fit_tagger(examples: TokenExamples, states: TokenStates, head: str = "bilstm
             made[place, :len(numbers[row])] = numbers[row]
         return (made,)
 
-    def score(model: Any) -> float:
-        predicted = [tuple(names[logits.argmax(1)]) for logits in outputs(model, states, validation)]
+    def score(run: Run) -> float:
+        predicted = [tuple(names[logits.argmax(1)]) for logits in outputs(run, states, validation)]
         return _entity_f1(given, predicted) if spanned else _accuracy(given, predicted)
 
     fit = fit_head(lambda: build_head(head, states.encoder.shape, len(tags)), states, train, targets, _loss, score,
                    options=options, seed=seed, description=f"tagger ({head}{', untrained' * states.encoder.untrained})")
-    logits = np.concatenate(outputs(fit.model, states, validation))
-    return FittedTagger(head, tags, fit, _temperature(logits, np.concatenate([numbers[row] for row in validation])))
+    made = FittedTagger(head, tags, fit, 1.0)
+    logits = np.concatenate(made.logits(states, validation))
+    wanted = np.concatenate([numbers[row] for row in validation])
+    return replace(made, temperature=_temperature(logits, wanted))
 
 
 def _loss(logits: Any, mask: Any, targets: Any) -> Any:

@@ -20,6 +20,7 @@ BATCHES, FEWEST, MOST = 50, 100, 5000  # of an epoch, and words of a batch: at l
 Targets = Callable[[Sequence[int], int], tuple[NDArray[Any], ...]]
 # outputs of the head, mask [n, longest], targets -> the mean loss
 Loss = Callable[..., Any]
+Run = Callable[[Any, Any], Any]  # states and mask -> the outputs of a head
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class TokenFit:
 
 
 def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int], targets: Targets, loss: Loss,
-             score: Callable[[Any], float], *, options: FitOptions | None = None, seed: int = 0,
+             score: Callable[[Run], float], *, options: FitOptions | None = None, seed: int = 0,
              description: str = "head") -> TokenFit:
     """Train a head until its score has not improved for `patience` epochs, and keep the weights of the best one.
 
     build: makes the head, a keras.Model of [states [n, words, layers, dim], mask [n, words]]. train: the sentences to
-    train on. score: of a model, on validation sentences; higher is better. Equal seeds give equal heads. Raises
+    train on. score: of the head as `outputs` takes it, on validation sentences; higher is better. Equal seeds give equal heads. Raises
     OptionError for options that cannot be used, CheckFailed where the loss is not a number.
     """
     import keras
@@ -64,6 +65,7 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
     model, generator = build(), np.random.default_rng(seed)
+    run = run_of(model)
     rate = keras.optimizers.schedules.ExponentialDecay(options.learning_rate, options.decay_steps, options.decay)
     optimizer = keras.optimizers.Adam(rate, beta_1=options.beta, beta_2=options.beta, global_clipnorm=5.0)
     optimizer.build(model.trainable_variables)
@@ -86,7 +88,7 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
             if not np.isfinite(losses).all():
                 raise CheckFailed(f"the loss is not a number in epoch {epoch}", "a finite loss",
                                   "decrease `learning_rate`")
-            value = score(model)
+            value = score(run)
             curve.append({"epoch": float(epoch), "loss": float(np.mean(losses)), "score": value})
             bar.update()
             bar.set_postfix_str(f"score {value:.4f}", refresh=False)
@@ -139,12 +141,18 @@ def _packed(order: NDArray[np.intp], numbers: NDArray[Any], lengths: NDArray[Any
         yield batch
 
 
-def outputs(model: Any, states: TokenStates, rows: Sequence[int], words: int = MOST) -> list[Any]:
-    """What a head returns for some sentences, in the order of `rows`: for each its outputs without padding along the
-    axis of words (and along the next one too, where that is as long, as of scores of arcs)."""
+def run_of(model: Any) -> Run:
+    """A head in one graph for sentences of any length."""
+    specs = [tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs]
+    run: Run = tf.function(lambda states, mask: model([states, mask], training=False), input_signature=specs,
+                           autograph=False)
+    return run
+
+
+def outputs(run: Run, states: TokenStates, rows: Sequence[int], words: int = MOST) -> list[Any]:
+    """What a head returns for some sentences, in the order of `rows`: for each its output, or the list of its outputs,
+    without padding along the axis of words. run: see `run_of`."""
     lengths = np.array([len(states.sentences[row]) for row in rows])
-    run = tf.function(lambda states, mask: model([states, mask], training=False), reduce_retracing=True,
-                      autograph=False)
     place = {row: i for i, row in enumerate(rows)}
     made: list[Any] = [None] * len(rows)
     for batch in batches(rows, lengths, words):

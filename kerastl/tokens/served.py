@@ -1,5 +1,6 @@
 """From strings to the states of words in the graph of an exported model: what models of any task on tokens share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class SentenceReader(tf.Module):
         self.weights = [variable.value for variable in model.variables]
         self.aligner: Aligner = encoder.aligner
         # Not an attribute of its own: what Keras tracks of a model would be saved a second time.
-        self._features = lambda tokens: tf.cast(model(tokens, training=False), tf.float32)
+        self._features: Callable[[Any], Any] = lambda tokens: tf.cast(model(tokens, training=False), tf.float32)
 
     def of_texts(self, texts: tf.Tensor) -> Read:
         """Texts whose words are separated by whitespace, [n] string."""
