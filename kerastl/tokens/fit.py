@@ -55,8 +55,8 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
     """Train a head until its score has not improved for `patience` epochs, and keep the weights of the best one.
 
     build: makes the head, a keras.Model of [states [n, words, layers, dim], mask [n, words]]. train: the sentences to
-    train on. score: of the head as `outputs` takes it, on validation sentences; higher is better. Equal seeds give equal heads. Raises
-    OptionError for options that cannot be used, CheckFailed where the loss is not a number.
+    train on. score: of the head as `outputs` takes it, on validation sentences; higher is better. Equal seeds give
+    equal heads. Raises OptionError for options that cannot be used, CheckFailed where the loss is not a number.
     """
     import keras
 
