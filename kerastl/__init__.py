@@ -155,6 +155,9 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_tagger": "kerastl.tagging.write",
     "TaggingRecord": "kerastl.tagging.record",
     "tagging_summary": "kerastl.shell.tagging",
+    "load_tagger": "kerastl.tagging.model",
+    "Tagger": "kerastl.tagging.model",
+    "TaggedSentence": "kerastl.tagging.model",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -191,6 +194,7 @@ __all__ = [
     "write_tagger",
     "TaggingRecord",
     "tagging_summary",
+    "load_tagger", "Tagger", "TaggedSentence",
 ]
 
 if TYPE_CHECKING:
@@ -310,6 +314,9 @@ if TYPE_CHECKING:
     from kerastl.tagging.evaluate import evaluate_tagger as evaluate_tagger
     from kerastl.tagging.fit import FittedTagger as FittedTagger
     from kerastl.tagging.fit import fit_tagger as fit_tagger
+    from kerastl.tagging.model import TaggedSentence as TaggedSentence
+    from kerastl.tagging.model import Tagger as Tagger
+    from kerastl.tagging.model import load_tagger as load_tagger
     from kerastl.tagging.record import TaggingRecord as TaggingRecord
     from kerastl.tagging.write import write_tagger as write_tagger
     from kerastl.tokens.fit import FitOptions as FitOptions

@@ -57,6 +57,7 @@ PUBLIC = set("""
     VersionComparison measure_capacity Capacity
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
     FitOptions fit_tagger FittedTagger evaluate_tagger TaggingEvaluation write_tagger TaggingRecord tagging_summary
+    load_tagger Tagger TaggedSentence
 """.split())
 
 

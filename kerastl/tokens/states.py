@@ -1,6 +1,7 @@
 """The states of words in a frozen encoder, computed once and kept in the feature cache: a row for each word."""
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.backbones import JOINED, NO_POOLING, TOP, Backbone, load, spec_of, weights_hash
+from kerastl.backbones import JOINED, NO_POOLING, TOP, Backbone, Spec, load, spec_of, weights_hash
 from kerastl.data.examples import TEST
 from kerastl.errors import OptionError
 from kerastl.features.cache import Space, SpaceKey, chosen_dir
@@ -113,8 +114,8 @@ def load_encoder(name: str = "minilm", weights: str | Path | None = None, *, lay
     if pieces not in PIECES:
         raise OptionError(f"`pieces` is {pieces}", f"one of {', '.join(PIECES)}", "omit `pieces` for first")
     if layers == AUTO:
-        blocks = len(spec.feature_layers) + 1
-        names = [spec.feature_layers[round(blocks * part / 3) - 1].name for part in (1, 2)] if blocks > 2 else []
+        blocks = _blocks(name, weights, spec)
+        names = [f"layer_{round(blocks * part / 3)}" for part in (1, 2)] if blocks > 2 else []
         layers = JOINED.join([*dict.fromkeys(names), TOP])
     parts = layers.split(JOINED)
     if len(set(parts)) < len(parts):
@@ -126,6 +127,14 @@ def load_encoder(name: str = "minilm", weights: str | Path | None = None, *, lay
         raise OptionError(f"`max_length` is {max_length}", f"{least} to {most}, the most that {name} takes",
                           "omit `max_length`")
     return TokenEncoder(backbone, tuple(parts), pieces, max_length or most)
+
+
+def _blocks(name: str, weights: str | Path | None, spec: Spec) -> int:
+    """The number of blocks of a network; a folder's or a preset's is known once it is loaded."""
+    if spec.name[-1] != ":" and not (weights and Path(weights).is_dir()):
+        return len(spec.feature_layers) + 1
+    model = load(name, weights, modality=TEXT.name, pooling=NO_POOLING).model
+    return len({layer.name for layer in model._flatten_layers() if re.fullmatch(spec.blocks, layer.name)})
 
 
 def untrained(encoder: TokenEncoder, seed: int = 0) -> TokenEncoder:

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from kerastl.errors import ModelError
+from kerastl.errors import ModelError, OptionError
 from kerastl.versions.folder import RECORD, VERIFY, read_json
 
 KIND = "token"  # in run.json, where other models have their modality
@@ -25,8 +25,9 @@ def loader_of(folder: Path) -> Any:
     return importlib.import_module(LOADERS[str(task)])
 
 
-def require_rows(folder: Path, what: str) -> None:
-    """Raises ModelError for a model on tokens, where `what` needs one of images or texts with one label a row."""
-    if is_token_model(folder):
-        raise ModelError(f"{folder} is a model on tokens, and {what}", "a model of images or texts",
-                         "use kerastl.load, `kerastl predict` or `kerastl serve`")
+def only_for_rows(**given: Any) -> None:
+    """Raises OptionError that names the arguments of `predict` which were given but mean nothing to a model on
+    tokens."""
+    names = ", ".join(f"`{name}`" for name, value in given.items() if value)
+    if names:
+        raise OptionError(f"{names} cannot be used with a model on tokens", "`text`, `out` or `trust`", "omit it")
