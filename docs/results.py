@@ -256,10 +256,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "learning-curve-texts": (CURVES.format("movie snippets"), lambda: curves("snippets")),
     "few-shot": ("New classes from a few stamps each.", few_shot),
     "tagging": ("Taggers on states of MiniLM, layers 2, 4 and the top; at most 30 epochs for `linear`, 15 for "
-                "`bilstm`. The split is 80/10/10 by the hash of each sentence. MiniLM is an English model: it divides Turkish "
-                "words into letters and fragments, and the most frequent tag of each word is more accurate. In the "
-                "made-up language, the ending of a word says its tag, and nearly all words of the test sentences are "
-                "new. Intervals: bootstrap of sentences.", tagging),
+                "`bilstm`. The split is 80/10/10 by the hash of each sentence. MiniLM is an English model: it divides "
+                "Turkish words into letters and fragments, and the most frequent tag of each word is more accurate. "
+                "In the made-up language, the ending of a word says its tag, and nearly all words of the test "
+                "sentences are new. Intervals: bootstrap of sentences.", tagging),
     "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
                     "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "
                     "below in 95% of cases; and the mean probability of all classes but the largest, with their share "

@@ -1,5 +1,6 @@
 """report.html and the model card of a tagger. Whatever comes from data is escaped."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from kerastl.report.charts import Frame, svg
 from kerastl.report.page import page
 from kerastl.tagging.record import TaggingRecord
 from kerastl.tokens.sentences import Sentence
+from kerastl.versions.reproduction import typed_command
 
 SHOWN = 10  # sentences with mistakes, and without
 
@@ -31,8 +33,7 @@ def write_pages(folder: Path, record: TaggingRecord, test: Sequence[Sentence], p
                 ) -> None:
     """Write report.html and MODEL_CARD.md. test, predicted: the test sentences, and the tags predicted for each."""
     write_file(folder / "report.html", report_html(record, test, predicted))
-    files = files_section(folder, f"kerastl run tag_tokens --data {record.config.get('data', '')} --name {record.name}",
-                          record.parity, "sentence")
+    files = files_section(folder, typed_command(sys.argv), record.parity, "sentence")
     write_file(folder / "MODEL_CARD.md", visible(_card(record)) + files)
 
 

@@ -18,7 +18,8 @@ class ScalarMix(keras.layers.Layer):
 
     def call(self, states: Any) -> Any:
         """See the class."""
-        weights = ops.expand_dims(ops.softmax(self.scores), -1)
+        # Keras warns of a softmax over one layer, which is as it should be here.
+        weights = ops.expand_dims(ops.exp(self.scores - ops.logsumexp(self.scores)), -1)
         return self.factor * ops.sum(states * weights, axis=-2)
 
     def compute_output_shape(self, shape: Any) -> Any:
