@@ -18,6 +18,7 @@ test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 soak: setup
 	$(BIN)/python tests/soak.py 8
+	$(BIN)/python tests/fuzz.py 2000
 	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-browser: setup
@@ -28,7 +29,11 @@ quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
 	$(BIN)/python benchmarks/run.py
+audit: setup
+	$(BIN)/uv tool run --from 'pip-audit==2.*' pip-audit --strict --disable-pip --no-deps -r constraints.txt
+sbom: setup
+	$(BIN)/uv tool run --from 'cyclonedx-bom==7.*' cyclonedx-py environment $(BIN)/python -o sbom.json
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast soak test-browser web quickstart bench resolve
+.PHONY: setup lint type test test-fast soak test-browser web quickstart bench audit sbom resolve

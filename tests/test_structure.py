@@ -54,7 +54,7 @@ PUBLIC = set("""
     find_near_duplicates near_duplicate_effect check_target label_next LabelNextResult write_label_next
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
-    VersionComparison measure_capacity Capacity
+    VersionComparison measure_capacity Capacity isolated
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
     FitOptions fit_tagger FittedTagger evaluate_tagger TaggingEvaluation write_tagger TaggingRecord tagging_summary
     load_tagger Tagger TaggedSentence
@@ -97,6 +97,11 @@ def test_a_module_imports_only_from_floors_below(module: str, path: Path) -> Non
             assert height[other] < height[mine], f"{module} (floor {height[mine]}) imports {name}"
         if mine == "recipes":
             assert name == "kerastl", f"a recipe imports kerastl only, not {name}"
+
+
+def test_fsspec_is_imported_in_one_place() -> None:
+    pattern = re.compile(r"^\s*(import|from) (fsspec|s3fs|gcsfs)\b", re.MULTILINE)
+    assert {module for module, path in files() if pattern.search(path.read_text())} == {"kerastl.files.objects"}
 
 
 def test_openvino_is_imported_in_one_place() -> None:
@@ -163,7 +168,7 @@ def test_files_are_opened_by_one_module() -> None:
     opening = re.compile(r"\bopen\(|\.open\(|\.(read|write)_(text|bytes)\(")
     elsewhere = {"kerastl.runtime", "kerastl.export.reference_tokenizer", "kerastl.export.reference_images"}
     lines = [f"{module}: {line.strip()}" for module, path in files() for line in path.read_text().splitlines()
-             if opening.search(line) and module not in {"kerastl.files", *elsewhere}]
+             if opening.search(line) and module not in {"kerastl.files.local", *elsewhere}]
     assert [line for line in lines if not re.search(r"archive\.open|os\.open|os\.dup", line)] == []
 
 
