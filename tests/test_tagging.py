@@ -164,7 +164,7 @@ def test_predict_verify_models_and_other_verbs_on_a_tagger(run: TaggingRecord, s
     assert code == 0 and "match the manifest" in shown, err
     code, shown, _ = shell("models", Path(run.path).parent.parent)
     assert code == 0 and "bert_base + linear" in shown
-    code, _, err = shell("evaluate", run.path)
+    code, _, err = shell("explain", run.path, lines)
     assert code == 2 and "a model on tokens" in err
     assert repr(tl.load(run.path)).startswith("Tagger(")
     with pytest.raises(DataError, match="sentence 1: ''"):
