@@ -2,8 +2,10 @@
 
 python recipes/tag_tokens.py --data samples/treebank --name NAME
 Data: CoNLL-U (a file, or a folder UD_X/), or files with a word and its tag in each line, for entities in BIO.
-Measured: not yet.
-Time: not measured.
+Measured: part of speech on the Turkish web treebank, 8,388 words of 500 test sentences: linear 0.746 (95% CI 0.735 to
+0.757), and 0.694 on the same network with random weights; bilstm 0.884 (0.875 to 0.892); most frequent tag of each word
+0.900. MiniLM is an English model: use one that knows your language.
+Time: not measured on an idle machine.
 """
 
 from dataclasses import asdict, dataclass
