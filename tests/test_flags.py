@@ -22,6 +22,7 @@ from kerastl.cli import verbs
 from kerastl.errors import CheckFailed, DataError, OptionError, all_of, unknown
 from kerastl.shell import process
 from kerastl.shell.checks import check_flags
+from kerastl.shell import recipes as finding
 from kerastl.shell.flags import GROUPS, OLD_NAMES, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.recipes import copy_recipe, recipes
@@ -67,6 +68,7 @@ def test_a_flag_that_would_be_alone_in_its_group_is_with_the_others(shell: Shell
 
 def test_groups_name_flags_that_there_are() -> None:
     known = set(ImageConfig.__dataclass_fields__) | set(TextConfig.__dataclass_fields__)
+    known |= {name for recipe in finding.recipes() for name in finding.load_recipe(recipe).Config.__dataclass_fields__}
     assert {name for names in GROUPS.values() for name in names} <= known
 
 
