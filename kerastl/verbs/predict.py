@@ -97,7 +97,7 @@ def run(config: Config) -> "PredictResult":
         only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
                       text_column=config.text_column, path_column=config.path_column, weights=config.weights,
                       engine=config.engine != "saved_model", strict=config.strict)
-        return loader_of(folder).predict_files(  # type: ignore[no-any-return]
+        return loader_of(folder).predict_files(
             config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
             trust=config.trust)
     return predict_inputs(
