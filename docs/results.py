@@ -25,6 +25,7 @@ from benchmarks.run import the_machine, written  # noqa: E402
 PAGE = ROOT / "docs/results.md"
 KERASTL = Path(sys.executable).parent / "kerastl"
 STAMPS = ("samples/stamps", "--backbones", "efficientnet_lite0")
+TREEBANK, PARSED = "samples/treebank", 600  # sentences for fine-tuning
 SNIPPETS = ("samples/snippets.csv", "--backbones", "minilm", "--limit", "3000")
 
 
@@ -158,6 +159,13 @@ def curves(name: str) -> str:
     return table(learning_curve.COLUMNS, learning_curve.as_rows(name))
 
 
+def tagging() -> str:
+    """Taggers beside the most frequent tag of each word, and beside the same head on a network with random weights."""
+    from benchmarks import tagging as measured
+
+    return table(measured.COLUMNS, measured.as_rows())
+
+
 CURVES = ("How often the 80% interval of a learning curve of `linear` holds the accuracy at twice the rows, {}. In "
           "each of 30 draws, a curve is measured on some of the rows, in one round as in a recipe's report or in "
           "two as by `kerastl curve`, and predicts the accuracy with twice as many rows. That was measured by "
@@ -214,6 +222,53 @@ def mirror_test() -> str:
     return table(MIRROR_COLUMNS, mirrors())
 
 
+def parsing() -> str:
+    """The parser and what it is compared with, on the treebank."""
+    with tempfile.TemporaryDirectory() as out:
+        run = kerastl("run", "parse_dependencies", "--data", TREEBANK, "--name", "parser", "--out", out, "--epochs", 14,
+                      "--patience", 5)
+    test = run["test"]
+    names = {"previous": "each word depends on the one before it", "next": "each word depends on the one after it",
+             "untrained": "the same parser, untrained encoder"}
+    rows: list[tuple[object, ...]] = [
+        ("MiniLM, frozen", f"{test['uas']:.3f}", las_interval(test), f"{test['clas']:.3f}", "")]
+    rows += [(names[gain["name"]], f"{gain['uas']:.3f}", las_interval(gain), "",
+              f"{100 * gain['gain']:+.1f} ({100 * gain['gain_ci95'][0]:+.1f} to {100 * gain['gain_ci95'][1]:+.1f})")
+             for gain in run["gains"]]
+    seconds = ", ".join(f"{step} {value:.0f}" for step, value in run["seconds"].items())
+    return (table(("", "UAS", "LAS", "CLAS", "gain of the parser in LAS, points"), rows)
+            + f"\n{run['n_train']:,} training and {test['n']:,} test sentences ({test['words']:,} words); best after "
+            f"epoch {run['epoch']} of {len(run['curve'])}. Seconds: {seconds}.\n"
+            + "".join(f"\n{note}.\n" for note in run["notes"]))
+
+
+def las_interval(figures: dict[str, Any]) -> str:
+    """A LAS with its confidence interval."""
+    return "{:.3f} ({:.3f} to {:.3f})".format(figures["las"], *figures["las_ci95"])
+
+
+def parsing_tuned() -> str:
+    """Fine-tuning of the encoder against frozen states."""
+    from benchmarks.parsing import fine_tuned
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = fine_tuned(PARSED, Path(folder))
+    return table(("", "UAS", "LAS (95% CI)", "seconds of training, states included"), [
+        (name, f"{figures.uas:.3f}", las_interval(figures.to_dict()), f"{seconds:.0f}")
+        for name, figures, seconds in found])
+
+
+def parsing_grammar() -> str:
+    """The artificial language, whose trees are known."""
+    from benchmarks.parsing import known_language
+
+    with tempfile.TemporaryDirectory() as folder:
+        minilm, untrained, n = known_language(Path(folder))
+    return table(("states of", "training sentences", "test sentences", "UAS", "LAS (95% CI)"), [
+        (name, n, figures.n, f"{figures.uas:.3f}", las_interval(figures.to_dict()))
+        for name, figures in (("MiniLM", minilm), ("an untrained encoder", untrained))])
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "heads-images": ("Heads on the stamps, EfficientNet-Lite0. The initial scale of `cosine` and the scaling of "
                      "features in `prototype` were chosen on some of these rows, so their figures are slightly "
@@ -248,6 +303,11 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "learning-curve-images": (CURVES.format("stamps"), lambda: curves("stamps")),
     "learning-curve-texts": (CURVES.format("movie snippets"), lambda: curves("snippets")),
     "few-shot": ("New classes from a few stamps each.", few_shot),
+    "tagging": ("Taggers on states of MiniLM, layers 2, 4 and the top; at most 30 epochs for `linear`, 15 for "
+                "`bilstm`. The split is 80/10/10 by the hash of each sentence. MiniLM is an English model: it divides "
+                "Turkish words into letters and fragments, and the most frequent tag of each word is more accurate. In "
+                "the made-up language, the ending of a word says its tag, and nearly all words of the test sentences "
+                "are new. Intervals: bootstrap of sentences.", tagging),
     "calibration": ("Calibration, `linear`, 5-fold cross-validation: none, one temperature, and what is chosen and "
                     "fitted on the other folds. The last two columns: the ECE that a perfectly calibrated model stays "
                     "below in 95% of cases; and the mean probability of all classes but the largest, with their share "
@@ -274,6 +334,13 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
                      "speaks most for it, or another quarter, is deleted (a difference whose interval is above 0 "
                      "passes). Edges and lengths of words do not depend on the head: the checks have to withhold them.",
                      explanations),
+    "parsing": ("Dependency parsing: the Turkish web treebank (PyPI `turkish-treebanks` 1.0.0, 4,851 sentences) with "
+                "MiniLM, which is English, so a weak encoder for it. At most 14 epochs.", parsing),
+    "parsing-grammar": ("Dependency parsing of an artificial language with free word order, nested clauses and random "
+                        "words, whose trees are known (`benchmarks/grammar.py`). They follow from the forms of the "
+                        "words, so transfer is not needed.", parsing_grammar),
+    "parsing-tuned": ("The encoder of the parser fine-tuned, against frozen states: 600 sentences of the treebank, a "
+                      "tenth of which are test sentences.", parsing_tuned),
 }
 
 

@@ -139,10 +139,34 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_label_next": "kerastl.report.label_next",
     "write_mediapipe": "kerastl.export.mediapipe",
     "write_version": "kerastl.report.version",
+    "fit_parser": "kerastl.dependencies.fit",
+    "FittedParser": "kerastl.dependencies.fit",
+    "evaluate_parser": "kerastl.dependencies.evaluation",
+    "ParserEvaluation": "kerastl.dependencies.evaluation",
+    "Parser": "kerastl.dependencies.model",
+    "ParsingRecord": "kerastl.dependencies.record",
+    "parser_summary": "kerastl.dependencies.report",
+    "write_parser": "kerastl.dependencies.write",
     "read_sentences": "kerastl.tokens.read",
     "Sentence": "kerastl.tokens.sentences",
     "TokenExamples": "kerastl.tokens.sentences",
     "split_sentences": "kerastl.tokens.split",
+    "compute_states": "kerastl.tokens.states",
+    "load_encoder": "kerastl.tokens.states",
+    "TokenEncoder": "kerastl.tokens.states",
+    "TokenStates": "kerastl.tokens.states",
+    "untrained": "kerastl.tokens.states",
+    "FitOptions": "kerastl.tokens.fit",
+    "fit_tagger": "kerastl.tagging.fit",
+    "FittedTagger": "kerastl.tagging.fit",
+    "evaluate_tagger": "kerastl.tagging.evaluate",
+    "TaggingEvaluation": "kerastl.tagging.evaluate",
+    "write_tagger": "kerastl.tagging.write",
+    "TaggingRecord": "kerastl.tagging.record",
+    "tagging_summary": "kerastl.shell.tagging",
+    "load_tagger": "kerastl.tagging.model",
+    "Tagger": "kerastl.tagging.model",
+    "TaggedSentence": "kerastl.tagging.model",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -166,9 +190,23 @@ __all__ = [
     "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
     "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
     "write_label_next", "write_mediapipe", "write_version",
+    "evaluate_parser", "fit_parser", "FittedParser", "Parser", "parser_summary", "ParserEvaluation", "ParsingRecord",
+    "write_parser",
     "read_sentences",
     "Sentence", "TokenExamples",
     "split_sentences",
+    "compute_states",
+    "load_encoder",
+    "TokenEncoder",
+    "TokenStates",
+    "untrained",
+    "FitOptions",
+    "fit_tagger", "FittedTagger",
+    "evaluate_tagger", "TaggingEvaluation",
+    "write_tagger",
+    "TaggingRecord",
+    "tagging_summary",
+    "load_tagger", "Tagger", "TaggedSentence",
 ]
 
 if TYPE_CHECKING:
@@ -191,6 +229,14 @@ if TYPE_CHECKING:
     from kerastl.data.texts import read_texts as read_texts
     from kerastl.decision import Calibration as Calibration
     from kerastl.decision import Predictions as Predictions
+    from kerastl.dependencies.evaluation import ParserEvaluation as ParserEvaluation
+    from kerastl.dependencies.evaluation import evaluate_parser as evaluate_parser
+    from kerastl.dependencies.fit import FittedParser as FittedParser
+    from kerastl.dependencies.fit import fit_parser as fit_parser
+    from kerastl.dependencies.model import Parser as Parser
+    from kerastl.dependencies.record import ParsingRecord as ParsingRecord
+    from kerastl.dependencies.report import parser_summary as parser_summary
+    from kerastl.dependencies.write import write_parser as write_parser
     from kerastl.doctor.examine import Examination as Examination
     from kerastl.errors import CheckFailed as CheckFailed
     from kerastl.errors import DataError as DataError
@@ -264,6 +310,7 @@ if TYPE_CHECKING:
     from kerastl.shell.listing import list_recipes as list_recipes
     from kerastl.shell.process import as_main as as_main
     from kerastl.shell.process import run as run
+    from kerastl.shell.tagging import tagging_summary as tagging_summary
     from kerastl.studies.ablation import ablate as ablate
     from kerastl.studies.compare.study import Comparison as Comparison
     from kerastl.studies.compare.study import compare as compare
@@ -284,10 +331,25 @@ if TYPE_CHECKING:
     from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
+    from kerastl.tagging.evaluate import TaggingEvaluation as TaggingEvaluation
+    from kerastl.tagging.evaluate import evaluate_tagger as evaluate_tagger
+    from kerastl.tagging.fit import FittedTagger as FittedTagger
+    from kerastl.tagging.fit import fit_tagger as fit_tagger
+    from kerastl.tagging.model import TaggedSentence as TaggedSentence
+    from kerastl.tagging.model import Tagger as Tagger
+    from kerastl.tagging.model import load_tagger as load_tagger
+    from kerastl.tagging.record import TaggingRecord as TaggingRecord
+    from kerastl.tagging.write import write_tagger as write_tagger
+    from kerastl.tokens.fit import FitOptions as FitOptions
     from kerastl.tokens.read import read_sentences as read_sentences
     from kerastl.tokens.sentences import Sentence as Sentence
     from kerastl.tokens.sentences import TokenExamples as TokenExamples
     from kerastl.tokens.split import split_sentences as split_sentences
+    from kerastl.tokens.states import TokenEncoder as TokenEncoder
+    from kerastl.tokens.states import TokenStates as TokenStates
+    from kerastl.tokens.states import compute_states as compute_states
+    from kerastl.tokens.states import load_encoder as load_encoder
+    from kerastl.tokens.states import untrained as untrained
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
     from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult

@@ -55,7 +55,10 @@ PUBLIC = set("""
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity isolated
-    read_sentences split_sentences Sentence TokenExamples
+    evaluate_parser fit_parser FittedParser Parser parser_summary ParserEvaluation ParsingRecord write_parser
+    read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
+    FitOptions fit_tagger FittedTagger evaluate_tagger TaggingEvaluation write_tagger TaggingRecord tagging_summary
+    load_tagger Tagger TaggedSentence
 """.split())
 
 

@@ -7,6 +7,7 @@ one, and what other packages need to use one, is named below.
 
 from kerastl.backbones._spec import (
     BACKBONE,
+    JOINED,
     NO_POOLING,
     TOP,
     WEIGHTS,
@@ -35,8 +36,8 @@ from kerastl.backbones._load import fetch_weights, load, repooled  # isort: skip
 from kerastl.backbones._text_memory import text_memory  # isort: skip
 
 __all__ = [
-    "BACKBONE", "NO_POOLING", "TOP", "WEIGHTS", "Backbone", "BuildOptions", "FeatureLayer", "Large", "Network", "Shape",
-    "Spec", "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large", "keras_application",
-    "keras_download", "load", "maps_of", "on_this_machine", "pooled", "precisions_of", "published_weights", "repooled",
-    "spec_of", "specs", "text_memory", "weights_hash",
+    "BACKBONE", "JOINED", "NO_POOLING", "TOP", "WEIGHTS", "Backbone", "BuildOptions", "FeatureLayer", "Large",
+    "Network", "Shape", "Spec", "Weights", "fetch_weights", "fill", "first_line", "in_keras_cache", "is_large",
+    "keras_application", "keras_download", "load", "maps_of", "on_this_machine", "pooled", "precisions_of",
+    "published_weights", "repooled", "spec_of", "specs", "text_memory", "weights_hash",
 ]

@@ -9,7 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerastl.backbones import TOP, BuildOptions, FeatureLayer, Network, Spec, Weights, _hugging_face, first_line
+from kerastl.backbones import (
+    JOINED,
+    TOP,
+    BuildOptions,
+    FeatureLayer,
+    Network,
+    Spec,
+    Weights,
+    _hugging_face,
+    first_line,
+)
 from kerastl.backbones._text_network import longest, network
 from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError, unknown
@@ -90,13 +100,16 @@ def build(options: BuildOptions, *, name: str, family: str, sizes: Sizes, preset
         vocabulary.check_size(tokenizer, rows, str(path))
     segments = "segment_ids" in backbone.input  # only BERT distinguishes the two texts of a pair, and has a pooler
     pattern = FAMILIES[family].layer
-    layer = "" if options.layer == TOP else pattern.format(int(options.layer.removeprefix("layer_")) - 1)
     names = [layer.name for layer in backbone.layers]
-    if layer and layer not in names:  # a folder's network may have fewer blocks
-        blocks = sum(bool(re.fullmatch(pattern.format(r"\d+"), name)) for name in names)
-        raise unknown("layer", options.layer, [TOP, *(f"layer_{n}" for n in range(1, blocks))], "kerastl backbones")
+    blocks = sum(bool(re.fullmatch(pattern.format(r"\d+"), name)) for name in names)
+    block_of = {TOP: "", **{f"layer_{n}": pattern.format(n - 1) for n in range(1, blocks)}}
+    parts = options.layer.split(JOINED)
+    for part in parts:  # a folder's network may have fewer blocks
+        if part not in block_of:
+            raise unknown("layer", part, [*block_of], "kerastl backbones")
     model = network(backbone, pad=tokenizer.pad, separator=tokenizer.end[0] if segments else None,
-                    pooling=options.pooling, pooler=pooler and segments, name=name, layer=layer)
+                    pooling=options.pooling, pooler=pooler and segments, name=name,
+                    layers=[block_of[part] for part in parts])
     return Network(model, tokenizer, longest(model))
 
 

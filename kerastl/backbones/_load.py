@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.backbones._find import spec_of, specs
-from kerastl.backbones._spec import TOP, WEIGHTS, Backbone, BuildOptions, Spec
+from kerastl.backbones._spec import JOINED, TOP, WEIGHTS, Backbone, BuildOptions, Spec
 from kerastl.backbones._user_file import check_reloadable, is_file_name
 from kerastl.backbones._weights import weights_hash
 from kerastl.errors import OptionError, expect, unknown
@@ -27,10 +27,11 @@ def load(name: str, weights: str | Path | None = None, *, modality: str | None =
     `none`, or one each, as in `bundled,none`.
     modality: `image` or `text`, if the backbone must be of one. pooling: `mean`, or `none` for heads that take maps or
     token states; for texts also `cls`, `pooled` or `last`. layer: the layer whose output serves as features
-    (`Spec.feature_layers`). precision: how the weights of a large network are stored (`runtime.KEPT`); `auto` chooses
-    by the available memory. The weights of other networks are float32. pickles: also read weights that are stored as
-    pickles, with an unpickler that admits tensors only. accept_truncated: of a backbone for images, whether JPEG files
-    may end early, here and in an exported model; the part that is missing is grey.
+    (`Spec.feature_layers`); for texts also several, as in `layer_3+top`, whose features are side by side. precision:
+    how the weights of a large network are stored (`runtime.KEPT`); `auto` chooses by the available memory. The weights
+    of other networks are float32. pickles: also read weights that are stored as pickles, with an unpickler that admits
+    tensors only. accept_truncated: of a backbone for images, whether JPEG files may end early, here and in an exported
+    model; the part that is missing is grey.
 
     Raises OptionError for an argument that is unknown or does not fit, WeightsError if the weights cannot be loaded.
     """
@@ -81,9 +82,11 @@ def _check(name: str, spec: Spec, pooling: str, layer: str, precision: str, pick
         raise OptionError(f"`pooling` is {pooling}", f"one of {', '.join(spec.modality.poolings)}, for "
                           f"{spec.modality.nouns}", "omit `pooling` for mean")
     layers = [TOP, *(choice.name for choice in spec.feature_layers)]
-    if layer not in layers and spec.name[-1] != ":" and not spec.large:
+    parts = layer.split(JOINED) if spec.modality.has_length else [layer]
+    missing = [part for part in parts if part not in layers]
+    if missing and spec.name[-1] != ":" and not spec.large:
         # those of a preset, or of a large network's folder, are known once it is built
-        raise unknown("layer", layer, layers, "kerastl backbones")
+        raise unknown("layer", missing[0], layers, "kerastl backbones")
     if pickles and not spec.large:
         raise OptionError(f"`pickles` is set for {name}, whose weights are never read from pickles",
                           "a large backbone", "omit `pickles`")

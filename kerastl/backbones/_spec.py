@@ -10,6 +10,7 @@ from kerastl.modality import IMAGE, Modality
 
 WEIGHTS = ("bundled", "imagenet", "preset", "folder", "none")
 TOP = "top"  # the feature layer that is the network's own output
+JOINED = "+"  # between feature layers of a text network whose states are taken side by side, as in layer_3+top
 NO_POOLING = "none"  # features stay a map, or token states
 BACKBONE = "a backbone, as kerastl.load_backbone returns it"  # in messages
 

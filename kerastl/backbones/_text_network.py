@@ -4,6 +4,7 @@ The network itself derives from the ids which tokens are padding and which belon
 has one input, can be saved like any Keras model, and converts to TFLite with builtin operations.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from kerastl.backbones import NO_POOLING
@@ -13,7 +14,7 @@ POOLINGS = ("mean", "cls", "pooled", "last", NO_POOLING)
 
 
 def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, pooler: bool, name: str = "text",
-            layer: str = "") -> Any:
+            layers: Sequence[str] = ("",)) -> Any:
     """A keras.Model: tokens [batch, length] int32 -> features [batch, dim] float32, for any length up to `longest`.
 
     backbone: one of KerasHub's text backbones, or a plain model of its layers.
@@ -23,16 +24,16 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
     sentence-transformers (Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084); `cls`, the last state of the
     first token; `pooled`, the same passed through BERT's own dense layer and tanh; `last`, the last state of the last
     token, which in a causal network depends on all others; `none`, all states [batch, length, dim], zero at padding.
-    pooler: whether the weights of BERT's dense layer are available. layer: take the states of this block instead of
-    those of the last.
-    Raises OptionError for an unknown pooling, and for `pooled` without a pooler or with `layer`.
+    pooler: whether the weights of BERT's dense layer are available. layers: the names of the blocks whose states are
+    taken, side by side in the last axis where there are several; "" stands for the last block.
+    Raises OptionError for an unknown pooling, and for `pooled` without a pooler or with other layers than the last.
     """
     import keras
     from keras import ops
 
     if pooling not in POOLINGS:
         raise OptionError(f"`pooling` is {pooling}", f"one of {', '.join(POOLINGS)}", "choose one of them")
-    if pooling == "pooled" and layer:
+    if pooling == "pooled" and tuple(layers) != ("",):
         raise OptionError("`pooling` is pooled and `layer` is not top", "mean or cls",
                           "choose one of them: BERT's pooler was trained on the states of the last block")
     if pooling == "pooled" and not pooler:
@@ -43,11 +44,13 @@ def network(backbone: Any, *, pad: int, separator: int | None, pooling: str, poo
     inputs = {"token_ids": tokens, "padding_mask": mask}
     if separator is not None:
         inputs["segment_ids"] = _segments(tokens, mask, separator, backbone.get_layer("segment_embedding").input_dim)
-    if layer:
-        backbone = keras.Model(backbone.input, backbone.get_layer(layer).output, name="encoder")
-    elif isinstance(backbone.output, dict):  # BERT: only the requested output, so that every weight is used
-        part = "pooled_output" if pooling == "pooled" else "sequence_output"
-        backbone = keras.Model(backbone.input, backbone.output[part], name="encoder")
+    top = backbone.output
+    if isinstance(top, dict):  # BERT: only the requested output, so that every weight is used
+        top = top["pooled_output" if pooling == "pooled" else "sequence_output"]
+    outputs = [backbone.get_layer(layer).output if layer else top for layer in layers]
+    joined = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)
+    if joined is not backbone.output:
+        backbone = keras.Model(backbone.input, joined, name="encoder")
     features = ops.cast(backbone(inputs), "float32")  # [batch, length, dim], or pooled [batch, dim]
     if pooling != "pooled":
         features = pool(features, mask, pooling)

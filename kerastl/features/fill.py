@@ -6,24 +6,44 @@ Rows are written as they come, in segments, so that a killed run loses at most t
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.data.examples import Examples
 from kerastl.features.cache import Space
 
 SEGMENT_SECONDS = 20.0
 SEGMENT_ROWS = 4096
 SEGMENT_BYTES = 64 * 2**20
 
-# examples, the reasons of those that cannot be decoded (by place, filled on the way), progress by count -> for each
-# batch the places of its examples, and their rows [batch, *shape]. An example whose file no longer has the content of
-# its id must be among the reasons: its row would be stored under the hash of content that it does not belong to.
-Compute = Callable[[Examples, dict[int, str], Callable[[int], object]],
-                   Iterable[tuple[Sequence[int], NDArray[Any]]]]
+
+
+class HasNouns(Protocol):
+    """What is computed for, in words, such as a modality."""
+
+    @property
+    def nouns(self) -> str:
+        """Several of them."""
+
+
+class Items(Protocol):
+    """What `fill` needs of examples, or of the words of sentences."""
+
+    @property
+    def modality(self) -> HasNouns:
+        """What the items are."""
+
+    def take(self, rows: Iterable[int]) -> Self:
+        """The same for these rows only."""
+
+
+T = TypeVar("T", bound=Items)
+# items, the reasons of those that cannot be decoded (by place, filled on the way), progress by count -> for each batch
+# the places of its items, and their rows [batch, *shape]. An example whose file no longer has the content of its id
+# must be among the reasons: its row would be stored under the hash of content that it does not belong to.
+Compute = Callable[[T, dict[int, str], Callable[[int], object]], Iterable[tuple[Sequence[int], NDArray[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ def missing(space: Space, keys: Sequence[str], rows: Iterable[int]) -> list[int]
     return [row for key, row in first_of.items() if key not in space]
 
 
-def fill(space: Space, examples: Examples, keys: Sequence[str], rows: Iterable[int], compute: Compute, *,
+def fill(space: Space, examples: T, keys: Sequence[str], rows: Iterable[int], compute: Compute[T], *,
          description: str) -> Filled:
     """Compute what the space lacks of these rows, and store it. keys: of all rows, by which the space has them.
 

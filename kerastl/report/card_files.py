@@ -2,7 +2,7 @@
 the command."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from kerastl.export.tflite_files import PURPOSES
 from kerastl.runtime import machine
 from kerastl.versions.folder import MANIFEST, PACKAGES
 from kerastl.versions.record import RunRecord
+from kerastl.versions.sections import Parity
 
 CARD = "MODEL_CARD.md"
 
@@ -39,6 +40,7 @@ PARTS = (
     Part(("tflite/test_vectors/",), "images with the pixels and probabilities that a client has to get"),
     Part(("tokenizer/",), "the vocabulary, for `tokenize_text.py` and for training"),
     Part(("labels.txt",), "the classes, in the order of the probabilities"),
+    Part(("head.keras",), "the Keras model of the head on words, which takes the states of the encoder"),
     Part(("model.keras",), "the Keras model, for `kerastl export`, `verify`, `explain` and further training"),
     Part(("rejection.npz",), "what computes `unknown_score`, for `kerastl export`"),
     Part(("reference.npz",), "features and probabilities of held-out rows, for `kerastl drift`; no inputs"),
@@ -54,9 +56,14 @@ OTHER = "see the documentation of the version folder"
 
 
 def exported_section(folder: Path, record: RunRecord) -> str:
-    """The section, in Markdown. folder: of the version that is being written, complete but for the card and the
-    manifest."""
+    """The section of a run record, see `files_section`."""
     made = record.reproduction.command if record.reproduction else ""
+    return files_section(folder, made, record.parity, record.modality.noun)
+
+
+def files_section(folder: Path, made: str, parity: Sequence[Parity], noun: str) -> str:
+    """The section, in Markdown. folder: of the version that is being written, complete but for the card and the
+    manifest. made: the command. noun: of one input."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     lines = [
         "", "## Files", "",
@@ -65,7 +72,7 @@ def exported_section(folder: Path, record: RunRecord) -> str:
         "", "| files | size | what for |", "|---|--:|---|",
         *(f"| {', '.join(f'`{name}`' for name in names)} | {_size(size)} | {purpose} |"
           for names, size, purpose in _rows(folder)),
-        *_latency(record),
+        *_latency(parity, noun),
     ]
     return visible("\n".join(lines) + "\n")
 
@@ -90,12 +97,12 @@ def _size(size: int | None) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} bytes"
 
 
-def _latency(record: RunRecord) -> list[str]:
+def _latency(parity: Sequence[Parity], noun: str) -> list[str]:
     """How long one input takes in each format, as measured at export."""
-    kept = [part for part in record.parity if part.kept]
+    kept = [part for part in parity if part.kept]
     if not kept:
         return []
-    here, noun = machine(), record.modality.noun
+    here = machine()
     figures = "; ".join(f"{part.kind} {part.milliseconds:.1f} ms" for part in kept)
     rows = min(TIMED, kept[0].rows)
     return ["", f"Latency of one {noun} (batch size 1; median of {rows}; {here['cores']} threads on "

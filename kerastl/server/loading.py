@@ -20,6 +20,7 @@ from kerastl.versions.folder import find_version, is_version
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import FILE, check_graph, does_not_load, operations, refusal
+from kerastl.versions.token_models import SERVING_MODULES, is_token_model
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_WARMUP = 1000  # records that a version may carry, as in TF Serving
@@ -33,16 +34,17 @@ OTHERS = frozenset("""
 
 
 def load(folder: Path, trust: bool = False) -> tuple[SavedModel, RunRecord | None]:
-    """The SavedModel of a version, and its run record if kerastl wrote it. Raises ModelError where kerastl wrote it and
-    it is damaged, many types of errors for another damaged one; ModelError where its graph could do more than compute,
-    unless it is trusted."""
+    """The SavedModel of a version, and its run record if kerastl wrote it, unless it is a model on tokens. Raises
+    ModelError where kerastl wrote it and it is damaged, many types of errors for another damaged one; ModelError where
+    its graph could do more than compute, unless it is trusted."""
     if is_version(folder):
-        record = RunRecord.read(find_version(str(folder)))
+        tokens = is_token_model(find_version(str(folder)))
+        record = None if tokens else RunRecord.read(folder)
         if not trust:
             check_graph(folder)
             require_unchanged(folder, FILE, "assets")
         with without_keras():
-            for module in record.modality.serving_modules:
+            for module in SERVING_MODULES if record is None else record.modality.serving_modules:
                 importlib.import_module(module)
         try:
             return signatures.load(folder), record

@@ -32,6 +32,7 @@ from kerastl.versions.folder import find_version
 from kerastl.versions.large import with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import load_saved_model
+from kerastl.versions.token_models import is_token_model, loader_of
 
 if TYPE_CHECKING:
     from kerastl.serving.featurizer import Featurizer
@@ -210,10 +211,15 @@ def load(model: str | Path, weights: str | None = None, *, trust: bool = False) 
     """Load `saved_models/NAME` (its newest version), `saved_models/NAME/N`, or a version folder. weights: the new
     location of the backbone's folder, for a model that was exported without its backbone. trust: load it also if its
     graph contains operations that no model needs. A model is a program: trust only models whose origin you know.
+    A model on tokens gives an object of its own type, such as the `Tagger` that `load_tagger` returns.
 
     Raises ModelError when it was not written by kerastl, is damaged, or contains such operations.
     """
-    return Classifier(find_version(str(model)), weights, trust)
+    folder = find_version(str(model))
+    if is_token_model(folder):
+        loaded: Classifier = loader_of(folder).load_model(folder, trust)
+        return loaded
+    return Classifier(folder, weights, trust)
 
 
 def _several(inputs: Any) -> Iterable[Any]:

@@ -18,12 +18,12 @@ READABLE = (f"a file of sentences ({', '.join(FORMS)}), or a folder of such file
             "test")
 
 
-def read_sentences(data: str | Path, column: str = "upos") -> TokenExamples:
+def read_sentences(data: str | Path, column: str = "upos", *, limit: int | None = None) -> TokenExamples:
     """The sentences of a file, or of the files of a folder such as a treebank of Universal Dependencies, `UD_X/`.
 
     Files that end in .conllu are CoNLL-U; others hold a word and its tag in each line. If the files' names say train,
     dev (or validation) and test, that is the split of the source. column: of a CoNLL-U file, the one that holds the
-    tags: upos, xpos, feats, lemma, deprel or misc.
+    tags: upos, xpos, feats, lemma, deprel or misc. limit: read at most so many sentences, always the same ones.
 
     Raises DataError that names file and line, for a source that cannot be read; OptionError for another column.
     """
@@ -42,8 +42,8 @@ def read_sentences(data: str | Path, column: str = "upos") -> TokenExamples:
     sentences = [(sentence, part) for path, part in zip(paths, parts, strict=True) for sentence in read(path)]
     if not sentences:
         raise DataError(f"{data} contains no sentences", READABLE, "check the path")
-    return TokenExamples(str(data), tuple(sentence for sentence, _ in sentences), form,
-                         column if form == CONLLU else "", tuple(part for _, part in sentences))
+    return limited(TokenExamples(str(data), tuple(sentence for sentence, _ in sentences), form,
+                                 column if form == CONLLU else "", tuple(part for _, part in sentences)), limit)
 
 
 def with_tags(examples: TokenExamples) -> TokenExamples:

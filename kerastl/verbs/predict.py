@@ -89,7 +89,17 @@ def check(config: Config) -> None:
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
+    from kerastl.versions.folder import find_version
+    from kerastl.versions.token_models import is_token_model, loader_of, only_for_rows
 
+    folder = find_version(config.model)
+    if is_token_model(folder):
+        only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
+                      text_column=config.text_column, path_column=config.path_column, weights=config.weights,
+                      engine=config.engine != "saved_model", strict=config.strict)
+        return loader_of(folder).predict_files(
+            config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
+            trust=config.trust)
     return predict_inputs(
         config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
         path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
@@ -99,7 +109,9 @@ def run(config: Config) -> "PredictResult":
 
 
 def show(result: "PredictResult") -> str:
-    """A line for each input, or where the table was written; the notes, and how many errors there are."""
+    """A line for each input or sentence, or where they were written; the notes, and how many errors there are."""
+    if (sentences := getattr(result, "shown", None)) is not None:
+        return str(sentences)
     notes = [_with_flags(note) for note in result.notes]
     if result.out:
         total = count_of(result.total, "prediction")

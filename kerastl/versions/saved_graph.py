@@ -17,6 +17,7 @@ from kerastl.versions.damage import described, require_unchanged
 from kerastl.versions.folder import SAVED_MODEL, VERIFY
 from kerastl.versions.operations import ALLOWED
 from kerastl.versions.record import RunRecord
+from kerastl.versions.token_models import SERVING_MODULES
 
 FILE = SAVED_MODEL
 OUTPUTS = {"label", "score", "top_labels", "top_scores", "probabilities"}
@@ -156,4 +157,23 @@ def load_saved_model(folder: Path, record: RunRecord, trust: bool = False) -> An
         raise ModelError(f"{folder} is damaged: its SavedModel takes {', '.join(sorted(takes)) or 'nothing'} and "
                          f"returns {classes} probabilities, but by run.json the model takes {wanted} and has "
                          f"{len(record.classes)} classes", "the files of one version", VERIFY)
+    return loaded
+
+
+def load_token_model(folder: Path, trust: bool = False) -> Any:
+    """The SavedModel of a model on tokens, loaded, after its graph was checked, unless the user trusts it. Raises
+    ModelError when it is damaged or contains operations that no model needs."""
+    import tensorflow as tf
+
+    if not trust:
+        check_graph(folder)
+        require_unchanged(folder, FILE, "assets")
+    with without_keras():
+        for module in SERVING_MODULES:
+            importlib.import_module(module)
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        loaded.signatures["words"]
+    except Exception as error:  # of any type: TensorFlow's loader fails in many ways on a damaged file
+        raise does_not_load(folder, error) from error
     return loaded

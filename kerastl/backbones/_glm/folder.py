@@ -52,7 +52,7 @@ def build(options: BuildOptions, *, name: str, sizes: Sizes) -> Network:
     if not plan.streamed:
         backbone = made(used, checkpoint, plan.kept, compute_type(plan.kept))
         model = network(backbone, pad=tokenizer.pad, separator=None, pooling=options.pooling, pooler=False, name=name,
-                        layer="" if blocks == sizes.layers else BLOCK.format(blocks - 1))
+                        layers=["" if blocks == sizes.layers else BLOCK.format(blocks - 1)])
         return Network(model, tokenizer, sizes.length, large=large, hash=digest)
     if checkpoint is None:
         raise OptionError(f"`weights` is none for {name}, which does not fit in memory", "a folder to stream from",

@@ -1,0 +1,65 @@
+"""What models on tokens predict for: texts, files of texts, and files of sentences."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kerastl.errors import DataError, OptionError, one_line
+from kerastl.files import read_bytes, write_atomically
+from kerastl.tokens import conllu, two_column
+from kerastl.tokens.sentences import Sentence
+
+CONLLU, COLUMNS = ".conllu", (".tsv", ".conll", ".bio", ".iob", ".iob2")
+READABLE = f"texts, text files with a sentence in each line, or sentences as {CONLLU} or {', '.join(COLUMNS)}"
+
+
+def read_inputs(inputs: Sequence[str], text: Sequence[str] = (), lines: bytes | Iterable[str] = b"") -> list[Sentence]:
+    """The sentences to predict for. inputs: a path of a file, `-` for `lines`, or else a text. A file that ends in
+    .conllu is CoNLL-U, one of .tsv, .conll, .bio or .iob holds a word and a tag in each line, and any other file holds
+    a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look like.
+
+    Raises DataError for a file that cannot be read, and where there is nothing to predict for.
+    """
+    found: list[Sentence] = []
+    for name in inputs:
+        path = Path(name)
+        if name == "-":
+            piped = lines.decode("utf-8", "replace").splitlines() if isinstance(lines, bytes) else list(lines)
+            found += _of_lines(piped, "standard input")
+        elif not path.is_file():
+            if path.is_dir():
+                raise DataError(f"{name} is a folder", READABLE, "pass its files")
+            found += _of_lines([name], "text")
+        elif path.suffix.lower() == CONLLU:
+            found += conllu.read(path)
+        elif path.suffix.lower() in COLUMNS:
+            found += two_column.read(path)
+        else:
+            try:
+                found += _of_lines(read_bytes(path).decode("utf-8-sig").splitlines(), path.name)
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"{path} cannot be read: {one_line(error)}", "text in UTF-8", "check the file") \
+                    from error
+    found += [sentence for one in text for sentence in _of_lines([one], "text")]
+    if not found:
+        raise DataError("there is nothing to predict for", READABLE, "pass a text or a file")
+    return found
+
+
+def output_form(out: str) -> str:
+    """The ending of the file to write, .conllu or .tsv. Raises OptionError for another one."""
+    ending = Path(out).suffix.lower()
+    if ending not in (CONLLU, ".tsv"):
+        raise OptionError(f"`out` is {out}", "a path that ends in .conllu, or in .tsv for a word and its tag in each "
+                          "line", "choose another path")
+    return ending
+
+
+def write_sentences(path: Path, sentences: Sequence[Sentence], column: str = "upos") -> None:
+    """Write sentences in the form that the ending of the path stands for."""
+    form = output_form(str(path))
+    write_atomically(path, conllu.write(sentences, column) if form == CONLLU else two_column.write(sentences))
+
+
+def _of_lines(lines: Iterable[str], origin: str) -> list[Sentence]:
+    split = [(number, tuple(line.split())) for number, line in enumerate(lines, 1)]
+    return [Sentence(words, origin=f"{origin}:{number}") for number, words in split if words]
