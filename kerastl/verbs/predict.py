@@ -89,15 +89,13 @@ def check(config: Config) -> None:
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
-    from kerastl.versions.folder import find_version
-    from kerastl.versions.token_models import is_token_model, loader_of, only_for_rows
+    from kerastl.versions.token_models import only_for_rows, token_loader
 
-    folder = find_version(config.model)
-    if is_token_model(folder):
+    if loader := token_loader(config.model):
         only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
                       text_column=config.text_column, path_column=config.path_column, weights=config.weights,
                       engine=config.engine != "saved_model", strict=config.strict)
-        result: PredictResult = loader_of(folder).predict_files(
+        result: PredictResult = loader.predict_files(
             config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
             trust=config.trust)
         return result
