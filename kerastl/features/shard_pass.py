@@ -33,7 +33,8 @@ NETWORK = "network"  # folder of the job: the model, and the files of its input
 
 @contextmanager
 def by_workers(examples: Examples, keys: Sequence[str], rows: Sequence[int], backbone: Backbone, space: Space,
-               engine: Engine, runtime: Runtime, batch_size: int, cache_dir: Path) -> Iterator[tuple[Compute[Examples], str]]:
+               engine: Engine, runtime: Runtime, batch_size: int, cache_dir: Path
+               ) -> Iterator[tuple[Compute[Examples], str]]:
     """What `fill` takes to have these rows computed by the workers that `runtime` asks for; and which these are, in
     words. Only one process at a time is inside for a space. Shards stay on the disk until the block ends.
 
