@@ -14,6 +14,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Ablation": "kerastl.versions.sections",
     "apply_runtime": "kerastl.runtime",
     "as_main": "kerastl.shell.process",
+    "audit_privacy": "kerastl.audit.privacy",
     "Backbone": "kerastl.backbones",
     "Baseline": "kerastl.evaluation.baseline",
     "baseline": "kerastl.evaluation.baseline",
@@ -65,6 +66,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "FineTuneResult": "kerastl.training.fine_tuning.result",
     "fit": "kerastl.training.fit",
     "fit_length": "kerastl.features.lengths",
+    "fit_private": "kerastl.privacy.fit",
     "FittedHead": "kerastl.training.fit",
     "Head": "kerastl.heads",
     "HeadLike": "kerastl.heads",
@@ -98,6 +100,9 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Prediction": "kerastl.serving.predictions",
     "Predictions": "kerastl.decision",
     "PredictResult": "kerastl.serving.batch",
+    "PrivacyAudit": "kerastl.audit.privacy",
+    "PrivacyOptions": "kerastl.privacy.options",
+    "PrivateFit": "kerastl.privacy.fit",
     "read_images": "kerastl.data.images",
     "read_texts": "kerastl.data.texts",
     "ReadOptions": "kerastl.data.options",
@@ -137,29 +142,30 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_few_shot": "kerastl.report.few_shot",
     "write_label_next": "kerastl.report.label_next",
     "write_mediapipe": "kerastl.export.mediapipe",
+    "write_private_version": "kerastl.report.private_version",
     "write_version": "kerastl.report.version",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
 __all__ = [
-    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "Backbone", "Baseline", "baseline", "best_head",
-    "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check", "check_target",
-    "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare", "compare_versions",
-    "Comparison", "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes",
-    "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult", "Evaluation",
-    "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
+    "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "audit_privacy", "Backbone", "Baseline",
+    "baseline", "best_head", "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check",
+    "check_target", "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare",
+    "compare_versions", "Comparison", "compute_features", "ConfiguredHead", "DataError", "detect_unknown", "diagnose",
+    "divide_classes", "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model", "EvaluateResult",
+    "Evaluation", "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
     "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
-    "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
-    "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
-    "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
-    "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError", "ModelList",
-    "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
-    "Predictions", "PredictResult", "read_images", "read_texts", "ReadOptions", "Rejection", "reproduce",
-    "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "serve",
-    "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch", "Target", "target", "teach", "Teacher",
-    "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
-    "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
-    "write_label_next", "write_mediapipe", "write_version",
+    "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "fit_private", "FittedHead", "Head",
+    "HeadLike", "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult",
+    "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads",
+    "list_models", "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError",
+    "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs",
+    "Prediction", "Predictions", "PredictResult", "PrivacyAudit", "PrivacyOptions", "PrivateFit", "read_images",
+    "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig",
+    "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch",
+    "Target", "target", "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions",
+    "Trial", "TuningOptions", "verify", "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page",
+    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_private_version", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -169,6 +175,8 @@ if TYPE_CHECKING:
     from kerastl.audit.label_errors import LabelError as LabelError
     from kerastl.audit.label_errors import LabelErrors as LabelErrors
     from kerastl.audit.label_errors import find_label_errors as find_label_errors
+    from kerastl.audit.privacy import PrivacyAudit as PrivacyAudit
+    from kerastl.audit.privacy import audit_privacy as audit_privacy
     from kerastl.backbones import Backbone as Backbone
     from kerastl.backbones import fetch_weights as fetch_weights
     from kerastl.backbones import load as load_backbone
@@ -214,6 +222,9 @@ if TYPE_CHECKING:
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images
     from kerastl.pipelines import classify_texts as classify_texts
+    from kerastl.privacy.fit import PrivateFit as PrivateFit
+    from kerastl.privacy.fit import fit_private as fit_private
+    from kerastl.privacy.options import PrivacyOptions as PrivacyOptions
     from kerastl.report.capacity import measure_capacity as measure_capacity
     from kerastl.report.drift import drift as drift
     from kerastl.report.evaluation_page import write_evaluation_page as write_evaluation_page
@@ -222,6 +233,7 @@ if TYPE_CHECKING:
     from kerastl.report.few_shot import few_shot_summary as few_shot_summary
     from kerastl.report.few_shot import write_few_shot as write_few_shot
     from kerastl.report.label_next import write_label_next as write_label_next
+    from kerastl.report.private_version import write_private_version as write_private_version
     from kerastl.report.reexport import export_again as export_again
     from kerastl.report.version import Target as Target
     from kerastl.report.version import target as target

@@ -23,7 +23,7 @@ FLOORS = (
     ("kerastl.backbones",),
     ("kerastl.model",),
     ("kerastl.features", "kerastl.explanation"),
-    ("kerastl.training", "kerastl.evaluation"),
+    ("kerastl.training", "kerastl.evaluation", "kerastl.privacy"),
     ("kerastl.versions",),
     ("kerastl.export",),
     ("kerastl.serving",),
@@ -54,6 +54,7 @@ PUBLIC = set("""
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
     VersionComparison measure_capacity Capacity
+    audit_privacy PrivacyAudit fit_private PrivateFit PrivacyOptions write_private_version
 """.split())
 
 
