@@ -28,7 +28,11 @@ quickstart: setup
 	$(BIN)/python docs/quickstart.py
 bench: setup
 	$(BIN)/python benchmarks/run.py
+audit: setup
+	$(BIN)/uv tool run --from 'pip-audit==2.*' pip-audit --strict --disable-pip --no-deps -r constraints.txt
+sbom: setup
+	$(BIN)/uv tool run --from 'cyclonedx-bom==7.*' cyclonedx-py environment $(BIN)/python -o sbom.json
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast soak test-browser web quickstart bench resolve
+.PHONY: setup lint type test test-fast soak test-browser web quickstart bench audit sbom resolve

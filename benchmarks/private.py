@@ -46,8 +46,8 @@ def data() -> Iterator[tuple[str, Rows, Rows, int, float]]:
 
 def dp_sgd(rows: Rows, classes: int, strength: float) -> Callable[[Array], Array]:
     """Logistic regression by noisy gradients of full batches, each group's clipped to norm 1: Abadi and others 2016,
-    "Deep Learning with Differential Privacy", https://arxiv.org/abs/1607.00133, without sampling, so that STEPS Gaussian
-    releases compose exactly. The same projection and the same share for the count as the other heads."""
+    "Deep Learning with Differential Privacy", https://arxiv.org/abs/1607.00133, without sampling, so that STEPS
+    Gaussian releases compose exactly. The same projection and the same share for the count as the other heads."""
     parts = shares(strength, {"count": COUNT, "steps": 1 - COUNT})
     groups = max(rows.n_groups + float(gaussian((), 1 / parts["count"])), 1.0)
     public = projection(rows.x.shape[1], dimensions_for(groups, strength))

@@ -2,9 +2,9 @@
 this file has a `setfit.py`, too.
 
 Standard input: lines of JSON. The first one describes the work: model (a folder of Sentence Transformers), max_length,
-test (texts), threads. Then each line is a draw: texts, labels, seed, and num_iterations, which is null for SetFit's
-default, as many pairs as there are. Standard output: for each line JSON, first the version of SetFit, then for each
-draw the seconds of training, the number of steps, and the predicted label of each test text.
+test (texts), threads, device (cpu or cuda). Then each line is a draw: texts, labels, seed, and num_iterations, which is
+null for SetFit's default, as many pairs as there are. Standard output: for each line JSON, first the version of SetFit,
+then for each draw the seconds of training, the number of steps, and the predicted label of each test text.
 """
 
 import json
@@ -33,7 +33,7 @@ def result_of(work: dict, draw: dict) -> dict:
     """Train on a draw from the weights of the folder, then predict the test texts. Everything but one epoch and the
     number of iterations is SetFit's default: pairs of texts, batches of 16, the squared error of cosines, then logistic
     regression."""
-    body = SentenceTransformer(work["model"], device="cpu")
+    body = SentenceTransformer(work["model"], device=work["device"])
     body.max_seq_length = work["max_length"]
     model = setfit.SetFitModel(model_body=body, model_head=LogisticRegression())
     with tempfile.TemporaryDirectory() as folder:

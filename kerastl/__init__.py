@@ -144,6 +144,10 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "write_mediapipe": "kerastl.export.mediapipe",
     "write_private_version": "kerastl.report.private_version",
     "write_version": "kerastl.report.version",
+    "read_sentences": "kerastl.tokens.read",
+    "Sentence": "kerastl.tokens.sentences",
+    "TokenExamples": "kerastl.tokens.sentences",
+    "split_sentences": "kerastl.tokens.split",
 }
 _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backbone": "load"}  # there
 
@@ -161,11 +165,12 @@ __all__ = [
     "list_models", "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError",
     "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs",
     "Prediction", "Predictions", "PredictResult", "PrivacyAudit", "PrivacyOptions", "PrivateFit", "read_images",
-    "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig",
-    "RunRecord", "Runtime", "search_heads", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "Stopwatch",
-    "Target", "target", "teach", "Teacher", "TextConfig", "TFLiteFiles", "train", "TrainedModel", "TrainingOptions",
-    "Trial", "TuningOptions", "verify", "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page",
-    "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_private_version", "write_version",
+    "read_sentences", "read_texts", "ReadOptions", "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run",
+    "RunConfig", "RunRecord", "Runtime", "search_heads", "Sentence", "serve", "ServerResult", "Skipped", "splice",
+    "Split", "split", "split_sentences", "Stopwatch", "Target", "target", "teach", "Teacher", "TextConfig",
+    "TFLiteFiles", "TokenExamples", "train", "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "verify",
+    "VerifyResult", "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
+    "write_label_next", "write_mediapipe", "write_private_version", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -286,6 +291,10 @@ if TYPE_CHECKING:
     from kerastl.studies.rejection import detect_unknown as detect_unknown
     from kerastl.studies.search import best_head as best_head
     from kerastl.studies.search import search_heads as search_heads
+    from kerastl.tokens.read import read_sentences as read_sentences
+    from kerastl.tokens.sentences import Sentence as Sentence
+    from kerastl.tokens.sentences import TokenExamples as TokenExamples
+    from kerastl.tokens.split import split_sentences as split_sentences
     from kerastl.training.fine_tuning.fine_tune import fine_tune as fine_tune
     from kerastl.training.fine_tuning.plan import TuningOptions as TuningOptions
     from kerastl.training.fine_tuning.result import FineTuneResult as FineTuneResult

@@ -15,13 +15,15 @@ _SHOWN = re.compile(f"[{_UNSAFE}]")
 _CELL = re.compile(f"[\t\n{_UNSAFE}]")
 # A file may hold line ends and tabs, which CSV quotes, and the marks that Arabic and Hebrew are written with.
 _WRITTEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206f]")
+MIRROR = "/mirror-of/"  # in the paths of files that were fetched from an object store: see files/addresses.py
+_MIRRORED = re.compile(rf"[^\s'\"(=]*{MIRROR}(s3|gs|memory)/")
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # also in full width
 
 
 def visible(text: str) -> str:
     """Text for the terminal or a page, over several lines: characters that are obeyed or not seen are escaped, as in
-    `\\x1b`. Line ends and tabs stay."""
-    return _SHOWN.sub(_escaped, text)
+    `\\x1b`. Line ends and tabs stay. A path of a file that was fetched is shown as the URL that it stands for."""
+    return _SHOWN.sub(_escaped, _MIRRORED.sub(r"\1://", text) if MIRROR in text else text)
 
 
 def visible_cell(text: str) -> str:

@@ -23,6 +23,13 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/RE
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
+def test_the_tests_that_the_threat_model_names_are_there() -> None:
+    names = re.findall(r"`tests/(\w+\.py)(?:::(\w+))?`", (ROOT / "docs/security.md").read_text())
+    assert len(names) > 20
+    for file, name in names:
+        assert f"def {name}" in (ROOT / "tests" / file).read_text()
+
+
 @pytest.mark.slow
 def test_the_output_in_the_documentation_is_what_the_commands_print() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/output.py", "--check"], capture_output=True, text=True)

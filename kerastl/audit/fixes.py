@@ -8,7 +8,7 @@ from kerastl.data.corrections import AUTHOR, COLUMNS
 from kerastl.display import csv_cell
 from kerastl.errors import OptionError
 from kerastl.evaluation.label_errors import LabelError
-from kerastl.files import atomic_file, open_file
+from kerastl.files import atomic_file, is_file, is_mirrored, local_path, open_file
 from kerastl.modality import modality_named
 
 ID, ORIGIN, GIVEN, NEW = COLUMNS
@@ -17,10 +17,10 @@ SUGGESTED = "suggested_label"
 
 def fixes_file(path: str) -> Path:
     """The file of the table. Raises OptionError if it cannot be written there, or exists: it may have been edited."""
-    file = Path(path)
-    if file.suffix.lower() != ".csv" or not file.parent.is_dir():
+    file = local_path(path)
+    if file.suffix.lower() != ".csv" or not (is_mirrored(file) or file.parent.is_dir()):
         raise OptionError(f"`fixes` is {path}", "a file that ends in .csv, in a folder that exists", "choose another")
-    if file.exists():
+    if is_file(file):
         raise OptionError(f"`fixes` is {path}, which exists already, and may hold your corrections", "a new file",
                           "choose another name, or delete the file first")
     return file

@@ -10,6 +10,7 @@ from kerastl.data.tables import Table
 from kerastl.data.tfds import feature_names
 from kerastl.data.walk import walk
 from kerastl.errors import DataError
+from kerastl.files import local_path, source_path
 from kerastl.modality import IMAGE, TEXT, Modality
 
 IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif",
@@ -26,7 +27,7 @@ def modality_of(source: str, *, data_dir: str | None = None) -> Modality:
     """
     if source.startswith("tfds:"):
         return modality_of_features(feature_names(source, data_dir))
-    path = Path(source)
+    path = source_path(source)
     if is_table(path):
         return modality_of_table(open_source(path))
     if path.is_dir():
@@ -77,7 +78,8 @@ def check_modality(source: str, detected: Modality | None, expected: Modality) -
     """Raises DataError if a source is of another modality than expected."""
     if detected not in (None, expected):
         both = ""
-        if not source.startswith("tfds:") and Path(source).is_dir() and all(counts := contents_of_folder(Path(source))):
+        if not source.startswith("tfds:") and (path := local_path(source)).is_dir() and all(
+                counts := contents_of_folder(path)):
             both = f" (of the first files, {counts[0]} are images and {counts[1]} texts)"
         raise DataError(f"{source} contains {detected.nouns}, not {expected.nouns}{both}",
                         f"a source of {expected.nouns}",

@@ -12,6 +12,7 @@ from kerastl.data.options import ReadOptions
 from kerastl.data.rows import printable
 from kerastl.data.shards import is_table
 from kerastl.data.walk import walk
+from kerastl.files import prefetched, shown, source_path
 from kerastl.modality import IMAGE
 
 CAPTIONS = (".txt", ".caption", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html")
@@ -26,21 +27,21 @@ def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: s
     there are, None for a table. kept: is filled with the columns of a table, whose rows then have their cells. Raises
     DataError if the source contains texts or cannot be opened.
     """
-    path, counts = Path(source), [] if counts is None else counts
+    path, counts = source_path(source, cache_dir), [] if counts is None else counts
     if is_table(path):
         counts.append(None)
         table, columns = open_images(path, options, cache_dir, labelled=False)
         notes += [f"{source}: {note}" for note in (*table.notes, columns.note)]
         inside = columns.items[0] in table.images
         for origin, name, why, cells in unlabelled_paths(table, columns, kept, notes):
-            shown = f"{source}, {origin}" if inside or why else name
-            yield InputRow(printable(shown), None if why else Path(name), printable(why), origin, cells)
+            called = f"{source}, {origin}" if inside or why else shown(name)
+            yield InputRow(printable(called), None if why else Path(name), printable(why), origin, cells)
     elif path.is_dir():
         check_modality(source, modality_of_folder(path), IMAGE)
         files = _without_captions(path, notes)
         counts.append(len(files) - 1)
-        for file in files:
-            yield InputRow(printable(str(file)), file, origin=os.path.relpath(file, path))
+        for file in prefetched(files):
+            yield InputRow(printable(shown(file)), file, origin=os.path.relpath(file, path))
     else:
         yield InputRow(printable(source), path, origin=path.name)
 

@@ -16,6 +16,7 @@ from kerastl.data.rows import Row, is_missing
 from kerastl.data.shards import open_source
 from kerastl.data.tables import Table
 from kerastl.data.unpacked import unpacked
+from kerastl.files import leaves_bucket
 from kerastl.modality import IMAGE
 
 
@@ -66,6 +67,9 @@ def path_in(table: Table, columns: Columns, record: Record) -> tuple[str, str]:
         return "", "no image" if columns.items[0] in table.images else "no path"
     if isinstance(value, list | dict):
         return "", f"not a path: a {type(value).__name__} in column {columns.items[0]!r}"
+    folder = folder_of_paths(table)
+    if columns.items[0] not in table.images and leaves_bucket(folder / str(value), folder):
+        return "", "a path out of the bucket of the table"
     return str(value), ""
 
 

@@ -27,7 +27,7 @@ from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tfds import tfds_rows
 from kerastl.data.unpacked import folder_of
 from kerastl.errors import DataError, OptionError
-from kerastl.files import open_file
+from kerastl.files import local_path, open_file, prefetched, source_path
 from kerastl.modality import IMAGE
 
 
@@ -69,7 +69,8 @@ def read_unlabelled(source: str, *, options: ReadOptions = READ_AS_USUAL, data_d
             skipped.add(row.origin, row.error)
         else:
             rows.append(Row(row.origin, str(row.item), UNLABELLED))
-    layout = "folder of images" if Path(source).is_dir() and not is_table(Path(source)) else "table"
+    path = local_path(source, cache_dir)
+    layout = "folder of images" if path.is_dir() and not is_table(path) else "table"
     return _hashed(source, Source(rows, DataSummary(layout=layout), tuple(notes)), skipped, 0, READ_AS_USUAL)
 
 
@@ -145,7 +146,7 @@ def _rows(source: str, options: ReadOptions, data_dir: str | None, cache_dir: st
     if source.startswith("tfds:"):
         return Source(tfds_rows(source, data_dir, cache_dir), DataSummary(
             layout="TFDS data set", split="split from TFDS"))
-    path = Path(source)
+    path = source_path(source, cache_dir)
     if is_table(path):
         table, columns = open_images(path, options, cache_dir, labelled=True)
         summary = DataSummary(layout=str(table.form), columns=columns.roles, unused=columns.unused,
@@ -186,4 +187,4 @@ def _hashes(paths: list[str]) -> list[bytes | OSError]:
             return OSError(errno.EINVAL, "not a valid file name")
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(content_hash, paths))
+        return list(pool.map(content_hash, prefetched(paths)))

@@ -1,11 +1,11 @@
 """How a source is read: which column has which role, and how labels are understood."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from kerastl.errors import OptionError, broken, one_of
+from kerastl.files import source_path
 
 NONE = "none"  # the value of a column argument that ignores that role
 MULTI_LABEL = ("auto", "on", "off")
@@ -56,7 +56,7 @@ class ReadOptions:
 
     def for_source(self, source: str) -> "ReadOptions":
         """These options, taken over from other data: without columns where the source is a folder."""
-        if not os.path.isdir(source):
+        if not source_path(source).is_dir():
             return self
         return self._with({name: None for name, value in self.columns.items() if value != NONE})
 

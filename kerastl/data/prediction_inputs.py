@@ -13,6 +13,7 @@ from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.paths import Paths, from_windows
 from kerastl.data.text_inputs import text_row, text_rows
 from kerastl.errors import DataError, OptionError
+from kerastl.files import is_file
 from kerastl.modality import Modality
 
 AS_TEXT = "if it is a text, pass it in `text`"
@@ -92,7 +93,7 @@ def _rows_of(reading: Reading, source: str, paths: Paths) -> Iterator[InputRow]:
 
 def _existing(row: InputRow, paths: Paths) -> InputRow:
     """The row, with an error if there is no file at its path. A path with backslashes may be a Windows path."""
-    if row.error or os.path.isfile(row.item):
+    if row.error or is_file(row.item):
         return row
     if os.path.exists(row.item):
         return replace(row, item=None, error=f"not a regular file: {row.name}")

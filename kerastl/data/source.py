@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from kerastl.data.encoding import BLOCK
 from kerastl.data.spool import copied
 from kerastl.errors import DataError
-from kerastl.files import open_file
+from kerastl.files import open_file, size_of
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".psv": "csv", ".json": "json", ".jsonl": "json",
          ".ndjson": "json", ".parquet": "parquet", ".xlsx": "excel", ".xlsm": "excel"}
@@ -182,7 +182,7 @@ def _limited(blocks: Iterator[bytes], path: Path) -> Iterator[bytes]:
 
 def _check_size(path: Path, size: int) -> None:
     """Raises DataError if so many bytes cannot be meant by a file of its size."""
-    limit = max(_LARGE, _BOMB * path.stat().st_size)
+    limit = max(_LARGE, _BOMB * size_of(path))
     if size > limit:
         raise DataError(f"{path} is over {_BOMB} times as large when decompressed, over {limit >> 20:,} MB",
                         "a table", "decompress it yourself if this is intended")

@@ -56,8 +56,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
                                               f"a 10% hold-out would have fewer than {smallest} rows"))
     reason = (requested if mode == "holdout" else "a search needs validation rows" if search else
               "the backbone is unfrozen" if unfrozen else "the dataset is large enough")
-    position = np.array([_position(group) for group in examples.groups])
-    part = np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
+    part = np.array([part_by_hash(group) for group in examples.groups], np.int8)
     return _checked(keep_apart(replace(examples, split=Split("holdout", reason, part))))
 
 
@@ -154,16 +153,28 @@ def _position(group: str) -> float:
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big") / 2**64
 
 
+def part_by_hash(group: str) -> int:
+    """The part of a group in a hold-out of 80/10/10: TRAIN, VALIDATION or TEST."""
+    position = _position(group)
+    return TEST if position < 0.1 else VALIDATION if position < 0.2 else TRAIN
+
+
+def take_by_hash(group: str) -> int:
+    """The part that a group of training rows is taken for where a source's own split lacks it: a tenth TEST, a tenth
+    VALIDATION. It is another hash than in a hold-out, so that the rows taken are not those that a hold-out takes."""
+    position = _position("carved " + group)
+    return TEST if position < 0.1 else VALIDATION if position >= 0.9 else TRAIN
+
+
 def _of_source(examples: Examples) -> Examples:
     part = np.array([PARTS.get(name, TRAIN) for name in examples.source_split], dtype=np.int8)
-    # Another hash than in a hold-out, so that the rows taken here are not those that a hold-out would take.
-    position = np.array([_position("carved " + group) for group in examples.groups])
+    taken = np.array([take_by_hash(group) for group in examples.groups])
     reason = "the source's own split" + f" ({examples.summary.split})" * bool(examples.summary.split)
     if not (part == TEST).any():
-        part[(part == TRAIN) & (position < 0.1)] = TEST
+        part[(part == TRAIN) & (taken == TEST)] = TEST
         reason += "; it has no test rows, so a tenth of the training rows is used instead"
     if not (part == VALIDATION).any():
-        part[(part == TRAIN) & (position >= 0.9)] = VALIDATION
+        part[(part == TRAIN) & (taken == VALIDATION)] = VALIDATION
         reason += "; it has no validation rows, so a tenth of the training rows is used instead"
     kept = keep_apart(replace(examples, split=Split("given", reason, part)))
     if leaks := _leaks(kept):

@@ -19,6 +19,7 @@ from kerastl.data.tables import TABLES, Table
 from kerastl.data.text_rows import text_file, text_in
 from kerastl.data.walk import walk
 from kerastl.errors import DataError
+from kerastl.files import is_remote, prefetched, shown, source_path
 from kerastl.modality import TEXT
 
 ONE_OF_PAIR = "one text, but the model takes pairs of texts: pass a table with two columns of texts"
@@ -34,8 +35,9 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
     a table, whose rows then have their cells. Raises DataError if the source contains images, looks like a path and
     does not exist, or cannot be opened.
     """
-    path, counts = Path(source), [] if counts is None else counts
-    if not os.path.exists(source):
+    remote = is_remote(source) and not any(map(str.isspace, source))
+    path, counts = source_path(source) if remote else Path(source), [] if counts is None else counts
+    if not os.path.exists(path):
         if _looks_like_path(source):
             raise DataError(f"no such file or folder: {source}", "a text, or the path of an existing file or folder",
                             "check the path")
@@ -46,7 +48,7 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
     elif path.is_dir():
         yield from _of_folder(path, pair, notes, counts)
     elif path.suffix.lower() == ".txt":
-        yield _of_file(source, pair, notes)
+        yield _of_file(str(path), pair, notes)
     elif looks_like_image(source):
         raise DataError(f"{source} is an image, but the model is for texts", "texts, .txt files, folders of .txt files,"
                         " or tables", "use a model for images")
@@ -80,17 +82,18 @@ def _of_folder(folder: Path, pair: bool, notes: list[str], counts: list[int | No
         notes.append(f"{folder}: {len(files) - len(texts):,} of {len(files):,} files are not .txt files and get no "
                      "prediction")
     counts.append(len(texts) - 1)
-    yield from (_of_file(file, pair, notes) for file in texts)
+    yield from (_of_file(file, pair, notes) for file in prefetched(texts))
 
 
 def _of_file(path: str, pair: bool, notes: list[str]) -> InputRow:
     text, encoding, why = text_file(path)
+    name = printable(shown(path))
     if why:
-        return InputRow(printable(path), error=f"{printable(path)}: {why}")
+        return InputRow(name, error=f"{name}: {why}")
     if encoding and encoding.note:
-        notes.append(f"{path}: {encoding.note}")
+        notes.append(f"{name}: {encoding.note}")
     row = text_row(text, text, pair)
-    return InputRow(printable(path), error=f"{printable(path)}: {row.error}") if row.error else row
+    return InputRow(name, error=f"{name}: {row.error}") if row.error else row
 
 
 def _of_table(table: Table, options: ReadOptions, pair: bool, notes: list[str], kept: Kept | None

@@ -11,7 +11,7 @@ from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.roles import group_in, label_in_words, label_of_broken, labels_of, split_of_row
 from kerastl.data.rows import Row, cell
 from kerastl.data.tables import Table
-from kerastl.files import open_file
+from kerastl.files import open_file, prefetched
 from kerastl.inputs import EMPTY_TEXT, Text, is_empty_text
 
 
@@ -52,7 +52,8 @@ def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
 def folder_texts(rows: Iterable[Row], skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
     """The texts in .txt files, whose paths `rows` contain. Notes which are not plain UTF-8."""
     others: dict[str, tuple[int, str]] = {}  # by encoding: the number of files, and the first
-    for row in rows:
+    rows = list(rows)
+    for row, _ in zip(rows, prefetched([str(row.item) for row in rows]), strict=True):
         if not str(row.item).lower().endswith(".txt"):
             skipped.add(row.origin, "not a .txt file", label_in_words(row.labels))
             continue

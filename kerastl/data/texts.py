@@ -27,6 +27,7 @@ from kerastl.data.text_rows import folder_texts, table_texts
 from kerastl.data.tfds import feature_names, tfds_table
 from kerastl.data.walk import Walk, walk
 from kerastl.errors import DataError, OptionError
+from kerastl.files import source_path
 from kerastl.inputs import Text
 from kerastl.modality import TEXT
 
@@ -75,7 +76,7 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
         raise OptionError(f"`path_column` is {options.path_column}, but the source contains texts",
                           "a source of images", "omit `path_column`")
     skipped, notes, corrections = SkippedRows(), list[str](), corrections_in(options.relabel)
-    path, pairs, folder = Path(source), False, None if cache_dir is None else Path(cache_dir)
+    path, pairs, folder = source_path(source, cache_dir), False, None if cache_dir is None else Path(cache_dir)
     if source.startswith("tfds:") or is_table(path):
         if source.startswith("tfds:"):
             check_modality(source, modality_of_features(feature_names(source, data_dir)), TEXT)

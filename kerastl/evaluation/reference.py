@@ -1,7 +1,6 @@
 """What a model made of its held-out rows, to compare later inputs with: features, probabilities, sizes, no inputs."""
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from kerastl.data.examples import Examples
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
+from kerastl.files import is_file, size_of
 
 FILE = "reference.npz"
 ROWS = 1000  # kept, at most
@@ -85,4 +85,4 @@ def _size(item: Any) -> float:
         return float(len(item))
     if isinstance(item, tuple | list):
         return sum(map(_size, item))
-    return float(len(item)) if isinstance(item, str) and not os.path.isfile(item) else float(os.path.getsize(item))
+    return float(len(item)) if isinstance(item, str) and not is_file(item) else float(size_of(item))

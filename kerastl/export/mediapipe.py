@@ -15,7 +15,7 @@ import flatbuffers
 from kerastl.errors import ModelError, OptionError
 from kerastl.export.lite_graph import LiteGraph
 from kerastl.fields import Section
-from kerastl.files import read_bytes, write_atomically
+from kerastl.files import local_path, read_bytes, write_atomically
 from kerastl.modality import TFLITE_KINDS
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.folder import find_version
@@ -47,7 +47,7 @@ def write_mediapipe(model: str, path: str | Path, kind: str = "fp32") -> MediaPi
     folder = find_version(model)
     record = RunRecord.read(folder)
     content = mediapipe_file(folder, record, kind)
-    write_atomically(Path(path), content)
+    write_atomically(local_path(path), content)
     return MediaPipeFile(str(path), str(folder), kind, len(record.classes), len(content))
 
 

@@ -14,7 +14,7 @@ from kerastl.export.parity import Reference, choose_rows
 from kerastl.export.tflite import Interpreter
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section, to_json
-from kerastl.files import atomic_folder, file_sha256, read_bytes, remove_leftovers, write_file
+from kerastl.files import atomic_folder, file_sha256, local_only, read_bytes, remove_leftovers, write_file
 from kerastl.inputs import Input
 from kerastl.modality import parse_kinds
 from kerastl.versions.damage import require_intact
@@ -120,7 +120,7 @@ def _path(folder: Path, kind: str) -> Path:
 
 def _new_folder(out: str | Path, version: Path) -> Path:
     """The folder to write, checked before the work. Raises OptionError."""
-    target = Path(out)
+    target = local_only(out, "out")
     home = target.absolute().parent
     if not home.is_dir():
         raise OptionError(f"`out` is {out}, but there is no folder {home}", "a new folder in an existing one",

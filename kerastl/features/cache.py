@@ -25,7 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import CheckFailed, OptionError
-from kerastl.files import atomic_file, cache_folder, is_writable, open_file, user_cache_dir, write_atomically
+from kerastl.files import (
+    atomic_file,
+    cache_folder,
+    is_remote,
+    is_writable,
+    open_file,
+    user_cache_dir,
+    write_atomically,
+)
 
 FOLDER = "features"  # in the cache directory
 LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is released, or training would fill it
@@ -64,6 +72,9 @@ def default_dir() -> Path:
 
 def chosen_dir(cache_dir: str | Path | None) -> Path:
     """The requested cache directory, or the default. Raises OptionError when it cannot be made or is a file."""
+    if is_remote(cache_dir):
+        raise OptionError(f"`cache_dir` is {cache_dir}", "a local folder, because features are mapped into memory from "
+                          "it", "choose a folder on a local disk; data and models may be remote")
     path = Path(cache_dir) if cache_dir else default_dir()
     try:
         path.mkdir(parents=True, exist_ok=True)

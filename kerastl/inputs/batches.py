@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.files import read_bytes
+from kerastl.files import prefetched, read_bytes
 from kerastl.inputs.images import decoder
 
 Decoded = NDArray[np.uint8] | str
@@ -49,7 +49,7 @@ def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dic
     places: list[int] = []
     pixels: list[NDArray[np.uint8]] = []
     ahead: deque[tuple[int, Future[Decoded]]] = deque()
-    todo = iter(enumerate(zip(paths, ids or [""] * len(paths), strict=True)))
+    todo = iter(enumerate(zip(prefetched(paths), ids or [""] * len(paths), strict=True)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             while True:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from kerastl.data.shards import is_table
 from kerastl.errors import KerastlError, OptionError, all_of
+from kerastl.files import source_path
 
 AUTO = "auto"
 HEADS = ("linear", "prototype")
@@ -128,7 +129,8 @@ def closed_faults(arguments: Mapping[str, Any]) -> list[KerastlError]:
 
 
 def _is_table(source: str) -> bool:
-    return not Path(source).is_dir()
+    path = source_path(source)
+    return is_table(path) or not path.is_dir()
 
 
 def _number(text: str) -> float:

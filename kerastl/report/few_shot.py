@@ -3,12 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kerastl.features.compute import Features
 from kerastl.fields import Section, key, to_json
-from kerastl.files import write_atomically
+from kerastl.files import local_path, shown, write_atomically
 from kerastl.report.version import Target
 from kerastl.runtime import machine
 from kerastl.studies.few_shot.comparison import Chosen, Figure, simplest_of_best
@@ -84,7 +83,7 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
 
     clock: seconds since the run began. config: the settings of the run, for the record.
     """
-    examples, backbone, home = features.examples, features.backbone, Path(to.out) / to.name
+    examples, backbone, home = features.examples, features.backbone, local_path(to.out) / to.name
     record = FewShotRecord(
         modality_name=examples.modality.name, backbone=backbone.name, weights=backbone.weights,
         weights_hash=backbone.weights_hash, random_weights=backbone.random, way=task.way, shots=task.shots,
@@ -97,7 +96,7 @@ def write_few_shot(to: Target, figures: list[Figure], methods: list[Chosen], *, 
                       for figure in figures),
         simplest_of_best={str(shot): name for shot, name in simplest_of_best(figures).items()},
         small_classes=tuple(division.skipped), skipped=skipped_items(examples), compute=features.compute,
-        notes=tuple(examples.notes), machine=machine(), config=to_json(config), path=str(home / "few_shot.json"),
+        notes=tuple(examples.notes), machine=machine(), config=to_json(config), path=shown(home / "few_shot.json"),
         seconds={"features": features.seconds, "methods": sum(method.seconds for method in methods), "total": clock()})
     home.mkdir(parents=True, exist_ok=True)
     write_atomically(home / "few_shot.md", few_shot_summary(record) + "\n")

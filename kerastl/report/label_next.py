@@ -14,7 +14,7 @@ from kerastl.data.examples import Examples
 from kerastl.data.rows import printable
 from kerastl.display import begins_a_formula, csv_cell
 from kerastl.errors import OptionError
-from kerastl.files import atomic_file, open_file, output_file, write_atomically
+from kerastl.files import atomic_file, is_file, open_file, output_file, write_atomically
 from kerastl.modality import modality_named
 from kerastl.report.charts import Frame, svg
 from kerastl.report.page import page
@@ -31,7 +31,7 @@ def label_next_files(out: str | None, html: str | None) -> tuple[Path | None, Pa
     """The files of the table and of the page, checked before the work begins. Raises OptionError where one cannot be
     written, and for a table that exists: it may hold labels."""
     table = None if out is None else output_file(out, (".csv",))
-    if table is not None and table.exists():
+    if table is not None and is_file(table):
         raise OptionError(f"`out` is {out}, which exists already, and may hold your labels", "a new file",
                           "choose another name, or delete the file first")
     try:

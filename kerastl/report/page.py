@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from kerastl.display import visible
 from kerastl.errors import OptionError
-from kerastl.files import check_writable
+from kerastl.files import check_writable, is_mirrored, local_path
 
 
 def page(template: str, **values: Any) -> str:
@@ -26,8 +26,8 @@ def fragment(template: str, **values: Any) -> Markup:
 def page_file(path: str, argument: str = "html") -> Path:
     """The file of a page, checked before the work begins. Raises OptionError, which names the argument, if it cannot be
     written there."""
-    file = Path(path)
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
+    file = local_path(path)
+    if file.suffix.lower() not in (".html", ".htm") or not (is_mirrored(file) or file.parent.is_dir()):
         raise OptionError(f"`{argument}` is {path}", "a file that ends in .html, in a folder that exists",
                           "choose another")
     check_writable(file, argument)

@@ -10,7 +10,7 @@ from kerastl.errors import OptionError, expect
 from kerastl.export.export import export_model
 from kerastl.export.public_rows import public_rows
 from kerastl.fields import to_json
-from kerastl.files import write_file
+from kerastl.files import shown, write_file
 from kerastl.model import splice
 from kerastl.privacy.accuracy import INTERVAL
 from kerastl.privacy.fit import PrivateFit, rounded
@@ -80,4 +80,4 @@ def _record(version: Version, fitted: PrivateFit, task: Task, backbone: Backbone
         xla_reason=runtime.xla_reason, seed=runtime.seed, parity=tuple(replace(part, accuracy_change=0.0)
                                                                        for part in parity),
         machine=machine(), config=to_json(config), started_in=way_to_start(version.path), private=fitted.record,
-        name=version.name, version=version.number, path=str(version.path))
+        name=version.name, version=version.number, path=shown(version.path))

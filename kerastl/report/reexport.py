@@ -7,7 +7,7 @@ from kerastl.evaluation.reference import FILE as REFERENCE
 from kerastl.export.export import export_model
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import to_json
-from kerastl.files import read_bytes, write_file
+from kerastl.files import is_mirrored, read_bytes, shown, write_file
 from kerastl.modality import parse_kinds
 from kerastl.report.report import write_report
 from kerastl.versions.damage import require_intact
@@ -36,18 +36,18 @@ def export_again(model: str, tflite: str = "all", *, data: str | None = None, we
     examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
     network = restore_model(folder, record)
     source = restore_input(folder, record := _decoded_now(folder, record))
-    home = folder.resolve().parent
+    home = folder.parent if is_mirrored(folder) else folder.resolve().parent
     if (detector := read_detector(folder)) is None:
         print(f"{folder} has no unknown_score, because an earlier version wrote it; the new one has none either. Train "
               "again to get it.", flush=True)
-    with new_version(str(home.parent), home.name) as version:
+    with new_version(shown(home.parent), home.name) as version:
         parity = export_model(version, network, source, as_exported(examples, record, cache), record.calibration,
                               kinds=kinds, detector=detector)
         for kept in (HELD_OUT, REFERENCE):  # what the model predicted when it was trained stays true
             if (folder / kept).exists():
                 write_file(version.folder / kept, read_bytes(folder / kept))
         record = replace(record, format=FORMAT, parity=parity, name=version.name, version=version.number,
-                         path=str(version.path), previous=None)
+                         path=shown(version.path), previous=None)
         write_report(version, record, examples)
     return record
 

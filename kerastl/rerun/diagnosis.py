@@ -1,7 +1,6 @@
 """`kerastl doctor`: examines a model, or what a recipe builds."""
 
 from dataclasses import MISSING, fields
-from pathlib import Path
 
 from kerastl import backbones
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
@@ -11,6 +10,7 @@ from kerastl.doctor.patient import Patient, sample
 from kerastl.errors import OptionError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.lengths import fit_length
+from kerastl.files import model_path
 from kerastl.heads import resolve_head
 from kerastl.model import pooling_for, raw_of, splice
 from kerastl.shell.recipes import is_recipe, load_recipe, no_such_model_or_recipe
@@ -27,7 +27,7 @@ def diagnose(patient: str, *, data: str | None = None, backbone: str | None = No
     Raises OptionError for arguments that do not fit the patient, ModelError if it does not exist, DataError
     when the data cannot be read.
     """
-    path = Path(patient)
+    path = model_path(patient)
     options = options.with_columns(text_column=text_column, label_column=label_column)
     if not path.is_dir() and is_recipe(patient):
         return examine_recipe(patient, data, backbone=backbone, weights=weights, head=head, options=options,

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from kerastl.errors import OptionError
-from kerastl.files import read_text
+from kerastl.files import is_mirrored, is_remote, local_path, read_text
 from kerastl.server.batching import BatchingParameters
 from kerastl.server.metrics import PATH
 
@@ -69,14 +69,16 @@ def read_models(path: str) -> tuple[Model, ...]:
     message = model_server_config_pb2.ModelServerConfig()
     _parse(path, MODELS, message, "model_config_list { config { name: 'NAME' base_path: '/PATH' model_platform: "
            "'tensorflow' } }")
-    return models_of(message, path)
+    return models_of(message, path, remote=True)
 
 
-def models_of(message: Any, source: str) -> tuple[Model, ...]:
-    """The models of a `ModelServerConfig`. Raises OptionError for one that cannot be served."""
+def models_of(message: Any, source: str, *, remote: bool = False) -> tuple[Model, ...]:
+    """The models of a `ModelServerConfig`. remote: whether a base_path may be a URL, which it may not where a client
+    sent the message: nothing that a client sends makes the server fetch anything. Raises OptionError for one that
+    cannot be served."""
     if message.WhichOneof("config") != "model_config_list":
         raise OptionError(f"{source} has no model_config_list", "a list of models", "see docs/how-to/serve.md")
-    models = tuple(_model(config, source) for config in message.model_config_list.config)
+    models = tuple(_model(config, source, remote) for config in message.model_config_list.config)
     names = [model.name for model in models]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise OptionError(f"{source} has several models named {', '.join(repeated)}", "a name for each model",
@@ -84,18 +86,22 @@ def models_of(message: Any, source: str) -> tuple[Model, ...]:
     return models
 
 
-def _model(config: Any, source: str) -> Model:
+def _model(config: Any, source: str, remote: bool) -> Model:
     if not config.name or not config.base_path:
         raise OptionError(f"{source} has a model without {'a name' if not config.name else 'a base_path'}",
                           "name and base_path for each model", "add it")
     if config.model_platform not in ("", PLATFORM):
         raise OptionError(f"{source}: the model_platform of {config.name} is {config.model_platform!r}",
                           repr(PLATFORM), "other platforms cannot be served")
-    if not config.base_path.startswith("/"):
-        raise OptionError(f"{source}: the base_path of {config.name} is {config.base_path!r}", "an absolute path",
-                          "write the whole path")
-    return Model(config.name, Path(config.base_path), _policy(config, source), tuple(config.version_labels.items()),
-                 _logging(config, source))
+    path, local = Path(config.base_path), config.base_path.startswith("/")
+    if not remote and is_mirrored(path):
+        raise OptionError(f"{source}: the base_path of {config.name} is in the cache of remote files", "a local folder",
+                          "name remote models where the server is started")
+    if not local and not (remote and is_remote(config.base_path)):
+        raise OptionError(f"{source}: the base_path of {config.name} is {config.base_path!r}", "an absolute path"
+                          + " or a URL" * remote, "write the whole path")
+    return Model(config.name, path if local else local_path(config.base_path), _policy(config, source),
+                 tuple(config.version_labels.items()), _logging(config, source))
 
 
 def _policy(config: Any, source: str) -> Policy:

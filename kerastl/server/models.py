@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from kerastl.display import visible
 from kerastl.errors import KerastlError
+from kerastl.files import whole
 from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
@@ -312,7 +313,7 @@ class Models:
             self._status.setdefault(name, {})[status.version] = status
 
     def _load(self, name: str, version: int, folder: Path) -> None:
-        looks, graph, failure = looks_of(folder), graph_of(folder), self._failed.get(folder)
+        looks, failure = looks_of(folder), self._failed.get(folder)
         if failure and failure.looks == looks and (failure.tries > RETRIES or time.monotonic() < failure.again):
             return
         before = self._serving.get(name, {}).get(version)  # the same number in another folder, which answers meanwhile
@@ -321,6 +322,7 @@ class Models:
         log.info("%s: loading version %d from %s", name, version, folder)
         start = time.perf_counter()
         try:
+            graph = graph_of(whole(folder))
             model, record = loading.load(folder, self._trust)
             if self._warm_up:
                 try:

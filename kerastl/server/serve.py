@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from kerastl.errors import ModelError, OptionError
+from kerastl.files import is_file, model_path
 from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
 from kerastl.server.metrics import PATH
@@ -67,7 +68,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
     if model_config_file is not None:
         config = model_config_file
         return serve_models(read_models(config), options, reread=lambda: read_models(config))
-    return serve_models(models_at(Path(str(path))), options)
+    return serve_models(models_at(model_path(str(path))), options)
 
 
 def models_at(path: Path) -> tuple[Model, ...]:
@@ -84,7 +85,7 @@ def _models_at(path: Path) -> tuple[Model, ...]:
     if not path.is_dir():
         raise ModelError(f"{path}: {'this is a file' if path.exists() else 'no such path'}",
                          "a model, a version, or a folder of models", "list them: ls saved_models")
-    if (path / FILE).is_file():
+    if is_file(path / FILE):
         if (number := version_of(path.name)) is not None:
             return (Model(path.parent.name, path.parent, Policy("specific", versions=(number,))),)
         return (Model(path.name, path, version=1),)

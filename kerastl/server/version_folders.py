@@ -1,8 +1,11 @@
 """The versions that a folder contains: folders whose name is a number, with a SavedModel."""
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
+from kerastl.errors import KerastlError
+from kerastl.files import is_file, refreshed, shown
 from kerastl.server.config import LARGEST_VERSION
 from kerastl.versions.saved_graph import FILE
 
@@ -18,9 +21,13 @@ def versions_in(folder: Path) -> tuple[dict[int, Path], list[str]]:
     OSError."""
     found: dict[int, Path] = {}
     notes = []
+    try:
+        refreshed(folder)
+    except KerastlError as error:
+        raise OSError(errno.EIO, error.got, shown(folder)) from error
     for path in sorted(folder.iterdir()):
         number = version_of(path.name)
-        if number is None or not (path / FILE).is_file():
+        if number is None or not is_file(path / FILE):
             continue
         if number in found:  # as in TF Serving, the last of them
             notes.append(f"version {number} is {path.name} and {found[number].name}; {path.name} is used")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
+from kerastl.files import is_remote
 from kerastl.modality import parse_kinds
 from kerastl.runtime import ENGINES, XLA
 from kerastl.shell.flags import RunConfig
@@ -81,13 +82,15 @@ def check_paths(config: Any) -> None:
 
     for name in ("data", "source"):
         source = getattr(config, name, None)
-        if source not in (None, NONE) and not source.startswith("tfds:") and not Path(source).exists():
+        if source in (None, NONE) or source.startswith("tfds:") or is_remote(source):  # which is looked for when read
+            continue
+        if not Path(source).exists():
             raise no_source(source)
     if (table := getattr(config, "relabel", None)) is not None:
         corrections_file(table)
     for name in ("model", "teacher", "patient"):
         model = getattr(config, name, None)
-        if name == "patient" and model is not None and not Path(model).exists():
+        if name == "patient" and model is not None and not is_remote(model) and not Path(model).exists():
             if not is_recipe(model):
                 raise no_such_model_or_recipe(model)
         elif model is not None and not (name == "patient" and is_recipe(model)):

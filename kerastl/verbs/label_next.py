@@ -53,11 +53,13 @@ def check(config: Config) -> None:
     from pathlib import Path
 
     from kerastl.data.folders import no_source
+    from kerastl.files import is_remote
     from kerastl.studies.label_next.arguments import check_arguments
 
     check_arguments(_labelled(config), config.unlabelled, config.n, config.simulate, config.repeats)
     pool = config.unlabelled
-    if pool is not None and not pool.startswith("tfds:") and not Path(pool).exists():
+    if pool is not None and not pool.startswith("tfds:") and not is_remote(pool) \
+            and not Path(pool).exists():
         raise no_source(pool)
 
 

@@ -12,7 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import ModelError, OptionError, expect, one_line
-from kerastl.files import atomic_folder, file_sha256, read_text, remove_leftovers, write_atomically, write_file
+from kerastl.files import (
+    atomic_folder,
+    file_sha256,
+    is_file,
+    is_mirrored,
+    local_path,
+    model_path,
+    read_text,
+    refreshed,
+    remove_leftovers,
+    taken_numbers,
+    whole,
+    write_atomically,
+    write_file,
+)
+from kerastl.files.writing import check_destination
 
 FORMAT = 1
 MANIFEST, RECORD = "manifest.json", "run.json"
@@ -51,7 +66,11 @@ def home_of(out: str, name: str) -> Path:
     if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
         raise OptionError(f"`name` is {name!r}", "a folder name: no slashes, no dot at the start",
                           "choose another name, such as my_model")
-    home = Path(out) / name
+    home = local_path(out) / name
+    if is_mirrored(home):
+        check_destination(home, "out")
+        refreshed(home)
+        return home
     nearest = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         trouble = "is not writable" if nearest.is_dir() else "is a file"
@@ -96,11 +115,11 @@ def next_number(home: Path) -> int:
     client that remembers version 3 must not meet another one. Raises ModelError where it cannot be read."""
     path = home / HIGHEST
     try:
-        kept = int(read_text(path)) if path.exists() else 0
+        kept = int(read_text(path)) if is_file(path) else 0
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {one_line(error)}", "the highest number that a version had",
                          "write that number into it") from error
-    return max(kept, *versions(home), 0) + 1
+    return max(kept, *versions(home), *taken_numbers(home), 0) + 1
 
 
 def versions(home: Path) -> list[int]:
@@ -129,11 +148,11 @@ def locate_version(model: str) -> Path:
     """As `find_version`, also where one of the files that every version has was removed, and for a folder of TFLite
     files that `export_tflite` wrote: for `verify`, which can check these too."""
     expect((str, Path), "the path of a model", model=model)
-    path = Path(model)
+    path = model_path(model)
     if not path.exists():
         raise ModelError(f"no such model: {model}", "saved_models/NAME or saved_models/NAME/VERSION", "check the name")
     numbers = versions(path)
-    folder = path / str(numbers[-1]) if numbers else path
+    folder = whole(path / str(numbers[-1]) if numbers else path)
     if not is_version(folder) and not is_export(folder):
         raise ModelError(f"{model} was not written by kerastl: it has no manifest.json and run.json",
                          "a folder that `kerastl run` wrote", "check the path")

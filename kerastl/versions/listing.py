@@ -7,6 +7,7 @@ from typing import Any
 
 from kerastl.errors import KerastlError, ModelError, one_line
 from kerastl.fields import Section
+from kerastl.files import is_file, model_path, size_of
 from kerastl.versions.damage import MISSING
 from kerastl.versions.folder import VERIFY, read_json, versions
 
@@ -49,7 +50,7 @@ class ModelList(Section):
 def list_models(folder: str | Path = "saved_models") -> ModelList:
     """List the versions of all models in a folder, or of one model. A version that cannot be read is listed with the
     reason. Raises ModelError for a folder that does not exist or has none."""
-    path = Path(folder)
+    path = model_path(folder)
     if not path.is_dir():
         raise ModelError(f"no such folder: {folder}", "a folder of models, or a model", "train one: kerastl run")
     homes = [path] if versions(path) else [child for child in sorted(path.iterdir()) if versions(child)]
@@ -75,7 +76,7 @@ def _version(home: Path, number: int) -> ModelVersion:
     folder, name = home / str(number), home.absolute().name
     try:
         record, manifest = read_json(folder, "run.json"), read_json(folder, "manifest.json")
-        if missing := sorted(name for name in manifest["files"] if not (folder / name).exists()):
+        if missing := sorted(name for name in manifest["files"] if not is_file(folder / name)):
             raise ModelError(f"{folder} is damaged: {MISSING}: {', '.join(missing)}")
         test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
         before = record.get("previous") or {}
@@ -83,7 +84,7 @@ def _version(home: Path, number: int) -> ModelVersion:
         return ModelVersion(
             name, number, str(manifest["made"]), str(record["head"]), str(record["backbone"]), int(record["n_train"]),
             int(test["n"]), *_accuracy(record), tuple(one["kind"] for one in kept),
-            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            sum(size_of(path) for path in folder.rglob("*") if path.is_symlink() or path.is_file()),
             next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None),
             gain=float(before["gain"]) if compared else None,
             gain_ci95=(float(before["gain_ci95"][0]), float(before["gain_ci95"][1])) if compared else None,

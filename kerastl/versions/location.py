@@ -8,12 +8,15 @@ says nothing else of the machine, and one that moves together with its data stil
 from pathlib import Path
 
 from kerastl.errors import DataError
+from kerastl.files import is_mirrored
 from kerastl.versions.record import RunRecord
 
 
 def way_to_start(folder: Path) -> str | None:
     """The way from a version folder to the current folder; None where that does not contain it, because the way would
     then lead through names of the machine."""
+    if is_mirrored(folder):  # of a remote model
+        return None
     here, version = Path.cwd().resolve(), folder.absolute().resolve()
     if not version.is_relative_to(here):
         return None

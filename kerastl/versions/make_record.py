@@ -17,6 +17,7 @@ from kerastl.evaluation.result import Evaluation
 from kerastl.explanation.record import Explanations
 from kerastl.features.compute import Features
 from kerastl.fields import to_json
+from kerastl.files import shown
 from kerastl.runtime import machine
 from kerastl.training.fine_tuning.keep import FROZEN, TUNED
 from kerastl.training.fine_tuning.result import FineTuneResult
@@ -86,7 +87,7 @@ def make_record(version: Version, trained: TrainedModel, *, features: Features, 
         name=version.name,
         label_errors=label_errors, reproduction=reproduction_of(features, evaluation, made_by), rejection=rejection,
         relabel=examples.corrections.relabelling if examples.corrections else None, learning_curve=learning_curve,
-        version=version.number, path=str(version.path), explanations=explanations, previous=previous)
+        version=version.number, path=shown(version.path), explanations=explanations, previous=previous)
 
 
 def skipped_items(examples: Examples) -> tuple[SkippedItem, ...]:

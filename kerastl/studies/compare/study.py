@@ -11,6 +11,7 @@ from kerastl.data.options import READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled
 from kerastl.errors import OptionError, expect
 from kerastl.features.cache import chosen_dir
+from kerastl.files import local_only
 from kerastl.runtime import Runtime, Stopwatch, apply, machine
 from kerastl.stats import LEVEL
 from kerastl.studies.compare.cells import measure
@@ -134,7 +135,7 @@ def compare(source: str | Path | Examples, backbones: Sequence[str], heads: Sequ
 
 
 def _folder(out: str) -> Path:
-    path = Path(out)
+    path = local_only(out, "out")
     if path.exists() and not path.is_dir():
         raise OptionError(f"`out` must be a folder ({out} is a file)", "", "choose another")
     path.mkdir(parents=True, exist_ok=True)

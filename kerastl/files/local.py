@@ -14,15 +14,18 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
+from kerastl.display import MIRROR
 from kerastl.errors import OptionError
+from kerastl.files.addresses import is_mirrored, local_path
 
 PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
@@ -30,14 +33,51 @@ OURS = "made by kerastl"
 STALE_SECONDS = 24 * 3600.0  # after which a file is assumed to be that of a killed process, where locks cannot tell
 FRESH_SECONDS = 5.0  # a partial file may be so young that its writer does not hold it yet
 UNWRITTEN = b"kerastl: this file is about to be written\n"
+Named = TypeVar("Named", str, Path)
 _LEFTOVER = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
 
 def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
-    """Open a file as `open` does; text is UTF-8 unless `options` say otherwise. Raises OSError as `open` does."""
+    """Open a file as `open` does; text is UTF-8 unless `options` say otherwise. A file of a mirror is fetched where it
+    has to be. Raises OSError as `open` does, for a file of a mirror also DataError."""
     if "b" not in mode:
         options = {"encoding": "utf-8", **options}
+    if mode[0] == "r" and MIRROR in str(path) and is_mirrored(path):
+        from kerastl.files.reading import fetched
+
+        return fetched(Path(path), lambda: open(path, mode, **options))
     return open(path, mode, **options)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file at a path, also one of a mirror that was not fetched yet."""
+    if os.path.isfile(path) or not is_mirrored(path):
+        return os.path.isfile(path)
+    from kerastl.files.reading import is_remote_file
+
+    return is_remote_file(Path(path))
+
+
+def size_of(path: str | Path) -> int:
+    """The bytes of a file, also one of a mirror that was not fetched yet. Raises OSError."""
+    if is_mirrored(path) and os.path.islink(path) and not os.path.exists(path):
+        from kerastl.files.store import size_in
+
+        return size_in(os.path.basename(os.readlink(path)))
+    return os.stat(path).st_size
+
+
+def prefetched(paths: Iterable[Named]) -> Iterator[Named]:
+    """The same paths in order. Those of a mirror are fetched ahead, many at a time, while the caller reads the ones
+    before. One that there is not is left for its reader to meet. Raises DataError where fetching fails."""
+    paths = iter(paths)
+    for path in paths:
+        if is_mirrored(path):
+            from kerastl.files.reading import fetched_ahead
+
+            yield from fetched_ahead(chain([path], paths))
+            return
+        yield path
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -64,9 +104,15 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) -> Path:
     """The path `out` to write a file to, checked before the work begins. inputs: what will be read. Raises OptionError
     where it has another ending, is a folder or an input, or no file can be made there."""
-    path = Path(out)
+    path = local_path(out)
     if path.suffix not in endings:
         raise OptionError(f"`out` must end in {' or '.join(endings)} (got {out})")
+    if is_mirrored(path):
+        if out.rstrip("/") in (name.rstrip("/") for name in inputs):
+            raise OptionError(f"`out` is {out}, which is an input, and would be replaced", "the path of another file",
+                              "choose another path")
+        check_writable(path, "out")
+        return path
     if not path.parent.is_dir():
         raise OptionError(f"`out` is {out}, but there is no folder {path.parent}", "a path in an existing folder",
                           "create the folder first")
@@ -80,6 +126,10 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
 def check_writable(path: Path, argument: str) -> None:
     """Raises OptionError, which names the argument, where a file at `path` cannot be written: before the work begins.
     The folder of `path` exists."""
+    if is_mirrored(path):
+        from kerastl.files.writing import check_destination
+
+        return check_destination(path, argument)
     if path.is_dir():
         raise OptionError(f"`{argument}` is {path}, which is a folder", "the path of a file", "choose another path")
     try:
@@ -100,7 +150,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A path to write to. It replaces `path` when the block ends, and is removed if the block fails. The folder of
     `path` must exist."""
-    partial = _beside(path)
+    if is_mirrored(path):
+        from kerastl.files.writing import uploading
+
+        with uploading(path) as partial:
+            yield partial
+        return
+    partial = beside(path)
     try:
         write_file(partial, UNWRITTEN)  # there must be a file to hold; every writer replaces its content
         with held(partial):
@@ -116,10 +172,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder to write into. It becomes `path` when the block ends, and is removed if the block fails.
+    """A new folder to write into. It becomes `path` when the block ends, and is removed if the block fails. One of a
+    mirror is uploaded, its manifest last.
 
     The parent of `path` must exist. Raises FileExistsError if `path` exists when the block ends.
     """
+    if is_mirrored(path):
+        from kerastl.files.writing import publishing
+
+        with publishing(path) as partial:
+            yield partial
+        return
     with temporary_folder(path.parent, path.name) as partial:
         yield partial
         for inner in [*partial.rglob("*"), partial]:
@@ -131,7 +194,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def temporary_folder(parent: Path, name: str = "tmp") -> Iterator[Path]:
     """A new folder in `parent`, removed when the block ends, or by `remove_leftovers` if the process is killed."""
-    folder = _beside(parent / name)
+    folder = beside(parent / name)
     try:
         folder.mkdir()
         with held(folder):
@@ -167,7 +230,7 @@ def held(path: Path) -> Iterator[None]:
 
 def file_sha256(path: Path) -> str:
     """The hash of a file's content, 64 hexadecimal digits; empty if there is no such file."""
-    if not path.is_file():
+    if not is_file(path):
         return ""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -255,7 +318,8 @@ def _instead_of(folder: Path) -> "tempfile.TemporaryDirectory[str]":
     return temporary
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """A new name for a partial file or folder beside the one that it will become."""
     # The name is shortened, since file names are limited to 255 bytes. TF Serving ignores names that are no numbers.
     return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
 

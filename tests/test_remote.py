@@ -1,0 +1,286 @@
+"""Remote files by their URLs: read through a mirror of limited size, written completely or not at all."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+from kerastl.errors import DataError, OptionError
+from kerastl.files import (
+    atomic_file,
+    is_file,
+    local_path,
+    model_path,
+    objects,
+    output_file,
+    prefetched,
+    read_bytes,
+    read_text,
+    refreshed,
+    shown,
+    size_of,
+    source_path,
+    store,
+    whole,
+    write_atomically,
+)
+from kerastl.versions.folder import find_version, new_version, next_number, versions
+
+
+class Slow(MemoryFileSystem):  # type: ignore[misc]
+    """Memory that fails the first requests, keeps the others waiting, and counts how many of them wait together."""
+
+    protocol, cachable = "memory", False
+    failures, requests, waiting, most, latency = 0, 0, 0, 0, 0.0
+    lock = threading.Lock()
+
+    def get_file(self, *arguments: Any, **options: Any) -> Any:
+        """As its parent does."""
+        with Slow.lock:
+            Slow.requests += 1
+            Slow.waiting += 1
+            Slow.most = max(Slow.most, Slow.waiting)
+            fails = Slow.failures > 0
+            Slow.failures -= fails
+        try:
+            time.sleep(Slow.latency)
+            if fails:
+                raise OSError("reset by peer")
+            return super().get_file(*arguments, **options)
+        finally:
+            with Slow.lock:
+                Slow.waiting -= 1
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty object store in memory, and a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(objects, "WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(objects, "store_of", lambda url: Slow())
+    for name, value in {"failures": 0, "requests": 0, "most": 0, "latency": 0.0}.items():
+        monkeypatch.setattr(Slow, name, value)
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+
+
+def entries(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "cache/kerastl/remote/store").iterdir() if not path.name.startswith(".")]
+
+
+def test_a_folder_is_listed_once_and_its_files_are_fetched_when_they_are_read(memory: Any) -> None:
+    memory.pipe({"/data/cat/1.txt": b"one", "/data/dog/a b#?.txt": b"two"})
+    folder = source_path("memory://data/")
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink())
+    assert [shown(path) for path in files] == ["memory://data/cat/1.txt", "memory://data/dog/a b#?.txt"]
+    assert Slow.requests == 0 and [size_of(path) for path in files] == [3, 3] and all(map(is_file, files))
+    assert [read_bytes(path) for path in files] * 2 == [b"one", b"two"] * 2 and Slow.requests == 2
+    assert not is_file(folder / "cat/2.txt")
+    with pytest.raises(FileNotFoundError):
+        read_bytes(folder / "cat/2.txt")
+
+
+def test_a_file_that_changes_is_read_anew_and_one_that_goes_is_gone(memory: Any) -> None:
+    memory.pipe({"/data/1.txt": b"one", "/data/2.txt": b"two"})
+    folder = source_path("memory://data")
+    assert read_bytes(folder / "1.txt") == b"one"
+    memory.pipe("/data/1.txt", b"uno")
+    memory.rm("/data/2.txt")
+    folder = source_path("memory://data")
+    assert read_bytes(folder / "1.txt") == b"uno" and os.listdir(folder) == ["1.txt"]
+
+
+def test_a_file_that_changes_after_it_was_listed_is_read_as_it_is_now(memory: Any) -> None:
+    memory.pipe("/data/1.txt", b"one")
+    folder = source_path("memory://data")
+    memory.pipe("/data/1.txt", b"longer")
+    assert read_bytes(folder / "1.txt") == b"longer"
+
+
+def test_a_link_of_an_earlier_process_is_looked_up_again(memory: Any) -> None:
+    memory.pipe({"/data/table.csv": b"path,label\n1.txt,a\n", "/data/1.txt": b"one"})
+    folder = source_path("memory://data/table.csv").parent
+    assert read_bytes(folder / "1.txt") == b"one"  # which was never listed
+    memory.pipe("/data/1.txt", b"uno")
+    os.utime(folder / "1.txt", (0, 0), follow_symlinks=False)
+    assert read_bytes(folder / "1.txt") == b"uno"
+
+
+def test_reads_are_retried_and_then_fail_with_one_message(memory: Any) -> None:
+    memory.pipe({"/data/1.txt": b"one", "/data/2.txt": b"two"})
+    folder = source_path("memory://data")
+    Slow.failures = 2
+    assert read_bytes(folder / "1.txt") == b"one" and Slow.requests == 3
+    Slow.failures = 100
+    with pytest.raises(DataError, match=r"memory://data/2.txt cannot be reached, after 4 tries: OSError: reset"):
+        read_bytes(folder / "2.txt")
+
+
+def test_requests_overlap_while_files_are_read_in_order(memory: Any) -> None:
+    memory.pipe({f"/data/{n:03}.txt": str(n).encode() for n in range(100)})
+    folder = source_path("memory://data")
+    Slow.latency = 0.1
+    paths = sorted(map(str, folder.iterdir()))
+    assert [int(read_bytes(path)) for path in paths[:10]] == [*range(10)] and Slow.most == 1
+    assert [int(read_bytes(path)) for path in prefetched(paths)] == [*range(100)]
+    assert Slow.most >= 16 and Slow.requests == 100
+
+
+def test_the_limit_of_the_cache_holds_and_the_least_recently_used_goes(
+        memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.VARIABLE, "1")
+    memory.pipe({f"/data/{n}.bin": os.urandom(100_000) for n in range(30)} | {"/data/large.bin": bytes(2**20 + 1)})
+    folder = source_path("memory://data")
+    for n in range(30):
+        assert len(read_bytes(folder / f"{n}.bin")) == len(read_bytes(folder / "0.bin")) == 100_000
+        assert sum(path.stat().st_size for path in entries(tmp_path)) <= 2**20
+    before = Slow.requests
+    assert before == 30  # "0.bin" was never removed
+    assert read_bytes(folder / "1.bin") == memory.cat("/data/1.bin") and Slow.requests == before + 1
+    with pytest.raises(DataError, match=r"(?s)large.bin has 1.0 MB.*KERASTL_REMOTE_CACHE_MB"):
+        read_bytes(folder / "large.bin")
+    monkeypatch.setenv(store.VARIABLE, "much")
+    with pytest.raises(OptionError, match="KERASTL_REMOTE_CACHE_MB is 'much'"):
+        read_bytes(folder / "2.bin")
+
+
+def test_threads_that_fetch_together_keep_the_limit(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                    ) -> None:
+    monkeypatch.setenv(store.VARIABLE, "1")
+    memory.pipe({f"/data/{n:02}.bin": bytes([n]) * 30_000 for n in range(60)})
+    Slow.latency = 0.005
+    folder = source_path("memory://data")
+    for n, path in enumerate(prefetched(sorted(folder.iterdir()))):
+        assert read_bytes(path) == bytes([n]) * 30_000
+        assert sum(store.size_in(path.name) for path in entries(tmp_path)) <= 2**20
+
+
+@pytest.mark.parametrize("name", ["/data/../../etc/passwd", "/data/a/./b", "/data/a//b", "/data/" + "x" * 300])
+def test_names_that_no_folder_can_hold_are_refused(memory: Any, name: str) -> None:
+    memory.store[name] = MemoryFile(memory, name, b"content")
+    with pytest.raises(DataError, match="names that no folder can hold"):
+        source_path("memory://data")
+
+
+def test_urls_and_paths() -> None:
+    assert local_path("saved_models/a") == Path("saved_models/a") and local_path("file:///tmp/a") == Path("/tmp/a")
+    assert shown(local_path("s3a://bucket/a/b/")) == shown(local_path(Path("s3://bucket/a/b"))) == "s3://bucket/a/b"
+    assert local_path("s3:/bucket") == Path("s3:/bucket")  # a path of this machine, when it is typed so
+    for url in ("s3://", "s3:///a", "gs://bucket/../a", "memory://a//b"):
+        with pytest.raises(OptionError, match="not the URL of a file or folder"):
+            local_path(url)
+
+
+def test_a_missing_source_and_a_missing_package_are_one_message(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="no such file or folder: memory://data/none"):
+        source_path("memory://data/none")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    fsspec.filesystem.__globals__["get_filesystem_class"].__globals__["_registry"].pop("s3", None)
+    with pytest.raises(OptionError, match=r"pip install 'kerastl\[remote\]'"):
+        source_path("s3://bucket/data")
+
+
+def test_an_output_is_uploaded_when_it_is_complete(memory: Any) -> None:
+    path = output_file("memory://out/predictions.csv", (".csv",))
+    assert not memory.find("/")  # what checked that it can be written is removed
+    write_atomically(path, "a,b\n")
+    assert memory.cat("/out/predictions.csv") == b"a,b\n"
+    with pytest.raises(RuntimeError), atomic_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert memory.cat("/out/predictions.csv") == b"a,b\n" and read_text(path) == "a,b\n"
+    with pytest.raises(OptionError, match="is an input"):
+        output_file("memory://out/p.csv", (".csv",), ["memory://out/p.csv"])
+
+
+def make_version(content: str = "{}") -> Path:
+    with new_version("memory://models", "flowers") as version:
+        (version.folder / "run.json").write_text(content)
+        (version.folder / "variables").mkdir()
+        (version.folder / "variables/data").write_text(content)
+    return version.path
+
+
+def test_a_version_is_published_and_read_back(memory: Any, tmp_path: Path) -> None:
+    path = make_version()
+    assert shown(path) == "memory://models/flowers/1" and whole(path) == path and Slow.requests == 0
+    assert {name.removeprefix("/models/flowers/") for name in memory.find("/models")} == {
+        ".next", "1/manifest.json", "1/run.json", "1/variables/data"}
+    make_version('{"second": 2}')
+    other = tmp_path / "another machine"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(other))
+        folder = find_version("memory://models/flowers")
+        assert shown(folder) == "memory://models/flowers/2" and folder.is_relative_to(other)
+        assert (folder / "variables/data").read_text() == '{"second": 2}'  # as TensorFlow reads it
+        assert find_version("memory://models/flowers/1").name == "1" and versions(folder.parent) == [1, 2]
+
+
+def test_a_version_without_its_manifest_is_not_seen_and_its_number_not_used_again(memory: Any) -> None:
+    make_version()
+    memory.pipe({"/models/flowers/2/run.json": b"{}", "/models/flowers/.claims/4": b"123"})
+    home = model_path("memory://models/flowers")
+    assert versions(home) == [1] and find_version("memory://models/flowers").name == "1" and next_number(home) == 5
+    with pytest.raises(Exception, match="memory://models/flowers/2"):
+        find_version("memory://models/flowers/2")
+    memory.pipe("/models/flowers/2/manifest.json", b"{}")
+    refreshed(home)
+    assert versions(home) == [1, 2]
+
+
+def test_the_manifest_is_uploaded_last_and_a_failed_upload_leaves_nothing(memory: Any, monkeypatch: pytest.MonkeyPatch
+                                                                          ) -> None:
+    names = list[str]()
+    upload = objects.upload
+    monkeypatch.setattr(objects, "upload", lambda path, url: (names.append(url), upload(path, url)))
+    make_version()
+    assert names[-1] == "memory://models/flowers/1/manifest.json"
+
+    def fails(path: Path, url: str) -> None:
+        if url.endswith("manifest.json"):
+            raise DataError("the network is down")
+        upload(path, url)
+
+    monkeypatch.setattr(objects, "upload", fails)
+    with pytest.raises(DataError, match="the network is down"):
+        make_version()
+    assert not memory.find("/models/flowers/2") and versions(model_path("memory://models/flowers")) == [1]
+
+
+def test_two_runs_do_not_write_the_same_version(memory: Any) -> None:
+    with pytest.raises(Exception, match="written by another run"), new_version("memory://models", "flowers") as mine:
+        (mine.folder / "run.json").write_text("mine")
+        other = make_version("other")
+        assert other.name == "1"
+    assert memory.cat("/models/flowers/1/run.json") == b"other"
+
+
+def test_a_version_in_use_stays_in_the_cache(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.VARIABLE, "1")
+    memory.pipe({f"/models/flowers/1/{name}": os.urandom(200_000) for name in ("run.json", "manifest.json")})
+    memory.pipe({f"/data/{n}.bin": os.urandom(300_000) for n in range(6)})
+    folder = whole(model_path("memory://models/flowers") / "1")
+    data = source_path("memory://data")
+    for n in range(6):
+        read_bytes(data / f"{n}.bin")
+        assert (folder / "run.json").stat().st_size == 200_000
+        assert sum(store.size_in(path.name) for path in entries(tmp_path)) <= 2**20
+
+
+def test_fsspec_is_not_imported_without_a_url(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    code = ("import sys, kerastl, kerastl.files\nkerastl.files.read_bytes(sys.argv[1])\n"
+            "kerastl.files.source_path(sys.argv[1])\nprint({'fsspec', 's3fs', 'asyncio'} & {*sys.modules})")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
