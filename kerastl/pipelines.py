@@ -188,7 +188,8 @@ def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Call
     destination = target_of(str(arguments["out"]), arguments["name"], private_kinds(arguments["tflite"]),
                             modality=modality.name)
     runtime = apply("float32" if arguments["precision"] == "auto" else arguments["precision"], arguments["xla"],
-                    arguments["seed"], "tensorflow" if arguments["engine"] == "auto" else arguments["engine"])
+                    arguments["seed"], "tensorflow" if arguments["engine"] == "auto" else arguments["engine"],
+                    arguments.get("workers", 0))
     examples = with_classes(read_privately(modality, arguments, cache), options.classes)
     print(needed_line(options, examples), flush=True)
     network = private_backbone(modality, arguments)

@@ -22,7 +22,7 @@ OPEN = {
     "text_column": "public", "label_column": "public", "path_column": "public", "group_column": "public: the unit",
     "no_label": "decided for each row", "accept_truncated": "decided for each row", "pickles": "about the weights",
     "engine": "public", "precision": "public", "xla": "public", "tflite": "fp32, fp16 or none",
-    "batch_size": "of the feature pass", "isolate": "how files are decoded",
+    "batch_size": "of the feature pass", "isolate": "how files are decoded", "workers": "which machines compute",
     "seed": "recorded; noise never comes from it",
 }
 # Closed arguments: the values that have no effect, and why others are refused.
