@@ -208,7 +208,7 @@ def test_what_is_released_says_what_it_cost(tmp_path: Path) -> None:
     private = fitted.record
     training = [payment.strength for payment in private.payments if payment.rows == "training"]
     assert np.sqrt(sum(part**2 for part in training)) == pytest.approx(private.strength)
-    assert [payment.strength for payment in private.payments if payment.rows == "held out"] == [private.strength]
+    assert [payment.strength for payment in private.payments if payment.rows == "held-out"] == [private.strength]
     assert accounting.delta_of(2.0, private.strength) <= private.delta
     assert fitted.accuracy.accuracy > 0.8 and private.unit == "one image with its exact copies"
     assert fit_private(private_features(tmp_path), options, "prototype").head.name == "prototype"

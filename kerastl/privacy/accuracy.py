@@ -33,7 +33,7 @@ def paid_accuracy(head: PrivateHead, rows: Rows, strength: float, entropy: Entro
     noise, weights = 1 / strength, rows.weights
     exact = np.array([(correct * weights).sum(), ((1 - correct) * weights).sum()])
     right, wrong = (exact + gaussian((2,), noise, entropy)).tolist()
-    payment = Payment("groups predicted correctly and incorrectly", "held out", strength, noise)
+    payment = Payment("groups predicted correctly and incorrectly", "held-out", strength, noise)
     total = right + wrong
     if total <= 0:
         return PaidAccuracy(max(total, 0.0), math.nan, (math.nan, math.nan), payment)

@@ -50,8 +50,8 @@ class Private(Section):
     @property
     def sentence(self) -> str:
         """The protection in plain words."""
-        return (f"Differentially private: epsilon {self.epsilon:g}, delta {self.delta:g}, for {self.neighbours}. "
-                f"A group is {self.unit}.")
+        return (f"Differentially private: epsilon {self.epsilon:g}, delta {self.delta:g}. Neighbouring data: "
+                f"{self.neighbours}. A group is {self.unit}.")
 
 
 def as_null(test: Mapping[str, Any]) -> dict[str, Any]:
