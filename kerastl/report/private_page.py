@@ -1,6 +1,5 @@
 """The report and the model card of a private version: what is protected, what was paid for, what was not measured."""
 
-import math
 from pathlib import Path
 
 from kerastl.display import visible
@@ -8,6 +7,7 @@ from kerastl.privacy.record import Private
 from kerastl.report.card_files import exported_section
 from kerastl.report.model_card import plain
 from kerastl.report.page import page
+from kerastl.report.private_lines import private_lines, protection_of
 from kerastl.report.sentences import warnings
 from kerastl.versions.record import RunRecord
 
@@ -24,19 +24,6 @@ LIMITS = (
 )
 
 
-def private_lines(record: RunRecord) -> list[str]:
-    """The protection and the figures, a sentence each, for the terminal and the pages."""
-    private, test = _private(record), record.test
-    figure = (f"Accuracy {test.accuracy:.3f} (95% CI {test.accuracy_ci95[0]:.3f} to {test.accuracy_ci95[1]:.3f}) on "
-              f"about {test.n:,} held-out groups, each the mean over its rows; noise included.") \
-        if not math.isnan(test.accuracy) else \
-        "Accuracy not reported: with this budget, the noise on so few held-out groups is too large."
-    few = f" The rule asks for about {private.needs:,}: the noise costs accuracy." * (private.needs > record.n_train)
-    return [private.sentence, figure,
-            f"Trained on about {record.n_train:,} groups (noised and rounded).{few}",
-            "Not measured, because it was not paid for: macro F1, log loss, calibration, results of each class."]
-
-
 def payments_text(private: Private) -> list[str]:
     """What was paid for what, a line for each release."""
     return [f"{payment.what}, {payment.rows} groups: standard deviation of the noise {payment.noise:.3g} "
@@ -45,13 +32,13 @@ def payments_text(private: Private) -> list[str]:
 
 def private_report(record: RunRecord) -> str:
     """The report as one HTML page. It shows no row of the data."""
-    return page("private.html", run=record, private=_private(record), lines=private_lines(record),
-                payments=_private(record).payments, limits=LIMITS, warnings=warnings(record))
+    return page("private.html", run=record, private=protection_of(record), lines=private_lines(record),
+                payments=protection_of(record).payments, limits=LIMITS, warnings=warnings(record))
 
 
 def private_card(record: RunRecord, folder: Path) -> str:
     """MODEL_CARD.md, in Markdown. folder: of the version that is being written."""
-    private = _private(record)
+    private = protection_of(record)
     lines = [
         f"# {plain(record.name)}, version {record.version}", "",
         *(line for warning in warnings(record) for line in (f"**{warning}**", "")),
@@ -71,9 +58,3 @@ def private_card(record: RunRecord, folder: Path) -> str:
         "## What this model cannot do", "", *(f"- {sentence}" for sentence in LIMITS),
     ]
     return visible("\n".join(lines) + "\n") + exported_section(folder, record)
-
-
-def _private(record: RunRecord) -> Private:
-    if record.private is None:
-        raise ValueError("the record is of a run that was not private")
-    return record.private

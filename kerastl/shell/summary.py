@@ -8,7 +8,7 @@ from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
 from kerastl.explanation.record import Explanations
 from kerastl.report.calibration import ece_in_words, rates, unranked
-from kerastl.report.private_page import private_lines
+from kerastl.report.private_lines import private_lines
 from kerastl.report.rejection import counted, rejected
 from kerastl.report.sentences import (
     augmented,
