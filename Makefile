@@ -18,6 +18,7 @@ test-fast: setup
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 soak: setup
 	$(BIN)/python tests/soak.py 8
+	$(BIN)/python tests/fuzz.py 2000
 	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-browser: setup

@@ -69,6 +69,7 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Head": "kerastl.heads",
     "HeadLike": "kerastl.heads",
     "ImageConfig": "kerastl.shell.flags",
+    "isolated": "kerastl.inputs.isolation",
     "KerastlError": "kerastl.errors",
     "label_next": "kerastl.studies.label_next.propose",
     "LabelError": "kerastl.audit.label_errors",
@@ -154,7 +155,8 @@ __all__ = [
     "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features",
     "FeatureTable", "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors",
     "find_near_duplicates", "fine_tune", "FineTuneResult", "fit", "fit_length", "FittedHead", "Head", "HeadLike",
-    "ImageConfig", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot",
+    "ImageConfig", "isolated", "KerastlError", "label_next", "LabelError", "LabelErrors", "LabelNextResult",
+    "learn_few_shot",
     "learning_curve", "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models",
     "list_recipes", "load", "load_backbone", "load_teacher", "measure_capacity", "ModelError", "ModelList",
     "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "pooling_for", "predict_inputs", "Prediction",
@@ -217,6 +219,7 @@ if TYPE_CHECKING:
     from kerastl.heads import Head as Head
     from kerastl.heads import HeadLike as HeadLike
     from kerastl.heads import resolve_head as resolve_head
+    from kerastl.inputs.isolation import isolated as isolated
     from kerastl.model import pooling_for as pooling_for
     from kerastl.model import splice as splice
     from kerastl.pipelines import classify_images as classify_images

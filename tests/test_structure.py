@@ -54,7 +54,7 @@ PUBLIC = set("""
     find_near_duplicates near_duplicate_effect check_target label_next LabelNextResult write_label_next
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
-    VersionComparison measure_capacity Capacity
+    VersionComparison measure_capacity Capacity isolated
     read_sentences split_sentences Sentence TokenExamples
 """.split())
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.files import prefetched, read_bytes
 from kerastl.inputs.images import decoder
+from kerastl.inputs.isolation import workers_for
 
 Decoded = NDArray[np.uint8] | str
 CHANGED = "changed after it was first read: run again once no other program writes to it"
@@ -21,12 +22,22 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def decode_file(path: str, size: int, content_id: str = "", accept_truncated: bool = False) -> Decoded:
+def decoder_for(size: int, accept_truncated: bool = False, files: int = 1) -> Callable[[bytes], Decoded]:
+    """What decodes the images of a pass over so many files: the decoder in this process, or workers (see
+    `isolation.isolated`)."""
+    workers = workers_for(files)
+    if workers is None:
+        return decoder(size, accept_truncated)
+    return lambda data: workers.decode(data, size, accept_truncated)
+
+
+def decode_file(path: str, size: int, content_id: str = "", accept_truncated: bool = False, *, files: int = 1
+                ) -> Decoded:
     """The pixels of a file, [size, size, 3] uint8, or the reason why it cannot be decoded.
 
     content_id: the id under which the result will be stored. The bytes that are decoded are those that are hashed here;
     a file with another id is read once more, in case it was being written, and then refused. accept_truncated: see
-    `images.decode`.
+    `images.decode`. files: how many files the pass has that this is a part of.
     """
     try:
         data = read_bytes(path)
@@ -34,7 +45,7 @@ def decode_file(path: str, size: int, content_id: str = "", accept_truncated: bo
             return CHANGED
     except OSError as error:
         return str(error.strerror)
-    return decoder(size, accept_truncated)(data)
+    return decoder_for(size, accept_truncated, files)(data)
 
 
 def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dict[int, str],
@@ -55,7 +66,8 @@ def pixel_batches(paths: Sequence[str], size: int, batch_size: int, refused: dic
             while True:
                 while len(ahead) < 3 * batch_size and (following := next(todo, None)) is not None:
                     place, (path, content_id) = following
-                    ahead.append((place, pool.submit(decode_file, path, size, content_id, accept_truncated)))
+                    ahead.append((place, pool.submit(decode_file, path, size, content_id, accept_truncated,
+                                                      files=len(paths))))
                 if not ahead:
                     break
                 place, future = ahead.popleft()

@@ -161,15 +161,28 @@ class Decoder:
 
     def __call__(self, data: bytes) -> NDArray[np.uint8] | str:
         """The pixels of an image, [size, size, 3] uint8, or the reason why it cannot be used."""
-        pixels = quick_pixels(data, self.size, self.accept_truncated, self._orientation)
+        pixels = self.by_kernels(data)
         return self.by_graph(data) if pixels is None else pixels
 
-    def by_graph(self, data: bytes) -> NDArray[np.uint8] | str:
-        """The same by the graph, as it is exported."""
+    def by_kernels(self, data: bytes) -> NDArray[np.uint8] | None:
+        """The pixels of a usual file; None for one that is left to the graph."""
+        return quick_pixels(data, self.size, self.accept_truncated, self._orientation)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the graph is ready."""
+        return self._graph is not None
+
+    def trace(self) -> None:
+        """Make the graph ready, which takes seconds and depends on no file."""
         with self._tracing:
             if self._graph is None:
                 self._graph = original_size(self.accept_truncated) if not self.size else _traced(
                     lambda data: decode_or_refuse(data, self.size, self.accept_truncated))
+
+    def by_graph(self, data: bytes) -> NDArray[np.uint8] | str:
+        """The same by the graph, as it is exported."""
+        self.trace()
         try:
             reason, pixels = self._graph(tf.constant(data))
         except tf.errors.OpError as error:
@@ -204,10 +217,10 @@ def op_reason(error: tf.errors.OpError) -> str:
     """The message of a failed operation, in words where the meaning is known, and without TensorFlow's description of
     its place in the graph."""
     lines = (re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip() for line in str(error.message).splitlines())
-    messages = (line for line in lines
-                if line and not line.startswith(("Graph execution", "Detected at", "<stack", "[[")))
-    message = next(messages, type(error).__name__)
-    name = next((name for start, name in DAMAGED if start in message), None)
+    messages = [line for line in lines if line and not line.startswith(
+        ("Graph execution", "Detected at", "<stack", "[[", 'File "'))]
+    message = next(iter(messages), type(error).__name__)
+    name = next((name for start, name in DAMAGED if any(start in line for line in messages)), None)
     return message[:160] if name is None else f"the {name} file is damaged or incomplete; restore it from the original"
 
 

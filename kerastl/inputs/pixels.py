@@ -12,9 +12,9 @@ import tensorflow as tf
 from kerastl.errors import DataError, OptionError, one_line
 from kerastl.files import read_bytes
 from kerastl.inputs import Batch
-from kerastl.inputs.batches import pixel_batches
+from kerastl.inputs.batches import decoder_for, pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
-from kerastl.inputs.images import VERSION, decode_batch, decoder
+from kerastl.inputs.images import VERSION, decode_batch
 from kerastl.inputs.keys import DECODER, is_affected, keys_of
 from kerastl.modality import IMAGE, Modality
 
@@ -76,7 +76,7 @@ class Pixels(FixedShape):
 
     def decoded(self, contents: Sequence[bytes], refused: dict[int, str]) -> Batch:
         """The pixels of the files that can be decoded."""
-        decode = decoder(self.size, self.accept_truncated)
+        decode = decoder_for(self.size, self.accept_truncated)
         results = [decode(content) for content in contents]
         refused |= {place: result for place, result in enumerate(results) if isinstance(result, str)}
         pixels = [result for result in results if not isinstance(result, str)]

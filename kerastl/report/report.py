@@ -10,8 +10,7 @@ from markupsafe import Markup
 from kerastl.data.examples import Examples
 from kerastl.display import excerpt_of
 from kerastl.files import write_file
-from kerastl.inputs.batches import decode_file
-from kerastl.inputs.images import decoder
+from kerastl.inputs.batches import decode_file, decoder_for
 from kerastl.report import calibration, sentences
 from kerastl.report.ablation import ablation_section
 from kerastl.report.augmentation import augmentation_context
@@ -89,7 +88,7 @@ def excerpt(item: Any) -> str:
 def thumbnail(item: str | bytes) -> str:
     """An image, the path or the content of its file, as the model sees it: as a data address; empty when the file is
     gone."""
-    pixels = decoder(THUMBNAIL, True)(item) if isinstance(item, bytes) else \
+    pixels = decoder_for(THUMBNAIL, True)(item) if isinstance(item, bytes) else \
         decode_file(item, THUMBNAIL, accept_truncated=True)
     if isinstance(pixels, str):
         return ""

@@ -11,10 +11,11 @@ from kerastl.evaluation.rejection import LABEL as NONE_OF_THESE
 from kerastl.server import inference
 from kerastl.server.batching import rows_of
 from kerastl.server.bodies import Arrays
+from kerastl.server.client_images import Screened
 from kerastl.server.metrics import CONFIDENCE, EXAMPLES, EXAMPLES_EACH, POWERS_OF_2, PREDICTED, SHARES, UNKNOWN, Metrics
 from kerastl.server.models import Models, Served
 from kerastl.server.signatures import DEFAULT, Signature
-from kerastl.server.status import Code, ServingError
+from kerastl.server.status import Code, ServingError, invalid
 
 MOST_UNKNOWN = 100  # names of models that are not served, in the metrics
 LABEL, SCORE = "label", "score"
@@ -64,14 +65,18 @@ class Core:
             name, arrays = read(served)
             signature = served.model.signature(name)
             inference.check_outputs(signature, wanted)
-            checked = signature.checked(arrays)
+            checked, each = signature.checked(arrays), partial and signature.batches and not self._all_or_nothing
+            screened = served.images.screened(signature, checked) if served.images else Screened(checked)
+            sent, refused = screened.arrays, screened.refused
+            if refused and (not each or len(refused) == rows_of(checked)):
+                raise invalid("; ".join(dict.fromkeys(refused.values())))
             try:
-                outputs, errors = served.run(signature, checked, wanted), dict[int, str]()
+                outputs, errors = served.run(signature, sent, wanted), dict[int, str]()
             except ServingError as error:
-                each = partial and signature.batches and not self._all_or_nothing
-                if not each or not rows_of(checked) or error.code is not Code.INVALID_ARGUMENT:
+                if not each or not rows_of(sent) or error.code is not Code.INVALID_ARGUMENT:
                     raise
-                outputs, errors = _by_halves(served, signature, checked, wanted, error)
+                outputs, errors = _by_halves(served, signature, sent, wanted, error)
+            errors = _together(refused, errors, rows_of(checked) or 0)
             self._count(served, outputs)
             return Answer(served, name or DEFAULT, outputs, errors)
 
@@ -123,6 +128,13 @@ class Core:
         if SCORE in outputs:
             for score in outputs[SCORE].ravel().tolist():
                 self.metrics.observe(CONFIDENCE, score, SHARES, model_name=served.name)
+
+
+def _together(refused: Mapping[int, str], errors: Mapping[int, str], rows: int) -> dict[int, str]:
+    """The reasons of the rows that were not computed, and the errors of the others, which are numbered without these
+    rows."""
+    computed = [row for row in range(rows) if row not in refused]
+    return {**refused, **{computed[place]: message for place, message in errors.items()}} if refused else dict(errors)
 
 
 def reason(message: str) -> str:

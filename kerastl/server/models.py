@@ -19,9 +19,11 @@ import tensorflow as tf
 from kerastl.display import visible
 from kerastl.errors import KerastlError
 from kerastl.files import whole
+from kerastl.inputs.isolation.workers import Workers
 from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters, rows_of
 from kerastl.server.bodies import Arrays
+from kerastl.server.client_images import ClientImages, client_images
 from kerastl.server.config import LATEST, Model
 from kerastl.server.drift_gauges import DriftWindow, drift_window
 from kerastl.server.metrics import LOAD_FAILURES, RUNTIME, VERSION, WARMUP, Metrics
@@ -67,7 +69,7 @@ class Failure:
 class Served:
     """A version in memory. drift: its last answers, where it has a reference to compare them with. timeout: seconds
     until a request has waited too long for its batch. graph: what its file looked like. requests: that it is
-    answering."""
+    answering. images: what decodes those of clients, where the graph does not."""
 
     name: str
     version: int
@@ -80,6 +82,7 @@ class Served:
     timeout: float = 30.0
     graph: object = None
     requests: int = 0
+    images: ClientImages | None = None
     idle: threading.Condition = field(default_factory=threading.Condition)
 
     def run(self, signature: Signature, arrays: Arrays, wanted: Sequence[str] = ()) -> Arrays:
@@ -115,13 +118,15 @@ class Served:
 
 
 class Models:
-    """The models that are served. trust: load graphs that could do more than compute. batching: of requests, if any."""
+    """The models that are served. trust: load graphs that could do more than compute. batching: of requests, if any.
+    workers: that decode the images of clients, if any."""
 
     def __init__(self, models: Sequence[Model], metrics: Metrics, *, trust: bool = False,
-                 batching: BatchingParameters | None = None, warm_up: bool = True, timeout: float = 30.0) -> None:
+                 batching: BatchingParameters | None = None, warm_up: bool = True, timeout: float = 30.0,
+                 workers: Workers | None = None) -> None:
         self._models = {model.name: model for model in models}
         self._metrics, self._trust, self._batching, self._warm_up = metrics, trust, batching, warm_up
-        self._timeout = timeout
+        self._timeout, self._workers = timeout, workers
         self._lock = threading.Lock()  # of what follows; held for moments only
         self._serving: dict[str, dict[int, Served]] = {}
         self._status: dict[str, dict[int, VersionStatus]] = {}
@@ -324,12 +329,14 @@ class Models:
         try:
             graph = graph_of(whole(folder))
             model, record = loading.load(folder, self._trust)
-            if self._warm_up:
-                try:
+            try:
+                images = client_images(record, folder, self._workers)
+                if self._warm_up:
                     loading.warm_up(model, folder)
-                except BaseException:
-                    model.close()
-                    raise
+            except BaseException:
+                model.close()
+                raise
+            if self._warm_up:
                 self._metrics.observe(WARMUP, 1e6 * (time.perf_counter() - start), model_path=str(folder), status="OK")
         except Exception as error:  # of any type: a version can be broken in any way, and the others go on
             tries = failure.tries + 1 if failure and failure.looks == looks else 1
@@ -343,7 +350,7 @@ class Models:
         self._failed.pop(folder, None)
         batcher = Batcher(self._batching, lambda signature, arrays: signature.run(arrays)) if self._batching else None
         served = Served(name, version, folder, model, record, batcher, drift_window(name, version, folder, record),
-                        self._metrics, self._timeout, graph)
+                        self._metrics, self._timeout, graph, images=images)
         with self._lock:
             self._serving.setdefault(name, {})[version] = served
             self._status.setdefault(name, {})[version] = VersionStatus(version, State.AVAILABLE)

@@ -16,7 +16,7 @@ class ServerOptions:
     between two looks at the folders; 0: one look, at the start. model_config_file_poll_wait_seconds: between two
     readings of the config; 0: one. warm_up: run a version's warm-up requests before it answers. record: the folder
     in which the page may save labelled images; empty: it may not. web_runtime: with which the page runs TFLite
-    files in the browser, if any."""
+    files in the browser, if any. isolate: decode the images of clients in processes with limits."""
 
     host: str = "127.0.0.1"
     port: int = 8500
@@ -33,3 +33,4 @@ class ServerOptions:
     warm_up: bool = True
     record: str = ""
     web_runtime: WebRuntime | None = None
+    isolate: bool = False

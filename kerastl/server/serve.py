@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kerastl.errors import ModelError, OptionError
 from kerastl.files import is_file, model_path
+from kerastl.inputs.isolation import check_mode, is_possible
 from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
 from kerastl.server.metrics import PATH
@@ -25,7 +26,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
           enable_batching: bool = False, batching_parameters_file: str | None = None, max_request_mb: int = 64,
           rest_api_timeout_in_ms: int = 30_000, file_system_poll_wait_seconds: float = 1.0,
           model_config_file_poll_wait_seconds: float = 0.0, all_or_nothing: bool = False, record: str | None = None,
-          trust: bool = False, web_runtime: str | None = None) -> ServerResult:
+          trust: bool = False, web_runtime: str | None = None, isolate: str = "auto") -> ServerResult:
     """Serve models by TF Serving's protocols until the process is stopped by SIGINT or SIGTERM.
 
     path: a model (the folder of its versions), a version, or a folder of models; of kerastl or any SavedModel.
@@ -35,7 +36,9 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
     all_or_nothing: one row that cannot be computed fails its request, as in TF Serving. trust: also load graphs that
     could read or write files. record: the folder in which the page may save labelled images. web_runtime: the
     folder in which npm installed LiteRT for browsers, with which the page also runs the TFLite file itself; default:
-    where `make web` puts it. The seconds are between two looks at the folders, and two readings of the config file.
+    where `make web` puts it. isolate: whether the images of clients are decoded in processes with limits, for models
+    that kerastl wrote; `auto`: on Linux. The seconds are between two looks at the folders, and two readings of the
+    config file.
 
     Raises ModelError where nothing can be served, OptionError for options that cannot be used.
     """
@@ -54,6 +57,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
                           ("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds)):
         if not 0 <= seconds <= LONGEST:
             raise OptionError(f"`{name}` is {seconds}", f"seconds from 0 to {LONGEST:,}; 0: once, at the start")
+    check_mode(isolate)
     batching = read_batching(batching_parameters_file) if batching_parameters_file else \
         DEFAULTS if enable_batching else None
     options = ServerOptions(
@@ -62,7 +66,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
         max_request_mb=max_request_mb, timeout=rest_api_timeout_in_ms / 1000,
         threads=max(64, 2 * batching.rows if batching else 0), all_or_nothing=all_or_nothing, trust=trust,
         record=record or "", web_runtime=find_runtime(web_runtime),
-        file_system_poll_wait_seconds=file_system_poll_wait_seconds,
+        isolate=isolate != "off" and is_possible(), file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
     _log_to_stderr()
     if model_config_file is not None:

@@ -16,6 +16,8 @@ from aiohttp import web
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from kerastl.errors import ModelError, OptionError
+from kerastl.inputs.isolation.limits import Limits
+from kerastl.inputs.isolation.workers import Workers
 from kerastl.server.config import Model
 from kerastl.server.core import Core
 from kerastl.server.drift_gauges import all_gauges
@@ -30,6 +32,7 @@ from kerastl.server.status import ServingError
 
 log = logging.getLogger("kerastl.serve")
 SHORTEST = 0.05  # seconds between two looks at the folders
+LEAST = 10.0  # seconds that a worker has for an image, though its request may have been given up by then
 GRACE = 30.0  # seconds in which requests are finished at the end
 
 
@@ -54,12 +57,23 @@ def serve_models(models: Sequence[Model], options: ServerOptions, *,
     Raises ModelError where no model can be loaded, OptionError for an address that cannot be used.
     """
     metrics = Metrics()
+    workers = Workers(Limits(seconds=max(LEAST, options.timeout))) if options.isolate else None
+    try:
+        return _serve(models, metrics, options, workers, reread, stop or threading.Event(), ready)
+    finally:
+        if workers is not None:
+            workers.close()
+
+
+def _serve(models: Sequence[Model], metrics: Metrics, options: ServerOptions, workers: Workers | None,
+           reread: Callable[[], Sequence[Model]] | None, stop: threading.Event, ready: Callable[[], None] | None
+           ) -> ServerResult:
     served = Models(models, metrics, trust=options.trust, batching=options.batching, warm_up=options.warm_up,
-                    timeout=options.timeout)
+                    timeout=options.timeout, workers=workers)
     served.poll()
     _require_one(served)
     try:
-        asyncio.run(_run(served, metrics, options, reread, stop or threading.Event(), ready))
+        asyncio.run(_run(served, metrics, options, reread, stop, ready))
     finally:
         served.close()
     return ServerResult(int(metrics.total(REQUESTS)), served.names)

@@ -1,5 +1,6 @@
 """The answer for one input: what the SavedModel returns for it, or the reason why there is none."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError
 from kerastl.inputs.images import op_reason
+from kerastl.inputs.isolation import workers_for
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.serving.predictions import Row
 
@@ -39,6 +41,25 @@ def checked(contents: list[Content | str], check: TextCheck | None) -> list[Cont
         return contents
     reasons = iter(check([content for content in contents if not isinstance(content, str)]))
     return [content if isinstance(content, str) else next(reasons) or content for content in contents]
+
+
+def isolated_contents(contents: list[Content | str], source: Any, seen: "itertools.count[int]") -> list[Content | str]:
+    """The same images as files that the graph decodes without danger, where workers decode them (see
+    `inputs.isolation.isolated`), with the reason in place of each that cannot be decoded. source: how images are
+    decoded. seen: counts the inputs of the stream, whose number is not known before; `auto` uses workers from the
+    2,000th on."""
+    places = [place for place, content in enumerate(contents) if isinstance(content, bytes)]
+    number = max((next(seen) + 1 for _ in contents), default=0)
+    workers = workers_for(number)
+    if workers is None or not places:
+        return contents
+    from kerastl.inputs.isolation.plain_images import plain_images
+
+    plain = plain_images([bytes(contents[place]) for place in places], source, workers)  # type: ignore[arg-type]
+    result = list(contents)
+    for place, content in zip(places, plain, strict=True):
+        result[place] = content
+    return result
 
 
 def rows_of(outputs: Mapping[str, NDArray[Any]]) -> list[Row | str]:

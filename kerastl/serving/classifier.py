@@ -1,5 +1,6 @@
 """An exported model, loaded for use. Its own SavedModel makes the predictions, as in TF Serving."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -20,6 +21,7 @@ from kerastl.serving.answers import (
     Content,
     checked,
     content_or_reason,
+    isolated_contents,
     refusal_reason,
     rows_of,
 )
@@ -117,9 +119,12 @@ class Classifier:
 
         def run(items: Sequence[Any]) -> list[Row | str]:
             contents = checked([content_or_reason(read, item) for item in items], check)
+            if source is not None:
+                contents = isolated_contents(contents, source, seen)
             rows = iter(compute([content for content in contents if not isinstance(content, str)]))
             return [content if isinstance(content, str) else next(rows) for content in contents]
 
+        source, seen = self._image_source, itertools.count()
         alone = self._featurizer is not None  # its network takes all the memory and cores there are
         batching = Batching(self.batch_size, self.modality.has_length and not alone, 1 if alone else AT_A_TIME)
         return answered(_several(inputs), run, batching)
@@ -155,6 +160,11 @@ class Classifier:
         source = restored(self.modality, self.record.input, self.folder) if self._featurizer is None else \
             self._featurizer.input
         return TextCheck(source)
+
+    @cached_property
+    def _image_source(self) -> Any:
+        """How images are decoded; None for texts."""
+        return restored(self.modality, self.record.input, self.folder) if self.modality.in_files else None
 
     @cached_property
     def _content(self) -> Any:

@@ -21,6 +21,7 @@ def check_flags(config: RunConfig) -> None:
     from kerastl.evaluation.rejection import MODES as REJECT
     from kerastl.evaluation.targets import DecisionTarget
     from kerastl.heads import AUTO, parted, resolve_head, to_search
+    from kerastl.inputs.isolation import MODES as ISOLATE
     from kerastl.training.fine_tuning.plan import MIXING, SCHEDULES
     from kerastl.training.options import CLASS_WEIGHTS
 
@@ -39,7 +40,7 @@ def check_flags(config: RunConfig) -> None:
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES), ("reject", REJECT),
-            ("drift_reference", REJECT),
+            ("drift_reference", REJECT), ("isolate", ISOLATE),
             ("multi_label", MULTI_LABEL))),
     )
     faults: list[KerastlError] = broken(rules, values)

@@ -11,7 +11,7 @@ from kerastl.files import file_sha256
 GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
                 "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
-                "cache_dir"),
+                "cache_dir", "isolate"),
     "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
                  "allow_baseline", "coverage", "reject", "loss",
@@ -37,6 +37,7 @@ class DataFlags:
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
+    isolate: str = "auto"  # decode images in processes with limits: auto (passes over 2,000 or more), on or off
 
     def read_options(self) -> Any:
         """How data are read: a `data.options.ReadOptions`."""
@@ -136,6 +137,7 @@ class ImageConfig(RunConfig):
     near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     mirrored: bool = False  # whether mirror images are near-duplicates
     accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
+    isolate: str = "auto"  # decode images in processes with limits: auto (passes over 2,000 or more), on or off
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # mix pairs of images: mixup, cutmix or none (auto: mixup from 20,000 images on)

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from typing import Any, TextIO, TypeVar
 
@@ -55,10 +55,12 @@ def _run_summary(record: Any) -> str:
 
 
 def as_main(pipeline: Callable[..., R]) -> Callable[[Any], R]:
-    """A pipeline as the `main` of a recipe: it is called with the fields of a Config as arguments."""
+    """A pipeline as the `main` of a recipe: it is called with the fields of a Config as arguments, but for those that
+    the shell itself honours."""
 
     def main(config: Any) -> R:
-        return pipeline(**{field.name: getattr(config, field.name) for field in fields(config) if field.name != "json"})
+        return pipeline(**{field.name: getattr(config, field.name) for field in fields(config)
+                           if field.name not in ("json", "isolate")})
 
     return main
 
@@ -80,13 +82,15 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
                 import_tensorflow_quietly()
             if isinstance(config, RunConfig):
                 check_flags(config)
+            _isolated(config)
             if check is not None:
                 check(config)
             check_paths(config)
             with stdout_to_stderr() as stdout:
                 if heavy:
                     import_tensorflow_quietly()
-                result = main(config)
+                with _isolated(config):
+                    result = main(config)
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
                 shown = visible_json(json.dumps(document, ensure_ascii=False)) if as_json else \
@@ -112,6 +116,17 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)
+
+
+def _isolated(config: Any) -> AbstractContextManager[object]:
+    """Where image files are decoded while a command runs, by its flag. Raises OptionError for a mode that cannot be."""
+    mode = getattr(config, "isolate", None)
+    if mode is None:
+        return nullcontext()
+    from kerastl.inputs.isolation import check_mode, isolated  # here, because `--help` does not need it
+
+    check_mode(mode)
+    return isolated(mode)
 
 
 def _replace_closed_streams() -> None:

@@ -33,6 +33,7 @@ class Config:
     record: str | None = None  # folder in which the page may save labelled images of the webcam
     web_runtime: str | None = None  # folder in which npm installed @litertjs/core, for the page; default: of `make web`
     trust: bool = False  # load a model even if its graph could read or write files: a model is a program
+    isolate: str = "auto"  # decode clients' images in processes with limits: auto (on Linux), on or off
     benchmark: bool = False  # instead measure requests per second and latencies of the model, and stop
     benchmark_seconds: float = 3.0  # time for each number of clients and each protocol
     out: str | None = None  # with --benchmark, write a page with charts to this .html file

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +229,7 @@ def read_contents(paths: Sequence[str], *, mirrored: bool = False, folder: Path 
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=n, desc="near-duplicates", unit=" images",
                                                           delay=2) as bar:
         for start in range(0, n, BLOCK):
-            block = list(pool.map(_examined, paths[start:start + BLOCK]))
+            block = list(pool.map(partial(_examined, files=n), paths[start:start + BLOCK]))
             known = [place for place, result in enumerate(block) if result is not None]
             shrunk = np.zeros((len(block), 3, SIDE, SIDE), np.uint8)
             if known:
@@ -245,9 +245,9 @@ def read_contents(paths: Sequence[str], *, mirrored: bool = False, folder: Path 
     return contents
 
 
-def _examined(path: str) -> tuple[bytes, NDArray[np.uint8]] | None:
+def _examined(path: str, files: int) -> tuple[bytes, NDArray[np.uint8]] | None:
     """The digest of an image's exact pixels, and the image at FINE x FINE; None for one that cannot be decoded."""
-    pixels = decode_file(path, 0, accept_truncated=True)
+    pixels = decode_file(path, 0, accept_truncated=True, files=files)
     if isinstance(pixels, str):
         return None
     digest = hashlib.blake2b(np.array(pixels.shape, np.int64).tobytes(), digest_size=16)
