@@ -21,6 +21,8 @@ soak: setup
 	$(BIN)/python tests/fuzz.py 2000
 	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
+test-ray: setup
+	KERASTL_RAY=1 $(BIN)/pytest -v -s tests/test_ray.py
 test-browser: setup
 	$(BIN)/pytest tests/browser.py tests/browser_page.py
 web:
@@ -36,4 +38,4 @@ sbom: setup
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast soak test-browser web quickstart bench audit sbom resolve
+.PHONY: setup lint type test test-fast soak test-ray test-browser web quickstart bench audit sbom resolve

@@ -27,7 +27,8 @@ def classify_images(
     label_column: str | None = None, path_column: str | None = None,
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
-    engine: str = "auto", precision: str = "auto", xla: str = "auto", cache_dir: str | Path | None = None,
+    engine: str = "auto", workers: int = 0, precision: str = "auto", xla: str = "auto",
+    cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
     loss: str = "auto", augment: str = "auto", drift_reference: str = "on", if_better: bool = False,
@@ -62,7 +63,7 @@ def classify_images(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="image", if_better=if_better)
-    runtime = apply(precision, xla, seed, engine)
+    runtime = apply(precision, xla, seed, engine, workers)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, mirrored=mirrored, cache_dir=cache)
@@ -83,7 +84,7 @@ def classify_texts(
     epochs: int | None = None, batch_size: int = 32, class_weights: str = "auto", label_smoothing: float = 0.0,
     schedule: str = "auto", learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
     layer_decay: float | None = None, lora: int = 0, average_epochs: int = 1, tflite: str = "all", seed: int = 0,
-    engine: str = "auto", precision: str = "auto", xla: str = "auto", pickles: bool = False,
+    engine: str = "auto", workers: int = 0, precision: str = "auto", xla: str = "auto", pickles: bool = False,
     cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
@@ -116,7 +117,7 @@ def classify_texts(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="text", if_better=if_better)
-    runtime = apply(precision, xla, seed, engine)
+    runtime = apply(precision, xla, seed, engine, workers)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, cache_dir=cache)

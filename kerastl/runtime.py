@@ -24,16 +24,18 @@ from kerastl.errors import OptionError, expect
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 KEPT = ("float32", "bfloat16", "int8", "int4")  # types of a large network's weights
 XLA = ("auto", "on", "off")
-ENGINES = ("auto", "tensorflow", "openvino")
+RAY = "ray"  # an engine that says where features are computed, on a Ray cluster; in which library is chosen as by auto
+ENGINES = ("auto", "tensorflow", "openvino", RAY)
 LEAST_GAIN = 1.1  # of speed, for which another engine than TensorFlow is used
 
 
 @dataclass(frozen=True)
 class Runtime:
     """The precision of a run, and why. precision: a Keras policy name. xla: whether graphs are compiled with XLA.
-    explicit_precision: whether the user requested it by name. engine: what computes features, one of `ENGINES`.
-    compute: the type in which features of training rows are computed, where it is not chosen but that of a recorded run
-    (see `as_recorded`)."""
+    explicit_precision: whether the user requested it by name. engine: what computes features: auto, tensorflow or
+    openvino. compute: the type in which features of training rows are computed, where it is not chosen but that of a
+    recorded run (see `as_recorded`). workers: how many processes compute features; 0: this one; with `ray`, how many
+    workers of a Ray cluster; 0: one on each of its machines."""
 
     precision: str
     precision_reason: str
@@ -43,6 +45,13 @@ class Runtime:
     explicit_precision: bool
     engine: str = "auto"
     compute: str | None = None
+    workers: int = 0
+    ray: bool = False
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers compute features, and not this process."""
+        return self.ray or self.workers > 0
 
 
 _RECORDED: ContextVar[Runtime | None] = ContextVar("recorded", default=None)
@@ -81,9 +90,13 @@ def has_gpu() -> bool:
 
 
 def has_openvino() -> bool:
-    """Whether the package `openvino` is there. It has no wheels for some platforms. A folder of that name in the
-    current folder is no package."""
-    found = importlib.util.find_spec("openvino")
+    """Whether the package `openvino` is there. It has no wheels for some platforms."""
+    return _has("openvino")
+
+
+def _has(package: str) -> bool:
+    """A folder of that name in the current folder is no package."""
+    found = importlib.util.find_spec(package)
     return found is not None and found.origin is not None
 
 
@@ -93,17 +106,31 @@ def require_openvino() -> None:
         raise OptionError("the package openvino is not installed", "", "run `pip install openvino`, or omit `engine`")
 
 
-def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", *, gpu: bool,
-           bfloat16_cpu: bool) -> Runtime:
+def require_ray() -> None:
+    """Raises OptionError where the package `ray` is not installed."""
+    if not _has(RAY):
+        raise OptionError("`engine` is ray, but the package ray is not installed", "",
+                          "run `pip install kerastl[ray]`, or set `workers` for processes on this machine")
+
+
+def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", workers: int = 0, *,
+           gpu: bool, bfloat16_cpu: bool) -> Runtime:
     """Resolve `auto`: a 16-bit type where the hardware supports one, XLA where it was measured to help. It does not on
     a CPU: it slows convolutions down, and compiling takes 10 s for each length of texts. A pure function of its
     arguments, so that the choice for a GPU is tested without one.
 
-    Raises OptionError for an unknown value, and for the engine OpenVINO with XLA or float16.
+    Raises OptionError for an unknown value, for the engine OpenVINO with XLA or float16, and where the engine is not
+    installed.
     """
+    if workers < 0:
+        raise OptionError(f"`workers` must be at least 0 (got {workers})")
     for value, known, name in ((precision, PRECISIONS, "precision"), (xla, XLA, "xla"), (engine, ENGINES, "engine")):
         if value not in known:
             raise OptionError(f"`{name}` is {value!r}", f"one of {', '.join(known)}", "auto is the default")
+    ray = engine == RAY
+    if ray:
+        require_ray()
+        engine = "auto"
     if engine == "openvino":
         _check_openvino(precision, xla)
         gpu = False  # it computes on the processor
@@ -117,8 +144,8 @@ def choose(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: st
             policy, reason = "float32", "the CPU does not support bfloat16"
     if xla == "auto":
         return Runtime(policy, reason, gpu, "a GPU is available" if gpu else "XLA does not pay off on CPU", seed,
-                       precision != "auto", engine)
-    return Runtime(policy, reason, xla == "on", "as requested", seed, precision != "auto", engine)
+                       precision != "auto", engine, None, workers, ray)
+    return Runtime(policy, reason, xla == "on", "as requested", seed, precision != "auto", engine, None, workers, ray)
 
 
 def _check_openvino(precision: str, xla: str) -> None:
@@ -129,19 +156,21 @@ def _check_openvino(precision: str, xla: str) -> None:
     require_openvino()
 
 
-def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto") -> Runtime:
+def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", workers: int = 0
+          ) -> Runtime:
     """Choose for this machine, seed every generator, and return the choice. The Keras policy stays float32: what is
     exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, the type of a
     large network's weights (see `backbones.load`); everything else is then `auto`. engine: `auto`, `tensorflow` or
-    `openvino`, which computes features. Inside `as_recorded`, the runtime of that run is returned instead."""
+    `openvino`, which computes features; or `ray`, for a Ray cluster. workers: how many processes compute features; 0:
+    this one, or with `ray` one on each machine. Inside `as_recorded`, the runtime of that run is returned instead."""
     import keras
 
-    expect(int, "an integer", seed=seed)
+    expect(int, "an integer", seed=seed, workers=workers)
     precision = "auto" if precision in KEPT[1:] else precision
     if (recorded := _RECORDED.get()) is not None:
-        chosen = replace(recorded, seed=seed)
+        chosen = replace(recorded, seed=seed, workers=workers, ray=engine == RAY)
     else:
-        chosen = choose(precision, xla, seed, engine, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
+        chosen = choose(precision, xla, seed, engine, workers, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
     random.seed(seed)
     keras.utils.set_random_seed(seed)
     return chosen

@@ -17,7 +17,7 @@ FLOORS = (
     ("kerastl.display",),
     ("kerastl.errors",),
     ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
-    ("kerastl.tasks", "kerastl.modality", "kerastl.user_code"),
+    ("kerastl.tasks", "kerastl.modality", "kerastl.user_code", "kerastl.shards"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),
     ("kerastl.backbones",),
@@ -107,6 +107,12 @@ def test_openvino_is_imported_in_one_place() -> None:
     pattern = re.compile(r"^\s*(import|from) openvino\b", re.MULTILINE)
     importing = {module for module, path in files() if pattern.search(path.read_text())}
     assert importing == {"kerastl.features.engines.openvino"}
+
+
+def test_ray_is_imported_in_one_place() -> None:
+    """There its usage statistics and its dashboard are off."""
+    pattern = re.compile(r"^\s*(import|from) ray\b", re.MULTILINE)
+    assert {module for module, path in files() if pattern.search(path.read_text())} == {"kerastl.shards.cluster"}
 
 
 def test_public_names_are_these_and_each_is_there() -> None:

@@ -1,8 +1,7 @@
 """The feature pass: examples through the frozen backbone, once. Rows go to the cache; cached rows are not computed."""
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ from kerastl.data.examples import EXAMPLES, Examples
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect
 from kerastl.features.cache import Space, chosen_dir
 from kerastl.features.engines.choose import Choice, allowed, choose_engine
-from kerastl.features.engines.engine import Arithmetic, Engine
+from kerastl.features.engines.engine import Arithmetic, through
 from kerastl.features.engines.tensorflow import large_engine, plain_engine
 from kerastl.features.fill import Filled, fill, missing
 from kerastl.features.housekeeping import DEFAULT_LIMIT, evict
 from kerastl.features.layout import as_stored, best_filled, space_of
 from kerastl.features.resources import check_disk, fitting_batch
+from kerastl.features.shard_pass import by_workers
 from kerastl.frames import data_frame
 from kerastl.heads import Raw, Shape
-from kerastl.inputs import Batch
 from kerastl.runtime import Runtime
 
 BATCH = 32
@@ -232,21 +231,14 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
     def computed(some: Examples, refused: dict[int, str], progress: Any
                  ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
         batches = backbone.input.batches(some.items, batch_size, refused, progress, ids=some.ids)
-        for batch, pieces in _through(engine, batches):
+        for batch, pieces in through(engine, batches):
             yield batch.places, as_stored(batch.merged(pieces), shape)
 
-    filled_rows = fill(space, examples, keys, rows.tolist(), computed, description=f"features ({backbone.name})")
-    return _Pass(space, arithmetic, choice.reason if choice else "all rows cached", filled_rows)
-
-
-def _through(engine: Engine, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
-    """Each batch with what the engine computed for its pieces."""
-    sent: deque[Batch] = deque()
-
-    def values() -> Iterator[NDArray[Any]]:
-        for batch in batches:
-            sent.append(batch)
-            yield batch.values
-
-    for pieces in engine.through(values()):
-        yield sent.popleft(), pieces
+    description, reason = f"features ({backbone.name})", choice.reason if choice else "all rows cached"
+    if not runtime.shared or choice is None:
+        return _Pass(space, arithmetic, reason, fill(space, examples, keys, rows.tolist(), computed,
+                                                     description=description))
+    with by_workers(examples, keys, rows.tolist(), backbone, space, engine, runtime, batch_size, cache_dir
+                    ) as (by_shards, workers):
+        filled_rows = fill(space, examples, keys, rows.tolist(), by_shards, description=description)
+    return _Pass(space, arithmetic, f"{reason}; {workers}", filled_rows)

@@ -51,14 +51,15 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
                    pooling: str = "mean", layer: str = "top", max_length: int | None = None, long: str = "head",
                    text_column: str | None = None, label_column: str | None = None,
                    options: ReadOptions = READ_AS_USUAL, batch_size: int = 32,
-                   engine: str = "auto", precision: str = "auto", pickles: bool = False, xla: str = "auto",
-                   data_dir: str | None = None,
+                   engine: str = "auto", workers: int = 0, precision: str = "auto", pickles: bool = False,
+                   xla: str = "auto", data_dir: str | None = None,
                    cache_dir: str | None = None) -> FeatureTable:
     """Compute the features of a source, labelled or not, and write them to a .parquet or .npz file.
 
     Columns: id (hash of the content), name, label where the source has labels (several are joined by `|`, a row without
     one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
-    in training. Raises OptionError for another file type or a missing folder, DataError where there is no such source.
+    in training. engine, workers: see `apply_runtime`. Raises OptionError for another file type or a missing folder,
+    DataError where there is no such source.
     """
     target = output_file(out, ENDINGS, [source])
     cache = chosen_dir(cache_dir)
@@ -68,8 +69,8 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)
-    features = compute_features(examples, network, apply(precision, xla, engine=engine), cache_dir=cache,
-                                batch_size=batch_size)
+    runtime = apply(precision, xla, engine=engine, workers=workers)
+    features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
     labels = _labels(features.examples, options, data_dir, cache)
     _write(target, features, labels)
     columns = ("id", "name", *(["label"] * (labels is not None)), "features")

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,14 @@ from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import DataError, OptionError, unknown
 from kerastl.evaluation.rejection import LABEL
 from kerastl.files import output_file
-from kerastl.serving.answers import Answer, Refused
+from kerastl.runtime import RAY, Runtime, choose
+from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load
 from kerastl.serving.engine import ENGINES, engine_for
 from kerastl.serving.predictions import Prediction, PredictionForm, check_form
 from kerastl.serving.reading import reading_of
 from kerastl.serving.rows_aside import RowsAside, row_of
+from kerastl.serving.shard_rows import RowsOf, rows_by_workers
 from kerastl.serving.tables import COLUMNS, ENDINGS, Row
 
 SHOWN = 20  # inputs that an error lists
@@ -99,7 +103,7 @@ class _Tally:
 def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lines: Iterable[str] | bytes = (),
                    text: str | Sequence[str] = (), text_column: str | None = None, path_column: str | None = None,
                    out: str | None = None, raw: bool = False, weights: str | None = None, trust: bool = False,
-                   strict: bool = False, cache_dir: str | None = None, engine: str = "saved_model",
+                   strict: bool = False, cache_dir: str | None = None, engine: str = "saved_model", workers: int = 0,
                    keep: bool = True, top: int | None = None, probabilities: bool = False,
                    min_score: float | None = None) -> PredictResult:
     """Predict for files, folders, tables and texts. Every row gets an answer, in order: a label, or an error.
@@ -111,10 +115,12 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
     a column of predictions of the same name gets `predicted_` in front. raw: write cells to a CSV file exactly as they
     are. Otherwise one that a spreadsheet would take for a formula gets an apostrophe in front, and control characters
     are escaped. weights, trust: as `load` takes them. strict: the result counts as failed if an input has an error.
-    cache_dir: where images inside tables are unpacked. engine: what computes: `saved_model`, `openvino`, or `auto`, the
-    faster of the two for many inputs; OpenVINO's probabilities are within 0.001 of the SavedModel's, which is checked.
-    keep: whether the result holds the predictions. Without them and with `out`, memory does not grow with the inputs.
-    top: how many labels each prediction has, with their scores; default: 5, which a table does not contain.
+    cache_dir: where images inside tables are unpacked, and where workers keep what they have computed until `out` is
+    written. engine: what computes: `saved_model`, `openvino`, or `auto`, the faster of the two for many inputs;
+    OpenVINO's probabilities are within 0.001 of the SavedModel's, which is checked; or `ray`, the SavedModel on a Ray
+    cluster. workers: how many processes compute, with the SavedModel; 0: this one, or with `ray` one on each machine of
+    the cluster. keep: whether the result holds the predictions. Without them and with `out`, memory does not grow with
+    the inputs. top: how many labels each prediction has, with their scores; default: 5, which a table does not contain.
     probabilities: whether it has those of all classes, in a table a column `p_CLASS` each. min_score: below it, the
     label is empty; with several labels per row, it lacks the labels below it. The score stays, and they are counted.
     Raises OptionError for no inputs, or an engine or a number that cannot be used, DataError when none of the inputs
@@ -125,6 +131,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
                           "input", "name at least one input")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    runtime = _workers(engine, workers)
     check_form(top, min_score)
     table = None if out is None else output_file(out, ENDINGS, inputs)
     classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
@@ -137,11 +144,10 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
         raise DataError("the inputs are empty", classifier.modality.readable, "check the files and folders")
     computing = engine_for(classifier, engine, many=len(first) > MANY)
     tally, kept = _Tally(), list[tuple[str, Prediction]]()
-    answers = _answers(chain(first, rows), classifier, computing.answer, form)
-    if len(first) > MANY:
-        answers = _with_progress(answers, reading)
+    request = [list(inputs), [text] if isinstance(text, str) else list(text), out]
+    trusted = trust or isinstance(model, Classifier)
 
-    def counted() -> Iterator[_Answered]:
+    def counted(answers: Iterator[_Answered]) -> Iterator[_Answered]:
         for name, prediction, cells in answers:
             tally.add(name, prediction)
             if keep:
@@ -149,11 +155,15 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
             yield name, prediction, cells
 
     written = list[str]()
-    if table is None or kept_columns is None:
-        deque(counted(), maxlen=0)
-    else:
-        aside = RowsAside(form, kept_columns)
-        written = aside.write(table, counted(), raw) + _formulas(aside.formulas, table, raw)
+    with (nullcontext(partial(classifier.rows, answer=computing.answer)) if runtime is None else
+          rows_by_workers(classifier, runtime, trusted, cache_dir, request)) as rows_of:
+        answers = _answers(chain(first, rows), rows_of, form)
+        answers = counted(_with_progress(answers, reading) if len(first) > MANY else answers)
+        if table is None or kept_columns is None:
+            deque(answers, maxlen=0)
+        else:
+            aside = RowsAside(form, kept_columns)
+            written = aside.write(table, answers, raw) + _formulas(aside.formulas, table, raw)
     notes = (*reading.notes, *computing.notes(), *written, *_about(tally, classifier, form))
     result = PredictResult(str(classifier.folder), tuple(name for name, _ in kept), tuple(p for _, p in kept),
                            tally.total, tally.errors, ": ".join(next(iter(tally.reasons), ())), out, notes, strict,
@@ -166,8 +176,16 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
 _Answered = tuple[str, Prediction, Mapping[str, Any]]  # how an input is shown, its prediction, its cells
 
 
-def _answers(rows: Iterable[InputRow], classifier: Classifier, answer: Answer, form: PredictionForm
-             ) -> Iterator[_Answered]:
+def _workers(engine: str, workers: int) -> Runtime | None:
+    """The workers that compute; None where this process does. Raises OptionError where they cannot."""
+    if workers and engine not in (ENGINES[0], RAY):
+        raise OptionError(f"`workers` is {workers}, and `engine` is {engine}",
+                          f"{ENGINES[0]} or {RAY}: workers compute with the SavedModel", "omit `engine`, or `workers`")
+    runtime = choose(engine=engine if engine == RAY else "tensorflow", workers=workers, gpu=False, bfloat16_cpu=False)
+    return runtime if runtime.shared else None
+
+
+def _answers(rows: Iterable[InputRow], rows_of: RowsOf, form: PredictionForm) -> Iterator[_Answered]:
     """The prediction of each row, in order, while the rows are read."""
     pending = deque[tuple[str, Mapping[str, Any]]]()
 
@@ -176,7 +194,7 @@ def _answers(rows: Iterable[InputRow], classifier: Classifier, answer: Answer, f
             pending.append((row.name, row.cells))
             yield Refused(row.error) if row.error else row.item
 
-    for outputs in classifier.rows(items(), answer):
+    for outputs in rows_of(items()):
         name, cells = pending.popleft()
         yield name, form.prediction(outputs), cells
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.export.served import served_outputs
 from kerastl.inputs import restored
-from kerastl.runtime import LEAST_GAIN
+from kerastl.runtime import LEAST_GAIN, RAY
 from kerastl.serving.answers import Answer, Content, rows_of
 from kerastl.serving.classifier import Classifier
 from kerastl.serving.predictions import Row
 
-ENGINES = ("saved_model", "auto", "openvino")
+ENGINES = ("saved_model", "auto", "openvino", RAY)  # the last one: the SavedModel, on a Ray cluster
 TOLERANCE = 1e-3  # of a probability
 CHECKED = 256  # inputs that are also computed by the SavedModel
 
@@ -46,7 +46,7 @@ def engine_for(classifier: Classifier, engine: str, many: bool) -> Computing:
 
     Raises OptionError where OpenVINO is requested and cannot be used for this model.
     """
-    if engine == "saved_model" or (engine == "auto" and not many):
+    if engine in ("saved_model", RAY) or (engine == "auto" and not many):
         return Computing(classifier.answer)
     try:
         outputs_of = _openvino(classifier)

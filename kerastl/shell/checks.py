@@ -30,7 +30,7 @@ def check_flags(config: RunConfig) -> None:
     large = is_large(backbone)
     rules: tuple[Rule, ...] = (
         *at_least(1, "limit", "epochs", "batch_size", "min_per_class", "average_epochs"),
-        *at_least(0, "search", "lora"),
+        *at_least(0, "search", "lora", "workers"),
         ("learning_rate", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("layer_decay", "above 0 and at most 1", lambda x: x is None or 0 < x <= 1),
         ("seed", "from 0 to 4294967295", lambda n: 0 <= n < 2**32),

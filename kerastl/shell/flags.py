@@ -12,7 +12,7 @@ GROUPS = {
     "dataset": ("split", "min_per_class", "limit", "path_column", "group_column", "split_column", "multi_label",
                 "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
                 "cache_dir", "isolate"),
-    "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "precision", "xla"),
+    "feature": ("layer", "pooling", "max_length", "long", "pickles", "engine", "workers", "precision", "xla"),
     "training": ("search", "target", "epochs", "batch_size", "class_weights", "label_smoothing", "seed",
                  "allow_baseline", "coverage", "reject", "loss",
                  "drift_reference", "if_better"),
@@ -72,7 +72,8 @@ class RunConfig:
     class_weights: str = "auto"  # auto (if the largest class is 10 times the smallest), balanced or none
     label_smoothing: float = 0.0  # amount of label smoothing, in [0, 1)
     seed: int = 0  # training seed; does not affect the data split
-    engine: str = "auto"  # what computes features: auto (the fastest on this machine), tensorflow or openvino
+    engine: str = "auto"  # what computes features: auto (the fastest here), tensorflow, openvino, or a ray cluster
+    workers: int = 0  # compute features in N processes (ray: N workers of the cluster; default: one per machine)
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # compile with XLA: auto, on or off
     tflite: str = "all"  # TFLite files to write: fp32,fp16,dynamic,int8, all (texts: all but int8) or none

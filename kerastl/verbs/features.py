@@ -24,7 +24,8 @@ class Config(DataFlags):
     max_length: int | None = None  # texts: maximum tokens per text (default: the 99th percentile of token counts)
     long: str = "head"  # longer texts: head or head+tail (truncate), or chunks (average over windows)
     batch_size: int = 32  # images or texts per batch
-    engine: str = "auto"  # auto (the fastest on this machine), tensorflow or openvino
+    engine: str = "auto"  # auto (the fastest on this machine), tensorflow, openvino, or ray (a Ray cluster)
+    workers: int = 0  # compute in N processes (ray: N workers of the cluster; default: one per machine)
     precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     xla: str = "auto"  # compile with XLA: auto, on or off

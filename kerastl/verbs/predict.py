@@ -33,7 +33,8 @@ class Config:
     top: int | None = None  # show or write the K most probable labels with their scores
     probabilities: bool = False  # show or write the probability of every class
     min_score: float | None = None  # leave the label empty where its score is below this (0 to 1), and count such rows
-    engine: str = "saved_model"  # saved_model, openvino (must agree within 0.001), or auto: the faster for many inputs
+    engine: str = "saved_model"  # saved_model, openvino (agrees within 0.001), auto (the faster), or ray (a cluster)
+    workers: int = 0  # predict in N processes (ray: N workers of the cluster; default: one per machine)
     raw: bool = False  # write names and texts to the .csv file exactly as they are, also if they begin a formula
     text_column: str | None = None  # column of the texts (default: the one named in training, else detected)
     path_column: str | None = None  # column of the paths of images (default: the one named in training, else detected)
@@ -92,7 +93,7 @@ def run(config: Config) -> "PredictResult":
     return predict_inputs(
         config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
         path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
-        strict=config.strict, cache_dir=config.cache_dir, engine=config.engine,
+        strict=config.strict, cache_dir=config.cache_dir, engine=config.engine, workers=config.workers,
         keep=config.json or config.out is None, top=config.top, probabilities=config.probabilities,
         min_score=config.min_score)
 

@@ -12,10 +12,10 @@ LEAST_COSINE = 0.999  # between a row and that of the plain model
 LARGEST = {"float32": 1e-4, "bfloat16": 0.03, "float16": 0.03}
 
 
-def engine_of(model: Model, arithmetic: Arithmetic, xla: bool = False) -> Engine:
-    """The engine of this arithmetic."""
+def engine_of(model: Model, arithmetic: Arithmetic, xla: bool = False, threads: int | None = None) -> Engine:
+    """The engine of this arithmetic. threads: of OpenVINO; TensorFlow has those that it started with."""
     if arithmetic.engine == "openvino":
-        return make_openvino(model, arithmetic.compute)
+        return make_openvino(model, arithmetic.compute, threads)
     return make_engine(model, POLICY[arithmetic.compute], xla)
 
 

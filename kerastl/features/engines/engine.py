@@ -1,11 +1,14 @@
 """What an engine is: a graph that computes features."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kerastl.inputs import Batch
 
 Model = Any  # a network, as `backbones.Network` describes it
 Values = NDArray[Any]  # [batch, size, size, 3] uint8, or [batch, length] int32
@@ -48,3 +51,16 @@ class Engine:
     def arithmetic(self) -> Arithmetic:
         """How its rows are computed."""
         return Arithmetic(self.compute, self.name)
+
+
+def through(engine: Engine, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Rows]]:
+    """Each batch with what the engine computed for its pieces."""
+    sent: deque[Batch] = deque()
+
+    def values() -> Iterator[Values]:
+        for batch in batches:
+            sent.append(batch)
+            yield batch.values
+
+    for pieces in engine.through(values()):
+        yield sent.popleft(), pieces

@@ -20,13 +20,13 @@ TYPES = {"float32": "f32", "bfloat16": "bf16"}
 SHAPES = 64
 
 
-def make_engine(model: Model, compute: str = "float32") -> Engine:
-    """An engine for a backbone. compute: float32 or bfloat16.
+def make_engine(model: Model, compute: str = "float32", threads: int | None = None) -> Engine:
+    """An engine for a backbone. compute: float32 or bfloat16. threads: default, as many as there are cores.
 
     A batch is divided among requests that run side by side, each on some of the cores; that is quicker than one request
     on all of them. Raises OptionError, here or when it runs, for a network that OpenVINO cannot compute.
     """
-    compiled = compile_model(model, compute)
+    compiled = compile_model(model, compute, threads)
     count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     requests = [compiled.create_infer_request() for _ in range(count)]
 
@@ -43,25 +43,27 @@ def make_engine(model: Model, compute: str = "float32") -> Engine:
     return Engine(run, compute, "fused" if takes_tokens(model) else "folded", name="openvino")
 
 
-def compile_model(model: Model, compute: str) -> Any:
-    """The graph of a backbone as an `openvino.CompiledModel` for this processor."""
+def compile_model(model: Model, compute: str, threads: int | None = None) -> Any:
+    """The graph of a backbone as an `openvino.CompiledModel` for this processor. threads: see `make_engine`."""
     from kerastl.features.engines.fusable import fusable  # here, because it imports KerasHub
 
     model = fusable(model)
     function = tf.function(call_of(model), input_signature=[spec_of(model)], autograph=False)
-    return compile_function(function.get_concrete_function(), compute, requests=True)
+    return compile_function(function.get_concrete_function(), compute, requests=True, threads=threads)
 
 
-def compile_function(function: Any, compute: str, *, requests: bool = False) -> Any:
+def compile_function(function: Any, compute: str, *, requests: bool = False, threads: int | None = None) -> Any:
     """A concrete function as an `openvino.CompiledModel` for this processor. requests: whether several requests will
-    run side by side, each on some of the cores. Raises OptionError for one that it cannot convert."""
+    run side by side, each on some of the cores. threads: see `make_engine`. Raises OptionError for one that it cannot
+    convert."""
     with _explained():
         openvino, core = _imported()
         return core.compile_model(
             openvino.convert_model(function), "CPU",
             {"INFERENCE_PRECISION_HINT": TYPES[compute], "PERFORMANCE_HINT": "THROUGHPUT" if requests else "LATENCY",
              "ENABLE_CPU_PINNING": False,  # the threads that decode images use the same cores
-             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES})
+             "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
+             **({"INFERENCE_NUM_THREADS": threads} if threads else {})})
 
 
 @contextmanager

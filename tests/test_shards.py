@@ -1,0 +1,210 @@
+"""Shards by worker processes: each row once, in order, whatever is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shard_worker
+from conftest import HERE, draw
+from tiny import plain_runtime
+
+import kerastl as tl
+from kerastl.errors import DataError, OptionError
+from kerastl.features.table import FeatureTable
+from kerastl.runtime import Runtime
+from kerastl.shards.store import MANIFEST, Part, job_folder, read_part, write_part
+
+PROGRAM = HERE / "shard_worker.py"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes import the tests' own worker."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a process."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "kerastl.shards.worker" in line]
+
+
+def started(cache: Path, count: int, seconds: float, ray: str = "here", workers: int = 2,
+            **variables: str) -> "subprocess.Popen[str]":
+    """The program that has shards computed, as a process."""
+    words = [sys.executable, str(PROGRAM), str(cache), str(count), str(workers), ray, str(seconds)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, **variables})
+
+
+def rows_of(process: "subprocess.Popen[str]") -> list[tuple[int, Any]]:
+    """What the program printed when it ended."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return [(number, values) for number, values in json.loads(out)]
+
+
+def two_workers() -> Runtime:
+    return plain_runtime(engine="tensorflow", workers=2)
+
+
+def test_rows_come_once_and_in_order_with_errors_in_their_places(tmp_path: Path) -> None:
+    assert shard_worker.run(tmp_path, 12, two_workers()) == shard_worker.expected(12)
+    folder = tmp_path / "shards/job"
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]  # results do not pile up
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert (manifest["rows"], manifest["computed"], manifest["errors"]) == (120, 108, 12)
+    assert [entry["start"] for entry in manifest["shards"]] == [*range(0, 120, 10)]
+    assert len({entry["sha256"] for entry in manifest["shards"]}) == 12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_that_are_killed_at_random_lose_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
+    moments, kills = random.Random(seed), 0
+    with started(tmp_path, 40, 0.003) as process:
+        while process.poll() is None:
+            time.sleep(moments.uniform(0.05, 0.4))
+            for pid in moments.sample(workers := workers_of(process.pid), min(1, len(workers))):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            if kills >= 4:
+                break
+        assert rows_of(process) == [*map(tuple, shard_worker.expected(40))]
+    assert kills > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_driver_that_is_killed_at_random_continues_with_the_shards_that_are_done(seed: int, tmp_path: Path) -> None:
+    moments, done = random.Random(seed), 0
+    for _ in range(2):
+        with started(tmp_path, 40, 0.003) as process:
+            folder = tmp_path / "shards/job"
+            while len(list(folder.glob("part-*.npz"))) < done + 3:
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0, 0.2))
+            workers = workers_of(process.pid)
+            process.kill()
+            process.communicate()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
+                  for pid in workers):
+            assert time.monotonic() < deadline, "a worker outlives the process that it works for"
+            time.sleep(0.02)
+        done = len(list(folder.glob("part-*.npz")))
+    log = tmp_path / "shards/computed.log"
+    before = len(log.read_text().splitlines())
+    with started(tmp_path, 40, 0) as process:
+        assert rows_of(process) == [*map(tuple, shard_worker.expected(40))]
+    assert len(log.read_text().splitlines()) - before == 40 - done  # those that were done were not computed again
+
+
+def test_two_processes_with_one_job_compute_it_one_after_the_other(tmp_path: Path) -> None:
+    with started(tmp_path, 10, 0.005) as first, started(tmp_path, 10, 0.005) as second:
+        out = [process.communicate(timeout=120) for process in (first, second)]
+    both = [json.loads(text.splitlines()[-1]) for text, _ in out]
+    assert both == [[[n, values] for n, values in shard_worker.expected(10)]] * 2
+    assert sum("another process computes the same rows" in text for text, _ in out) <= 1
+    starts = (tmp_path / "shards/computed.log").read_text().split()
+    assert len(starts) == 20 and len(set(starts[:10])) == 10  # each did its work alone
+
+
+def test_a_row_that_ends_its_worker_each_time_is_one_error_that_names_the_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="5 workers died one after another over rows 20 to 29, the last one: ended by "
+                                        "SIGKILL: a decoder crashed"):
+        shard_worker.run(tmp_path, 4, two_workers(), fatal=23)
+    assert not workers_of(os.getpid())
+
+
+def test_an_error_of_a_worker_is_raised_where_the_work_is_given_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a network that does not load"):
+        shard_worker.run(tmp_path, 4, two_workers(), broken=True)
+    assert not workers_of(os.getpid())
+
+
+def test_a_damaged_shard_is_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = next(shard_worker.shards(1))
+    with job_folder(tmp_path, "other") as folder:
+        write_part(folder / shard.name, Part({"rows": np.zeros((10, 2), np.float32)}, [*range(10)], {}))
+        content = bytearray((folder / shard.name).read_bytes())
+        read_part(folder / shard.name, shard)
+        content[len(content) // 3] ^= 1
+        (tmp_path / "shards/job").mkdir()
+        (tmp_path / "shards/job" / shard.name).write_bytes(content)
+        write_part(folder / shard.name, Part({"rows": np.zeros((9, 2), np.float32)}, [*range(9)], {}))
+        with pytest.raises(DataError, match="does not hold each of its 10 rows once"):
+            read_part(folder / shard.name, shard)
+    assert shard_worker.run(tmp_path, 1, two_workers()) == shard_worker.expected(1)
+    assert "is damaged: it is computed again" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 images, of which the last one cannot be decoded."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(80):
+        draw(folder / f"{number:03d}.png", (number, 80, 120), number)
+    whole = (folder / "079.png").read_bytes()
+    (folder / "079.png").write_bytes(whole[:len(whole) // 2])
+    return folder
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of 16 rows."""
+    for module in ("kerastl.features.shard_pass", "kerastl.serving.shard_rows"):
+        monkeypatch.setattr(f"{module}.SHARD_ROWS", 16)
+
+
+def table(data: Path, folder: Path, **more: Any) -> tuple[FeatureTable, dict[str, Any]]:
+    """The features of the images, computed with a cache of their own."""
+    result = tl.write_features(str(data), str(folder / "out.npz"), backbone="tiny_net", weights="none", batch_size=8,
+                               engine="tensorflow", precision="float32", cache_dir=str(folder / "cache"), **more)
+    with np.load(folder / "out.npz") as file:
+        return result, dict(file)
+
+
+@pytest.mark.slow
+def test_features_by_workers_are_those_of_one_process(data: Path, small_shards: None, tmp_path: Path) -> None:
+    for name in ("alone", "together"):
+        (tmp_path / name).mkdir()
+    alone, expected = table(data, tmp_path / "alone")
+    together, rows = table(data, tmp_path / "together", workers=2)
+    assert together.reason.endswith("; 2 worker processes, threads of each: 1") or "threads of each" in together.reason
+    assert together.skipped == alone.skipped and "079.png" in together.skipped[0].origin
+    assert rows["names"].tolist() == expected["names"].tolist() and len(rows["names"]) == 79
+    assert np.array_equal(rows["features"], expected["features"])
+    manifest = json.loads(next((tmp_path / "together/cache/shards").glob(f"*/{MANIFEST}")).read_text())
+    assert (manifest["rows"], manifest["errors"], len(manifest["shards"])) == (80, 1, 5)
+    again, cached = table(data, tmp_path / "together", workers=2)  # the bad row alone is looked at again
+    assert again.computed == 0 and np.array_equal(cached["features"], rows["features"])
+
+
+def test_workers_refuse_what_they_cannot_do(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="`workers` must be at least 0"):
+        tl.apply_runtime(workers=-1)
+    with pytest.raises(OptionError, match="`workers` is 2, and `engine` is openvino"):
+        tl.predict_inputs(str(trained), ["x.png"], engine="openvino", workers=2)
+    monkeypatch.setattr("kerastl.runtime._has", lambda package: False)
+    with pytest.raises(OptionError, match="the package ray is not installed"):
+        tl.apply_runtime(engine="ray")
+
+
+@pytest.mark.slow
+def test_predictions_by_workers_are_those_of_one_process(trained: Path, data: Path, small_shards: None, tmp_path: Path
+                                                         ) -> None:
+    inputs = [str(data), str(tmp_path / "missing.png")]
+    alone = tl.predict_inputs(str(trained), inputs, probabilities=True)
+    together = tl.predict_inputs(str(trained), inputs, probabilities=True, workers=2, cache_dir=str(tmp_path / "cache"),
+                                 out=str(tmp_path / "out.csv"))
+    assert together.rows() == alone.rows() and (together.total, together.errors) == (81, 2)
+    for mine, theirs in zip(together.predictions, alone.predictions, strict=True):
+        assert mine == theirs
+    assert (tmp_path / "out.csv").read_text().count("\n") == 82
