@@ -1,8 +1,9 @@
 """The feature pass by workers: the rows that the cache lacks, shard by shard, in worker processes or in Ray actors."""
 
+import atexit
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kerastl.features.fill import Compute, missing
 from kerastl.features.layout import as_stored
 from kerastl.files import atomic_folder
 from kerastl.inputs import Input, restored
+from kerastl.inputs.isolation import isolated, workers_for
 from kerastl.modality import modality_named
 from kerastl.runtime import Runtime, import_tensorflow_quietly
 from kerastl.shards.give_out import start_job
@@ -28,6 +30,7 @@ from kerastl.shards.worker import Compute as ComputeShard
 
 SHARD_ROWS = 512
 SHARD_BYTES = 64 * 2**20  # of its rows
+ISOLATE = "isolate"  # of a job: whether images are decoded apart, see `inputs.isolation`
 NETWORK = "network"  # folder of the job: the model, and the files of its input
 
 
@@ -53,7 +56,8 @@ def by_workers(examples: Examples, keys: Sequence[str], rows: Sequence[int], bac
         _write_network(folder / NETWORK, backbone)
         job = {"worker": f"{__name__}:worker", "modality": backbone.spec.modality.name,
                "input": backbone.input.record(), "compute": engine.compute, "engine": engine.name,
-               "graph": engine.graph, "shape": list(space.key.shape), "batch_size": batch_size}
+               "graph": engine.graph, "shape": list(space.key.shape), "batch_size": batch_size,
+               ISOLATE: workers_for(len(todo)) is not None}
         in_files = backbone.spec.modality.in_files
         team = start_job(folder, job, runtime, sample=str(examples.items[todo[0]]) if in_files and todo else None)
         made_by = [space.key.name, engine.graph, batch_size, team.threads]
@@ -88,6 +92,7 @@ def _write_network(folder: Path, backbone: Backbone) -> None:
 def worker(folder: Path, job: Mapping[str, Any]) -> ComputeShard:
     """What computes the shards of a pass, see `shards.worker`."""
     import_tensorflow_quietly()
+    isolate(job[ISOLATE])
     source, engine = _input(folder / NETWORK, job), _engine(folder / NETWORK, job)
     shape = tuple(job["shape"])
 
@@ -102,6 +107,13 @@ def worker(folder: Path, job: Mapping[str, Any]) -> ComputeShard:
         return Part({"rows": np.concatenate(rows)}, places, refused)
 
     return compute
+
+
+def isolate(apart: bool) -> None:
+    """In a worker, until it ends: decode images as the process does that gave the job out, apart or not."""
+    decoding = ExitStack()
+    decoding.enter_context(isolated("on" if apart else "off"))
+    atexit.register(decoding.close)
 
 
 def _input(folder: Path, job: Mapping[str, Any]) -> Input:

@@ -1,6 +1,7 @@
 """Predictions by workers: the inputs, shard by shard, in worker processes or in Ray actors."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from kerastl.errors import OptionError
 from kerastl.features.cache import chosen_dir
+from kerastl.features.shard_pass import ISOLATE, isolate
 from kerastl.files import file_sha256
+from kerastl.inputs.isolation import workers_for
 from kerastl.runtime import Runtime, import_tensorflow_quietly
 from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load
@@ -44,7 +47,8 @@ def rows_by_workers(classifier: Classifier, runtime: Runtime, trust: bool, cache
     model = str(classifier.folder.absolute())
     made_by = [model, file_sha256(classifier.folder / MANIFEST), file_sha256(classifier.folder / "saved_model.pb")]
     with job_folder(chosen_dir(cache_dir), f"predict-{record.name}-{digest_of(made_by, request)}") as folder:
-        job = {"worker": f"{__name__}:worker", "model": model, "trust": trust}
+        job = {"worker": f"{__name__}:worker", "model": model, "trust": trust,
+               ISOLATE: workers_for(sys.maxsize) is not None}  # how many inputs there are is not known before
 
         def rows(items: Iterable[Any]) -> Iterator[Row | str]:
             rest = iter(items)
@@ -106,6 +110,7 @@ def _rows(part: Part) -> Iterator[Row | str]:
 def worker(folder: Path, job: Mapping[str, Any]) -> Compute:
     """What computes the shards of predictions, see `shards.worker`."""
     import_tensorflow_quietly()
+    isolate(job[ISOLATE])
     classifier = load(job["model"], trust=job["trust"])
 
     def compute(task: Mapping[str, Any]) -> Part:
