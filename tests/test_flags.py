@@ -21,8 +21,8 @@ from kerastl.backbones import load
 from kerastl.cli import verbs
 from kerastl.errors import CheckFailed, DataError, OptionError, all_of, unknown
 from kerastl.shell import process
-from kerastl.shell.checks import check_flags
 from kerastl.shell import recipes as finding
+from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import GROUPS, OLD_NAMES, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
 from kerastl.shell.recipes import copy_recipe, recipes
