@@ -141,7 +141,7 @@ def serving(source: Path | tuple[Model, ...], options: ServerOptions | None = No
 
     thread = threading.Thread(target=run)
     thread.start()
-    ready.wait(60)
+    ready.wait(300)
     try:
         if result:
             raise result[0]

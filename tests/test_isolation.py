@@ -259,4 +259,4 @@ def test_a_whole_run_and_predictions_decode_nothing_in_this_process(
     code, out, err = shell("run", "tiny_images", "--data", data, "--name", "m", "--weights", "none", "--tflite", "none",
                            "--out", tmp_path, "--cache-dir", tmp_path / "cache", "--isolate", "on", "--json")
     assert code == 0, err
-    assert [item["origin"] for item in json.loads(out)["skipped"]] == ["red/bad.png"]
+    assert [Path(item["origin"]).name for item in json.loads(out)["left_out"]] == ["bad.png"]

@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_graph_and_a_bad_image_costs_its_row(trained: P
     rows = {"instances": [{"image_bytes": {"b64": base64.b64encode(file).decode()}} for file in sent]}
     name, answers = trained.parent.name, {}
     for isolate in (False, True):
-        with serving(trained.parent, ServerOptions(isolate=isolate)) as server:
+        with serving(trained.parent, ServerOptions(isolate=isolate, timeout=300.0)) as server:
             path = f"/v1/models/{name}:predict"
             status, answers[isolate] = server.post(path, rows)
             assert status == 200

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.inputs import restored
-from kerastl.inputs.isolation.plain_images import plain_images
+from kerastl.inputs.isolation.plain_images import make_ready, plain_images
 from kerastl.inputs.isolation.workers import Workers
 from kerastl.inputs.pixels import Pixels
 from kerastl.server.bodies import Arrays
@@ -54,5 +54,5 @@ def client_images(record: RunRecord | None, folder: Path, workers: Workers | Non
     source = restored(record.modality, record.input, folder)
     if not isinstance(source, Pixels):
         return None
-    workers.start()
+    make_ready(source, workers)
     return ClientImages(source, workers)

@@ -14,6 +14,13 @@ from kerastl.inputs.pixels import Pixels
 _HEADER = struct.Struct("<2sIHHI IiiHHIIiiII")
 
 
+def make_ready(source: Pixels, workers: Workers) -> None:
+    """Start the workers, and let each decode an image that needs the graph, so that no client waits for that. Raises
+    KerastlError where they cannot be started."""
+    workers.start()
+    plain_images([as_bmp(np.zeros((1, 1, 3), np.uint8))] * workers.count, source, workers)
+
+
 def plain_images(contents: Sequence[bytes], source: Pixels, workers: Workers) -> list[bytes | str]:
     """For each file a plain one with the same pixels, or the reason why it cannot be decoded.
 
