@@ -21,11 +21,10 @@ from kerastl.backbones import load
 from kerastl.cli import verbs
 from kerastl.errors import CheckFailed, DataError, OptionError, all_of, unknown
 from kerastl.shell import process
-from kerastl.shell import recipes as finding
 from kerastl.shell.checks import check_flags
 from kerastl.shell.flags import GROUPS, OLD_NAMES, ImageConfig, TextConfig
 from kerastl.shell.parsing import parse, with_flags
-from kerastl.shell.recipes import copy_recipe, recipes
+from kerastl.shell.recipes import copy_recipe, load_recipe, recipes
 from kerastl.training.fine_tuning.plan import TuningOptions, tuning_faults, unused_note
 from kerastl.verbs import export
 
@@ -68,7 +67,7 @@ def test_a_flag_that_would_be_alone_in_its_group_is_with_the_others(shell: Shell
 
 def test_groups_name_flags_that_there_are() -> None:
     known = set(ImageConfig.__dataclass_fields__) | set(TextConfig.__dataclass_fields__)
-    known |= {name for recipe in finding.recipes() for name in finding.load_recipe(recipe).Config.__dataclass_fields__}
+    known |= {name for recipe in recipes() for name in load_recipe(recipe).Config.__dataclass_fields__}
     assert {name for names in GROUPS.values() for name in names} <= known
 
 
