@@ -51,6 +51,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         passes,
         peers,
         predict,
+        private,
         rejection,
         serve,
         setfit,
@@ -72,8 +73,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "setfit": setfit.table, "few-rows": few_rows.beside_linear, "near-duplicates": near_duplicates.search,
             "label-errors": label_errors.speed, "label-next": label_next.on_the_samples,
             "learning-curve": learning_curve.on_the_samples, "explanations": explanations.of_a_run,
-            "against": against.of_a_run, "compare": compare.cached,
-            "parsing": parsing.over_fit, "maps": maps.growth, "serve": serve.throughput,
+            "against": against.of_a_run, "compare": compare.cached, "parsing": parsing.over_fit, "maps": maps.growth,
+            "private": private.speed, "serve": serve.throughput,
             "serve-capacity": serve.capacity, "serve-soak": serve.soak, "in-browser": in_browser.beside_the_server,
             "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
 

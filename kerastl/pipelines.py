@@ -4,9 +4,11 @@ Each function is the steps of a recipe, in order; its arguments are the recipe's
 file with the steps spelled out: `kerastl recipes --copy NAME` writes one.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerastl.modality import IMAGE, TEXT, Modality
 from kerastl.runtime import Stopwatch, apply
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def classify_images(
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
     loss: str = "auto", augment: str = "auto", drift_reference: str = "on", if_better: bool = False,
+    private: str | None = None, classes: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export an image classifier. Returns the run record; its `path` is the version's folder.
 
@@ -42,8 +45,9 @@ def classify_images(
     strict, relabel: how the data are read, see `ReadOptions`. accept_truncated: see `load_backbone`. near_duplicates,
     mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline, loss:
     see `TrainingOptions`. augment: what is done to images in fine-tuning, see `TuningOptions`. coverage, reject: see
-    `detect_unknown`. drift_reference: see `write_version`. if_better: see `target`. The other arguments are explained
-    by `kerastl run efficientnet_lite_images --help-all`.
+    `detect_unknown`. drift_reference: see `write_version`. if_better: see `target`. private: a privacy budget, such as
+    `epsilon=1,delta=auto`; classes: all of them, which are public then; see `fit_private`. The other arguments are
+    explained by `kerastl run efficientnet_lite_images --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used; CheckFailed, if the model is not better and `if_better` is set. Nothing is half-written.
@@ -60,6 +64,8 @@ def classify_images(
     from kerastl.model import pooling_for
     from kerastl.report.version import target as target_of
 
+    if private is not None:
+        return privately(IMAGE, arguments)
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="image", if_better=if_better)
@@ -89,7 +95,7 @@ def classify_texts(
     multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
     near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
     coverage: float = 0.95, reject: str = "off", loss: str = "auto", drift_reference: str = "on",
-    if_better: bool = False,
+    if_better: bool = False, private: str | None = None, classes: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -114,6 +120,8 @@ def classify_texts(
     from kerastl.model import pooling_for
     from kerastl.report.version import target as target_of
 
+    if private is not None:
+        return privately(TEXT, arguments)
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="text", if_better=if_better)
@@ -156,6 +164,39 @@ def _train_and_write(destination: "Target", features: "Features", head: "HeadLik
                          rejection=detect_unknown(features, trained, coverage=arguments["coverage"],
                                                   reject=arguments["reject"]),
                          drift_reference=arguments["drift_reference"] == ON)
+
+
+def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Callable[[int], bytes] | None = None
+              ) -> "RunRecord":
+    """The steps with `private`. arguments: of the pipeline for this modality. entropy: for tests, see `fit_private`.
+
+    Only `fit_private` sees features and labels together; `write_private_version` gets what it released. Raises one
+    OptionError that lists every argument that is closed.
+    """
+    from kerastl.data.split import split as split_rows
+    from kerastl.features.cache import chosen_dir
+    from kerastl.features.compute import compute_features
+    from kerastl.privacy.fit import fit_private, needed_line, with_classes
+    from kerastl.privacy.noise import SYSTEM
+    from kerastl.privacy.options import private_kinds, private_options
+    from kerastl.privacy.source import private_backbone, read_privately
+    from kerastl.report.private_version import write_private_version
+    from kerastl.report.version import target as target_of
+
+    options = private_options(arguments)
+    cache = chosen_dir(None if arguments["cache_dir"] is None else str(arguments["cache_dir"]))
+    destination = target_of(str(arguments["out"]), arguments["name"], private_kinds(arguments["tflite"]),
+                            modality=modality.name)
+    runtime = apply("float32" if arguments["precision"] == "auto" else arguments["precision"], arguments["xla"],
+                    arguments["seed"], "tensorflow" if arguments["engine"] == "auto" else arguments["engine"],
+                    arguments.get("workers", 0))
+    examples = with_classes(read_privately(modality, arguments, cache), options.classes)
+    print(needed_line(options, examples), flush=True)
+    network = private_backbone(modality, arguments)
+    features = compute_features(split_rows(examples, "holdout"), network, runtime, cache_dir=cache,
+                                batch_size=arguments["batch_size"])
+    fitted = fit_private(features, options, arguments["head"], entropy=entropy or SYSTEM)
+    return write_private_version(destination, fitted, network, runtime, config=_recordable(dict(arguments)))
 
 
 def _options(arguments: dict[str, Any]) -> "TrainingOptions":

@@ -11,8 +11,10 @@ from typing import Any
 
 import fsspec
 import pytest
+from conftest import COLOURS, draw_folder
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
+from kerastl.data.images import read_images
 from kerastl.errors import DataError, OptionError
 from kerastl.files import (
     atomic_file,
@@ -105,6 +107,7 @@ def test_a_file_that_changes_after_it_was_listed_is_read_as_it_is_now(memory: An
     folder = source_path("memory://data")
     memory.pipe("/data/1.txt", b"longer")
     assert read_bytes(folder / "1.txt") == b"longer"
+    assert store.size_in(os.path.basename(os.readlink(folder / "1.txt"))) == 6  # not under the name of what it was
 
 
 def test_a_link_of_an_earlier_process_is_looked_up_again(memory: Any) -> None:
@@ -245,7 +248,7 @@ def test_the_manifest_is_uploaded_last_and_a_failed_upload_leaves_nothing(memory
     upload = objects.upload
     monkeypatch.setattr(objects, "upload", lambda path, url: (names.append(url), upload(path, url)))
     make_version()
-    assert names[-1] == "memory://models/flowers/1/manifest.json"
+    assert [name.endswith("/manifest.json") for name in names] == [False] * (len(names) - 1) + [True]
 
     def fails(path: Path, url: str) -> None:
         if url.endswith("manifest.json"):
@@ -284,3 +287,34 @@ def test_fsspec_is_not_imported_without_a_url(tmp_path: Path) -> None:
             "kerastl.files.source_path(sys.argv[1])\nprint({'fsspec', 's3fs', 'asyncio'} & {*sys.modules})")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def image_table(memory: Any, tmp_path: Path, paths: list[str]) -> str:
+    draw_folder(tmp_path / "images", 3)
+    for path in (tmp_path / "images").rglob("*.png"):
+        memory.pipe(f"/bucket/images/{path.parent.name}/{path.name}", path.read_bytes())
+    rows = [f"{name.format(colour=colour, n=n)},{colour}" for name in paths for colour in COLOURS for n in range(3)]
+    memory.pipe("/bucket/tables/t.csv", "\n".join(["path,label", *rows]).encode())
+    return "memory://bucket/tables/t.csv"
+
+
+def test_a_table_names_images_of_its_bucket_and_nothing_else(memory: Any, tmp_path: Path) -> None:
+    table = image_table(memory, tmp_path, ["../images/{colour}/{n}.png"])
+    examples = read_images(table, min_per_class=3)
+    assert len(examples) == 9 and examples.source == table
+    memory.pipe("/other/0.png", memory.cat("/bucket/images/red/0.png"))
+    for name in ("../../other/{n}.png", "../../../s3/bucket/{n}.png", "/etc/{n}.png", "../../../../../{n}.png"):
+        table = image_table(memory, tmp_path, ["../images/{colour}/{n}.png", name])
+        examples = read_images(table, min_per_class=3)
+        assert len(examples) == 9 and len(examples.skipped) == 9
+        assert {row.reason for row in examples.skipped} == {"a path out of the bucket of the table"}
+
+
+def test_a_url_inside_a_table_is_not_followed(memory: Any, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    draw_folder(tmp_path / "images", 3)
+    memory.pipe("/bucket/0.png", (tmp_path / "images/red/0.png").read_bytes())
+    rows = [f"images/{colour}/{n}.png,{colour}" for colour in COLOURS for n in range(3)]
+    table.write_text("\n".join(["path,label", *rows, "memory://bucket/0.png,red"]))
+    examples = read_images(table, min_per_class=3)
+    assert len(examples) == 9 and "it is an address" in examples.skipped[0].reason and Slow.requests == 0

@@ -23,7 +23,7 @@ FLOORS = (
     ("kerastl.backbones",),
     ("kerastl.model",),
     ("kerastl.features", "kerastl.explanation"),
-    ("kerastl.training", "kerastl.evaluation", "kerastl.tokens"),
+    ("kerastl.training", "kerastl.evaluation", "kerastl.privacy", "kerastl.tokens"),
     ("kerastl.versions",),
     ("kerastl.export",),
     ("kerastl.serving",),
@@ -54,6 +54,7 @@ PUBLIC = set("""
     find_near_duplicates near_duplicate_effect check_target label_next LabelNextResult write_label_next
     serve ServerResult list_models ModelList ModelVersion write_mediapipe export_tflite TFLiteFiles reproduce
     ReproduceResult detect_unknown Rejection explain ExplainResult drift Drift write_evaluation_page compare_versions
+    audit_privacy PrivacyAudit fit_private PrivateFit PrivacyOptions write_private_version
     VersionComparison measure_capacity Capacity isolated
     evaluate_parser fit_parser FittedParser Parser parser_summary ParserEvaluation ParsingRecord write_parser
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained

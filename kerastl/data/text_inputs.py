@@ -37,7 +37,7 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
     """
     remote = is_remote(source) and not any(map(str.isspace, source))
     path, counts = source_path(source) if remote else Path(source), [] if counts is None else counts
-    if not os.path.exists(path):
+    if not os.path.exists(path if remote else source):  # an empty text is no folder
         if _looks_like_path(source):
             raise DataError(f"no such file or folder: {source}", "a text, or the path of an existing file or folder",
                             "check the path")

@@ -32,14 +32,14 @@ from kerastl.versions.sections import Parity
 
 def export_model(version: Version, model: Any, source: Input, examples: Examples, calibration: Calibration, *,
                  kinds: Sequence[str] = TFLITE_KINDS, evaluated: Evaluated | None = None,
-                 detector: Detector | None = None) -> tuple[Parity, ...]:
+                 detector: Detector | None = None, public: bool = False) -> tuple[Parity, ...]:
     """Write SavedModel, TFLite files, model.keras, labels.txt and split.csv, and compare each artifact with Keras.
 
     model: backbone and head in one, with logits as output. evaluated: the logits that were evaluated, where features of
     the model's own backbone are known; artifacts are then compared with these, and the model is not run again. A TFLite
     file that exceeds its error bound is not written. detector: computes `unknown_score`; without it, there is no such
-    output. Raises CheckFailed when the SavedModel does, or when the features
-    were wrong: then no version is left behind.
+    output. public: the examples are made-up ones, not those of the data: nothing of them is written. Raises CheckFailed
+    when the SavedModel does, or when the features were wrong: then no version is left behind.
     """
     folder, task = version.folder, examples.task
     saved_model.save(folder, parts_of(model), source, examples.classes, task, calibration, detector)
@@ -53,15 +53,10 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     model.save(folder / "model.keras")
     source.save(folder)
     write_labels(folder, examples.classes)
-    write_split(folder, examples)
     if detector is not None:
         write_detector(folder, detector)
-    write_relabel(folder, examples)
-    data, split = fingerprints(examples)
-    version.manifest["data"] = {
-        "source": examples.source, "rows": len(examples),
-        "fingerprint": data, "split": split,
-    }
+    if not public:
+        _write_data(version, examples)
     if not kinds or source.single_spec is None:
         return (first,)
     lite = folder / "tflite"
@@ -71,6 +66,17 @@ def export_model(version: Version, model: Any, source: Input, examples: Examples
     test_vectors.write(lite, source, {part.kind: read_bytes(lite / f"model_{part.kind}.tflite") for part in compared
                                       if part.kept}, examples.classes)
     return first, *compared
+
+
+def _write_data(version: Version, examples: Examples) -> None:
+    """Write which rows were used for what, and the fingerprints of the data."""
+    write_split(version.folder, examples)
+    write_relabel(version.folder, examples)
+    data, split = fingerprints(examples)
+    version.manifest["data"] = {
+        "source": examples.source, "rows": len(examples),
+        "fingerprint": data, "split": split,
+    }
 
 
 def write_labels(folder: Path, classes: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from kerastl.versions.sections import Compared, Parity
 from kerastl.versions.token_models import is_token_model, loader_of
 
 FILES_ONLY = "predictions were not compared, because only files were checked"
+PRIVATE = "predictions were not compared, because a private version does not keep which rows it was trained on"
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     intact, found = _load(folder, trust)
     if found or intact is None:
         raise damaged(folder, found)
-    if files_only:
-        return VerifyResult(str(folder), check_manifest(folder), 0, (), (FILES_ONLY,))
+    if files_only or intact.record.private is not None:
+        reason = FILES_ONLY if files_only else PRIVATE
+        return VerifyResult(str(folder), check_manifest(folder), 0, (), (reason,))
     record, cache = with_weights(intact.record, weights), chosen_dir(cache_dir)
     try:
         examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
@@ -149,7 +151,8 @@ def _load(folder: Path, trust: bool) -> tuple[_Intact | None, list[str]]:
         return None, found
     attempt(lambda: load_saved_model(folder, record, trust))
     model, source = attempt(lambda: restore_model(folder, record)), attempt(lambda: restore_input(folder, record))
-    attempt(lambda: read_split(folder))
+    if record.private is None:
+        attempt(lambda: read_split(folder))
     for path in _tflite_files(folder):
         attempt(partial(_check_tflite, path, trust))
     return _Intact(record, model, source, attempt(lambda: read_detector(folder))), found

@@ -11,6 +11,7 @@ from kerastl.inputs import TokenLengths
 from kerastl.inputs.texts import LONG, Texts
 
 STEP = 16
+USUAL = 128  # tokens, where the length may not depend on the data
 
 
 def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = None, long: str = "head") -> Backbone:
@@ -43,3 +44,19 @@ def fit_length(backbone: Backbone, examples: Examples, max_length: int | None = 
     length = max_length or min(most, max(STEP, -(-p99 // STEP) * STEP))
     measured = TokenLengths(int(np.median(free)), p99, int(counts.max()), len(counts), int((counts > length).sum()))
     return backbone.taking(replace(source, max_length=length, long=long, pair=pair, measured=measured))
+
+
+def fixed_length(backbone: Backbone, pair: bool, max_length: int | None = None, long: str = "head") -> Backbone:
+    """As `fit_length`, without looking at the texts: `max_length`, default USUAL, at most what the network can take.
+    pair: whether an input is a pair of texts. Raises OptionError as `fit_length`."""
+    source = backbone.input
+    if not isinstance(source, Texts):
+        raise OptionError(f"{backbone.name} takes {backbone.spec.modality.nouns}, which have no length",
+                          "a backbone for texts", "omit this step")
+    most = source.max_length
+    if long not in LONG or (long == "chunks" and pair):
+        raise OptionError(f"`long` is {long!r}", f"one of {', '.join(LONG)}; chunks not for pairs",
+                          "head is the default")
+    if max_length is not None and not 8 <= max_length <= most:
+        raise OptionError(f"`max_length` must be from 8 to {most}, the limit of {backbone.name} (got {max_length})")
+    return backbone.taking(replace(source, max_length=max_length or min(most, USUAL), long=long, pair=pair))

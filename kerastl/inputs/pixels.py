@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerastl.errors import DataError, OptionError, one_line
-from kerastl.files import read_bytes
+from kerastl.files import read_bytes, write_file
 from kerastl.inputs import Batch
 from kerastl.inputs.batches import decoder_for, pixel_batches
 from kerastl.inputs.fixed_shape import FixedShape
@@ -135,3 +135,19 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes:
 def restore_input(record: dict[str, Any], folder: Path) -> Pixels:
     """The input of an exported version. record: as `Pixels.record` returned it."""
     return Pixels(record["size"], bool(record.get("accept_truncated")), record.get("decoder", 3))
+
+
+def public_items(source: Pixels, folder: Path, n: int) -> list[str]:
+    """Images that are made up, always the same, to compare artifacts on without the data: gradients with noise. They
+    are written into a folder; returns their paths."""
+    generator, paths = np.random.default_rng(0), []
+    for number in range(n):
+        height, width = generator.integers(40, 400, size=2)
+        corners = generator.integers(0, 256, size=(2, 2, 3))
+        v, u = (np.linspace(0, 1, size)[:, None] for size in (height, width))
+        image = np.einsum("ha,wb,abc->hwc", np.hstack([1 - v, v]), np.hstack([1 - u, u]), corners)
+        noise = generator.normal(size=image.shape) * generator.uniform(0, 60)
+        path = folder / f"public_{number:03d}.png"
+        write_file(path, tf.io.encode_png(np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)).numpy())
+        paths.append(str(path))
+    return paths

@@ -23,6 +23,8 @@ LONG = ("head", "head+tail", "chunks")
 MOST_WINDOWS = 64  # of a text in chunks; the rest is truncated
 BLOCK = 1024  # texts whose tokens are counted at a time
 STEP = 32  # tokens: lengths are padded to a multiple of this for compiled graphs
+PUBLIC_WORDS = ("a", "the", "of", "and", "not", "is", "was", "good", "bad", "house", "water", "music", "quickly", "red",
+                "seven", "people", "never", "always", "story", "light", "old", "new", "money", "river", "it", "they")
 SORTED = 16  # batches of training texts that are sorted by length together
 
 
@@ -262,3 +264,14 @@ def client_content(item: Any, record: dict[str, Any]) -> bytes | list[bytes]:
                         "str", "use the type of input that the model was trained on")
     contents = [part if isinstance(part, bytes) else _bytes(part) for part in parts]
     return contents if expected == 2 else contents[0]
+
+
+def public_items(source: Texts, folder: Path, n: int) -> list[Text]:
+    """Texts, or pairs of texts, that are made up, always the same, to compare artifacts on without the data. Nothing is
+    written into the folder."""
+    generator = np.random.default_rng(0)
+
+    def made() -> str:
+        return " ".join(generator.choice(PUBLIC_WORDS, size=int(generator.integers(1, 40)))) + "."
+
+    return [(made(), made()) if source.pair else made() for _ in range(n)]

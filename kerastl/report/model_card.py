@@ -25,17 +25,17 @@ def model_card(record: RunRecord) -> str:
     task = f"Classifies {_article(noun)} as one of" if record.task.exclusive else \
         f"Assigns any number of labels to {_article(noun)}, out of"
     lines = [
-        f"# {_plain(record.name)}, version {record.version}",
+        f"# {plain(record.name)}, version {record.version}",
         "",
         *(line for warning in (*warnings(record), *losses(record)) for line in (f"**{warning}**", "")),
-        f"{task} {len(record.classes)} classes: " + ", ".join(map(_plain, record.classes)) + ".",
+        f"{task} {len(record.classes)} classes: " + ", ".join(map(plain, record.classes)) + ".",
         "",
         f"- Backbone: {record.backbone}, {record.weights} weights (licence: {_licence(record)}), "
         + ("fine-tuned" if tuned and tuned.kept else "frozen"),
         *([f"- Augmentation in fine-tuning: {augmented(record)}"] if augmented(record) else []),
         f"- Head: {record.head}",
-        f"- Data: {_plain(record.data)}, {record.n_train} {record.modality.nouns} for training",
-        *([f"- Labels: {_plain(record.relabel.sentence)}"] if record.relabel else []),
+        f"- Data: {plain(record.data)}, {record.n_train} {record.modality.nouns} for training",
+        *([f"- Labels: {plain(record.relabel.sentence)}"] if record.relabel else []),
         f"- Input: {_input(record)}",
         *([f"- Export: {record.large.ships}."] if record.large else []),
         *_python(record),
@@ -47,7 +47,7 @@ def model_card(record: RunRecord) -> str:
         f"- Accuracy {test.accuracy:.3f}, 95% confidence interval {low:.3f} to {high:.3f} ({test.interval})",
         f"- Macro F1 {macro_f1(test)}",
         *(f"- {name[0].upper()}{name[1:]} {figure.replace('  (', ' (')}" for name, figure in rates(test)),
-        *([f"- {_plain(unranked(test))}"] if unranked(test) else []),
+        *([f"- {plain(unranked(test))}"] if unranked(test) else []),
         f"- After calibration (temperature {record.temperature:.3f}{', and a bias per class' if record.bias else ''}): "
         f"log loss {test.log_loss_calibrated:.3f}, expected calibration error {_ece(test)}",
         *([f"- {note}"] if note else []),
@@ -57,11 +57,11 @@ def model_card(record: RunRecord) -> str:
         *([f"- Inputs of no class: {rejected(record)}"] if record.rejection else []),
         *([f"- {record.baseline.sentence} (Baseline: {record.baseline.name}.)"] if record.baseline else []),
         *([f"- {no_transfer_note(record)}"] if no_transfer_note(record) else []),
-        *([f"- {_plain(' '.join([record.previous.sentence, *record.previous.lines]))}"] if record.previous else []),
+        *([f"- {plain(' '.join([record.previous.sentence, *record.previous.lines]))}"] if record.previous else []),
         "",
         "## What this model cannot do",
         "",
-        *(f"- {sentence}" for sentence in limits(record, _plain)),
+        *(f"- {sentence}" for sentence in limits(record, plain)),
         *_explained(record),
         *(["", "## How to reproduce it", "", record.reproduction.sentence] if record.reproduction else []),
     ]
@@ -74,16 +74,16 @@ def _explained(record: RunRecord) -> list[str]:
     if found is None:
         return []
     if found.withheld or not found.method:
-        return [f"- Explanations of its answers are {_plain(found.sentence)}."]
+        return [f"- Explanations of its answers are {plain(found.sentence)}."]
     return ["- Explanations of its answers (`kerastl explain`) show which parts speak for a class in this model, not "
-            f"what is true of the world. Checked: {_plain(found.sentence)}."]
+            f"what is true of the world. Checked: {plain(found.sentence)}."]
 
 
 def _target(test: Figures) -> list[str]:
     target = test.target
     if target is None:
         return []
-    return [f"- Target {_plain(target.asked)}: {_plain(result.sentence)}" for result in target.classes]
+    return [f"- Target {plain(target.asked)}: {plain(result.sentence)}" for result in target.classes]
 
 
 def _ece(test: Figures) -> str:
@@ -120,6 +120,6 @@ def _article(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from data, safe in Markdown."""
     return "".join("\\" + c if c in "\\`*_{}[]<>()#+!|~" else " " if c in "\r\n" else c for c in text)

@@ -87,6 +87,10 @@ def reproduce(model: str, *, data: str | None = None, data_dir: str | None = Non
     folder = _version(model)
     require_intact(folder)
     record = RunRecord.read(folder)
+    if record.private is not None:
+        raise ModelError(f"{folder} was trained with `private`: its noise came from the operating system and is not "
+                         "kept, because whoever can repeat it can subtract it", "a version that was trained without",
+                         "verify its files: kerastl verify")
     given = Given(data, data_dir, weights, recipe, backbone, head, teacher)
     with tempfile.TemporaryDirectory(prefix="kerastl-reproduce-") as temporary:
         cache = str(chosen_dir(cache_dir)) if cache_dir else str(Path(temporary) / "cache")

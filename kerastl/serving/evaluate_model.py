@@ -30,6 +30,8 @@ from kerastl.versions.restore import SPLIT_FILE, as_the_model_knows, read_split
 from kerastl.versions.sections import SkippedItem
 from kerastl.versions.version_comparison import VersionComparison
 
+PRIVATE = "the model was trained privately and does not keep its rows, so it is not known whether these were among them"
+
 
 @dataclass(frozen=True)
 class UnknownRows(Section):
@@ -134,8 +136,11 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     outputs = _outputs(classifier, examples)
     kept = examples.take(outputs.rows).with_skipped(outputs.refused)
     check_losses(kept.source, kept.summary)
-    require_unchanged(classifier.folder, SPLIT_FILE)  # else rows that it was trained on would not be counted
-    parts = read_split(classifier.folder)
+    if record.private is None:
+        require_unchanged(classifier.folder, SPLIT_FILE)  # else rows that it was trained on would not be counted
+    else:
+        kept = replace(kept, notes=(*kept.notes, PRIVATE))
+    parts = read_split(classifier.folder) if record.private is None else {}
     trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
     target = record.test.target.asked if record.test.target else None
     evaluation = evaluate_probabilities(kept, outputs.probabilities, record.thresholds, worst=worst, target=target)

@@ -19,6 +19,7 @@ GROUPS = {
                  "drift_reference", "if_better"),
     "fine_tuning": ("learning_rate", "find_learning_rate", "schedule", "gradual", "layer_decay", "lora", "mixing",
                     "average_epochs", "augment"),
+    "privacy": ("private", "classes"),
 }
 OLD_NAMES = {  # of fields that were renamed: their flags keep working, and run.json keeps the names
     "layer": "tap", "learning_rate": "rate", "find_learning_rate": "find_rate", "average_epochs": "average",
@@ -146,6 +147,8 @@ class ImageConfig(RunConfig):
     augment: str = "auto"  # none, light, standard or strong (auto: standard, no flip if mirror images predict worse)
     batch_size: int = 32  # images per batch
     relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
+    private: str | None = None  # protect the training rows: epsilon=1,delta=auto (differential privacy, a linear head)
+    classes: str | None = None  # with --private: all classes, a,b,c; they are public and not read from the data
 
 
 class TextConfig(RunConfig):
@@ -169,3 +172,5 @@ class TextConfig(RunConfig):
     lora: int = 0  # fine-tune a low-rank update (LoRA) of this rank in the attention layers only
     batch_size: int = 32  # texts per batch
     relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
+    private: str | None = None  # protect the training rows: epsilon=1,delta=auto (differential privacy, a linear head)
+    classes: str | None = None  # with --private: all classes, a,b,c; they are public and not read from the data

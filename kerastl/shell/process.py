@@ -22,6 +22,7 @@ from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags, check_paths
 from kerastl.shell.flags import RunConfig
 from kerastl.shell.parsing import parse, with_flags
+from kerastl.shell.private import OF_THE_SHELL, private_or
 from kerastl.shell.system_errors import damaged_model, system_error
 
 __all__ = ["as_main", "finish", "parse", "run"]
@@ -45,7 +46,7 @@ class Stopped(KeyboardInterrupt):
 def run(main: Callable[[C], Any], config: type[C], argv: list[str] | None = None,
         show: Callable[[Any], str] | None = None, prog: str | None = None) -> int:
     """Parse flags into a `config`, call `main`, print what it returns. Returns the exit code."""
-    return finish(main, lambda: parse(config, argv, config.__module__, prog), show or _run_summary)
+    return finish(private_or(main), lambda: parse(config, argv, config.__module__, prog), show or _run_summary)
 
 
 def _run_summary(record: Any) -> str:
@@ -60,7 +61,7 @@ def as_main(pipeline: Callable[..., R]) -> Callable[[Any], R]:
 
     def main(config: Any) -> R:
         return pipeline(**{field.name: getattr(config, field.name) for field in fields(config)
-                           if field.name not in ("json", "isolate")})
+                           if field.name not in OF_THE_SHELL})
 
     return main
 

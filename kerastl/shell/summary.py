@@ -8,6 +8,7 @@ from kerastl.evaluation.competitors import Competitors
 from kerastl.evaluation.result import Figures
 from kerastl.explanation.record import Explanations
 from kerastl.report.calibration import ece_in_words, rates, unranked
+from kerastl.report.private_lines import private_lines
 from kerastl.report.rejection import counted, rejected
 from kerastl.report.sentences import (
     augmented,
@@ -32,6 +33,8 @@ INDENT = " " * 11  # of what follows under a name
 
 def run_summary(record: RunRecord) -> str:
     """A run in a few lines, for the terminal."""
+    if record.private is not None:
+        return _private_summary(record)
     test, (low, high) = record.test, record.test.accuracy_ci95
     lines = [
         *warnings(record),
@@ -89,6 +92,13 @@ def run_summary(record: RunRecord) -> str:
     if record.large:
         lines.append(f"export     {record.large.ships}")
     return "\n".join([*lines, "", parity_table(record.parity), "", f"written    {record.path}", *losses(record)])
+
+
+def _private_summary(record: RunRecord) -> str:
+    lines = [line for sentence in private_lines(record) for line in wrap(sentence, WIDTH)]
+    first = f"{record.backbone} + {record.head}, {len(record.classes)} classes"
+    return "\n".join([*warnings(record), first, *lines, "", parity_table(record.parity), "",
+                      f"written    {record.path}"])
 
 
 def more_rates(test: Figures) -> list[str]:

@@ -33,15 +33,20 @@ def show(result: "ModelList") -> str:
     rows = [("model", "version", "made", "backbone + head", "rows", "accuracy (95% CI)", "gain, points (95% CI)",
              "formats", "size", "latency")]
     for one in result.models:
-        if one.error or one.accuracy is None or one.accuracy_ci95 is None:
+        if one.error:
             rows.append((one.name, str(one.version), "", "", "", "", "", "", "", one.error))
             continue
-        low, high = one.accuracy_ci95
         rows.append((one.name, str(one.version), one.made[:16].replace("T", " "), f"{one.backbone} + {one.head}",
-                     f"{one.n_train:,}", f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})", _gain(one),
+                     f"{one.n_train:,}", _accuracy(one), _gain(one),
                      ", ".join(one.formats), f"{one.bytes / 1e6:.1f} MB",
                      "" if one.milliseconds is None else f"{one.milliseconds:.1f} ms"))
     return table(rows)
+
+
+def _accuracy(one: "ModelVersion") -> str:
+    if one.accuracy is None or one.accuracy_ci95 is None:
+        return "not reported"
+    return f"{one.accuracy:.3f} ({one.accuracy_ci95[0]:.3f} to {one.accuracy_ci95[1]:.3f})"
 
 
 def _gain(one: "ModelVersion") -> str:

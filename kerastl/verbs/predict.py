@@ -89,17 +89,16 @@ def check(config: Config) -> None:
 def run(config: Config) -> "PredictResult":
     """Predict for the inputs; lines are read from standard input where `-` is among them."""
     from kerastl.serving.batch import predict_inputs
-    from kerastl.versions.folder import find_version
-    from kerastl.versions.token_models import is_token_model, loader_of, only_for_rows
+    from kerastl.versions.token_models import only_for_rows, token_loader
 
-    folder = find_version(config.model)
-    if is_token_model(folder):
+    if loader := token_loader(config.model):
         only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
                       text_column=config.text_column, path_column=config.path_column, weights=config.weights,
                       engine=config.engine != "saved_model", strict=config.strict)
-        return loader_of(folder).predict_files(
+        result: PredictResult = loader.predict_files(
             config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
             trust=config.trust)
+        return result
     return predict_inputs(
         config.model, config.inputs, lines=piped(config.inputs), text=config.text, text_column=config.text_column,
         path_column=config.path_column, out=config.out, raw=config.raw, weights=config.weights, trust=config.trust,
@@ -109,7 +108,8 @@ def run(config: Config) -> "PredictResult":
 
 
 def show(result: "PredictResult") -> str:
-    """A line for each input or sentence, or where they were written; the notes, and how many errors there are."""
+    """A line for each input, or where the table was written; the notes, and how many errors there are. Of a model on
+    tokens, its sentences."""
     if (sentences := getattr(result, "shown", None)) is not None:
         return str(sentences)
     notes = [_with_flags(note) for note in result.notes]

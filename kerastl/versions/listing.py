@@ -1,7 +1,9 @@
 """What is in a folder of models: each version with its data, its figures and its files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kerastl.errors import KerastlError, ModelError, one_line
 from kerastl.fields import Section
@@ -59,6 +61,15 @@ def list_models(folder: str | Path = "saved_models") -> ModelList:
                                         for number in reversed(versions(home))))
 
 
+def _accuracy(record: Mapping[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
+    """The accuracy and its interval; None where a private run did not pay for them."""
+    test = record["test"]
+    if record.get("private") is not None and test["accuracy"] is None:
+        return None, None
+    low, high = test["accuracy_ci95"]
+    return float(test["accuracy"]), (float(low), float(high))
+
+
 def _version(home: Path, number: int) -> ModelVersion:
     """Its figures as they stand in run.json. A RunRecord would check all of it, which takes TensorFlow and seconds; so
     would the hashes of the files."""
@@ -68,12 +79,11 @@ def _version(home: Path, number: int) -> ModelVersion:
         if missing := sorted(name for name in manifest["files"] if not is_file(folder / name)):
             raise ModelError(f"{folder} is damaged: {MISSING}: {', '.join(missing)}")
         test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
-        low, high = test["accuracy_ci95"]
         before = record.get("previous") or {}
         compared = before.get("old") is not None
         return ModelVersion(
             name, number, str(manifest["made"]), str(record["head"]), str(record["backbone"]), int(record["n_train"]),
-            int(test["n"]), float(test["accuracy"]), (float(low), float(high)), tuple(one["kind"] for one in kept),
+            int(test["n"]), *_accuracy(record), tuple(one["kind"] for one in kept),
             sum(size_of(path) for path in folder.rglob("*") if path.is_symlink() or path.is_file()),
             next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None),
             gain=float(before["gain"]) if compared else None,

@@ -24,6 +24,7 @@ from kerastl.explanation.record import Explanations
 from kerastl.fields import Section, from_json, key
 from kerastl.inputs import TokenLengths
 from kerastl.modality import Modality, modality_named
+from kerastl.privacy.record import Private, as_null, from_null
 from kerastl.tasks import Task, task_named, task_of_record
 from kerastl.training.fine_tuning.result import FineTuneResult
 from kerastl.versions.folder import RECORD, VERIFY, read_json, write_json
@@ -55,9 +56,10 @@ class RunRecord(Compared, Section):
     backbone_sha256: of the user's file that defines the backbone. head_settings: of the exported head. training_curve:
     by epoch (epoch, loss, val_loss) or by L2 strength (l2, log_loss). linear_beside: the `linear` head on the same
     rows, beside a head that is trained by gradient descent. previous: the comparison with the newest version that was
-    there. seconds: of each step, and their `total`. config: the settings of the run, as the recipe's flags.
-    started_in: the way from the version folder to the folder in which the run was started, which relative paths in
-    `config` belong to. path: the version folder.
+    there. private: the protection of the training data, in a private run; figures of `test` that were not paid for are
+    then NaN, and null in the document. seconds: of each step, and their `total`. config: the settings of the run, as
+    the recipe's flags. started_in: the way from the version folder to the folder in which the run was started, which
+    relative paths in `config` belong to. path: the version folder.
     """
 
     format: int = 1
@@ -118,6 +120,7 @@ class RunRecord(Compared, Section):
     rejection: RejectionResult | None = None
     explanations: Explanations | None = None
     previous: VersionComparison | None = None
+    private: Private | None = None
     name: str = ""
     version: int = 0
     path: str = ""
@@ -173,7 +176,8 @@ class RunRecord(Compared, Section):
 
     def to_dict(self) -> dict[str, Any]:
         """The document that run.json holds and `--json` prints."""
-        return {**super().to_dict(), **self.task.record, "breaches": list(self.breaches)}
+        document = {**super().to_dict(), **self.task.record, "breaches": list(self.breaches)}
+        return document if self.private is None else {**document, "test": as_null(document["test"])}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "RunRecord":
@@ -201,6 +205,8 @@ def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
         task = task_of_record(dict(document))
         derived = {"breaches", *task.record}
         known = {name: value for name, value in document.items() if name not in derived}
+        if known.get("private") is not None:
+            known["test"] = from_null(known["test"])
         record: RunRecord = from_json(RunRecord, {**known, "task": task.name})
         modality = modality_named(record.modality_name)
         modality.load(modality.input_module, "describe_input")(record.input)  # fails where a setting is missing

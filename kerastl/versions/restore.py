@@ -21,7 +21,7 @@ from kerastl.files import open_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
 from kerastl.versions.damage import described
-from kerastl.versions.folder import KERAS_MODEL, VERIFY
+from kerastl.versions.folder import KERAS_MODEL, RECORD, VERIFY, read_json
 from kerastl.versions.location import located, source_of
 from kerastl.versions.record import RunRecord
 
@@ -70,12 +70,20 @@ def write_relabel(folder: Path, examples: Examples) -> None:
         write_corrections(folder / RELABEL_FILE, examples.corrections)
 
 
+def is_private(folder: Path) -> bool:
+    """Whether a version was trained with `private`. Raises ModelError where run.json cannot be read."""
+    return read_json(folder, RECORD).get("private") is not None
+
+
 def read_split(folder: Path) -> dict[str, str]:
     """The part of each content hash: "train", "validation", "test" or "fold N". Version 0.1 wrote no names.
 
-    Raises ModelError when split.csv is missing or damaged.
+    Raises ModelError when split.csv is missing or damaged, and for a private version, which has none.
     """
     path = folder / SPLIT_FILE
+    if is_private(folder):
+        raise ModelError(f"{folder} was trained with `private`: it does not keep which rows it was trained on",
+                         "a version that was trained without", "give new data: kerastl evaluate, kerastl predict")
     try:
         with open_file(path, "r", newline="") as file:
             return {row["id"]: row["part"] for row in csv.DictReader(file)}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.errors import ModelError, OptionError
-from kerastl.versions.folder import RECORD, VERIFY, read_json
+from kerastl.versions.folder import RECORD, VERIFY, find_version, read_json
 
 KIND = "token"  # in run.json, where other models have their modality
 LOADERS = {"tagging": "kerastl.tagging.model", "parsing": "kerastl.dependencies.model"}  # by the task in run.json
@@ -23,6 +23,12 @@ def loader_of(folder: Path) -> Any:
     if task not in LOADERS:
         raise ModelError(f"{folder / RECORD} names the task {task!r}", f"one of {', '.join(LOADERS)}", VERIFY)
     return importlib.import_module(LOADERS[str(task)])
+
+
+def token_loader(model: str | Path) -> Any:
+    """As `loader_of`, for what `find_version` takes; None for another model than one on tokens."""
+    folder = find_version(str(model))
+    return loader_of(folder) if is_token_model(folder) else None
 
 
 def only_for_rows(**given: Any) -> None:
