@@ -189,9 +189,9 @@ def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Call
                             modality=modality.name)
     engine = "tensorflow" if arguments["engine"] == "auto" else arguments["engine"]
     runtime = apply("float32", arguments["xla"], arguments["seed"], engine, arguments.get("workers", 0))
+    network = private_backbone(modality, arguments)
     examples = with_classes(read_privately(modality, arguments, cache), options.classes)
     print(needed_line(options, examples), flush=True)
-    network = private_backbone(modality, arguments)
     features = compute_features(split_by_hash(examples), network, runtime, cache_dir=cache,
                                 batch_size=arguments["batch_size"])
     fitted = fit_private(features, options, arguments["head"], entropy=entropy or SYSTEM)

@@ -207,6 +207,12 @@ def test_a_budget_that_cannot_be_used_is_refused(private: str, classes: str | No
         PrivacyOptions.parse(private, classes)
 
 
+def test_classes_are_in_the_form_in_which_labels_are_read() -> None:
+    assert PrivacyOptions.parse("epsilon=1", "cafe\u0301, b\u200b").classes == ("caf\u00e9", "b")
+    with pytest.raises(tl.OptionError, match="each once"):
+        PrivacyOptions.parse("epsilon=1", "cafe\u0301,caf\u00e9")
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("search", 3), ("target", "precision=0.9"), ("reject", "on"), ("if_better", True), ("near_duplicates", "group"),
     ("unfreeze", "1"), ("limit", 100), ("min_per_class", 5), ("split", "cv"), ("relabel", "t.csv"), ("head", "mlp"),

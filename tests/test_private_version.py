@@ -158,6 +158,15 @@ def version(tmp_path_factory: pytest.TempPathFactory, dropped_in: Path) -> Path:
     return Path(record.path)
 
 
+def test_a_class_needs_no_row(version: Path, tmp_path: Path) -> None:
+    """A run that ended with an error would tell of the data."""
+    root = version.parents[2]
+    record = tl.classify_images(root / "data", name="p", out=tmp_path / "out", backbone="tiny_net", weights="none",
+                                tflite="none", private="epsilon=20,delta=1e-3", classes="purple," + CLASSES,
+                                cache_dir=root / "cache")
+    assert record.classes == ("purple", *CLASSES.split(",")) and record.private is not None
+
+
 def test_the_record_the_card_and_the_report_say_the_same(version: Path) -> None:
     record = RunRecord.read(version)
     private = record.private

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerastl.data.labels import normal_form
 from kerastl.data.shards import is_table
 from kerastl.errors import KerastlError, OptionError, all_of
 from kerastl.files import source_path
@@ -93,7 +94,7 @@ class PrivacyOptions:
         if not faults and delta is not None and not TINIEST <= delta < 1:
             faults.append(f"delta in `private` must be auto or a number between 0 and 1, of at least {TINIEST:g} "
                           f"(got {values['delta']!r})")
-        names = tuple(name.strip() for name in (classes or "").split(","))
+        names = tuple(map(normal_form, (classes or "").split(",")))  # as labels of the data are read
         if not any(names):
             faults.append("`classes` is missing: with `private` the list of classes is public, so it has to be given "
                           "and is not read from the data; write all names, separated by commas")
