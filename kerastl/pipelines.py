@@ -173,7 +173,7 @@ def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Call
     Only `fit_private` sees features and labels together; `write_private_version` gets what it released. Raises one
     OptionError that lists every argument that is closed.
     """
-    from kerastl.data.split import split as split_rows
+    from kerastl.data.split import split_by_hash
     from kerastl.features.cache import chosen_dir
     from kerastl.features.compute import compute_features
     from kerastl.privacy.fit import fit_private, needed_line, with_classes
@@ -187,13 +187,12 @@ def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Call
     cache = chosen_dir(None if arguments["cache_dir"] is None else str(arguments["cache_dir"]))
     destination = target_of(str(arguments["out"]), arguments["name"], private_kinds(arguments["tflite"]),
                             modality=modality.name)
-    runtime = apply("float32" if arguments["precision"] == "auto" else arguments["precision"], arguments["xla"],
-                    arguments["seed"], "tensorflow" if arguments["engine"] == "auto" else arguments["engine"],
-                    arguments.get("workers", 0))
+    engine = "tensorflow" if arguments["engine"] == "auto" else arguments["engine"]
+    runtime = apply("float32", arguments["xla"], arguments["seed"], engine, arguments.get("workers", 0))
+    network = private_backbone(modality, arguments)
     examples = with_classes(read_privately(modality, arguments, cache), options.classes)
     print(needed_line(options, examples), flush=True)
-    network = private_backbone(modality, arguments)
-    features = compute_features(split_rows(examples, "holdout"), network, runtime, cache_dir=cache,
+    features = compute_features(split_by_hash(examples), network, runtime, cache_dir=cache,
                                 batch_size=arguments["batch_size"])
     fitted = fit_private(features, options, arguments["head"], entropy=entropy or SYSTEM)
     return write_private_version(destination, fitted, network, runtime, config=_recordable(dict(arguments)))

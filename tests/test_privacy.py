@@ -1,20 +1,23 @@
 """Private heads: the accounting, the sensitivity of what is released, and what a budget opens and closes."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import clouds, made_examples, made_features
+from tiny import clouds, in_folds, made_examples, made_features
 
 import kerastl as tl
+from kerastl.data.examples import TEST, TRAIN
+from kerastl.data.split import split_by_hash
+from kerastl.data.texts import read_labelled
 from kerastl.privacy import accounting, prototypes, ridge
 from kerastl.privacy.accuracy import paid_accuracy
 from kerastl.privacy.attack import Shadows, advantage, confidences, guesses, shadow_heads
-from kerastl.privacy.fit import fit_private, needed_groups, rounded, with_classes
+from kerastl.privacy.fit import fit_private, needed_groups, rounded, unit_of, with_classes
 from kerastl.privacy.noise import gaussian, symmetric
 from kerastl.privacy.options import CLOSED, OPEN, PrivacyOptions, private_options
 from kerastl.privacy.record import as_null, from_null
@@ -87,6 +90,53 @@ def test_one_group_changes_each_release_by_at_most_1(seed: int) -> None:
     assert largest > 0.9  # of a group of one row: the bound is not loose
 
 
+def fixed_noise(shape: tuple[int, ...], deviation: float, entropy: Any) -> Any:
+    """Next to none, but for vectors: a huge one, so that the centre is the same for all data."""
+    return np.linspace(1e9, 2e9, shape[0]) if len(shape) == 1 and shape[0] > 3 else np.zeros(shape)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_group_changes_the_sums_in_the_whole_fit_by_at_most_1(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the solver: a fitter that scaled features by the data would change them by more."""
+    reached: list[dict[str, Any]] = []
+
+    def solved(gram: Any, cross: Any, smallest: float, noise: float) -> Any:
+        reached.append({"gram": gram, "cross": cross, "smallest": smallest})
+        return cross
+
+    monkeypatch.setattr(ridge, "gaussian", fixed_noise)
+    monkeypatch.setattr(ridge, "symmetric", lambda size, deviation, entropy: np.zeros((size, size)))
+    monkeypatch.setattr(ridge, "solved", solved)
+    rows = grouped(seed)
+    ridge.fit(rows, 3, 1.0)
+    for group in sorted(set(rows.groups)):
+        ridge.fit(without(rows, group), 3, 1.0)
+    before, *others = reached
+    changes = {name: max(float(np.linalg.norm(before[name] - after[name])) for after in others) for name in before}
+    assert len(others) == len(set(rows.groups)) and max(changes.values()) <= 1 + 1e-6, changes
+    assert changes["gram"] > 0.5
+
+
+@pytest.mark.parametrize("fitter", [ridge, prototypes])
+def test_each_release_is_noised_once_as_its_payment_says(fitter: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def recorded(draw: Any) -> Any:
+        def drawing(size: Any, deviation: float, entropy: Any) -> Any:
+            drawn.append(deviation)
+            return draw(size, deviation, entropy)
+        return drawing
+
+    monkeypatch.setattr(fitter, "gaussian", recorded(gaussian))
+    monkeypatch.setattr(fitter, "symmetric", recorded(symmetric), raising=False)
+    head = fitter.fit(grouped(0), 3, 0.5)
+    assert sorted(drawn) == pytest.approx(sorted(payment.noise for payment in head.payments))
+    counts = np.array([fitter.fit(grouped(0), 3, 0.5).groups for _ in range(300)])
+    assert counts.std() == pytest.approx(head.payments[0].noise, rel=0.2) and head.payments[0].what.startswith("number")
+    right = np.array([paid_accuracy(head, grouped(0), 5.0).groups for _ in range(300)])
+    assert right.std() == pytest.approx(np.sqrt(2) / 5.0, rel=0.2)  # the sum of two counts
+
+
 def test_one_group_changes_the_counts_of_the_accuracy_by_at_most_1() -> None:
     """With a released head: the pair (correct, incorrect) of all groups, without its noise."""
     rows = grouped(0)
@@ -146,7 +196,10 @@ def test_every_flag_is_open_or_closed_and_none_is_both() -> None:
 
 
 @pytest.mark.parametrize(("private", "classes", "message"), [
-    ("epsilon=0", "a,b", "above 0"), ("epsilon=inf", "a,b", "above 0"), ("epsilon=1,delta=2", "a,b", "between 0 and 1"),
+    ("epsilon=0", "a,b", "from 0.001 to"), ("epsilon=inf", "a,b", "from 0.001 to"),
+    ("epsilon=1e-9", "a,b", "from 0.001 to"), ("epsilon=nan", "a,b", "from 0.001 to"),
+    ("epsilon=1,epsilon=9", "a,b", "twice"), ("epsilon=1,delta=2", "a,b", "between 0 and 1"),
+    ("epsilon=1,delta=5e-324", "a,b", "between 0 and 1"),
     ("1", "a,b", "epsilon=1,delta=auto"), ("epsilon=1,sigma=2", "a,b", "epsilon=1,delta=auto"),
     ("epsilon=1", None, "`classes` is missing"), ("epsilon=1", "a,a", "each once"), ("epsilon=1", "a", "two names")])
 def test_a_budget_that_cannot_be_used_is_refused(private: str, classes: str | None, message: str) -> None:
@@ -154,10 +207,16 @@ def test_a_budget_that_cannot_be_used_is_refused(private: str, classes: str | No
         PrivacyOptions.parse(private, classes)
 
 
+def test_classes_are_in_the_form_in_which_labels_are_read() -> None:
+    assert PrivacyOptions.parse("epsilon=1", "cafe\u0301, b\u200b").classes == ("caf\u00e9", "b")
+    with pytest.raises(tl.OptionError, match="each once"):
+        PrivacyOptions.parse("epsilon=1", "cafe\u0301,caf\u00e9")
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("search", 3), ("target", "precision=0.9"), ("reject", "on"), ("if_better", True), ("near_duplicates", "group"),
     ("unfreeze", "1"), ("limit", 100), ("min_per_class", 5), ("split", "cv"), ("relabel", "t.csv"), ("head", "mlp"),
-    ("tflite", "int8"), ("seeds", 3), ("strict", True), ("multi_label", "on")])
+    ("tflite", "int8"), ("seeds", 3), ("strict", True), ("precision", "bfloat16"), ("multi_label", "on")])
 def test_closed_arguments_are_refused_by_name(name: str, value: Any, tmp_path: Path) -> None:
     arguments = {"data": str(tmp_path), "private": "epsilon=1", "classes": "a,b", "head": "best", name: value}
     with pytest.raises(tl.OptionError, match=f"`{name}`"):
@@ -187,13 +246,63 @@ def test_more_rows_are_needed_for_more_classes_and_a_smaller_epsilon() -> None:
 
 
 def test_classes_are_those_that_are_given() -> None:
-    examples = made_examples(np.array([0, 1, 2, 1]), classes=["a", "b", "c"])
+    examples = replace(made_examples(np.array([0, 1, 2, 1]), classes=["a", "b", "c"]), min_per_class=0)
     chosen = with_classes(examples, ("c", "missing", "b"))
     assert chosen.classes == ("c", "missing", "b") and chosen.targets.tolist() == [2, 0, 2]
     with pytest.raises(tl.DataError, match="no row"):
         with_classes(examples, ("x", "y"))
     with pytest.raises(tl.DataError, match="one label a row"):
-        with_classes(made_examples(np.array([[1, 1], [0, 1]])), ("class 0", "class 1"))
+        with_classes(replace(made_examples(np.array([[1, 1], [0, 1]])), min_per_class=0), ("class 0", "class 1"))
+    with pytest.raises(tl.OptionError, match="`min_per_class`"):
+        with_classes(replace(examples, min_per_class=10), ("a", "b"))
+
+
+def test_a_group_that_shares_copies_with_two_others_leaves_them_as_they_are(tmp_path: Path) -> None:
+    """Elsewhere, groups with a common copy are joined, so that one group would change the weights of others."""
+    lines = ["x1,a,ann", "x2,a,ann", "x3,b,cid", "x4,a,cid"]
+
+    def read(more: list[str]) -> Any:
+        (tmp_path / "t.csv").write_text("\n".join(["text,label,group", *lines, *more]) + "\n")
+        return read_labelled(str(tmp_path / "t.csv"), options=tl.ReadOptions(multi_label="off"))
+
+    before, after = with_classes(read([]), ("a", "b")), with_classes(read(["x2,a,bob", "x3,b,bob"]), ("a", "b"))
+    assert len(set(read(["x2,a,bob", "x3,b,bob"]).groups)) == 1  # joined
+    assert tuple(after.groups) == (*before.groups, "bob", "bob") == ("ann", "ann", "cid", "cid", "bob", "bob")
+    assert split_by_hash(after).split.part[:4].tolist() == split_by_hash(before).split.part.tolist()
+    assert unit_of(before) == unit_of(after) == "all texts of one value of the group column"
+
+
+def test_the_unit_follows_from_the_columns_and_not_from_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label,group\nx1,a,\nx2,b,\n")
+    examples = with_classes(read_labelled(str(tmp_path / "t.csv")), ("a", "b"))
+    assert "group column" in unit_of(examples) and tuple(examples.groups) == tuple(examples.ids)
+
+
+def test_examples_whose_rows_depend_on_others_are_refused(tmp_path: Path) -> None:
+    options, features = PrivacyOptions.parse("epsilon=2", "a,b"), private_features(tmp_path)
+    for changed, message in ((in_folds(features.examples), "by the hash"),
+                             (replace(features.examples, units=("another",) * len(features.examples)), "joined")):
+        with pytest.raises(tl.OptionError, match=message):
+            fit_private(replace(features, examples=changed), options)
+
+
+def test_no_class_and_no_part_needs_rows(tmp_path: Path) -> None:
+    """Else a run would end where one group is missing."""
+    x, y = clouds(40, 2, 16, 3.0)
+    options = PrivacyOptions.parse("epsilon=2,delta=1e-3", "a,b,c")
+    examples = split_by_hash(made_examples(y, classes=["a", "b", "c"]))
+    for part in (TEST, TRAIN):
+        rows = np.flatnonzero(examples.split.part != part) if examples.split else y
+        fitted = fit_private(made_features(tmp_path / str(part), x[rows], examples.take(rows)), options)
+        assert fitted.head.kernel.shape[1] == 3 and np.isfinite(fitted.head.kernel).all()
+
+
+def test_budgets_at_the_ends_of_the_ranges_are_kept() -> None:
+    """The strength found is never above, and hardly below, what the budget allows."""
+    for epsilon in (accounting.SMALLEST, 1.0, 1e6):
+        for delta in (accounting.TINIEST, 1e-12, 0.999):
+            strength = accounting.strength_of(epsilon, delta)
+            assert accounting.delta_of(epsilon, strength) <= delta < accounting.delta_of(epsilon, strength * (1 + 1e-6))
 
 
 def private_features(folder: Path) -> Any:

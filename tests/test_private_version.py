@@ -68,6 +68,12 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     made: dict[str, Any] = {}
     real, released = fitting.fit_private, []
 
+    taken, real_rows = [], fitting.rows_of
+
+    def rows_of(*given: Any, **more: Any) -> Any:
+        taken.append(real_rows(*given, **more))
+        return taken[-1]
+
     def kept(*given: Any, **more: Any) -> Any:
         released.append(real(*given, **more))
         return released[-1]
@@ -79,6 +85,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "fit_private", kept)
+        patch.setattr(fitting, "rows_of", rows_of)
         run("all")
         examples = tl.split(tl.read_images(data, min_per_class=0), "holdout")
         made["ids"] = set(examples.ids)
@@ -86,6 +93,8 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         Path(str(examples.items[row])).unlink()
         run("without a group")
         patch.setattr(fitting, "fit_private", lambda *given, **more: (kept(*given, **more), released[0])[1])
+        made["rows"] = [{(name, int(y), x.tobytes()) for name, y, x in zip(rows.groups, rows.y, rows.x, strict=True)}
+                        for rows in taken]
         run("others' release")
     assert len(released) == 3 and len(released[0].head.kernel) == len(released[1].head.kernel)
     made["changed"] = np.abs(released[0].head.kernel - released[1].head.kernel).max()
@@ -94,6 +103,12 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_version_holds_these_files_and_no_other(proof: dict[str, Any]) -> None:
     assert set(proof["all"]) == RELEASED | PUBLIC_FILES
+
+
+def test_the_fitter_gets_the_same_numbers_of_the_other_groups(proof: dict[str, Any]) -> None:
+    """Features that were scaled, weighted or chosen by the data would differ in all of them."""
+    training, held_out, fewer, same = proof["rows"]
+    assert fewer < training and len(training - fewer) == 1 and held_out == same and held_out
 
 
 def test_one_training_group_changes_only_what_was_released(proof: dict[str, Any]) -> None:
@@ -144,6 +159,15 @@ def version(tmp_path_factory: pytest.TempPathFactory, dropped_in: Path) -> Path:
     return Path(record.path)
 
 
+def test_a_class_needs_no_row(version: Path, tmp_path: Path) -> None:
+    """A run that ended with an error would tell of the data."""
+    root = version.parents[2]
+    record = tl.classify_images(root / "data", name="p", out=tmp_path / "out", backbone="tiny_net", weights="none",
+                                tflite="none", private="epsilon=20,delta=1e-3", classes="purple," + CLASSES,
+                                cache_dir=root / "cache")
+    assert record.classes == ("purple", *CLASSES.split(",")) and record.private is not None
+
+
 def test_the_record_the_card_and_the_report_say_the_same(version: Path) -> None:
     record = RunRecord.read(version)
     private = record.private
@@ -188,7 +212,7 @@ def test_a_later_version_without_private_says_why_it_is_not_compared(version: Pa
 def test_an_audit_stays_below_the_bound(version: Path) -> None:
     data, cache = version.parents[2] / "data", version.parents[2] / "cache"
     result = tl.audit_privacy(version, data, shadows=4, cache_dir=str(cache))
-    assert result.members + result.others == 90 and 0.9 < result.bound <= 1
+    assert result.members + result.others == 90 and 0.9 < result.bound <= result.allowed <= 1
     assert not result.failed and {attack.name for attack in result.attacks} == {"loss threshold", "likelihood ratio"}
     with pytest.raises(tl.OptionError, match="`shadows`"):
         tl.audit_privacy(version, data, shadows=3)

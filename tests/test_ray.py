@@ -55,9 +55,7 @@ def test_a_cluster_of_this_machine_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache/shards/job").iterdir()] == [MANIFEST]
     assert not (home / ".ray").exists()
     session = Path("/tmp/ray/session_latest").resolve()
-    assert not (session / "logs/dashboard.log").exists()
-    stats = session / "usage_stats.json"
-    assert not stats.exists() or '"success": false' in stats.read_text().lower() or "disabled" in stats.read_text()
+    assert (session / "logs").is_dir() and not (session / "usage_stats.json").exists()
 
 
 def test_a_cluster_that_does_not_answer_is_one_message(tmp_path: Path) -> None:

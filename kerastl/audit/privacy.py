@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TEST
-from kerastl.data.split import split as split_rows
-from kerastl.data.split import split_of
+from kerastl.data.split import split_by_hash, split_of
 from kerastl.errors import ModelError, OptionError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import compute_features
 from kerastl.fields import Section
 from kerastl.model import parts_of, predict_logits
-from kerastl.privacy.accounting import advantage_bound
+from kerastl.privacy.accounting import advantage_bound, delta_of, strength_of
 from kerastl.privacy.attack import LOSS, RATIO, Fit, Guess, advantage, confidences, guesses, shadow_heads
 from kerastl.privacy.fit import FITTERS, rows_of, with_classes
 from kerastl.privacy.rows import Array, Rows
@@ -45,14 +44,17 @@ class Attack(Section):
 
 @dataclass(frozen=True)
 class PrivacyAudit(Section):
-    """The attacks on a private model. bound: the largest advantage that epsilon and delta allow any attack. members,
-    others: training groups and held-out groups. shadows: heads that were fitted for the attacks."""
+    """The attacks on a private model. bound: the largest advantage that Gaussian noise of this budget allows an attack,
+    which is the delta of its strength at epsilon 0; allowed: that epsilon and delta alone allow, which is more, so that
+    even a model without noise may stay below. members, others: training groups and held-out groups. shadows: heads that
+    were fitted for the attacks."""
 
     model: str
     epsilon: float
     delta: float
     unit: str
     bound: float
+    allowed: float
     attacks: tuple[Attack, ...]
     members: int
     others: int
@@ -73,8 +75,9 @@ class PrivacyAudit(Section):
     def sentence(self) -> str:
         """What was found, in words."""
         return (f"At epsilon {self.epsilon:g} and delta {self.delta:g}, no attack may have an advantage above "
-                f"{self.bound:.3f}. An attack that stays below proves nothing: a better one may exist. This result was "
-                "computed from the data and is not private: do not publish it.")
+                f"{self.allowed:.3f}; with Gaussian noise of that budget, above {self.bound:.3f}. An attack that stays "
+                "below proves nothing: a better one may exist. This result was computed from the data and is not "
+                "private: do not publish it.")
 
 
 def audit_privacy(model: str | Path, data: str | Path, *, shadows: int = SHADOWS, data_dir: str | None = None,
@@ -100,7 +103,7 @@ def audit_privacy(model: str | Path, data: str | Path, *, shadows: int = SHADOWS
     if backbone.weights_hash != record.weights_hash:
         raise ModelError(f"the weights of {backbone.name} are not those that {folder} was trained with",
                          record.weights_hash, "restore the weights")
-    examples = split_rows(with_classes(read_privately(record.modality, settings, cache), record.classes), "holdout")
+    examples = split_by_hash(with_classes(read_privately(record.modality, settings, cache), record.classes))
     runtime = apply(record.precision, "on" if record.xla else "off", record.seed, record.engine)
     features = compute_features(examples, backbone, runtime, cache_dir=cache)
     test = split_of(features.examples).part == TEST
@@ -116,8 +119,9 @@ def audit_privacy(model: str | Path, data: str | Path, *, shadows: int = SHADOWS
     training = np.flatnonzero(~test)
     plain = fitter(NO_NOISE)(rows_of(features, training))(rows.x)
     control = _attack(rows, fitter(NO_NOISE), plain, shadows)
-    bound = advantage_bound(private.epsilon, private.delta)
-    return PrivacyAudit(str(folder), private.epsilon, private.delta, private.unit, bound, tuple(
+    bound = delta_of(0.0, strength_of(private.epsilon, private.delta))
+    allowed = advantage_bound(private.epsilon, private.delta)
+    return PrivacyAudit(str(folder), private.epsilon, private.delta, private.unit, bound, allowed, tuple(
         _result(name, mine, theirs, member, bound) for name, mine, theirs in (
             (LOSS, shipped.loss, control.loss), (RATIO, shipped.ratio, control.ratio))),
         int(member.sum()), len(names) - int(member.sum()), shadows)

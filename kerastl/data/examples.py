@@ -128,7 +128,8 @@ class Examples:
     the source itself specifies, "train", "validation", "test", or "" for none. targets: see `tasks`. soft_targets:
     [rows, classes], probabilities to train on instead, as in distillation. notes: decisions made while reading the
     source, for the report. summary: what was understood of the source, and how many of its rows were skipped.
-    corrections: of labels, that were applied after reading; None: there were none.
+    corrections: of labels, that were applied after reading; None: there were none. units: for each row its group as the
+    source names it, or its id, where the source names groups: unlike `groups`, they do not depend on other rows.
     """
 
     modality: Modality
@@ -149,6 +150,7 @@ class Examples:
     near_duplicates: Sequence[str] | None = None
     near_duplicate_search: NearDuplicateSearch | None = None
     corrections: Corrections | None = None
+    units: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -221,6 +223,7 @@ class Examples:
             self, items=pick(self.items), origins=pick(self.origins), ids=ids,
             groups=ids if self.groups is self.ids else pick(self.groups),
             near_duplicates=None if self.near_duplicates is None else pick(self.near_duplicates),
+            units=None if self.units is None else pick(self.units),
             source_split=pick(self.source_split), targets=self.targets[kept],
             split=self.split and replace(self.split, part=self.split.part[kept]),
             soft_targets=None if self.soft_targets is None else self.soft_targets[kept],

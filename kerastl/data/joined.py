@@ -36,7 +36,8 @@ def joined(labelled: Examples, unlabelled: Examples, cache_dir: Path | None = No
         groups=_column([part.groups for part in parts], None) if own_groups else ids,
         source_split=(*labelled.source_split, *unlabelled.source_split), min_per_class=0,
         targets=np.concatenate([labelled.targets, targets]), split=None, soft_targets=None, near_duplicates=None,
-        near_duplicate_search=None, skipped=(), notes=(), summary=NOTHING_YET, corrections=None)
+        near_duplicate_search=None, skipped=(), notes=(), summary=NOTHING_YET, corrections=None,
+        units=None)
 
 
 def _column(parts: Sequence[Any], folder: Path | None) -> Any:

@@ -79,7 +79,7 @@ def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes
         modality=modality, source=source, items=tuple(item_list) if items is None else items,
         origins=tuple(origin_list) if origins is None else origins,
         ids=ids, groups=_groups(groups, ids), source_split=tuple(splits) or ("",) * len(ids), classes=sets.classes,
-        targets=sets.targets[code], min_per_class=min_per_class,
+        targets=sets.targets[code], min_per_class=min_per_class, units=_units(groups, ids, summary),
     )
     examples = _without_unusable(examples, code, sets, skipped)
     notes += sets.notes
@@ -129,6 +129,15 @@ def _groups(groups: list[str], ids: tuple[str, ...] | Hashes) -> tuple[str, ...]
             first, second = sorted((name, other)) if known else (name, other)
             joined[second] = first
     return tuple(name_of(group or content) for group, content in zip(groups, ids, strict=True))
+
+
+def _units(groups: list[str], ids: tuple[str, ...] | Hashes, summary: DataSummary) -> tuple[str, ...] | None:
+    """The group of each row as the source names it, or its content hash; None where the source has no groups. Whether
+    it has them follows from its columns, not from its rows."""
+    if not groups and not any(column.role == "group" for column in summary.columns):
+        return None
+    named = groups + [""] * (len(ids) - len(groups))
+    return tuple(group or content for group, content in zip(named, ids, strict=True))
 
 
 def printable(name: str) -> str:

@@ -56,8 +56,14 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
                                               f"a 10% hold-out would have fewer than {smallest} rows"))
     reason = (requested if mode == "holdout" else "a search needs validation rows" if search else
               "the backbone is unfrozen" if unfrozen else "the dataset is large enough")
+    return _checked(keep_apart(split_by_hash(examples, reason)))
+
+
+def split_by_hash(examples: Examples, reason: str = REQUESTED) -> Examples:
+    """The hold-out of `split`, whatever it leaves of the parts and classes: the part of a row depends on its group
+    alone, and not even an error tells of other rows."""
     part = np.array([part_by_hash(group) for group in examples.groups], np.int8)
-    return _checked(keep_apart(replace(examples, split=Split("holdout", reason, part))))
+    return replace(examples, split=Split("holdout", reason, part))
 
 
 def split_of(examples: Examples) -> Split:

@@ -11,6 +11,8 @@ import math
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
+SMALLEST, TINIEST = 1e-3, 1e-300  # epsilon and delta of a budget: below, `delta_of` loses its digits
+
 
 def delta_of(epsilon: float, strength: float) -> float:
     """The delta that Gaussian noise gives at an epsilon, in [0, 1]. epsilon: 0 or above. strength: above 0."""
@@ -20,13 +22,15 @@ def delta_of(epsilon: float, strength: float) -> float:
 
 
 def strength_of(epsilon: float, delta: float) -> float:
-    """The largest strength that is (epsilon, delta)-private. epsilon: 0 or above, delta: in (0, 1). It is rounded down,
-    so that the budget is never exceeded."""
-    low, high = 1e-9, 1.0
+    """The largest strength that is (epsilon, delta)-private. epsilon: SMALLEST or above, delta: TINIEST or above
+    and below 1. It is rounded down, so that the budget is never exceeded."""
+    low, high = 1.0, 1.0
+    while delta_of(epsilon, low) > delta:
+        low /= 2
     while delta_of(epsilon, high) < delta:
         high *= 2
-    found = float(brentq(lambda strength: delta_of(epsilon, strength) - delta, low, high, xtol=1e-12, rtol=1e-12))
-    return found * (1 - 1e-9)
+    found = brentq(lambda power: delta_of(epsilon, math.exp(power)) - delta, math.log(low), math.log(high), xtol=1e-12)
+    return math.exp(float(found)) * (1 - 1e-9)
 
 
 def shares(strength: float, weights: dict[str, float]) -> dict[str, float]:

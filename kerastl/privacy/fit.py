@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.examples import TEST, Examples
-from kerastl.data.split import split_of
+from kerastl.data.split import split_by_hash, split_of
 from kerastl.errors import DataError, OptionError, expect
 from kerastl.features.compute import Features
 from kerastl.privacy import prototypes, ridge
@@ -22,6 +22,7 @@ from kerastl.privacy.record import Private
 from kerastl.privacy.rows import Rows
 
 FITTERS: Mapping[str, Callable[..., PrivateHead]] = {module.NAME: module.fit for module in (ridge, prototypes)}
+WITH_CLASSES = "examples = kerastl.privacy.fit.with_classes(examples, options.classes)"  # in messages
 PER_CLASS = 150  # groups of each class, at strength 1, that the rule asks for
 PUBLIC = ("the classes and their order", "the settings of the run, among them the path of the data",
           "the power of ten that is not below the number of groups, from which delta follows",
@@ -46,8 +47,17 @@ class PrivateFit:
 
 
 def with_classes(examples: Examples, classes: Sequence[str]) -> Examples:
-    """The rows of these classes, whose list and order are public; rows of others are dropped. Raises DataError for rows
-    with several labels, and where no row is left."""
+    """The rows of these classes, whose list and order are public; rows of others are dropped. Groups are those that the
+    source names: groups that share a copy are not joined, because one group would then change others.
+
+    Raises DataError for rows with several labels, and where no row is left; OptionError for examples whose rows were
+    chosen or changed by looking at other rows.
+    """
+    if changed := [name for name, done in (("`min_per_class`", examples.min_per_class > 0),
+                                           ("near-duplicates", examples.near_duplicates is not None),
+                                           ("corrections", examples.corrections is not None)) if done]:
+        raise OptionError(f"rows of the examples depend on others by {', '.join(changed)}",
+                          "examples as they are read with `min_per_class` 0", "read them again")
     if not examples.task.exclusive:
         raise DataError(f"{examples.source} has {examples.task.noun}", "one label a row",
                         "private heads are for one label a row; set `multi_label` to off")
@@ -58,13 +68,15 @@ def with_classes(examples: Examples, classes: Sequence[str]) -> Examples:
     if not len(rows):
         raise DataError(f"no row of {examples.source} has one of the classes {', '.join(classes)}",
                         "labels as `classes` has them", "check the names in `classes`")
-    return replace(examples.take(rows), classes=tuple(classes), targets=targets[rows], min_per_class=0)
+    chosen = examples.take(rows)
+    return replace(chosen, classes=tuple(classes), targets=targets[rows],
+                   groups=chosen.groups if chosen.units is None else chosen.units)
 
 
 def unit_of(examples: Examples) -> str:
     """What a group of these examples is, in words."""
     noun = examples.modality.noun
-    if list(examples.groups) == list(examples.ids):
+    if examples.units is None and list(examples.groups) == list(examples.ids):
         return f"one {noun} with its exact copies"
     return f"all {examples.modality.nouns} of one value of the group column"
 
@@ -86,7 +98,8 @@ def needed_line(options: PrivacyOptions, examples: Examples) -> str:
         if training < needed else ""
     return (f"private: epsilon {options.epsilon:g}, delta {delta:g}, for one group added or removed; a group is "
             f"{unit_of(examples)}.\nIt needs about {needed:,} training groups for {len(options.classes)} classes "
-            f"(rule: {PER_CLASS} a class over the strength of the budget); the data have about {training:,}{few}")
+            f"(rule: {PER_CLASS} a class over the strength of the budget); the data have about "
+            f"{rounded(training):,}{few}")
 
 
 def rounded(number: float) -> int:
@@ -113,12 +126,13 @@ def fit_private(features: Features, options: PrivacyOptions, head: str = "linear
                 ) -> PrivateFit:
     """A head for these features under differential privacy, and its accuracy on the held-out groups.
 
-    features: pooled, of examples with the classes of `options` and a hold-out by groups (`split` with `holdout`): what
-    is not a test row is trained on. head: `linear`, a ridge regression, or `prototype`, for few rows; `best` is
-    `linear`. Training groups and held-out groups are disjoint, and each pays the whole budget once. entropy: where
-    noise comes from; another source than the operating system protects nothing, and is for tests.
+    features: pooled, of examples with the classes of `options` (`with_classes`) and a hold-out by the hash of their
+    groups (`split_by_hash`): what is not a test row is trained on. head: `linear`, a ridge regression, or `prototype`,
+    for few rows; `best` is `linear`. Training groups and held-out groups are disjoint, and each pays the whole budget
+    once. entropy: where noise comes from; another source than the operating system protects nothing, and is for tests.
 
-    Raises OptionError for another head, for maps or token states, and for examples with other classes.
+    Raises OptionError for another head, for maps or token states, and for examples with other classes, joined groups or
+    another split.
     """
     expect(Features, "features, as kerastl.compute_features returns them", features=features)
     expect(PrivacyOptions, "a budget, as kerastl.PrivacyOptions.parse makes it", options=options)
@@ -128,8 +142,15 @@ def fit_private(features: Features, options: PrivacyOptions, head: str = "linear
                           "pooled features of a backbone that is exported", "choose another backbone, layer or pooling")
     if examples.classes != options.classes:
         raise OptionError(f"the examples have other classes than `classes`: {', '.join(examples.classes[:5])}",
-                          ", ".join(options.classes[:5]), "examples = with_classes(examples, options.classes)")
+                          ", ".join(options.classes[:5]), WITH_CLASSES)
+    if examples.units is not None and tuple(examples.groups) != examples.units:
+        raise OptionError("groups of the examples are joined by copies that they share",
+                          "groups as the source names them", WITH_CLASSES)
     test = split_of(examples).part == TEST
+    if not np.array_equal(test, split_of(split_by_hash(examples)).part == TEST):
+        raise OptionError(f"the split of the examples ({split_of(examples).mode}) is not by the hash of each group",
+                          "a hold-out that depends on no other row",
+                          "examples = kerastl.data.split.split_by_hash(examples)")
     delta = options.delta_for(len(set(examples.groups)))
     strength = strength_of(options.epsilon, delta)
     fitted = FITTERS[name](rows_of(features, np.flatnonzero(~test)), len(options.classes), strength, entropy)

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kerastl.data.labels import normal_form
 from kerastl.data.shards import is_table
 from kerastl.errors import KerastlError, OptionError, all_of
 from kerastl.files import source_path
+from kerastl.privacy.accounting import SMALLEST, TINIEST
 
 AUTO = "auto"
 HEADS = ("linear", "prototype")
 INSTEAD = {"best": "linear"}  # choosing among heads reads the data: the default becomes a fixed head
+LARGEST = 1e6  # epsilon: nothing is protected from 20 or so
 KINDS = ("fp32", "fp16")  # TFLite files whose error bound does not depend on rows of the data
 
 OPEN = {
@@ -21,7 +24,7 @@ OPEN = {
     "pooling": "public", "head": "one of linear, prototype", "max_length": "public", "long": "public",
     "text_column": "public", "label_column": "public", "path_column": "public", "group_column": "public: the unit",
     "no_label": "decided for each row", "accept_truncated": "decided for each row", "pickles": "about the weights",
-    "engine": "public", "precision": "public", "xla": "public", "tflite": "fp32, fp16 or none",
+    "engine": "public", "xla": "public", "tflite": "fp32, fp16 or none",
     "batch_size": "of the feature pass", "isolate": "how files are decoded", "workers": "which machines compute",
     "seed": "recorded; noise never comes from it",
 }
@@ -55,6 +58,7 @@ CLOSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "near_duplicates": ((AUTO, "off"), "a group of near-duplicates depends on other rows"),
     "mirrored": ((False,), "near-duplicates are not searched for"),
     "relabel": ((None,), "corrections are made by looking at the data"),
+    "precision": ((AUTO, "float32"), "another arithmetic is used only if it passes a check on rows of the data"),
     "strict": ((False,), "whether a run ends would depend on all rows"),
     "multi_label": ((AUTO, "off"), "private heads are for one label a row"),
 }
@@ -73,19 +77,24 @@ class PrivacyOptions:
     def parse(cls, private: str, classes: str | None) -> "PrivacyOptions":
         """Those of the arguments `private`, such as `epsilon=1,delta=auto`, and `classes`, such as `cat,dog`. Raises
         OptionError that lists all that is wrong."""
-        faults, values = list[str](), {"epsilon": "", "delta": AUTO}
+        faults, given, values = list[str](), set[str](), {"epsilon": "", "delta": AUTO}
         for part in str(private).split(","):
             name, equals, value = (piece.strip() for piece in part.partition("="))
             if name not in values or not equals:
                 faults.append(f"`private` is {private!r}; write epsilon=1,delta=auto")
+            elif name in given:
+                faults.append(f"`private` is {private!r}, which has {name} twice; write it once")
             else:
                 values[name] = value
+                given.add(name)
         epsilon, delta = _number(values["epsilon"]), None if values["delta"] == AUTO else _number(values["delta"])
-        if not faults and not (epsilon > 0 and math.isfinite(epsilon)):
-            faults.append(f"epsilon in `private` must be a number above 0 (got {values['epsilon']!r})")
-        if not faults and delta is not None and not 0 < delta < 1:
-            faults.append(f"delta in `private` must be auto or a number between 0 and 1 (got {values['delta']!r})")
-        names = tuple(name.strip() for name in (classes or "").split(","))
+        if not faults and not SMALLEST <= epsilon <= LARGEST:
+            faults.append(f"epsilon in `private` must be a number from {SMALLEST:g} to {LARGEST:g} "
+                          f"(got {values['epsilon']!r})")
+        if not faults and delta is not None and not TINIEST <= delta < 1:
+            faults.append(f"delta in `private` must be auto or a number between 0 and 1, of at least {TINIEST:g} "
+                          f"(got {values['delta']!r})")
+        names = tuple(map(normal_form, (classes or "").split(",")))  # as labels of the data are read
         if not any(names):
             faults.append("`classes` is missing: with `private` the list of classes is public, so it has to be given "
                           "and is not read from the data; write all names, separated by commas")

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ ADDRESS = "RAY_ADDRESS"
 STORE_BYTES = 256 * 2**20  # of the object store of a cluster on this machine alone, through which little passes
 PATIENCE = 300.0  # seconds until the cluster has room for a worker
 POLL = 1.0  # seconds
+SECONDS_TO_ANSWER = 10.0
 
 
 def ray_team(folder: Path, workers: int) -> Team:
@@ -41,8 +43,9 @@ def ray_team(folder: Path, workers: int) -> Team:
 
 
 def _connected() -> Any:
-    """The package, connected to a cluster. A cluster that is started here sends no usage statistics to Ray's makers,
-    has no dashboard, listens on the loopback interface, and admits only who has its token, which is this process."""
+    """The package, connected to a cluster. A cluster that is started here sends no usage statistics to Ray's makers and
+    has no dashboard. Its ports are open to the network, which Ray does not let us change, but admit only who has its
+    token, which is made here and told to nobody."""
     require_ray()
     address = os.environ.get(ADDRESS)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -59,13 +62,21 @@ def _connected() -> Any:
                  _node_ip_address="127.0.0.1", **quiet)
         return ray
     try:
+        _check_answers(address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # by the way in which it fails
-        reason = next((line for line in str(error).splitlines()[::-1] if "Error" in line), type(error).__name__)
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:  # by the way in which it fails
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise OptionError(f"no Ray cluster answers at {ADDRESS}={address} ({reason.strip()[:200]})",
                           "the address of a running cluster, and its token in RAY_AUTH_TOKEN if it has one",
                           f"start one with `ray start`, or unset {ADDRESS}") from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT: Ray itself would try again for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
 class Actor:
