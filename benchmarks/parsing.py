@@ -56,7 +56,7 @@ class Through(keras.Model):
         states = self._reader.states(tokens, owners, tf.shape(mask)[1])
         return self.parser([states, mask], training=training)
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **more: Any) -> Any:
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *more: Any, **others: Any) -> Any:
         """Called by Keras."""
         return loss_of_words(y_pred, x[2], *y)
 

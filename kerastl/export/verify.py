@@ -16,7 +16,7 @@ from kerastl.features.cache import chosen_dir
 from kerastl.files import read_bytes
 from kerastl.versions.damage import check_manifest, damaged, faults
 from kerastl.versions.detector import read_detector
-from kerastl.versions.folder import MANIFEST, RECORD, VERIFY, is_export, locate_version, read_json
+from kerastl.versions.folder import MANIFEST, VERIFY, is_export, locate_version, read_json
 from kerastl.versions.large import as_exported, with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.restore import read_split, restore_examples, restore_input, restore_model
@@ -61,7 +61,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     folder = locate_version(model)
     if is_export(folder):
         return _verify_export(folder, trust)
-    if (folder / RECORD).is_file() and is_token_model(folder):
+    if _on_tokens(folder):
         return _verify_tokens(folder, trust)
     intact, found = _load(folder, trust)
     if found or intact is None:
@@ -100,6 +100,14 @@ def _verify_export(folder: Path, trust: bool) -> VerifyResult:
     source = read_json(folder, MANIFEST).get("source", {})
     note = f"TFLite files of {source.get('name')}, version {source.get('version')}; {FILES_ONLY}"
     return VerifyResult(str(folder), check_manifest(folder), 0, (), (note,))
+
+
+def _on_tokens(folder: Path) -> bool:
+    """Whether the record of a version says so. A damaged one says nothing; its damage is listed with the rest."""
+    try:
+        return is_token_model(folder)
+    except ModelError:
+        return False
 
 
 def _verify_tokens(folder: Path, trust: bool) -> VerifyResult:

@@ -17,7 +17,7 @@ from kerastl.data.relabel import read_corrections, relabelled, write_corrections
 from kerastl.data.rows import printable
 from kerastl.display import csv_cell
 from kerastl.errors import DataError, ModelError
-from kerastl.files import open_file
+from kerastl.files import is_file, open_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
 from kerastl.versions.damage import described
@@ -81,7 +81,7 @@ def read_split(folder: Path) -> dict[str, str]:
     Raises ModelError when split.csv is missing or damaged, and for a private version, which has none.
     """
     path = folder / SPLIT_FILE
-    if is_private(folder):
+    if not is_file(path) and is_file(folder / RECORD) and is_private(folder):
         raise ModelError(f"{folder} was trained with `private`: it does not keep which rows it was trained on",
                          "a version that was trained without", "give new data: kerastl evaluate, kerastl predict")
     try:
