@@ -26,6 +26,8 @@ _HOME = {  # public name: the module that defines it; the block for type checker
     "Calibration": "kerastl.decision",
     "Capacity": "kerastl.server.capacity",
     "check": "kerastl.audit.check",
+    "check_parser": "kerastl.dependencies.fit",
+    "check_tagger": "kerastl.tagging.fit",
     "check_target": "kerastl.evaluation.targets",
     "CheckFailed": "kerastl.errors",
     "CheckResult": "kerastl.audit.check",
@@ -179,27 +181,27 @@ _OTHER_NAMES = {"apply_runtime": "apply", "cache_dir": "chosen_dir", "load_backb
 __all__ = [
     "__version__", "ablate", "Ablation", "apply_runtime", "as_main", "audit_privacy", "Backbone", "Baseline",
     "baseline", "best_head", "by_folder", "cache_dir", "cache_info", "CacheInfo", "Calibration", "Capacity", "check",
-    "check_target", "CheckFailed", "CheckResult", "Classifier", "classify_images", "classify_texts", "compare",
-    "compare_versions", "Comparison", "compute_features", "compute_states", "ConfiguredHead", "DataError",
-    "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate", "evaluate_few_shot", "evaluate_model",
-    "evaluate_parser", "evaluate_tagger", "EvaluateResult", "Evaluation", "Examination", "Examples", "explain",
-    "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable", "fetch_weights", "few_shot_summary",
-    "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates", "fine_tune", "FineTuneResult", "fit",
-    "fit_length", "fit_parser", "fit_private", "fit_tagger", "FitOptions", "FittedHead", "FittedParser", "FittedTagger",
-    "Head", "HeadLike", "ImageConfig", "isolated", "KerastlError", "label_next", "LabelError", "LabelErrors",
-    "LabelNextResult", "learn_few_shot", "learning_curve", "learning_curve_of", "LearningCurve", "lesson",
-    "list_backbones", "list_heads", "list_models", "list_recipes", "load", "load_backbone", "load_encoder",
-    "load_tagger", "load_teacher", "measure_capacity", "ModelError", "ModelList", "ModelVersion",
-    "near_duplicate_effect", "OptionError", "Parity", "Parser", "parser_summary", "ParserEvaluation", "ParsingRecord",
-    "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult", "PrivacyAudit", "PrivacyOptions",
-    "PrivateFit", "read_images", "read_sentences", "read_texts", "ReadOptions", "Rejection", "reproduce",
-    "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime", "search_heads", "Sentence", "serve",
-    "ServerResult", "Skipped", "splice", "Split", "split", "split_sentences", "Stopwatch", "TaggedSentence", "Tagger",
-    "tagging_summary", "TaggingEvaluation", "TaggingRecord", "Target", "target", "teach", "Teacher", "TextConfig",
-    "TFLiteFiles", "TokenEncoder", "TokenExamples", "TokenStates", "train", "TrainedModel", "TrainingOptions", "Trial",
-    "TuningOptions", "untrained", "verify", "VerifyResult", "VersionComparison", "WeightsError",
-    "write_evaluation_page", "write_features", "write_few_shot", "write_label_next", "write_mediapipe", "write_parser",
-    "write_private_version", "write_tagger", "write_version",
+    "check_parser", "check_tagger", "check_target", "CheckFailed", "CheckResult", "Classifier", "classify_images",
+    "classify_texts", "compare", "compare_versions", "Comparison", "compute_features", "compute_states",
+    "ConfiguredHead", "DataError", "detect_unknown", "diagnose", "divide_classes", "Drift", "drift", "evaluate",
+    "evaluate_few_shot", "evaluate_model", "evaluate_parser", "evaluate_tagger", "EvaluateResult", "Evaluation",
+    "Examination", "Examples", "explain", "ExplainResult", "export_again", "export_tflite", "Features", "FeatureTable",
+    "fetch_weights", "few_shot_summary", "few_shot_task", "FewShotRecord", "find_label_errors", "find_near_duplicates",
+    "fine_tune", "FineTuneResult", "fit", "fit_length", "fit_parser", "fit_private", "fit_tagger", "FitOptions",
+    "FittedHead", "FittedParser", "FittedTagger", "Head", "HeadLike", "ImageConfig", "isolated", "KerastlError",
+    "label_next", "LabelError", "LabelErrors", "LabelNextResult", "learn_few_shot", "learning_curve",
+    "learning_curve_of", "LearningCurve", "lesson", "list_backbones", "list_heads", "list_models", "list_recipes",
+    "load", "load_backbone", "load_encoder", "load_tagger", "load_teacher", "measure_capacity", "ModelError",
+    "ModelList", "ModelVersion", "near_duplicate_effect", "OptionError", "Parity", "Parser", "parser_summary",
+    "ParserEvaluation", "ParsingRecord", "pooling_for", "predict_inputs", "Prediction", "Predictions", "PredictResult",
+    "PrivacyAudit", "PrivacyOptions", "PrivateFit", "read_images", "read_sentences", "read_texts", "ReadOptions",
+    "Rejection", "reproduce", "ReproduceResult", "resolve_head", "run", "RunConfig", "RunRecord", "Runtime",
+    "search_heads", "Sentence", "serve", "ServerResult", "Skipped", "splice", "Split", "split", "split_sentences",
+    "Stopwatch", "TaggedSentence", "Tagger", "tagging_summary", "TaggingEvaluation", "TaggingRecord", "Target",
+    "target", "teach", "Teacher", "TextConfig", "TFLiteFiles", "TokenEncoder", "TokenExamples", "TokenStates", "train",
+    "TrainedModel", "TrainingOptions", "Trial", "TuningOptions", "untrained", "verify", "VerifyResult",
+    "VersionComparison", "WeightsError", "write_evaluation_page", "write_features", "write_few_shot",
+    "write_label_next", "write_mediapipe", "write_parser", "write_private_version", "write_tagger", "write_version",
 ]
 
 if TYPE_CHECKING:
@@ -227,6 +229,7 @@ if TYPE_CHECKING:
     from kerastl.dependencies.evaluation import ParserEvaluation as ParserEvaluation
     from kerastl.dependencies.evaluation import evaluate_parser as evaluate_parser
     from kerastl.dependencies.fit import FittedParser as FittedParser
+    from kerastl.dependencies.fit import check_parser as check_parser
     from kerastl.dependencies.fit import fit_parser as fit_parser
     from kerastl.dependencies.model import Parser as Parser
     from kerastl.dependencies.record import ParsingRecord as ParsingRecord
@@ -333,6 +336,7 @@ if TYPE_CHECKING:
     from kerastl.tagging.evaluate import TaggingEvaluation as TaggingEvaluation
     from kerastl.tagging.evaluate import evaluate_tagger as evaluate_tagger
     from kerastl.tagging.fit import FittedTagger as FittedTagger
+    from kerastl.tagging.fit import check_tagger as check_tagger
     from kerastl.tagging.fit import fit_tagger as fit_tagger
     from kerastl.tagging.model import TaggedSentence as TaggedSentence
     from kerastl.tagging.model import Tagger as Tagger

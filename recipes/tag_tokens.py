@@ -44,6 +44,7 @@ def main(config: Config) -> tl.TaggingRecord:
     runtime = tl.apply_runtime("auto", "off", config.seed, config.engine)
     options = tl.FitOptions(epochs=config.epochs, patience=config.patience)
     examples = tl.split_sentences(tl.read_sentences(config.data, config.column, limit=config.limit))
+    tl.check_tagger(examples, config.head, options)
 
     encoder = tl.load_encoder(config.backbone, config.weights, layers=config.layers, pieces=config.pieces,
                               max_length=config.max_length)

@@ -20,8 +20,9 @@ from kerastl.dependencies.evaluation import chained
 from kerastl.dependencies.fit import ParserSizes, Relations
 from kerastl.dependencies.model import Parser, predict_files
 from kerastl.dependencies.network import BiaffineParser, loss_of_words, relations_at
-from kerastl.errors import DataError
+from kerastl.errors import DataError, ModelError, OptionError
 from kerastl.features.cache import Space
+from kerastl.shell.recipes import load_recipe
 from kerastl.tokens import conllu
 from kerastl.tokens.sentences import Sentence, TokenExamples
 from kerastl.tokens.states import TokenStates
@@ -149,9 +150,20 @@ def test_a_parser_is_exported_and_predicts_the_same_trees_again(tmp_path: Path) 
     assert all(is_tree(np.array(sentence.heads)) for sentence in again) and len(again) == len(examples)
     with pytest.raises(DataError, match="sentence 1"):
         loaded.predict(["a b", "  "])
+    with pytest.raises(DataError, match="sentence 1 has 10,000 words"):  # whose scores would take gigabytes
+        loaded.predict(["a b", ["a"] * 10_000])
+    (listed,) = tl.list_models(tmp_path).models
+    assert not listed.error and (listed.figure, listed.accuracy) == ("las", record.test.las)
+    with pytest.raises(ModelError, match="a model on tokens"):
+        tl.evaluate_model(folder, tmp_path / "g.conllu")
 
 
 def test_a_sentence_without_a_tree_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "t.conllu").write_text("1\ta\t_\tX\t_\t_\t_\t_\t_\t_\n\n", encoding="utf-8")
     with pytest.raises(DataError, match="no heads"):
         tl.fit_parser(tl.read_sentences(tmp_path / "t.conllu"), None, plain_runtime())  # type: ignore[arg-type]
+    write(tmp_path / "g.conllu", 100, 1)
+    recipe = load_recipe("parse_dependencies")
+    with pytest.raises(OptionError, match="`epochs`"):  # before an encoder is looked for
+        recipe.main(recipe.Config(data=str(tmp_path / "g.conllu"), name="m", out=str(tmp_path), epochs=0,
+                                  weights=str(tmp_path / "none")))

@@ -148,6 +148,8 @@ def test_the_interval_treats_equal_sentences_as_one() -> None:
     once, twice = score(gold, predicted), score(gold * 2, predicted * 2)
     assert once.uas_ci95 == twice.uas_ci95
     assert once.uas_ci95[0] < once.uas < once.uas_ci95[1]
+    alone = score(gold[:1], predicted[:1])
+    assert 0 < alone.uas < 1 and alone.uas_ci95 == (0, 1)  # one sentence says nothing about others
 
 
 def test_trees_of_other_lengths_are_refused() -> None:

@@ -54,8 +54,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def timeless(document: dict[str, Any]) -> dict[str, Any]:
-    """run.json without the latency of made-up inputs, and without the sizes, to which TensorFlow's numbers of functions
-    add a digit or two."""
+    """run.json without the latency of made-up inputs, and without the sizes of artifacts: TensorFlow numbers the
+    functions of a process on and on, and a longer number is a longer name."""
     return document | {"parity": [part | {"milliseconds": 0, "bytes": 0} for part in document["parity"]]}
 
 

@@ -59,7 +59,7 @@ PUBLIC = set("""
     evaluate_parser fit_parser FittedParser Parser parser_summary ParserEvaluation ParsingRecord write_parser
     read_sentences split_sentences Sentence TokenExamples compute_states load_encoder TokenEncoder TokenStates untrained
     FitOptions fit_tagger FittedTagger evaluate_tagger TaggingEvaluation write_tagger TaggingRecord tagging_summary
-    load_tagger Tagger TaggedSentence
+    load_tagger Tagger TaggedSentence check_tagger check_parser
 """.split())
 
 

@@ -14,6 +14,7 @@ from tiny import plain_runtime
 import kerastl as tl
 from kerastl.data.examples import TEST
 from kerastl.errors import DataError, ModelError, OptionError
+from kerastl.shell.recipes import load_recipe
 from kerastl.tagging.entities import is_bio, spans
 from kerastl.tagging.figures import compare, figures, most_frequent
 from kerastl.tagging.record import TaggingRecord
@@ -107,8 +108,6 @@ def test_heads_that_see_the_neighbours_learn_what_depends_on_them(head: str, dat
 @pytest.fixture(scope="module")
 def run(data: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory) -> TaggingRecord:
     """A run of the recipe on a tiny encoder with random weights."""
-    from kerastl.shell.recipes import load_recipe
-
     recipe, out = load_recipe("tag_tokens"), tmp_path_factory.mktemp("out")
     record: TaggingRecord = recipe.main(recipe.Config(
         data=str(data), name="tags", out=str(out), backbone="bert_base", weights=str(bert), epochs=12, tflite="fp32",
@@ -137,16 +136,19 @@ def test_a_run_writes_a_version_that_answers_as_it_was_evaluated(run: TaggingRec
 @pytest.mark.slow
 def test_the_saved_model_takes_strings_and_returns_tokens_tags_and_scores(run: TaggingRecord) -> None:
     loaded = tf.saved_model.load(run.path)
-    texts = loaded.signatures["serving_default"](text=tf.constant([" a  b\td ", "", "e"]))
+    texts = loaded.signatures["serving_default"](text=tf.constant([" a\u00a0 b\td ", "", "e"]))
     assert texts["tokens"].numpy().tolist() == [[b"a", b"b", b"d"], [b""] * 3, [b"e", b"", b""]]
     words = loaded.signatures["words"](words=tf.constant([["a", "b", "d"], ["", "", ""], ["e", "", ""]]))
     for name in ("tags", "scores", "tokens"):
         assert (texts[name].numpy() == words[name].numpy()).all()
+    ids = {"tokens": tf.constant([[2, 5, 3]]), "owners": tf.constant([[-1, 2_000_000_000, 0]])}
+    assert loaded.signatures["tensor"](**ids)["logits"].shape[1] == 1  # and no memory for so many words
     assert not texts["scores"].numpy()[1].any() and set(texts["tags"].numpy()[1]) == {b""}
 
 
 @pytest.mark.slow
-def test_predict_verify_models_and_other_verbs_on_a_tagger(run: TaggingRecord, shell: Shell, tmp_path: Path) -> None:
+def test_predict_verify_models_and_other_verbs_on_a_tagger(run: TaggingRecord, shell: Shell, data: Path, tmp_path: Path
+                                                            ) -> None:
     lines, tree, out = tmp_path / "in.txt", tmp_path / "in.conllu", tmp_path / "out.conllu"
     lines.write_text("a d d\n\nb\n", encoding="utf-8")
     tree.write_text("1-2\tad\t_\t_\t_\t_\t_\t_\t_\t_\n1\ta\ta\t_\t_\t_\t2\tx\t_\t_\n2\td\t_\t_\t_\t_\t0\troot\t_\t_\n\n",
@@ -164,8 +166,13 @@ def test_predict_verify_models_and_other_verbs_on_a_tagger(run: TaggingRecord, s
     assert code == 0 and "match the manifest" in shown, err
     code, shown, _ = shell("models", Path(run.path).parent.parent)
     assert code == 0 and "bert_base + linear" in shown
-    code, _, err = shell("explain", run.path, lines)
-    assert code == 2 and "a model on tokens" in err
+    for verb, *more in (("explain", lines), ("evaluate", data), ("drift", lines), ("reproduce",), ("doctor",)):
+        code, _, err = shell(verb, run.path, *more)
+        assert code == 2 and "is that of a model on tokens" in err
+    code, _, err = shell("predict", run.path, lines, "--workers", 2)
+    assert code == 2 and "--workers cannot be used with a model on tokens" in err
+    code, _, err = shell("predict", run.path, "a \udcff", "--out", out)
+    assert code == 0 and next(conllu.read(out)).words == ("a", "\ufffd"), err
     assert repr(tl.load(run.path)).startswith("Tagger(")
     with pytest.raises(DataError, match="sentence 1: ''"):
         tl.load_tagger(run.path).predict(["a", ""])
@@ -204,3 +211,10 @@ def test_faulty_options_are_refused_before_the_work(data: Path, tmp_path: Path) 
         tl.fit_tagger(examples, None)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="unknown head 'crf'"):
         tl.fit_tagger(examples, None, "crf")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="`epochs`"):
+        tl.check_tagger(examples, "linear", tl.FitOptions(epochs=0))
+    recipe = load_recipe("tag_tokens")
+    for settings, error in (({"data": str(one)}, "one tag: X"), ({"data": str(data), "head": "crf"}, "'crf'"),
+                            ({"data": str(data), "patience": 0}, "`patience`")):
+        with pytest.raises((DataError, OptionError), match=error):  # before an encoder is looked for
+            recipe.main(recipe.Config(name="m", out=str(tmp_path), weights=str(tmp_path / "none"), **settings))

@@ -103,3 +103,11 @@ def test_faulty_options_are_refused() -> None:
         assert message in str(raised.value)
     with pytest.raises(OptionError, match="resnet50 is for images"):
         load_encoder("resnet50", "none", layers="top")
+
+
+def test_encoders_of_several_sizes_are_pooled_in_one_process() -> None:
+    from kerastl.tokens.states import _pooled
+
+    for dim in (3, 5, 4):
+        states = np.arange(2 * dim, dtype=np.float32).reshape(1, 2, dim)
+        assert np.array_equal(_pooled(states, np.array([[0, 0]], np.int32), 1), states.mean(1, keepdims=True))

@@ -8,8 +8,9 @@ import pytest
 from kerastl.data.examples import TEST, TRAIN, VALIDATION
 from kerastl.errors import DataError, OptionError
 from kerastl.tokens import conllu, two_column
+from kerastl.tokens.inputs import read_inputs
 from kerastl.tokens.read import limited, read_sentences, with_tags, with_trees
-from kerastl.tokens.sentences import Sentence
+from kerastl.tokens.sentences import Sentence, TokenExamples, words_of
 from kerastl.tokens.split import split_sentences
 
 TREEBANK = """\
@@ -130,3 +131,53 @@ def test_sources_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     for check in (with_tags, with_trees):
         with pytest.raises(DataError, match=r"a\.conllu:1"):
             check(bare)
+
+
+def test_tags_may_be_empty_only_where_nothing_is_a_value(tmp_path: Path) -> None:
+    rows = word(1) + word(2, head=1).replace("\tX\t_\t_\t", "\t_\t_\tCase=Nom\t") + "\n" + word(1)
+    (tmp_path / "a.conllu").write_text(rows, encoding="utf-8")
+    features = with_tags(read_sentences(tmp_path / "a.conllu", "feats"))
+    assert [sentence.tags for sentence in features.sentences] == [("_", "Case=Nom"), ("_",)]
+    with pytest.raises(DataError, match=r"the column upos of a\.conllu:1 has words without a tag"):
+        with_tags(read_sentences(tmp_path / "a.conllu"))
+
+
+@pytest.mark.parametrize(("heads", "relations", "message"), [
+    ((0, 3, 2), "abc", "word 2 does not reach the root"),
+    ((2, 3, 1, 0), "abcd", "word 1 does not reach the root"),
+    ((0, 1), "a_", "word 2 has a head, but no relation"),
+    ((), "", "no heads"),
+])
+def test_what_is_no_tree_is_refused(heads: tuple[int, ...], relations: str, message: str) -> None:
+    sentence = Sentence(tuple("abcd"[:max(1, len(heads))]), heads=heads, relations=tuple(relations), origin="t:1")
+    with pytest.raises(DataError, match=f"t:1.*{message}"):
+        with_trees(TokenExamples("t", (sentence,), "conllu"))
+    tree = Sentence(tuple("abcd"), heads=(2, 0, 0, 3), relations=tuple("abcd"))  # two roots, as in some treebanks
+    assert with_trees(TokenExamples("t", (tree,), "conllu")).sentences == (tree,)
+
+
+def test_the_inputs_of_predict_are_texts_lines_or_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa b\r\n\r\nc\xe2\x80\xa8d\re\n")
+    words = [one.words for one in read_inputs([str(tmp_path / "a.txt"), "-"], ["nofile.txt"], b"\xef\xbb\xbff\xff g\n")]
+    assert words == [("a", "b"), ("c", "d"), ("e",), ("f\ufffd", "g"), ("nofile.txt",)]
+    long = "word " * 200  # longer than a path may be
+    assert read_inputs([long, "a\udcffb"])[0].words == ("word",) * 200
+    assert read_inputs(["a\udcffb"])[0].words == ("a\ufffdb",)  # bytes of the command line that are not UTF-8
+    for missing in ("none.conllu", "none.tsv", "none.txt", "no/such"):
+        with pytest.raises(DataError, match=f"no such file: {missing}"):
+            read_inputs([missing])
+    with pytest.raises(DataError, match="nothing to predict for"):
+        read_inputs([""])
+    with pytest.raises(DataError, match="is a folder"):
+        read_inputs([str(tmp_path)])
+
+
+@pytest.mark.parametrize("text", ["a b", "x\u00a0y\u3000z", "a\u2028b\x85c", "a\x01b\x1fc", "\u200b \ufeffd",
+                                  "", " \t"])
+def test_the_graph_divides_a_text_into_the_same_words(text: str) -> None:
+    import tensorflow as tf
+
+    from kerastl.tokens.served import split_words
+
+    graph = [word.decode() for word in split_words(tf.constant([text])).values.numpy()]
+    assert tuple(graph) == words_of(text)

@@ -20,7 +20,7 @@ from kerastl.evaluation.reference import Reference, as_kept, sizes_of
 from kerastl.evaluation.two_samples import PERMUTATIONS, SMALLEST_P, FeatureTest, OutputTest, label_shift
 from kerastl.fields import Section
 from kerastl.serving.answers import Refused
-from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.reading import reading_of
 from kerastl.versions.reference import read_reference
 
@@ -133,7 +133,7 @@ def find_drift(model: str | Path, inputs: Sequence[str], *, alpha: float = ALPHA
         raise OptionError(f"`alpha` must be between 0 and 1, such as {ALPHA} (got {alpha})")
     if not inputs:
         raise OptionError("`inputs` is empty", "files, folders, tables or request logs", "name at least one input")
-    classifier = load(model if isinstance(model, str) else str(model), trust=trust)
+    classifier = load_classifier(model if isinstance(model, str) else str(model), trust=trust)
     reference = read_reference(classifier.folder)
     seen, notes = _seen(classifier, inputs, lines, text_column, path_column, cache_dir)
     return compare(classifier, reference, seen, alpha, notes)

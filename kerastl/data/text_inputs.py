@@ -38,7 +38,7 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
     remote = is_remote(source) and not any(map(str.isspace, source))
     path, counts = source_path(source) if remote else Path(source), [] if counts is None else counts
     if not os.path.exists(path if remote else source):  # an empty text is no folder
-        if _looks_like_path(source):
+        if looks_like_path(source):
             raise DataError(f"no such file or folder: {source}", "a text, or the path of an existing file or folder",
                             "check the path")
         yield text_row(source, source, pair)
@@ -117,7 +117,7 @@ def _text_in(record: dict[str, Any], columns: Columns) -> tuple[Any, str]:
     return (None, f"missing text: no value in column {missing[0]!r}") if missing else text_in(record, columns)
 
 
-def _looks_like_path(text: str) -> bool:
+def looks_like_path(text: str) -> bool:
     """Whether a text is one word that has a slash and is not a URL, or has the extension of a supported file."""
     one_word = bool(text) and not any(map(str.isspace, text))
     return one_word and ((os.sep in text and "://" not in text) or text.lower().endswith((".txt", *TABLES)))

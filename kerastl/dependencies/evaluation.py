@@ -152,11 +152,13 @@ def _sentences(name: str, las: float) -> dict[str, str]:
 
 def _notes(gold: Sequence[Sentence]) -> tuple[str, ...]:
     relations = [universal(relation) for sentence in gold for relation in sentence.relations]
-    foreign = sorted(set(relations) - CONTENT - FUNCTION)
+    foreign, several = sorted(set(relations) - CONTENT - FUNCTION), sum(one.heads.count(0) > 1 for one in gold)
+    notes = (f"{several:,} of {len(gold):,} test sentences have several words that depend on the root, of which the "
+             "parser can find one",) * bool(several)
     if not foreign:
-        return ()
+        return notes
     n, content = sum(relation in foreign for relation in relations), sum(relation in CONTENT for relation in relations)
-    return (f"{n:,} of {len(relations):,} test words have relations that Universal Dependencies do not have "
+    return (*notes, f"{n:,} of {len(relations):,} test words have relations that Universal Dependencies do not have "
             f"({', '.join(foreign[:8])}{', ...' * (len(foreign) > 8)}); CLAS counts the {content:,} words whose "
             "relation is one of its content relations",)
 

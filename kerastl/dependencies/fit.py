@@ -16,7 +16,7 @@ from kerastl.dependencies.decoding import best_tree
 from kerastl.dependencies.network import ARC, DROPOUT, RELATION, BiaffineParser, loss_of_words
 from kerastl.dependencies.scorer import LAS, WORDS, sentence_counts
 from kerastl.runtime import Runtime
-from kerastl.tokens.fit import FitOptions, Run, TokenFit, batches, fit_head, run_of
+from kerastl.tokens.fit import FitOptions, Run, TokenFit, batches, check_options, fit_head, run_of
 from kerastl.tokens.read import with_trees
 from kerastl.tokens.sentences import Sentence, TokenExamples
 from kerastl.tokens.states import TokenStates
@@ -97,7 +97,8 @@ def fit_parser(examples: TokenExamples, states: TokenStates, runtime: Runtime, *
     """Train a parser, with early stopping by the LAS on the validation sentences. It is trained in bfloat16 where the
     runtime says so, and computes in float32 afterwards. The seed is the runtime's. Raises DataError for a sentence
     without a tree, OptionError for options that cannot be used."""
-    sizes, sentences = sizes or ParserSizes(), with_trees(examples).sentences
+    sizes, sentences = sizes or ParserSizes(), examples.sentences
+    check_parser(examples, options)
     train, validation = examples.part(TRAIN), examples.part(VALIDATION)
     relations, gold = Relations.of([sentences[row] for row in train]), [sentences[row] for row in validation]
     precision = HALF if runtime.precision == HALF else "float32"
@@ -125,6 +126,13 @@ def fit_parser(examples: TokenExamples, states: TokenStates, runtime: Runtime, *
     served = build("float32")
     served.set_weights(fit.model.get_weights())
     return FittedParser(relations, sizes, replace(fit, model=served), precision)
+
+
+def check_parser(examples: TokenExamples, options: FitOptions | None = None) -> None:
+    """Call it before states are computed, which takes minutes. Raises OptionError for options that cannot be used,
+    DataError for a sentence without a tree, see `tokens.read.with_trees`."""
+    check_options(options or FitOptions())
+    with_trees(examples)
 
 
 def _moments(states: TokenStates, rows: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,7 +14,7 @@ from kerastl.errors import DataError, one_line
 from kerastl.files import output_file
 from kerastl.tokens.fit import batches
 from kerastl.tokens.inputs import CONLLU, read_inputs, write_sentences
-from kerastl.tokens.sentences import Sentence
+from kerastl.tokens.sentences import Sentence, words_of
 from kerastl.versions.folder import find_version
 from kerastl.versions.saved_graph import load_token_model
 
@@ -40,9 +40,15 @@ class Parser:
     def predict(self, sentences: Iterable[str | Sequence[str] | Sentence] | str) -> list[Sentence]:
         """Parse sentences: each a text whose words are separated by whitespace, a list of words, or a `Sentence`, whose
         tree is replaced. A single str stands for a list of one. Returns sentences with heads and relations, in the same
-        order. Raises DataError for what is none of these, or has no word or an empty one."""
+        order. Raises DataError for what is none of these, has no word or an empty one, or has more words than the
+        encoder takes tokens: those would have no state, while memory grows with the square of the words."""
         items = [sentences] if isinstance(sentences, str) else list(sentences)
         given = [_sentence(place, item) for place, item in enumerate(items)]
+        for place, sentence in enumerate(given):
+            if len(sentence) > self.record.max_length:
+                raise DataError(f"sentence {place}{f' ({sentence.origin})' * bool(sentence.origin)} has "
+                                f"{len(sentence):,} words", f"at most {self.record.max_length:,}, the tokens that the "
+                                "encoder takes", "divide the text into sentences, one a line")
         found: dict[int, Sentence] = {}
         for batch in batches(range(len(given)), np.array([*map(len, given)]), BATCH_WORDS) if given else ():
             found.update(zip(batch, self._parsed([given[place] for place in batch]), strict=True))
@@ -58,7 +64,8 @@ class Parser:
 
 
 def _sentence(place: int, item: Any) -> Sentence:
-    sentence = item if isinstance(item, Sentence) else Sentence(tuple(item.split() if isinstance(item, str) else item))
+    sentence = item if isinstance(item, Sentence) else Sentence(
+        words_of(item) if isinstance(item, str) else tuple(item))
     if not len(sentence) or not all(isinstance(word, str) and word for word in sentence.words):
         raise DataError(f"sentence {place}: {one_line(item)}", "a text, or a list of words", "omit it")
     return sentence

@@ -19,7 +19,7 @@ from kerastl.evaluation.rejection import LABEL
 from kerastl.files import output_file
 from kerastl.runtime import RAY, Runtime, choose
 from kerastl.serving.answers import Refused
-from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.engine import ENGINES, engine_for
 from kerastl.serving.predictions import Prediction, PredictionForm, check_form
 from kerastl.serving.reading import reading_of
@@ -134,7 +134,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
     runtime = _workers(engine, workers)
     check_form(top, min_score)
     table = None if out is None else output_file(out, ENDINGS, inputs)
-    classifier = load(model, weights, trust=trust) if isinstance(model, str | Path) else model
+    classifier = load_classifier(model, weights, trust=trust) if isinstance(model, str | Path) else model
     form = classifier.form(top, probabilities, min_score)
     kept_columns = None if table is None else Kept()
     reading = reading_of(classifier.record, text_column, path_column, cache_dir, kept_columns)

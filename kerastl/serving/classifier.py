@@ -28,11 +28,11 @@ from kerastl.serving.answers import (
 from kerastl.serving.predictions import Prediction, PredictionForm, Row
 from kerastl.serving.stream import AT_A_TIME, Batching, answered
 from kerastl.tasks import Task
-from kerastl.versions.folder import find_version
+from kerastl.versions.folder import RECORD, find_version
 from kerastl.versions.large import with_weights
 from kerastl.versions.record import RunRecord
 from kerastl.versions.saved_graph import load_saved_model
-from kerastl.versions.token_models import is_token_model, loader_of
+from kerastl.versions.token_models import is_token_model, loader_of, not_for_tokens
 
 if TYPE_CHECKING:
     from kerastl.serving.featurizer import Featurizer
@@ -220,6 +220,14 @@ def load(model: str | Path, weights: str | None = None, *, trust: bool = False) 
         loaded: Classifier = loader_of(folder).load_model(folder, trust)
         return loaded
     return Classifier(folder, weights, trust)
+
+
+def load_classifier(model: str | Path, weights: str | None = None, *, trust: bool = False) -> Classifier:
+    """As `load`, for what needs a model of images or texts: a model on tokens raises ModelError."""
+    folder = find_version(str(model))
+    if is_token_model(folder):
+        raise not_for_tokens(folder / RECORD)
+    return load(folder, weights, trust=trust)
 
 
 def _several(inputs: Any) -> Iterable[Any]:

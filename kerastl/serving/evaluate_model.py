@@ -19,7 +19,7 @@ from kerastl.evaluation.rejection import LABEL
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
-from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.compare_versions import Against, compare_classifiers, load_other
 from kerastl.serving.mistakes import Confusion, LabelCounts, check_worst, confusions, label_counts
 from kerastl.serving.predictions import Row
@@ -124,7 +124,7 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     are skipped, OptionError for a negative `worst`.
     """
     check_worst(worst)
-    classifier = load(model, weights) if isinstance(model, str | Path) else model
+    classifier = load_classifier(model, weights) if isinstance(model, str | Path) else model
     record = classifier.record
     other = None if against is None else load_other(classifier, against, weights)
     labelled = _labelled(classifier, source, options.with_columns(text_column=text_column, label_column=label_column),
@@ -189,7 +189,7 @@ def compare_versions(model: str | Path | Classifier, against: Against, source: s
     incorrect for it. Raises DataError where no row can be compared, ModelError where there is no such version.
     """
     expect((str, Path, int, Classifier), "a version number, a path or a loaded model", against=against)
-    classifier = load(model, weights) if isinstance(model, str | Path) else model
+    classifier = load_classifier(model, weights) if isinstance(model, str | Path) else model
     other = load_other(classifier, against, weights)
     return compare_classifiers(classifier, other, _labelled(classifier, source, options, data_dir, cache_dir),
                                cache_dir=cache_dir)

@@ -19,7 +19,7 @@ from kerastl.files import file_sha256
 from kerastl.inputs.isolation import workers_for
 from kerastl.runtime import Runtime, import_tensorflow_quietly
 from kerastl.serving.answers import Refused
-from kerastl.serving.classifier import Classifier, load
+from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.predictions import Row
 from kerastl.shards.give_out import start_job
 from kerastl.shards.store import Part, Shard, digest_of, job_folder
@@ -111,7 +111,7 @@ def worker(folder: Path, job: Mapping[str, Any]) -> Compute:
     """What computes the shards of predictions, see `shards.worker`."""
     import_tensorflow_quietly()
     isolate(job[ISOLATE])
-    classifier = load(job["model"], trust=job["trust"])
+    classifier = load_classifier(job["model"], trust=job["trust"])
 
     def compute(task: Mapping[str, Any]) -> Part:
         answers = list(classifier.rows([_item(plain) for plain in task["items"]]))

@@ -50,6 +50,7 @@ class TaggerModule(tf.Module):
             return {"tokens": read.words, "tags": tags, "scores": tf.reduce_max(p, 2) * read.mask}
 
         def of_ids(tokens: tf.Tensor, owners: tf.Tensor) -> dict[str, tf.Tensor]:
+            owners = tf.where(owners < encoder.max_length, owners, -1)  # a larger number would take as much memory
             lengths = tf.reduce_max(owners, axis=1) + 1
             longest = tf.maximum(tf.reduce_max(lengths), 1)
             mask = tf.sequence_mask(lengths, longest, tf.float32)

@@ -12,7 +12,8 @@ from kerastl.data.examples import TRAIN, VALIDATION
 from kerastl.errors import DataError
 from kerastl.tagging.entities import is_bio, spans
 from kerastl.tagging.heads import build_head, check_head
-from kerastl.tokens.fit import FitOptions, Run, TokenFit, fit_head, outputs, run_of
+from kerastl.tokens.fit import FitOptions, Run, TokenFit, check_options, fit_head, outputs, run_of
+from kerastl.tokens.read import with_tags
 from kerastl.tokens.sentences import Sentence, TokenExamples
 from kerastl.tokens.states import TokenStates
 
@@ -53,15 +54,10 @@ def fit_tagger(examples: TokenExamples, states: TokenStates, head: str = "bilstm
     """Train a head to tag words, with early stopping on the validation sentences: by the F1 of entities where the tags
     are BIO, otherwise by accuracy.
 
-    head: `linear`, `bilstm` or `transformer`. Raises OptionError for another one, DataError where there is one tag
-    only.
+    head: `linear`, `bilstm` or `transformer`. Raises what `check_tagger` does.
     """
-    check_head(head)
+    tags = check_tagger(examples, head)
     train, validation = examples.part(TRAIN), examples.part(VALIDATION)
-    tags = tuple(sorted({tag for row in train for tag in examples.sentences[row].tags}))
-    if len(tags) < 2:
-        raise DataError(f"{examples.source} has one tag: {', '.join(tags)}", "at least two tags", "choose another "
-                        "`column`")
     number = {tag: i for i, tag in enumerate(tags)}
     numbers = [np.array([number.get(tag, UNKNOWN_TAG) for tag in sentence.tags], np.int32)
                for sentence in examples.sentences]
@@ -84,6 +80,21 @@ def fit_tagger(examples: TokenExamples, states: TokenStates, head: str = "bilstm
     logits = np.concatenate(made.logits(states, validation))
     wanted = np.concatenate([numbers[row] for row in validation])
     return replace(made, temperature=_temperature(logits, wanted))
+
+
+def check_tagger(examples: TokenExamples, head: str = "bilstm", options: FitOptions | None = None
+                 ) -> tuple[str, ...]:
+    """The tags of the training sentences, sorted. Call it before states are computed, which takes minutes. Raises
+    OptionError for an unknown head and for options that cannot be used; DataError where a word has no tag, and where
+    there is one tag only."""
+    check_head(head)
+    check_options(options or FitOptions())
+    with_tags(examples)
+    tags = tuple(sorted({tag for row in examples.part(TRAIN) for tag in examples.sentences[row].tags}))
+    if len(tags) < 2:
+        raise DataError(f"{examples.source} has one tag: {', '.join(tags)}", "at least two tags", "choose another "
+                        "`column`" if examples.column else "use data with several tags")
+    return tags
 
 
 def _loss(logits: Any, mask: Any, targets: Any) -> Any:
@@ -111,6 +122,8 @@ def _temperature(logits: NDArray[np.float32], targets: NDArray[np.int32]) -> flo
     from scipy.special import log_softmax
 
     known = targets >= 0
+    if not known.any():  # no validation word has a tag that training has
+        return 1.0
     rows, wanted = logits[known].astype(np.float64), targets[known]
 
     def loss(log_temperature: float) -> float:

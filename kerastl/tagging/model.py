@@ -13,7 +13,7 @@ from kerastl.errors import DataError, one_line
 from kerastl.files import output_file
 from kerastl.tagging.record import TaggingRecord
 from kerastl.tokens.inputs import COLUMNS, CONLLU, read_inputs, write_sentences
-from kerastl.tokens.sentences import Sentence
+from kerastl.tokens.sentences import Sentence, words_of
 from kerastl.versions.folder import find_version
 from kerastl.versions.saved_graph import load_token_model
 
@@ -55,7 +55,7 @@ class Tagger:
         given = [sentences] if isinstance(sentences, str) else list(sentences)
         words = []
         for place, sentence in enumerate(given):
-            own = sentence.split() if isinstance(sentence, str) else list(sentence)
+            own = list(words_of(sentence) if isinstance(sentence, str) else sentence)
             if not own or not all(isinstance(word, str) and word for word in own):
                 raise DataError(f"sentence {place}: {one_line(sentence)}", "a text, or a list of words", "omit it")
             words.append(own)

@@ -67,6 +67,8 @@ def word_states(states: tf.Tensor, owners: tf.Tensor, longest: tf.Tensor) -> tf.
     length, dim]; owners: [n, length] int32, see `Encoded`; longest: the words of the longest sentence. -> [n, longest,
     dim]."""
     n, dim = tf.shape(states)[0], states.shape[-1]
+    if dim is None:  # in a graph that is shared by encoders of several sizes
+        dim = tf.shape(states)[2]
     offsets = longest * tf.range(n)[:, tf.newaxis]
     ids = tf.reshape(tf.where(owners < 0, -1, owners + offsets), [-1])
     flat, segments = tf.reshape(states, [-1, dim]), n * longest

@@ -18,7 +18,8 @@ def sentence_interval(counts: NDArray[Any], statistic: Callable[[NDArray[np.floa
 
     counts: [sentences, k], what each sentence adds to k totals, such as correct words and words. statistic: totals
     [draws, k] -> the figure [draws]. ids: of each sentence; those of equal words are drawn together. Where nothing
-    varies, as where every word is correct, the interval is Wilson's for as many rows as there are sentences.
+    varies, as where every word is correct, the interval is Wilson's for as many rows as there are sentences. One
+    sentence says nothing about others: another value of it has the interval from 0 to 1.
     """
     names, member = np.unique(np.asarray(ids), return_inverse=True)
     totals = np.stack([np.bincount(member, weights=column, minlength=len(names)) for column in counts.T], 1)
@@ -30,6 +31,8 @@ def sentence_interval(counts: NDArray[Any], statistic: Callable[[NDArray[np.floa
         value = float(statistic(totals.sum(0, keepdims=True))[0])
         if value in (0.0, 1.0):
             return wilson_interval(np.full(n, value == 1), range(n)).ends
+        if n == 1:
+            return 0.0, 1.0
     return float(low), float(high)
 
 

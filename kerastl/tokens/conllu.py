@@ -9,6 +9,7 @@ from kerastl.tokens.lines import blocks
 from kerastl.tokens.sentences import Sentence
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+OPTIONAL = ("feats", "misc")  # where `_` is a value: a word without features
 TAG_COLUMNS = ("upos", "xpos", "feats", "lemma", "deprel", "misc")
 ID, FORM, HEAD, RELATION = 0, 1, 6, 7
 EMPTY = "_"
@@ -35,7 +36,7 @@ def read(path: Path, column: str = "upos") -> Iterator[Sentence]:
         tags = tuple(row[place] for row in words)
         heads = _heads(path, first, rows, words)
         yield Sentence(
-            tuple(row[FORM] for row in words), () if set(tags) == {EMPTY} else tags, heads,
+            tuple(row[FORM] for row in words), () if set(tags) == {EMPTY} and column not in OPTIONAL else tags, heads,
             tuple(row[RELATION] for row in words) if heads else (), f"{path.name}:{first}", comments, rows)
 
 

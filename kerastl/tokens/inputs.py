@@ -1,12 +1,15 @@
 """What models on tokens predict for: texts, files of texts, and files of sentences."""
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kerastl.data.text_inputs import looks_like_path
 from kerastl.errors import DataError, OptionError, one_line
 from kerastl.files import read_bytes, write_atomically
 from kerastl.tokens import conllu, two_column
-from kerastl.tokens.sentences import Sentence
+from kerastl.tokens.sentences import Sentence, words_of
 
 CONLLU, COLUMNS = ".conllu", (".tsv", ".conll", ".bio", ".iob", ".iob2")
 READABLE = f"texts, text files with a sentence in each line, or sentences as {CONLLU} or {', '.join(COLUMNS)}"
@@ -17,25 +20,27 @@ def read_inputs(inputs: Sequence[str], text: Sequence[str] = (), lines: bytes | 
     .conllu is CoNLL-U, one of .tsv, .conll, .bio or .iob holds a word and a tag in each line, and any other file holds
     a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look like.
 
-    Raises DataError for a file that cannot be read, and where there is nothing to predict for.
+    Raises DataError for a file that cannot be read, for a path of no file, and where there is nothing to predict for.
     """
     found: list[Sentence] = []
     for name in inputs:
         path = Path(name)
         if name == "-":
-            piped = lines.decode("utf-8", "replace").splitlines() if isinstance(lines, bytes) else list(lines)
+            piped = _lines(lines.decode("utf-8-sig", "replace")) if isinstance(lines, bytes) else lines
             found += _of_lines(piped, "standard input")
-        elif not path.is_file():
-            if path.is_dir():
-                raise DataError(f"{name} is a folder", READABLE, "pass its files")
+        elif not os.path.exists(name):  # also of a text that is too long for a path, and of an empty one
+            if looks_like_path(name) or (path.suffix.lower() in (CONLLU, *COLUMNS) and len(name.split()) == 1):
+                raise DataError(f"no such file: {name}", READABLE, "check the path; if it is a text, pass it in `text`")
             found += _of_lines([name], "text")
+        elif path.is_dir():
+            raise DataError(f"{name} is a folder", READABLE, "pass its files")
         elif path.suffix.lower() == CONLLU:
             found += conllu.read(path)
         elif path.suffix.lower() in COLUMNS:
             found += two_column.read(path)
         else:
             try:
-                found += _of_lines(read_bytes(path).decode("utf-8-sig").splitlines(), path.name)
+                found += _of_lines(_lines(read_bytes(path).decode("utf-8-sig")), path.name)
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(f"{path} cannot be read: {one_line(error)}", "text in UTF-8", "check the file") \
                     from error
@@ -60,6 +65,11 @@ def write_sentences(path: Path, sentences: Sequence[Sentence], column: str = "up
     write_atomically(path, conllu.write(sentences, column) if form == CONLLU else two_column.write(sentences))
 
 
+def _lines(text: str) -> list[str]:
+    """Not splitlines: U+2028 and its like may be inside a sentence."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
 def _of_lines(lines: Iterable[str], origin: str) -> list[Sentence]:
-    split = [(number, tuple(line.split())) for number, line in enumerate(lines, 1)]
+    split = [(number, words_of(line)) for number, line in enumerate(lines, 1)]
     return [Sentence(words, origin=f"{origin}:{number}") for number, words in split if words]

@@ -49,7 +49,8 @@ def read_sentences(data: str | Path, column: str = "upos", *, limit: int | None 
 def with_tags(examples: TokenExamples) -> TokenExamples:
     """The same; raises DataError if a sentence has no tags, or a tag is missing."""
     for sentence in examples.sentences:
-        if not sentence.tags or (examples.column and conllu.EMPTY in sentence.tags):
+        if not sentence.tags or (
+                examples.column not in ("", *conllu.OPTIONAL) and conllu.EMPTY in sentence.tags):
             where = f"the column {examples.column} of {sentence.origin}" if examples.column else sentence.origin
             raise DataError(f"{where} has words without a tag", "a tag for each word",
                             "choose another `column`, or remove the sentence")
@@ -57,12 +58,34 @@ def with_tags(examples: TokenExamples) -> TokenExamples:
 
 
 def with_trees(examples: TokenExamples) -> TokenExamples:
-    """The same; raises DataError if a sentence has no tree."""
-    bare = next((sentence for sentence in examples.sentences if not sentence.heads), None)
-    if bare is not None:
-        raise DataError(f"{bare.origin} has no heads", "a head for each word (the columns head and deprel of CoNLL-U)",
-                        "use a treebank")
+    """The same; raises DataError if a sentence has no tree, a cycle, or a word without a relation. Several words may
+    depend on the root, as in some treebanks."""
+    for sentence in examples.sentences:
+        if not sentence.heads:
+            raise DataError(f"{sentence.origin} has no heads", "a head for each word (the columns head and deprel of "
+                            "CoNLL-U)", "use a treebank")
+        if (word := _in_cycle(sentence.heads)) is not None:
+            raise DataError(f"{sentence.origin}: word {word} does not reach the root, because its heads make a cycle",
+                            "a tree", "correct the sentence, or remove it")
+        if conllu.EMPTY in sentence.relations:
+            raise DataError(f"{sentence.origin}: word {sentence.relations.index(conllu.EMPTY) + 1} has a head, but no "
+                            "relation", "a relation for each word (the column deprel)",
+                            "correct the sentence, or remove it")
     return examples
+
+
+def _in_cycle(heads: tuple[int, ...]) -> int | None:
+    """The first word that does not reach the root; None in a tree."""
+    reached = {0}
+    for word in range(1, len(heads) + 1):
+        path = set[int]()
+        while word not in reached:
+            if word in path:
+                return min(path)
+            path.add(word)
+            word = heads[word - 1]
+        reached |= path
+    return None
 
 
 def limited(examples: TokenExamples, limit: int | None) -> TokenExamples:

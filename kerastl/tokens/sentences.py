@@ -1,6 +1,7 @@
 """Sentences and their annotation, as plain data."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 
 from kerastl.data.examples import Skipped, Split
 from kerastl.errors import DataError
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # as in `inputs.tokenizer.clean`
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # from bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,9 @@ class TokenExamples:
 
         split = self.split and replace(self.split, part=self.split.part[np.array(kept, np.intp)])
         return replace(self, sentences=pick(self.sentences), source_split=pick(self.source_split), split=split)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text, as the exported model divides it: at white space of any kind and at control characters. What
+    is not UTF-8 becomes U+FFFD."""
+    return tuple(_CONTROL.sub(" ", _SURROGATE.sub("\ufffd", text)).split())

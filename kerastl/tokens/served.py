@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerastl.inputs.tokenizer import clean
+from kerastl.inputs.tokenizer import WHITESPACE, clean
 from kerastl.tokens.align import Aligner, word_states
 from kerastl.tokens.states import TokenEncoder
 
@@ -33,8 +33,8 @@ class SentenceReader(tf.Module):
         self._features: Callable[[Any], Any] = lambda tokens: tf.cast(model(tokens, training=False), tf.float32)
 
     def of_texts(self, texts: tf.Tensor) -> Read:
-        """Texts whose words are separated by whitespace, [n] string."""
-        return self._read(tf.strings.split(clean(texts)))
+        """Texts whose words are separated by whitespace, [n] string: the same words as of `sentences.words_of`."""
+        return self._read(split_words(texts))
 
     def of_words(self, words: tf.Tensor) -> Read:
         """Sentences that are words already, [n, longest] string, "" beyond a sentence's end. An empty word before the
@@ -56,6 +56,11 @@ class SentenceReader(tf.Module):
         dense = tf.pad(dense, [[0, 0], [0, longest - tf.shape(dense)[1]]], constant_values="")
         mask = tf.sequence_mask(lengths, longest, tf.float32)
         return Read(dense, mask, self.states(encoded.tokens, encoded.owners, longest))
+
+
+def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
+    """[n] string -> [n, None]."""
+    return tf.strings.split(tf.strings.regex_replace(clean(texts), f"[{WHITESPACE}]", " "))
 
 
 def numbers(mask: tf.Tensor) -> Any:

@@ -46,11 +46,11 @@ def check(config: Config) -> None:
 def run(config: Config) -> "EvaluateResult":
     """The metrics on this data, and how many of its rows were used in training."""
     from kerastl.report.evaluation_page import write_evaluation_page
-    from kerastl.serving.classifier import load
+    from kerastl.serving.classifier import load_classifier
     from kerastl.serving.compare_versions import load_other
     from kerastl.serving.evaluate_model import evaluate_model
 
-    model = load(config.model, config.weights, trust=config.trust)
+    model = load_classifier(config.model, config.weights, trust=config.trust)
     against = None if config.against is None else load_other(model, config.against, config.weights, trust=config.trust)
     result = evaluate_model(model, config.source, options=config.read_options(), data_dir=config.data_dir,
                             cache_dir=config.cache_dir, worst=config.worst, against=against)

@@ -46,7 +46,8 @@ def show(result: "ModelList") -> str:
 def _accuracy(one: "ModelVersion") -> str:
     if one.accuracy is None or one.accuracy_ci95 is None:
         return "not reported"
-    return f"{one.accuracy:.3f} ({one.accuracy_ci95[0]:.3f} to {one.accuracy_ci95[1]:.3f})"
+    name = "" if one.figure == "accuracy" else f"{one.figure.upper()} "
+    return f"{name}{one.accuracy:.3f} ({one.accuracy_ci95[0]:.3f} to {one.accuracy_ci95[1]:.3f})"
 
 
 def _gain(one: "ModelVersion") -> str:

@@ -92,9 +92,9 @@ def run(config: Config) -> "PredictResult":
     from kerastl.versions.token_models import only_for_rows, token_loader
 
     if loader := token_loader(config.model):
-        only_for_rows(top=config.top, probabilities=config.probabilities, min_score=config.min_score, raw=config.raw,
-                      text_column=config.text_column, path_column=config.path_column, weights=config.weights,
-                      engine=config.engine != "saved_model", strict=config.strict)
+        only_for_rows(engine=config.engine != "saved_model", isolate=config.isolate != "auto", **{
+            name: getattr(config, name) for name in ("top", "probabilities", "min_score", "workers", "raw", "strict",
+                                                     "text_column", "path_column", "weights", "cache_dir")})
         result: PredictResult = loader.predict_files(
             config.model, config.inputs, lines=piped(config.inputs), text=config.text, out=config.out,
             trust=config.trust)

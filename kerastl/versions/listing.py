@@ -10,6 +10,7 @@ from kerastl.fields import Section
 from kerastl.files import is_file, model_path, size_of
 from kerastl.versions.damage import MISSING
 from kerastl.versions.folder import VERIFY, read_json, versions
+from kerastl.versions.token_models import FIGURES
 
 SAVED_MODEL = "saved_model"
 
@@ -19,7 +20,7 @@ class ModelVersion(Section):
     """A version. made: date and time, UTC. formats: SavedModel and TFLite files. bytes: of all files. milliseconds: of
     the SavedModel for one input, as measured at export. gain: its accuracy minus that of the version before on the same
     rows, as measured when it was trained; compared_with: the name of that version. error: why it cannot be read; the
-    rest is empty then."""
+    rest is empty then. figure: what `accuracy` is: `accuracy`, or `las` of a parser."""
 
     name: str
     version: int
@@ -37,6 +38,7 @@ class ModelVersion(Section):
     gain: float | None = None
     gain_ci95: tuple[float, float] | None = None
     compared_with: str = ""
+    figure: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,13 @@ def list_models(folder: str | Path = "saved_models") -> ModelList:
                                         for number in reversed(versions(home))))
 
 
-def _accuracy(record: Mapping[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
+def _accuracy(record: Mapping[str, Any], figure: str) -> tuple[float | None, tuple[float, float] | None]:
     """The accuracy and its interval; None where a private run did not pay for them."""
     test = record["test"]
     if record.get("private") is not None and test["accuracy"] is None:
         return None, None
-    low, high = test["accuracy_ci95"]
-    return float(test["accuracy"]), (float(low), float(high))
+    low, high = test[f"{figure}_ci95"]
+    return float(test[figure]), (float(low), float(high))
 
 
 def _version(home: Path, number: int) -> ModelVersion:
@@ -79,16 +81,16 @@ def _version(home: Path, number: int) -> ModelVersion:
         if missing := sorted(name for name in manifest["files"] if not is_file(folder / name)):
             raise ModelError(f"{folder} is damaged: {MISSING}: {', '.join(missing)}")
         test, kept = record["test"], [artifact for artifact in record["parity"] if artifact["kept"]]
-        before = record.get("previous") or {}
+        before, figure = record.get("previous") or {}, FIGURES.get(str(record.get("task")), ModelVersion.figure)
         compared = before.get("old") is not None
         return ModelVersion(
             name, number, str(manifest["made"]), str(record["head"]), str(record["backbone"]), int(record["n_train"]),
-            int(test["n"]), *_accuracy(record), tuple(one["kind"] for one in kept),
+            int(test["n"]), *_accuracy(record, figure), tuple(one["kind"] for one in kept),
             sum(size_of(path) for path in folder.rglob("*") if path.is_symlink() or path.is_file()),
             next((float(one["milliseconds"]) for one in kept if one["kind"] == SAVED_MODEL), None),
             gain=float(before["gain"]) if compared else None,
             gain_ci95=(float(before["gain_ci95"][0]), float(before["gain_ci95"][1])) if compared else None,
-            compared_with=str(before["old"]["name"]) if compared else "")
+            compared_with=str(before["old"]["name"]) if compared else "", figure=figure)
     except KerastlError as error:
         return ModelVersion(name, number, error=f"{error.got}; {VERIFY}")
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

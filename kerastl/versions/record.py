@@ -41,7 +41,7 @@ from kerastl.versions.sections import (
     SkippedItem,
     Trial,
 )
-from kerastl.versions.token_models import KIND
+from kerastl.versions.token_models import KIND, not_for_tokens
 from kerastl.versions.version_comparison import VersionComparison
 
 FORMAT = 2  # 1: version 0.1, without `format` and `task`
@@ -199,8 +199,7 @@ class RunRecord(Compared, Section):
 
 def _parsed(document: Mapping[str, Any], where: str) -> RunRecord:
     if document.get("kind") == KIND:
-        raise ModelError(f"{where} is that of a model on tokens", "a model of images or texts",
-                         "use kerastl.load, `kerastl predict`, `kerastl verify` or `kerastl serve`")
+        raise not_for_tokens(Path(where))
     try:
         task = task_of_record(dict(document))
         derived = {"breaches", *task.record}

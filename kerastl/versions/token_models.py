@@ -9,6 +9,7 @@ from kerastl.versions.folder import RECORD, VERIFY, find_version, read_json
 
 KIND = "token"  # in run.json, where other models have their modality
 LOADERS = {"tagging": "kerastl.tagging.model", "parsing": "kerastl.dependencies.model"}  # by the task in run.json
+FIGURES = {"tagging": "accuracy", "parsing": "las"}  # of run.json's `test`, the figure that `kerastl models` shows
 SERVING_MODULES = ("tensorflow_text",)  # imported before a SavedModel loads: they register its operations
 
 
@@ -29,6 +30,12 @@ def token_loader(model: str | Path) -> Any:
     """As `loader_of`, for what `find_version` takes; None for another model than one on tokens."""
     folder = find_version(str(model))
     return loader_of(folder) if is_token_model(folder) else None
+
+
+def not_for_tokens(where: Path) -> ModelError:
+    """The error for a model on tokens where another is needed. where: its run.json."""
+    return ModelError(f"{where} is that of a model on tokens", "a model of images or texts",
+                      "use kerastl.load, `kerastl predict`, `kerastl verify` or `kerastl serve`")
 
 
 def only_for_rows(**given: Any) -> None:
