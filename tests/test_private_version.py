@@ -130,7 +130,9 @@ def test_with_the_same_release_other_data_give_the_same_version(proof: dict[str,
                          "fingerprint.pb", "variables/variables.index", "tflite/model_fp32.tflite"}
     assert before["tflite/test_vectors/vectors.json"] == after["tflite/test_vectors/vectors.json"]  # what it answers
     old, new = (timeless(json.loads(files["run.json"])) for files in (before, after))
+    sizes = [[part["bytes"] for part in json.loads(files["run.json"])["parity"]] for files in (before, after)]
     assert old == new
+    assert np.abs(np.subtract(*sizes)).max() <= 512  # bytes: names of layers and functions
     manifests = [json.loads(files["manifest.json"]) for files in (before, after)]
     assert {key for key in manifests[0] if manifests[0][key] != manifests[1][key]} <= {"made", "files"}
     cards = [[line for line in files["MODEL_CARD.md"].decode().splitlines()
