@@ -15,7 +15,7 @@ from kerastl.fields import Section
 from kerastl.runtime import Runtime
 from kerastl.stats import paired_difference, verdict_sentence
 from kerastl.tokens.fit import FitOptions
-from kerastl.tokens.sentences import Sentence, TokenExamples
+from kerastl.tokens.sentences import Sentence, TokenExamples, commonest
 from kerastl.tokens.states import TokenStates, compute_states, untrained
 
 Interval = tuple[float, float]
@@ -107,7 +107,7 @@ def chained(training: Sequence[Sentence], step: int) -> Callable[[Sentence], Sen
         n = len(sentence)
         heads = [place if step < 0 else (place + 2 if place + 1 < n else 0) for place in range(n)]
         return sentence.with_tree(heads, (
-            _first(by_word.get(word, overall) if head else root) for word, head in
+            commonest(by_word.get(word, overall) if head else root) for word, head in
             zip(sentence.words, heads, strict=True)))
 
     return chain
@@ -161,7 +161,3 @@ def _notes(gold: Sequence[Sentence]) -> tuple[str, ...]:
     return (*notes, f"{n:,} of {len(relations):,} test words have relations that Universal Dependencies do not have "
             f"({', '.join(foreign[:8])}{', ...' * (len(foreign) > 8)}); CLAS counts the {content:,} words whose "
             "relation is one of its content relations",)
-
-
-def _first(counts: Counter[str]) -> str:
-    return min(counts, key=lambda name: (-counts[name], name))

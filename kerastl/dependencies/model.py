@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from kerastl.dependencies.record import ParsingRecord
 from kerastl.display import visible_cell
-from kerastl.errors import DataError, one_line
+from kerastl.errors import DataError
 from kerastl.files import output_file
 from kerastl.tokens.fit import batches
-from kerastl.tokens.inputs import CONLLU, read_inputs, write_sentences
-from kerastl.tokens.sentences import Sentence, words_of
+from kerastl.tokens.inputs import CONLLU, padded, read_inputs, words_given, write_sentences
+from kerastl.tokens.sentences import Sentence
 from kerastl.versions.folder import find_version
 from kerastl.versions.saved_graph import load_token_model
 
@@ -55,20 +55,14 @@ class Parser:
         return [found[place] for place in range(len(given))]
 
     def _parsed(self, batch: Sequence[Sentence]) -> list[Sentence]:
-        longest, decoder = max(map(len, batch)), self.record.decoder
-        sent = np.array([[*(word.encode("utf-8", "surrogatepass") for word in sentence.words),
-                          *[b""] * (longest - len(sentence))] for sentence in batch], object)
-        answer = self._scores(words=tf.constant(sent))
+        decoder, answer = self.record.decoder, self._scores(words=tf.constant(padded([one.words for one in batch])))
         scores = zip(batch, answer["arcs"].numpy(), answer["relations"].numpy(), strict=True)
         return [decoder.tree(*each) for each in scores]
 
 
 def _sentence(place: int, item: Any) -> Sentence:
-    sentence = item if isinstance(item, Sentence) else Sentence(
-        words_of(item) if isinstance(item, str) else tuple(item))
-    if not len(sentence) or not all(isinstance(word, str) and word for word in sentence.words):
-        raise DataError(f"sentence {place}: {one_line(item)}", "a text, or a list of words", "omit it")
-    return sentence
+    words = words_given(place, item.words if isinstance(item, Sentence) else item)
+    return item if isinstance(item, Sentence) else Sentence(words)
 
 
 def load_model(folder: Path, trust: bool = False) -> Parser:

@@ -74,12 +74,15 @@ def save(folder: Path, parts: Parts, source: Input, classes: Sequence[str], task
 
 def write_warmup(folder: Path, name: str, source: Input, contents: list[Any]) -> None:
     """Write the request that TF Serving sends to itself before it accepts others, so that the first one is not slow."""
+    write_warmup_request(folder, name, source.raw_name, tf.make_tensor_proto(np.array(contents), source.raw_spec.dtype))
+
+
+def write_warmup_request(folder: Path, name: str, argument: str, value: Any) -> None:
+    """The same for a model that takes a TensorProto as `argument`."""
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest(
-        model_spec=model_pb2.ModelSpec(name=name, signature_name="serving_default"),
-        inputs={source.raw_name: tf.make_tensor_proto(np.array(contents), source.raw_spec.dtype)},
-    )
+        model_spec=model_pb2.ModelSpec(name=name, signature_name="serving_default"), inputs={argument: value})
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)

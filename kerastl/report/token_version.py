@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kerastl.data.examples import PARTS
+from kerastl.export.saved_model import write_warmup_request
 from kerastl.fields import to_json
 from kerastl.files import write_file
 from kerastl.inputs import vocabulary
@@ -55,21 +55,8 @@ def write_shared_files(version: Version, examples: TokenExamples, states: TokenS
         [("id", "part", "origin"), *((sentence.id, part, sentence.origin)
                                      for sentence, part in zip(examples.sentences, names, strict=True))])
     write_file(folder / "split.csv", text.getvalue())
-    _write_warmup(folder, version.name)
+    write_warmup_request(folder, version.name, "text", tf.make_tensor_proto(np.array([WARM_UP], object)))
     rows = [f"{sentence.id} {annotation(row)}" for row, sentence in enumerate(examples.sentences)]
     version.manifest.update(
         backbone=encoder.backbone.name, weights_hash=encoder.backbone.weights_hash,
         data={"source": examples.source, "rows": len(examples), "fingerprint": fingerprint(rows)})
-
-
-def _write_warmup(folder: Path, name: str) -> None:
-    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
-
-    request = predict_pb2.PredictRequest(
-        model_spec=model_pb2.ModelSpec(name=name, signature_name="serving_default"),
-        inputs={"text": tf.make_tensor_proto(np.array([WARM_UP], object))})
-    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())

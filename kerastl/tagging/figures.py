@@ -11,7 +11,7 @@ from kerastl.fields import Section
 from kerastl.stats import paired_difference
 from kerastl.tagging.entities import is_bio, spans
 from kerastl.tokens.bootstrap import METHOD, f1, ratio, sentence_interval
-from kerastl.tokens.sentences import Sentence
+from kerastl.tokens.sentences import Sentence, commonest
 
 Interval = tuple[float, float]
 MOST_CONFUSIONS = 20
@@ -122,13 +122,9 @@ def most_frequent(training: Iterable[Sentence]) -> Callable[[Sentence], tuple[st
     for sentence in training:
         for word, tag in zip(sentence.words, sentence.tags, strict=True):
             tags_of[word][tag] += 1
-    most = {word: _first(counts) for word, counts in tags_of.items()}
-    overall = _first(sum(tags_of.values(), Counter()))
+    most = {word: commonest(counts) for word, counts in tags_of.items()}
+    overall = commonest(sum(tags_of.values(), Counter()))
     return lambda sentence: tuple(most.get(word, overall) for word in sentence.words)
-
-
-def _first(counts: Counter[str]) -> str:
-    return min(counts, key=lambda tag: (-counts[tag], tag))
 
 
 def _total(counts: "np.typing.NDArray[np.int_]") -> float:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from kerastl.display import visible_cell
-from kerastl.errors import DataError, one_line
 from kerastl.files import output_file
 from kerastl.tagging.record import TaggingRecord
-from kerastl.tokens.inputs import COLUMNS, CONLLU, read_inputs, write_sentences
-from kerastl.tokens.sentences import Sentence, words_of
+from kerastl.tokens.inputs import COLUMNS, CONLLU, padded, read_inputs, words_given, write_sentences
+from kerastl.tokens.sentences import Sentence
 from kerastl.versions.folder import find_version
 from kerastl.versions.saved_graph import load_token_model
 
@@ -53,23 +51,15 @@ class Tagger:
         """The tags of sentences: each a text, whose words are separated by whitespace, or a list of words. A single str
         stands for a list of one. Raises DataError for what is neither, or has no word or an empty one."""
         given = [sentences] if isinstance(sentences, str) else list(sentences)
-        words = []
-        for place, sentence in enumerate(given):
-            own = list(words_of(sentence) if isinstance(sentence, str) else sentence)
-            if not own or not all(isinstance(word, str) and word for word in own):
-                raise DataError(f"sentence {place}: {one_line(sentence)}", "a text, or a list of words", "omit it")
-            words.append(own)
+        words = [words_given(place, sentence) for place, sentence in enumerate(given)]
         made: list[TaggedSentence] = []
         for start in range(0, len(words), BATCH):
             made += self._tagged(words[start:start + BATCH])
         return made
 
-    def _tagged(self, batch: list[list[str]]) -> list[TaggedSentence]:
-        longest = max(map(len, batch))
-        sent = np.array([[word.encode("utf-8", "surrogatepass") for word in own] + [b""] * (longest - len(own))
-                         for own in batch], object)
-        answer = {name: output.numpy() for name, output in self._words(words=tf.constant(sent)).items()}
-        return [TaggedSentence(tuple(own), tuple(tag.decode() for tag in answer["tags"][i, :len(own)]),
+    def _tagged(self, batch: Sequence[tuple[str, ...]]) -> list[TaggedSentence]:
+        answer = {name: output.numpy() for name, output in self._words(words=tf.constant(padded(batch))).items()}
+        return [TaggedSentence(own, tuple(tag.decode() for tag in answer["tags"][i, :len(own)]),
                                tuple(map(float, answer["scores"][i, :len(own)]))) for i, own in enumerate(batch)]
 
 

@@ -4,6 +4,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kerastl.data.text_inputs import looks_like_path
 from kerastl.errors import DataError, OptionError, one_line
@@ -48,6 +52,22 @@ def read_inputs(inputs: Sequence[str], text: Sequence[str] = (), lines: bytes | 
     if not found:
         raise DataError("there is nothing to predict for", READABLE, "pass a text or a file")
     return found
+
+
+def words_given(place: int, item: Any) -> tuple[str, ...]:
+    """The words of what was given to predict for: a text, whose words are separated by whitespace, or a list of words.
+    Raises DataError, which names the place, for what is neither, or has no word or an empty one."""
+    words = words_of(item) if isinstance(item, str) else tuple(item)
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise DataError(f"sentence {place}: {one_line(item)}", "a text, or a list of words", "omit it")
+    return words
+
+
+def padded(sentences: Sequence[Sequence[str]]) -> NDArray[Any]:
+    """Words in UTF-8, as the signature `words` takes them: [sentences, longest], empty beyond a sentence's end."""
+    longest = max(map(len, sentences))
+    return np.array([[*(word.encode("utf-8", "surrogatepass") for word in words), *[b""] * (longest - len(words))]
+                     for words in sentences], object)
 
 
 def output_form(out: str) -> str:

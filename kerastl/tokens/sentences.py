@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,3 +102,8 @@ def words_of(text: str) -> tuple[str, ...]:
     """The words of a text, as the exported model divides it: at white space of any kind and at control characters. What
     is not UTF-8 becomes U+FFFD."""
     return tuple(_CONTROL.sub(" ", _SURROGATE.sub("\ufffd", text)).split())
+
+
+def commonest(counts: Mapping[str, int]) -> str:
+    """The name with the highest count, of several the first in the order of names. counts: not empty."""
+    return min(counts, key=lambda name: (-counts[name], name))
