@@ -7,11 +7,12 @@ the others are skipped. The package is MIT; ratings by Hutto and Gilbert 2014, s
 """
 
 import csv
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from pip_package import downloaded
 
 PACKAGE = "vaderSentiment==3.3.2"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -27,15 +28,8 @@ def main(root: Path = Path("samples")) -> int:
         return 0
     root.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        # pip refuses a file with another hash before opening it
-        requirement = Path(folder) / "requirement.txt"
-        requirement.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
-             "--no-build-isolation", "--no-binary", ":all:", "--require-hashes", "-r", requirement, "-d", folder],
-            capture_output=True, text=True)
-        if done.returncode:
-            reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), f"code {done.returncode}")
+        reason = downloaded(PACKAGE, SHA256, folder, "--no-build-isolation", "--no-binary")
+        if reason:
             print(f"pip cannot download the sample texts ({reason}). Use texts of your own:\n"
                   "  kerastl run minilm_text --data TABLE.csv --name NAME      (columns text,label)", file=sys.stderr)
             return 2

