@@ -118,13 +118,14 @@ class Peer:
 
 def table() -> list[Figure]:
     """Accuracy, mean and range over draws, and seconds, against SetFit, after measuring what is missing."""
-    missing = [key for key in _wanted() if not _done(key, recorded())]
+    results = recorded()
+    missing = [key for key in _wanted() if not _done(key, results)]
     if missing and (PYTHON not in os.environ or not SNIPPETS.exists()):
         todo = "run `make quickstart` first" if PYTHON in os.environ else f"give {PYTHON}, see benchmarks/README.md"
         return [Figure("few labels, SetFit", f"not measured: {todo}")]
     if missing:
         measure(missing)
-    results = recorded()
+        results = recorded()
     return [figure for labels in LABELS
             for figure in figures(labels, {name: [result for result in results if (result.labels, result.model)
                                                   == (labels, name)] for name in (FROZEN, *MUST_WIN, *ITERATIONS)})]
@@ -229,7 +230,6 @@ def figures(labels: int, results: dict[str, list[Result]]) -> list[Figure]:
     draws = sorted(set.intersection(*(set(some) for some in accuracies.values())))
     timed = sorted(set.intersection(*(set(some) for some in seconds.values())))
     accuracy = {name: mean(some[seed] for seed in draws) for name, some in accuracies.items()}
-    time_of = {name: mean(some[seed] for seed in timed) for name, some in seconds.items()}
     said = {name: f"{name} {_in_words([some[seed] for seed in draws])}{_notes(results[name])}"
             for name, some in accuracies.items()}
     what = f"{labels} labels per class, {len(draws)} draws"
@@ -237,6 +237,9 @@ def figures(labels: int, results: dict[str, list[Result]]) -> list[Figure]:
     table += [Figure(f"{what}: {said[name]}", f"{100 * (accuracy[name] - accuracy[SETFIT]):+.1f} points",
                      *((">= 0", accuracy[name] >= accuracy[SETFIT]) if name in MUST_WIN else ()))
               for name in results if name != SETFIT]
+    if not timed:
+        return [*table, Figure(f"{labels} labels per class: seconds", "not measured: other processes were at work")]
+    time_of = {name: mean(some[seed] for seed in timed) for name, some in seconds.items()}
     return table + [at_least(f"{labels} labels per class, {len(timed)} draw(s): seconds of {other} "
                              f"({time_of[other]:.1f}) over those of {name} ({time_of[name]:.1f})",
                              time_of[other] / time_of[name], TIMES) for name in MUST_WIN for other in ITERATIONS]
