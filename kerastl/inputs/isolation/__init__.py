@@ -23,7 +23,7 @@ FROM = 2000  # images of a pass from which `auto` decodes in workers: starting t
 NO_LIMITS = Limits()
 
 
-@dataclass
+@dataclass(eq=False)  # a block leaves as itself, not as one that is like it
 class Isolation:
     """How the images of a block are decoded. from_files: the least number of files of a pass for which workers are
     used."""
