@@ -1,8 +1,10 @@
 """Tagging: figures of tags and entities, heads on states, and a run of the recipe from files to an exported model."""
 
+import csv
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines.append(f"{letter}\t{tag}\n")
             before = letter
         lines.append("\n")
-    path = tmp_path_factory.mktemp("tags") / "data.tsv"
+    path = tmp_path_factory.mktemp("tags") / "=data.tsv"
     path.write_text("".join(lines), encoding="utf-8")
     return path
 
@@ -131,6 +133,15 @@ def test_a_run_writes_a_version_that_answers_as_it_was_evaluated(run: TaggingRec
     assert np.mean(hits) == pytest.approx(run.test.accuracy, abs=1e-9)
     assert all(0 < score <= 1 for own in tagged for score in own.scores)
     assert TaggingRecord.read(folder) == run
+    rows = list(csv.DictReader((folder / "split.csv").read_text().splitlines()))
+    assert len(rows) == 200 and all(row["name"].startswith("'=data.tsv:") for row in rows)  # no formula
+
+
+def test_states_are_not_computed_on_a_cluster(data: Path, bert: Path, tmp_path: Path) -> None:
+    examples, encoder = tl.split_sentences(tl.read_sentences(data)), tl.load_encoder("bert_base", str(bert))
+    with pytest.raises(OptionError, match="`engine` is ray, but"):
+        tl.compute_states(examples, encoder, replace(plain_runtime(), engine="ray"), cache_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

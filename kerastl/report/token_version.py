@@ -1,7 +1,5 @@
 """What the versions of all models on tokens have in common: parts of the record, split.csv and the warm-up request."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,12 +9,12 @@ import tensorflow as tf
 from kerastl.data.examples import PARTS
 from kerastl.export.saved_model import write_warmup_request
 from kerastl.fields import to_json
-from kerastl.files import write_file
 from kerastl.inputs import vocabulary
 from kerastl.runtime import Runtime, machine
 from kerastl.tokens.sentences import TokenExamples
 from kerastl.tokens.states import TokenStates
 from kerastl.versions.folder import Version, fingerprint
+from kerastl.versions.restore import write_parts
 from kerastl.versions.sections import FeaturePass, SkippedItem
 
 WARM_UP = b"one two three ."  # a public sentence, so that none of the data leaves with the model
@@ -50,11 +48,8 @@ def write_shared_files(version: Version, examples: TokenExamples, states: TokenS
     training learns, in words."""
     folder, encoder = version.folder, states.encoder
     vocabulary.save(encoder.tokenizer, folder / "tokenizer")
-    text, names = io.StringIO(), examples.split.names if examples.split else []
-    csv.writer(text, lineterminator="\n").writerows(
-        [("id", "part", "origin"), *((sentence.id, part, sentence.origin)
-                                     for sentence, part in zip(examples.sentences, names, strict=True))])
-    write_file(folder / "split.csv", text.getvalue())
+    write_parts(folder, [sentence.id for sentence in examples.sentences], examples.split.names if examples.split else [],
+                [sentence.origin for sentence in examples.sentences])
     write_warmup_request(folder, version.name, "text", tf.make_tensor_proto(np.array([WARM_UP], object)))
     rows = [f"{sentence.id} {annotation(row)}" for row, sentence in enumerate(examples.sentences)]
     version.manifest.update(

@@ -3,7 +3,7 @@
 import csv
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,12 @@ def write_split(folder: Path, examples: Examples) -> None:
     """Write split.csv: the content hash of every row, its part (train, validation, test or fold N), and its name in
     the source, which is only for people: one that a spreadsheet would take for a formula has an apostrophe in front.
     `kerastl evaluate` finds out from it which rows were used in training."""
-    names = (csv_cell(printable(origin)) for origin in examples.origins)
-    rows = sorted(zip(examples.ids, split_parts(examples), names, strict=True))
+    write_parts(folder, examples.ids, split_parts(examples), examples.origins)
+
+
+def write_parts(folder: Path, ids: Iterable[str], parts: Iterable[str], origins: Iterable[str]) -> None:
+    """Write split.csv from the content hash, the part and the name in the source of every row."""
+    rows = sorted(zip(ids, parts, (csv_cell(printable(origin)) for origin in origins), strict=True))
     with open_file(folder / SPLIT_FILE, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
 
