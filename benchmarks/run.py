@@ -3,7 +3,7 @@
 python benchmarks/run.py [--write] [NAME ...]
 
 NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a temporary
-folder, and setfit, which takes over an hour. `--write` puts their figures into benchmarks/README.md, each with the
+folder, setfit, which takes over an hour, and rows, which reads ten million. `--write` puts their figures into benchmarks/README.md, each with the
 machine it came from. Figures against torch, stock OpenVINO and SetFit need other environments:
 KERASTL_TORCH=ITS_PYTHON, KERASTL_SETFIT=ITS_PYTHON, see benchmarks/README.md.
 """
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.figure import Figure  # noqa: E402
 
 README = Path(__file__).parent / "README.md"
-HUGE = {"glm-full", "setfit"}  # run only when named
+HUGE = {"glm-full", "rows", "setfit"}  # run only when named
 
 
 def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
@@ -53,6 +53,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         predict,
         private,
         rejection,
+        rows,
         serve,
         setfit,
         sizes,
@@ -76,7 +77,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
             "against": against.of_a_run, "compare": compare.cached, "parsing": parsing.over_fit, "maps": maps.growth,
             "private": private.speed, "serve": serve.throughput,
             "serve-capacity": serve.capacity, "serve-soak": serve.soak, "in-browser": in_browser.beside_the_server,
-            "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory}
+            "glm": glm.speed, "glm-run": glm.whole_run, "glm-full": glm_full.memory,
+            "rows": rows.table}
 
 
 def table(figures: list[Figure]) -> str:

@@ -65,7 +65,7 @@ def wilson_interval(correct: NDArray[np.bool_], groups: Groups) -> Interval:
     variance = _variance_of_mean(hits, sizes)
     fewest = n**2 / float((sizes**2).sum())  # if all rows of a group were identical
     # At most n; n / k where every group could be k copies of its rows, since copies must not narrow the interval.
-    most = n / int(np.gcd.reduce([*hits.astype(int), *(sizes - hits).astype(int)]))
+    most = n / int(np.gcd.reduce(np.concatenate([hits, sizes - hits]).astype(int)))
     rows = min(max(p * (1 - p) / variance, fewest), most) if variance > 0 else fewest
     method = f"Wilson, {n:,} rows" + (f" in {len(names):,} groups" if len(names) < n else "")
     return Interval(*_wilson(p, rows), method)

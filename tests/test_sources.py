@@ -165,7 +165,7 @@ def test_a_table_has_paths_relative_to_itself_groups_and_sides(table: Path) -> N
     found = read_images(write_table(table, records))
     assert found.origins == tuple(record["path"] for record in records) and not found.skipped
     assert found.source_split == ("train", "validation", "test", "") * 6
-    assert found.groups == found.ids[:4] + tuple(f"g{i // 4}" for i in range(4, 24))
+    assert found.groups == (*found.ids[:4], *(f"g{i // 4}" for i in range(4, 24)))
     assert found.counts() == {"blue": 12, "red": 12} and labelled(found)["pic/3.png"] == "blue"
 
 

@@ -16,7 +16,8 @@ ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.display",),
     ("kerastl.errors",),
-    ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
+    ("kerastl.compact", "kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime",
+     "kerastl.decision"),
     ("kerastl.tasks", "kerastl.modality", "kerastl.user_code", "kerastl.shards"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),

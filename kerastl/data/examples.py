@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Codes, Hashes
 from kerastl.data.corrections import Corrections
 from kerastl.data.labels import amounts
 from kerastl.data.near_duplicates.record import NearDuplicateSearch
-from kerastl.data.spool import Hashes, Spool
 from kerastl.data.summary import AMOUNTS, FEWEST, NOTHING_YET, SMALL_CLASS, DataSummary, add_losses, check_losses
 from kerastl.errors import DataError, all_of, at_least, broken, expect
 from kerastl.frames import data_frame
@@ -99,15 +99,14 @@ class Split:
     @property
     def folds(self) -> list[int]:
         """The numbers of the folds in cross-validation; otherwise empty."""
-        return sorted(set(self.part.tolist())) if self.mode == "cv" else []
+        return np.unique(self.part).tolist() if self.mode == "cv" else []
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:
         """The part of each row in words: train, validation or test; in cross-validation fold N."""
-        if self.mode == "cv":
-            return [f"fold {part}" for part in self.part.tolist()]
-        names = {part: name for name, part in PARTS.items()}
-        return [names[part] for part in self.part.tolist()]
+        names = tuple(f"fold {fold}" for fold in range(max(self.folds, default=0) + 1)) if self.mode == "cv" else \
+            tuple(sorted(PARTS, key=PARTS.__getitem__))
+        return Codes(names, self.part)
 
     @property
     def held_out(self) -> NDArray[np.intp]:
@@ -117,8 +116,8 @@ class Split:
 
 @dataclass(frozen=True, repr=False)
 class Examples:
-    """The rows of a source, as columns. Columns are tuples; those of texts may be long and use less memory (see
-    `data.spool`).
+    """The rows of a source, as columns. Each column is a sequence of one value a row; those that kerastl makes use
+    little memory for many rows (see `kerastl.compact` and `data.spool`).
 
     items: for images the path of each file, for texts each text or pair of texts. origins: what the user calls each
     row: a path inside the source, or its number. ids: a hash of each row's content, 32 hexadecimal digits. groups: rows
@@ -135,10 +134,10 @@ class Examples:
     modality: Modality
     source: str  # as the user specified it
     items: Sequence[Any]
-    origins: tuple[str, ...] | Spool[str]
-    ids: tuple[str, ...] | Hashes
-    groups: tuple[str, ...] | Hashes
-    source_split: tuple[str, ...]
+    origins: Sequence[str]
+    ids: Sequence[str]
+    groups: Sequence[str]
+    source_split: Sequence[str]
     classes: tuple[str, ...]
     targets: NDArray[np.int64]
     skipped: tuple[Skipped, ...] = ()
@@ -150,7 +149,7 @@ class Examples:
     near_duplicates: Sequence[str] | None = None
     near_duplicate_search: NearDuplicateSearch | None = None
     corrections: Corrections | None = None
-    units: tuple[str, ...] | None = None
+    units: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -169,6 +168,12 @@ class Examples:
         """The names of the clusters of these rows."""
         clusters = self.clusters
         return [clusters[row] for row in rows.tolist()]
+
+    def cluster_numbers(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The cluster of each of these rows, as a number among those that they have."""
+        if isinstance(self.clusters, Hashes):
+            return self.clusters.take(rows).numbers()
+        return np.unique(np.array(self.clusters_of(rows)), return_inverse=True)[1]
 
     @property
     def task(self) -> Task:
@@ -208,12 +213,14 @@ class Examples:
                                    "label": [self.label_of(row) for row in range(len(self))],
                                    "group": list(self.groups), "source_split": list(self.source_split)}
         if self.split:
-            columns["split"] = self.split.names
+            columns["split"] = list(self.split.names)
         return data_frame(columns | {"id": list(self.ids)}, columns_instead="`examples.items`, `examples.origins` ...")
 
     def take(self, rows: Iterable[int]) -> "Examples":
         """The same columns for these rows only. The classes stay the same."""
         kept = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
+        if len(kept) == len(self) and (kept == np.arange(len(self))).all():
+            return self
 
         def pick(column: Sequence[Any]) -> Any:
             return column.take(kept) if hasattr(column, "take") else tuple(column[i] for i in kept)
@@ -257,16 +264,31 @@ class Examples:
             raise all_of(faults)
         if len(self) <= limit:
             return self
-        order = sorted(range(len(self)), key=lambda row: self.ids[row])
-        seen: dict[str, int] = {}
-        turn: dict[int, int] = {}
-        for row in order:
-            label = self.label_of(row)
-            turn[row] = seen[label] = seen.get(label, -1) + 1
-        chosen = sorted(order, key=lambda row: turn[row])[:limit]
+        order = lowest(self.ids)
+        _, label = np.unique(self.targets[order], axis=0, return_inverse=True)
+        turn = _turns(label.ravel()) if self.classes else np.arange(len(self))
+        chosen = order[np.argsort(turn, kind="stable")[:limit]]
         beyond = SkippedRows()
         beyond.rows["beyond the limit (`limit`)", True] = Counter({"": len(self) - limit})
-        return enough(self.take(sorted(chosen)).with_skipped(beyond))
+        return enough(self.take(np.sort(chosen)).with_skipped(beyond))
+
+
+def lowest(ids: Sequence[str], rows: NDArray[np.intp] | None = None, most: int | None = None) -> NDArray[np.intp]:
+    """The rows with the lowest content hashes, at most `most`, in the order of these. rows: among these, by default
+    all."""
+    hashes = Hashes.of(ids)
+    if rows is None:
+        return hashes.order()[:most]
+    return rows[hashes.take(rows).order()[:most]]
+
+
+def _turns(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each of these numbers how many equal ones come before it."""
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    turns = np.empty(len(numbers), np.intp)
+    turns[order] = np.arange(len(numbers)) - np.repeat(starts, np.diff(starts, append=len(numbers)))
+    return turns
 
 
 def enough(examples: Examples) -> Examples:

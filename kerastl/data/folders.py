@@ -1,10 +1,12 @@
 """Folders of class folders: their files, with the class and the split of each, and what was made of their names."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kerastl.data.examples import SkippedRows
+from kerastl.data.found_rows import FoundRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import Row, split_name
 from kerastl.data.source import TABLES, no_table
@@ -19,17 +21,17 @@ NOTES = ("readme", "license", "licence", "notes", "changelog", "labels", "classe
 class FolderRows:
     """The rows of a folder. layout: in words. split: where the split comes from; empty if there is none."""
 
-    rows: list[Row]
+    rows: FoundRows
     layout: str
     split: str = ""
     notes: tuple[str, ...] = ()
 
 
 def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
-                options: ReadOptions = READ_AS_USUAL) -> FolderRows:
+                options: ReadOptions = READ_AS_USUAL, folder: Path | None = None) -> FolderRows:
     """A row for each file of `<class>/**/<file>`, of `train/ validation/ test/` of such, or of `<class>/train/` and so
     on. Files elsewhere and class folders without files are skipped. usable: the endings of files that are data; by
-    default any file is. With `split_column` none, folders named like splits are classes.
+    default any file is. With `split_column` none, folders named like splits are classes. folder: of a temporary file.
 
     Raises DataError where it is not clear whether such folders are splits or classes, OptionError for the name of a
     column.
@@ -44,9 +46,9 @@ def folder_rows(root: Path, skipped: SkippedRows, usable: tuple[str, ...] = (),
     splits = {} if options.split_column == NONE else {name: part for name in folders if (part := split_name(name))}
     whose = {name: bool(folders_in(folders[name])) for name in splits}
     if splits:
-        result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met)
+        result = _rows_of_splits(root, folders, splits, whose, skipped, usable, met, folder)
     else:
-        result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE)
+        result = _rows_of_classes(root, list(folders), skipped, usable, met, options.split_column != NONE, folder)
     for path, reason in met.loops:
         skipped.add(str(path.relative_to(root)), reason, rows=0)
     named = [name for name in folders if split_name(name)]
@@ -83,19 +85,19 @@ def _no_columns(root: Path, options: ReadOptions) -> None:
 
 
 def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str], whose: dict[str, bool],
-                    skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> FolderRows:
+                    skipped: SkippedRows, usable: tuple[str, ...], met: Walk, temporary: Path | None) -> FolderRows:
     """The rows where some folders are named like splits; whose: whether each of these contains class folders."""
     others = {name: folder for name, folder in folders.items() if name not in splits}
     data = [name for name, folder in others.items() if _contains(folder, usable)]
     insist = "set `split_column` to none to read every folder as a class"
     if not any(whose.values()):
         if data:  # as in train/ car/ ship/: files lie in it, no class folders
-            result = _rows_of_classes(root, list(folders), skipped, usable, met, False)
+            result = _rows_of_classes(root, list(folders), skipped, usable, met, False, temporary)
             which = "named like a split, is read as a class, because it contains" if len(splits) == 1 else \
                 "named like splits, are read as classes, because they contain"
             return replace(result, notes=(f"WARNING: {_listed(splits)}, {which} files and no class folders",))
         if not any(_contains(folders[name], usable) for name in splits):
-            return _rows_of_classes(root, list(folders), skipped, usable, met, False)
+            return _rows_of_classes(root, list(folders), skipped, usable, met, False, temporary)
         raise DataError(f"{_folder_s(splits)} of {root} {_is_split(splits)} and contain{'s' * (len(splits) == 1)} no "
                         "class folders",
                         "train/<class>/<file> and so on, or <class>/<file>", f"move the files into class folders, or "
@@ -108,17 +110,17 @@ def _rows_of_splits(root: Path, folders: dict[str, Path], splits: dict[str, str]
     for name, folder in others.items():
         reason = "not a split folder" if any(walk(folder)) else "empty folder"
         skipped.add(name, reason, rows=0)
-    rows = [row for name in splits for row in
-            _class_folders(folders[name], root, splits[name], skipped, usable, met)]
+    rows = FoundRows((row for name in splits for row in
+                      _class_folders(folders[name], root, splits[name], skipped, usable, met)), temporary)
     return FolderRows(rows, "folders of splits with class folders", f"split from {_folder_s(splits)}")
 
 
 def _rows_of_classes(root: Path, names: list[str], skipped: SkippedRows, usable: tuple[str, ...], met: Walk,
-                     inner_splits: bool) -> FolderRows:
+                     inner_splits: bool, temporary: Path | None) -> FolderRows:
     """The rows of class folders. inner_splits: whether `<class>/train/` and so on are splits."""
     inner = {name: list(folders_in(root / name)) for name in names}
     if not inner_splits or not any(split_name(name) == "train" for folders in inner.values() for name in folders):
-        return FolderRows(_class_folders(root, root, "", skipped, usable, met), "class folders")
+        return FolderRows(FoundRows(_class_folders(root, root, "", skipped, usable, met), temporary), "class folders")
     outer = next(name for name, folders in inner.items() if any(map(split_name, folders)))
     clear = all(split_name(name) and not folders_in(root / folder / name)
                 for folder, folders in inner.items() for name in folders)
@@ -127,8 +129,8 @@ def _rows_of_classes(root: Path, names: list[str], skipped: SkippedRows, usable:
                         f"{_listed([name for name in inner[outer] if split_name(name)])}",
                         "DIR/train/<class>/<file>, DIR/<class>/train/<file>, or DIR/<class>/<file>",
                         f"read {root / outer} instead, or set `split_column` to none to read {outer} as a class")
-    rows = [replace(row, split=split_name(Path(row.origin).parts[1]) if len(Path(row.origin).parts) > 2 else "")
-            for row in _class_folders(root, root, "", skipped, usable, met)]
+    rows = FoundRows((replace(row, split=split_name(Path(row.origin).parts[1]) if len(Path(row.origin).parts) > 2
+                              else "") for row in _class_folders(root, root, "", skipped, usable, met)), temporary)
     return FolderRows(rows, "class folders with folders of splits", "split from the folders inside the class folders")
 
 
@@ -142,8 +144,7 @@ def _is_data(path: Path, usable: tuple[str, ...]) -> bool:
 
 
 def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, usable: tuple[str, ...], met: Walk
-                   ) -> list[Row]:
-    rows: list[Row] = []
+                   ) -> Iterator[Row]:
     _skip_files(folder, root, skipped, usable, met)
     for path in folders_in(folder).values():
         if path.is_symlink():
@@ -151,11 +152,11 @@ def _class_folders(folder: Path, root: Path, split: str, skipped: SkippedRows, u
                 met.loops.append((path, "link to a folder around it"))
                 continue
             met.linked.append(path)
-        files = list(walk(path, met))
-        if not files:
+        file = None
+        for file in walk(path, met):
+            yield Row(str(file.relative_to(root)), str(file), (path.name,), split=split)
+        if file is None:
             skipped.add(str(path.relative_to(root)), "class folder without files", rows=0)
-        rows += [Row(str(file.relative_to(root)), str(file), (path.name,), split=split) for file in files]
-    return rows
 
 
 def _skip_files(folder: Path, root: Path, skipped: SkippedRows, usable: tuple[str, ...], met: Walk) -> None:

@@ -32,9 +32,9 @@ def open_images(path: Path, options: ReadOptions, cache_dir: str | Path | None, 
     return table, choose(table, options, labelled, item="path", is_path=looks_like_image)
 
 
-def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[Row]:
+def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> Iterator[Row]:
     """The rows that have a path or an image, and a label."""
-    rows, folder = [], folder_of_paths(table)
+    folder = folder_of_paths(table)
     for origin, record in table.records(columns.read(table.names)):
         if isinstance(record, str):
             skipped.add(origin, record, label_of_broken(record, columns), guessed=True)
@@ -44,9 +44,8 @@ def labelled_rows(table: Table, columns: Columns, skipped: SkippedRows) -> list[
             skipped.add(origin, why_no_path or why_no_label, label_in_words(labels))
         else:
             split = split_of_row(table.where, origin, record, columns)
-            rows.append(Row(origin_of(table, columns, origin, name), str(folder / name), labels,
-                            group_in(record, columns), split))
-    return rows
+            yield Row(origin_of(table, columns, origin, name), str(folder / name), labels, group_in(record, columns),
+                      split)
 
 
 def unlabelled_paths(table: Table, columns: Columns, kept: Kept | None, notes: list[str]

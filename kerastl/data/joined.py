@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kerastl.compact import Codes, Hashes
 from kerastl.data.examples import Examples
-from kerastl.data.spool import Hashes, Spool
+from kerastl.data.spool import Spool
 from kerastl.data.summary import NOTHING_YET
 from kerastl.errors import DataError
 
@@ -34,7 +35,7 @@ def joined(labelled: Examples, unlabelled: Examples, cache_dir: Path | None = No
         labelled, items=_column([part.items for part in parts], cache_dir),
         origins=_column([part.origins for part in parts], cache_dir), ids=ids,
         groups=_column([part.groups for part in parts], None) if own_groups else ids,
-        source_split=(*labelled.source_split, *unlabelled.source_split), min_per_class=0,
+        source_split=_column([part.source_split for part in parts], None), min_per_class=0,
         targets=np.concatenate([labelled.targets, targets]), split=None, soft_targets=None, near_duplicates=None,
         near_duplicate_search=None, skipped=(), notes=(), summary=NOTHING_YET, corrections=None,
         units=None)
@@ -44,6 +45,8 @@ def _column(parts: Sequence[Any], folder: Path | None) -> Any:
     """One column of two; a long one of texts stays in a file."""
     if all(isinstance(part, Hashes) for part in parts):
         return Hashes(np.concatenate([part.raw for part in parts]))
+    if any(isinstance(part, Codes) for part in parts):
+        return Codes.of(chain(*parts))
     if not any(isinstance(part, Spool) for part in parts):
         return tuple(chain(*parts))
     column: Spool[Any] = Spool(folder, getattr(parts[0], "pairs", False))

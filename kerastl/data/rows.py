@@ -2,18 +2,20 @@
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Codes, Hashes
 from kerastl.data.examples import PARTS, Examples, SkippedRows
 from kerastl.data.label_sets import LabelSets, label_sets
 from kerastl.data.labels import look_alikes, means_none
 from kerastl.data.options import READ_AS_USUAL, ReadOptions
-from kerastl.data.spool import Hashes, Spool
+from kerastl.data.spool import Spool
 from kerastl.data.summary import NOTHING_YET, DataSummary, add_losses
 from kerastl.errors import DataError
 from kerastl.inputs import Text
@@ -46,40 +48,34 @@ class Row:
 
 
 def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes]], skipped: SkippedRows,
-                min_per_class: int, notes: list[str], items: Spool[Text] | None = None,
-                origins: Spool[str] | None = None, *, options: ReadOptions = READ_AS_USUAL,
-                summary: DataSummary = NOTHING_YET) -> Examples:
+                min_per_class: int, notes: list[str], *, folder: Path | None = None, pairs: bool = False,
+                options: ReadOptions = READ_AS_USUAL, summary: DataSummary = NOTHING_YET) -> Examples:
     """Rows, each with the 16 bytes of its content hash, as columns. Classes are the labels in alphabetical order.
 
-    rows: may be a stream that adds to `skipped` and `notes` while it is read. items, origins: empty columns to fill
-    instead of tuples, for columns that should not be held in memory. summary: what was understood so far. Small classes
-    are still part of the result: see `enough`.
+    rows: may be a stream that adds to `skipped` and `notes` while it is read. folder: of the temporary files of columns
+    that are large. pairs: whether the items are pairs of texts. summary: what was understood so far. Small classes are
+    still part of the result: see `enough`.
     """
+    items, origins = Spool[Text](folder, pairs), Spool[str](folder)
     known: dict[tuple[str, ...], int] = {}  # each distinct cell of labels, with its number
-    codes, hashes, groups, splits = array("i"), bytearray(), list[str](), list[str]()
-    item_list, origin_list = list[Text](), list[str]()
-    add_item = item_list.append if items is None else items.append
-    add_origin = origin_list.append if origins is None else origins.append
+    known_groups, known_splits = {"": 0}, {"": 0}
+    codes, hashes, groups, splits = array("i"), bytearray(), array("i"), array("b")
     for row, content in rows:
-        add_item(row.item)
-        add_origin(printable(row.origin))
+        items.append(row.item)
+        origins.append(printable(row.origin))
         codes.append(known.setdefault(row.labels, len(known)))
         hashes += content
-        if row.group or groups:
-            groups += [""] * (len(codes) - 1 - len(groups)) + [row.group]
-        if row.split or splits:
-            splits += [""] * (len(codes) - 1 - len(splits)) + [row.split]
-    code = np.array(codes, dtype=np.int32)
-    compact = Hashes(np.frombuffer(hashes, np.uint8).reshape(-1, 16))
-    ids = tuple(compact) if items is None else compact
+        groups.append(known_groups.setdefault(row.group, len(known_groups)))
+        splits.append(known_splits.setdefault(row.split, len(known_splits)))
+    code, group = np.array(codes, np.int32), np.array(groups, np.int32)
+    ids = Hashes(np.frombuffer(bytes(hashes), np.uint8).reshape(-1, 16))
     label_columns = sum(column.role == "label" for column in summary.columns)
     sets = label_sets(list(known), np.bincount(code, minlength=len(known)), options, label_columns)
-    splits += [""] * (len(codes) - len(splits)) if splits else []
     examples = Examples(
-        modality=modality, source=source, items=tuple(item_list) if items is None else items,
-        origins=tuple(origin_list) if origins is None else origins,
-        ids=ids, groups=_groups(groups, ids), source_split=tuple(splits) or ("",) * len(ids), classes=sets.classes,
-        targets=sets.targets[code], min_per_class=min_per_class, units=_units(groups, ids, summary),
+        modality=modality, source=source, items=items, origins=origins, ids=ids,
+        groups=_groups(list(known_groups), group, ids),
+        source_split=Codes(tuple(known_splits), np.array(splits, np.int8)), classes=sets.classes,
+        targets=sets.targets[code], min_per_class=min_per_class, units=_units(list(known_groups), group, ids, summary),
     )
     examples = _without_unusable(examples, code, sets, skipped)
     notes += sets.notes
@@ -90,7 +86,7 @@ def examples_of(modality: Modality, source: str, rows: Iterable[tuple[Row, bytes
 def _without_unusable(examples: Examples, code: NDArray[np.int32], sets: LabelSets, skipped: SkippedRows) -> Examples:
     """Without the rows whose labels cannot be used."""
     unusable = np.flatnonzero(np.isin(code, list(sets.unusable)))
-    for row in unusable:
+    for row in unusable.tolist():
         reason, requested = sets.unusable[int(code[row])]
         skipped.add(examples.origins[row], reason, requested=requested)
     return examples.take(np.setdiff1d(np.arange(len(examples)), unusable)) if len(unusable) else examples
@@ -110,10 +106,11 @@ def _summary(examples: Examples, summary: DataSummary, sets: LabelSets, skipped:
                    split=summary.split if parts else "", parts=parts)
 
 
-def _groups(groups: list[str], ids: tuple[str, ...] | Hashes) -> tuple[str, ...] | Hashes:
+def _groups(names: list[str], codes: NDArray[np.int32], ids: Hashes) -> Sequence[str]:
     """The group of each row: the one in the source, if it has groups, otherwise its content hash. Groups that share a
-    content are joined under the first of their names, so that exact duplicates are never split."""
-    if not groups:
+    content are joined under the first of their names, so that exact duplicates are never split. names: of the groups,
+    "" for none; codes: of each row the number of its name."""
+    if len(names) == 1:
         return ids
     joined: dict[str, str] = {}  # the name of a group -> that of the group it was joined to
 
@@ -122,22 +119,33 @@ def _groups(groups: list[str], ids: tuple[str, ...] | Hashes) -> tuple[str, ...]
             name = joined[name]
         return name
 
-    for group, content in zip(groups, ids, strict=True):
-        name, other = name_of(group or content), name_of(content)
+    numbers = ids.numbers()
+    for row in np.flatnonzero(np.bincount(numbers)[numbers] > 1).tolist():  # only what occurs again joins groups
+        content = ids[row]
+        name, other = name_of(names[codes[row]] or content), name_of(content)
         if name != other:
             known = other != content  # the content occurred in another group before
             first, second = sorted((name, other)) if known else (name, other)
             joined[second] = first
-    return tuple(name_of(group or content) for group, content in zip(groups, ids, strict=True))
+    return _of_rows([name and name_of(name) for name in names], codes, lambda row: name_of(ids[row]))
 
 
-def _units(groups: list[str], ids: tuple[str, ...] | Hashes, summary: DataSummary) -> tuple[str, ...] | None:
+def _units(names: list[str], codes: NDArray[np.int32], ids: Hashes, summary: DataSummary) -> Sequence[str] | None:
     """The group of each row as the source names it, or its content hash; None where the source has no groups. Whether
-    it has them follows from its columns, not from its rows."""
-    if not groups and not any(column.role == "group" for column in summary.columns):
-        return None
-    named = groups + [""] * (len(ids) - len(groups))
-    return tuple(group or content for group, content in zip(named, ids, strict=True))
+    it has them follows from its columns, not from its rows. names, codes: as in `_groups`."""
+    if len(names) == 1:
+        return ids if any(column.role == "group" for column in summary.columns) else None
+    return _of_rows(names, codes, ids.__getitem__)
+
+
+def _of_rows(names: list[str], codes: NDArray[np.int32], name_without: Callable[[int], str]) -> Codes:
+    """The name of the group of each row; where it is "", what `name_without` returns for the row."""
+    numbers: dict[str, int] = {}
+    of_code = np.array([numbers.setdefault(name, len(numbers)) if name else -1 for name in names], np.int32)
+    of_rows = of_code[codes]
+    for row in np.flatnonzero(of_rows < 0).tolist():
+        of_rows[row] = numbers.setdefault(name_without(row), len(numbers))
+    return Codes(tuple(numbers), of_rows)
 
 
 def printable(name: str) -> str:

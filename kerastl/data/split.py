@@ -4,12 +4,13 @@ So it changes neither when data are added nor with a seed. Exact duplicates have
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Codes
 from kerastl.data.examples import EXAMPLES, PARTS, SHOWN, TEST, TRAIN, VALIDATION, Examples, Split
 from kerastl.data.near_duplicates.search import keep_apart
 from kerastl.errors import DataError, OptionError, expect
@@ -62,8 +63,7 @@ def split(examples: Examples, mode: str = "auto", *, unfreeze: int | str = 0, se
 def split_by_hash(examples: Examples, reason: str = REQUESTED) -> Examples:
     """The hold-out of `split`, whatever it leaves of the parts and classes: the part of a row depends on its group
     alone, and not even an error tells of other rows."""
-    part = np.array([part_by_hash(group) for group in examples.groups], np.int8)
-    return replace(examples, split=Split("holdout", reason, part))
+    return replace(examples, split=Split("holdout", reason, parts_by_hash(examples.groups)))
 
 
 def split_of(examples: Examples) -> Split:
@@ -132,8 +132,9 @@ def _dealt(names: Sequence[str], labels: Sequence[str], k: int) -> dict[str, int
         by_class.setdefault(label, []).append(name)
     fold_of: dict[str, int] = {}  # turns go on from class to class: small classes are not all in the first folds
     for label in sorted(by_class):
-        for name in sorted(by_class[label], key=_position):
-            fold_of[name] = len(fold_of) % k
+        names_of_class = by_class[label]
+        for place in np.argsort(_positions(names_of_class), kind="stable").tolist():
+            fold_of[names_of_class[place]] = len(fold_of) % k
     return fold_of
 
 
@@ -154,27 +155,31 @@ def carve(examples: Examples, rows: NDArray[np.intp], share: float = 0.15) -> ND
     return folds(examples, k, rows) == k - 1
 
 
-def _position(group: str) -> float:
-    """The hash of a group as a fraction in [0, 1)."""
-    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big") / 2**64
+def _positions(groups: Iterable[str]) -> NDArray[np.float64]:
+    """The hash of each group as a fraction in [0, 1), [groups]."""
+    hashes = bytearray()
+    for group in groups:
+        hashes += hashlib.blake2b(group.encode(), digest_size=8).digest()
+    return np.frombuffer(bytes(hashes), ">u8") / 2.0**64
 
 
-def part_by_hash(group: str) -> int:
-    """The part of a group in a hold-out of 80/10/10: TRAIN, VALIDATION or TEST."""
-    position = _position(group)
-    return TEST if position < 0.1 else VALIDATION if position < 0.2 else TRAIN
+def parts_by_hash(groups: Iterable[str]) -> NDArray[np.int8]:
+    """The part of each group in a hold-out of 80/10/10: TRAIN, VALIDATION or TEST."""
+    position = _positions(groups)
+    return np.where(position < 0.1, TEST, np.where(position < 0.2, VALIDATION, TRAIN)).astype(np.int8)
 
 
-def take_by_hash(group: str) -> int:
-    """The part that a group of training rows is taken for where a source's own split lacks it: a tenth TEST, a tenth
+def takes_by_hash(groups: Iterable[str]) -> NDArray[np.int8]:
+    """The part that each group of training rows is taken for where a source's own split lacks it: a tenth TEST, a tenth
     VALIDATION. It is another hash than in a hold-out, so that the rows taken are not those that a hold-out takes."""
-    position = _position("carved " + group)
-    return TEST if position < 0.1 else VALIDATION if position >= 0.9 else TRAIN
+    position = _positions(f"carved {group}" for group in groups)
+    return np.where(position < 0.1, TEST, np.where(position >= 0.9, VALIDATION, TRAIN)).astype(np.int8)
 
 
 def _of_source(examples: Examples) -> Examples:
-    part = np.array([PARTS.get(name, TRAIN) for name in examples.source_split], dtype=np.int8)
-    taken = np.array([take_by_hash(group) for group in examples.groups])
+    source_split = Codes.of(examples.source_split)
+    part = np.array([PARTS.get(name, TRAIN) for name in source_split.names], np.int8)[source_split.codes]
+    taken = takes_by_hash(examples.groups)
     reason = "the source's own split" + f" ({examples.summary.split})" * bool(examples.summary.split)
     if not (part == TEST).any():
         part[(part == TRAIN) & (taken == TEST)] = TEST
@@ -191,15 +196,15 @@ def _of_source(examples: Examples) -> Examples:
 
 def _leaks(examples: Examples) -> int:
     part = split_of(examples).part
-    test = {examples.groups[row] for row in np.flatnonzero(part == TEST)}
-    return len(test & {examples.groups[row] for row in np.flatnonzero(part != TEST)})
+    test = {examples.groups[row] for row in np.flatnonzero(part == TEST).tolist()}
+    return len(test & {examples.groups[row] for row in np.flatnonzero(part != TEST).tolist()})
 
 
 def _checked(examples: Examples) -> Examples:
     made = split_of(examples)
     sizes = {name: len(made.rows(part)) for name, part in PARTS.items()}
-    trained = {number for row in made.rows(TRAIN) for number in examples.classes_of(row)}
-    missing = [name for number, name in enumerate(examples.classes) if number not in trained]
+    trained = examples.task.counts(examples.targets[made.rows(TRAIN)], len(examples.classes))
+    missing = [name for name, n in zip(examples.classes, trained.tolist(), strict=True) if not n]
     if min(sizes.values()) == 0 or missing:
         more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
         problem = (f"no training row for the classes {', '.join(missing[:SHOWN])}{more}" if missing else

@@ -1,4 +1,4 @@
-"""Columns for many rows that use little memory: texts in an unnamed file, hashes as bytes."""
+"""Texts of many rows, which use little memory: in an unnamed file."""
 
 import hashlib
 import io
@@ -6,19 +6,21 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from operator import index
+from collections.abc import Callable, Iterable, Iterator
+from operator import add, index
 from pathlib import Path
 from typing import Any, BinaryIO, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Column
 from kerastl.inputs import Text
 
 T = TypeVar("T", bound=Text)
 
 BUFFER = 1 << 20  # bytes written at a time
+TOGETHER = 1024  # texts that are read at a time where their order is that of the file
 
 
 class Unnamed:
@@ -97,14 +99,16 @@ def digest(text: Text) -> bytes:
     return hashlib.blake2b(content(text), digest_size=16).digest()
 
 
-class Spool(Sequence[T]):
-    """Texts, or pairs of texts, in an unnamed file, each read on access. Uses 12 bytes of memory per row.
+class Spool(Column[T]):
+    """Texts, or pairs of texts, each read on access: from memory up to 1 MB, more from an unnamed file. Uses 12 bytes
+    of memory per row besides.
 
     folder: the folder of the file; default: that of temporary files.
     """
 
     def __init__(self, folder: Path | None = None, pairs: bool = False) -> None:
-        self._file, self.pairs = Unnamed(folder), pairs
+        self._folder, self.pairs = folder, pairs
+        self._file: Unnamed | None = None
         self._starts, self._sizes = array("q"), array("I")
         self._written, self._tail = 0, bytearray()
 
@@ -118,8 +122,16 @@ class Spool(Sequence[T]):
             self._flush()
 
     def _flush(self) -> None:
+        if self._file is None:
+            self._file = Unnamed(self._folder)
         self._file.write(self._tail, self._written)
         self._written, self._tail = self._written + len(self._tail), bytearray()
+
+    def _read(self, size: int, at: int) -> bytes:
+        """Bytes of texts that are all in the file, or all in memory."""
+        if at >= self._written or self._file is None:
+            return bytes(self._tail[at - self._written:at - self._written + size])
+        return self._file.read(size, at)
 
     @property
     def sizes(self) -> NDArray[np.uint32]:
@@ -127,16 +139,28 @@ class Spool(Sequence[T]):
         return np.frombuffer(self._sizes.tobytes(), np.uint32)
 
     def take(self, rows: NDArray[np.intp]) -> "Spool[T]":
-        """The same column for these rows only, in the same file."""
-        self._flush()
+        """The same column for these rows only, of the same file."""
         taken: Spool[T] = object.__new__(Spool)
-        taken._file, taken.pairs, taken._written, taken._tail = self._file, self.pairs, self._written, bytearray()
-        taken._starts = array("q", np.frombuffer(self._starts.tobytes(), np.int64)[rows].tobytes())
-        taken._sizes = array("I", self.sizes[rows].tobytes())
+        taken._folder, taken._file, taken.pairs = self._folder, self._file, self.pairs
+        taken._written, taken._tail = self._written, self._tail
+        taken._starts = array("q", np.frombuffer(self._starts, np.int64)[rows].tobytes())
+        taken._sizes = array("I", np.frombuffer(self._sizes, np.uint32)[rows].tobytes())
         return taken
 
     def __len__(self) -> int:
         return len(self._starts)
+
+    def __iter__(self) -> Iterator[T]:
+        """Neighbours in the file are read together."""
+        for first in range(0, len(self), TOGETHER):
+            starts, sizes = self._starts[first:first + TOGETHER], self._sizes[first:first + TOGETHER]
+            begin, end = min(starts), max(map(add, starts, sizes))
+            if end - begin > BUFFER or begin < self._written < end:
+                yield from (self[row] for row in range(first, first + len(starts)))
+                continue
+            data = self._read(end - begin, begin)
+            yield from (self._text(data[start - begin:start - begin + size])
+                        for start, size in zip(starts, sizes, strict=True))
 
     @overload
     def __getitem__(self, place: SupportsIndex) -> T: ...
@@ -145,34 +169,11 @@ class Spool(Sequence[T]):
     def __getitem__(self, place: SupportsIndex | slice) -> T | list[T]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        if self._tail:
-            self._flush()
-        data = self._file.read(self._sizes[index(place)], self._starts[index(place)])
+        return self._text(self._read(self._sizes[index(place)], self._starts[index(place)]))
+
+    def _text(self, data: bytes) -> T:
         if not self.pairs:
             return cast(T, data.decode("utf-8", "surrogatepass"))
         end = 4 + int.from_bytes(data[:4], "little")
         pair = data[4:end].decode("utf-8", "surrogatepass"), data[end + 4:].decode("utf-8", "surrogatepass")
         return cast(T, pair)
-
-
-class Hashes(Sequence[str]):
-    """Hashes in hexadecimal, stored as bytes. raw: [rows, 16] uint8."""
-
-    def __init__(self, raw: NDArray[np.uint8]) -> None:
-        self.raw = raw
-
-    def take(self, rows: NDArray[np.intp]) -> "Hashes":
-        """The same column for these rows only."""
-        return Hashes(self.raw[rows])
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    @overload
-    def __getitem__(self, place: SupportsIndex) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> "Hashes": ...
-    def __getitem__(self, place: SupportsIndex | slice) -> "str | Hashes":
-        if isinstance(place, slice):
-            return Hashes(self.raw[place])
-        return self.raw[index(place)].tobytes().hex()

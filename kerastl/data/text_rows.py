@@ -1,12 +1,13 @@
 """Rows of texts, one at a time, from a table or a folder of .txt files. Unusable rows are skipped."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kerastl.data.columns import Columns
 from kerastl.data.delimited import Record
 from kerastl.data.encoding import Encoding, decoded
 from kerastl.data.examples import SkippedRows
+from kerastl.data.found_rows import FoundRows
 from kerastl.data.lines import MAX_CELL, TOO_LONG
 from kerastl.data.roles import group_in, label_in_words, label_of_broken, labels_of, split_of_row
 from kerastl.data.rows import Row, cell
@@ -49,11 +50,10 @@ def text_in(record: Record, columns: Columns) -> tuple[Text, str]:
     return (parts[0] if len(parts) == 1 else (parts[0], parts[1])), why
 
 
-def folder_texts(rows: Iterable[Row], skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
+def folder_texts(rows: FoundRows, skipped: SkippedRows, notes: list[str]) -> Iterator[Row]:
     """The texts in .txt files, whose paths `rows` contain. Notes which are not plain UTF-8."""
     others: dict[str, tuple[int, str]] = {}  # by encoding: the number of files, and the first
-    rows = list(rows)
-    for row, _ in zip(rows, prefetched([str(row.item) for row in rows]), strict=True):
+    for row, _ in zip(rows, prefetched(rows.paths), strict=True):
         if not str(row.item).lower().endswith(".txt"):
             skipped.add(row.origin, "not a .txt file", label_in_words(row.labels))
             continue

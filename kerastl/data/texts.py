@@ -7,20 +7,18 @@ texts. Unusable rows are skipped, with the reason.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kerastl.data.columns import Columns, choose
+from kerastl.data.conflicts import conflicts
 from kerastl.data.detection import check_modality, modality_of_features, modality_of_folder, modality_of_table
 from kerastl.data.examples import Examples, SkippedRows, enough, say
 from kerastl.data.folders import FolderRows, folder_rows, no_source
+from kerastl.data.found_rows import FoundRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.relabel import corrections_in, relabelled
 from kerastl.data.rows import UNLABELLED, Row, examples_of
 from kerastl.data.shards import is_table, open_source
-from kerastl.data.spool import Hashes, Spool, digest
+from kerastl.data.spool import digest
 from kerastl.data.summary import DataSummary, check_losses
 from kerastl.data.tables import Table
 from kerastl.data.text_rows import folder_texts, table_texts
@@ -28,7 +26,6 @@ from kerastl.data.tfds import feature_names, tfds_table
 from kerastl.data.walk import Walk, walk
 from kerastl.errors import DataError, OptionError
 from kerastl.files import source_path
-from kerastl.inputs import Text
 from kerastl.modality import TEXT
 
 
@@ -92,13 +89,13 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
             summary = replace(summary, layout="TFDS data set", split="split from TFDS")
     elif path.is_dir():
         check_modality(source, modality_of_folder(path), TEXT)
-        found = folder_rows(path, skipped, (".txt",), options) if labelled else _any_files(path)
+        found = folder_rows(path, skipped, (".txt",), options, folder) if labelled else _any_files(path, folder)
         notes += found.notes
         rows, summary = folder_texts(found.rows, skipped, notes), DataSummary(layout=found.layout, split=found.split)
     else:
         raise no_source(source)
-    examples = examples_of(TEXT, source, _hashed(rows, notes), skipped, min_per_class, notes,
-                           Spool[Text](folder, pairs), Spool[str](folder), options=options, summary=summary)
+    examples = examples_of(TEXT, source, _hashed(rows, notes), skipped, min_per_class, notes, folder=folder,
+                           pairs=pairs, options=options, summary=summary)
     if not len(examples):
         first = next(iter(examples.skipped), None)
         if first is None and examples.summary.columns:
@@ -109,10 +106,10 @@ def _read(source: str, options: ReadOptions, labelled: bool, min_per_class: int,
     return _with_notes(relabelled(examples, corrections))
 
 
-def _any_files(root: Path) -> FolderRows:
+def _any_files(root: Path, folder: Path | None) -> FolderRows:
     """A row without a label for each file in a folder."""
     met = Walk()
-    rows = [Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root, met)]
+    rows = FoundRows((Row(str(path.relative_to(root)), str(path), UNLABELLED) for path in walk(root, met)), folder)
     return FolderRows(rows, "folder of files", notes=tuple(met.notes(root)))
 
 
@@ -134,22 +131,6 @@ def _hashed(rows: Iterable[Row], notes: list[str]) -> Iterator[tuple[Row, bytes]
 def _with_notes(examples: Examples) -> Examples:
     """Add the notes on the rows as a whole."""
     notes = list(examples.notes)
-    if texts := _conflicts(examples):
+    if texts := conflicts(examples):
         notes.append(f"{texts:,} text{' occurs' if texts == 1 else 's occur'} with different labels: see kerastl check")
     return replace(examples, notes=tuple(notes))
-
-
-def _conflicts(examples: Examples) -> int:
-    """The number of texts that occur with different labels."""
-    assert isinstance(examples.ids, Hashes)
-    first, second = np.ascontiguousarray(examples.ids.raw).view(np.uint64).T
-    order = np.argsort(first, kind="stable")
-    same = _equals_previous(first[order]) & _equals_previous(second[order])
-    other = same & ~_equals_previous(examples.targets[order])
-    return len(np.unique(np.cumsum(~same)[other]))
-
-
-def _equals_previous(column: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each row except the first equals the previous one. [rows, ...] -> [rows - 1]."""
-    equal = column[1:] == column[:-1]
-    return np.asarray(equal if equal.ndim == 1 else equal.all(axis=1))

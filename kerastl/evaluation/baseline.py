@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kerastl.data.examples import EXAMPLES, TRAIN, VALIDATION, Examples
+from kerastl.data.examples import EXAMPLES, TRAIN, VALIDATION, Examples, lowest
 from kerastl.data.split import carve, split_of
 from kerastl.errors import OptionError, expect
 from kerastl.evaluation.result import EVALUATION, Evaluation
@@ -109,7 +109,7 @@ def _tries(examples: Examples) -> list[_Rows]:
 def _limited(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     if len(rows) <= MOST:
         return rows
-    return np.array(sorted(sorted(rows.tolist(), key=lambda row: examples.ids[row])[:MOST]), dtype=np.intp)
+    return np.sort(lowest(examples.ids, rows, MOST))
 
 
 def _correct(examples: Examples, features: Any, part: _Rows) -> NDArray[np.bool_]:

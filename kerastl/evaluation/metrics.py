@@ -94,7 +94,7 @@ def _figures(examples: Examples, predictions: Predictions, calibrations: RowCali
     correct = task.correct(predicted, true)
     precision, recalls, f1, support = metrics.precision_recall_fscore_support(
         true, predicted, labels=list(range(classes)), zero_division=0)
-    _, cluster = np.unique(np.array(examples.clusters_of(rows)), return_inverse=True)
+    cluster = examples.cluster_numbers(rows)
     interval = wilson_interval(correct, cluster)
     held_out = HeldOutRows(examples, rows, predicted, scaled)
     before, after = (calibration_error(*task.claims(p, truth), cluster) for p in (plain, calibrated))

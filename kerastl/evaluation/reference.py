@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples
+from kerastl.compact import Hashes
+from kerastl.data.examples import Examples, lowest
 from kerastl.evaluation.result import Evaluation
 from kerastl.features.compute import Features
 from kerastl.features.means import means_of
@@ -65,7 +66,7 @@ def reference_of(features: Features, evaluation: Evaluation, *, with_features: b
 def reference_rows(examples: Examples, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """The places among held-out rows of those that are kept: with the lowest content hashes, so that they are a random
     sample that is always the same."""
-    return np.sort(np.array(sorted(range(len(rows)), key=lambda place: examples.ids[rows[place]])[:ROWS], np.intp))
+    return np.sort(lowest(Hashes.of(examples.ids).take(rows), most=ROWS))
 
 
 def as_kept(features: NDArray[Any]) -> NDArray[np.float16]:

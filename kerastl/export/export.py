@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kerastl.data.examples import TEST, Examples
+from kerastl.data.examples import TEST, Examples, lowest
 from kerastl.decision import Calibration
 from kerastl.errors import CheckFailed
 from kerastl.evaluation.rejection import Detector
@@ -117,8 +117,8 @@ def _calibration_rows(source: Input, examples: Examples) -> Iterator[NDArray[Any
     rows = np.arange(len(examples))
     if split is not None and split.mode != "cv":
         rows = np.flatnonzero(split.part != TEST)
-    chosen = sorted(rows, key=lambda row: examples.ids[row])[-tflite.CALIBRATION_ROWS:]
-    for batch in source.batches(examples.take(map(int, chosen)).items, 32, {}):
+    chosen = lowest(examples.ids, rows)[-tflite.CALIBRATION_ROWS:]
+    for batch in source.batches(examples.take(chosen).items, 32, {}):
         yield from map(source.fixed, batch.values)
 
 

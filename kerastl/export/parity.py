@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.examples import Examples
+from kerastl.data.examples import Examples, lowest
 from kerastl.decision import Calibration, calibrated
 from kerastl.errors import CheckFailed, DataError
 from kerastl.evaluation.rejection import Detector
@@ -43,7 +43,7 @@ ACCURACY = 0.01  # largest change, for the kinds that are compared by top labels
 def choose_rows(examples: Examples) -> NDArray[np.intp]:
     """The rows to compare on: at most 256 held-out ones, always the same for the same data."""
     held_out = examples.split.held_out if examples.split else np.arange(len(examples))
-    return np.array(sorted(held_out, key=lambda row: examples.ids[row])[:ROWS], dtype=np.intp)
+    return lowest(examples.ids, held_out, ROWS)
 
 
 @dataclass(frozen=True)

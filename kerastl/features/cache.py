@@ -16,6 +16,7 @@ import os
 import tempfile
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.errors import CheckFailed, OptionError
+from kerastl.compact import Hashes, Places
+from kerastl.errors import CheckFailed, DataError, OptionError
 from kerastl.files import (
     atomic_file,
     cache_folder,
@@ -36,6 +38,8 @@ from kerastl.files import (
 )
 
 FOLDER = "features"  # in the cache directory
+IDS = ".ids.npy"  # how the names of the files of ids end
+MOST_MAPPED = 256  # segments whose rows are mapped at a time
 LARGE_ROW = 4096  # bytes, a page: memory into which larger rows were read is released, or training would fill it
 
 
@@ -85,7 +89,7 @@ def chosen_dir(cache_dir: str | Path | None) -> Path:
 
 
 class Space:
-    """The rows of one key. Opening reads the ids; rows stay on disk, memory-mapped."""
+    """The rows of one key. Opening reads the ids and keeps 24 bytes of each; rows stay on disk, memory-mapped."""
 
     def __init__(self, cache_dir: str | Path, key: SpaceKey) -> None:
         self.key = key
@@ -98,8 +102,10 @@ class Space:
             description = self.folder / "space.json"
             if not description.exists():
                 write_atomically(description, json.dumps(asdict(key), indent=1))
-        self._places: dict[bytes, tuple[int, int]] = {}  # of each id: the segment, and the row in it
-        self._segments: list[NDArray[Any]] = []
+        self._places = Places()  # of each id: the number of its row, over all segments
+        self._segments: list[Path] = []  # the files of rows
+        self._starts = [0]  # the number of the first row of each segment, and that of the next one
+        self._mapped: OrderedDict[int, NDArray[Any]] = OrderedDict()  # the last used segments
         self._seen: set[str] = set()
         self.refresh()
 
@@ -109,48 +115,83 @@ class Space:
     def refresh(self) -> None:
         """Read the segments that were added since. One that is evicted meanwhile is ignored."""
         folders = [self.folder, *([Path(self._temporary.name)] if self._temporary else [])]
-        for path in sorted(path for folder in folders for path in folder.glob("*.ids.npy")):
-            name = path.name.removesuffix(".ids.npy")
-            if name in self._seen:
-                continue
+        new = sorted((name, folder) for folder in folders if folder.is_dir() for name in os.listdir(folder)
+                     if name.endswith(IDS) and name not in self._seen)
+        ids: list[NDArray[np.uint8]] = []
+        for name, folder in new:
             self._seen.add(name)
             try:
-                ids = np.load(path)
-                rows = np.load(path.with_name(f"{name}.rows.npy"), mmap_mode="r")
-                if self._writable:
-                    os.utime(path)  # used now: eviction takes the least recently used first
+                ids.append(self._add(folder / name))
             except FileNotFoundError:
                 continue
-            except (ValueError, EOFError):  # a damaged disk; NumPy's messages do not help
-                ids = rows = np.empty(0)
-            if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), *self.key.shape):
-                raise OptionError(f"the cache segment {path} does not fit its space", "segments that kerastl wrote",
-                                  "clear the cache: kerastl cache --clear")
-            number = len(self._segments)
-            self._segments.append(rows)
-            self._places.update((bytes(content_hash), (number, i)) for i, content_hash in enumerate(ids))
+        if ids:
+            hashes = Hashes(np.concatenate(ids))
+            self._places.add(hashes, np.arange(self._starts[-1] - len(hashes), self._starts[-1]))
+
+    def _add(self, path: Path) -> NDArray[np.uint8]:
+        """Add a segment, and return its ids, [rows, 16]."""
+        file = path.with_name(f"{path.name.removesuffix(IDS)}.rows.npy")
+        try:
+            ids, rows = np.load(path), np.load(file, mmap_mode="r")
+            if self._writable:
+                os.utime(path)  # used now: eviction takes the least recently used first
+        except (ValueError, EOFError):  # a damaged disk; NumPy's messages do not help
+            ids = rows = np.empty(0)
+        if ids.dtype != np.dtype("V16") or rows.shape != (len(ids), *self.key.shape):
+            raise OptionError(f"the cache segment {path} does not fit its space", "segments that kerastl wrote",
+                              "clear the cache: kerastl cache --clear")
+        self._keep(len(self._segments), rows)
+        self._segments.append(file)
+        self._starts.append(self._starts[-1] + len(ids))
+        return np.asarray(ids.view(np.uint8).reshape(-1, 16))
+
+    def _keep(self, segment: int, rows: NDArray[Any]) -> None:
+        """Keep a segment mapped, and not too many of them: each holds an open file."""
+        self._mapped[segment] = rows
+        while len(self._mapped) > MOST_MAPPED:
+            self._mapped.popitem(last=False)
+
+    def _rows(self, segment: int) -> NDArray[Any]:
+        rows = self._mapped.pop(segment, None)
+        if rows is None:
+            try:
+                rows = np.load(self._segments[segment], mmap_mode="r")
+            except FileNotFoundError as error:
+                raise DataError(f"{self._segments[segment]} was removed while its rows were needed",
+                                "a cache that other processes do not clear meanwhile", "run the same command again"
+                                ) from error
+        self._keep(segment, rows)
+        return rows
+
+    def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether the space has the row of each id, [len(ids)]."""
+        return self._places.find(Hashes.of(ids)) >= 0
 
     def __contains__(self, content_hash: str) -> bool:
-        return bytes.fromhex(content_hash) in self._places
+        return bool(self.has([content_hash])[0])
 
     def gather(self, ids: Sequence[str]) -> NDArray[Any]:
         """The rows of these ids, in this order: [len(ids), *shape], float32 unless rows are integers. Raises KeyError
         for a missing row."""
-        places = np.array([self._places[bytes.fromhex(content_hash)] for content_hash in ids],
-                          dtype=np.int64).reshape(-1, 2)
+        numbers = self._places.find(Hashes.of(ids))
+        if len(lacking := np.flatnonzero(numbers < 0)):
+            raise KeyError(ids[int(lacking[0])])
         stored = np.dtype(self.key.dtype)
         out = np.empty((len(ids), *self.key.shape), dtype=np.float32 if stored.kind == "f" else stored)
-        for number in np.unique(places[:, 0]):
-            inside = np.flatnonzero(places[:, 0] == number)
-            out[inside] = self._segments[number][places[inside, 1]]
+        segments = np.searchsorted(self._starts, numbers, side="right") - 1
+        order = np.argsort(segments, kind="stable")
+        for inside in np.split(order, np.flatnonzero(np.diff(segments[order])) + 1) if len(order) else ():
+            segment = int(segments[inside[0]])
+            rows = self._rows(segment)
+            out[inside] = rows[numbers[inside] - self._starts[segment]]
             if self.key.row_bytes >= LARGE_ROW:
-                _release(self._segments[number])
+                _release(rows)
         return out
 
     def append(self, ids: Sequence[str], rows: NDArray[Any]) -> None:
         """Store rows as one segment: afterwards either all of them exist, or none. Raises CheckFailed for numbers that
         the space's type cannot hold."""
-        if not ids:
+        if not len(ids):
             return
         limits = np.finfo(self.key.dtype) if np.dtype(self.key.dtype).kind == "f" else np.iinfo(self.key.dtype)
         if rows.size and not (limits.min <= rows.min() and rows.max() <= limits.max):
@@ -158,10 +199,10 @@ class Space:
                               f"at most {float(limits.max):.3g}, the largest {self.key.dtype} value",
                               "use another feature layer (`layer`), or a head that takes pooled features")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        keys = np.frombuffer(b"".join(bytes.fromhex(content_hash) for content_hash in ids), dtype="V16")
+        keys = np.ascontiguousarray(Hashes.of(ids).raw).view("V16").ravel()
         folder = self.folder if self._writable else self._temporary_folder()
         _save(folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
-        _save(folder / f"{name}.ids.npy", keys)
+        _save(folder / f"{name}{IDS}", keys)
         self.refresh()
 
     def _temporary_folder(self) -> Path:

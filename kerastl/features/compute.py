@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.backbones import BACKBONE, Backbone
+from kerastl.compact import Hashes, Places
 from kerastl.data.examples import EXAMPLES, Examples
 from kerastl.errors import DataError, OptionError, all_of, at_least, broken, expect
 from kerastl.features.cache import Space, chosen_dir
@@ -116,9 +117,9 @@ class Features:
         rows = self.held_out_rows(indices) if held_out else self.rows(indices)
         return [rows, self.raw_rows(indices)] if raw else rows
 
-    def _keys(self, indices: NDArray[np.intp]) -> list[str]:
+    def _keys(self, indices: NDArray[np.intp]) -> Sequence[str]:
         keys = self.keys or self.examples.ids
-        return [keys[i] for i in indices]
+        return keys.take(indices) if isinstance(keys, Hashes) else [keys[i] for i in indices]
 
 
 def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *, cache_dir: str | Path | None = None,
@@ -164,17 +165,25 @@ def compute_features(examples: Examples, backbone: Backbone, runtime: Runtime, *
     evict(cache_dir, cache_limit)
     space, held_out_space = passes[0].space, passes[-1].space
     space.refresh()  # where all rows are float32, the second pass wrote to the same folder
+    if held_out_space.key == space.key and space.has(Hashes.of(keys).take(held_out)).all():
+        held_out_space = space  # one index of the rows instead of two
     decoded = examples
     if refused:
         decoded = examples.without(refused)
-        key_of = dict(zip(examples.ids, keys, strict=True))
-        keys = [key_of[content_hash] for content_hash in decoded.ids]
+        keys = _keys_of(examples, keys, decoded)
     arithmetic = passes[0].arithmetic
     if reason and arithmetic not in candidates:  # the reason is that of graphs which were not used; the pass says why
         reason = arithmetic.compute
     return Features(decoded, network, runtime, cache_dir, backbone.shape, arithmetic.compute,
                     "; ".join(filter(None, [reason, passes[0].reason])), sum(part.filled.computed for part in passes),
                     time.perf_counter() - start, space, held_out_space, keys, backbone.parts, arithmetic.engine)
+
+
+def _keys_of(examples: Examples, keys: Sequence[str], decoded: Examples) -> Hashes:
+    """The keys of those examples that could be decoded. keys: of all."""
+    places = Places()
+    places.add(Hashes.of(examples.ids), np.arange(len(examples)))
+    return Hashes.of(keys).take(places.find(Hashes.of(decoded.ids)))
 
 
 def _check(examples: Examples, backbone: Backbone, runtime: Runtime, batch_size: int) -> None:
@@ -209,13 +218,12 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
           candidates: Sequence[Arithmetic], runtime: Runtime, batch_size: int, cache_dir: Path) -> _Pass:
     """Compute rows in one of these arithmetics: the one of which the cache has most rows, if it has half of them, else
     the one that is chosen by speed; in float32 where the graph for it is wrong by too much."""
-    wanted = [keys[row] for row in rows.tolist()]
-    filled = best_filled(cache_dir, backbone, candidates, wanted)
+    filled = best_filled(cache_dir, backbone, candidates, Hashes.of(keys).take(rows))
     candidates = [filled] if filled else candidates
     arithmetic, choice = candidates[0], None
     space = space_of(cache_dir, backbone, arithmetic.key)
-    todo = missing(space, keys, rows.tolist())
-    if not todo:
+    todo = missing(space, keys, rows)
+    if not len(todo):
         return _Pass(space, arithmetic, "all rows cached", Filled(0, {}))
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:
@@ -236,9 +244,9 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
 
     description, reason = f"features ({backbone.name})", choice.reason if choice else "all rows cached"
     if not runtime.shared or choice is None:
-        return _Pass(space, arithmetic, reason, fill(space, examples, keys, rows.tolist(), computed,
+        return _Pass(space, arithmetic, reason, fill(space, examples, keys, rows, computed,
                                                      description=description))
-    with by_workers(examples, keys, rows.tolist(), backbone, space, engine, runtime, batch_size, cache_dir
+    with by_workers(examples, keys, rows, backbone, space, engine, runtime, batch_size, cache_dir
                     ) as (by_shards, workers):
-        filled_rows = fill(space, examples, keys, rows.tolist(), by_shards, description=description)
+        filled_rows = fill(space, examples, keys, rows, by_shards, description=description)
     return _Pass(space, arithmetic, f"{reason}; {workers}", filled_rows)

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kerastl.compact import Hashes
 from kerastl.features.cache import Space
 
 SEGMENT_SECONDS = 20.0
-SEGMENT_ROWS = 4096
+SEGMENT_ROWS = 65536
 SEGMENT_BYTES = 64 * 2**20
 
 
@@ -54,12 +55,16 @@ class Filled:
     refused: dict[int, str]
 
 
-def missing(space: Space, keys: Sequence[str], rows: Iterable[int]) -> list[int]:
-    """The rows to compute: the first of each key that the space lacks."""
-    first_of: dict[str, int] = {}
-    for row in rows:
-        first_of.setdefault(keys[row], row)
-    return [row for key, row in first_of.items() if key not in space]
+def missing(space: Space, keys: Sequence[str], rows: Iterable[int]) -> NDArray[np.intp]:
+    """The rows to compute, in this order: the first of each key that the space lacks."""
+    rows = _numbers(rows)
+    hashes = Hashes.of(keys).take(rows)
+    first = hashes.first_of_each()
+    return rows[first[~space.has(hashes.take(first))]]
+
+
+def _numbers(rows: Iterable[int]) -> NDArray[np.intp]:
+    return rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.intp)
 
 
 def fill(space: Space, examples: T, keys: Sequence[str], rows: Iterable[int], compute: Compute[T], *,
@@ -68,9 +73,9 @@ def fill(space: Space, examples: T, keys: Sequence[str], rows: Iterable[int], co
 
     What is computed is stored also when the process is interrupted (Ctrl-C).
     """
-    rows = list(rows)
+    rows = _numbers(rows)
     todo = missing(space, keys, rows)
-    if not todo:
+    if not len(todo):
         return Filled(0, {})
     refused: dict[int, str] = {}
     pending: list[tuple[list[str], NDArray[Any]]] = []
@@ -93,4 +98,7 @@ def fill(space: Space, examples: T, keys: Sequence[str], rows: Iterable[int], co
         finally:
             flush()
     reason_of = {keys[todo[place]]: reason for place, reason in refused.items()}
-    return Filled(len(todo) - len(reason_of), {row: reason_of[keys[row]] for row in rows if keys[row] in reason_of})
+    if not reason_of:
+        return Filled(len(todo), {})
+    return Filled(len(todo) - len(reason_of), {row: reason_of[keys[row]] for row in rows.tolist()
+                                               if keys[row] in reason_of})

@@ -48,7 +48,7 @@ def space_of(cache_dir: Path, backbone: Backbone, compute: str) -> Space:
 def best_filled(cache_dir: Path, backbone: Backbone, candidates: Sequence[Arithmetic], keys: Sequence[str]
                 ) -> Arithmetic | None:
     """The arithmetic in which the cache has most of these rows; None where it has less than half of them in any."""
-    filled = {candidate: sum(key in space for key in keys) for candidate in candidates
+    filled = {candidate: int(space.has(keys).sum()) for candidate in candidates
               if (space := known_space(cache_dir, _key_of(backbone, candidate.key)))}
     best = max(filled, key=lambda candidate: filled[candidate], default=None)
     return best if best and 2 * filled[best] >= max(1, len(keys)) else None

@@ -28,8 +28,9 @@ class _Means(Space):
     def __init__(self, space: Space) -> None:
         self.key, self._maps = replace(space.key, shape=space.key.shape[-1:]), space
 
-    def __contains__(self, content_hash: str) -> bool:
-        return content_hash in self._maps
+    def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """As `Space.has`."""
+        return self._maps.has(ids)
 
     def gather(self, ids: Sequence[str]) -> NDArray[Any]:
         """As `Space.gather`: [n, dim] float32."""

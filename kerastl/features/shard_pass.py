@@ -4,7 +4,6 @@ import atexit
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
+from kerastl.compact import Hashes
 from kerastl.data.examples import Examples
 from kerastl.errors import OptionError
 from kerastl.features.cache import Space
@@ -35,7 +35,7 @@ NETWORK = "network"  # folder of the job: the model, and the files of its input
 
 
 @contextmanager
-def by_workers(examples: Examples, keys: Sequence[str], rows: Sequence[int], backbone: Backbone, space: Space,
+def by_workers(examples: Examples, keys: Sequence[str], rows: NDArray[np.intp], backbone: Backbone, space: Space,
                engine: Engine, runtime: Runtime, batch_size: int, cache_dir: Path
                ) -> Iterator[tuple[Compute[Examples], str]]:
     """What `fill` takes to have these rows computed by the workers that `runtime` asks for; and which these are, in
@@ -51,28 +51,28 @@ def by_workers(examples: Examples, keys: Sequence[str], rows: Sequence[int], bac
     with job_folder(cache_dir, f"{space.key.name}-{digest_of(engine.graph, batch_size)}") as folder:
         space.refresh()  # another process may have filled it while this one waited
         todo = missing(space, keys, rows)
-        place_of = {key: place for place, key in enumerate(dict.fromkeys(keys[row] for row in rows))}
-        number_of = [place_of[keys[row]] // size for row in todo]
+        every = rows[Hashes.of(keys).take(rows).first_of_each()]  # of each key the first row, among which are `todo`
+        numbers = np.flatnonzero(np.isin(every, todo)) // size
+        parts = {int(numbers[places[0]]): places for places in
+                 np.split(np.arange(len(todo)), np.flatnonzero(np.diff(numbers)) + 1) if len(places)}
         _write_network(folder / NETWORK, backbone)
         job = {"worker": f"{__name__}:worker", "modality": backbone.spec.modality.name,
                "input": backbone.input.record(), "compute": engine.compute, "engine": engine.name,
                "graph": engine.graph, "shape": list(space.key.shape), "batch_size": batch_size,
                ISOLATE: workers_for(len(todo)) is not None}
         in_files = backbone.spec.modality.in_files
-        team = start_job(folder, job, runtime, sample=str(examples.items[todo[0]]) if in_files and todo else None)
+        team = start_job(folder, job, runtime, sample=str(examples.items[todo[0]]) if in_files and len(todo) else None)
         made_by = [space.key.name, engine.graph, batch_size, team.threads]
 
         def computed(some: Examples, refused: dict[int, str], progress: Any
                      ) -> Iterator[tuple[Sequence[int], NDArray[Any]]]:
-            parts = {number: list(places) for number, places in groupby(range(len(todo)), lambda i: number_of[i])}
-
             def shards() -> Iterator[Shard]:
-                for number, places in parts.items():
+                for number, places in ((number, places.tolist()) for number, places in parts.items()):
                     task = {"items": [some.items[place] for place in places], "ids": [some.ids[i] for i in places]}
                     yield Shard(number, number * size, len(places), task, digest_of(made_by, task["ids"]))
 
             for shard, part in deliver(folder, shards(), team):
-                places = parts[shard.number]
+                places = parts[shard.number].tolist()
                 refused.update({places[place]: reason for place, reason in part.errors.items()})
                 progress(shard.rows)
                 yield [places[place] for place in part.places], part.arrays["rows"]

@@ -1,13 +1,13 @@
 """The keys under which the features of images are stored: the id of the content, unless the decoder has changed since
 version 3 for a file of its format. So only the features of these files are computed again."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import IO
 
+from kerastl.compact import Hashes
 from kerastl.files import open_file
 from kerastl.inputs.orientation import MOST_SEGMENTS
 
@@ -15,17 +15,20 @@ DECODER = 4  # which puts transparent GIF and BMP on white, and honours the orie
 MARK = f"decoder {DECODER}"
 TRUNCATED = f"decoder {DECODER}, truncated files accepted"
 HEAD = 72
+AT_A_TIME = 4096  # files that wait to be looked at: each takes memory
 
 
 def keys_of(ids: Sequence[str], paths: Sequence[str], accept_truncated: bool = False) -> Sequence[str]:
     """The key of each file: its id, or a hash of its id and of how it is decoded. accept_truncated: whether a JPEG that
     ends early is decoded; such a file has a key of its own, so that it is refused where it is not."""
+    marks: dict[int, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        marks = list(pool.map(lambda path: _mark(path, accept_truncated), paths, chunksize=64))
-    if not any(marks):
+        for start in range(0, len(paths), AT_A_TIME):
+            some = pool.map(lambda path: _mark(path, accept_truncated), paths[start:start + AT_A_TIME])
+            marks |= {start + place: mark for place, mark in enumerate(some) if mark}
+    if not marks:
         return ids
-    return [hashlib.blake2b(f"{content} {mark}".encode(), digest_size=16).hexdigest() if mark else content
-            for content, mark in zip(ids, marks, strict=True)]
+    return Hashes.of(ids).replaced([*marks], (f"{ids[place]} {mark}" for place, mark in marks.items()))
 
 
 def _mark(path: str, accept_truncated: bool) -> str:

@@ -1,6 +1,5 @@
 """Texts as a network's input: tokenized in the graph, truncated to a maximum length, and padded per batch."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.compact import Hashes
 from kerastl.errors import DataError, one_line
 from kerastl.inputs import Batch, Text, TokenLengths, vocabulary
 from kerastl.inputs.by_length import by_length
@@ -181,11 +181,8 @@ class Texts:
         cut = np.flatnonzero(self.counts(items) > self.max_length)
         if not len(cut):
             return ids
-        keys = list(ids)
-        for place in cut.tolist():
-            truncated = f"{ids[place]} {self.long} {self.max_length}"
-            keys[place] = hashlib.blake2b(truncated.encode(), digest_size=16).hexdigest()
-        return keys
+        return Hashes.of(ids).replaced(
+            cut, (f"{content} {self.long} {self.max_length}" for content in Hashes.of(ids).take(cut)))
 
     def fixed(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
         """[length] -> [1, max_length + beyond], padded."""

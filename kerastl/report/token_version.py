@@ -14,8 +14,8 @@ from kerastl.runtime import Runtime, machine
 from kerastl.tokens.sentences import TokenExamples
 from kerastl.tokens.states import TokenStates
 from kerastl.versions.folder import Version, fingerprint
-from kerastl.versions.restore import write_parts
 from kerastl.versions.sections import FeaturePass, SkippedItem
+from kerastl.versions.split_file import write_parts
 
 WARM_UP = b"one two three ."  # a public sentence, so that none of the data leaves with the model
 

@@ -25,6 +25,7 @@ from kerastl.versions.folder import find_version, read_json
 from kerastl.versions.record import RunRecord
 from kerastl.versions.reproduction import Reproduction
 from kerastl.versions.restore import read_split, restore_examples
+from kerastl.versions.split_file import Parts
 
 FEW_SHOT = "few_shot.json"
 TF_THREADS = "TF_NUM_INTRAOP_THREADS"  # read by TensorFlow when it starts
@@ -205,8 +206,10 @@ def _figures(figures: comparison.Figures) -> Check:
     return Check("figures", f"{figures.compared:,} values of run.json", now, verdict)
 
 
-def _rows_apart(old: dict[str, str], new: dict[str, str]) -> str:
-    gone, more = len(old.keys() - new.keys()), len(new.keys() - old.keys())
-    moved = sum(old[row] != new[row] for row in old.keys() & new.keys())
+def _rows_apart(old: Parts, new: Parts) -> str:
+    now = new.of(list(old), "")
+    gone = now.count("")
+    more = len(new) - (len(old) - gone)
+    moved = sum(part not in ("", before) for part, before in zip(now, old.values(), strict=True))
     return (f"of the {len(old):,} rows of the run {gone:,} are gone and {more:,} are new; {moved:,} are in another "
             "part of the split" + "; labels differ, or rows were relabelled" * (not gone and not more and not moved))

@@ -26,8 +26,9 @@ from kerastl.serving.predictions import Row
 from kerastl.stats import wilson_interval
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.make_record import skipped_items
-from kerastl.versions.restore import SPLIT_FILE, as_the_model_knows, read_split
+from kerastl.versions.restore import as_the_model_knows, read_split
 from kerastl.versions.sections import SkippedItem
+from kerastl.versions.split_file import SPLIT_FILE
 from kerastl.versions.version_comparison import VersionComparison
 
 PRIVATE = "the model was trained privately and does not keep its rows, so it is not known whether these were among them"
@@ -140,8 +141,8 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
         require_unchanged(classifier.folder, SPLIT_FILE)  # else rows that it was trained on would not be counted
     else:
         kept = replace(kept, notes=(*kept.notes, PRIVATE))
-    parts = read_split(classifier.folder) if record.private is None else {}
-    trained_on = sum(parts.get(content, "test") != "test" for content in kept.ids)
+    trained_on = 0 if record.private is not None else \
+        len(kept) - read_split(classifier.folder).of(kept.ids, "test").count("test")
     target = record.test.target.asked if record.test.target else None
     evaluation = evaluate_probabilities(kept, outputs.probabilities, record.thresholds, worst=worst, target=target)
     rejection, unknown = record.rejection, None

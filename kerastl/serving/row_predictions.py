@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Hashes
 from kerastl.data.examples import Examples
 from kerastl.evaluation.result import HeldOutRows
 from kerastl.serving.predictions import Row
@@ -20,7 +21,8 @@ from kerastl.tasks import Task
 from kerastl.versions.damage import require_unchanged
 from kerastl.versions.held_out import FILE, read_held_out
 from kerastl.versions.record import RunRecord
-from kerastl.versions.restore import SPLIT_FILE, read_split
+from kerastl.versions.restore import read_split
+from kerastl.versions.split_file import SPLIT_FILE, Parts
 
 TEST = "test"
 # How a row is predicted, or why it is not; the latter are from TRAINED_ON on.
@@ -110,14 +112,14 @@ def predictions_of_run(name: str, path: str, held_out: HeldOutRows) -> RowPredic
                           _confidence(task, task.probabilities(held_out.logits), predicted))
 
 
-def new_or_seen(examples: Examples, rows: NDArray[np.intp], parts: Mapping[str, str]) -> NDArray[np.int8]:
+def new_or_seen(examples: Examples, rows: NDArray[np.intp], parts: Parts) -> NDArray[np.int8]:
     """For each of the rows SHIPPED if a version was not trained on it, else TRAINED_ON or NEAR. parts: of its split;
     its test rows are new to it, and so is a row that it does not know. Folds train the exported model too."""
     found = examples.near_duplicate_search
     around: Examples = examples if found is None or found.plain is None else found.plain  # also what the split skips
     clusters = around.clusters
-    seen = {clusters[row] for row, content in enumerate(around.ids) if parts.get(content, TEST) != TEST}
-    trained_on = np.array([parts.get(examples.ids[row], TEST) != TEST for row in rows.tolist()], bool)
+    seen = {clusters[row] for row, part in enumerate(parts.of(around.ids, TEST)) if part != TEST}
+    trained_on = np.array([part != TEST for part in parts.of(Hashes.of(examples.ids).take(rows), TEST)], bool)
     near = np.array([cluster in seen for cluster in examples.clusters_of(rows)], bool)
     return np.where(trained_on, TRAINED_ON, np.where(near, NEAR, SHIPPED)).astype(np.int8)
 

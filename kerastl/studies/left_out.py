@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Hashes
+from kerastl.data.examples import lowest
 from kerastl.evaluation.ranking import roc_auc
 from kerastl.evaluation.rejection import (
     DISTANCES,
@@ -113,7 +115,7 @@ def compare_scores(features: Features, rows: NDArray[np.intp], part: NDArray[np.
     if classes.shape[1] < 2 or len(set(part.tolist())) < 3:
         return Comparison((), notes=("No class was left out, because there is a single class or are too few folds.",))
     if len(rows) > ROWS:
-        kept = np.sort(np.argsort([examples.ids[row] for row in rows.tolist()])[:ROWS])
+        kept = np.sort(lowest(Hashes.of(examples.ids).take(rows), most=ROWS))
         rows, part, members, classes = rows[kept], part[kept], members[kept], classes[kept]
     x = features.rows(rows)
     measurements = tuple(_measurements(x, part, members, classes, examples.classes, examples.task.exclusive))

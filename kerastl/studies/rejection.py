@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from kerastl.data.examples import TRAIN
+from kerastl.data.examples import TRAIN, lowest
 from kerastl.data.split import FOLDS, folds, split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError, expect
@@ -98,7 +98,7 @@ class _Measured:
             return Detector(name)
         examples = self.features.examples
         if len(rows) > FITTED:
-            rows = np.sort(np.array(sorted(rows.tolist(), key=lambda row: examples.ids[row])[:FITTED]))
+            rows = np.sort(lowest(examples.ids, rows, FITTED))
         members = members_of(self.features, rows)
         return Detector(name, principal_axes(self.means.rows(rows), members).distances(name))
 

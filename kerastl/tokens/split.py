@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from kerastl.data.examples import PARTS, TEST, TRAIN, VALIDATION, Skipped, Split
-from kerastl.data.split import part_by_hash, take_by_hash
+from kerastl.data.split import parts_by_hash, takes_by_hash
 from kerastl.errors import DataError
 from kerastl.tokens.sentences import TokenExamples
 
@@ -26,12 +26,12 @@ def split_sentences(examples: TokenExamples) -> TokenExamples:
         reason = "the source's own split"
         for wanted, name in ((TEST, "test"), (VALIDATION, "validation")):
             if not (part == wanted).any():
-                taken = np.array([take_by_hash(content) == wanted for content in ids])
+                taken = takes_by_hash(ids) == wanted
                 part[(part == TRAIN) & taken] = wanted
                 reason += f"; it has no {name} sentences, so a tenth of the training sentences is used instead"
         mode = "given"
     else:
-        part = np.array([part_by_hash(content) for content in ids], np.int8)
+        part = parts_by_hash(ids)
         reason, mode = "by the hash of each sentence", "holdout"
     kept, skipped = _apart(examples, ids, part)
     made = Split(mode, reason, part[kept])

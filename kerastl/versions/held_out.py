@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.spool import Hashes
+from kerastl.compact import Hashes
 from kerastl.errors import ModelError
 from kerastl.evaluation.result import HeldOutRows
 from kerastl.files import read_bytes, write_file
@@ -41,8 +41,7 @@ class HeldOutPredictions:
     def to_bytes(self) -> bytes:
         """As a .npz file without pickles."""
         file = io.BytesIO()
-        ids = np.frombuffer(bytes.fromhex("".join(self.ids)), np.uint8).reshape(len(self), 16)
-        np.savez_compressed(file, allow_pickle=False, ids=ids, predicted=self.predicted,
+        np.savez_compressed(file, allow_pickle=False, ids=Hashes.of(self.ids).raw, predicted=self.predicted,
                             probabilities=self.probabilities)
         return file.getvalue()
 
@@ -63,12 +62,13 @@ class HeldOutPredictions:
 def held_out_predictions_of(held_out: HeldOutRows) -> HeldOutPredictions:
     """The predictions of an evaluation, as a version keeps them."""
     examples = held_out.examples
-    ids = [examples.ids[row] for row in held_out.rows.tolist()]
-    _, first = np.unique(np.array(ids, np.str_), return_index=True)
+    ids = Hashes.of(examples.ids).take(held_out.rows)
+    first = ids.first_of_each()
+    first = first[ids.take(first).order()]
     size = len(first) * len(examples.classes)
     p = examples.task.probabilities(held_out.logits[first]) if size <= MOST else np.zeros((len(first), 0))
     predicted = held_out.predicted[first]
-    return HeldOutPredictions([ids[place] for place in first.tolist()],
+    return HeldOutPredictions(ids.take(first),
                               predicted.astype(np.int32 if predicted.ndim == 1 else np.uint8), p.astype(np.float32))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastl.data.examples import Examples
+from kerastl.data.examples import Examples, lowest
 from kerastl.fields import Section, from_json
 from kerastl.runtime import available_cores, cpu_flags
 from kerastl.versions.folder import fingerprint
@@ -135,7 +135,7 @@ def package_versions() -> dict[str, str]:
 def feature_sample(features: "Features") -> FeatureSample:
     """The features as a later run is compared with them: held-out rows in float32, the others as they train a head."""
     examples = features.examples
-    order = np.array(sorted(range(len(examples)), key=examples.ids.__getitem__)[:HASHED_ROWS], np.intp)
+    order = lowest(examples.ids, most=HASHED_ROWS)
     split, digest = examples.split, hashlib.blake2b(digest_size=16)
     held_out = split.held_out if split and split.mode != "cv" else order[:0]
     values: list[tuple[float, ...]] = []

@@ -3,7 +3,7 @@
 import csv
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,16 @@ from kerastl.data.examples import PARTS, SHOWN, Examples, SkippedRows, Split
 from kerastl.data.labels import matched
 from kerastl.data.read import read_labelled
 from kerastl.data.relabel import read_corrections, relabelled, write_corrections
-from kerastl.data.rows import printable
-from kerastl.display import csv_cell
 from kerastl.errors import DataError, ModelError
-from kerastl.files import is_file, open_file
+from kerastl.files import is_file
 from kerastl.inputs import Input, restored
 from kerastl.inputs.features import FeatureRows
 from kerastl.versions.damage import described
 from kerastl.versions.folder import KERAS_MODEL, RECORD, VERIFY, read_json
 from kerastl.versions.location import located, source_of
 from kerastl.versions.record import RunRecord
+from kerastl.versions.split_file import SPLIT_FILE, Parts, parts_in, write_parts
 
-SPLIT_FILE = "split.csv"
 RELABEL_FILE = "relabel.csv"
 NO_CLASS = "the model has no such class"
 
@@ -60,13 +58,6 @@ def write_split(folder: Path, examples: Examples) -> None:
     write_parts(folder, examples.ids, split_parts(examples), examples.origins)
 
 
-def write_parts(folder: Path, ids: Iterable[str], parts: Iterable[str], origins: Iterable[str]) -> None:
-    """Write split.csv from the content hash, the part and the name in the source of every row."""
-    rows = sorted(zip(ids, parts, (csv_cell(printable(origin)) for origin in origins), strict=True))
-    with open_file(folder / SPLIT_FILE, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("id", "part", "name"), *rows])
-
-
 def write_relabel(folder: Path, examples: Examples) -> None:
     """Write relabel.csv, the corrections of labels that were applied, so that the data can be restored; nothing where
     there were none."""
@@ -79,7 +70,7 @@ def is_private(folder: Path) -> bool:
     return read_json(folder, RECORD).get("private") is not None
 
 
-def read_split(folder: Path) -> dict[str, str]:
+def read_split(folder: Path) -> Parts:
     """The part of each content hash: "train", "validation", "test" or "fold N". Version 0.1 wrote no names.
 
     Raises ModelError when split.csv is missing or damaged, and for a private version, which has none.
@@ -89,14 +80,13 @@ def read_split(folder: Path) -> dict[str, str]:
         raise ModelError(f"{folder} was trained with `private`: it does not keep which rows it was trained on",
                          "a version that was trained without", "give new data: kerastl evaluate, kerastl predict")
     try:
-        with open_file(path, "r", newline="") as file:
-            return {row["id"]: row["part"] for row in csv.DictReader(file)}
+        return parts_in(path)
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise ModelError(f"{path} cannot be read: {described(folder, error)}", "the file that `kerastl run` wrote",
                          VERIFY) from error
 
 
-def split_parts(examples: Examples) -> list[str]:
+def split_parts(examples: Examples) -> Sequence[str]:
     """The part of each row in words; empty for examples that are not split."""
     return examples.split.names if examples.split else [""] * len(examples)
 
@@ -150,11 +140,12 @@ def restore_examples(folder: Path, record: RunRecord, *, data: str | None = None
                              cache_dir=cache_dir, data_dir=data_dir or located(folder, record, record.data_dir))
     if (corrections := folder / RELABEL_FILE).exists():
         examples = relabelled(examples, read_corrections(corrections), lenient=True)
-    rows = [row for row, content in enumerate(examples.ids) if content in parts]
-    if not rows:
+    rows = np.flatnonzero(parts.known(examples.ids))
+    if not len(rows):
         raise DataError(f"{source} holds none of the {len(parts)} rows that {folder} was trained on", "those rows",
                         "set `data` to the new location")
     examples = as_the_model_knows(examples.take(rows), record)
-    names = [parts[content] for content in examples.ids]
-    numbers = [int(name.removeprefix("fold ")) if name.startswith("fold ") else PARTS[name] for name in names]
-    return replace(examples, split=Split(record.split, record.split_reason, np.array(numbers, dtype=np.int8)))
+    part = parts.of(examples.ids, "")
+    numbers = np.array([int(name.removeprefix("fold ")) if name.startswith("fold ") else PARTS.get(name, -1)
+                        for name in part.names], np.int8)
+    return replace(examples, split=Split(record.split, record.split_reason, numbers[part.codes]))

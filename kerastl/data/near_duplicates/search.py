@@ -4,11 +4,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerastl.compact import Codes, Hashes
 from kerastl.data.examples import EXAMPLES, PARTS, Examples, SkippedRows, enough
 from kerastl.data.near_duplicates.contents import Contents
 from kerastl.data.near_duplicates.groups import Grouping, grouped
@@ -55,10 +57,9 @@ def find_near_duplicates(examples: Examples, near_duplicates: str = "auto", *, m
 
 def search(examples: Examples, *, mirrored: bool = False, cache_dir: str | Path | None = None) -> NearDuplicateSearch:
     """Search for near-duplicates; see `find_near_duplicates`."""
-    first: dict[str, int] = {}  # each content once: the row where it occurs first
-    for row, content in enumerate(examples.ids):
-        first.setdefault(content, row)
-    ids, rows = list(first), np.fromiter(first.values(), np.intp, len(first))
+    hashes = Hashes.of(examples.ids)
+    rows = hashes.first_of_each()  # each content once: the row where it occurs first
+    ids = hashes.take(rows)
     column: Any = examples.items
     items = column.take(rows) if hasattr(column, "take") else [column[row] for row in rows]
     modality = examples.modality
@@ -116,10 +117,19 @@ def clusters(examples: Examples, group_of: Mapping[str, str]) -> Sequence[str]:
             name = joined[name]
         return name
 
-    for rows in near_duplicate_rows(examples, group_of):
+    together = near_duplicate_rows(examples, group_of)
+    for rows in together:
         names = sorted({name_of(examples.groups[row]) for row in rows})
         joined |= dict.fromkeys(names[1:], names[0])
-    return tuple(name_of(name) for name in examples.groups) if joined else examples.groups
+    groups = examples.groups
+    if not joined:
+        return groups
+    if isinstance(groups, Hashes):  # the groups are contents, so that only these rows are renamed
+        raw = groups.raw.copy()
+        for row in chain.from_iterable(together):
+            raw[row] = np.frombuffer(bytes.fromhex(name_of(groups[row])), np.uint8)
+        return Hashes(raw)
+    return Codes.of(map(name_of, groups))
 
 
 def keep_apart(examples: Examples) -> Examples:

@@ -116,9 +116,9 @@ def divide_classes(features: Features, task: Task) -> Division:
     large = [c for c, rows in enumerate(of_class) if len(set(groups[rows])) >= task.rows]
     large.sort(key=lambda c: _position(examples.classes[c]))
     novel, base = large[:len(large) // 2], large[len(large) // 2:]
-    novel_rows = {examples.ids[row] for c in novel for row in of_class[c]}
+    novel_rows = {examples.ids[row] for c in novel for row in of_class[c].tolist()}
     for c in base:
-        of_class[c] = np.array([row for row in of_class[c] if examples.ids[row] not in novel_rows], np.intp)
+        of_class[c] = np.array([row for row in of_class[c].tolist() if examples.ids[row] not in novel_rows], np.intp)
     base = [c for c in base if len(set(groups[of_class[c]])) >= task.rows]
     fewest = max(task.way + 1, FEWEST_BASE)
     if len(novel) < task.way or len(base) < fewest:

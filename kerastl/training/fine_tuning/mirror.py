@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.examples import TRAIN, Examples
+from kerastl.data.examples import TRAIN, Examples, lowest
 from kerastl.data.split import split_of
 from kerastl.features.cache import Space, SpaceKey
 from kerastl.features.compute import Features
@@ -45,7 +45,7 @@ def mirror_test(features: Features, class_weights: str = "none") -> MirrorTest |
     examples = features.examples
     rows = split_of(examples).rows(TRAIN)
     # content hashes are in no order: those that come first are a random sample, the same whatever the seed
-    rows = np.sort(rows[np.argsort(np.array(examples.ids)[rows], kind="stable")[:MOST]])
+    rows = np.sort(lowest(examples.ids, rows, MOST))
     clusters = examples.clusters_of(rows)
     if len(rows) < FEWEST or len(set(clusters)) < FOLDS:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from kerastl.data.examples import lowest
 from kerastl.features.compute import Features
 from kerastl.heads import ConfiguredHead
 from kerastl.tasks import Task
@@ -55,7 +56,7 @@ class PlainRows:
         """Fit on rows, at most 20,000: those with the lowest content hashes."""
         examples = self._features.examples
         if len(rows) > MOST:
-            rows = np.sort(np.array(sorted(rows.tolist(), key=lambda row: examples.ids[row])[:MOST]))
+            rows = np.sort(lowest(examples.ids, rows, MOST))
         y, weight = smoothed_targets(examples, rows, options.label_smoothing), row_weights(examples, rows,
                                                                                         options.class_weights)
         masks = inner_folds(examples, rows) if validation is None else []
