@@ -39,7 +39,7 @@ def test_hashes_are_ordered_and_numbered_as_their_texts_are(texts: list[str]) ->
     column = Hashes.of(texts)
     assert column == tuple(texts) and list(column) == texts and column[:2] == texts[:2]
     assert column.order().tolist() == sorted(range(len(texts)), key=texts.__getitem__)
-    assert column.first_of_each().tolist() == sorted({text: row for row, text in reversed([*enumerate(texts)])}.values())
+    assert column.first_of_each().tolist() == [row for row, text in enumerate(texts) if text not in texts[:row]]
     distinct = sorted(set(texts))
     assert column.numbers().tolist() == [distinct.index(text) for text in texts]
     assert lowest(texts, np.arange(len(texts))[::-1], 3).tolist() == [
@@ -184,7 +184,8 @@ def joined_one_by_one(rows: Sequence[tuple[int, str]]) -> list[str]:
             sets.remove(other)
             mine = mine[0] | other[0], mine[1] | other[1]
         sets.append(mine)
-    of_content = {content: min(groups, default=content_id(content)) for contents, groups in sets for content in contents}
+    of_content = {content: min(groups, default=content_id(content)) for contents, groups in sets
+                  for content in contents}
     return [of_content[content] for content, _ in rows]
 
 

@@ -151,16 +151,20 @@ class Spool(Column[T]):
         return len(self._starts)
 
     def __iter__(self) -> Iterator[T]:
-        """Neighbours in the file are read together."""
-        for first in range(0, len(self), TOGETHER):
-            starts, sizes = self._starts[first:first + TOGETHER], self._sizes[first:first + TOGETHER]
+        return self._between(0, len(self))
+
+    def _between(self, start: int, stop: int) -> Iterator[T]:
+        """The texts of these rows. Neighbours in the file are read together."""
+        for first in range(start, stop, TOGETHER):
+            last = min(first + TOGETHER, stop)
+            starts, sizes = self._starts[first:last], self._sizes[first:last]
             begin, end = min(starts), max(map(add, starts, sizes))
             if end - begin > BUFFER or begin < self._written < end:
-                yield from (self[row] for row in range(first, first + len(starts)))
+                yield from (self[row] for row in range(first, last))
                 continue
             data = self._read(end - begin, begin)
-            yield from (self._text(data[start - begin:start - begin + size])
-                        for start, size in zip(starts, sizes, strict=True))
+            yield from (self._text(data[at - begin:at - begin + size])
+                        for at, size in zip(starts, sizes, strict=True))
 
     @overload
     def __getitem__(self, place: SupportsIndex) -> T: ...
@@ -168,7 +172,8 @@ class Spool(Column[T]):
     def __getitem__(self, place: slice) -> list[T]: ...
     def __getitem__(self, place: SupportsIndex | slice) -> T | list[T]:
         if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
+            rows = range(*place.indices(len(self)))
+            return list(self._between(rows.start, rows.stop)) if rows.step == 1 else [self[row] for row in rows]
         return self._text(self._read(self._sizes[index(place)], self._starts[index(place)]))
 
     def _text(self, data: bytes) -> T:

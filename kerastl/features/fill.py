@@ -16,7 +16,7 @@ from kerastl.compact import Hashes
 from kerastl.features.cache import Space
 
 SEGMENT_SECONDS = 20.0
-SEGMENT_ROWS = 65536
+SEGMENT_ROWS = 16_384
 SEGMENT_BYTES = 64 * 2**20
 
 
