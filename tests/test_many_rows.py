@@ -200,6 +200,8 @@ def test_a_split_is_written_sorted_and_read_back(tmp_path: Path) -> None:
     parts = read_split(tmp_path)
     assert dict(parts) == dict(zip(examples.ids, names, strict=True)) and len(parts) == 200
     assert parts.of([content_id("new"), examples.ids[0]], "nowhere") == ["nowhere", names[0]]
+    some = [content_id("new"), *examples.ids]
+    assert parts.of(some, "test").count("test") == 1 + names.count("test") > 1
     assert parts.get("no hash") is None and content_id("new") not in parts
 
 

@@ -27,10 +27,10 @@ class Parts(Mapping[str, str]):
 
     def of(self, ids: Sequence[str], without: str) -> Codes:
         """The part of each of these contents; `without` for one that there is not."""
-        places = self._places.find(Hashes.of(ids))
-        codes = np.full(len(places), len(self._parts.names), np.int64)
+        places, names = self._places.find(Hashes.of(ids)), tuple(dict.fromkeys((*self._parts.names, without)))
+        codes = np.full(len(places), names.index(without), np.int64)
         codes[places >= 0] = self._parts.codes[places[places >= 0]]
-        return Codes((*self._parts.names, without), codes)
+        return Codes(names, codes)
 
     def known(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Whether there is a part for each of these contents."""
