@@ -3,8 +3,9 @@
 python benchmarks/run.py [--write] [NAME ...]
 
 NAME is one or more of the benchmarks below; without one, all run but glm-full, which writes 12 GB to a temporary
-folder, setfit, which takes over an hour, and rows, which reads ten million. `--write` puts their figures into benchmarks/README.md, each with the
-machine it came from. Figures against torch, stock OpenVINO and SetFit need other environments:
+folder, setfit, which takes over an hour, and rows, which reads ten million. `--write` puts their figures into
+benchmarks/README.md, each with the machine it came from. Figures against torch, stock OpenVINO and SetFit need other
+environments:
 KERASTL_TORCH=ITS_PYTHON, KERASTL_SETFIT=ITS_PYTHON, see benchmarks/README.md.
 """
 
