@@ -151,12 +151,9 @@ class Spool(Column[T]):
         return len(self._starts)
 
     def __iter__(self) -> Iterator[T]:
-        return self._between(0, len(self))
-
-    def _between(self, start: int, stop: int) -> Iterator[T]:
-        """The texts of these rows. Neighbours in the file are read together."""
-        for first in range(start, stop, TOGETHER):
-            last = min(first + TOGETHER, stop)
+        """Neighbours in the file are read together."""
+        for first in range(0, len(self), TOGETHER):
+            last = min(first + TOGETHER, len(self))
             starts, sizes = self._starts[first:last], self._sizes[first:last]
             begin, end = min(starts), max(map(add, starts, sizes))
             if end - begin > BUFFER or begin < self._written < end:
@@ -169,11 +166,10 @@ class Spool(Column[T]):
     @overload
     def __getitem__(self, place: SupportsIndex) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> list[T]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> T | list[T]:
+    def __getitem__(self, place: slice) -> "Spool[T]": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "T | Spool[T]":
         if isinstance(place, slice):
-            rows = range(*place.indices(len(self)))
-            return list(self._between(rows.start, rows.stop)) if rows.step == 1 else [self[row] for row in rows]
+            return self.take(np.arange(*place.indices(len(self))))
         return self._text(self._read(self._sizes[index(place)], self._starts[index(place)]))
 
     def _text(self, data: bytes) -> T:
