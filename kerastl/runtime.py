@@ -259,6 +259,7 @@ def _import_when_used(package: ModuleType, name: str, module: str) -> None:
 def import_tensorflow_quietly(devices: int | str = "auto") -> None:
     """Import TensorFlow without its start-up messages, which none of its settings turns off, and without Keras. It
     starts here, so that `devices` is settled."""
+    number_of(devices)  # an error is printed alone
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr(), without_keras():
         import tensorflow as tf

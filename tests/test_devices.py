@@ -28,6 +28,8 @@ from kerastl.versions.record import RunRecord
 HERE = Path(__file__).parent
 CLOSE = {"red": (121, 120, 120), "green": (120, 121, 120), "blue": (120, 120, 121)}  # so that there is room to improve
 GPUS = ("GPU:0", "GPU:1", "GPU:2")
+EVERY = "KERASTL_SOAK" in os.environ  # all cases, a whole run of a pipeline, and a kill instead of an interrupt
+soak = pytest.mark.skipif(not EVERY, reason="takes minutes: make soak")
 
 
 # Which devices
@@ -44,7 +46,7 @@ def test_two_or_more_gpus_share_the_work(devices: str | int, number: int | None,
 @pytest.mark.parametrize("devices", ["0", "-1", "1.5", "gpu", "", 0, True])
 def test_other_values_are_refused(devices: Any) -> None:
     assert not is_devices(devices)
-    with pytest.raises(OptionError, match="`devices` is .*auto, cpu, or a number of GPUs"):
+    with pytest.raises(OptionError, match="(?s)`devices` is .*auto, cpu, or a number of GPUs"):
         number_of(devices)
 
 
@@ -133,10 +135,10 @@ def child(*words: Any) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `two_devices.py` found; with KERASTL_SOAK a run goes on that was killed, instead of one that was stopped."""
+    """What `two_devices.py` found."""
     folder = tmp_path_factory.mktemp("devices")
     data = draw_folder(folder / "images", 20, CLOSE)
-    if "KERASTL_SOAK" in os.environ:
+    if EVERY:
         killed = child(data, folder, "train")
         assert killed.stdout is not None
         while killed.stdout.readline().partition(":")[0] not in ("epoch 1", ""):  # said when it is kept
@@ -144,7 +146,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         killed.send_signal(signal.SIGKILL)
         _, err = killed.communicate()
         assert killed.returncode == -signal.SIGKILL, err
-    process = child(data, folder)
+    process = child(data, folder, *["all"] * EVERY)
     out, err = process.communicate()
     assert process.returncode == 0, err
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -152,7 +154,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("xla", ["off", "on"])
+@pytest.mark.parametrize("xla", ["off", pytest.param("on", marks=soak)])
 def test_the_features_of_two_devices_are_those_of_one_bit_for_bit(xla: str, measured: dict[str, Any]) -> None:
     found = measured["pass"][xla]
     assert found["equal"] and found["computed"] == 60
@@ -161,14 +163,15 @@ def test_the_features_of_two_devices_are_those_of_one_bit_for_bit(xla: str, meas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["gradual", "accumulated", "bfloat16 and XLA"])
+@pytest.mark.parametrize("case", ["gradual", "accumulated", pytest.param("XLA", marks=soak),
+                                  pytest.param("bfloat16", marks=soak)])
 def test_two_devices_train_the_weights_of_one(case: str, measured: dict[str, Any]) -> None:
     """Batches have 7 rows, or 3 where they are accumulated, which two devices cannot divide evenly. Weights move by
     1e-3 and more, and in float32 they differ by rounding."""
     found = measured["training"][case]
     assert found["steps"] >= 12 and found["moved"] > 1e-3
-    assert found["apart"] < (2e-6 if case != "bfloat16 and XLA" else 2e-4)
-    assert found["losses"] < (1e-5 if case != "bfloat16 and XLA" else 1e-2)
+    assert found["apart"] < (2e-6 if case != "bfloat16" else 1e-3)
+    assert found["losses"] < (1e-5 if case != "bfloat16" else 1e-2)
 
 
 @pytest.mark.slow
@@ -179,6 +182,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(measured: dict[str, Any]) -
 
 
 @pytest.mark.slow
+def test_a_number_of_devices_is_chosen_where_there_are_so_many(measured: dict[str, Any]) -> None:
+    assert measured["chosen"] == ["CPU:0", "CPU:1"]
+
+
+@soak
 def test_the_record_names_the_devices_and_the_export_is_a_plain_model(measured: dict[str, Any]) -> None:
     found = measured["pipeline"]
     assert found["devices"] == ["CPU:0", "CPU:1"] == found["runtime"] and found["setting"] == 2

@@ -1,9 +1,9 @@
 """Fine-tuning on several devices: each holds all weights, and computes the gradients of its part of every batch.
 
 The loss is the mean over the rows of the whole batch, weights included, as on one device. Keras' own `fit` within
-`tf.distribute.MirroredStrategy` takes the mean of the parts' means, which counts the rows of a smaller part more; and
-it can neither accumulate gradients there nor compile the step with XLA. So only the step is different here: `fit` runs
-the epochs, the callbacks and the validation, on the same batches as for one device.
+`tf.distribute.MirroredStrategy` takes the mean of the parts' means, which counts the rows of a smaller part more, and
+its gradient accumulation would update variables within a condition, which that strategy does not allow. So only the
+step is different here: `fit` runs the epochs, the callbacks and the validation, on the same batches as for one device.
 """
 
 from collections.abc import Sequence
@@ -59,9 +59,9 @@ class Divided(keras.Sequential):
         with self.strategy.scope():
             sums = self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM,
                                                           [(slopes[place], variables[place]) for place in used])
-        if self.optimizer.gradient_accumulation_steps:  # Keras adds to them what was accumulated: as plain tensors
-            sums = [self.strategy.experimental_local_results(gradient)[0] for gradient in sums]
-        self.optimizer.apply(sums, [self.trainable_variables[place] for place in used])
+        # as plain tensors, which the optimizer adds to others and applies on every device; sparse ones stay sparse
+        plain = [self.strategy.experimental_local_results(gradient)[0] for gradient in sums]
+        self.optimizer.apply(plain, [self.trainable_variables[place] for place in used])
         return self._told(losses, batch)
 
     def _test(self, *batch: Tensor) -> dict[str, Tensor]:
