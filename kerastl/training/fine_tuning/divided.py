@@ -1,9 +1,9 @@
 """Fine-tuning on several devices: each holds all weights, and computes the gradients of its part of every batch.
 
 The loss is the mean over the rows of the whole batch, weights included, as on one device. Keras' own `fit` within
-`tf.distribute.MirroredStrategy` takes the mean of the parts' means, which counts the rows of a smaller part more, and
-its gradient accumulation would update variables within a condition, which that strategy does not allow. So only the
-step is different here: `fit` runs the epochs, the callbacks and the validation, on the same batches as for one device.
+`tf.distribute.MirroredStrategy` takes the mean of the parts' means, which counts the rows of a smaller part more; it
+fails where the first batch does not divide, and with XLA (Keras 3.15). So the step is another one here: `fit` runs the
+epochs, the callbacks and the validation, on the same batches as for one device.
 """
 
 from collections.abc import Sequence
