@@ -19,7 +19,7 @@ test-fast: setup
 soak: setup
 	$(BIN)/python tests/soak.py 8
 	$(BIN)/python tests/fuzz.py 2000
-	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
+	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py tests/test_devices.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 test-ray: setup
 	KERASTL_RAY=1 $(BIN)/pytest -v -s tests/test_ray.py
