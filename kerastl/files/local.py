@@ -7,6 +7,7 @@ removed later by `remove_leftovers`: its writer holds a lock on it, which ends w
 
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import re
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
@@ -30,8 +31,11 @@ from kerastl.files.addresses import is_mirrored, local_path
 PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
 OURS = "made by kerastl"
+OWN = "kerastl"  # of the folders of temporary files
 STALE_SECONDS = 24 * 3600.0  # after which a file is assumed to be that of a killed process, where locks cannot tell
 FRESH_SECONDS = 5.0  # a partial file may be so young that its writer does not hold it yet
+SHORTENED = 40  # characters of a name that the name of its partial file contains
+WAIT_SECONDS = 0.5  # between two looks at a folder that another process holds
 UNWRITTEN = b"kerastl: this file is about to be written\n"
 Named = TypeVar("Named", str, Path)
 _LEFTOVER = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
@@ -125,7 +129,7 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
 
 def check_writable(path: Path, argument: str) -> None:
     """Raises OptionError, which names the argument, where a file at `path` cannot be written: before the work begins.
-    The folder of `path` exists."""
+    The folder of `path` exists. What killed processes left of this file is removed."""
     if is_mirrored(path):
         from kerastl.files.writing import check_destination
 
@@ -138,10 +142,14 @@ def check_writable(path: Path, argument: str) -> None:
     except OSError as error:
         raise OptionError(f"`{argument}` is {path}, but no file can be made in {path.parent}: {error.strerror}",
                           "a folder that can be written to", "choose another folder") from error
+    remove_leftovers(path.parent, name=path.name)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged."""
+    """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged. What killed
+    processes left of this file is removed."""
+    if not is_mirrored(path):
+        remove_leftovers(path.parent, name=path.name)
     with atomic_file(path) as partial:
         write_file(partial, content)
 
@@ -203,6 +211,26 @@ def temporary_folder(parent: Path, name: str = "tmp") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Within, whatever asks Python's `tempfile` for a place, libraries too, gets one in a folder of this process. It is
+    removed when the block ends; after a kill, by the next process that comes here. Programs like systemd-tmpfiles spare
+    it, because it is locked."""
+    try:
+        parent, before = Path(tempfile.gettempdir()), tempfile.tempdir
+    except FileNotFoundError:  # there is no place at all: who needs one says so
+        yield
+        return
+    remove_leftovers(parent, name=OWN)
+    with temporary_folder(parent, OWN) as folder:
+        folder.chmod(0o700)
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def hold(path: Path) -> int | None:
     """Lock a file or folder for this process, until the returned descriptor is closed or the process ends; None where
     the file system has no locks. Raises BlockingIOError while another process, or another descriptor, holds it."""
@@ -228,6 +256,39 @@ def held(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
+@contextmanager
+def held_folder(folder: Path, what: str) -> Iterator[None]:
+    """Within, this process alone holds a folder, which is made where there is none: another one waits. what: the other
+    process does, for a message. Where the file system has no locks, nobody waits."""
+    handle = _awaited(folder, what)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _awaited(folder: Path, what: str) -> int | None:
+    waiting = False
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = hold(folder)
+        except FileNotFoundError:  # its last holder has removed it
+            continue
+        except BlockingIOError:
+            if not waiting:
+                print(f"another process {what} ({folder}): waiting for it", flush=True)
+            waiting = True
+            time.sleep(WAIT_SECONDS)
+            continue
+        with suppress(FileNotFoundError):  # removed between opening and locking it
+            if handle is None or os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        if handle is not None:
+            os.close(handle)
+
+
 def file_sha256(path: Path) -> str:
     """The hash of a file's content, 64 hexadecimal digits; empty if there is no such file."""
     if not is_file(path):
@@ -245,19 +306,24 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def leftover_of(name: str) -> str:
+    """A pattern for the partial files of a file or folder of this name, in its folder."""
+    return f".{glob.escape(name[:SHORTENED])}.*{PARTIAL}"
+
+
 def remove_leftovers(folder: Path, older_than: float | None = None, name: str | None = None) -> int:
     """Remove the partial files and folders that killed processes left in a folder (not in its subfolders): those that
     no process holds, once nothing in them has changed for `older_than` seconds. Default: a few seconds, but a day where
     the file system has no locks, and for files of other names, which earlier versions did not hold. name: of what was
     being written, in a folder that others use too. Returns the bytes freed."""
     freed = 0
-    for path in folder.glob(f"*{PARTIAL}" if name is None else f".{name}.*{PARTIAL}"):
+    for path in folder.glob(f"*{PARTIAL}" if name is None else leftover_of(name)):
         size, age = _size_and_age(path)
-        if age < (FRESH_SECONDS if older_than is None else older_than):
+        if abs(age) < (FRESH_SECONDS if older_than is None else older_than):  # below 0: the clock was set back since
             continue
         try:
             handle = hold(path)
-        except (BlockingIOError, FileNotFoundError):  # its writer is at work, or has just finished
+        except (BlockingIOError, FileNotFoundError, PermissionError):  # at work, just finished, or another user's
             continue
         if handle is not None:
             os.close(handle)
@@ -272,8 +338,22 @@ def remove_leftovers(folder: Path, older_than: float | None = None, name: str | 
 
 
 def user_cache_dir() -> Path:
-    """The user's cache directory by the platform's convention."""
-    return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
+    """The user's cache directory by the platform's convention. Raises OptionError for a user without a home directory,
+    as in a container that runs under a number."""
+    path = in_home(lambda: platformdirs.user_cache_dir("kerastl", appauthor=False))
+    if path is None:
+        raise OptionError("there is no home directory for the cache", "a folder that can be written to",
+                          "set `cache_dir`, or the environment variable XDG_CACHE_HOME")
+    return path
+
+
+def in_home(find: Callable[[], str | Path]) -> Path | None:
+    """A folder below the user's home directory, which `find` returns; None for a user without one."""
+    try:
+        path = Path(find())
+    except RuntimeError:  # of pathlib, and of newer versions of platformdirs
+        return None
+    return None if path.parts[0] == "~" else path  # of older ones: a folder of this name, wherever the user is
 
 
 def _size_and_age(path: Path) -> tuple[int, float]:
@@ -321,7 +401,7 @@ def _instead_of(folder: Path) -> "tempfile.TemporaryDirectory[str]":
 def beside(path: Path) -> Path:
     """A new name for a partial file or folder beside the one that it will become."""
     # The name is shortened, since file names are limited to 255 bytes. TF Serving ignores names that are no numbers.
-    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    return path.with_name(f".{path.name[:SHORTENED]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
 
 
 def _rename_folder(partial: Path, path: Path) -> None:

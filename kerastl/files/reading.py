@@ -149,9 +149,10 @@ def is_remote_file(path: Path) -> bool:
 
 
 def _is_known(path: Path) -> bool:
-    """Whether there is a link that this process made, or another one meanwhile; an older one may be out of date."""
+    """Whether there is a link that this process made, or another one meanwhile; an older one may be out of date. So may
+    one of the future, which was made before the clock was set back."""
     try:
-        return path.is_symlink() and path.lstat().st_mtime >= STARTED
+        return path.is_symlink() and STARTED <= path.lstat().st_mtime <= time.time() + 0.1
     except FileNotFoundError:
         return False
 
