@@ -31,8 +31,7 @@ PLACES = {  # where a process waits: in a function, once it was called so many t
     "epoch": ("kerastl.training.fine_tuning.checkpoints", "Checkpoints.on_epoch_end", 2),
     "export": ("kerastl.export.export", "write_split", 1),
     "head": ("kerastl.training.fitters.gradient", "_train", 1),
-    "journal": ("kerastl.studies.journal", "Journal.add", 2),
-    "predictions": ("kerastl.serving.tables", "_csv", 1)}
+    "journal": ("kerastl.studies.journal", "Journal.add", 2)}
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")  # audit events before changes to files
 
 

@@ -1,10 +1,10 @@
 """A long run, by hand: `python tests/long_run.py MINUTES [SEED]`.
 
-Recipes and verbs run in a loop on tiny data, with one cache, and are killed at random moments; each is then run again,
-and has to end well. A server answers requests from the models all the while, and reads their new versions. After each
-lap the cache is brought under its limit, as `kerastl cache --limit` does, and old versions are removed, but for the
-newest two of each model. Prints what is on the disk then, and what the long-lived processes hold. The exit code is 1 if
-a run failed, if something grew beyond its limit, or if something was left behind.
+Recipes and verbs run one after another on tiny data, with one cache, and are killed at random moments; each is then run
+again, and has to end well. A server answers requests all the while, and loads the new versions of its model. After each
+lap of six commands the cache is brought under its limit, as `kerastl cache --limit` does, and old versions are removed,
+but for the newest two of each model. Prints what is on the disk then, and what the long-lived processes hold. The exit
+code is 1 if a run failed, if something grew beyond its limit, or if something was left behind.
 """
 
 import base64
@@ -29,12 +29,14 @@ from child_runs import Run, Server, command_of, descendants
 from kerastl.files import hold
 from kerastl.server.load import free_port
 
-KILLED = 0.5  # of the runs, after the first lap
+LAP = 6  # commands
+KILLED = 0.5  # of the runs
+FIRST = (60.0, 80)  # seconds, and changes to files, of a command that has not run to its end yet
 CACHE_GB, MOST_CACHE = 0.001, 30 * 2**20  # of features; bytes of everything in the cache directory
 KEPT = 2  # versions of each model
 MOST_VERSION = 8 * 2**20  # bytes of a version, on average
-GROWTH = {"threads": 8, "files": 16, "segments": 4, "MiB": 500}  # of the server since the second lap
-PAUSE = 0.5  # seconds between requests
+GROWTH = {"threads": 8, "files": 16, "segments": 4, "MiB": 500}  # of the server since the first lap
+SERVED, PAUSE = "tiny_images", 1.0  # the model that answers; seconds between requests
 
 
 def jobs(m: Material, folder: Path) -> dict[str, Words]:
@@ -86,15 +88,13 @@ class Requests:
     def work(self) -> None:
         """Send requests, one after another."""
         image = {"instances": [{"b64": base64.b64encode(self.image).decode()}]}
-        bodies = {"tiny_images": image, "resnet50_images": image, "bert_text": {"instances": ["a great film"]}}
         while not self.stopped.wait(PAUSE):
-            for name, body in bodies.items():
-                try:
-                    with urllib.request.urlopen(f"{self.address}/v1/models/{name}:predict", json.dumps(body).encode(),
-                                                timeout=120) as answer:
-                        self.answered += "label" in answer.read().decode()
-                except OSError as error:
-                    self.failed[f"{name}: {error}"] += 1
+            try:
+                with urllib.request.urlopen(f"{self.address}/v1/models/{SERVED}:predict", json.dumps(image).encode(),
+                                            timeout=300) as answer:
+                    self.answered += "label" in answer.read().decode()
+            except OSError as error:
+                self.failed[str(error)] += 1
 
 
 def bytes_in(folder: Path) -> int:
@@ -135,38 +135,36 @@ class LongRun:
         self.server, self.folder, self.chance = server, folder, random.Random(seed)
         self.material = make_material(server, folder / "material")
         self.jobs = jobs(self.material, folder)
-        self.seconds: dict[str, float] = {}
-        self.changes: dict[str, int] = {}
-        self.runs, self.kills = 0, 0
+        self.costs = dict.fromkeys(self.jobs, FIRST)
+        self.waiting: list[str] = []
+        self.runs, self.kills, self.done = 0, 0, set[str]()
         self.faults: list[str] = []
-        self.serving: Run | None = None
-        self.requests: Requests | None = None
         self.first: dict[str, int] = {}
+        shutil.copytree(self.material.model / "1", folder / "out" / SERVED / "1")
+        self.serving, self.requests = self.serve()
 
-    def lap(self, number: int, end: float) -> None:
-        """Run everything once, in a random order after the first lap."""
-        start, names = time.time(), [*self.jobs]
-        if number > 1:
-            self.chance.shuffle(names)
-        for name in names:
-            if number > 1 and time.monotonic() > end:
-                break
-            while number > 1 and self.chance.random() < KILLED:
+    def lap(self, number: int) -> None:
+        """Run six commands. All of them have had their turn before one has it again."""
+        start = time.time()
+        for _ in range(LAP):
+            if not self.waiting:
+                self.waiting = self.chance.sample([*self.jobs], len(self.jobs))
+            name = self.waiting.pop()
+            while self.chance.random() < KILLED:
                 self.kill(name)
             self.finish(name)
-        if self.serving is None:
-            self.serve()
         self.tidy()
         self.look(number, start)
 
     def kill(self, name: str) -> None:
         """Kill a run at a random moment: before a change to a file, or at any time."""
         self.kills += 1
+        seconds, changes = self.costs[name]
         if self.chance.random() < 0.5:
-            self.server.start(self.jobs[name], die_at=self.chance.randint(1, self.changes[name])).end(PATIENT)
+            self.server.start(self.jobs[name], die_at=self.chance.randint(1, changes)).end(PATIENT)
             return
         run = self.server.start(self.jobs[name])
-        time.sleep(self.chance.uniform(0, self.seconds[name]))
+        time.sleep(self.chance.uniform(0, seconds))
         with suppress(ProcessLookupError):
             os.kill(run.pid, signal.SIGKILL)
         run.end(PATIENT)
@@ -176,24 +174,26 @@ class LongRun:
         start, run = time.monotonic(), self.server.start(self.jobs[name])
         ended = run.end(PATIENT)
         self.runs += 1
-        self.seconds[name], self.changes[name] = time.monotonic() - start, run.changes()
-        if ended.code:
+        if not ended.code:
+            self.costs[name] = time.monotonic() - start, run.changes()
+            self.done.add(name)
+        else:
             self.faults.append(f"{name}: exit code {ended.code}: {ended.err[-2000:]}")
             print(self.faults[-1], flush=True)
 
-    def serve(self) -> None:
+    def serve(self) -> tuple[Run, Requests]:
         """Start the server, and the thread that asks it."""
         port = free_port()
-        self.serving = self.server.start(["serve", self.folder / "out", "--port", 0, "--rest-api-port", port])
-        image = next(self.material.images.rglob("*.png")).read_bytes()
-        self.requests = Requests(f"http://127.0.0.1:{port}", image)
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
+        serving = self.server.start(["serve", self.folder / "out", "--port", 0, "--rest-api-port", port])
+        requests = Requests(f"http://127.0.0.1:{port}", next(self.material.images.rglob("*.png")).read_bytes())
+        while True:
             with suppress(OSError):
-                urllib.request.urlopen(f"{self.requests.address}/v1/models/tiny_images", timeout=5).close()
+                urllib.request.urlopen(f"{requests.address}/v1/models/{SERVED}", timeout=60).close()
                 break
+            assert self.server.code_of(serving.pid) is None, serving.files[1].read_text()
             time.sleep(0.5)
-        threading.Thread(target=self.requests.work, daemon=True).start()
+        threading.Thread(target=requests.work, daemon=True).start()
+        return serving, requests
 
     def tidy(self) -> None:
         """What an operator does from time to time."""
@@ -205,13 +205,12 @@ class LongRun:
 
     def look(self, number: int, start: float) -> None:
         """Print what there is, and note what is too much."""
-        assert self.serving is not None and self.requests is not None
         versions = [path for path in (self.folder / "out").glob("*/*") if path.name.isdecimal()]
         sizes = {name: bytes_in(self.folder / name) for name in ("cache", "out")}
         left = left_behind(self.folder, self.server.folder / "tmp", start)
         strays = set(self.server.strays()) - {self.serving.pid, *descendants(self.serving.pid)}
         held = held_by(self.serving.pid)
-        self.first = self.first if number > 2 else held
+        self.first = self.first or held
         forker = held_by(self.server.pid)
         print(f"lap {number}: {self.runs} runs, {self.kills} kills; cache {sizes['cache'] / 2**20:.1f} MiB, out "
               f"{sizes['out'] / 2**20:.1f} MiB in {len(versions)} versions, {len(left)} files left behind, "
@@ -227,13 +226,11 @@ class LongRun:
 
     def close(self) -> None:
         """Stop the server, which has to end well."""
-        if self.requests is not None:
-            self.requests.stopped.set()
-            self.faults += [f"request: {what} ({count} times)" for what, count in self.requests.failed.items()]
-        if self.serving is not None:
-            os.kill(self.serving.pid, signal.SIGTERM)
-            if (ended := self.serving.end(PATIENT)).code:
-                self.faults.append(f"the server: exit code {ended.code}: {ended.err[-2000:]}")
+        self.requests.stopped.set()
+        self.faults += [f"request: {what} ({count} times)" for what, count in self.requests.failed.items()]
+        os.kill(self.serving.pid, signal.SIGTERM)
+        if (ended := self.serving.end(PATIENT)).code:
+            self.faults.append(f"the server: exit code {ended.code}: {ended.err[-2000:]}")
 
 
 def main(minutes: float, seed: int) -> int:
@@ -246,14 +243,14 @@ def main(minutes: float, seed: int) -> int:
             run = LongRun(server, Path(name), seed)
             print(f"{len(run.jobs)} commands, {sum(words[0] == 'run' for words in run.jobs.values())} of them recipes; "
                   f"seed {seed}", flush=True)
-            while number < 2 or time.monotonic() - start < 60 * minutes:
+            while time.monotonic() - start < 60 * minutes:
                 number += 1
-                run.lap(number, start + 60 * minutes)
+                run.lap(number)
             run.close()
         finally:
             server.close()
-    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {number} laps, {run.runs} runs to the end, {run.kills} "
-          f"kills, {len(run.faults)} faults", *run.faults, sep="\n")
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes, {number} laps, {run.runs} runs to the end of "
+          f"{len(run.done)} commands, {run.kills} kills, {len(run.faults)} faults", *run.faults, sep="\n")
     return 1 if run.faults else 0
 
 

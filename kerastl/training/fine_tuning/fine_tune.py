@@ -30,7 +30,7 @@ from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
 from kerastl.stats import log_loss
 from kerastl.training.augmentation import Augmentation
-from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
+from kerastl.training.fine_tuning.batches import Failures, as_raised, dataset, predictions_on, training_data
 from kerastl.training.fine_tuning.checkpoints import Checkpoints
 from kerastl.training.fine_tuning.keep import calibrated_losses
 from kerastl.training.fine_tuning.learning_rate_finder import range_test
@@ -159,14 +159,15 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     source = source.stepped() if runtime.xla else source
     batch_size = -(-batch_size // plan.accumulate)
     steps = -(-len(split.rows(TRAIN)) // batch_size)
-    trainee = make_trainee(model, backbone, blocks, plan, runtime)
+    trainee, failures = make_trainee(model, backbone, blocks, plan, runtime), Failures()
 
     def data(first: int = 0) -> Any:
         return training_data(source, examples, batch_size, settings, augmentation, plan.mixing, runtime.seed,
-                             first)
+                             first, failures)
 
-    curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
-                   ) if plan.find_learning_rate else None
+    with as_raised(failures):
+        curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
+                       ) if plan.find_learning_rate else None
     if curve and curve.suggested:
         plan = replace(plan, learning_rate=curve.suggested)
     schedule = schedule_for(plan, -(-plan.epochs * steps // plan.accumulate))
@@ -174,11 +175,12 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     checkpoints = Checkpoints(state, trainee, plan, before, original)
     checkpoints.resume()
     if len(checkpoints.epochs) < plan.epochs:
-        trainee.training.fit(
-            data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
-            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints, *_after_batch(after_step)],
-            validation_data=dataset(source, examples, validation, batch_size),
-            validation_steps=-(-len(validation) // batch_size))
+        with as_raised(failures):
+            trainee.training.fit(
+                data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
+                steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints, *_after_batch(after_step)],
+                validation_data=dataset(source, examples, validation, batch_size, failures=failures),
+                validation_steps=-(-len(validation) // batch_size))
     return checkpoints, curve
 
 
