@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import chaos_remote
+import chaos_serve
 from chaos_cases import CASES, PATIENT, Case, Material, Result, differences, make_material, rows_of, succeeded
 from child_runs import Server, command_of
 
@@ -53,6 +55,8 @@ class Chaos:
         folder = self._new(case, "unkilled")
         start, run = time.monotonic(), self.server.start(case.words(self.material, folder))
         succeeded(run.end(PATIENT))
+        if case.remote:
+            chaos_remote.fetch(folder / "out")
         faults = [f"{case.name}, unkilled: {fault}" for fault in self._left(case, folder)]
         print(*faults, sep="\n", end="\n" * bool(faults), flush=True)
         self.faults += faults
@@ -65,17 +69,21 @@ class Chaos:
         for _ in range(self.chance.choice((1, 1, 2, 3))):
             moments.append(self._killed(case, folder, reference))
             faults += self._visible(case, folder)
-            make_older(folder)
-            make_older(self.server.folder / "tmp")
+            for place in self._places(folder):
+                make_older(place)
         ended = self.server.start(case.words(self.material, folder)).end(PATIENT)
         if ended.code:
             faults.append(f"the next run ended with {ended.code}: {ended.err[-1500:]}")
         else:
+            faults += self._visible(case, folder)
             faults += differences(case.result(folder), reference.result)
             faults += wrong_rows(rows_of(folder / "cache"), reference.rows)
             faults += self._left(case, folder)
-            faults += self._visible(case, folder)
         return [f"{case.name}, round {number} (killed {', '.join(moments)}): {fault}" for fault in faults]
+
+    def _places(self, folder: Path) -> tuple[Path, ...]:
+        """Where a run may leave something."""
+        return folder, self.server.folder / "tmp", Path(os.environ["XDG_CACHE_HOME"])
 
     def _new(self, case: Case, name: str) -> Path:
         folder = self.folder / "run"  # the same path for all, so that what depends on it is the same
@@ -85,6 +93,8 @@ class Chaos:
         folder.mkdir(parents=True)
         if case.versions:
             shutil.copytree(self.material.model / "1", folder / "out/m/1")
+        if case.remote:
+            chaos_remote.put(self.material.model)
         return folder
 
     def _killed(self, case: Case, folder: Path, reference: Reference) -> str:
@@ -105,6 +115,8 @@ class Chaos:
         """What is wrong with what can be seen under final names."""
         from kerastl.versions.damage import faults
 
+        if case.remote:
+            chaos_remote.fetch(folder / "out")
         home = folder / "out/m"
         if case.versions and digests(home / "1") != digests(self.material.model / "1"):
             yield "the version that was there before has changed"
@@ -115,7 +127,8 @@ class Chaos:
 
     def _left(self, case: Case, folder: Path) -> Iterator[str]:
         """What is left behind after a run that ended well."""
-        for path in sorted([*folder.rglob("*.part"), *(self.server.folder / "tmp").iterdir()]):
+        _, tmp, home = self._places(folder)
+        for path in sorted([*folder.rglob("*.part"), *home.rglob("*.part"), *tmp.iterdir()]):
             yield f"{path} is left behind"
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         states = [*(folder / "cache/fine_tune").glob("*/"), *(folder / "cache/contrast").glob("*/")]
@@ -173,12 +186,19 @@ def main(rounds: int, seed: int, names: list[str]) -> int:
     """All of it. Returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
         os.environ["XDG_CACHE_HOME"] = f"{name}/home"
-        server = Server(Path(name) / "runs")
-        try:
+        with ExitStack() as stack:
+            if not names or "publishing" in names:
+                stack.enter_context(chaos_remote.object_store())
+            server = Server(Path(name) / "runs")
+            stack.callback(server.close)
             chaos = Chaos(server, make_material(server, Path(name) / "material"), Path(name), random.Random(seed))
             run(chaos, rounds, tuple(case for case in CASES if not names or case.name in names))
-        finally:
-            server.close()
+            if not names or "serve" in names:
+                image = next(chaos.material.images.rglob("*.png")).read_bytes()
+                for fault in chaos_serve.rounds(server, chaos.material.model, image, rounds, chaos.chance):
+                    print(fault, flush=True)
+                    chaos.faults.append(fault)
+                print(f"serve: {rounds} rounds", flush=True)
     print(f"{chaos.kills} kills, {len(chaos.faults)} faults (seed {seed})")
     return 1 if chaos.faults else 0
 

@@ -2,14 +2,16 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from chaos_remote import OUT
 from child_runs import Ended, Server
-from conftest import HERE, draw_folder
+from conftest import HERE, ROOT, draw_folder
 from numpy.typing import NDArray
 from text_folders import hugging_face_folder
 
@@ -39,14 +41,14 @@ class Material:
 @dataclass(frozen=True)
 class Case:
     """A command. words: of it, to be run in a folder of its own. result: what it wrote there. versions: whether it
-    writes one beside the model that was trained before, which is copied to `out/m`. processes: whether it starts some
-    that import TensorFlow, which takes long."""
+    writes one beside the model that was trained before, which is copied to `out/m`. remote: whether `out` is in an
+    object store."""
 
     name: str
     words: Callable[[Material, Path], Words]
     result: Callable[[Path], Result]
     versions: bool = False
-    processes: bool = False
+    remote: bool = False
 
 
 def succeeded(ended: Ended) -> Ended:
@@ -58,6 +60,7 @@ def succeeded(ended: Ended) -> Ended:
 
 def make_material(server: Server, folder: Path) -> Material:
     """Draw the data, and train the model."""
+    sys.path.append(str(ROOT))
     from benchmarks.grammar import write
 
     images = draw_folder(folder / "images", 20, SIMILAR)
@@ -153,7 +156,7 @@ CASES = (
                                    "--batch-size", 8, *cached(f)], table_result),
     Case("features by workers", lambda m, f: [
         "features", m.images, "--out", f / "x.npz", "--backbone", "tiny_net", *PLAIN[:6], "--batch-size", 8,
-        "--workers", 2, *cached(f)], table_result, processes=True),
+        "--workers", 2, *cached(f)], table_result),
     Case("head by gradient", lambda m, f: run_words(m, f, "--head", "mlp", "--epochs", 4), version_result, True),
     Case("fine-tuning", lambda m, f: run_words(m, f, "--head", "linear", "--unfreeze", 1, "--epochs", 3),
          version_result, True),
@@ -168,10 +171,11 @@ CASES = (
     Case("predictions", lambda m, f: ["predict", m.model, m.images, "--out", f / "p.csv", *cached(f)],
          predictions_result),
     Case("predictions by workers", lambda m, f: ["predict", m.model, m.images, "--out", f / "p.csv", "--workers", 2,
-                                                 *cached(f)], predictions_result, processes=True),
+                                                 *cached(f)], predictions_result),
     Case("isolated predictions", lambda m, f: ["predict", m.model, m.images, "--out", f / "p.csv", "--isolate", "on",
-                                               *cached(f)], predictions_result, processes=True),
+                                               *cached(f)], predictions_result),
     Case("relabelling", lambda m, f: run_words(m, f, "--head", "linear", "--relabel", m.fixes), version_result, True),
+    Case("publishing", lambda m, f: run_words(m, f, "--head", "linear", "--out", OUT), version_result, True, True),
     Case("tagger", lambda m, f: token_words("tag_tokens", m.tags, m, f), version_result, True),
     Case("parser", lambda m, f: token_words("parse_dependencies", m.treebank, m, f), version_result, True),
 )

@@ -155,9 +155,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to. It replaces `path` when the block ends, and is removed if the block fails. The folder of
-    `path` must exist."""
+    `path` must exist. durable: whether to wait until it is on the disk; without, a machine that loses its power may
+    keep a file of the right name and the wrong size."""
     if is_mirrored(path):
         from kerastl.files.writing import uploading
 
@@ -171,9 +172,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield partial
             if partial.stat().st_size == len(UNWRITTEN) and read_bytes(partial) == UNWRITTEN:
                 raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
-            sync(partial)
+            if durable:
+                sync(partial)
             partial.replace(path)
-            sync(path.parent)
+            if durable:
+                sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
