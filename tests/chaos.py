@@ -105,10 +105,7 @@ class Chaos:
             ended = self.server.start(case.words(self.material, folder), die_at=change).end(PATIENT)
             return f"before change {change} of {reference.changes}" + " (which it did not reach)" * (ended.code == 0)
         run, moment = self.server.start(case.words(self.material, folder)), self.chance.uniform(0, reference.seconds)
-        time.sleep(moment)
-        with suppress(ProcessLookupError):
-            os.kill(run.pid, signal.SIGKILL)
-        code = run.end(PATIENT).code
+        code = run.kill_after(moment, PATIENT).code
         return f"after {moment:.2f} of {reference.seconds:.2f} s" + " (it had ended)" * (code != -signal.SIGKILL)
 
     def _visible(self, case: Case, folder: Path) -> Iterator[str]:

@@ -145,6 +145,15 @@ class Run:
         os.kill(self.pid, number)
         return self.end()
 
+    def kill_after(self, seconds: float, patience: float = SECONDS) -> Ended:
+        """Kill the process after so many seconds, unless it has ended before."""
+        moment = time.monotonic() + seconds
+        while time.monotonic() < moment and not self.files[3].exists():
+            time.sleep(0.01)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        return self.end(patience)
+
     def end(self, seconds: float = SECONDS) -> Ended:
         """Wait for the end, and so many seconds at most."""
         deadline = time.monotonic() + seconds

@@ -163,11 +163,7 @@ class LongRun:
         if self.chance.random() < 0.5:
             self.server.start(self.jobs[name], die_at=self.chance.randint(1, changes)).end(PATIENT)
             return
-        run = self.server.start(self.jobs[name])
-        time.sleep(self.chance.uniform(0, seconds))
-        with suppress(ProcessLookupError):
-            os.kill(run.pid, signal.SIGKILL)
-        run.end(PATIENT)
+        self.server.start(self.jobs[name]).kill_after(self.chance.uniform(0, seconds), PATIENT)
 
     def finish(self, name: str) -> None:
         """Run to the end, which has to be a good one."""
