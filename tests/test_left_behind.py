@@ -103,6 +103,14 @@ def test_rows_of_a_killed_run_go_and_those_of_a_running_one_stay(seconds: float,
     assert there(tmp_path, IDS[:7]) == IDS[4:7]
 
 
+def test_ids_without_rows_go(tmp_path: Path) -> None:
+    """A process that cleared the cache was killed."""
+    folder = filled(tmp_path, [4, 3]).folder
+    min(folder.glob("*.rows.npy")).unlink()
+    evict(tmp_path)
+    assert len(list(folder.glob("*.npy"))) == 2 and there(tmp_path, IDS[:7]) == IDS[4:7]
+
+
 WRITER = """
 space, i = Space(folder, KEY), 0
 print("ready", flush=True)

@@ -71,11 +71,14 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     segments = []
     for path, stat in files.items():
         ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
-        if path != ids and ids not in files:
-            if abs(now - stat.st_mtime) > FRESH_SECONDS and not _is_begun(ids):  # the run was killed between the two
+        if path == ids:
+            rows = path.with_name(path.name.replace(".ids.npy", ".rows.npy"))
+            if rows not in files and not rows.exists():  # clearing the cache was interrupted: rows are older than ids
                 path.unlink(missing_ok=True)
-        elif path != ids:
+        elif ids in files:
             segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))
+        elif abs(now - stat.st_mtime) > FRESH_SECONDS and not _is_begun(ids):  # the run was killed between the two
+            path.unlink(missing_ok=True)
     total, freed = sum(size for _, size, _, _ in segments), 0
     for _, size, ids, rows in sorted(segments):
         if total - freed <= limit:
