@@ -117,6 +117,8 @@ def test_an_image_that_is_gone_while_a_model_trains_is_one_message_and_the_epoch
         path.unlink() if change == "vanishes" else draw(path, (1, 2, 3), 77)
     one_message(started.go_on().end(), "can no longer be read", "finished epochs are kept")
     assert not (tmp_path / "out/m").exists() and not list(tmp_path.rglob("*.part"))
+    if not EVERY:
+        return
     for path, content in contents.items():
         path.write_bytes(content)
     again = server.run(*tuned(images, tmp_path))
@@ -131,9 +133,10 @@ def test_an_image_that_is_gone_during_the_pass_costs_its_row(change: str, server
     path = sorted(images.rglob("*.png"))[-1]
     path.unlink() if change == "vanishes" else draw(path, (1, 2, 3), 77)
     ended = started.go_on().end()
-    assert ended.code == 0 and f"skipped: {path}" in ended.out, ended
+    reason = "No such file" if change == "vanishes" else "changed after it was first read"
+    assert ended.code == 0 and f"skipped: red/9.png: {reason}" in ended.out, ended
     names = table_result(tmp_path)["names"].tolist()
-    assert len(names) == 59 and str(path) not in names
+    assert len(names) == 59 and "red/9.png" not in names
 
 
 @pytest.mark.parametrize("ahead", [-10 * YEAR, pytest.param(YEAR, marks=soak)])
@@ -142,7 +145,7 @@ def test_another_clock_changes_nothing(ahead: float, server: Server, images: Pat
     (tmp_path / "expected").mkdir()
     assert server.run(*features(images, tmp_path / "expected")).code == 0
     server.start(features(images, tmp_path), "features").stop(signal.SIGKILL)
-    left = next((tmp_path / "cache/features").iterdir()) / f".{'0' * 37}.0123abcd.part"
+    left = next((tmp_path / "cache/features").glob("*/")) / f".{'0' * 37}.0123abcd.part"
     left.write_text("half")
     ended = server.run(*features(images, tmp_path), clock=ahead)
     assert ended.code == 0 and not left.exists(), ended.err
