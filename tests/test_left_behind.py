@@ -28,7 +28,7 @@ from kerastl.files import (
     remove_leftovers,
     write_atomically,
 )
-from kerastl.files.local import FRESH_SECONDS
+from kerastl.files.partial import FRESH_SECONDS
 from kerastl.studies.journal import Journal
 from kerastl.training.fine_tuning.fine_tune import FINISHED, remove_finished
 from kerastl.versions.claim import claim

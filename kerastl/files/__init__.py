@@ -8,9 +8,6 @@ path of the mirror is uploaded when it is complete. A URL becomes a path of the 
 
 from kerastl.files.addresses import is_mirrored, is_remote, leaves_bucket, local_only, local_path, shown, url_of
 from kerastl.files.local import (
-    FRESH_SECONDS,
-    PARTIAL,
-    STALE_SECONDS,
     TAG,
     atomic_file,
     atomic_folder,
@@ -18,25 +15,30 @@ from kerastl.files.local import (
     cache_folders,
     check_writable,
     file_sha256,
-    held_folder,
-    hold,
     in_home,
     is_file,
     is_writable,
-    leftover_of,
     open_file,
     output_file,
-    own_temporary_files,
     prefetched,
     read_bytes,
     read_text,
-    remove_leftovers,
     size_of,
     sync,
-    temporary_folder,
     user_cache_dir,
     write_atomically,
     write_file,
+)
+from kerastl.files.partial import (
+    FRESH_SECONDS,
+    PARTIAL,
+    STALE_SECONDS,
+    held_folder,
+    hold,
+    leftover_of,
+    own_temporary_files,
+    remove_leftovers,
+    temporary_folder,
 )
 from kerastl.files.reading import model_path, refreshed, source_path, taken_numbers, whole
 

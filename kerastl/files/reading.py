@@ -19,8 +19,9 @@ from typing import Any
 from kerastl.errors import DataError
 from kerastl.files import objects
 from kerastl.files.addresses import is_mirrored, local_path, root_of, url_of, usable
-from kerastl.files.local import Named, beside, open_file
+from kerastl.files.local import Named, open_file
 from kerastl.files.objects import Listed
+from kerastl.files.partial import beside
 from kerastl.files.store import STORE, adding, entry_name, keep, size_in
 
 MANIFEST = "manifest.json"  # the last file of a version: without it, the version does not exist

@@ -15,15 +15,8 @@ from pathlib import Path
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.files import objects
 from kerastl.files.addresses import root_of, url_of
-from kerastl.files.local import (
-    STALE_SECONDS,
-    UNWRITTEN,
-    held,
-    read_bytes,
-    remove_leftovers,
-    temporary_folder,
-    write_file,
-)
+from kerastl.files.local import UNWRITTEN, read_bytes, write_file
+from kerastl.files.partial import STALE_SECONDS, held, remove_leftovers, temporary_folder
 from kerastl.files.reading import CLAIMS, MANIFEST, entries_below, lead_to, version_entry
 from kerastl.files.store import adding, limit, size_in
 
