@@ -201,8 +201,8 @@ def compute_states(examples: TokenExamples, encoder: TokenEncoder, runtime: Runt
     the exported model computes them; others in the fastest arithmetic, and stored in float16. Raises OptionError for
     the engine ray."""
     if runtime.engine == RAY:
-        raise OptionError("`engine` is ray", "tensorflow, openvino or auto", "a cluster computes features of images and "
-                          "texts, not yet the states of words")
+        raise OptionError("`engine` is ray", "tensorflow, openvino or auto",
+                          "a cluster computes features of images and texts, not yet the states of words")
     start, cache = time.perf_counter(), chosen_dir(cache_dir)
     test = frozenset(examples.part(TEST)) if examples.split else frozenset()
     keys = tuple(tuple(hashlib.blake2b(f"{sentence.id} {i}".encode(), digest_size=16).hexdigest()
