@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 NEW_MOUNTS, UNMOUNTED = 0x00020000, 77  # Linux' CLONE_NEWNS; an exit code
 NO_DISKS: dict[Path, str] = {}
 AS_HERE: dict[str, str | None] = {}
-SECONDS = 180  # until a process counts as hanging
+SECONDS = 600  # until a process counts as hanging, also on a busy machine
 PLACES = {  # where a process waits: in a function, once it was called so many times
     "features": ("kerastl.features.cache", "Space.append", 2),
     "epoch": ("kerastl.training.fine_tuning.checkpoints", "Checkpoints.on_epoch_end", 2),

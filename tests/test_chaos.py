@@ -16,6 +16,7 @@ import pytest
 from chaos import Chaos, digests, run
 from chaos_cases import (
     CASES,
+    PATIENT,
     PLAIN,
     RECIPE,
     SIMILAR,
@@ -93,11 +94,11 @@ def test_two_fine_tunings_of_the_same_model_on_one_cache_both_end_well(server: S
     first = server.start(tuned(images, tmp_path), "epoch")
     first.reach()
     second = server.start([*tuned(images, tmp_path), "--name", "other"])
-    deadline = time.monotonic() + 180
-    while "waiting for it" not in second.files[1].read_text():
+    deadline = time.monotonic() + PATIENT
+    while not (second.files[1].exists() and "waiting for it" in second.files[1].read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert first.go_on().end().code == 0 and second.end().code == 0
+    assert first.go_on().end(PATIENT).code == 0 and second.end(PATIENT).code == 0
     (tmp_path / "out/m").rename(tmp_path / "first")
     (tmp_path / "out/other").rename(tmp_path / "out/m")
     theirs = version_result(tmp_path)
