@@ -35,8 +35,8 @@ class Process:
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kerastl.shards.worker", str(folder.absolute())], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **environment(threads)}, text=True,
-            start_new_session=True)
+            stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True,
+            env={**os.environ, **environment(threads), "TMPDIR": tempfile.gettempdir()})  # it is killed at the end
 
     def start(self, stopped: Stopped) -> Reply:
         """Wait until the network is loaded."""

@@ -18,6 +18,7 @@ from typing import Any, TextIO, TypeVar
 
 from kerastl.display import visible, visible_json
 from kerastl.errors import KerastlError, ModelError
+from kerastl.files import own_temporary_files
 from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags, check_paths
 from kerastl.shell.flags import RunConfig
@@ -90,7 +91,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
             with stdout_to_stderr() as stdout:
                 if heavy:
                     import_tensorflow_quietly(_devices(config))
-                with _isolated(config):
+                with own_temporary_files() if heavy else nullcontext(), _isolated(config):
                     result = main(config)
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
