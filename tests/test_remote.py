@@ -34,6 +34,8 @@ from kerastl.files import (
     whole,
     write_atomically,
 )
+from kerastl.tokens.inputs import read_inputs
+from kerastl.tokens.read import read_sentences
 from kerastl.versions.folder import find_version, new_version, next_number, versions
 
 
@@ -287,6 +289,22 @@ def test_fsspec_is_not_imported_without_a_url(tmp_path: Path) -> None:
             "kerastl.files.source_path(sys.argv[1])\nprint({'fsspec', 's3fs', 'asyncio'} & {*sys.modules})")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_sentences_are_read_from_urls(memory: Any, tmp_path: Path) -> None:
+    for part in ("train", "dev", "test"):
+        content = "".join(f"{n}\tword{n}\t_\tNOUN\t_\t_\t{n - 1}\t{part}\t_\t_\n" for n in (1, 2)) + "\n"
+        (tmp_path / f"x-ud-{part}.conllu").write_text(content)
+        memory.pipe(f"/bucket/UD_X/x-ud-{part}.conllu", content.encode())
+    memory.pipe("/bucket/a.txt", b"one two\nthree\n")
+    here, there = read_sentences(tmp_path), read_sentences("memory://bucket/UD_X", cache_dir=tmp_path / "own")
+    assert there.sentences == here.sentences and there.source_split == here.source_split
+    assert there.source == "memory://bucket/UD_X" and (tmp_path / "own/remote").is_dir()
+    assert [one.words for one in read_inputs(["memory://bucket/a.txt", "memory://is a text"])] == [
+        ("one", "two"), ("three",), ("memory://is", "a", "text")]
+    for read in (read_sentences, lambda url: read_inputs([url])):
+        with pytest.raises(DataError, match="no such file or folder: memory://bucket/none.conllu"):
+            read("memory://bucket/none.conllu")
 
 
 def image_table(memory: Any, tmp_path: Path, paths: list[str]) -> str:

@@ -8,9 +8,7 @@ import mmap
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from kerastl.inputs.isolation.limits import (
@@ -35,6 +33,7 @@ from kerastl.inputs.isolation.messages import (
     WAIT,
     received,
 )
+from kerastl.runtime import python
 
 TRACING = 120  # seconds of processor time to trace a graph, which depends on no file
 FAILED = 70  # exit code of a worker that raised an exception
@@ -154,6 +153,4 @@ def too_large(memory: int) -> str:
 
 def command(number: int, limits: Limits) -> list[str]:
     """What starts a forker, with the modules that this process has."""
-    path = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
-    return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; from {__name__} import main; "
-            f"main({number}, {limits.memory}, {limits.cpu})"]
+    return python(f"from {__name__} import main; main({number}, {limits.memory}, {limits.cpu})")
