@@ -27,6 +27,7 @@ from kerastl.files import (
     read_bytes,
     read_text,
     refreshed,
+    released,
     shown,
     size_of,
     source_path,
@@ -263,12 +264,67 @@ def test_the_manifest_is_uploaded_last_and_a_failed_upload_leaves_nothing(memory
     assert not memory.find("/models/flowers/2") and versions(model_path("memory://models/flowers")) == [1]
 
 
-def test_two_runs_do_not_write_the_same_version(memory: Any) -> None:
-    with pytest.raises(Exception, match="written by another run"), new_version("memory://models", "flowers") as mine:
+def test_two_runs_at_once_write_two_versions(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither loses its work, also where both have seen the same number as free."""
+    with new_version("memory://models", "flowers") as mine:
         (mine.folder / "run.json").write_text("mine")
-        other = make_version("other")
-        assert other.name == "1"
-    assert memory.cat("/models/flowers/1/run.json") == b"other"
+        numbers = iter([1, 1, 2])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kerastl.versions.folder.next_number", lambda home: next(numbers))
+            assert make_version("other").name == "2" and mine.number == 1
+    assert [memory.cat(f"/models/flowers/{n}/run.json") for n in (1, 2)] == [b"mine", b"other"]
+    assert not memory.find("/models/flowers/.claims")
+    with pytest.raises(RuntimeError), new_version("memory://models", "flowers"):
+        raise RuntimeError
+    assert make_version().name == "3"  # a number that nothing was uploaded under is free again
+
+
+def test_a_version_that_is_released_makes_room(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.VARIABLE, "1")
+    for n in (1, 2):
+        memory.pipe({f"/models/flowers/{n}/{name}": os.urandom(300_000) for name in ("run.json", "manifest.json")})
+    home = model_path("memory://models/flowers")
+    first = whole(home / "1")
+    with pytest.raises(DataError, match="versions that are in use"):
+        whole(home / "2")
+    released(first)
+    assert (whole(home / "2") / "run.json").stat().st_size == 300_000
+
+
+def test_an_answer_that_ends_early_is_sent_for_again(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the store uses for an ETag: it is the size that tells."""
+    memory.pipe("/data/1.txt", b"the whole content")
+    folder, get, cut = source_path("memory://data"), Slow.get_file, [True, False]
+
+    def shortened(self: Slow, url: str, path: str) -> None:
+        get(self, url, path)
+        if cut and cut.pop(0):
+            Path(path).write_bytes(b"the whole")
+
+    monkeypatch.setattr(Slow, "get_file", shortened)
+    assert read_bytes(folder / "1.txt") == b"the whole content"
+    memory.pipe("/data/1.txt", b"another content")
+    cut[:] = [True] * 9
+    with pytest.raises(DataError, match="after 4 tries: OSError: received 9 of 15 bytes"):
+        read_bytes(source_path("memory://data") / "1.txt")
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (ValueError("Invalid bucket name"), "memory://data/1.txt cannot be used: .*Invalid bucket name"),
+    (OSError(28, "No space left on device"), "No space left on device")])
+def test_what_does_not_pass_is_not_tried_again(error: Exception, words: str, memory: Any,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe("/data/1.txt", b"content")
+    folder, calls = source_path("memory://data"), list[str]()
+
+    def fails(self: Slow, url: str, path: str) -> None:
+        calls.append(url)
+        raise error
+
+    monkeypatch.setattr(Slow, "get_file", fails)
+    with pytest.raises((DataError, OSError), match=words):
+        read_bytes(folder / "1.txt")
+    assert len(calls) == 1
 
 
 def test_a_version_in_use_stays_in_the_cache(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

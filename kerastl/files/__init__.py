@@ -21,6 +21,7 @@ from kerastl.files.local import (
     hold,
     is_file,
     is_writable,
+    listed_state,
     open_file,
     output_file,
     prefetched,
@@ -34,12 +35,13 @@ from kerastl.files.local import (
     write_atomically,
     write_file,
 )
-from kerastl.files.reading import model_path, refreshed, source_path, taken_numbers, whole
+from kerastl.files.reading import model_path, refreshed, released, source_path, taken_numbers, whole
 
 __all__ = [
     "FRESH_SECONDS", "PARTIAL", "STALE_SECONDS", "TAG", "atomic_file", "atomic_folder", "cache_folder",
     "cache_folders", "check_writable", "file_sha256", "hold", "is_file", "is_mirrored", "is_remote", "is_writable",
-    "leaves_bucket", "local_only", "local_path", "model_path", "open_file", "output_file", "prefetched", "read_bytes",
-    "read_text", "refreshed", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers",
-    "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
+    "leaves_bucket", "listed_state", "local_only", "local_path", "model_path", "open_file", "output_file",
+    "prefetched", "read_bytes", "read_text", "refreshed", "released", "remove_leftovers", "shown", "size_of",
+    "source_path", "sync", "taken_numbers", "temporary_folder", "url_of", "user_cache_dir", "whole",
+    "write_atomically", "write_file",
 ]

@@ -48,8 +48,8 @@ def write_shared_files(version: Version, examples: TokenExamples, states: TokenS
     training learns, in words."""
     folder, encoder = version.folder, states.encoder
     vocabulary.save(encoder.tokenizer, folder / "tokenizer")
-    write_parts(folder, [sentence.id for sentence in examples.sentences], examples.split.names if examples.split else [],
-                [sentence.origin for sentence in examples.sentences])
+    write_parts(folder, [sentence.id for sentence in examples.sentences],
+                examples.split.names if examples.split else [], [sentence.origin for sentence in examples.sentences])
     write_warmup_request(folder, version.name, "text", tf.make_tensor_proto(np.array([WARM_UP], object)))
     rows = [f"{sentence.id} {annotation(row)}" for row, sentence in enumerate(examples.sentences)]
     version.manifest.update(

@@ -22,7 +22,8 @@ READABLE = f"texts, text files with a sentence in each line, or sentences as {CO
 def read_inputs(inputs: Sequence[str], text: Sequence[str] = (), lines: bytes | Iterable[str] = b"") -> list[Sentence]:
     """The sentences to predict for. inputs: a path or a URL of a file, `-` for `lines`, or else a text. A file that
     ends in .conllu is CoNLL-U, one of .tsv, .conll, .bio or .iob holds a word and a tag in each line, and any other
-    file holds a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look like.
+    file holds a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look
+    like.
 
     Raises DataError for a file that cannot be read, for a path of no file, and where there is nothing to predict for.
     """
