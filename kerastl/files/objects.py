@@ -62,13 +62,13 @@ def asked(url: str, request: Callable[[], Result]) -> Result:
             raise FileNotFoundError(2, "No such file or folder", url) from error
         except PermissionError as error:
             raise PermissionError(13, f"Access denied ({one_line(str(error))})", url) from error
-        except ValueError as error:  # how s3fs says that a name or an endpoint cannot be one
-            raise DataError(f"{url} cannot be used: {one_line(str(error))}", "the URL of a file or folder in a bucket, "
-                            "and the address of a server", "check the URL and the endpoint") from error
         except Exception as error:
+            name = type(error).__name__
+            if isinstance(error, ValueError) or name == "ParamValidationError":  # of a name, or of the endpoint
+                raise DataError(f"{url} cannot be used: {one_line(str(error))[:300]}", "the URL of a file or folder in "
+                                "a bucket, and the address of a server", "check the URL and the endpoint") from error
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # of this machine's disk
                 raise
-            name = type(error).__name__
             if name in _NO_LOGIN or "Credential" in name or "credential" in str(error).lower():
                 raise DataError(f"no credentials for {url}: {error}", "credentials that the store accepts",
                                 _CREDENTIALS.get(url.partition("://")[0], "")) from error

@@ -142,7 +142,9 @@ def keep(folder: Path) -> None:
         _KEPT[folder] = handle
 
 
-def release(folder: Path) -> None:
-    """Let the folder of a version be removed when others need the room."""
-    if (handle := _KEPT.pop(folder, None)) is not None:
-        os.close(handle)
+def release(folder: Path) -> bool:
+    """Let the folder of a version be removed when others need the room. Returns whether it was kept."""
+    if (handle := _KEPT.pop(folder, None)) is None:
+        return False
+    os.close(handle)
+    return True

@@ -15,6 +15,7 @@ from kerastl.errors import DataError, OptionError, all_of, at_least, broken, exp
 from kerastl.evaluation.rejection import LABEL
 from kerastl.explanation.explainer import Explained, Explainer, explainer_for
 from kerastl.explanation.record import ExplainedRow
+from kerastl.files import shown
 from kerastl.inputs import Input
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.modality import Modality, modality_named
@@ -110,7 +111,7 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
         notes.append(f'"{LABEL}" is not explained: for each of the inputs it is a class, also where `kerastl predict` '
                      f'says "{LABEL}"')
     rows_of, items, predicted = zip(*explained, strict=True)
-    return ExplainResult(str(folder), record.modality_name, method, exact, rows_of, items, tuple(errors), withheld,
+    return ExplainResult(shown(folder), record.modality_name, method, exact, rows_of, items, tuple(errors), withheld,
                          _in_words(record), (*reading.notes, *notes), None, predicted)
 
 
