@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -35,9 +36,11 @@ from kerastl.files import (
     whole,
     write_atomically,
 )
+from kerastl.shell.system_errors import damaged_model
 from kerastl.tokens.inputs import read_inputs
 from kerastl.tokens.read import read_sentences
 from kerastl.versions.folder import find_version, new_version, next_number, versions
+from kerastl.versions.location import start_of
 
 
 class Slow(MemoryFileSystem):  # type: ignore[misc]
@@ -262,6 +265,19 @@ def test_the_manifest_is_uploaded_last_and_a_failed_upload_leaves_nothing(memory
     with pytest.raises(DataError, match="the network is down"):
         make_version()
     assert not memory.find("/models/flowers/2") and versions(model_path("memory://models/flowers")) == [1]
+
+
+def test_no_way_leads_from_a_remote_version_to_the_folder_of_its_run(memory: Any) -> None:
+    """The version that was fetched lies somewhere in the cache."""
+    folder, record = make_version(), SimpleNamespace(started_in="../../..")
+    assert start_of(whole(folder), record) is None  # type: ignore[arg-type]
+
+
+def test_a_damaged_remote_version_is_one_message(memory: Any) -> None:
+    make_version()
+    memory.pipe("/models/flowers/1/variables/data", b"damaged")
+    message = damaged_model(SimpleNamespace(model="memory://models/flowers"), ValueError("a loader's own words"))
+    assert message is not None and "files changed since it was written: variables/data" in message
 
 
 def test_two_runs_at_once_write_two_versions(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from kerastl.server.config import models_of, read_models
 from kerastl.server.metrics import Metrics
 from kerastl.server.models import Models
 from kerastl.server.serve import models_at
+from kerastl.serving.shard_rows import _file as file_as_listed
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -101,6 +102,18 @@ def test_requests_that_fail_are_sent_again(bucket: str, s3: Server, tmp_path: Pa
     folder = source_path(f"{bucket}/data")
     s3.failing = 2
     assert read_bytes(folder / "a.txt") == b"content" and s3.failing == 0
+
+
+def test_shards_of_remote_files_are_named_after_the_state_of_the_files(bucket: str, tmp_path: Path) -> None:
+    """Not after the times of the cache, which change with every read, and which a file has only once it is fetched."""
+    (tmp_path / "a.png").write_bytes(b"content")
+    objects.upload(tmp_path / "a.png", f"{bucket}/data/a.png")
+    path = source_path(f"{bucket}/data") / "a.png"
+    before = file_as_listed(str(path))
+    assert read_bytes(path) == b"content" and file_as_listed(str(path)) == before
+    (tmp_path / "a.png").write_bytes(b"changed")
+    objects.upload(tmp_path / "a.png", f"{bucket}/data/a.png")
+    assert file_as_listed(str(source_path(f"{bucket}/data") / "a.png")) != before
 
 
 @pytest.mark.parametrize("words", [["check", "URL"], ["run", "tiny_images", "--data", "URL", "--name", "m"]])
