@@ -21,6 +21,7 @@ import kerastl as tl
 from kerastl.data.texts import read_labelled
 from kerastl.errors import DataError, OptionError
 from kerastl.files import model_path, objects, read_bytes, source_path, store
+from kerastl.server.capacity import _one_model
 from kerastl.server.config import models_of, read_models
 from kerastl.server.metrics import Metrics
 from kerastl.server.models import Models
@@ -143,6 +144,7 @@ def test_versions_on_s3_are_served_as_they_appear_and_half_published_ones_are_no
     models = Models(models_at(model_path(f"{bucket}/models/tiny")), Metrics(), warm_up=False)
     models.poll()
     assert [served.version for served in models.served()] == [1]
+    assert _one_model(f"{bucket}/models/tiny", None) == models_at(model_path(f"{bucket}/models/tiny"))[0]  # to measure
     for path in sorted(path for path in trained.rglob("*") if path.is_file() and path.name != "manifest.json"):
         objects.upload(path, f"{bucket}/models/tiny/2/{path.relative_to(trained)}")
     models.poll()
