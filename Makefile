@@ -1,5 +1,8 @@
 PYTHON := python3
 BIN := .venv/bin
+ROUNDS := 20
+SEED := 0
+MINUTES := 120
 
 setup: .venv/ready
 .venv/ready: constraints.txt setup.cfg setup.py pyproject.toml
@@ -19,8 +22,12 @@ test-fast: setup
 soak: setup
 	$(BIN)/python tests/soak.py 8
 	$(BIN)/python tests/fuzz.py 2000
-	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py
+	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py tests/test_devices.py tests/test_chaos.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
+chaos: setup
+	$(BIN)/python tests/chaos.py $(ROUNDS) $(SEED)
+long-run: setup
+	$(BIN)/python tests/long_run.py $(MINUTES)
 test-ray: setup
 	KERASTL_RAY=1 $(BIN)/pytest -v -s tests/test_ray.py
 test-browser: setup
@@ -38,4 +45,4 @@ sbom: setup
 resolve: setup
 	$(BIN)/python docs/resolve.py
 
-.PHONY: setup lint type test test-fast soak test-ray test-browser web quickstart bench audit sbom resolve
+.PHONY: setup lint type test test-fast soak chaos long-run test-ray test-browser web quickstart bench audit sbom resolve

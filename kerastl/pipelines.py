@@ -30,7 +30,7 @@ def classify_images(
     group_column: str | None = None, split_column: str | None = None, multi_label: str = "auto",
     no_label: str | None = None, strict: bool = False, accept_truncated: bool = False,
     engine: str = "auto", workers: int = 0, precision: str = "auto", xla: str = "auto",
-    cache_dir: str | Path | None = None,
+    devices: int | str = "auto", cache_dir: str | Path | None = None,
     data_dir: str | None = None, near_duplicates: str = "auto", mirrored: bool = False, relabel: str | None = None,
     target: str | None = None, allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off",
     loss: str = "auto", augment: str = "auto", drift_reference: str = "on", if_better: bool = False,
@@ -46,8 +46,9 @@ def classify_images(
     mirrored: see `find_near_duplicates`. target: what predictions are to reach, see `evaluate`. allow_baseline, loss:
     see `TrainingOptions`. augment: what is done to images in fine-tuning, see `TuningOptions`. coverage, reject: see
     `detect_unknown`. drift_reference: see `write_version`. if_better: see `target`. private: a privacy budget, such as
-    `epsilon=1,delta=auto`; classes: all of them, which are public then; see `fit_private`. The other arguments are
-    explained by `kerastl run efficientnet_lite_images --help-all`.
+    `epsilon=1,delta=auto`; classes: all of them, which are public then; see `fit_private`. devices: which GPUs share
+    the work, see `apply_runtime`. The other arguments are explained by `kerastl run efficientnet_lite_images
+    --help-all`.
 
     Raises KerastlError, with what was received, what was expected and how to fix it, for data, weights or arguments
     that cannot be used; CheckFailed, if the model is not better and `if_better` is set. Nothing is half-written.
@@ -69,7 +70,7 @@ def classify_images(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="image", if_better=if_better)
-    runtime = apply(precision, xla, seed, engine, workers)
+    runtime = apply(precision, xla, seed, engine, workers, devices)
     examples = read_images(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                            data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, mirrored=mirrored, cache_dir=cache)
@@ -91,11 +92,11 @@ def classify_texts(
     schedule: str = "auto", learning_rate: float | None = None, find_learning_rate: bool = False, gradual: bool = False,
     layer_decay: float | None = None, lora: int = 0, average_epochs: int = 1, tflite: str = "all", seed: int = 0,
     engine: str = "auto", workers: int = 0, precision: str = "auto", xla: str = "auto", pickles: bool = False,
-    cache_dir: str | Path | None = None, group_column: str | None = None, split_column: str | None = None,
-    multi_label: str = "auto", no_label: str | None = None, strict: bool = False, data_dir: str | None = None,
-    near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None, allow_baseline: bool = False,
-    coverage: float = 0.95, reject: str = "off", loss: str = "auto", drift_reference: str = "on",
-    if_better: bool = False, private: str | None = None, classes: str | None = None,
+    devices: int | str = "auto", cache_dir: str | Path | None = None, group_column: str | None = None,
+    split_column: str | None = None, multi_label: str = "auto", no_label: str | None = None, strict: bool = False,
+    data_dir: str | None = None, near_duplicates: str = "auto", relabel: str | None = None, target: str | None = None,
+    allow_baseline: bool = False, coverage: float = 0.95, reject: str = "off", loss: str = "auto",
+    drift_reference: str = "on", if_better: bool = False, private: str | None = None, classes: str | None = None,
 ) -> "RunRecord":
     """Train, evaluate and export a text classifier. Returns the run record; its `path` is the version's folder.
 
@@ -125,7 +126,7 @@ def classify_texts(
     options = _options(arguments)
     stopwatch, cache = Stopwatch(), chosen_dir(None if cache_dir is None else str(cache_dir))
     destination = target_of(str(out), name, tflite, modality="text", if_better=if_better)
-    runtime = apply(precision, xla, seed, engine, workers)
+    runtime = apply(precision, xla, seed, engine, workers, devices)
     examples = read_texts(str(data), options=ReadOptions.of(arguments), min_per_class=min_per_class, limit=limit,
                           data_dir=data_dir, cache_dir=cache)
     examples = find_near_duplicates(examples, near_duplicates, cache_dir=cache)
@@ -188,7 +189,8 @@ def privately(modality: Modality, arguments: Mapping[str, Any], *, entropy: Call
     destination = target_of(str(arguments["out"]), arguments["name"], private_kinds(arguments["tflite"]),
                             modality=modality.name)
     engine = "tensorflow" if arguments["engine"] == "auto" else arguments["engine"]
-    runtime = apply("float32", arguments["xla"], arguments["seed"], engine, arguments.get("workers", 0))
+    runtime = apply("float32", arguments["xla"], arguments["seed"], engine, arguments.get("workers", 0),
+                    arguments.get("devices", "auto"))
     network = private_backbone(modality, arguments)
     examples = with_classes(read_privately(modality, arguments, cache), options.classes)
     print(needed_line(options, examples), flush=True)

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from kerastl.devices import devices_for, has_gpu, limit_devices, number_of
 from kerastl.errors import OptionError, expect
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -35,7 +36,8 @@ class Runtime:
     explicit_precision: whether the user requested it by name. engine: what computes features: auto, tensorflow or
     openvino. compute: the type in which features of training rows are computed, where it is not chosen but that of a
     recorded run (see `as_recorded`). workers: how many processes compute features; 0: this one; with `ray`, how many
-    workers of a Ray cluster; 0: one on each of its machines."""
+    workers of a Ray cluster; 0: one on each of its machines. devices: the names of two or more GPUs that share the
+    work; empty for one or none, where TensorFlow places everything itself."""
 
     precision: str
     precision_reason: str
@@ -47,6 +49,7 @@ class Runtime:
     compute: str | None = None
     workers: int = 0
     ray: bool = False
+    devices: tuple[str, ...] = ()
 
     @property
     def shared(self) -> bool:
@@ -80,13 +83,6 @@ def cpu_flags() -> frozenset[str]:
 def cpu_has_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16; without them, bfloat16 is slower than float32."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
-
-
-def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def has_openvino() -> bool:
@@ -156,21 +152,33 @@ def _check_openvino(precision: str, xla: str) -> None:
     require_openvino()
 
 
-def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", workers: int = 0
-          ) -> Runtime:
+def apply(precision: str = "auto", xla: str = "auto", seed: int = 0, engine: str = "auto", workers: int = 0,
+          devices: int | str = "auto") -> Runtime:
     """Choose for this machine, seed every generator, and return the choice. The Keras policy stays float32: what is
     exported is float32, and training sets its own policy where it runs. precision: also one of `KEPT`, the type of a
     large network's weights (see `backbones.load`); everything else is then `auto`. engine: `auto`, `tensorflow` or
     `openvino`, which computes features; or `ray`, for a Ray cluster. workers: how many processes compute features; 0:
-    this one, or with `ray` one on each machine. Inside `as_recorded`, the runtime of that run is returned instead."""
+    this one, or with `ray` one on each machine. devices: `auto`, all GPUs that TensorFlow sees; a number of them; or
+    `cpu`, none, which must be said before TensorFlow starts. Two or more GPUs share the feature pass and fine-tuning.
+    Inside `as_recorded`, the runtime of that run is returned instead, on at most as many GPUs as it had.
+
+    Raises OptionError for what `choose` refuses, for more GPUs than there are, and for several with workers.
+    """
     import keras
 
     expect(int, "an integer", seed=seed, workers=workers)
+    if (number_of(devices) or 0) > 1 and (workers or engine == RAY):
+        raise OptionError(f"`devices` is {devices}, and workers compute the features", "only one of the two",
+                          "omit `workers` and the engine ray, or set `devices` to auto, cpu or 1")
     precision = "auto" if precision in KEPT[1:] else precision
     if (recorded := _RECORDED.get()) is not None:
-        chosen = replace(recorded, seed=seed, workers=workers, ray=engine == RAY)
+        number = len(recorded.devices) or 1
+        here = devices_for("cpu" if number_of(devices) == 0 else "auto")[:number]
+        chosen = replace(recorded, seed=seed, workers=workers, ray=engine == RAY, devices=here if len(here) > 1 else ())
     else:
-        chosen = choose(precision, xla, seed, engine, workers, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16())
+        shared = devices_for(devices)  # before it is asked for a GPU
+        chosen = replace(choose(precision, xla, seed, engine, workers, gpu=has_gpu(), bfloat16_cpu=cpu_has_bfloat16()),
+                         devices=shared)
     random.seed(seed)
     keras.utils.set_random_seed(seed)
     return chosen
@@ -248,12 +256,15 @@ def _import_when_used(package: ModuleType, name: str, module: str) -> None:
     vars(package)["__getattr__"] = attribute
 
 
-def import_tensorflow_quietly() -> None:
-    """Import TensorFlow without its start-up messages, which none of its settings turns off, and without Keras."""
+def import_tensorflow_quietly(devices: int | str = "auto") -> None:
+    """Import TensorFlow without its start-up messages, which none of its settings turns off, and without Keras. It
+    starts here, so that `devices` is settled."""
+    number_of(devices)  # an error is printed alone
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr(), without_keras():
         import tensorflow as tf
 
+        limit_devices(devices)
         tf.constant(0)  # the first operation prints messages of its own
 
 

@@ -20,7 +20,8 @@ def main(config: Config) -> tl.RunRecord:
     stopwatch, cache = tl.Stopwatch(), tl.cache_dir(config.cache_dir)
     target = tl.target(config.out, config.name, config.tflite, modality="text",
                        if_better=config.if_better)  # fails early: name, folder, kinds
-    runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine, config.workers)
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine, config.workers,
+                               config.devices)
     options = config.training_options()
 
     # texts, labels and content hashes; nothing is tokenised yet

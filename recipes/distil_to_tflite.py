@@ -31,7 +31,8 @@ def main(config: Config) -> tl.RunRecord:
     teacher = tl.load_teacher(config.teacher)
     modality = teacher.record.modality
     target = tl.target(config.out, config.name, config.tflite, modality=modality.name, if_better=config.if_better)
-    runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine, config.workers)
+    runtime = tl.apply_runtime(config.precision, config.xla, config.seed, config.engine, config.workers,
+                               config.devices)
     options = config.training_options()
 
     # every row is in the part of the split that it had, so the teacher was not fitted on the student's test rows

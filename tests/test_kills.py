@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from child_runs import PLACES, Ended, Server
+from child_runs import Ended, Server
 from conftest import HERE, draw_folder
 
 pytestmark = pytest.mark.slow
 RECIPE = HERE / "dropin/recipes/tiny_images.py"
+PLACES = ("features", "epoch", "export")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 PAIRS = [(place, number) for place in PLACES for number in CODES]
 EVERY = "KERASTL_SOAK" in os.environ  # each signal at each place, instead of each of them once

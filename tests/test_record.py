@@ -31,12 +31,12 @@ def test_a_record_of_version_0_1_is_read_and_written_back_with_every_key(name: s
     written = record.to_dict()
     added_keys = ("format", "task", "backbone_sha256", "data_summary", "near_duplicates", "label_errors", "relabel",
                   "bias", "competitors", "linear_beside", "reproduction", "learning_curve", "rejection",
-                  "explanations", "started_in", "previous", "private")
+                  "explanations", "started_in", "previous", "private", "devices")
     assert {added: written.pop(added) for added in added_keys} == {
         "format": 1, "task": "multi_label" if name == "text" else "single_label", "backbone_sha256": None,
         "data_summary": None, "near_duplicates": None, "label_errors": None, "relabel": None, "bias": [],
         "competitors": None, "linear_beside": None, "reproduction": None, "learning_curve": None, "rejection": None,
-        "explanations": None, "started_in": None, "previous": None, "private": None}
+        "explanations": None, "started_in": None, "previous": None, "private": None, "devices": []}
     if name == "tuned":
         added = ("tuned_accuracy", "folds_kept", "augmentation")
         assert [written["unfrozen"].pop(name) for name in added] == [None] * 3

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -265,6 +265,30 @@ def test_the_manifest_is_uploaded_last_and_a_failed_upload_leaves_nothing(memory
     with pytest.raises(DataError, match="the network is down"):
         make_version()
     assert not memory.find("/models/flowers/2") and versions(model_path("memory://models/flowers")) == [1]
+
+
+@pytest.mark.parametrize(("claimed", "stays"), [
+    (lambda: f"1 {time.time() - 25 * 3600:.0f}", False), (lambda: f"1 {time.time() - 3600:.0f}", True),
+    (lambda: f"1 {time.time() + 25 * 3600:.0f}", True), (lambda: "123", True)], ids=["old", "new", "future", "0.1"])
+def test_what_a_killed_writer_uploaded_is_removed_a_day_later(claimed: Callable[[], str], stays: bool, memory: Any
+                                                              ) -> None:
+    make_version()
+    memory.pipe({"/models/flowers/2/run.json": b"half", "/models/flowers/.claims/2": claimed().encode(),
+                 "/models/flowers/3/run.json": b"whole", "/models/flowers/3/manifest.json": b"{}",
+                 "/models/flowers/.claims/3": b"1 1"})  # killed between the manifest and the end
+    assert make_version().name == "4"
+    assert memory.exists("/models/flowers/2/run.json") == stays and memory.exists("/models/flowers/3/run.json")
+    assert versions(model_path("memory://models/flowers")) == [1, 3, 4] and make_version().name == "5"
+
+
+def test_links_of_the_future_are_looked_up_again(memory: Any) -> None:
+    """They were made before the clock was set back."""
+    memory.pipe({"/data/table.csv": b"path,label\n1.txt,a\n", "/data/1.txt": b"one"})
+    folder = source_path("memory://data/table.csv").parent
+    assert read_bytes(folder / "1.txt") == b"one"
+    memory.pipe("/data/1.txt", b"uno")
+    os.utime(folder / "1.txt", (time.time() + 3600,) * 2, follow_symlinks=False)
+    assert read_bytes(folder / "1.txt") == b"uno"
 
 
 def test_no_way_leads_from_a_remote_version_to_the_folder_of_its_run(memory: Any) -> None:

@@ -1,6 +1,7 @@
 """A server that is asked as its clients ask it: REST and gRPC, versions that come and go, batches, faults."""
 
 import base64
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -528,6 +529,40 @@ def test_logs_leave_each_other_alone(tmp_path: Path) -> None:
     assert len(longer.completed()) == 3 and len(odd.completed()) == 2
     assert len(shorter.completed()) == len(again.completed()) == 6  # none was overwritten
     assert len(some("m").completed()) == 2 and len(longer.completed()) == 3
+
+
+def test_a_log_that_a_killed_server_left_is_completed_but_for_its_torn_end(tmp_path: Path) -> None:
+    """One that a server still writes stays as it is, and so does one that may have been made a moment ago."""
+    def log() -> RequestLog:
+        return RequestLog("m", RequestLogging(str(tmp_path / "m"), 1.0), Metrics())
+
+    def record(name: str) -> prediction_log_pb2.PredictionLog:
+        made = prediction_log_pb2.PredictionLog()
+        made.predict_log.request.model_spec.name = name
+        return made
+
+    running = log()
+    running.write(record("running"), 1, "serving_default")
+    killed, empty, young = (tmp_path / f"m-20260102-030405-000{number}.tfrecord.part" for number in (1, 2, 3))
+    with tf.io.TFRecordWriter(str(killed)) as writer:
+        for name in ("one", "two", "torn"):
+            writer.write(record(name).SerializeToString())
+    killed.write_bytes(killed.read_bytes()[:-5])
+    for path in (empty, young):
+        path.write_bytes(b"")
+    for path in (killed, empty, *tmp_path.glob("m-*.part")):
+        if path != young:
+            os.utime(path, (1e9, 1e9))
+    following = log()
+    following.write(record("following"), 1, "serving_default")
+    assert [path.name for path in following.completed()] == ["m-20260102-030405-0001.tfrecord"]
+    read = [prediction_log_pb2.PredictionLog.FromString(content.numpy())
+            for content in tf.data.TFRecordDataset([str(path) for path in following.completed()])]
+    assert [one.predict_log.request.model_spec.name for one in read] == ["one", "two"]
+    assert young.exists() and not empty.exists()
+    for log_of in (running, following):
+        log_of.close()
+    assert len(following.completed()) == 3
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path, models: Path) -> None:

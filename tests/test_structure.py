@@ -16,6 +16,7 @@ ROOT = Path(kerastl.__file__).parent.parent
 FLOORS = (
     ("kerastl.display",),
     ("kerastl.errors",),
+    ("kerastl.devices",),
     ("kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime", "kerastl.decision"),
     ("kerastl.tasks", "kerastl.modality", "kerastl.user_code", "kerastl.shards"),
     ("kerastl.inputs",),

@@ -8,7 +8,7 @@ from kerastl.data.corrections import AUTHOR, COLUMNS
 from kerastl.display import csv_cell
 from kerastl.errors import OptionError
 from kerastl.evaluation.label_errors import LabelError
-from kerastl.files import atomic_file, is_file, is_mirrored, local_path, open_file
+from kerastl.files import atomic_file, check_writable, is_file, is_mirrored, local_path, open_file
 from kerastl.modality import modality_named
 
 ID, ORIGIN, GIVEN, NEW = COLUMNS
@@ -23,6 +23,7 @@ def fixes_file(path: str) -> Path:
     if is_file(file):
         raise OptionError(f"`fixes` is {path}, which exists already, and may hold your corrections", "a new file",
                           "choose another name, or delete the file first")
+    check_writable(file, "fixes")
     return file
 
 

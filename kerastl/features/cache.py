@@ -160,8 +160,11 @@ class Space:
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         keys = np.frombuffer(b"".join(bytes.fromhex(content_hash) for content_hash in ids), dtype="V16")
         folder = self.folder if self._writable else self._temporary_folder()
-        _save(folder / f"{name}.rows.npy", np.ascontiguousarray(rows, dtype=self.key.dtype))
-        _save(folder / f"{name}.ids.npy", keys)
+        # The file of the ids is begun first: while it is held, `evict` takes the rows for those of a running process
+        with atomic_file(folder / f"{name}.ids.npy") as ids_file:
+            with atomic_file(folder / f"{name}.rows.npy") as rows_file:
+                _save(rows_file, np.ascontiguousarray(rows, dtype=self.key.dtype))
+            _save(ids_file, keys)
         self.refresh()
 
     def _temporary_folder(self) -> Path:
@@ -178,7 +181,7 @@ def known_space(cache_dir: Path, key: SpaceKey) -> Space | None:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    with atomic_file(path) as partial, open_file(partial, "wb") as file:
+    with open_file(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(array.data.cast("B"))  # np.save would hide why the disk refused it
 

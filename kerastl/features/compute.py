@@ -15,6 +15,7 @@ from kerastl.errors import DataError, OptionError, all_of, at_least, broken, exp
 from kerastl.features.cache import Space, chosen_dir
 from kerastl.features.engines.choose import Choice, allowed, choose_engine
 from kerastl.features.engines.engine import Arithmetic, through
+from kerastl.features.engines.replicas import on_devices
 from kerastl.features.engines.tensorflow import large_engine, plain_engine
 from kerastl.features.fill import Filled, fill, missing
 from kerastl.features.housekeeping import DEFAULT_LIMIT, evict
@@ -222,6 +223,8 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
         large = backbone.large
         choice = Choice(large_engine(backbone.model, large), large.reason) if large else choose_engine(
             backbone, batch.values, candidates, len(todo), runtime, cache_dir)
+        if runtime.devices and not runtime.shared and not large:
+            choice = on_devices(choice, backbone.model, batch.values, runtime.devices)
         if choice.engine.arithmetic != arithmetic:  # its rows belong to another space
             arithmetic = choice.engine.arithmetic
             space = space_of(cache_dir, backbone, arithmetic.key)

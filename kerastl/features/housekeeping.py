@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerastl.features.cache import FOLDER
-from kerastl.files import STALE_SECONDS, cache_folders, open_file, remove_leftovers
+from kerastl.files import FRESH_SECONDS, cache_folders, leftover_of, open_file, remove_leftovers
 
 IMAGES = "images"  # of tables, by their content; see data/unpacked.py
 DEFAULT_LIMIT = 10 * 2**30  # bytes
@@ -66,16 +66,19 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
     for space in folder.glob("*"):
         remove_leftovers(space)
     for images in (cache_dir / IMAGES).glob("*/"):
-        remove_leftovers(images, STALE_SECONDS)
+        remove_leftovers(images)
     files = _stats(path for path in folder.glob("*/*") if path.suffix == ".npy")
     segments = []
     for path, stat in files.items():
         ids = path.with_name(path.name.replace(".rows.npy", ".ids.npy"))
-        if path != ids and ids not in files:
-            if now - stat.st_mtime > STALE_SECONDS:  # the run that wrote these rows was killed before it wrote the ids
+        if path == ids:
+            rows = path.with_name(path.name.replace(".ids.npy", ".rows.npy"))
+            if rows not in files and not rows.exists():  # clearing the cache was interrupted: rows are older than ids
                 path.unlink(missing_ok=True)
-        elif path != ids:
+        elif ids in files:
             segments.append((files[ids].st_mtime, files[ids].st_size + stat.st_size, ids, path))
+        elif abs(now - stat.st_mtime) > FRESH_SECONDS and not _is_begun(ids):  # the run was killed between the two
+            path.unlink(missing_ok=True)
     total, freed = sum(size for _, size, _, _ in segments), 0
     for _, size, ids, rows in sorted(segments):
         if total - freed <= limit:
@@ -84,6 +87,12 @@ def evict(cache_dir: Path, limit: int = DEFAULT_LIMIT) -> int:
         rows.unlink(missing_ok=True)
         freed += size
     return freed
+
+
+def _is_begun(ids: Path) -> bool:
+    """Whether a process is about to complete a segment, or has just done so. Partial files that no process holds have
+    been removed."""
+    return any(ids.parent.glob(leftover_of(ids.name))) or ids.exists()
 
 
 def _stats(paths: Iterable[Path]) -> dict[Path, os.stat_result]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
+from kerastl.devices import AUTO, CPU, hides_gpus
 from kerastl.errors import OptionError
 from kerastl.features.cache import Space
 from kerastl.features.engines.engine import Arithmetic, Engine, through
@@ -30,6 +31,7 @@ from kerastl.shards.worker import Compute as ComputeShard
 
 SHARD_ROWS = 512
 SHARD_BYTES = 64 * 2**20  # of its rows
+DEVICES = "devices"  # of a job: `cpu` where no GPU may be used
 ISOLATE = "isolate"  # of a job: whether images are decoded apart, see `inputs.isolation`
 NETWORK = "network"  # folder of the job: the model, and the files of its input
 
@@ -57,7 +59,7 @@ def by_workers(examples: Examples, keys: Sequence[str], rows: Sequence[int], bac
         job = {"worker": f"{__name__}:worker", "modality": backbone.spec.modality.name,
                "input": backbone.input.record(), "compute": engine.compute, "engine": engine.name,
                "graph": engine.graph, "shape": list(space.key.shape), "batch_size": batch_size,
-               ISOLATE: workers_for(len(todo)) is not None}
+               ISOLATE: workers_for(len(todo)) is not None, DEVICES: CPU if hides_gpus() else AUTO}
         in_files = backbone.spec.modality.in_files
         team = start_job(folder, job, runtime, sample=str(examples.items[todo[0]]) if in_files and todo else None)
         made_by = [space.key.name, engine.graph, batch_size, team.threads]
@@ -91,7 +93,7 @@ def _write_network(folder: Path, backbone: Backbone) -> None:
 
 def worker(folder: Path, job: Mapping[str, Any]) -> ComputeShard:
     """What computes the shards of a pass, see `shards.worker`."""
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(job[DEVICES])
     isolate(job[ISOLATE])
     source, engine = _input(folder / NETWORK, job), _engine(folder / NETWORK, job)
     shape = tuple(job["shape"])

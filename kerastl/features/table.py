@@ -11,6 +11,7 @@ from kerastl import backbones
 from kerastl.data.examples import Examples, Skipped, say
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.read import read_labelled, read_unlabelled
+from kerastl.devices import limit_devices
 from kerastl.errors import DataError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.compute import Features, compute_features
@@ -52,16 +53,17 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
                    text_column: str | None = None, label_column: str | None = None,
                    options: ReadOptions = READ_AS_USUAL, batch_size: int = 32,
                    engine: str = "auto", workers: int = 0, precision: str = "auto", pickles: bool = False,
-                   xla: str = "auto", data_dir: str | None = None,
+                   xla: str = "auto", devices: int | str = "auto", data_dir: str | None = None,
                    cache_dir: str | None = None) -> FeatureTable:
     """Compute the features of a source, labelled or not, and write them to a .parquet or .npz file.
 
     Columns: id (hash of the content), name, label where the source has labels (several are joined by `|`, a row without
     one has an empty string), and features. What cannot be decoded is skipped. pooling, max_length, long: for texts, as
-    in training. engine, workers: see `apply_runtime`. Raises OptionError for another file type or a missing folder,
-    DataError where there is no such source.
+    in training. engine, workers, devices: see `apply_runtime`. Raises OptionError for another file type or a missing
+    folder, DataError where there is no such source.
     """
     target = output_file(out, ENDINGS, [source])
+    limit_devices(devices)  # before anything is computed
     cache = chosen_dir(cache_dir)
     modality = backbones.spec_of(backbone)[0].modality
     options = options.with_columns(text_column=text_column, label_column=label_column)
@@ -69,7 +71,7 @@ def write_features(source: str, out: str, *, backbone: str = "efficientnet_lite0
     network = backbones.load(backbone, weights, pooling=pooling, layer=layer, precision=precision, pickles=pickles)
     if modality.has_length:
         network = fit_length(network, examples, max_length, long)
-    runtime = apply(precision, xla, engine=engine, workers=workers)
+    runtime = apply(precision, xla, engine=engine, workers=workers, devices=devices)
     features = compute_features(examples, network, runtime, cache_dir=cache, batch_size=batch_size)
     labels = _labels(features.examples, options, data_dir, cache)
     _write(target, features, labels)

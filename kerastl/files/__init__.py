@@ -8,9 +8,6 @@ path of the mirror is uploaded when it is complete. A URL becomes a path of the 
 
 from kerastl.files.addresses import is_mirrored, is_remote, leaves_bucket, local_only, local_path, shown, url_of
 from kerastl.files.local import (
-    FRESH_SECONDS,
-    PARTIAL,
-    STALE_SECONDS,
     TAG,
     atomic_file,
     atomic_folder,
@@ -18,7 +15,7 @@ from kerastl.files.local import (
     cache_folders,
     check_writable,
     file_sha256,
-    hold,
+    in_home,
     is_file,
     is_writable,
     listed_state,
@@ -27,21 +24,30 @@ from kerastl.files.local import (
     prefetched,
     read_bytes,
     read_text,
-    remove_leftovers,
     size_of,
     sync,
-    temporary_folder,
     user_cache_dir,
     write_atomically,
     write_file,
+)
+from kerastl.files.partial import (
+    FRESH_SECONDS,
+    PARTIAL,
+    STALE_SECONDS,
+    held_folder,
+    hold,
+    leftover_of,
+    own_temporary_files,
+    remove_leftovers,
+    temporary_folder,
 )
 from kerastl.files.reading import model_path, refreshed, released, source_path, taken_numbers, whole
 
 __all__ = [
     "FRESH_SECONDS", "PARTIAL", "STALE_SECONDS", "TAG", "atomic_file", "atomic_folder", "cache_folder",
-    "cache_folders", "check_writable", "file_sha256", "hold", "is_file", "is_mirrored", "is_remote", "is_writable",
-    "leaves_bucket", "listed_state", "local_only", "local_path", "model_path", "open_file", "output_file",
-    "prefetched", "read_bytes", "read_text", "refreshed", "released", "remove_leftovers", "shown", "size_of",
-    "source_path", "sync", "taken_numbers", "temporary_folder", "url_of", "user_cache_dir", "whole",
-    "write_atomically", "write_file",
+    "cache_folders", "check_writable", "file_sha256", "held_folder", "hold", "in_home", "is_file", "is_mirrored",
+    "is_remote", "is_writable", "leaves_bucket", "leftover_of", "listed_state", "local_only", "local_path",
+    "model_path", "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes", "read_text",
+    "refreshed", "released", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers",
+    "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
 ]

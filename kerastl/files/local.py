@@ -6,16 +6,11 @@ removed later by `remove_leftovers`: its writer holds a lock on it, which ends w
 """
 
 import errno
-import fcntl
 import hashlib
 import os
-import re
-import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -26,15 +21,12 @@ import platformdirs
 from kerastl.display import MIRROR
 from kerastl.errors import OptionError
 from kerastl.files.addresses import is_mirrored, local_path
+from kerastl.files.partial import beside, held, remove_leftovers, temporary_folder
 
-PARTIAL = ".part"
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backup programs skip folders that hold it
 OURS = "made by kerastl"
-STALE_SECONDS = 24 * 3600.0  # after which a file is assumed to be that of a killed process, where locks cannot tell
-FRESH_SECONDS = 5.0  # a partial file may be so young that its writer does not hold it yet
 UNWRITTEN = b"kerastl: this file is about to be written\n"
 Named = TypeVar("Named", str, Path)
-_LEFTOVER = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
 
 def open_file(path: str | Path, mode: str = "rb", **options: Any) -> Any:
@@ -131,7 +123,7 @@ def output_file(out: str, endings: Sequence[str], inputs: Sequence[str] = ()) ->
 
 def check_writable(path: Path, argument: str) -> None:
     """Raises OptionError, which names the argument, where a file at `path` cannot be written: before the work begins.
-    The folder of `path` exists."""
+    The folder of `path` exists. What killed processes left of this file is removed."""
     if is_mirrored(path):
         from kerastl.files.writing import check_destination
 
@@ -144,18 +136,23 @@ def check_writable(path: Path, argument: str) -> None:
     except OSError as error:
         raise OptionError(f"`{argument}` is {path}, but no file can be made in {path.parent}: {error.strerror}",
                           "a folder that can be written to", "choose another folder") from error
+    remove_leftovers(path.parent, name=path.name)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged."""
+    """Write a file whose content is in memory. A string is written as UTF-8, its line endings unchanged. What killed
+    processes left of this file is removed."""
+    if not is_mirrored(path):
+        remove_leftovers(path.parent, name=path.name)
     with atomic_file(path) as partial:
         write_file(partial, content)
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to. It replaces `path` when the block ends, and is removed if the block fails. The folder of
-    `path` must exist."""
+    `path` must exist. durable: whether to wait until it is on the disk; without, a machine that loses its power may
+    keep a file of the right name and the wrong size."""
     if is_mirrored(path):
         from kerastl.files.writing import uploading
 
@@ -169,9 +166,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield partial
             if partial.stat().st_size == len(UNWRITTEN) and read_bytes(partial) == UNWRITTEN:
                 raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
-            sync(partial)
+            if durable:
+                sync(partial)
             partial.replace(path)
-            sync(path.parent)
+            if durable:
+                sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -197,43 +196,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         sync(path.parent)
 
 
-@contextmanager
-def temporary_folder(parent: Path, name: str = "tmp") -> Iterator[Path]:
-    """A new folder in `parent`, removed when the block ends, or by `remove_leftovers` if the process is killed."""
-    folder = beside(parent / name)
-    try:
-        folder.mkdir()
-        with held(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def hold(path: Path) -> int | None:
-    """Lock a file or folder for this process, until the returned descriptor is closed or the process ends; None where
-    the file system has no locks. Raises BlockingIOError while another process, or another descriptor, holds it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        if isinstance(error, BlockingIOError):
-            raise
-        return None
-    return handle
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Within, this process holds a file or folder that it has just made."""
-    handle = hold(path)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
 def file_sha256(path: Path) -> str:
     """The hash of a file's content, 64 hexadecimal digits; empty if there is no such file."""
     if not is_file(path):
@@ -251,45 +213,23 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: Path, older_than: float | None = None, name: str | None = None) -> int:
-    """Remove the partial files and folders that killed processes left in a folder (not in its subfolders): those that
-    no process holds, once nothing in them has changed for `older_than` seconds. Default: a few seconds, but a day where
-    the file system has no locks, and for files of other names, which earlier versions did not hold. name: of what was
-    being written, in a folder that others use too. Returns the bytes freed."""
-    freed = 0
-    for path in folder.glob(f"*{PARTIAL}" if name is None else f".{name}.*{PARTIAL}"):
-        size, age = _size_and_age(path)
-        if age < (FRESH_SECONDS if older_than is None else older_than):
-            continue
-        try:
-            handle = hold(path)
-        except (BlockingIOError, FileNotFoundError):  # its writer is at work, or has just finished
-            continue
-        if handle is not None:
-            os.close(handle)
-        if older_than is None and age < STALE_SECONDS and (handle is None or not _LEFTOVER.fullmatch(path.name)):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        freed += size
-    return freed
-
-
 def user_cache_dir() -> Path:
-    """The user's cache directory by the platform's convention."""
-    return Path(platformdirs.user_cache_dir("kerastl", appauthor=False))
+    """The user's cache directory by the platform's convention. Raises OptionError for a user without a home directory,
+    as in a container that runs under a number."""
+    path = in_home(lambda: platformdirs.user_cache_dir("kerastl", appauthor=False))
+    if path is None:
+        raise OptionError("there is no home directory for the cache", "a folder that can be written to",
+                          "set `cache_dir`, or the environment variable XDG_CACHE_HOME")
+    return path
 
 
-def _size_and_age(path: Path) -> tuple[int, float]:
-    """The bytes in a file or folder, and the seconds since anything in it changed."""
-    size, last_change = 0, 0.0
-    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        with suppress(FileNotFoundError):  # its writer has just finished
-            stat = file.stat()
-            size, last_change = size + stat.st_size, max(last_change, stat.st_mtime)
-    return size, time.time() - last_change
+def in_home(find: Callable[[], str | Path]) -> Path | None:
+    """A folder below the user's home directory, which `find` returns; None for a user without one."""
+    try:
+        path = Path(find())
+    except RuntimeError:  # of pathlib, and of newer versions of platformdirs
+        return None
+    return None if path.parts[0] == "~" else path  # of older ones: a folder of this name, wherever the user is
 
 
 def is_writable(folder: Path) -> bool:
@@ -322,12 +262,6 @@ def _instead_of(folder: Path) -> "tempfile.TemporaryDirectory[str]":
     print(f"the cache {folder} is read-only: what would be written there is kept in {temporary.name} while this "
           "process runs", flush=True)
     return temporary
-
-
-def beside(path: Path) -> Path:
-    """A new name for a partial file or folder beside the one that it will become."""
-    # The name is shortened, since file names are limited to 255 bytes. TF Serving ignores names that are no numbers.
-    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}{PARTIAL}")
 
 
 def _rename_folder(partial: Path, path: Path) -> None:

@@ -140,6 +140,13 @@ def upload(path: Path, url: str) -> None:
     asked(url, lambda: store.put_file(str(path), url))
 
 
+def content(url: str) -> bytes:
+    """The content of a small file. Raises as `asked` does."""
+    store = store_of(url)
+    data: bytes = asked(url, lambda: store.cat_file(url))
+    return data
+
+
 def create(url: str, content: bytes) -> None:
     """Write a small file that must not exist. Raises FileExistsError where it does, and as `asked` does."""
     store = store_of(url)

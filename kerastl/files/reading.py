@@ -19,8 +19,9 @@ from typing import Any
 from kerastl.errors import DataError
 from kerastl.files import objects
 from kerastl.files.addresses import is_mirrored, local_path, root_of, url_of, usable
-from kerastl.files.local import Named, beside, open_file
+from kerastl.files.local import Named, open_file
 from kerastl.files.objects import Listed
+from kerastl.files.partial import beside
 from kerastl.files.store import STORE, adding, entry_name, keep, release, size_in
 
 MANIFEST = "manifest.json"  # the last file of a version: without it, the version does not exist
@@ -156,9 +157,10 @@ def is_remote_file(path: Path) -> bool:
 
 
 def _is_known(path: Path) -> bool:
-    """Whether there is a link that this process made, or another one meanwhile; an older one may be out of date."""
+    """Whether there is a link that this process made, or another one meanwhile; an older one may be out of date. So may
+    one of the future, which was made before the clock was set back."""
     try:
-        return path.is_symlink() and path.lstat().st_mtime >= STARTED
+        return path.is_symlink() and STARTED <= path.lstat().st_mtime <= time.time() + 0.1
     except FileNotFoundError:
         return False
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kerastl.errors import DataError, OptionError
-from kerastl.files.local import PARTIAL, beside, held, open_file, read_text, remove_leftovers, write_file
+from kerastl.files.local import open_file, read_text, write_file
+from kerastl.files.partial import PARTIAL, beside, held, remove_leftovers
 
 LIMIT = 10 * 2**30  # bytes
 VARIABLE = "KERASTL_REMOTE_CACHE_MB"

@@ -6,6 +6,7 @@ reader sees the version. Its number is claimed first, by a small file that only 
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,7 +15,8 @@ from pathlib import Path
 from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.files import objects
 from kerastl.files.addresses import root_of, url_of
-from kerastl.files.local import UNWRITTEN, held, read_bytes, remove_leftovers, temporary_folder, write_file
+from kerastl.files.local import UNWRITTEN, read_bytes, write_file
+from kerastl.files.partial import STALE_SECONDS, held, remove_leftovers, temporary_folder
 from kerastl.files.reading import CLAIMS, MANIFEST, entries_below, lead_to, version_entry
 from kerastl.files.store import adding, limit, size_in
 
@@ -59,9 +61,10 @@ def publishing(path: Path) -> Iterator[Path]:
     has the same number; DataError where the upload fails: then nothing of it is left, or only what no reader sees."""
     url = str(url_of(path))
     home, _, number = url.rpartition("/")
+    _remove_given_up(home)
     claim = f"{home}/{CLAIMS}/{number}"
     try:
-        objects.create(claim, f"{os.getpid()}\n".encode())
+        objects.create(claim, f"{os.getpid()} {time.time():.0f}\n".encode())
     except FileExistsError as error:
         raise FileExistsError(errno.EEXIST, "is being written by another run", str(path)) from error
     with _outbox(path) as folder:
@@ -97,6 +100,23 @@ def _publish(folder: Path, url: str, path: Path) -> None:
             raise DataError(f"{url} cannot be written: {error.strerror or error}", "a folder that may be written to",
                             "check the credentials, and what they may do") from error
         raise
+
+
+def _remove_given_up(home: str) -> None:
+    """Remove what killed writers uploaded of versions that no reader sees: those that were claimed more than a day ago.
+    Their claims stay, so that their numbers are not used again. Such a version is not removed if it is whole."""
+    files = objects.listing(home)
+    whole = {file.url.rpartition("/")[0] for file in files if file.url.endswith(f"/{MANIFEST}")}
+    for claim in [file.url for file in files if file.url.startswith(f"{home}/{CLAIMS}/")]:
+        version = f"{home}/{claim.rpartition('/')[2]}"
+        parts = [file.url for file in files if file.url.startswith(f"{version}/")]
+        if not parts or version in whole:
+            continue
+        with suppress(FileNotFoundError):  # another writer removes it too
+            _, _, begun = objects.content(claim).decode().partition(" ")
+            if begun.strip().isdecimal() and time.time() - int(begun) > STALE_SECONDS:
+                for part in parts:
+                    objects.remove(part)
 
 
 def _compare(folder: Path, url: str, places: list[str]) -> None:

@@ -26,6 +26,7 @@ OPEN = {
     "no_label": "decided for each row", "accept_truncated": "decided for each row", "pickles": "about the weights",
     "engine": "public", "xla": "public", "tflite": "fp32, fp16 or none",
     "batch_size": "of the feature pass", "isolate": "how files are decoded", "workers": "which machines compute",
+    "devices": "which processors compute",
     "seed": "recorded; noise never comes from it",
 }
 # Closed arguments: the values that have no effect, and why others are refused.

@@ -1,6 +1,7 @@
 """The results of a comparison, for people: rows.csv, and report.html, one file that needs no network."""
 
 import csv
+import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kerastl.display import csv_cell
-from kerastl.files import atomic_file, open_file, write_atomically
+from kerastl.files import write_atomically
 from kerastl.report.charts import Frame, svg
 from kerastl.report.page import page
 
@@ -20,10 +21,11 @@ COLUMNS = ("backbone", "head", "unfreeze", "accuracy", "accuracy_min", "accuracy
 def write_comparison(folder: Path, result: dict[str, Any]) -> None:
     """Write both files into an existing folder, in place of older ones. result: as `kerastl compare --json` prints
     it."""
-    with atomic_file(folder / "rows.csv") as partial, open_file(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in result["table"])
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in result["table"])
+    write_atomically(folder / "rows.csv", table.getvalue())
     write_atomically(folder / "report.html", comparison_html(result))
 
 

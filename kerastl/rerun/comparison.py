@@ -22,7 +22,7 @@ LABELS = 0.99  # rows with the same predicted label
 SKIPPED_KEYS = frozenset("""
     seconds machine path version name config milliseconds bytes rate computed word sentence caution reason
     precision_reason xla_reason split_reason reproduction notes weights file date sha256 teacher format interval
-    ships engine left_out bound scope note exported started_in previous
+    ships engine devices left_out bound scope note exported started_in previous
 """.split())
 # Lists of single rows in an order that depends on the last digit, and `more_rows`, which is rounded to two digits:
 # compared only where runs must be identical.
@@ -78,10 +78,12 @@ def environment(record: RunRecord, again: RunRecord) -> list[Check]:
     changed = [name for name in {**old.packages, **new.packages} if old.packages.get(name) != new.packages.get(name)]
     packages = [", ".join(f"{name} {part.packages.get(name, 'missing')}" for name in changed) for part in (old, new)]
     cores = [str(part.threads or each.machine.get("cores", "")) for each, part in ((record, old), (again, new))]
+    devices = [", ".join(each.devices) for each in (record, again)]
     known = bool(old.packages)
     variables = [", ".join(f"{name}={value}" for name, value in sorted(part.variables.items())) for part in (old, new)]
     return [_same("packages", *(packages if changed else ["", ""]), known=known), _same("processor", *machine),
             _same("Python", *python), _same("threads", *cores, known=bool(old.threads)),
+            *([_same("devices", *devices)] if any(devices) else []),
             _same("environment variables", *variables, known=known)]
 
 

@@ -58,7 +58,7 @@ def runtime_of(record: RunRecord) -> Runtime:
     made, explicit = record.reproduction, str(record.config.get("precision", "auto")) != "auto"
     return Runtime(record.precision, record.precision_reason, record.xla, record.xla_reason, record.seed,
                    made.explicit_precision if made else explicit, record.engine,
-                   None if record.large else record.features.compute)
+                   None if record.large else record.features.compute, devices=record.devices)
 
 
 def plan_of(folder: Path, record: RunRecord, given: Given, out: str, cache_dir: str) -> Plan:

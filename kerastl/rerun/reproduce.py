@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from kerastl.devices import CPU
 from kerastl.errors import ModelError
 from kerastl.export.parity import choose_rows
 from kerastl.features.cache import chosen_dir
@@ -29,6 +30,7 @@ from kerastl.versions.restore import read_split, restore_examples
 
 FEW_SHOT = "few_shot.json"
 TF_THREADS = "TF_NUM_INTRAOP_THREADS"  # read by TensorFlow when it starts
+GPUS = "CUDA_VISIBLE_DEVICES"  # likewise
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,12 @@ def reproduce(model: str, *, data: str | None = None, data_dir: str | None = Non
 
 
 def use_threads(model: str) -> None:
-    """Let TensorFlow start as many threads as the recorded run had, if that is not the default; before it is imported.
-    Raises ModelError where there is no such model."""
-    made = RunRecord.read(_version(model)).reproduction
+    """Let TensorFlow start as many threads as the recorded run had, if that is not the default, and with no GPU if it
+    used none by request; before it is imported. Raises ModelError where there is no such model."""
+    record = RunRecord.read(_version(model))
+    made = record.reproduction
+    if record.config.get("devices") == CPU:
+        os.environ[GPUS] = "-1"
     if made and made.threads and made.threads != available_cores():
         os.environ[TF_THREADS] = made.variables.get(TF_THREADS, str(made.threads))
 

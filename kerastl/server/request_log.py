@@ -6,6 +6,7 @@ clients sent, such as their images or texts: it is off unless the model's `loggi
 """
 
 import logging
+import os
 import random
 import re
 import threading
@@ -19,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, prediction_log_pb2, regression_pb2
 
+from kerastl.files import FRESH_SECONDS, PARTIAL, hold, open_file
 from kerastl.server.bodies import Arrays
 from kerastl.server.config import RequestLogging
 from kerastl.server.metrics import LOGGED, Metrics
@@ -29,7 +31,8 @@ FILES = 16  # of a model; the oldest is removed when there are more
 
 
 class RequestLog:
-    """The log of a model. Files are named PREFIX-YYYYMMDD-HHMMSS-N.tfrecord; a file in use ends in `.part`."""
+    """The log of a model. Files are named PREFIX-YYYYMMDD-HHMMSS-N.tfrecord; a file in use ends in `.part`, and is
+    locked. Those of servers that were killed are completed when the next server begins a file."""
 
     def __init__(self, name: str, settings: RequestLogging, metrics: Metrics, file_bytes: int = FILE_BYTES,
                  files: int = FILES) -> None:
@@ -39,6 +42,7 @@ class RequestLog:
         self._draw = random.Random()
         self._writer: Any = None
         self._path: Path | None = None
+        self._held: int | None = None
         self._size = self._count = 0
 
     def sampled(self) -> bool:
@@ -74,29 +78,70 @@ class RequestLog:
         self._complete()
         prefix = Path(self.settings.prefix)
         prefix.parent.mkdir(parents=True, exist_ok=True)
+        for part in self._named(PARTIAL):
+            complete_killed(part)
         begun = f"{prefix.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         while True:
             self._count += 1
             self._path, self._size = prefix.with_name(f"{begun}-{self._count:04d}.tfrecord"), 0
             with suppress(FileExistsError):  # of a log with this prefix that was closed, or is used, in this second
                 if not self._path.exists():
-                    Path(f"{self._path}.part").touch(exist_ok=False)
+                    Path(f"{self._path}{PARTIAL}").touch(exist_ok=False)
                     break
-        self._writer = tf.io.TFRecordWriter(f"{self._path}.part")
+        self._held = hold(Path(f"{self._path}{PARTIAL}"))
+        self._writer = tf.io.TFRecordWriter(f"{self._path}{PARTIAL}")
         for old in self.completed()[:-(self._files - 1) or None]:
             old.unlink(missing_ok=True)
 
     def completed(self) -> list[Path]:
-        """The complete files, the oldest first: of this prefix, and not of a longer one that begins with it."""
+        """The complete files, the oldest first."""
+        return self._named("")
+
+    def _named(self, ending: str) -> list[Path]:
+        """The files of this prefix, and not of a longer one that begins with it. ending: behind the name."""
         prefix = Path(self.settings.prefix)
-        name = re.compile(rf"{re.escape(prefix.name)}-\d{{8}}-\d{{6}}-\d{{4,}}\.tfrecord")
+        name = re.compile(rf"{re.escape(prefix.name)}-\d{{8}}-\d{{6}}-\d{{4,}}\.tfrecord{re.escape(ending)}")
         return sorted(path for path in prefix.parent.iterdir() if name.fullmatch(path.name))
 
     def _complete(self) -> None:
         if self._writer is not None and self._path is not None:
             self._writer.close()
-            Path(f"{self._path}.part").rename(self._path)
+            Path(f"{self._path}{PARTIAL}").rename(self._path)
             self._writer = None
+            if self._held is not None:
+                os.close(self._held)
+
+
+def complete_killed(part: Path) -> None:
+    """Complete a file that no server holds any more, but for a record at its end that was not written whole."""
+    try:
+        handle = hold(part)
+    except (BlockingIOError, FileNotFoundError):  # it is in use, or another server has just done this
+        return
+    if handle is None:  # the file system has no locks, so that nobody knows
+        return
+    try:
+        if abs(time.time() - part.stat().st_mtime) < FRESH_SECONDS:  # it may have been made a moment ago
+            return
+        whole = whole_records(part)
+        if whole:
+            os.truncate(part, whole)
+            part.rename(part.with_name(part.name.removesuffix(PARTIAL)))
+        else:
+            part.unlink()
+    finally:
+        os.close(handle)
+
+
+def whole_records(path: Path) -> int:
+    """The bytes of the records at the start of a TFRecord file that are whole: each is a length in 8 bytes, its
+    checksum in 4, the content, and its checksum in 4."""
+    end, size = 0, path.stat().st_size
+    with open_file(path) as file:
+        while len(head := file.read(12)) == 12 and (following := end + 16 + int.from_bytes(head[:8], "little")) <= size:
+            end = following
+            file.seek(end)
+    return end
 
 
 # PredictionLog records, without their metadata

@@ -29,6 +29,8 @@ from kerastl.versions.restore import restore_input, restore_model
 BLOCK = 8  # inputs that are explained at a time, between steps of the progress bar
 NOT_CHECKED = ("Whether these explanations can be trusted was not checked when the model was trained, by an earlier "
                "version; train it again to check it")
+PRIVATE = ("Whether these explanations can be trusted was not checked, because the check would reveal training data "
+           "of a private model")
 DIGITS = 4
 
 
@@ -118,7 +120,7 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
 def _in_words(record: RunRecord) -> str:
     checks = record.explanations
     if checks is None:
-        return f"{NOT_CHECKED}."
+        return f"{NOT_CHECKED if record.private is None else PRIVATE}."
     return f"{'The explanations are ' if checks.withheld else 'Checked when the model was trained: '}{checks.sentence}."
 
 

@@ -35,7 +35,7 @@ class Process:
         self._process = subprocess.Popen(
             python(f"from kerastl.shards.worker import main; main({str(folder.absolute())!r})"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True,
-            env={**os.environ, **environment(threads)})
+            env={**os.environ, **environment(threads), "TMPDIR": tempfile.gettempdir()})  # it is killed at the end
 
     def start(self, stopped: Stopped) -> Reply:
         """Wait until the network is loaded."""

@@ -20,6 +20,7 @@ from kerastl.errors import DataError
 from kerastl.files import (
     atomic_file,
     cache_folder,
+    held_folder,
     hold,
     open_file,
     read_bytes,
@@ -30,7 +31,6 @@ from kerastl.files import (
 FOLDER = "shards"  # in the cache directory
 JOB, MANIFEST = "job.json", "manifest.json"
 KEPT_SECONDS = 30 * 24 * 3600.0  # the shards of a run that nobody continues
-WAIT_SECONDS = 0.5
 ERRORS, PLACES, ROWS = "errors", "places", "rows"  # in a shard's file, beside its arrays, which are `array:NAME`
 _ARRAY = "array:"
 
@@ -122,8 +122,7 @@ def job_folder(cache_dir: Path, name: str) -> Iterator[Path]:
     parent = cache_folder(cache_dir, FOLDER)
     _remove_old(parent, name)
     folder = parent / name
-    handle = _held(folder)
-    try:
+    with held_folder(folder, "computes the same rows"):
         remove_leftovers(folder)
         yield folder
         for path in folder.iterdir():
@@ -133,31 +132,13 @@ def job_folder(cache_dir: Path, name: str) -> Iterator[Path]:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _held(folder: Path) -> int | None:
-    waiting = False
-    while True:
-        folder.mkdir(exist_ok=True)
-        try:
-            return hold(folder)
-        except FileNotFoundError:  # just removed as an old one
-            continue
-        except BlockingIOError:
-            if not waiting:
-                print(f"another process computes the same rows ({folder}): waiting for it", flush=True)
-            waiting = True
-            time.sleep(WAIT_SECONDS)
 
 
 def _remove_old(parent: Path, current: str) -> None:
     """Remove the folders of jobs that nobody has continued for 30 days."""
     for folder in parent.glob("*/"):
         with suppress(FileNotFoundError, BlockingIOError):
-            if folder.name == current or time.time() - folder.stat().st_mtime < KEPT_SECONDS:
+            if folder.name == current or abs(time.time() - folder.stat().st_mtime) < KEPT_SECONDS:
                 continue
             handle = hold(folder)
             shutil.rmtree(folder, ignore_errors=True)

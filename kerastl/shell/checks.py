@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, so that a typo is reported at once.
 from pathlib import Path
 from typing import Any
 
+from kerastl.devices import DEVICES_TEXT, is_devices
 from kerastl.errors import KerastlError, OptionError, Rule, all_of, at_least, broken, one_of
 from kerastl.files import is_remote
 from kerastl.modality import parse_kinds
@@ -37,6 +38,7 @@ def check_flags(config: RunConfig) -> None:
         ("label_smoothing", "in [0, 1)", lambda x: 0 <= x < 1),
         ("coverage", "between 0 and 1, such as 0.95", lambda x: 0 < x < 1),
         ("unfreeze", UNFREEZE_TEXT, is_unfreeze),
+        ("devices", DEVICES_TEXT, is_devices),
         *(one_of(name, names) for name, names in (
             ("schedule", SCHEDULES), ("mixing", MIXING), ("class_weights", CLASS_WEIGHTS), ("xla", XLA),
             ("engine", ENGINES), ("precision", precisions_of(backbone)), ("split", MODES), ("reject", REJECT),

@@ -13,7 +13,7 @@ GROUPS = {
                 "no_label", "strict", "accept_truncated", "near_duplicates", "mirrored", "relabel", "data_dir",
                 "cache_dir", "isolate"),
     "feature": ("layer", "layers", "pooling", "pieces", "max_length", "long", "pickles", "engine", "workers",
-                "precision", "xla"),
+                "precision", "xla", "devices"),
     "training": ("search", "target", "epochs", "patience", "batch_size", "class_weights", "label_smoothing", "seed",
                  "allow_baseline", "coverage", "reject", "loss",
                  "drift_reference", "if_better"),
@@ -78,6 +78,7 @@ class RunConfig:
     workers: int = 0  # compute features in N processes (ray: N workers of the cluster; default: one per machine)
     precision: str = "auto"  # auto, float32, mixed_bfloat16 or mixed_float16
     xla: str = "auto"  # compile with XLA: auto, on or off
+    devices: str = "auto"  # auto (all GPUs share features and fine-tuning), a number of GPUs, or cpu (no GPU)
     tflite: str = "all"  # TFLite files to write: fp32,fp16,dynamic,int8, all (texts: all but int8) or none
     limit: int | None = None  # use at most N rows (default: all)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)

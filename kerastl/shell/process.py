@@ -18,6 +18,7 @@ from typing import Any, TextIO, TypeVar
 
 from kerastl.display import visible, visible_json
 from kerastl.errors import KerastlError, ModelError
+from kerastl.files import own_temporary_files
 from kerastl.runtime import import_tensorflow_quietly
 from kerastl.shell.checks import check_flags, check_paths
 from kerastl.shell.flags import RunConfig
@@ -80,7 +81,7 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         with stopped_by_signals():
             config = get()
             if heavy and _names_user_code(config):  # the checks run it, and it imports Keras
-                import_tensorflow_quietly()
+                import_tensorflow_quietly(_devices(config))
             if isinstance(config, RunConfig):
                 check_flags(config)
             _isolated(config)
@@ -89,8 +90,8 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
             check_paths(config)
             with stdout_to_stderr() as stdout:
                 if heavy:
-                    import_tensorflow_quietly()
-                with _isolated(config):
+                    import_tensorflow_quietly(_devices(config))
+                with own_temporary_files() if heavy else nullcontext(), _isolated(config):
                     result = main(config)
                 document = result if isinstance(result, dict) else result.to_dict()
                 as_json = bool(getattr(config, "json", False))
@@ -117,6 +118,11 @@ def finish(main: Callable[[C], Any], get: Callable[[], C], show: Callable[[Any],
         if message is None:
             raise
         return _fail(with_flags(message, config), 2)
+
+
+def _devices(config: Any) -> str:
+    """Which GPUs the command uses, by its flag: they are chosen before TensorFlow starts."""
+    return str(getattr(config, "devices", "auto"))
 
 
 def _isolated(config: Any) -> AbstractContextManager[object]:

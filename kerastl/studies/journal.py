@@ -1,9 +1,11 @@
 """The finished parts of a long study, each written to a file at once, so that a killed study resumes where it was."""
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path, self.resumed = path, 0
         self._records: dict[str, dict[str, Any]] = {}
-        self._incomplete = False
         if path.exists():
             with open_file(path, "r", errors="replace") as file:
                 text = file.read()
-            self._incomplete = bool(text) and not text.endswith("\n")
             self._records = {record["key"]: record for line in text.splitlines() if (record := _parsed(line))}
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -38,11 +38,14 @@ class Journal:
     def add(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
         """Write a record to the disk, and return it as it will be read."""
         line = json.dumps({"key": key, **record}, ensure_ascii=False)
-        with open_file(self.path, "a") as file:
-            file.write(("\n" if self._incomplete else "") + line + "\n")
-            file.flush()
+        with open_file(self.path, "ab+", buffering=0) as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # another process may be at work on the same study
+            after_a_kill = file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            rest = memoryview(("\n" * bool(after_a_kill) + line + "\n").encode())
+            while rest:
+                rest = rest[file.write(rest):]
             os.fsync(file.fileno())
-        self._incomplete = False
         self._records[key] = json.loads(line)
         return self._records[key]
 

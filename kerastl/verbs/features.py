@@ -29,6 +29,7 @@ class Config(DataFlags):
     precision: str = "auto"  # auto, float32, mixed_bfloat16, mixed_float16; large: float32, bfloat16, int8, int4
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     xla: str = "auto"  # compile with XLA: auto, on or off
+    devices: str = "auto"  # auto (all GPUs), a number of GPUs that share the work, or cpu (no GPU)
     data_dir: str | None = None  # directory of TFDS datasets (default: TFDS' own)
     cache_dir: str | None = None  # feature cache (default: the user's cache directory)
     json: bool = False  # print the results as one JSON document

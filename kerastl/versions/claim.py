@@ -5,7 +5,7 @@ import os
 import weakref
 from pathlib import Path
 
-from kerastl.errors import ModelError
+from kerastl.errors import ModelError, OptionError
 from kerastl.features.cache import default_dir
 from kerastl.files import cache_folder, hold, is_writable, read_text, remove_leftovers, write_file
 
@@ -32,10 +32,14 @@ def claim(home: Path) -> Claim | None:
     """
     remove_leftovers(home)
     digest = hashlib.blake2b(os.fsencode(home.absolute().resolve()), digest_size=16).hexdigest()
-    if not is_writable(default_dir() / FOLDER):
+    try:
+        cache = default_dir()
+    except OptionError:  # there is no home directory
+        return None
+    if not is_writable(cache / FOLDER):
         return None
     try:
-        path = cache_folder(default_dir(), FOLDER) / digest
+        path = cache_folder(cache, FOLDER) / digest
         if not path.exists():
             write_file(path, "")
         handle = hold(path)

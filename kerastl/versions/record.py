@@ -59,7 +59,8 @@ class RunRecord(Compared, Section):
     there. private: the protection of the training data, in a private run; figures of `test` that were not paid for are
     then NaN, and null in the document. seconds: of each step, and their `total`. config: the settings of the run, as
     the recipe's flags. started_in: the way from the version folder to the folder in which the run was started, which
-    relative paths in `config` belong to. path: the version folder.
+    relative paths in `config` belong to. devices: the GPUs that shared the work; empty for one or none. path: the
+    version folder.
     """
 
     format: int = 1
@@ -107,6 +108,7 @@ class RunRecord(Compared, Section):
     precision_reason: str = ""
     xla: bool = False
     xla_reason: str = ""
+    devices: tuple[str, ...] = ()
     seed: int = 0
     parity: tuple[Parity, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)

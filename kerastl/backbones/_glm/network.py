@@ -14,8 +14,9 @@ from kerastl.backbones._glm.layers import BLOCK, PACKAGE, GlmBlock, GlmPlaces, K
 from kerastl.backbones._glm.names import shapes
 from kerastl.backbones._glm.sizes import Sizes
 from kerastl.backbones._weight_files import read_config
+from kerastl.devices import has_gpu
 from kerastl.errors import WeightsError
-from kerastl.runtime import cpu_has_bfloat16, has_gpu
+from kerastl.runtime import cpu_has_bfloat16
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -9,12 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kerastl.backbones import Backbone
+from kerastl.devices import has_gpu
 from kerastl.errors import CheckFailed, OptionError
 from kerastl.features.engines.check import check, engine_of
 from kerastl.features.engines.engine import TITLES, Arithmetic, Engine, Values
 from kerastl.features.engines.tensorflow import COMPUTE, plain_engine
 from kerastl.files import cache_folder, is_writable, read_bytes, write_atomically
-from kerastl.runtime import LEAST_GAIN, Runtime, has_gpu, has_openvino, machine
+from kerastl.runtime import LEAST_GAIN, Runtime, has_openvino, machine
 
 SPEED_FILE = "speed", "engines.json"  # folder in the cache directory, file
 SHORT = 10.0  # seconds: a pass that is expected to take less is not worth compiling for

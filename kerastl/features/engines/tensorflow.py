@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerastl.backbones import Large
+from kerastl.devices import has_gpu
 from kerastl.features.engines.engine import Engine, Model, Rows, Values
 from kerastl.inputs import floats
 
@@ -35,8 +36,7 @@ def _bfloat16_graphs() -> Iterator[None]:
 def make_engine(model: Model, precision: str = "float32", xla: bool = False) -> Engine:
     """The fastest graph for a backbone. precision: a Keras policy name; xla: compile the graph with XLA."""
     compute = COMPUTE[precision]
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    if xla or compute == "float16" or (gpu and compute != "float32"):
+    if xla or compute == "float16" or (has_gpu() and compute != "float32"):
         twin = model if compute == "float32" else in_policy(model, precision)
         function = tf.function(call_of(twin), input_signature=[spec_of(model)], jit_compile=xla, autograph=False)
         return Engine(lambda batch: np.asarray(function(batch), np.float32), compute, "xla" if xla else "plain")

@@ -8,7 +8,8 @@ import mmap
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kerastl.inputs.isolation.limits import (
@@ -36,6 +37,7 @@ from kerastl.inputs.isolation.messages import (
 from kerastl.runtime import python
 
 TRACING = 120  # seconds of processor time to trace a graph, which depends on no file
+LOOKS = 1.0  # seconds between two looks at the process that started this one
 FAILED = 70  # exit code of a worker that raised an exception
 
 
@@ -43,7 +45,8 @@ def main(number: int, memory: int, cpu: int) -> None:
     """Serve the socket of this number until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the process that started this one closes the socket
     leave_network()  # before NumPy starts threads
-    from kerastl.inputs import images, quick  # noqa: F401  TensorFlow is imported here, once for all workers
+    with _ending_with(os.getppid()):
+        from kerastl.inputs import images, quick  # noqa: F401  TensorFlow is imported here, once for all workers
 
     control = socket.socket(fileno=number)
     control.sendall(FORK)  # ready
@@ -65,6 +68,22 @@ def main(number: int, memory: int, cpu: int) -> None:
         else:
             break
     _end(workers)
+
+
+@contextmanager
+def _ending_with(parent: int) -> Iterator[None]:
+    """Within, this process ends soon after the one that started it. Importing takes long, and sees no socket close."""
+    def look(number: int, frame: object) -> None:
+        if os.getppid() != parent:
+            os._exit(0)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOKS, LOOKS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _end(workers: Iterable[int]) -> None:

@@ -41,7 +41,7 @@ Decoded = NDArray[np.uint8] | str
 START = 300.0  # seconds in which a forker must have imported TensorFlow
 PATIENCE = 10  # times `Limits.seconds` that a worker has that computes
 LONGEST_REASON = 1000  # bytes
-KEPT = ("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment, in which passwords may be
+KEPT = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")  # of the environment, in which passwords may be
 SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL  # a worker cannot take its memory away
 
 
@@ -211,7 +211,8 @@ class Workers:
                 self._forker = subprocess.Popen(
                     command(theirs.fileno(), self.limits), pass_fds=[theirs.fileno()], start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log,
-                    env={**environment, "CUDA_VISIBLE_DEVICES": "-1", "OPENBLAS_NUM_THREADS": "1"})
+                    env={**environment, "CUDA_VISIBLE_DEVICES": "-1", "OPENBLAS_NUM_THREADS": "1",
+                         "TMPDIR": tempfile.gettempdir()})
             self._socket = ours
             try:
                 received(ours, len(FORK), time.monotonic() + START)  # it is ready

@@ -61,7 +61,8 @@ class Checkpoints(keras.callbacks.Callback):
         """Put the training back to where the last epoch left it; do nothing where there was none."""
         if self.folder:
             training = self.trainee.training
-            training.optimizer.build(training.trainable_variables)  # else it has no state yet
+            if not training.optimizer.built:  # it has no state yet
+                training.optimizer.build(training.trainable_variables)
             for variable, value in zip(self._variables(), read_arrays(self.folder / LATEST), strict=True):
                 variable.assign(value)
 

@@ -2,7 +2,9 @@
 on the features that result.
 
 The loss is that of supervised contrastive learning (Khosla et al. 2020, https://arxiv.org/abs/2004.11362) over all
-pairs of a batch, so that 32 rows give about a thousand examples; SetFit (Tunstall et al. 2022) gains from the same.
+pairs of a batch, so that 32 rows give about a thousand examples; SetFit (Tunstall et al. 2022) gains from the same. It
+runs on one device, also where there are several: a part of a batch has a fraction of its pairs, and the loss of the
+parts would be another one.
 """
 
 from collections.abc import Callable, Sequence

@@ -50,6 +50,9 @@ def tune_and_fit(features: Features, head: HeadLike, frozen: FittedHead, *, opti
     examples, backbone = features.examples, features.backbone
     split, original = split_of(examples), backbone.model.get_weights()
     estimate = _estimate(examples)
+    if features.runtime.devices:
+        print(f"contrastive fine-tuning runs on {features.runtime.devices[0]} alone: its loss compares all rows of a "
+              "batch", flush=True)
 
     cache = cache_folder(features.cache_dir, "contrast")
     remove_leftovers(cache)

@@ -24,13 +24,13 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.files import cache_folder, read_text, write_atomically
+from kerastl.files import cache_folder, held_folder, hold, read_text, write_atomically
 from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
 from kerastl.stats import log_loss
 from kerastl.training.augmentation import Augmentation
-from kerastl.training.fine_tuning.batches import dataset, predictions_on, training_data
+from kerastl.training.fine_tuning.batches import Failures, as_raised, dataset, predictions_on, training_data
 from kerastl.training.fine_tuning.checkpoints import Checkpoints
 from kerastl.training.fine_tuning.keep import calibrated_losses
 from kerastl.training.fine_tuning.learning_rate_finder import range_test
@@ -45,6 +45,7 @@ from kerastl.training.options import DEFAULTS, TrainingOptions
 CURVE, FINISHED = "rates.json", "finished"
 FOLDER = "fine_tune"  # in the cache directory
 STALE_DAYS = 7  # after which the state of a finished training that nobody resumed is removed
+ABANDONED_DAYS = 30  # after which that of one that was not finished is
 
 
 def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int | str, *,
@@ -82,11 +83,14 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
     state = cache_folder(features.cache_dir, FOLDER) / name
     # the epochs' validation losses are focal, so that none can be compared with the frozen backbone's before the end
     to_beat = float("inf") if plan.gamma else before
-    checkpoints, curve = _train(model, backbone, examples, blocks, plan, augmentation, options.batch_size, runtime,
-                                state, to_beat, fitted.settings, after_step)
+    with held_folder(state, "fine-tunes the same model on the same rows"):
+        checkpoints, curve = _train(model, backbone, examples, blocks, plan, augmentation, options.batch_size, runtime,
+                                    state, to_beat, fitted.settings, after_step)
+        trained = ((checkpoints.best(), ()), (checkpoints.average(), plan.averaged_epochs))
+        write_atomically(state / FINISHED, str(os.getpid()))
     candidates: list[tuple[float, Any, Predictions, tuple[int, ...]]] = [(before, original, fitted.validation, ())]
     average_loss = None
-    for weights, averaged in ((checkpoints.best(), ()), (checkpoints.average(), plan.averaged_epochs)):
+    for weights, averaged in trained:
         if weights is not None:
             model.set_weights(weights)
             predictions, loss = validate()
@@ -103,7 +107,6 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
         after = min((loss for loss, *_ in candidates[1:]), default=float("nan"))  # none where training diverged
     else:
         after = min(epoch["val_loss"] for epoch in checkpoints.epochs)
-    write_atomically(state / FINISHED, str(os.getpid()))
     return fitted, FineTuneResult(kept=kept, blocks=blocks, layers=tuple(layers), loss_before=before, loss_after=after,
                                   epochs=tuple(checkpoints.epochs), seconds=time.perf_counter() - start,
                                   plan=checkpoints.plan, curve=curve, average_loss=average_loss,
@@ -111,13 +114,20 @@ def fine_tune(features: Features, model: Any, fitted: FittedHead, unfreeze: int 
 
 
 def remove_finished(cache_dir: str | Path) -> None:
-    """Remove the states of the trainings that this process finished, once their result is stored or not needed, and
-    those that other processes finished days ago."""
-    for mark in (Path(cache_dir) / FOLDER).glob(f"*/{FINISHED}"):
-        with suppress(FileNotFoundError):  # another process removes it too
-            stale = time.time() - mark.stat().st_mtime > STALE_DAYS * 24 * 3600
-            if stale or read_text(mark) == str(os.getpid()):
-                shutil.rmtree(mark.parent, ignore_errors=True)
+    """Remove the states of the trainings that this process finished, once their result is stored or not needed, those
+    that other processes finished days ago, and those that nobody has continued for weeks; none that another process
+    is working with."""
+    for state in (Path(cache_dir) / FOLDER).glob("*/"):
+        with suppress(FileNotFoundError, BlockingIOError):  # another process removes it too, or works with it
+            mark = state / FINISHED
+            finished = mark.exists()
+            age = abs(time.time() - (mark if finished else state).stat().st_mtime)
+            if age > 24 * 3600 * (STALE_DAYS if finished else ABANDONED_DAYS) or (
+                    finished and read_text(mark) == str(os.getpid())):
+                handle = hold(state)
+                shutil.rmtree(state, ignore_errors=True)
+                if handle is not None:
+                    os.close(handle)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:
@@ -145,19 +155,19 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     that the learning rate comes from, if a range test was run."""
     split = split_of(examples)
     validation, original = split.rows(VALIDATION), model.get_weights()
-    state.mkdir(parents=True, exist_ok=True)
     source = backbone.input.single()
     source = source.stepped() if runtime.xla else source
     batch_size = -(-batch_size // plan.accumulate)
     steps = -(-len(split.rows(TRAIN)) // batch_size)
-    trainee = make_trainee(model, backbone, blocks, plan, runtime)
+    trainee, failures = make_trainee(model, backbone, blocks, plan, runtime), Failures()
 
     def data(first: int = 0) -> Any:
         return training_data(source, examples, batch_size, settings, augmentation, plan.mixing, runtime.seed,
-                             first)
+                             first, failures)
 
-    curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
-                   ) if plan.find_learning_rate else None
+    with as_raised(failures):
+        curve = _curve(state / CURVE, lambda: range_test(trainee, plan, data(), examples.task, runtime.xla)
+                       ) if plan.find_learning_rate else None
     if curve and curve.suggested:
         plan = replace(plan, learning_rate=curve.suggested)
     schedule = schedule_for(plan, -(-plan.epochs * steps // plan.accumulate))
@@ -165,11 +175,12 @@ def _train(model: Any, backbone: Backbone, examples: Examples, blocks: int, plan
     checkpoints = Checkpoints(state, trainee, plan, before, original)
     checkpoints.resume()
     if len(checkpoints.epochs) < plan.epochs:
-        trainee.training.fit(
-            data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
-            steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints, *_after_batch(after_step)],
-            validation_data=dataset(source, examples, validation, batch_size),
-            validation_steps=-(-len(validation) // batch_size))
+        with as_raised(failures):
+            trainee.training.fit(
+                data(len(checkpoints.epochs)), epochs=plan.epochs, initial_epoch=len(checkpoints.epochs),
+                steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[checkpoints, *_after_batch(after_step)],
+                validation_data=dataset(source, examples, validation, batch_size, failures=failures),
+                validation_steps=-(-len(validation) // batch_size))
     return checkpoints, curve
 
 

@@ -1,4 +1,5 @@
-"""Fine-tuning the last blocks, cross-validated: once per fold, without the rows of the fold, then on all rows."""
+"""Fine-tuning the last blocks, cross-validated: once per fold, without the rows of the fold, then on all rows. Folds
+are trained one after another, each on all devices of the runtime."""
 
 import time
 from dataclasses import replace

@@ -12,7 +12,7 @@ from kerastl.data.split import split_of
 from kerastl.features.compute import Features
 from kerastl.model import block_count, freeze
 from kerastl.tasks import Task
-from kerastl.training.fine_tuning.batches import training_data
+from kerastl.training.fine_tuning.batches import Failures, as_raised, training_data
 from kerastl.training.fine_tuning.mirror import augmentation_for
 from kerastl.training.fine_tuning.plan import DEFAULTS, Plan, TuningOptions, plan_for
 from kerastl.training.fine_tuning.result import LearningRateCurve
@@ -37,8 +37,9 @@ def find_learning_rate(features: Features, model: Any, fitted: FittedHead, unfre
     trainee = make_trainee(model, backbone, block_count(backbone, unfreeze), plan, runtime)
     source = backbone.input.single()
     data = training_data(source.stepped() if runtime.xla else source, examples, batch_size, fitted.settings,
-                         augmentation, plan.mixing, runtime.seed)
-    curve = range_test(trainee, plan, data, examples.task, runtime.xla)
+                         augmentation, plan.mixing, runtime.seed, failures=(failures := Failures()))
+    with as_raised(failures):
+        curve = range_test(trainee, plan, data, examples.task, runtime.xla)
     freeze(model)
     return curve
 

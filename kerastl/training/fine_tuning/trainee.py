@@ -1,6 +1,7 @@
 """What is trained: the model, or a copy of it in another policy or with LoRA; and which weights may change."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from kerastl.model import parts_of
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime
 from kerastl.tasks import Task
+from kerastl.training.fine_tuning.divided import Divided, mirrored
 from kerastl.training.fine_tuning.lora import adapt, merged
 from kerastl.training.fine_tuning.optimizer import heights, optimizer_for
 from kerastl.training.fine_tuning.plan import Plan
@@ -25,7 +27,7 @@ class Trainee:
     """network: the model or its copy. training: the network in a model of its own, which is fitted. weights: the
     network's, in the model's order and layout before LoRA. adapted: the layers that LoRA updates, by the id of their
     kernel. starts: for each weight the epoch from which it may change; None where it may not. heights: of the trainable
-    variables (see `optimizer.heights`)."""
+    variables (see `optimizer.heights`). strategy: what mirrors the network on several devices, if there are several."""
 
     network: Any
     training: Any
@@ -33,13 +35,22 @@ class Trainee:
     adapted: dict[int, Any]
     starts: tuple[int | None, ...]
     heights: tuple[int, ...]
+    strategy: Any = None
+
+    @property
+    def scope(self) -> AbstractContextManager[Any]:
+        """Within, variables are made where the network's are."""
+        return scope_of(self.strategy)
 
 
 def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtime: Runtime) -> Trainee:
-    """Unfreeze the last blocks and the head: in the model itself, where neither its layout nor its policy changes."""
+    """Unfreeze the last blocks and the head: in the model itself, where neither its layout nor its policy changes, and
+    one device trains."""
     keras.utils.set_random_seed(runtime.seed)
     policy = runtime.precision if runtime.explicit_precision else "float32"
-    network = model if policy == "float32" and not plan.lora else in_policy(model, policy)
+    strategy = mirrored(runtime.devices)
+    with scope_of(strategy):
+        network = model if policy == "float32" and not plan.lora and strategy is None else in_policy(model, policy)
     own = replace(backbone, model=parts_of(network)[0])
     for layer in network._flatten_layers():  # Keras passes on only changes, and a copy's composite layers are made
         layer.trainable = True               # frozen with parts that are not
@@ -49,22 +60,33 @@ def make_trainee(model: Any, backbone: Backbone, blocks: int, plan: Plan, runtim
     for norm in batch_norms(head):
         norm.trainable = False
     weights, all_blocks = tuple(network.weights), blocks_of(own)
-    adapted = adapt(all_blocks[len(all_blocks) - blocks:], plan.lora) if plan.lora else []
+    with scope_of(strategy):
+        adapted = adapt(all_blocks[len(all_blocks) - blocks:], plan.lora) if plan.lora else []
     inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-    training = keras.Sequential([inputs, network])
+    training = Divided([inputs, network], strategy) if strategy else keras.Sequential([inputs, network])
     kernels = {id(projection._kernel): projection for projection in adapted}
     free = {id(variable) for variable in training.trainable_variables} | set(kernels)
     free -= {id(weight) for norm in batch_norms(network) for weight in norm.weights}
     starts = tuple((max(0, height - 1) if plan.gradual else 0) if id(weight) in free and height <= blocks else None
                    for weight, height in zip(weights, heights(all_blocks, weights), strict=True))
     return Trainee(network, training, weights, kernels, starts,
-                   tuple(heights(all_blocks, training.trainable_variables)))
+                   tuple(heights(all_blocks, training.trainable_variables)), strategy)
 
 
 def compile_for(trainee: Trainee, plan: Plan, learning_rate: Any, batches: int, task: Task, xla: bool) -> None:
     """Compile it for training. learning_rate: a schedule, by updates. batches: in one epoch."""
-    trainee.training.compile(optimizer_for(plan, learning_rate, trainee.heights, batches), task.summed_loss(plan.gamma),
-                             jit_compile=xla)
+    training = trainee.training
+    with trainee.scope:
+        optimizer = optimizer_for(plan, learning_rate, trainee.heights, batches)
+        if trainee.strategy:
+            optimizer.build(training.trainable_variables)
+    training.compile(optimizer, task.summed_loss(plan.gamma), jit_compile=xla)
+
+
+def scope_of(strategy: Any) -> AbstractContextManager[Any]:
+    """Within, variables are made on the devices of a strategy; without one, as everywhere."""
+    scope: AbstractContextManager[Any] = strategy.scope() if strategy else nullcontext()
+    return scope
 
 
 def weights_of(trainee: Trainee) -> list[NDArray[Any]]:
