@@ -174,6 +174,14 @@ def test_two_devices_train_the_weights_of_one(case: str, measured: dict[str, Any
     assert found["losses"] < (1e-5 if case != "bfloat16" else 1e-2)
 
 
+@soak
+@pytest.mark.parametrize("way", ["", "XLA", "accumulated"])
+def test_an_embedding_trains_as_on_one_device_also_where_a_batch_has_fewer_rows_than_there_are_devices(
+        way: str, measured: dict[str, Any]) -> None:
+    found = measured["sparse"][way]
+    assert found["apart"] < 1e-6 < 1e-3 < found["moved"]
+
+
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(measured: dict[str, Any]) -> None:
     found = measured["resumed"]

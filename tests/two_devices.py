@@ -18,15 +18,22 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
                                            [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import conftest  # noqa: E402, F401  brings the tiny backbone
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from tiny import plain_runtime, tiny_backbone  # noqa: E402
 
 import kerastl as tl  # noqa: E402
 from kerastl import devices as choosing  # noqa: E402
 from kerastl.features.engines.tensorflow import in_policy  # noqa: E402
+from kerastl.modality import TEXT  # noqa: E402
 from kerastl.rerun.plan import runtime_of  # noqa: E402
+from kerastl.tasks import task_named  # noqa: E402
 from kerastl.training.fine_tuning import fine_tune as tuning  # noqa: E402
 from kerastl.training.fine_tuning.checkpoints import LATEST, Checkpoints, read_arrays  # noqa: E402
+from kerastl.training.fine_tuning.divided import Divided, mirrored  # noqa: E402
+from kerastl.training.fine_tuning.plan import plan_for  # noqa: E402
+from kerastl.training.fine_tuning.schedules import WarmUp  # noqa: E402
+from kerastl.training.fine_tuning.trainee import Trainee, compile_for, scope_of  # noqa: E402
 from kerastl.training.options import TrainingOptions  # noqa: E402
 
 BOTH = ("CPU:0", "CPU:1")
@@ -93,6 +100,36 @@ def passes(data: Path, cache: Path, xla: str) -> dict[str, Any]:
     return {"equal": bool(np.array_equal(one.array, two.array)), "reason": two.reason, "computed": two.computed}
 
 
+def sparse(devices: tuple[str, ...], parts: int, xla: bool) -> list[Any]:
+    """The weights of an embedding and a layer after two epochs of batches of 7, the last of one row. An embedding has
+    sparse gradients, with an entry for each token of the batch."""
+    generator = np.random.default_rng(0)
+    truth, weights = np.eye(3, dtype=np.float32)[generator.integers(0, 3, 29)], generator.uniform(0.5, 2, 29)
+    rows = generator.integers(0, 20, (29, 6)).astype(np.int32), truth, weights.astype(np.float32)
+    strategy = mirrored(devices)
+    with scope_of(strategy):
+        keras.utils.set_random_seed(1)
+        tokens = keras.Input((None,), dtype="int32")
+        mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 4)(tokens))
+        network = keras.Model(tokens, keras.layers.Dense(3)(mean))
+    layers = [keras.Input((None,), dtype="int32"), network]
+    model = Divided(layers, strategy) if strategy else keras.Sequential(layers)
+    plan = plan_for(TEXT, 29, epochs=2, accumulate=parts)
+    trainee = Trainee(network, model, tuple(network.weights), {}, (0, 0, 0), (0, 0, 0), strategy)
+    compile_for(trainee, plan, WarmUp(1e-2, 1, 100), 5, task_named("single_label"), xla)
+    model.fit(tf.data.Dataset.from_tensor_slices(rows).batch(BATCH).repeat(), epochs=2, steps_per_epoch=5, verbose=0,
+              shuffle=False)
+    return list(network.get_weights())
+
+
+def sparse_gradients() -> dict[str, dict[str, float]]:
+    """How far apart one device and two are, and by how much accumulated steps move the weights of single ones."""
+    ways = {"": (1, False), "XLA": (1, True), "accumulated": (3, False)}
+    one = {name: sparse((), *way) for name, way in ways.items()}
+    return {name: {"apart": largest(one[name], sparse(BOTH, *way)), "moved": largest(one[""], one["accumulated"])}
+            for name, way in ways.items()}
+
+
 class Stopped(Checkpoints):
     """Stops a run as Ctrl-C does."""
 
@@ -143,7 +180,7 @@ def main() -> None:
     choosing.KIND = "CPU"  # as if they were GPUs
     out["chosen"] = list(tl.apply_runtime(devices=2).devices)
     if everything:
-        out["pipeline"] = pipeline(data, folder)
+        out["sparse"], out["pipeline"] = sparse_gradients(), pipeline(data, folder)
     print(json.dumps(out))
 
 

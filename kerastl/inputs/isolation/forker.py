@@ -41,11 +41,11 @@ LOOKS = 1.0  # seconds between two looks at the process that started this one
 FAILED = 70  # exit code of a worker that raised an exception
 
 
-def main(number: int, memory: int, cpu: int) -> None:
-    """Serve the socket of this number until it is closed."""
+def main(number: int, memory: int, cpu: int, parent: int) -> None:
+    """Serve the socket of this number until it is closed. parent: the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the process that started this one closes the socket
     leave_network()  # before NumPy starts threads
-    with _ending_with(os.getppid()):
+    with _ending_with(parent):
         from kerastl.inputs import images, quick  # noqa: F401  TensorFlow is imported here, once for all workers
 
     control = socket.socket(fileno=number)
@@ -172,4 +172,4 @@ def too_large(memory: int) -> str:
 
 def command(number: int, limits: Limits) -> list[str]:
     """What starts a forker, with the modules that this process has."""
-    return python(f"from {__name__} import main; main({number}, {limits.memory}, {limits.cpu})")
+    return python(f"from {__name__} import main; main({number}, {limits.memory}, {limits.cpu}, {os.getpid()})")
