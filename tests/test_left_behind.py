@@ -182,24 +182,24 @@ def test_temporary_files_of_a_block_are_private_and_leave_no_trace(tmp_path: Pat
 
 
 STARTING = """
-import sys
+import socket, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
+from kerastl.inputs.isolation.forker import command
 from kerastl.inputs.isolation.limits import Limits
-from kerastl.inputs.isolation.workers import Workers
-workers = Workers(Limits(), 1)
-import threading
-threading.Thread(target=workers.start).start()
-while not workers.pids: pass
-print(workers.pids[0], flush=True)
+ours, theirs = socket.socketpair()
+print(subprocess.Popen(command(theirs.fileno(), Limits()), pass_fds=[theirs.fileno()]).pid, flush=True)
+time.sleep(600)
 """
 
 
 def test_a_process_that_is_still_starting_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     """The one that makes workers imports TensorFlow, which takes very long here."""
     (tmp_path / "tensorflow.py").write_text("import time\ntime.sleep(600)\n")
-    process = subprocess.Popen([sys.executable, "-c", STARTING, tmp_path], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", STARTING, tmp_path], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     pid = int(process.stdout.readline())
+    os.kill(pid, 0)  # it runs
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 120

@@ -42,11 +42,11 @@ LOOKS = 1.0  # seconds between two looks at the process that started this one
 FAILED = 70  # exit code of a worker that raised an exception
 
 
-def main(number: int, memory: int, cpu: int) -> None:
-    """Serve the socket of this number until it is closed."""
+def main(number: int, memory: int, cpu: int, parent: int) -> None:
+    """Serve the socket of this number until it is closed. parent: the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the process that started this one closes the socket
     leave_network()  # before NumPy starts threads
-    with _ending_with(os.getppid()):
+    with _ending_with(parent):
         from kerastl.inputs import images, quick  # noqa: F401  TensorFlow is imported here, once for all workers
 
     control = socket.socket(fileno=number)
@@ -175,4 +175,4 @@ def command(number: int, limits: Limits) -> list[str]:
     """What starts a forker, with the modules that this process has."""
     path = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
     return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; from {__name__} import main; "
-            f"main({number}, {limits.memory}, {limits.cpu})"]
+            f"main({number}, {limits.memory}, {limits.cpu}, {os.getpid()})"]
