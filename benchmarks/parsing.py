@@ -130,7 +130,7 @@ def over_fit() -> list[Figure]:
         rows = len(train) * EPOCHS
         what = (f"dependency parser, {len(train)} sentences for {EPOCHS} epochs with the pass over all sentences "
                 f"({in_pass:.0f} of {ours:.0f} s) and validation after each epoch, batches of {words} words, over "
-                f"plain Keras `fit` through the frozen encoder in float32 (two epochs measured, no validation; "
+                "plain Keras `fit` through the frozen encoder in float32 (two epochs measured, no validation; "
                 f"sentences/s trained: {rows / ours:.0f} and {rows / theirs:.0f})")
         return [at_least(what, theirs / ours, 5.0),
                 Figure("sentences parsed per second from cached states, decoding included", f"{parsed:.0f}")]

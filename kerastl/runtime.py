@@ -312,6 +312,13 @@ def machine() -> dict[str, str | int | bool]:
     }
 
 
+def python(code: str) -> list[str]:
+    """The command that runs code in another process of this Python, with the modules that this process has. `-m` and
+    `-c` alone would look for modules in the current folder first, where the data may be."""
+    path = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {code}"]
+
+
 class Stopwatch:
     """Seconds since it was created, for a recipe's record."""
 

@@ -41,7 +41,7 @@ def main(config: Config) -> tl.ParsingRecord:
     target = tl.target(config.out, config.name, "none", modality="text")
     runtime = tl.apply_runtime(config.precision, "off", config.seed, config.engine)
     options = tl.FitOptions(epochs=config.epochs, patience=config.patience)
-    examples = tl.split_sentences(tl.read_sentences(config.data, limit=config.limit))
+    examples = tl.split_sentences(tl.read_sentences(config.data, limit=config.limit, cache_dir=cache))
     tl.check_parser(examples, options)
 
     encoder = tl.load_encoder(config.backbone, config.weights, layers=config.layers, pieces=config.pieces,

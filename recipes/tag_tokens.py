@@ -43,7 +43,8 @@ def main(config: Config) -> tl.TaggingRecord:
     clock, target = tl.Stopwatch(), tl.target(config.out, config.name, config.tflite, modality="text")
     runtime = tl.apply_runtime("auto", "off", config.seed, config.engine)
     options = tl.FitOptions(epochs=config.epochs, patience=config.patience)
-    examples = tl.split_sentences(tl.read_sentences(config.data, config.column, limit=config.limit))
+    examples = tl.split_sentences(tl.read_sentences(config.data, config.column, limit=config.limit,
+                                                         cache_dir=config.cache_dir))
     tl.check_tagger(examples, config.head, options)
 
     encoder = tl.load_encoder(config.backbone, config.weights, layers=config.layers, pieces=config.pieces,

@@ -203,6 +203,11 @@ def test_the_version_predicts_is_verified_and_evaluated_on_other_data(
     assert code == 2 and "Traceback" not in err
 
 
+def test_explanations_say_why_they_were_not_checked(version: Path, images: Path) -> None:
+    result = tl.explain(str(version), [str(next(images.rglob("*.png")))])
+    assert "would reveal training data of a private model" in result.check and "earlier version" not in result.check
+
+
 def test_a_later_version_without_private_says_why_it_is_not_compared(version: Path, images: Path, tmp_path: Path
                                                                      ) -> None:
     shutil.copytree(version.parent, tmp_path / "p")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -27,6 +28,7 @@ from kerastl.files import (
     read_bytes,
     read_text,
     refreshed,
+    released,
     shown,
     size_of,
     source_path,
@@ -34,7 +36,11 @@ from kerastl.files import (
     whole,
     write_atomically,
 )
+from kerastl.shell.system_errors import damaged_model
+from kerastl.tokens.inputs import read_inputs
+from kerastl.tokens.read import read_sentences
 from kerastl.versions.folder import find_version, new_version, next_number, versions
+from kerastl.versions.location import start_of
 
 
 class Slow(MemoryFileSystem):  # type: ignore[misc]
@@ -285,12 +291,80 @@ def test_links_of_the_future_are_looked_up_again(memory: Any) -> None:
     assert read_bytes(folder / "1.txt") == b"uno"
 
 
-def test_two_runs_do_not_write_the_same_version(memory: Any) -> None:
-    with pytest.raises(Exception, match="written by another run"), new_version("memory://models", "flowers") as mine:
+def test_no_way_leads_from_a_remote_version_to_the_folder_of_its_run(memory: Any) -> None:
+    """The version that was fetched lies somewhere in the cache."""
+    folder, record = make_version(), SimpleNamespace(started_in="../../..")
+    assert start_of(whole(folder), record) is None  # type: ignore[arg-type]
+
+
+def test_a_damaged_remote_version_is_one_message(memory: Any) -> None:
+    make_version()
+    memory.pipe("/models/flowers/1/variables/data", b"damaged")
+    message = damaged_model(SimpleNamespace(model="memory://models/flowers"), ValueError("a loader's own words"))
+    assert message is not None and "files changed since it was written: variables/data" in message
+
+
+def test_two_runs_at_once_write_two_versions(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither loses its work, also where both have seen the same number as free."""
+    with new_version("memory://models", "flowers") as mine:
         (mine.folder / "run.json").write_text("mine")
-        other = make_version("other")
-        assert other.name == "1"
-    assert memory.cat("/models/flowers/1/run.json") == b"other"
+        numbers = iter([1, 1, 2])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kerastl.versions.folder.next_number", lambda home: next(numbers))
+            assert make_version("other").name == "2" and mine.number == 1
+    assert [memory.cat(f"/models/flowers/{n}/run.json") for n in (1, 2)] == [b"mine", b"other"]
+    assert not memory.find("/models/flowers/.claims")
+    with pytest.raises(RuntimeError), new_version("memory://models", "flowers"):
+        raise RuntimeError
+    assert make_version().name == "3"  # a number that nothing was uploaded under is free again
+
+
+def test_a_version_that_is_released_makes_room(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(store.VARIABLE, "1")
+    for n in (1, 2):
+        memory.pipe({f"/models/flowers/{n}/{name}": os.urandom(300_000) for name in ("run.json", "manifest.json")})
+    home = model_path("memory://models/flowers")
+    first = whole(home / "1")
+    with pytest.raises(DataError, match="versions that are in use"):
+        whole(home / "2")
+    released(first)
+    assert (whole(home / "2") / "run.json").stat().st_size == 300_000
+
+
+def test_an_answer_that_ends_early_is_sent_for_again(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the store uses for an ETag: it is the size that tells."""
+    memory.pipe("/data/1.txt", b"the whole content")
+    folder, get, cut = source_path("memory://data"), Slow.get_file, [True, False]
+
+    def shortened(self: Slow, url: str, path: str) -> None:
+        get(self, url, path)
+        if cut and cut.pop(0):
+            Path(path).write_bytes(b"the whole")
+
+    monkeypatch.setattr(Slow, "get_file", shortened)
+    assert read_bytes(folder / "1.txt") == b"the whole content"
+    memory.pipe("/data/1.txt", b"another content")
+    cut[:] = [True] * 9
+    with pytest.raises(DataError, match="after 4 tries: OSError: received 9 of 15 bytes"):
+        read_bytes(source_path("memory://data") / "1.txt")
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (ValueError("Invalid bucket name"), "memory://data/1.txt cannot be used: .*Invalid bucket name"),
+    (OSError(28, "No space left on device"), "No space left on device")])
+def test_what_does_not_pass_is_not_tried_again(error: Exception, words: str, memory: Any,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe("/data/1.txt", b"content")
+    folder, calls = source_path("memory://data"), list[str]()
+
+    def fails(self: Slow, url: str, path: str) -> None:
+        calls.append(url)
+        raise error
+
+    monkeypatch.setattr(Slow, "get_file", fails)
+    with pytest.raises((DataError, OSError), match=words):
+        read_bytes(folder / "1.txt")
+    assert len(calls) == 1
 
 
 def test_a_version_in_use_stays_in_the_cache(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,6 +385,22 @@ def test_fsspec_is_not_imported_without_a_url(tmp_path: Path) -> None:
             "kerastl.files.source_path(sys.argv[1])\nprint({'fsspec', 's3fs', 'asyncio'} & {*sys.modules})")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_sentences_are_read_from_urls(memory: Any, tmp_path: Path) -> None:
+    for part in ("train", "dev", "test"):
+        content = "".join(f"{n}\tword{n}\t_\tNOUN\t_\t_\t{n - 1}\t{part}\t_\t_\n" for n in (1, 2)) + "\n"
+        (tmp_path / f"x-ud-{part}.conllu").write_text(content)
+        memory.pipe(f"/bucket/UD_X/x-ud-{part}.conllu", content.encode())
+    memory.pipe("/bucket/a.txt", b"one two\nthree\n")
+    here, there = read_sentences(tmp_path), read_sentences("memory://bucket/UD_X", cache_dir=tmp_path / "own")
+    assert there.sentences == here.sentences and there.source_split == here.source_split
+    assert there.source == "memory://bucket/UD_X" and (tmp_path / "own/remote").is_dir()
+    assert [one.words for one in read_inputs(["memory://bucket/a.txt", "memory://is a text"])] == [
+        ("one", "two"), ("three",), ("memory://is", "a", "text")]
+    for read in (read_sentences, lambda url: read_inputs([url])):
+        with pytest.raises(DataError, match="no such file or folder: memory://bucket/none.conllu"):
+            read("memory://bucket/none.conllu")
 
 
 def image_table(memory: Any, tmp_path: Path, paths: list[str]) -> str:

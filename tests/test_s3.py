@@ -20,11 +20,13 @@ from werkzeug.serving import make_server
 import kerastl as tl
 from kerastl.data.texts import read_labelled
 from kerastl.errors import DataError, OptionError
-from kerastl.files import model_path, objects, read_bytes, source_path
+from kerastl.files import model_path, objects, read_bytes, source_path, store
+from kerastl.server.capacity import _one_model
 from kerastl.server.config import models_of, read_models
 from kerastl.server.metrics import Metrics
 from kerastl.server.models import Models
 from kerastl.server.serve import models_at
+from kerastl.serving.shard_rows import _file as file_as_listed
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -103,6 +105,18 @@ def test_requests_that_fail_are_sent_again(bucket: str, s3: Server, tmp_path: Pa
     assert read_bytes(folder / "a.txt") == b"content" and s3.failing == 0
 
 
+def test_shards_of_remote_files_are_named_after_the_state_of_the_files(bucket: str, tmp_path: Path) -> None:
+    """Not after the times of the cache, which change with every read, and which a file has only once it is fetched."""
+    (tmp_path / "a.png").write_bytes(b"content")
+    objects.upload(tmp_path / "a.png", f"{bucket}/data/a.png")
+    path = source_path(f"{bucket}/data") / "a.png"
+    before = file_as_listed(str(path))
+    assert read_bytes(path) == b"content" and file_as_listed(str(path)) == before
+    (tmp_path / "a.png").write_bytes(b"changed")
+    objects.upload(tmp_path / "a.png", f"{bucket}/data/a.png")
+    assert file_as_listed(str(source_path(f"{bucket}/data") / "a.png")) != before
+
+
 @pytest.mark.parametrize("words", [["check", "URL"], ["run", "tiny_images", "--data", "URL", "--name", "m"]])
 def test_what_is_missing_is_one_message_and_exit_2(words: list[str], bucket: str, shell: Shell,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +127,7 @@ def test_what_is_missing_is_one_message_and_exit_2(words: list[str], bucket: str
 
     assert f"no such file or folder: {bucket}/nothing" in message(f"{bucket}/nothing")
     assert "no such bucket: s3://no-such-bucket" in message("s3://no-such-bucket/data")
+    assert "s3://No Bucket!/data cannot be used: " in message("s3://No Bucket!/data")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     S3FileSystem.clear_instance_cache()
     err = message(f"{bucket}/data")
@@ -129,6 +144,7 @@ def test_versions_on_s3_are_served_as_they_appear_and_half_published_ones_are_no
     models = Models(models_at(model_path(f"{bucket}/models/tiny")), Metrics(), warm_up=False)
     models.poll()
     assert [served.version for served in models.served()] == [1]
+    assert _one_model(f"{bucket}/models/tiny", None) == models_at(model_path(f"{bucket}/models/tiny"))[0]  # to measure
     for path in sorted(path for path in trained.rglob("*") if path.is_file() and path.name != "manifest.json"):
         objects.upload(path, f"{bucket}/models/tiny/2/{path.relative_to(trained)}")
     models.poll()
@@ -136,6 +152,8 @@ def test_versions_on_s3_are_served_as_they_appear_and_half_published_ones_are_no
     objects.upload(trained / "manifest.json", f"{bucket}/models/tiny/2/manifest.json")
     models.poll()
     assert [served.version for served in models.served()] == [2] and models.status("tiny", 2)[0].message == ""
+    home = model_path(f"{bucket}/models/tiny")
+    assert [store.release(home.joinpath(n).resolve()) for n in ("1", "2")] == [False, True]  # 1 was let go already
     S3FileSystem().rm(f"{bucket}/models/tiny/2", recursive=True)
     models.poll()
     assert [served.version for served in models.served()] == [1]
@@ -174,6 +192,7 @@ def test_a_run_from_s3_to_s3_answers_as_a_local_one(bucket: str, images: Path, t
     table = f"{bucket}/predictions.csv"
     code, out, err = shell("predict", f"{bucket}/models/tiny", f"{bucket}/images", "--out", table, "--json")
     assert code == 0, err
+    assert json.loads(out)["model"] == f"{bucket}/models/tiny/1"  # and not where it is cached
     local = tl.predict_inputs(str(trained), [str(images)])
     lines = read_bytes(source_path(table)).decode().splitlines()
     assert len(lines) == len(inputs) + 1 and lines[1].startswith(f"{bucket}/images/")

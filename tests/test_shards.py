@@ -33,7 +33,8 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def workers_of(pid: int) -> list[int]:
     """The worker processes of a process."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True,
+                            check=False)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "kerastl.shards.worker" in line]
 
 
@@ -133,6 +134,20 @@ def test_a_row_that_ends_its_worker_each_time_is_one_error_that_names_the_rows(t
                                         "SIGKILL: a decoder crashed"):
         shard_worker.run(tmp_path, 4, two_workers(), fatal=23)
     assert not workers_of(os.getpid())
+
+
+def test_there_are_no_more_workers_than_shards(tmp_path: Path) -> None:
+    """Each of them would load the network for nothing."""
+    assert shard_worker.run(tmp_path, 2, plain_runtime(engine="tensorflow", workers=8)) == shard_worker.expected(2)
+    assert len((tmp_path / "shards/started.log").read_text().splitlines()) <= 2
+
+
+def test_workers_import_no_module_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a folder of data from a stranger."""
+    for name in ("queue", "numpy", "kerastl"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module from the data')")
+    monkeypatch.chdir(tmp_path)
+    assert shard_worker.run(tmp_path / "cache", 1, two_workers()) == shard_worker.expected(1)
 
 
 def test_an_error_of_a_worker_is_raised_where_the_work_is_given_out(tmp_path: Path) -> None:

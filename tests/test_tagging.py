@@ -4,7 +4,6 @@ import csv
 import json
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +138,10 @@ def test_a_run_writes_a_version_that_answers_as_it_was_evaluated(run: TaggingRec
 
 def test_states_are_not_computed_on_a_cluster(data: Path, bert: Path, tmp_path: Path) -> None:
     examples, encoder = tl.split_sentences(tl.read_sentences(data)), tl.load_encoder("bert_base", str(bert))
-    with pytest.raises(OptionError, match="`engine` is ray, but"):
-        tl.compute_states(examples, encoder, replace(plain_runtime(), engine="ray"), cache_dir=tmp_path)
+    for runtime, words in ((plain_runtime(engine="ray"), "`engine` is ray\n"),
+                           (plain_runtime(workers=2), "`workers` is 2")):
+        with pytest.raises(OptionError, match=words):
+            tl.compute_states(examples, encoder, runtime, cache_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -19,6 +19,7 @@ from kerastl.evaluation.drift import FEWEST, PROBABILITIES, DriftTest, Rejected,
 from kerastl.evaluation.reference import Reference, as_kept, sizes_of
 from kerastl.evaluation.two_samples import PERMUTATIONS, SMALLEST_P, FeatureTest, OutputTest, label_shift
 from kerastl.fields import Section
+from kerastl.files import shown
 from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.reading import reading_of
@@ -187,7 +188,7 @@ def compare(classifier: Classifier, reference: Reference, seen: _Seen, alpha: fl
                   f"{PERMUTATIONS:,} permutations, corrected, is {len(found.tests) * SMALLEST_P:.2g}.",)
     notes += _repeated(reference, seen.sample)
     return Drift(
-        str(classifier.folder), len(seen.names), seen.errors, len(reference), alpha, found.tests, found.outputs,
+        shown(classifier.folder), len(seen.names), seen.errors, len(reference), alpha, found.tests, found.outputs,
         found.features, found.rejected, _labels(record, seen), float(seen.scores.mean()), record.test.accuracy,
         tuple(NewInput(seen.names[place], seen.labels[place], float(seen.scores[place]), float(found.newness[place]))
               for place in order) if found.newness is not None else (), tuple(seen.items[place] for place in order),

@@ -13,7 +13,7 @@ from kerastl.errors import DataError, KerastlError, ModelError
 from kerastl.evaluation.rejection import Detector
 from kerastl.export.parity import Reference, choose_rows, compare_saved_model, compare_tflite
 from kerastl.features.cache import chosen_dir
-from kerastl.files import read_bytes
+from kerastl.files import read_bytes, shown
 from kerastl.versions.damage import check_manifest, damaged, faults
 from kerastl.versions.detector import read_detector
 from kerastl.versions.folder import MANIFEST, VERIFY, is_export, locate_version, read_json
@@ -68,7 +68,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
         raise damaged(folder, found)
     if files_only or intact.record.private is not None:
         reason = FILES_ONLY if files_only else PRIVATE
-        return VerifyResult(str(folder), check_manifest(folder), 0, (), (reason,))
+        return VerifyResult(shown(folder), check_manifest(folder), 0, (), (reason,))
     record, cache = with_weights(intact.record, weights), chosen_dir(cache_dir)
     try:
         examples = restore_examples(folder, record, data=data, data_dir=data_dir, cache_dir=cache)
@@ -84,7 +84,7 @@ def verify(model: str, *, data: str | None = None, weights: str | None = None, d
     for path in _tflite_files(folder):
         compared = compare_tflite(reference, path.stem.removeprefix("model_"), read_bytes(path))
         parity.append(replace(compared, kept=compared.kept and not compared.without_scores))
-    return VerifyResult(str(folder), check_manifest(folder), len(reference.items), tuple(parity), _notes(reference))
+    return VerifyResult(shown(folder), check_manifest(folder), len(reference.items), tuple(parity), _notes(reference))
 
 
 def _verify_export(folder: Path, trust: bool) -> VerifyResult:
@@ -99,7 +99,7 @@ def _verify_export(folder: Path, trust: bool) -> VerifyResult:
         raise damaged(folder, found)
     source = read_json(folder, MANIFEST).get("source", {})
     note = f"TFLite files of {source.get('name')}, version {source.get('version')}; {FILES_ONLY}"
-    return VerifyResult(str(folder), check_manifest(folder), 0, (), (note,))
+    return VerifyResult(shown(folder), check_manifest(folder), 0, (), (note,))
 
 
 def _on_tokens(folder: Path) -> bool:
@@ -121,8 +121,9 @@ def _verify_tokens(folder: Path, trust: bool) -> VerifyResult:
         found.append(error.got)
     if found:
         raise damaged(folder, found)
-    return VerifyResult(str(folder), check_manifest(folder), 0, (), ("a model on tokens: its files are whole and load. "
-                        "Predictions were compared when it was written, and are not compared again",))
+    return VerifyResult(shown(folder), check_manifest(folder), 0, (), (
+        "a model on tokens: its files are whole and load. Predictions were compared when it was written, and are not "
+        "compared again",))
 
 
 def _notes(reference: Reference) -> tuple[str, ...]:

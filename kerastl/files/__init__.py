@@ -18,6 +18,7 @@ from kerastl.files.local import (
     in_home,
     is_file,
     is_writable,
+    listed_state,
     open_file,
     output_file,
     prefetched,
@@ -40,13 +41,13 @@ from kerastl.files.partial import (
     remove_leftovers,
     temporary_folder,
 )
-from kerastl.files.reading import model_path, refreshed, source_path, taken_numbers, whole
+from kerastl.files.reading import model_path, refreshed, released, source_path, taken_numbers, whole
 
 __all__ = [
     "FRESH_SECONDS", "PARTIAL", "STALE_SECONDS", "TAG", "atomic_file", "atomic_folder", "cache_folder",
     "cache_folders", "check_writable", "file_sha256", "held_folder", "hold", "in_home", "is_file", "is_mirrored",
-    "is_remote", "is_writable", "leaves_bucket", "leftover_of", "local_only", "local_path", "model_path",
-    "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes", "read_text", "refreshed",
-    "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers", "temporary_folder", "url_of",
-    "user_cache_dir", "whole", "write_atomically", "write_file",
+    "is_remote", "is_writable", "leaves_bucket", "leftover_of", "listed_state", "local_only", "local_path",
+    "model_path", "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes", "read_text",
+    "refreshed", "released", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers",
+    "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
 ]

@@ -59,6 +59,12 @@ def size_of(path: str | Path) -> int:
     return os.stat(path).st_size
 
 
+def listed_state(path: str | Path) -> str | None:
+    """A name for the state of a remote file's content, by its path in the mirror; None for any other path, and where
+    there is none."""
+    return os.path.basename(os.readlink(path)) if is_mirrored(path) and os.path.islink(path) else None
+
+
 def prefetched(paths: Iterable[Named]) -> Iterator[Named]:
     """The same paths in order. Those of a mirror are fetched ahead, many at a time, while the caller reads the ones
     before. One that there is not is left for its reader to meet. Raises DataError where fetching fails."""

@@ -1,6 +1,7 @@
 """Requests to object stores by fsspec: with retries, and with errors that say what is wrong. Nothing else imports
 fsspec, and this module does so only when a URL is used."""
 
+import errno
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ _TRANSIENT = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests
 _CREDENTIALS = {"s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_ENDPOINT_URL for a server "
                       "other than Amazon's",
                 "gs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"}
+
+# Of botocore: settings that name a login which does not exist, or has expired
+_NO_LOGIN = ("ProfileNotFound", "TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError")
 
 Result = TypeVar("Result")
 
@@ -59,7 +63,13 @@ def asked(url: str, request: Callable[[], Result]) -> Result:
         except PermissionError as error:
             raise PermissionError(13, f"Access denied ({one_line(str(error))})", url) from error
         except Exception as error:
-            if "Credential" in type(error).__name__ or "credential" in str(error).lower():
+            name = type(error).__name__
+            if isinstance(error, ValueError) or name == "ParamValidationError":  # of a name, or of the endpoint
+                raise DataError(f"{url} cannot be used: {one_line(str(error))[:300]}", "the URL of a file or folder in "
+                                "a bucket, and the address of a server", "check the URL and the endpoint") from error
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # of this machine's disk
+                raise
+            if name in _NO_LOGIN or "Credential" in name or "credential" in str(error).lower():
                 raise DataError(f"no credentials for {url}: {error}", "credentials that the store accepts",
                                 _CREDENTIALS.get(url.partition("://")[0], "")) from error
             if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _TRANSIENT:
@@ -110,10 +120,18 @@ def state_of_md5(digest: str, size: int) -> str:
     return f'ETag "{digest}" {size}'
 
 
-def download(url: str, path: Path) -> None:
-    """Copy a file to a local path. Raises as `asked` does."""
+def download(url: str, path: Path, size: int) -> None:
+    """Copy a file to a local path. size: bytes that it should have; an answer that ends early is one that fails, unless
+    the file has changed. Raises as `asked` does."""
     store = store_of(url)
-    asked(url, lambda: store.get_file(url, str(path)))
+
+    def request() -> None:
+        store.get_file(url, str(path))
+        received = path.stat().st_size
+        if received != size and int(store.info(url)["size"]) == size:
+            raise OSError(f"received {received:,} of {size:,} bytes")
+
+    asked(url, request)
 
 
 def upload(path: Path, url: str) -> None:

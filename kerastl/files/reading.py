@@ -22,7 +22,7 @@ from kerastl.files.addresses import is_mirrored, local_path, root_of, url_of, us
 from kerastl.files.local import Named, open_file
 from kerastl.files.objects import Listed
 from kerastl.files.partial import beside
-from kerastl.files.store import STORE, adding, entry_name, keep, size_in
+from kerastl.files.store import STORE, adding, entry_name, keep, release, size_in
 
 MANIFEST = "manifest.json"  # the last file of a version: without it, the version does not exist
 CLAIMS = ".claims"  # beside the versions: the numbers of those that are being published
@@ -39,7 +39,7 @@ def source_path(source: str | Path, cache_dir: str | Path | None = None) -> Path
         return path
     file = _found(url)
     if file is None:
-        _mirror(path, objects.listing(url))
+        _mirror(path, _denied(url, lambda: objects.listing(url)))
     else:
         lead_to(path, _entry(file))
         open_file(path).close()
@@ -91,6 +91,13 @@ def whole(folder: Path) -> Path:
         folder.unlink(missing_ok=True)
         refreshed(folder)
     raise DataError(f"{url_of(folder)} cannot be kept in the cache of remote files, because others need the room")
+
+
+def released(folder: Path) -> None:
+    """The folder of a version, of which `whole` was asked for, is not used any more; if it is one of a mirror, it may
+    be removed to make room."""
+    if is_mirrored(folder):
+        release(folder.resolve())
 
 
 def fetched(path: Path, read: Callable[[], Any]) -> Any:
@@ -210,7 +217,7 @@ def _downloaded(root: Path, url: str, name: str) -> bool:
     """Fetch a file into the store; False where its content is not in the state that the entry's name tells."""
     try:
         with adding(root, name, url) as partial:
-            objects.download(url, partial)
+            objects.download(url, partial, size_in(name))
             if name != _entry_by_md5(url, partial) and name != _entry(_file_at(url)):
                 raise _Changed
     except _Changed:
@@ -297,7 +304,7 @@ def _fetch_version(folder: Path) -> None:
 def _place(url: str, entry: str, path: Path) -> None:
     """Fetch a file of a version to its place. Raises DataError where it is gone or has changed since it was listed."""
     try:
-        objects.download(url, path)
+        objects.download(url, path, size_in(entry))
         same = entry == _entry_by_md5(url, path) or entry == _entry(_file_at(url))
     except FileNotFoundError:
         same = False

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from kerastl.errors import DataError, OptionError
@@ -132,7 +131,21 @@ def _removed(folder: Path) -> bool:
         os.close(handle)
 
 
-@cache
+_KEPT: dict[Path, int] = {}  # the entries that this process keeps, each with the descriptor of its lock
+
+
 def keep(folder: Path) -> None:
-    """Keep the folder of a version from being removed while this process runs. Raises FileNotFoundError."""
-    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+    """Keep the folder of a version from being removed until it is released, or this process ends. Raises
+    FileNotFoundError."""
+    if folder not in _KEPT:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        _KEPT[folder] = handle
+
+
+def release(folder: Path) -> bool:
+    """Let the folder of a version be removed when others need the room. Returns whether it was kept."""
+    if (handle := _KEPT.pop(folder, None)) is None:
+        return False
+    os.close(handle)
+    return True

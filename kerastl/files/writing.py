@@ -56,20 +56,10 @@ def uploading(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def publishing(path: Path) -> Iterator[Path]:
-    """A local folder to write a version into, which is uploaded when the block ends. Raises FileExistsError where
-    another writer has the same number, DataError where the upload fails; then nothing of it is left, or only what no
-    reader sees."""
+    """A local folder to write a version into, which is uploaded when the block ends. Its number is claimed first, so
+    that a writer on another machine takes the next one. Raises FileExistsError, before the block, where another writer
+    has the same number; DataError where the upload fails: then nothing of it is left, or only what no reader sees."""
     url = str(url_of(path))
-    with _outbox(path) as folder:
-        partial = folder / path.name
-        partial.mkdir()
-        with held(partial):
-            yield partial
-        _publish(partial, url, path)
-        _adopt(partial, url, path)
-
-
-def _publish(folder: Path, url: str, path: Path) -> None:
     home, _, number = url.rpartition("/")
     _remove_given_up(home)
     claim = f"{home}/{CLAIMS}/{number}"
@@ -77,6 +67,22 @@ def _publish(folder: Path, url: str, path: Path) -> None:
         objects.create(claim, f"{os.getpid()} {time.time():.0f}\n".encode())
     except FileExistsError as error:
         raise FileExistsError(errno.EEXIST, "is being written by another run", str(path)) from error
+    with _outbox(path) as folder:
+        partial = folder / path.name
+        partial.mkdir()
+        try:
+            with held(partial):
+                yield partial
+        except BaseException:
+            with suppress(KerastlError, OSError):  # in vain where the store has gone; the number is then not used again
+                objects.remove(claim)
+            raise
+        _publish(partial, url, path)
+        objects.remove(claim)
+        _adopt(partial, url, path)
+
+
+def _publish(folder: Path, url: str, path: Path) -> None:
     if objects.listing(url):
         raise FileExistsError(errno.EEXIST, "appeared while it was being written", str(path))
     places = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
@@ -94,7 +100,6 @@ def _publish(folder: Path, url: str, path: Path) -> None:
             raise DataError(f"{url} cannot be written: {error.strerror or error}", "a folder that may be written to",
                             "check the credentials, and what they may do") from error
         raise
-    objects.remove(claim)
 
 
 def _remove_given_up(home: str) -> None:

@@ -16,6 +16,7 @@ from kerastl.errors import ModelError
 from kerastl.export.parity import choose_rows
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import to_json
+from kerastl.files import shown
 from kerastl.rerun import comparison
 from kerastl.rerun.comparison import DIFFERS, IDENTICAL, UNKNOWN, WITHIN, Check, FigureDifference
 from kerastl.rerun.plan import Given, plan_of, runtime_of
@@ -187,7 +188,7 @@ def _compared(folder: Path, record: RunRecord, fresh: Path, again: RunRecord, an
         answers = Check(answers.name, answers.recorded, answers.now, DIFFERS)
     checks = [*around, data, split, weights, features, _predictions(record, old, new, exact), _figures(figures),
               answers]
-    return ReproduceResult(str(folder), what, exact, tuple(checks), figures.differences, figures.compared,
+    return ReproduceResult(shown(folder), what, exact, tuple(checks), figures.differences, figures.compared,
                            tuple(notes))
 
 

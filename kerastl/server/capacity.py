@@ -10,13 +10,13 @@ import os
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kerastl.errors import ModelError, OptionError
 from kerastl.fields import Section
+from kerastl.files import model_path, whole
 from kerastl.runtime import machine
 from kerastl.server.config import Model, read_models
 from kerastl.server.load import Ask, Sent, ServerProcess, grpc_client, rest_body, rest_client, send, server_process
@@ -128,7 +128,7 @@ def _one_model(path: Any, model_config_file: str | None) -> Model:
     if (path is None) == (model_config_file is None):
         raise OptionError("both a path and `model_config_file` are set" if path is not None else "no model is named",
                           "a path or `model_config_file`", "name one model, such as saved_models/NAME")
-    models = models_at(Path(path)) if model_config_file is None else read_models(model_config_file)
+    models = models_at(model_path(str(path))) if model_config_file is None else read_models(model_config_file)
     if len(models) != 1:
         raise OptionError(f"there are {len(models)} models: {', '.join(model.name for model in models)}",
                           "one model for `benchmark`", "name one of them")
@@ -147,7 +147,7 @@ def _warm_up_request(model: Model, version: int) -> Any:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    path = (model.path if model.version is not None else model.path / str(version)) / WARMUP
+    path = whole(model.path if model.version is not None else model.path / str(version)) / WARMUP
     records = tf.data.TFRecordDataset(str(path)) if path.exists() else ()
     for record in records:
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())

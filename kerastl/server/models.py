@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from kerastl.display import visible
 from kerastl.errors import KerastlError
-from kerastl.files import whole
+from kerastl.files import released, whole
 from kerastl.inputs.isolation.workers import Workers
 from kerastl.server import loading
 from kerastl.server.batching import Batcher, BatchingParameters, rows_of
@@ -339,6 +339,7 @@ class Models:
             if self._warm_up:
                 self._metrics.observe(WARMUP, 1e6 * (time.perf_counter() - start), model_path=str(folder), status="OK")
         except Exception as error:  # of any type: a version can be broken in any way, and the others go on
+            self._release(folder)
             tries = failure.tries + 1 if failure and failure.looks == looks else 1
             self._failed[folder] = Failure(looks, tries, time.monotonic() + RETRY)
             code, message = _reason(error)
@@ -364,10 +365,15 @@ class Models:
             served = self._serving[name].pop(version)
             self._status[name][version] = VersionStatus(version, State.UNLOADING)
         served.drained()
+        self._release(served.folder)
         self._set(name, VersionStatus(version, State.END))
         self._metrics.set(VERSION, 0, model_name=name, version=str(version))
         log.info("%s: unloaded version %d", name, version)
 
+    def _release(self, folder: Path) -> None:
+        """The files of a version are not needed any more, unless another model is in the same folder."""
+        if all(served.folder != folder for served in self.served()):
+            released(folder)
 
 
 def _reason(error: Exception) -> tuple[Code, str]:

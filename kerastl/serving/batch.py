@@ -16,7 +16,7 @@ from kerastl.data.input_row import InputRow
 from kerastl.data.prediction_inputs import Reading, input_rows
 from kerastl.errors import DataError, OptionError, unknown
 from kerastl.evaluation.rejection import LABEL
-from kerastl.files import output_file
+from kerastl.files import output_file, shown
 from kerastl.runtime import RAY, Runtime, choose
 from kerastl.serving.answers import Refused
 from kerastl.serving.classifier import Classifier, load_classifier
@@ -165,7 +165,7 @@ def predict_inputs(model: str | Path | Classifier, inputs: Sequence[str], *, lin
             aside = RowsAside(form, kept_columns)
             written = aside.write(table, answers, raw) + _formulas(aside.formulas, table, raw)
     notes = (*reading.notes, *computing.notes(), *written, *_about(tally, classifier, form))
-    result = PredictResult(str(classifier.folder), tuple(name for name, _ in kept), tuple(p for _, p in kept),
+    result = PredictResult(shown(classifier.folder), tuple(name for name, _ in kept), tuple(p for _, p in kept),
                            tally.total, tally.errors, ": ".join(next(iter(tally.reasons), ())), out, notes, strict,
                            computing.name, tally.withheld, top)
     if tally.errors == tally.total:

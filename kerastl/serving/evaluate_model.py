@@ -19,6 +19,7 @@ from kerastl.evaluation.rejection import LABEL
 from kerastl.evaluation.result import Figures
 from kerastl.features.cache import chosen_dir
 from kerastl.fields import Section
+from kerastl.files import shown
 from kerastl.serving.classifier import Classifier, load_classifier
 from kerastl.serving.compare_versions import Against, compare_classifiers, load_other
 from kerastl.serving.mistakes import Confusion, LabelCounts, check_worst, confusions, label_counts
@@ -150,8 +151,8 @@ def evaluate_model(model: str | Path | Classifier, source: str | Path, *, text_c
     compared = None if other is None else compare_classifiers(
         classifier, other, labelled, computed=outputs.by_content(kept), cache_dir=cache_dir)
     return EvaluateResult(
-        str(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes, kept.summary, unknown,
-        compared, incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
+        shown(classifier.folder), trained_on, evaluation.figures, skipped_items(kept), kept.notes, kept.summary,
+        unknown, compared, incorrect=len(kept) - sum(evaluation.correct), unknown_classes=unknown_classes,
         classes_without_rows=tuple(name for name, n in kept.counts().items() if not n),
         labels=() if record.task.exclusive else label_counts(kept.classes, evaluation.held_out.predicted, kept.targets),
         items=tuple(kept.items[mistake.row] for mistake in evaluation.mistakes), modality=record.modality_name,

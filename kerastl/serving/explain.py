@@ -15,6 +15,7 @@ from kerastl.errors import DataError, OptionError, all_of, at_least, broken, exp
 from kerastl.evaluation.rejection import LABEL
 from kerastl.explanation.explainer import Explained, Explainer, explainer_for
 from kerastl.explanation.record import ExplainedRow
+from kerastl.files import shown
 from kerastl.inputs import Input
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.modality import Modality, modality_named
@@ -28,6 +29,8 @@ from kerastl.versions.restore import restore_input, restore_model
 BLOCK = 8  # inputs that are explained at a time, between steps of the progress bar
 NOT_CHECKED = ("Whether these explanations can be trusted was not checked when the model was trained, by an earlier "
                "version; train it again to check it")
+PRIVATE = ("Whether these explanations can be trusted was not checked, because the check would reveal training data "
+           "of a private model")
 DIGITS = 4
 
 
@@ -110,14 +113,14 @@ def explain_inputs(model: str | Path, inputs: Sequence[str], *, lines: Iterable[
         notes.append(f'"{LABEL}" is not explained: for each of the inputs it is a class, also where `kerastl predict` '
                      f'says "{LABEL}"')
     rows_of, items, predicted = zip(*explained, strict=True)
-    return ExplainResult(str(folder), record.modality_name, method, exact, rows_of, items, tuple(errors), withheld,
+    return ExplainResult(shown(folder), record.modality_name, method, exact, rows_of, items, tuple(errors), withheld,
                          _in_words(record), (*reading.notes, *notes), None, predicted)
 
 
 def _in_words(record: RunRecord) -> str:
     checks = record.explanations
     if checks is None:
-        return f"{NOT_CHECKED}."
+        return f"{NOT_CHECKED if record.private is None else PRIVATE}."
     return f"{'The explanations are ' if checks.withheld else 'Checked when the model was trained: '}{checks.sentence}."
 
 

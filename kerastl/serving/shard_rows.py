@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kerastl.errors import OptionError
 from kerastl.features.cache import chosen_dir
 from kerastl.features.shard_pass import ISOLATE, isolate
-from kerastl.files import file_sha256
+from kerastl.files import file_sha256, listed_state
 from kerastl.inputs.isolation import workers_for
 from kerastl.runtime import Runtime, import_tensorflow_quietly
 from kerastl.serving.answers import Refused
@@ -86,10 +86,13 @@ def _item(plain: Any) -> Any:
 
 
 def _file(item: Any) -> Any:
-    """A path with the file's size and the time of its last change, on which a shard's name depends."""
+    """A path with the file's size and the time of its last change, on which a shard's name depends; for a remote file,
+    with the state that the object store reports of it."""
     plain = _plain(item)
     if isinstance(plain, dict):
         return plain
+    if (state := listed_state(plain)) is not None:
+        return [plain, state]
     try:
         stat = os.stat(plain)
     except (OSError, ValueError):  # gone, or a NUL in its name; the worker says what is wrong with it

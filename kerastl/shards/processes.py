@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from kerastl.runtime import available_cores
+from kerastl.runtime import available_cores, python
 from kerastl.shards.store import Shard
 from kerastl.shards.team import Died, Stopped, Team
 from kerastl.shards.worker import Reply, environment
@@ -34,8 +33,8 @@ class Process:
     def __init__(self, folder: Path, threads: int) -> None:
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kerastl.shards.worker", str(folder.absolute())], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True,
+            python(f"from kerastl.shards.worker import main; main({str(folder.absolute())!r})"),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True,
             env={**os.environ, **environment(threads), "TMPDIR": tempfile.gettempdir()})  # it is killed at the end
 
     def start(self, stopped: Stopped) -> Reply:

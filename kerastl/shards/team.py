@@ -107,7 +107,7 @@ def _finished(folder: Path, shard: Shard, done: "Future[None] | None", manifest:
 
 class _Office:
     """A thread for each worker: it takes the next errand, hands it to its worker, and hires another one if that dies.
-    Threads start when the first shard is submitted."""
+    There are as many as shards were submitted, up to the size of the team."""
 
     def __init__(self, team: Team) -> None:
         self._team = team
@@ -140,10 +140,9 @@ class _Office:
                 errand.done.set_exception(self._failure)
                 return errand.done
             self._errands.put(errand)
-        if not self._threads:
-            self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._team.size)]
-            for thread in self._threads:
-                thread.start()
+        if len(self._threads) < self._team.size:  # a worker that has no shard would load the network for nothing
+            self._threads.append(threading.Thread(target=self._serve, daemon=True))
+            self._threads[-1].start()
         return errand.done
 
     def _serve(self) -> None:

@@ -1,7 +1,7 @@
 """What a worker does: it loads the job's network once, then computes shards and writes their files.
 
-`python -m kerastl.shards.worker FOLDER` is a worker process. It reads a shard a line on standard input, in JSON, and
-writes a reply a line on standard output. When its input ends, since the process that started it has, it ends at once.
+`main` is a worker process. It reads a shard a line on standard input, in JSON, and writes a reply a line on standard
+output. When its input ends, since the process that started it has, it ends at once.
 """
 
 import importlib
@@ -86,8 +86,9 @@ def raise_error(reply: Reply) -> None:
     raise RuntimeError(f"a worker failed:\n{parts[0]}")
 
 
-def main(folder: Path) -> None:
-    """Serve the shards that standard input names until it ends."""
+def main(place: str) -> None:
+    """Serve the shards that standard input names until it ends. place: the folder of the job."""
+    folder = Path(place)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not a reply
     lines = queue.SimpleQueue[str]()
@@ -111,7 +112,3 @@ def main(folder: Path) -> None:
     while True:
         request = json.loads(lines.get())
         answer(reply_to(folder, compute, request["name"], request["task"]))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

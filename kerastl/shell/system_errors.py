@@ -37,14 +37,17 @@ def damaged_model(config: Any, error: Exception) -> str | None:
     """The message where the model that a command names is damaged, whatever error that led to; None where its files
     are as its manifest says, or the command names no model."""
     from kerastl.errors import KerastlError, ModelError
+    from kerastl.files import local_path
     from kerastl.versions.damage import faults
     from kerastl.versions.folder import VERIFY, find_version
 
     for argument in ("model", "teacher", "patient"):
         name = getattr(config, argument, None)
-        if not isinstance(name, str) or not os.path.isdir(name):
+        if not isinstance(name, str):
             continue
         try:
+            if not local_path(name).is_dir():
+                continue
             folder = find_version(name)
             found = faults(folder)
         except (KerastlError, OSError):  # find_version and the readers of a version say what is wrong themselves

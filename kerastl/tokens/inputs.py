@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.text_inputs import looks_like_path
 from kerastl.errors import DataError, OptionError, one_line
-from kerastl.files import read_bytes, write_atomically
+from kerastl.files import is_remote, read_bytes, source_path, write_atomically
 from kerastl.tokens import conllu, two_column
 from kerastl.tokens.sentences import Sentence, words_of
 
@@ -20,19 +20,21 @@ READABLE = f"texts, text files with a sentence in each line, or sentences as {CO
 
 
 def read_inputs(inputs: Sequence[str], text: Sequence[str] = (), lines: bytes | Iterable[str] = b"") -> list[Sentence]:
-    """The sentences to predict for. inputs: a path of a file, `-` for `lines`, or else a text. A file that ends in
-    .conllu is CoNLL-U, one of .tsv, .conll, .bio or .iob holds a word and a tag in each line, and any other file holds
-    a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look like.
+    """The sentences to predict for. inputs: a path or a URL of a file, `-` for `lines`, or else a text. A file that
+    ends in .conllu is CoNLL-U, one of .tsv, .conll, .bio or .iob holds a word and a tag in each line, and any other
+    file holds a sentence in each line, its words separated by whitespace. text: texts as they are, whatever they look
+    like.
 
     Raises DataError for a file that cannot be read, for a path of no file, and where there is nothing to predict for.
     """
     found: list[Sentence] = []
     for name in inputs:
-        path = Path(name)
+        remote = is_remote(name) and not any(map(str.isspace, name))
+        path = source_path(name) if remote else Path(name)
         if name == "-":
             piped = _lines(lines.decode("utf-8-sig", "replace")) if isinstance(lines, bytes) else lines
             found += _of_lines(piped, "standard input")
-        elif not os.path.exists(name):  # also of a text that is too long for a path, and of an empty one
+        elif not remote and not os.path.exists(name):  # also of a text that is too long for a path, and of an empty one
             if looks_like_path(name) or (path.suffix.lower() in (CONLLU, *COLUMNS) and len(name.split()) == 1):
                 raise DataError(f"no such file: {name}", READABLE, "check the path; if it is a text, pass it in `text`")
             found += _of_lines([name], "text")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kerastl.data.examples import PARTS
 from kerastl.errors import DataError, OptionError, expect
+from kerastl.files import is_file, prefetched, source_path
 from kerastl.tokens import conllu, two_column
 from kerastl.tokens.sentences import Sentence, TokenExamples
 
@@ -18,19 +19,22 @@ READABLE = (f"a file of sentences ({', '.join(FORMS)}), or a folder of such file
             "test")
 
 
-def read_sentences(data: str | Path, column: str = "upos", *, limit: int | None = None) -> TokenExamples:
+def read_sentences(data: str | Path, column: str = "upos", *, limit: int | None = None,
+                   cache_dir: str | Path | None = None) -> TokenExamples:
     """The sentences of a file, or of the files of a folder such as a treebank of Universal Dependencies, `UD_X/`.
 
     Files that end in .conllu are CoNLL-U; others hold a word and its tag in each line. If the files' names say train,
     dev (or validation) and test, that is the split of the source. column: of a CoNLL-U file, the one that holds the
     tags: upos, xpos, feats, lemma, deprel or misc. limit: read at most so many sentences, always the same ones.
+    cache_dir: where remote files are kept; default: the user's cache directory.
 
     Raises DataError that names file and line, for a source that cannot be read; OptionError for another column.
     """
     expect((str, Path), "the path of a file or a folder", data=data)
     if column not in conllu.TAG_COLUMNS:
         raise OptionError(f"`column` is {column}", f"one of {', '.join(conllu.TAG_COLUMNS)}", "omit `column` for upos")
-    paths = _files(Path(data))
+    folder = source_path(data, cache_dir)
+    paths = _files(folder)
     forms = {FORMS[path.suffix.lower()] for path in paths}
     if len(forms) > 1:
         raise DataError(f"{data} has files of both formats: {', '.join(path.name for path in paths[:6])}",
@@ -38,8 +42,9 @@ def read_sentences(data: str | Path, column: str = "upos", *, limit: int | None 
     form = forms.pop()
     read: Callable[[Path], Iterator[Sentence]] = two_column.read if form == TWO_COLUMN else \
         lambda path: conllu.read(path, column)
-    parts = _parts(paths) if Path(data).is_dir() else [""]
-    sentences = [(sentence, part) for path, part in zip(paths, parts, strict=True) for sentence in read(path)]
+    parts = _parts(paths) if folder.is_dir() else [""]
+    sentences = [(sentence, part) for path, part in zip(prefetched(paths), parts, strict=True)
+                 for sentence in read(path)]
     if not sentences:
         raise DataError(f"{data} contains no sentences", READABLE, "check the path")
     return limited(TokenExamples(str(data), tuple(sentence for sentence, _ in sentences), form,
@@ -102,7 +107,7 @@ def limited(examples: TokenExamples, limit: int | None) -> TokenExamples:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.is_file() and file.suffix.lower() in FORMS]
+        found = [file for file in sorted(path.iterdir()) if is_file(file) and file.suffix.lower() in FORMS]
         treebank = [file for file in found if FORMS[file.suffix.lower()] == CONLLU]
         found = treebank or found  # a treebank also has a README and a licence as .txt
         if not found:

@@ -24,7 +24,7 @@ from kerastl.features.fill import fill, missing
 from kerastl.features.housekeeping import DEFAULT_LIMIT, evict
 from kerastl.inputs.tokenizer import Tokenizer
 from kerastl.modality import TEXT
-from kerastl.runtime import RAY, Runtime
+from kerastl.runtime import Runtime
 from kerastl.tokens.align import PIECES, Aligner, word_states
 from kerastl.tokens.sentences import Sentence, TokenExamples
 
@@ -199,10 +199,11 @@ def compute_states(examples: TokenExamples, encoder: TokenEncoder, runtime: Runt
                    cache_dir: str | Path | None = None, cache_limit: int = DEFAULT_LIMIT) -> TokenStates:
     """The states of every word, from the cache or computed. Test sentences are computed in float32 and stored so, as
     the exported model computes them; others in the fastest arithmetic, and stored in float16. Raises OptionError for
-    the engine ray."""
-    if runtime.engine == RAY:
-        raise OptionError("`engine` is ray", "tensorflow, openvino or auto",
-                          "a cluster computes features of images and texts, not yet the states of words")
+    the engine ray and for workers."""
+    if runtime.shared:
+        raise OptionError("`engine` is ray" if runtime.ray else f"`workers` is {runtime.workers}", "tensorflow, "
+                          "openvino or auto, and no workers", "workers compute features of images and texts, not yet "
+                          "the states of words")
     start, cache = time.perf_counter(), chosen_dir(cache_dir)
     test = frozenset(examples.part(TEST)) if examples.split else frozenset()
     keys = tuple(tuple(hashlib.blake2b(f"{sentence.id} {i}".encode(), digest_size=16).hexdigest()

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ VERIFY = "list the damage with `kerastl verify`, and copy the version folder aga
 SIGNATURES = "signatures"  # in the manifest of TFLite files outside of a version
 SAVED_MODEL, KERAS_MODEL = "saved_model.pb", "model.keras"
 HIGHEST = ".next"  # beside the versions: the highest number that was used
+TRIES = 10  # numbers that runs on other machines may claim before this one
 PACKAGES = ("kerastl", "tensorflow", "keras", "numpy", "scikit-learn")
 
 
@@ -93,9 +94,9 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         raise OptionError(f"`out` is {out!r}: {error.strerror}", "a writable folder",
                           "choose another folder") from error
     remove_leftovers(home)
-    path = home / str(next_number(home))
     try:
-        with atomic_folder(path) as partial:
+        with ExitStack() as stack:
+            path, partial = _begun(home, stack)
             version = Version(partial, path)
             yield version
             write_manifest(partial, version.manifest)
@@ -104,10 +105,23 @@ def new_version(out: str, name: str) -> Iterator[Version]:
         for folder in made:  # leave no empty folders behind
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
-        if isinstance(error, FileExistsError) and error.filename == str(path):
-            raise ModelError(f"{path} was written by another run in the meantime", "one run at a time per name",
-                             "run it again to write the next version") from error
+        if isinstance(error, FileExistsError) and Path(error.filename or "").parent == home:
+            raise ModelError(f"{error.filename} was written by another run in the meantime",
+                             "one run at a time per name", "run it again to write the next version") from error
         raise
+
+
+def _begun(home: Path, stack: ExitStack) -> tuple[Path, Path]:
+    """The path of the next version, and the folder to write it into, which the stack completes. A number that a run on
+    another machine claims at this moment is left to it. Raises FileExistsError where that happens again and again."""
+    for tries_left in reversed(range(TRIES)):
+        path = home / str(next_number(home))
+        try:
+            return path, stack.enter_context(atomic_folder(path))
+        except FileExistsError:
+            if not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def next_number(home: Path) -> int:

@@ -29,8 +29,10 @@ def is_path(source: str) -> bool:
 
 
 def start_of(folder: Path, record: RunRecord) -> Path | None:
-    """The folder in which the run of a version was started; None where that is not recorded."""
-    return (folder.resolve() / record.started_in).resolve() if record.started_in else None
+    """The folder in which the run of a version was started; None where that is not recorded, and for a remote version,
+    from which no way leads there."""
+    known = record.started_in and not is_mirrored(folder)
+    return (folder.resolve() / record.started_in).resolve() if known and record.started_in else None
 
 
 def source_of(folder: Path, record: RunRecord, data: str | None) -> str:

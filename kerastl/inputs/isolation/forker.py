@@ -8,10 +8,8 @@ import mmap
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from kerastl.inputs.isolation.limits import (
@@ -36,6 +34,7 @@ from kerastl.inputs.isolation.messages import (
     WAIT,
     received,
 )
+from kerastl.runtime import python
 
 TRACING = 120  # seconds of processor time to trace a graph, which depends on no file
 LOOKS = 1.0  # seconds between two looks at the process that started this one
@@ -173,6 +172,4 @@ def too_large(memory: int) -> str:
 
 def command(number: int, limits: Limits) -> list[str]:
     """What starts a forker, with the modules that this process has."""
-    path = [str(Path(place).absolute()) for place in sys.path if isinstance(place, str)]
-    return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; from {__name__} import main; "
-            f"main({number}, {limits.memory}, {limits.cpu}, {os.getpid()})"]
+    return python(f"from {__name__} import main; main({number}, {limits.memory}, {limits.cpu}, {os.getpid()})")
