@@ -216,7 +216,7 @@ def test_asserts_are_where_no_argument_can_break_them() -> None:
     found = {module for module, path in files()
              if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))}
     assert found == {
-        "kerastl.data.texts", "kerastl.export.reference_tokenizer", "kerastl.shell.recipes",
+        "kerastl.export.reference_tokenizer", "kerastl.shell.recipes",
         "kerastl.studies.compare.cells", "kerastl.studies.search", "kerastl.training.fine_tuning.checkpoints"}
 
 
