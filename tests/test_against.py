@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tiny import content_id, held_out, made_examples
 
 import kerastl as tl
+from kerastl.compact import Codes, Hashes
 from kerastl.data.examples import Examples
 from kerastl.errors import ModelError
 from kerastl.evaluation.metrics import evaluate_probabilities
@@ -33,6 +34,7 @@ from kerastl.serving.row_predictions import (
 from kerastl.tasks import task_named
 from kerastl.versions.held_out import FILE, HeldOutPredictions, held_out_predictions_of, read_held_out
 from kerastl.versions.sections import SeparateBackbone
+from kerastl.versions.split_file import Parts
 
 Shell = Callable[..., tuple[int, str, str]]
 SINGLE, SEVERAL = task_named("single_label"), task_named("multi_label")
@@ -104,7 +106,7 @@ def test_copies_of_a_row_do_not_narrow_the_interval() -> None:
 def test_a_row_is_new_to_a_version_unless_it_or_a_row_of_its_group_was_trained_on() -> None:
     examples = made_examples(np.zeros(6, np.int64), groups=["a", "a", "b", "c", "c", "d"])
     ids = examples.ids
-    parts = {ids[0]: "fold 3", ids[2]: "test", ids[3]: "validation"}
+    parts = Parts(Hashes.of([ids[0], ids[2], ids[3]]), Codes.of(["fold 3", "test", "validation"]))
     how = new_or_seen(examples, all_rows(examples), parts)
     near = how[1]
     assert how.tolist() == [TRAINED_ON, near, SHIPPED, TRAINED_ON, near, SHIPPED] and near not in (TRAINED_ON, SHIPPED)

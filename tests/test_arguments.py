@@ -67,7 +67,8 @@ def test_a_length_for_images_and_raw_rows_that_were_not_added_are_refused(featur
 def test_folders_may_be_texts_or_paths(images: Path, tmp_path: Path) -> None:
     read = [tl.read_images(source, cache_dir=cache) for source in (images, str(images))
             for cache in (tmp_path, str(tmp_path))]
-    assert len({examples.ids for examples in read}) == 1 and {examples.source for examples in read} == {str(images)}
+    assert all(examples.ids == read[0].ids for examples in read)
+    assert {examples.source for examples in read} == {str(images)}
     table = tmp_path / "texts.csv"
     table.write_text("text,label\n" + "".join(f"a text {i},{'ab'[i % 2]}\n" for i in range(40)))
     texts = [tl.read_texts(source, cache_dir=cache) for source, cache in ((table, str(tmp_path)), (str(table), None))]

@@ -18,7 +18,7 @@ FLOORS = (
     ("kerastl.errors",),
     ("kerastl.devices",),
     ("kerastl.compact", "kerastl.fields", "kerastl.files", "kerastl.frames", "kerastl.stats", "kerastl.runtime",
-     "kerastl.decision"),
+     "kerastl.decision", "kerastl.optimizers"),
     ("kerastl.tasks", "kerastl.modality", "kerastl.user_code", "kerastl.shards"),
     ("kerastl.inputs",),
     ("kerastl.heads", "kerastl.data"),

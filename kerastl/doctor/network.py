@@ -13,6 +13,7 @@ from kerastl.doctor import Diagnosis, first_few
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.inputs import floats
 from kerastl.model import parts_of
+from kerastl.optimizers import Adam
 
 LEARNING_RATE = 1e-3  # a common one: it only has to change the weights that train
 BATCH_NORM, FROZEN, INFERENCE, PRECISION = "batch norm", "frozen weights", "inference", "half precision"
@@ -46,7 +47,7 @@ def one_step(model: Any, values: NDArray[Any], targets: NDArray[np.float32]) -> 
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32)))
     variables = backbone.trainable_variables + fresh.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])
-    apply(keras.optimizers.Adam(LEARNING_RATE), gradients, variables)
+    apply(Adam(LEARNING_RATE), gradients, variables)
     moved = tuple(weight.path for weight, old, new in zip(weights, before, backbone.get_weights(), strict=True)
                   if old.tobytes() != new.tobytes())
     head_moved = any(old.tobytes() != new.tobytes() for old, new in zip(first, fresh.get_weights(), strict=True))

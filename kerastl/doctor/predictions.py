@@ -13,6 +13,7 @@ from kerastl.doctor import Diagnosis, first_few, skipped
 from kerastl.doctor.network import apply, fresh_copy
 from kerastl.doctor.watch import layers_of, watched
 from kerastl.heads import GRADIENT_SETTINGS
+from kerastl.optimizers import AdamW
 from kerastl.stats import mcnemar
 from kerastl.tasks import Task, task_of_targets
 from kerastl.tasks.single_label import TASK as SINGLE_LABEL
@@ -105,7 +106,7 @@ def learns(head: Any, features: NDArray[np.float32], truth: NDArray[np.float32],
 
 def _step(head: Any, x: Any, y: NDArray[np.float32], task: Task, rate: float) -> Any:
     """A function that trains the head for one step on all of x."""
-    optimizer, variables, loss_of = keras.optimizers.AdamW(rate), head.trainable_variables, task.keras_loss(0.0)
+    optimizer, variables, loss_of = AdamW(rate), head.trainable_variables, task.keras_loss(0.0)
     optimizer.build(variables)
 
     @tf.function(autograph=False)

@@ -60,6 +60,8 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
     """
     import keras
 
+    from kerastl.optimizers import Adam
+
     options = options or FitOptions()
     check_options(options)
     start = time.perf_counter()
@@ -67,7 +69,7 @@ def fit_head(build: Callable[[], Any], states: TokenStates, train: Sequence[int]
     model, generator = build(), np.random.default_rng(seed)
     run = run_of(model, states.encoder.shape)
     rate = keras.optimizers.schedules.ExponentialDecay(options.learning_rate, options.decay_steps, options.decay)
-    optimizer = keras.optimizers.Adam(rate, beta_1=options.beta, beta_2=options.beta, global_clipnorm=5.0)
+    optimizer = Adam(rate, beta_1=options.beta, beta_2=options.beta, global_clipnorm=5.0)
     optimizer.build(model.trainable_variables)
 
     @tf.function(reduce_retracing=True, autograph=False)

@@ -172,10 +172,10 @@ def _adapted(support: Any, rate: Any) -> tuple[Any, Any]:
 def _meta_learn(base: Pool, task: Task, seed: int, start: list[Any], score: Scorer, rate: float) -> list[Learned]:
     """Minimise the log loss of queries over episodes of base classes with Adam; the variables after each of STEPS. The
     number of shots cycles through `task.shots`, so that one set of weights serves them all."""
-    import keras
+    from kerastl.optimizers import Adam
 
     variables = [tf.Variable(value) for value in start]
-    optimizer = keras.optimizers.Adam(rate)
+    optimizer = Adam(rate)
     optimizer.build(variables)
     way = min(task.way, len(base.classes))
     truth = np.repeat(np.arange(way), task.queries)[None].repeat(BATCH, axis=0)

@@ -19,6 +19,7 @@ from kerastl.backbones import Backbone
 from kerastl.data.examples import Examples
 from kerastl.inputs import floats
 from kerastl.model import blocks, freeze, unfreeze
+from kerastl.optimizers import AdamW
 from kerastl.training.fine_tuning.schedules import WarmUp
 
 # Chosen on movie snippets that were used for no reported figure: learning rates of 5e-5 and 1e-4, and twice the steps,
@@ -52,7 +53,7 @@ def tune(backbone: Backbone, examples: Examples, rows: NDArray[np.intp], seed: i
     upper = max(1, len(blocks(backbone)) - 1)
     unfreeze(backbone, upper)
     variables = backbone.model.trainable_variables
-    optimizer = keras.optimizers.AdamW(WarmUp(LEARNING_RATE, round(WARMUP * steps), steps), weight_decay=0.01)
+    optimizer = AdamW(WarmUp(LEARNING_RATE, round(WARMUP * steps), steps), weight_decay=0.01)
     optimizer.build(variables)
     source = backbone.input.single()
     values = tf.TensorSpec(source.spec.shape, source.spec.dtype)

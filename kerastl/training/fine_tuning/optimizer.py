@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerastl.optimizers import Adam
 from kerastl.training.fine_tuning.plan import Plan
 from kerastl.training.fine_tuning.schedules import EachUpdate
 
@@ -29,7 +30,7 @@ def optimizer_for(plan: Plan, learning_rate: Any, heights: Sequence[int], batche
                           gradient_accumulation_steps=plan.accumulate)
 
 
-class LayerwiseAdamW(keras.optimizers.Adam):
+class LayerwiseAdamW(Adam):
     """AdamW (Loshchilov and Hutter 2019) whose learning rate has a multiplier for each variable, and is 0 for a
     variable before its start, counted in batches. Weight decay uses the same rate, so that a rate of 0 leaves a
     variable as it is.

@@ -83,6 +83,8 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
     """
     import keras
 
+    from kerastl.optimizers import AdamW
+
     settings: dict[str, Any] = {"scaled": scaled, "prepare": prepare, "on_epoch_begin": on_epoch_begin,
                                 "compiled": compiled or Compiled(), "beside": beside}
     everything = rows
@@ -99,7 +101,7 @@ def descend(head: ConfiguredHead, features: Features, rows: NDArray[np.intp], va
         prepare(model, rows, validation)
 
     def compile_model(new: Any) -> None:
-        optimizer = keras.optimizers.AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
+        optimizer = AdamW(_setting(head, "learning_rate"), weight_decay=_setting(head, "weight_decay"))
         loss = examples.task.keras_loss(options.label_smoothing, options.gamma)
         new.compile(optimizer, loss, jit_compile=runtime.xla)
 
