@@ -267,7 +267,7 @@ def _pass(examples: TokenExamples, rows: Sequence[int], keys: Sequence[Sequence[
 
     for arithmetic in candidates:
         space = space_of(arithmetic)
-        if not missing(space, flat, everything):
+        if not len(missing(space, flat, everything)):
             return _Pass(space, arithmetic, "all rows cached", 0)
     batches = _batches(encoder, [examples.sentences[row] for row in rows])
     choice = choose_engine(encoder.backbone, batches[0][1], candidates, len(rows), runtime, cache)
