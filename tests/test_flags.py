@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -261,7 +262,14 @@ def turned_into_another_error(config: object) -> dict[str, object]:
     return {}
 
 
-@pytest.mark.parametrize("work", [lost_in_a_destructor, turned_into_another_error])
+def swallowed_by_a_library(config: object) -> dict[str, object]:
+    with suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    time.sleep(5)
+    return {}
+
+
+@pytest.mark.parametrize("work", [lost_in_a_destructor, turned_into_another_error, swallowed_by_a_library])
 @pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_is_one_line_whatever_the_interrupted_code_makes_of_it(work: Callable[[object], dict[str, object]],
                                                                         capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,6 +278,21 @@ def test_a_signal_is_one_line_whatever_the_interrupted_code_makes_of_it(work: Ca
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: stopped by SIGTERM; ") and err.count("\n") == 1
     assert sys.unraisablehook is hook
+
+
+def test_a_signal_that_is_raised_again_does_not_interrupt_what_cleans_up(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned = []
+
+    def work(config: object) -> dict[str, object]:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            return {}
+        finally:
+            time.sleep(3 * process.WATCH)
+            cleaned.append(True)
+
+    assert process.finish(work, Nothing, str, heavy=False) == 143 and cleaned
+    assert capsys.readouterr().err.startswith("error: stopped by SIGTERM; ")
 
 
 def test_a_signal_that_is_ignored_as_under_nohup_does_not_end_the_work(capsys: pytest.CaptureFixture[str]) -> None:

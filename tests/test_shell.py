@@ -53,7 +53,6 @@ def test_json_stays_alone_when_native_code_prints(trained: Path, images: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 0), ("2>&-", 0)])
 def test_closed_standard_streams_are_as_if_connected_to_nothing(closed: str, code: int, trained: Path, images: Path
                                                                ) -> None:

@@ -32,7 +32,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end the work; Windows has no SIGHUP
-AGAIN = 0.01  # seconds until a signal is raised again whose exception was lost
+WATCH = 0.5  # seconds after which a signal is raised again, if its exception was lost
 
 
 class Stopped(KeyboardInterrupt):
@@ -161,22 +161,33 @@ def _fail(message: str, code: int) -> int:
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Within, SIGINT, SIGTERM and SIGHUP raise Stopped, except where they are ignored, as under nohup. Whatever the
-    code that was interrupted makes of that exception, the block ends with Stopped."""
+    code that was interrupted makes of that exception, the block ends with Stopped: it is raised again where a library
+    has swallowed it, or Python, in a destructor, and the work goes on."""
     stops: list[Stopped] = []
-    again: list[threading.Timer] = []
+    watches: list[threading.Timer] = []
+    due, ended = threading.Event(), threading.Event()
     report = sys.unraisablehook
 
     def stop(number: int, frame: object) -> None:
-        stops.append(Stopped(number))
-        raise stops[-1]
+        asked = not due.is_set()  # by another process or a user, and not by a watch
+        due.clear()
+        if ended.is_set():
+            return
+        if not asked or not stops:
+            watches.append(threading.Timer(WATCH, again, (number,)))
+            watches[-1].start()
+        if asked or sys.exc_info()[0] is None:  # otherwise an exception is on its way
+            stops.append(Stopped(number))
+            raise stops[-1]
+
+    def again(number: int) -> None:
+        due.set()
+        signal.raise_signal(number)
 
     def unraisable(problem: Any) -> None:
-        """Python only prints what is raised in a destructor: a signal would be lost there, and is raised again. Other
-        errors of destructors come from objects that the signal left half-built."""
-        if isinstance(problem.exc_value, Stopped):
-            again.append(threading.Timer(AGAIN, signal.raise_signal, (problem.exc_value.number,)))
-            again[-1].start()
-        elif not stops:
+        """Python prints what is raised in a destructor. Once a signal came, these are Stopped itself and errors of
+        objects that it left half-built."""
+        if not stops:
             report(problem)
 
     numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
@@ -194,8 +205,10 @@ def stopped_by_signals() -> Iterator[None]:
         _release(error)
         raise stops[0].with_traceback(None) from None
     finally:
-        for timer in again:
+        ended.set()
+        for timer in watches:
             timer.cancel()
+            timer.join()
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = report
