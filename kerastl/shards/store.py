@@ -150,7 +150,11 @@ def kept(cache_dir: Path) -> Kept:
 
 def remove_kept(cache_dir: Path) -> int:
     """Remove the shards that no process works on. Returns the bytes freed."""
-    return sum(sum(map(_size, files)) for folder, files in _begun(cache_dir) if _remove(folder))
+    freed = 0
+    for folder, files in _begun(cache_dir):
+        size = sum(map(_size, files))
+        freed += size if _remove(folder) else 0
+    return freed
 
 
 def _begun(cache_dir: Path) -> Iterator[tuple[Path, list[Path]]]:

@@ -32,8 +32,9 @@ def show(result: CacheInfo) -> str:
     if result.freed:
         lines.append(f"freed {result.freed / 1e6:.1f} MB")
     if result.unfinished.runs:
-        lines.append(f"{count_of(result.unfinished.runs, 'unfinished run')} with workers: {result.unfinished.bytes / 1e6:.1f}"
-                     " MB of shards, kept until 30 days after their last use")
+        runs, size = count_of(result.unfinished.runs, "unfinished run"), result.unfinished.bytes / 1e6
+        lines.append(f"{runs} with workers: {size:.1f} MB of shards, with which the same command continues; they are "
+                     "removed after 30 days, or by kerastl cache --clear-unfinished")
     rows = [("backbone", "compute", "rows", "size", "last used")]
     rows += [(space.backbone, space.compute, str(space.rows), f"{space.bytes / 1e6:.1f} MB",
               datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M")) for space in result.spaces]
