@@ -8,7 +8,7 @@ makes, with the limits of `limits`.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from kerastl.errors import OptionError
 from kerastl.inputs.isolation.limits import Limits
 
 if TYPE_CHECKING:
+    from kerastl.inputs.isolation.team import Team
     from kerastl.inputs.isolation.workers import Workers
 
 MODES = ("auto", "on", "off")
@@ -30,6 +31,7 @@ class Isolation:
 
     from_files: int
     limits: Limits
+    _teams: dict[str, "Team"] = field(default_factory=dict)  # by task
 
     @cached_property
     def workers(self) -> "Workers":
@@ -38,10 +40,18 @@ class Isolation:
 
         return Workers(self.limits)
 
+    def team(self, task: str, verb: str, noun: str) -> "Team":
+        """The workers of another task than images, see `Team`; started when the first is wanted."""
+        from kerastl.inputs.isolation.team import Team
+
+        return self._teams.setdefault(task, Team(task, verb, noun, self.limits))
+
     def close(self) -> None:
         """End the processes, if they were started."""
         if "workers" in vars(self):
             self.workers.close()
+        for team in self._teams.values():
+            team.close()
 
 
 # The blocks that are entered, the innermost last. Of the process, not of a thread: tf.data and pools of threads decode
@@ -89,3 +99,10 @@ def workers_for(files: int) -> "Workers | None":
     """The workers that decode a pass over so many files; None where this process does it itself."""
     isolation = _BLOCKS[-1] if _BLOCKS else None
     return isolation.workers if isolation is not None and files >= isolation.from_files else None
+
+
+def team_for(task: str, verb: str, noun: str, large: bool) -> "Team | None":
+    """The workers of another task than images; None where this process does it itself. large: whether the work is much
+    beside starting them, so that `auto` uses them."""
+    isolation = _BLOCKS[-1] if _BLOCKS else None
+    return isolation.team(task, verb, noun) if isolation is not None and (large or not isolation.from_files) else None

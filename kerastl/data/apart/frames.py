@@ -1,0 +1,277 @@
+"""What goes between this process and one that reads a table: JSON, with bytes and long texts behind it.
+
+The reading process may have been taken over by its table. So nothing that comes from it is unpickled or otherwise run;
+sizes are limited, every type is checked, and what is unknown is refused.
+"""
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from kerastl.data.broken import Broken
+from kerastl.data.delimited import Record
+from kerastl.data.layout import Batch, Layout
+from kerastl.errors import DataError
+from kerastl.inputs.isolation.messages import received
+
+HEAD = struct.Struct("<cQQ")  # kind, bytes of JSON, bytes behind it
+REQUEST, LAYOUT, BATCH, END, ERROR = b"q", b"l", b"b", b"e", b"x"
+MEMORY, RECORD = "memory", "record"  # of an ERROR that is no DataError: too little memory, a record that is too large
+MOST_JSON, MOST_BYTES = 2**25, 2**30  # of a frame
+MOST_ROWS = 2**20  # of a batch
+SEPARATOR = "\0"  # of the texts of a column; it is part of almost none
+LONG = 2**14  # characters from which a text goes behind the JSON
+LONGEST_MESSAGE = 10_000  # characters
+PLAIN = frozenset({type(None), bool, int, float, str})  # what JSON has
+REFUSED = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, struct.error)
+
+Frame = tuple[bytes, Any, bytes | bytearray]  # kind, what the JSON says, and the bytes behind it
+
+
+class TooLargeError(Exception):
+    """A record does not fit into a frame."""
+
+
+def send(client: socket.socket, kind: bytes, document: object, behind: bytes = b"") -> None:
+    """Send a frame."""
+    text = _as_json(document)
+    client.sendall(HEAD.pack(kind, len(text), len(behind)) + text)
+    if behind:
+        client.sendall(behind)
+
+
+def receive(client: socket.socket, seconds: float | None = None) -> Frame:
+    """The next frame. Raises EOFError where the other side has ended, TimeoutError where it does not send it all in
+    these seconds, and one of REFUSED for what is no frame."""
+    end = None if seconds is None else time.monotonic() + seconds
+    kind, length, behind = HEAD.unpack(received(client, HEAD.size, end))
+    if length > MOST_JSON or behind > MOST_BYTES:
+        raise ValueError("a frame that is too large")
+    text, rest = received(client, length, end), received(client, behind, end)
+    return kind, json.loads(text.decode("utf-8", "surrogatepass")), rest
+
+
+def _as_json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def send_batch(client: socket.socket, batch: Batch) -> None:
+    """Send a batch of records, as several where it is too large for one frame. Raises TooLargeError where a record
+    is, TypeError for a value that no table of this kind has."""
+    document, behind = _packed_batch(batch, apart=False)
+    text = _as_json(document)
+    if len(text) > MOST_JSON and len(batch) == 1:
+        document, behind = _packed_batch(batch, apart=True)
+        text = _as_json(document)
+    size = sum(map(len, behind))
+    if len(text) <= MOST_JSON and size <= MOST_BYTES and len(batch) <= MOST_ROWS:
+        client.sendall(HEAD.pack(BATCH, len(text), size) + text)
+        client.sendall(b"".join(behind))
+    elif len(batch) == 1:
+        raise TooLargeError
+    else:
+        middle = len(batch) // 2
+        send_batch(client, batch[:middle])
+        send_batch(client, batch[middle:])
+
+
+def _packed_batch(batch: Batch, apart: bool) -> tuple[dict[str, Any], list[bytes]]:
+    """A batch for JSON, by columns, and the bytes behind it. apart: put all long texts there, too."""
+    pack = _Packing()
+    records = [record for _, record in batch if isinstance(record, dict)]
+    names = list(records[0]) if records else []
+    if set(map(len, records)) - {len(names)}:
+        raise TypeError("records with different columns")
+    columns = [pack.column([record[name] for record in records], apart) for name in names]
+    broken = [[place, str(record), pack(record.first), None if record.last is record.first else pack(record.last)]
+              for place, (_, record) in enumerate(batch) if isinstance(record, Broken)]
+    lines = [line for (_, line), _ in batch]
+    document = {"rows": len(batch), "lines": lines if any(lines) else None, "names": names, "columns": columns,
+                "broken": broken}
+    return document, pack.behind
+
+
+class _Packing:
+    """Values in the form that `_unpacked` takes: what JSON has as it is, the rest as a list of a mark and parts."""
+
+    def __init__(self) -> None:
+        self.behind: list[bytes] = []
+        self._size = 0
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str and len(value) >= LONG:
+            return ["s", *self._put(value.encode("utf-8", "surrogatepass"))]
+        if kind in PLAIN:
+            return value
+        if kind is bytes:
+            return ["b", *self._put(value)]
+        if kind in (list, tuple):
+            return ["l" if kind is list else "t", *map(self, value)]
+        if isinstance(value, Mapping):
+            return ["d", *([name, self(inner)] for name, inner in value.items())]
+        if kind in _TEXTS:
+            return [kind.__name__, str(value)]
+        if kind is timedelta:
+            return ["timedelta", value.days, value.seconds, value.microseconds]
+        raise TypeError(f"a value of type {kind.__name__}")
+
+    def column(self, values: list[Any], apart: bool) -> list[Any]:
+        """A column, of one or more values, for `_column`: how its values are written, and they."""
+        kinds = set(map(type, values))
+        if kinds == {str} and SEPARATOR not in "".join(values):
+            return ["joined", *self._put(SEPARATOR.join(values).encode("utf-8", "surrogatepass"))]
+        if kinds <= PLAIN and not apart:
+            return ["plain", values]
+        return ["packed", list(map(self, values))]
+
+    def _put(self, data: bytes) -> tuple[int, int]:
+        start = self._size
+        self.behind.append(data)
+        self._size += len(data)
+        return start, len(data)
+
+
+_TEXTS: dict[type, Callable[[str], Any]] = {Decimal: Decimal, UUID: UUID}
+_OF_TEXT = {kind.__name__: make for kind, make in _TEXTS.items()}
+
+
+def _unpacked(value: Any, behind: bytes | bytearray) -> Any:
+    """A value that `_Packing` packed. Raises one of REFUSED for anything else."""
+    if type(value) in PLAIN:
+        return value
+    kind, *parts = _list(value)
+    if kind == "b":
+        return _piece(behind, *parts)
+    if kind == "s":
+        return _piece(behind, *parts).decode("utf-8", "surrogatepass")
+    if kind in ("l", "t"):
+        values = (_unpacked(part, behind) for part in parts)
+        return list(values) if kind == "l" else tuple(values)
+    if kind == "d":
+        return {_text(name): _unpacked(inner, behind) for name, inner in map(_list, parts)}
+    if kind == "timedelta":
+        days, seconds, microseconds = map(_number, parts)
+        return timedelta(days, seconds, microseconds)
+    text, = parts
+    return _OF_TEXT[kind](_text(text))
+
+
+def _piece(behind: bytes | bytearray, start: int, length: int) -> bytes:
+    piece = bytes(memoryview(behind)[_number(start):start + _number(length)])
+    if start < 0 or len(piece) != length:
+        raise ValueError("a piece outside of its frame")
+    return piece
+
+
+def batch_of(document: Any, behind: bytes | bytearray, first: int, layout: Layout, only: Sequence[str] | None) -> Batch:
+    """The records of a frame, numbered from `first`, as `send_batch` got them. Raises one of REFUSED for what is no
+    batch of a table with this layout."""
+    rows, names = _number(document["rows"]), _texts(document["names"])
+    lines = _list(document["lines"] or [0] * min(rows, MOST_ROWS))
+    broken = {_number(place): Broken(_text(reason), *(_mapping(cells, behind) for cells in (start, end)
+                                                      if cells is not None))
+              for place, reason, start, end in map(_list, _list(document["broken"]))}
+    whole = rows - len(broken)
+    columns = [_column(column, behind, whole) for column in _list(document["columns"])]
+    if not 0 <= whole <= rows <= MOST_ROWS or len(lines) != rows or not {int}.issuperset(map(type, lines)):
+        raise ValueError("numbers that do not fit")
+    if len(columns) != len(names) or (whole and not set(names) >= _wanted(layout, only)):
+        raise ValueError("other columns")
+    for name in set(names).intersection(layout.images):
+        _check_images(columns[names.index(name)])
+    records: list[Record | str] = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
+                                   ] if names else [{} for _ in range(whole)]
+    if broken:
+        good = iter(records)
+        records = [broken[place] if place in broken else next(good) for place in range(rows)]
+    return list(zip(zip(range(first, first + rows), lines, strict=True), records, strict=True))
+
+
+def _column(value: Any, behind: bytes | bytearray, count: int) -> list[Any]:
+    """The values of a column that `_Packing.column` wrote. Raises one of REFUSED for anything else."""
+    kind, *parts = _list(value)
+    if kind == "joined":
+        values: list[Any] = _piece(behind, *parts).decode("utf-8", "surrogatepass").split(SEPARATOR)
+    else:
+        given, = map(_list, parts)
+        values = [_unpacked(each, behind) for each in given] if kind == "packed" else given
+        if kind not in ("packed", "plain") or (kind == "plain" and not PLAIN.issuperset(map(type, values))):
+            raise TypeError("a value that is not packed")
+    if len(values) != count:
+        raise ValueError("a column of another length")
+    return values
+
+
+def _wanted(layout: Layout, only: Sequence[str] | None) -> set[str]:
+    return set(layout.names) if only is None else set(layout.names).intersection(only)
+
+
+def _check_images(values: Sequence[Any]) -> None:
+    for value in values:
+        if value is not None and type(value["bytes"]) not in (bytes, type(None)):
+            raise TypeError("an image that is not bytes")
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError("not a list")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("not a number")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    return list(map(_text, _list(value)))
+
+
+def _mapping(value: Any, behind: bytes | bytearray) -> dict[str, Any]:
+    mapping = _unpacked(value, behind)
+    if type(mapping) is not dict:
+        raise TypeError("not a mapping")
+    return mapping
+
+
+def of_layout(layout: Layout) -> dict[str, Any]:
+    """A layout for JSON."""
+    return asdict(layout)
+
+
+def layout_of(document: Any) -> Layout:
+    """The layout in a frame. Raises one of REFUSED for anything else."""
+    if set(document) != {field.name for field in fields(Layout)}:
+        raise ValueError("not a layout")
+    classes = {_text(name): _texts(names) for name, names in document["classes"].items()}
+    layout = Layout(_texts(document["names"]), _texts(document["notes"]), _texts(document["images"]), classes,
+                    _text(document["sheet"]), _number(document["header"]))
+    if not set(layout.images) <= set(layout.names):
+        raise ValueError("images in no column")
+    return layout
+
+
+def of_error(error: DataError) -> list[str]:
+    """An error for JSON."""
+    return [error.got[:LONGEST_MESSAGE], error.expected[:LONGEST_MESSAGE], error.hint[:LONGEST_MESSAGE]]
+
+
+def error_of(document: Any) -> DataError:
+    """The error in a frame. Raises one of REFUSED for anything else."""
+    got, expected, hint = (text[:LONGEST_MESSAGE] for text in _texts(document))
+    return DataError(got, expected, hint)
