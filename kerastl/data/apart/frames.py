@@ -175,7 +175,7 @@ def batch_of(document: Any, behind: bytes | bytearray, first: int, layout: Layou
     """The records of a frame, numbered from `first`, as `send_batch` got them. Raises one of REFUSED for what is no
     batch of a table with this layout."""
     rows, names = _number(document["rows"]), _texts(document["names"])
-    lines = _list(document["lines"] or [0] * min(rows, MOST_ROWS))
+    lines = [0] * min(rows, MOST_ROWS) if document["lines"] is None else _list(document["lines"])
     broken = {_number(place): Broken(_text(reason), *(_mapping(cells, behind) for cells in (start, end)
                                                       if cells is not None))
               for place, reason, start, end in map(_list, _list(document["broken"]))}

@@ -1,8 +1,8 @@
-"""Images are decoded in processes of their own, so that a file that crashes the decoder, or takes all the time or the
-memory there is, costs its own row and nothing else.
+"""Files are read in processes of their own, so that one that crashes its reader, or takes all the time or the memory
+there is, costs an image its own row, a table one message, and nothing else.
 
-`isolated` says whether, for a block of code; `batches.decoder_for` asks. The processes are `workers`, which `forker`
-makes, with the limits of `limits`.
+`isolated` says whether, for a block of code; `batches.decoder_for` asks for images, `data.apart` for tables. The
+processes are a `team`, which `forker` makes, with the limits of `limits`. `workers` are those that decode images.
 """
 
 import sys
@@ -26,8 +26,8 @@ NO_LIMITS = Limits()
 
 @dataclass(eq=False)  # a block leaves as itself, not as one that is like it
 class Isolation:
-    """How the images of a block are decoded. from_files: the least number of files of a pass for which workers are
-    used."""
+    """How the files of a block are read. from_files: the least number of images of a pass for which workers are used;
+    0: they are used for everything."""
 
     from_files: int
     limits: Limits
@@ -75,13 +75,14 @@ def check_mode(mode: str) -> None:
 
 @contextmanager
 def isolated(mode: str = "on", *, limits: Limits = NO_LIMITS) -> Iterator[Isolation | None]:
-    """Within, image files are decoded as the mode says: `on`, each in a worker process with limits on its memory, time
-    and files; `off`, in this process; `auto`, in workers in a pass over 2,000 files or more, where this system has
-    them. A file that crashes its worker is tried in one more, and then skipped with that reason. The processes are
-    started when they are first needed, and end with the block.
+    """Within, image files are decoded, and tables in Parquet and Excel read, as the mode says: `on`, each in a worker
+    process with limits on its memory, time and files; `off`, in this process; `auto`, where this system has them, in
+    workers in a pass over 2,000 images or more, and for tables from 16 MiB of Parquet or 2 MiB of Excel on. An image
+    that crashes its worker is tried in one more, and then skipped with that reason; a table that does raises DataError.
+    The processes are started when they are first needed, and end with the block.
 
-    The pixels are the same either way. It applies to all threads of the process. limits: of each worker. Raises
-    OptionError for an unknown mode, and for `on` where the system is not Linux.
+    The pixels and records are the same either way. It applies to all threads of the process. limits: of each worker.
+    Raises OptionError for an unknown mode, and for `on` where the system is not Linux.
     """
     check_mode(mode)
     used = mode == "on" or (mode == "auto" and is_possible())
