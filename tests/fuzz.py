@@ -10,6 +10,7 @@ import json
 import random
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import conftest  # noqa: F401  brings the tiny backbone
+import fuzz_grpc
+import grpc
 from mutants import MUTATIONS, SLANG, image_mutants
-from served import half_plus, serving, several
+from served import Server, half_plus, serving, several
 from test_table_properties import FORMS, Sheet, _damaged, _workbook
 from text_folders import hugging_face_folder
 
@@ -32,6 +35,7 @@ from kerastl.backbones._weight_files import read_config
 from kerastl.data.tables import open_table
 from kerastl.errors import DataError, KerastlError
 from kerastl.inputs import images, vocabulary
+from kerastl.server.load import free_port
 from kerastl.server.options import ServerOptions
 from kerastl.versions.listing import list_models
 from kerastl.versions.record import RunRecord
@@ -252,6 +256,21 @@ def http_cases(count: int, seed: int, folder: Path, stack: ExitStack) -> Iterato
         yield f"{number}, {path}, {damage}, {body[:80]!r}", partial(read, path, body)
 
 
+def grpc_outcomes(count: int, seed: int, folder: Path, stack: ExitStack) -> Iterator[Outcome]:
+    """Damaged calls to a server of its own process, and connections that are no calls."""
+    home, ports = fuzz_grpc.models(folder / "grpc"), Server(free_port(), free_port())
+    process = stack.enter_context(subprocess.Popen(
+        [sys.executable, "-m", "kerastl", "serve", str(home), "--port", str(ports.rpc), "--rest-api-port", "0",
+         "--max-request-mb", str(fuzz_grpc.MOST_MB)], stderr=subprocess.DEVNULL))
+    stack.callback(process.terminate)
+    with grpc.insecure_channel(f"127.0.0.1:{ports.rpc}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=300)
+    server = fuzz_grpc.watched(ports, process.pid, home, stack)
+    yield run("gRPC calls", fuzz_grpc.call_cases(count, seed, server))
+    yield run("connections to the gRPC port", fuzz_grpc.connection_cases(count, seed, server))
+    print(f"memory of the server: {server.base:,.0f} MiB before, {server.megabytes():,.0f} MiB after")
+
+
 def outcomes(count: int, seed: int, home: Path) -> Iterator[Outcome]:
     """So many cases of each kind."""
     made = text_models(home)
@@ -264,6 +283,8 @@ def outcomes(count: int, seed: int, home: Path) -> Iterator[Outcome]:
         count, seed, versions_of(home / "versions"), lambda name: True, read_version))
     with ExitStack() as stack:
         yield run("HTTP bodies", http_cases(count, seed, home, stack))
+    with ExitStack() as stack:
+        yield from grpc_outcomes(count, seed, home, stack)
 
 
 def main(count: int = 2000, seed: int = 0) -> int:

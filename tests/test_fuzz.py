@@ -1,12 +1,17 @@
 """A hundred damaged files and requests of each kind, see `fuzz.py`: each is read, or refused in words."""
 
 import json
+import os
 import random
 from contextlib import ExitStack
 from pathlib import Path
 
 import fuzz
+import fuzz_grpc
 import pytest
+from served import serving
+
+from kerastl.server.options import ServerOptions
 
 COUNT = 100
 SEED = 7
@@ -42,6 +47,21 @@ def test_damaged_version_folders(tmp_path: Path) -> None:
 def test_damaged_requests(tmp_path: Path) -> None:
     with ExitStack() as stack:
         check(fuzz.run("requests", fuzz.http_cases(COUNT, SEED, tmp_path, stack)))
+
+
+@pytest.mark.slow
+def test_damaged_calls(tmp_path: Path) -> None:
+    """Of the process of this test; `fuzz.py` watches one of its own."""
+    with ExitStack() as stack:
+        options = ServerOptions(max_request_mb=fuzz_grpc.MOST_MB)
+        running = stack.enter_context(serving(fuzz_grpc.models(tmp_path), options))
+        server = fuzz_grpc.watched(running, os.getpid(), tmp_path, stack)
+        calls = fuzz.run("calls", fuzz_grpc.call_cases(COUNT, SEED, server))
+        connections = fuzz.run("connections", fuzz_grpc.connection_cases(42, SEED, server))
+    for outcome in (calls, connections):
+        assert not outcome.wrong, "\n".join(outcome.wrong)
+        assert min(outcome.counts["read"], outcome.counts["refused"]) > 5, outcome.line()
+    assert {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED"} <= server.codes
 
 
 def test_a_crash_or_a_case_without_words_is_noticed() -> None:

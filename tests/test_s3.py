@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 
 import kerastl as tl
 from kerastl.data.texts import read_labelled
-from kerastl.errors import DataError, OptionError
+from kerastl.errors import DataError, KerastlError, OptionError
 from kerastl.files import model_path, objects, read_bytes, source_path, store
 from kerastl.server.capacity import _one_model
 from kerastl.server.config import models_of, read_models
@@ -132,6 +132,28 @@ def test_what_is_missing_is_one_message_and_exit_2(words: list[str], bucket: str
     S3FileSystem.clear_instance_cache()
     err = message(f"{bucket}/data")
     assert f"no credentials for {bucket}/data" in err and "AWS_ACCESS_KEY_ID" in err
+
+
+def test_a_query_is_refused_and_never_dropped(bucket: str, shell: Shell) -> None:
+    """s3fs drops a version, and would read the newest one."""
+    store, name = S3FileSystem(), bucket.removeprefix("s3://")
+    store.call_s3("put_bucket_versioning", Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    old = store.call_s3("put_object", Bucket=name, Key="t.csv", Body=b"text,label\nold,a\n")["VersionId"]
+    store.call_s3("put_object", Bucket=name, Key="t.csv", Body=b"text,label\nnew,a\n")
+    url = f"{bucket}/t.csv?versionId={old}"
+    for words in (["check", url], ["run", "tiny_images", "--data", url, "--name", "m"], ["predict", url, "a"],
+                  ["models", url], ["verify", url]):
+        code, out, err = shell(*words)
+        assert code == 2 and not out and "Traceback" not in err, words
+        assert f"{url} has a query, ?versionId={old}" in err and "copy the version that is meant" in err, err
+    for read in (lambda: source_path(url), lambda: objects.content(url), lambda: objects.about(url)):
+        with pytest.raises(KerastlError, match=r"\?versionId="):
+            read()
+    store.call_s3("put_object", Bucket=name, Key="folder/what?.txt", Body=b"a name like any other")
+    assert read_bytes(source_path(f"{bucket}/folder") / "what?.txt") == b"a name like any other"
+    store.call_s3("put_object", Bucket=name, Key=f"folder/t.csv?versionId={old}", Body=b"another file")
+    with pytest.raises(DataError, match=r"its name contains \?versionId="):
+        source_path(f"{bucket}/folder")
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(bucket: str, shell: Shell, images: Path) -> None:

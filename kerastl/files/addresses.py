@@ -14,6 +14,7 @@ SCHEMES = ("s3", "gs", "memory")
 SAME = {"s3a": "s3", "gcs": "gs"}
 FOLDER = "remote"  # in the cache directory
 _URL = re.compile(rf"({'|'.join((*SCHEMES, *SAME))}|file):/(/?)(.*)", re.DOTALL)
+_QUERY = re.compile(r"\?[\w.-]+=.*", re.DOTALL)
 _LONGEST = 255  # bytes of a name in a file system
 
 
@@ -27,7 +28,7 @@ def local_path(name: str | Path, cache_dir: str | Path | None = None) -> Path:
     """The path to work with where a user named a file or folder: of a URL that of its mirror, of which nothing is
     fetched here; of anything else itself. cache_dir: where the mirror is; default: the user's cache directory.
 
-    Raises OptionError for a URL without a bucket, or with parts that no path can have.
+    Raises OptionError for a URL without a bucket, with parts that no path can have, or with a query.
     """
     text = str(name)
     if text.startswith("file://"):
@@ -41,6 +42,10 @@ def local_path(name: str | Path, cache_dir: str | Path | None = None) -> Path:
     if not parts[0] or not all(map(usable, parts)):
         raise OptionError(f"{text} is not the URL of a file or folder", "SCHEME://BUCKET/FOLDER/NAME, without empty "
                           "parts, . and ..", "check the URL")
+    if query := _QUERY.search(match[3]):  # s3fs drops ?versionId=, and would read the newest version
+        raise OptionError(f"{text} has a query, {query[0]}", "SCHEME://BUCKET/FOLDER/NAME, which is read in its newest "
+                          "version", "copy the version that is meant to a name of its own, and pass that; rename a "
+                          "file whose name contains this text")
     root = cache_folder(cache_dir or user_cache_dir(), FOLDER)
     return Path(f"{root.absolute()}{MIRROR}{SAME.get(match[1], match[1])}", *parts)
 

@@ -24,6 +24,8 @@ _CREDENTIALS = {"s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_P
 # Of botocore: settings that name a login which does not exist, or has expired
 _NO_LOGIN = ("ProfileNotFound", "TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError")
 
+_VERSION = "?versionId="  # s3fs takes what follows for a version
+
 Result = TypeVar("Result")
 
 
@@ -37,14 +39,22 @@ class Listed:
 
 
 def store_of(url: str) -> Any:
-    """fsspec's file system for a URL. Raises OptionError where a package is missing."""
+    """fsspec's file system for a URL. Raises OptionError where a package is missing, DataError for a name that it would
+    take for that of another file."""
     scheme = url.partition("://")[0]
+    _check_name(url)
     try:
         import fsspec
 
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
         raise OptionError(f"{url} cannot be used: {error}", "the packages for remote files", EXTRA) from error
+
+
+def _check_name(url: str) -> None:
+    """Raises DataError for a file of S3 whose name s3fs cuts off, so that another file would be read."""
+    if url.startswith("s3://") and _VERSION in url:
+        raise DataError(f"{url} cannot be read: its name contains {_VERSION}", "another name", "rename the file")
 
 
 def asked(url: str, request: Callable[[], Result]) -> Result:
@@ -105,7 +115,10 @@ def listing(url: str) -> list[Listed]:
     scheme, prefix = url.partition("://")[0], store._strip_protocol(url).rstrip("/") + "/"
     files = [(name, info) for name, info in found.items() if info["type"] == "file" and name.startswith(prefix)
              and not name.endswith("/")]
-    return [_listed(f"{scheme}://{name.lstrip('/')}", info) for name, info in sorted(files)]
+    listed = [_listed(f"{scheme}://{name.lstrip('/')}", info) for name, info in sorted(files)]
+    for file in listed:
+        _check_name(file.url)
+    return listed
 
 
 def _listed(url: str, info: dict[str, Any]) -> Listed:

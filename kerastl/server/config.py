@@ -90,6 +90,7 @@ def _model(config: Any, source: str, remote: bool) -> Model:
     if not config.name or not config.base_path:
         raise OptionError(f"{source} has a model without {'a name' if not config.name else 'a base_path'}",
                           "name and base_path for each model", "add it")
+    _check_path(config.base_path, f"{source}: the base_path of {config.name}")
     if config.model_platform not in ("", PLATFORM):
         raise OptionError(f"{source}: the model_platform of {config.name} is {config.model_platform!r}",
                           repr(PLATFORM), "other platforms cannot be served")
@@ -102,6 +103,11 @@ def _model(config: Any, source: str, remote: bool) -> Model:
                           + " or a URL" * remote, "write the whole path")
     return Model(config.name, path if local else local_path(config.base_path), _policy(config, source),
                  tuple(config.version_labels.items()), _logging(config, source))
+
+
+def _check_path(path: str, argument: str) -> None:
+    if "\0" in path:
+        raise OptionError(f"{argument} is {path!r}", "a path, in which no zero byte can be", "correct it")
 
 
 def _policy(config: Any, source: str) -> Policy:
@@ -125,6 +131,7 @@ def _logging(config: Any, source: str) -> RequestLogging | None:
     if not prefix:
         raise OptionError(f"{source}: the logging_config of {config.name} has no filename_prefix",
                           "log_collector_config { filename_prefix: '/PATH/NAME' }", "add it")
+    _check_path(prefix, f"{source}: the filename_prefix of {config.name}")
     if not 0 <= rate <= 1:
         raise OptionError(f"{source}: the sampling_rate of {config.name} is {rate}", "a number from 0 to 1",
                           "change it")

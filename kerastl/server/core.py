@@ -18,6 +18,7 @@ from kerastl.server.signatures import DEFAULT, Signature
 from kerastl.server.status import Code, ServingError, invalid
 
 MOST_UNKNOWN = 100  # names of models that are not served, in the metrics
+LONGEST_UNKNOWN = 200  # characters of such a name
 LABEL, SCORE = "label", "score"
 
 
@@ -41,18 +42,20 @@ class Answer:
 
 
 class Core:
-    """Answers requests. all_or_nothing: a row that cannot be computed fails the whole request, as in TF Serving."""
+    """Answers requests. all_or_nothing: a row that cannot be computed fails the whole request, as in TF Serving.
+    most_bytes: of what a request is unpacked to."""
 
-    def __init__(self, models: Models, metrics: Metrics, *, all_or_nothing: bool = False) -> None:
+    def __init__(self, models: Models, metrics: Metrics, *, most_bytes: int, all_or_nothing: bool = False) -> None:
         self.models, self.metrics, self._all_or_nothing = models, metrics, all_or_nothing
+        self._most_bytes = most_bytes
         self._unknown: set[str] = set()
 
     def counted(self, name: str) -> str:
         """The name under which requests to a model are counted: its own; of models that are not served only the first
-        names, since clients can ask for any number of them."""
+        names that are not too long, since clients can ask for any number of them."""
         if name in self.models.names or name in self._unknown:
             return name
-        if len(self._unknown) == MOST_UNKNOWN:
+        if len(self._unknown) == MOST_UNKNOWN or len(name) > LONGEST_UNKNOWN:
             return ""
         self._unknown.add(name)
         return name
@@ -99,7 +102,7 @@ class Core:
         """What a version makes of examples, which are counted. compute: with the version, and the serialised
         examples."""
         with self.models.lease(spec.name, spec.version, spec.label) as served:
-            array = inference.examples_of(examples)
+            array = inference.examples_of(examples, self._most_bytes)
             result = compute(served, array)
             self.metrics.count(EXAMPLES, len(array), model=served.name)
             self.metrics.observe(EXAMPLES_EACH, len(array), POWERS_OF_2, model=served.name)

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
@@ -23,19 +24,57 @@ from kerastl.server.bodies import Arrays
 from kerastl.server.config import models_of
 from kerastl.server.core import Core, Spec
 from kerastl.server.grpc_messages import SIGNATURES, fill_spec, metadata_response, status_response
-from kerastl.server.metrics import LATENCY, REQUESTS
+from kerastl.server.metrics import LATENCY, REQUESTS, Metrics
 from kerastl.server.models import Served
 from kerastl.server.request_log import as_received
 from kerastl.server.signatures import DEFAULT
-from kerastl.server.status import Code, ServingError, invalid
-from kerastl.server.tensor_protos import array_of, tensor_proto
+from kerastl.server.status import FAULT, Code, ServingError, invalid
+from kerastl.server.tensor_protos import arrays_of, require_sendable, tensor_proto
 
 log = logging.getLogger("kerastl.serve")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+MOST_DETAILS = 4000  # bytes of a message as gRPC sends it; a client refuses trailers of more than 8 KB
+
+
+class Parsing(grpc.aio.ServerInterceptor):
+    """Refuses requests whose bytes are no message. gRPC itself would answer with an exception of Python's, as an
+    unknown error, and such calls would be missing in the metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """The handler of a method, which parses the request itself."""
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def answer(data: bytes, context: Any) -> Any:
+            try:
+                request = handler.request_deserializer(data)
+            except DecodeError:
+                self._metrics.count(REQUESTS, model_name="", status=Code.INVALID_ARGUMENT.name)
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be parsed: its bytes are not "
+                                    f"the message that {details.method} takes")
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+
+
+def details_of(message: str) -> str:
+    """A message that fits into the trailers of a call, where gRPC writes three bytes for each byte that is not
+    printable ASCII. It is cut off where it is longer, such as one that contains a name of the client's."""
+    room = MOST_DETAILS - len("...")
+    for place, character in enumerate(message):
+        plain = " " <= character <= "~" and character != "%"
+        room -= 1 if plain else 3 * len(character.encode("utf-8", "replace"))
+        if room < 0:
+            return f"{message[:place]}..."
+    return message
 
 
 class _Service:
-    """threads: that compute. most_bytes: of a tensor that is sent."""
+    """threads: that compute. most_bytes: of the tensors of a request."""
 
     def __init__(self, core: Core, threads: Executor, most_bytes: int) -> None:
         self._core, self._threads, self._most_bytes = core, threads, most_bytes
@@ -48,15 +87,15 @@ class _Service:
             return answer() if at_once else await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         except ServingError as error:
             code = error.code
-            await context.abort(CODES[code.number], error.message)
+            await context.abort(CODES[code.number], details_of(error.message))
         except asyncio.CancelledError:  # the client gave up, or its deadline passed
             left = context.time_remaining()
             code = Code.DEADLINE_EXCEEDED if left is not None and left <= 0 else Code.CANCELLED
             raise
-        except Exception as error:  # a fault of the server's own: the call fails, the others go on
+        except Exception:  # a fault of the server's own: the call fails, the others go on
             log.exception("the call failed")
             code = Code.INTERNAL
-            await context.abort(CODES[code.number], f"{type(error).__name__}: {error}")
+            await context.abort(CODES[code.number], FAULT)
         finally:
             self._core.metrics.count(REQUESTS, model_name=name, status=code.name)
             if code is Code.OK:
@@ -76,10 +115,11 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
             name = request.model_spec.signature_name
             if (name or DEFAULT) not in served.model.signatures:
                 raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name or DEFAULT}" not found.')
-            return name, {key: array_of(key, tensor, self._most_bytes) for key, tensor in request.inputs.items()}
+            return name, arrays_of(request.inputs, self._most_bytes)
 
         answer = self._core.predict(_spec(request), read, tuple(request.output_filter))
         response = predict_pb2.PredictResponse()
+        require_sendable(answer.outputs)
         fill_spec(response.model_spec, answer.served, answer.signature)
         for name, array in answer.outputs.items():
             response.outputs[name].CopyFrom(tensor_proto(array))
@@ -178,5 +218,3 @@ def _spec(request: Any) -> Spec:
     kind = message.WhichOneof("version_choice")
     return Spec(message.name, message.version.value if kind == "version" else None,
                 message.version_label if kind == "version_label" else None)
-
-

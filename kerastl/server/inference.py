@@ -1,5 +1,6 @@
 """What a loaded model makes of a request: Predict, Classify, Regress and MultiInference, as TF Serving defines them."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,14 +63,18 @@ def multi(model: SavedModel, tasks: Sequence[tuple[str, str]], examples: NDArray
             regressions(run(*call), len(examples)) for signature, method, call in calls]
 
 
-def examples_of(made: Any) -> NDArray[Any]:
+def examples_of(made: Any, most_bytes: float = math.inf) -> NDArray[Any]:
     """A `tensorflow.serving.Input` as serialised examples, [n]. Each gets the features of the context, where there is
-    one. Raises ServingError where there are none."""
+    one. most_bytes: of all these copies of the context. Raises ServingError where there are no examples."""
     kind = made.WhichOneof("kind")
     context = made.example_list_with_context.context.SerializeToString() if kind == "example_list_with_context" else b""
     examples = getattr(made, kind).examples if kind else ()
     if not examples:
         raise invalid("Input is empty.")
+    if len(context) * len(examples) > most_bytes:
+        raise invalid(f"the context is copied into each of the {len(examples):,} examples, which needs "
+                      f"{len(context) * len(examples) / 2**20:,.0f} MB, but the server takes {most_bytes / 2**20:,.0f} "
+                      "MB (its option `max_request_mb`)")
     array = np.empty(len(examples), object)
     array[:] = [context + example.SerializeToString() for example in examples]
     return array

@@ -22,7 +22,7 @@ from kerastl.server.hosts import check_request
 from kerastl.server.metrics import LATENCY, REQUESTS
 from kerastl.server.models import Served
 from kerastl.server.request_log import of_arrays, of_examples
-from kerastl.server.status import Code, ServingError, invalid
+from kerastl.server.status import FAULT, Code, ServingError, invalid
 from kerastl.server.tensors import written
 
 NAME = r"([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
@@ -70,9 +70,9 @@ class Rest:
         except (web.RequestPayloadError, ConnectionError) as error:  # also of a client that is gone
             code = Code.INVALID_ARGUMENT
             text = bodies.error_body(f"the body cannot be read: {' '.join(str(error).split())}")
-        except Exception as error:  # a fault of the server's own: the request fails, the others go on
+        except Exception:  # a fault of the server's own: the request fails, the others go on
             log.exception("the request failed")
-            code, text = Code.INTERNAL, bodies.error_body(f"{type(error).__name__}: {error}")
+            code, text = Code.INTERNAL, bodies.error_body(FAULT)
         name = self._core.counted(about.model)
         self._core.metrics.count(REQUESTS, model_name=name, status=code.name)
         if code is Code.OK and about.method:

@@ -21,7 +21,7 @@ from kerastl.inputs.isolation.workers import Workers
 from kerastl.server.config import Model
 from kerastl.server.core import Core
 from kerastl.server.drift_gauges import all_gauges
-from kerastl.server.grpc_services import ModelService, PredictionService
+from kerastl.server.grpc_services import ModelService, Parsing, PredictionService
 from kerastl.server.hosts import LOCAL, check_request, is_local
 from kerastl.server.metrics import REQUESTS, Metrics
 from kerastl.server.models import Models, State
@@ -99,7 +99,7 @@ async def _run(served: Models, metrics: Metrics, options: ServerOptions,
                ) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     installed = _stop_at_signals(loop, ended)
-    core = Core(served, metrics, all_or_nothing=options.all_or_nothing)
+    core = Core(served, metrics, most_bytes=options.max_request_mb * 2**20, all_or_nothing=options.all_or_nothing)
     with ThreadPoolExecutor(options.threads, "request") as threads:
         runner = await _start_rest(core, metrics, options, threads) if options.rest_api_port else None
         rpc = await _start_grpc(core, options, threads) if options.port else None
@@ -169,8 +169,8 @@ async def _start_rest(core: Core, metrics: Metrics, options: ServerOptions, thre
 
 async def _start_grpc(core: Core, options: ServerOptions, threads: ThreadPoolExecutor) -> Any:
     limit = options.max_request_mb * 2**20
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", -1),
-                                      ("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[Parsing(core.metrics)], options=[
+        ("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core, threads, limit), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, threads, limit), server)
     host = _bracketed(options.host)

@@ -27,6 +27,9 @@ class Code(Enum):
     def __init__(self, number: int, http: int) -> None:
         self.number, self.http = number, http
 
+# What a client is told of a fault of the server's own: an exception may name files and what is in them.
+FAULT = "the server failed to answer this request; its log says why"
+
 
 class ServingError(Exception):
     """A request that cannot be answered. code: its status."""
