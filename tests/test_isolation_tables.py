@@ -31,7 +31,7 @@ from test_tables import NAMES, hub
 from kerastl.data import apart
 from kerastl.data.apart import frames
 from kerastl.data.broken import Broken
-from kerastl.data.layout import Layout
+from kerastl.data.layout import Batch, Layout, batch_of_records
 from kerastl.data.tables import Table, open_table
 from kerastl.data.texts import read_texts
 from kerastl.errors import DataError, KerastlError
@@ -384,14 +384,14 @@ def frame(**parts: Any) -> dict[str, Any]:
     frame(broken=[[0, "x", "y", None]], columns=[["plain", []]]), frame(broken=[[7, "x", ["d"], None]])])
 def test_what_is_no_batch_is_refused(document: Any) -> None:
     with pytest.raises(frames.REFUSED):
-        frames.batch_of(document, b"x\0", 1, Layout(["a"]), None)
+        frames.batch_of(document, b"x\0", Layout(["a"]), None)
 
 
 def test_images_of_another_type_are_refused() -> None:
-    assert frames.batch_of(frame(columns=[["plain", [None]]]), b"", 1, Layout(["a"], images=["a"]), None)
+    assert frames.batch_of(frame(columns=[["plain", [None]]]), b"", Layout(["a"], images=["a"]), None)
     for value in ("x", ["l"], ["d", ["bytes", "x"]], ["d", ["path", "x"]]):
         with pytest.raises(frames.REFUSED):
-            frames.batch_of(frame(columns=[["packed", [value]]]), b"", 1, Layout(["a"], images=["a"]), None)
+            frames.batch_of(frame(columns=[["packed", [value]]]), b"", Layout(["a"], images=["a"]), None)
 
 
 def test_a_frame_is_refused_by_its_size_before_it_is_received() -> None:
@@ -404,8 +404,9 @@ def test_a_frame_is_refused_by_its_size_before_it_is_received() -> None:
 
 def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MOST_JSON", 300)
-    batch: Any = [((i, 0), {"a": [i] * 9, "b": "x" * (2000 if i == 5 else 10) if i % 2 else None})
-                  for i in range(1, 40)]
+    batch = batch_of_records([Broken("why", {"a": i}) if i % 7 == 0 else
+                              {"a": [i] * 9, "b": "x" * (2000 if i == 5 else 10) if i % 2 else None}
+                              for i in range(1, 40)], list(range(1, 40)))
     layout, records, sent = Layout(["a", "b"]), list[Any](), 0
     monkeypatch.setattr(frames, "LONG", 100)
     ours, theirs = socket.socketpair()
@@ -413,13 +414,13 @@ def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch)
         with theirs:
             frames.send_batch(theirs, batch)
             with pytest.raises(frames.TooLargeError):
-                frames.send_batch(theirs, [((1, 0), {"a": list(range(200))})])
+                frames.send_batch(theirs, Batch(1, {"a": [list(range(200))]}))
         with suppress(EOFError):
             while True:
                 _, document, behind = frames.receive(ours)
-                records += frames.batch_of(document, behind, len(records) + 1, layout, None)
+                records += frames.batch_of(document, behind, layout, None).records(len(records) + 1)
                 sent += 1
-    assert records == batch and sent > 4
+    assert records == list(batch.records(1)) and sent > 4
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import ParseError
 
 from kerastl.data.broken import Broken, broken_cells
 from kerastl.data.delimited import Record
-from kerastl.data.layout import Batch, Layout, Opener
+from kerastl.data.layout import Batch, Layout, Opener, batch_of_records
 from kerastl.errors import DataError
 
 _ROWS = 1000  # read at a time
@@ -49,10 +49,10 @@ def excel_batches(path: Path, opener: Opener, layout: Layout, only: Sequence[str
     if not layout.header:
         return
     with _workbook(path, opener) as book:
-        rows = enumerate((row for row in _rows(book[layout.sheet]) if row[0] > layout.header), 1)
-        while batch := [((number, line), _record(layout.names, cells, only))
-                        for number, (line, cells) in islice(rows, _ROWS)]:
-            yield batch
+        rows = (row for row in _rows(book[layout.sheet]) if row[0] > layout.header)
+        while block := list(islice(rows, _ROWS)):
+            records = [_record(layout.names, cells, only) for _, cells in block]
+            yield batch_of_records(records, [line for line, _ in block])
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
                 yield number, list(values)
 
 
-def _record(names: Sequence[str], cells: Sequence[Any], only: Sequence[str] | None) -> Record | str:
+def _record(names: Sequence[str], cells: Sequence[Any], only: Sequence[str] | None) -> Record | Broken:
     if any(value is not None and str(value).strip() for value in cells[len(names):]):
         return broken_cells(f"wrong number of cells: {len(cells)}, {len(names)} in the header", names,
                             list(map(_plain, cells)), len(names))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.data.broken import Broken
-from kerastl.data.delimited import Record
 from kerastl.data.layout import Batch, Layout, Opener
 from kerastl.errors import DataError
 
 _BATCH = 8_000_000  # bytes that are converted to records at a time
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # the first bytes of images
+_UNCHANGED = frozenset({str, float, bool, type(None)})  # types of values that are as other tables have them
 _EXAMINED = 20  # cells of a column of bytes that are examined
 
 
@@ -37,12 +37,9 @@ def parquet_layout(path: Path, opener: Opener) -> Layout:
 def parquet_batches(path: Path, opener: Opener, layout: Layout, only: Sequence[str] | None) -> Iterator[Batch]:
     """The records of these columns, without numbers of lines. Raises DataError where the file is damaged."""
     wanted = [name for name in layout.names if only is None or name in only]
-    number = 0
     with _open(path, opener) as file:
         for batch in _batches(file, wanted):
-            records = _plain(batch, layout.classes, layout.images, strict=only is not None)
-            yield [((number + place, 0), record) for place, record in enumerate(records, 1)]
-            number += len(records)
+            yield _plain(batch, layout, strict=only is not None)
 
 
 @contextmanager
@@ -123,25 +120,37 @@ def _is_binary(kind: Any) -> bool:
             or types.is_binary_view(kind))
 
 
-def _plain(batch: Any, classes: Mapping[str, list[str]], images: Sequence[str], strict: bool) -> list[Record | str]:
-    """The records of a batch. strict: a record with a value that is not UTF-8, or not a class, is broken."""
-    columns = [(name, list(_values(batch.column(i)))) for i, name in enumerate(batch.schema.names)]
-    records: list[Record | str] = []
-    for row in range(batch.num_rows):
-        record, why = dict[str, Any](), ""
-        for name, values in columns:
-            value = values[row]
-            if name in images:
-                value = value if isinstance(value, dict | None) else {"bytes": value, "path": None}
-            else:
-                try:
-                    value = _value(value, classes.get(name, []))
-                except ValueError as error:
-                    if strict or isinstance(value, Exception):
-                        why, value = why or f"{error}: column {name!r}", None
-            record[name] = value
-        records.append(Broken(why, record) if why else record)
-    return records
+def _plain(batch: Any, layout: Layout, strict: bool) -> Batch:
+    """A batch as other tables have it. strict: a record with a value that is not UTF-8, or not a class, is broken."""
+    columns, reasons = dict[str, list[Any]](), dict[int, str]()
+    for i, name in enumerate(batch.schema.names):
+        values = list(_values(batch.column(i)))
+        if name in layout.images:
+            columns[name] = [value if isinstance(value, dict | None) else {"bytes": value, "path": None}
+                             for value in values]
+        else:
+            columns[name] = _column(name, values, layout.classes.get(name, []), strict, reasons)
+    if not reasons:
+        return Batch(batch.num_rows, columns)
+    broken = {row: Broken(why, {name: values[row] for name, values in columns.items()})
+              for row, why in reasons.items()}
+    return Batch(batch.num_rows, {name: [value for row, value in enumerate(values) if row not in broken]
+                                  for name, values in columns.items()}, broken)
+
+
+def _column(name: str, values: list[Any], classes: Sequence[str], strict: bool, reasons: dict[int, str]) -> list[Any]:
+    """The values of a column as other tables have them. reasons: is filled with why a row is broken, unless another
+    column has broken it."""
+    if _UNCHANGED.issuperset(map(type, values)):
+        return values
+    for row, value in enumerate(values):
+        try:
+            values[row] = _value(value, classes)
+        except ValueError as error:
+            if strict or isinstance(value, Exception):
+                reasons.setdefault(row, f"{error}: column {name!r}")
+                values[row] = None
+    return values
 
 
 def _values(column: Any) -> Iterator[Any]:

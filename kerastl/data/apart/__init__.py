@@ -34,8 +34,10 @@ def layout_and_records(source: Source) -> tuple[Layout, Records]:
         return batches_apart(team, source, layout, only)
 
     def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
+        first = 1
         for batch in batches(layout, only):
-            yield from batch
+            yield from batch.records(first)
+            first += batch.rows
 
     team = team_for(TASK, "read", "tables", large)
     if team is None:

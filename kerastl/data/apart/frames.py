@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 from kerastl.data.broken import Broken
-from kerastl.data.delimited import Record
 from kerastl.data.layout import Batch, Layout
 from kerastl.errors import DataError
 from kerastl.inputs.isolation.messages import received
@@ -67,33 +66,27 @@ def send_batch(client: socket.socket, batch: Batch) -> None:
     is, TypeError for a value that no table of this kind has."""
     document, behind = _packed_batch(batch, apart=False)
     text = _as_json(document)
-    if len(text) > MOST_JSON and len(batch) == 1:
+    if len(text) > MOST_JSON and batch.rows == 1:
         document, behind = _packed_batch(batch, apart=True)
         text = _as_json(document)
     size = sum(map(len, behind))
-    if len(text) <= MOST_JSON and size <= MOST_BYTES and len(batch) <= MOST_ROWS:
+    if len(text) <= MOST_JSON and size <= MOST_BYTES and batch.rows <= MOST_ROWS:
         client.sendall(HEAD.pack(BATCH, len(text), size) + text)
         client.sendall(b"".join(behind))
-    elif len(batch) == 1:
+    elif batch.rows == 1:
         raise TooLargeError
     else:
-        middle = len(batch) // 2
-        send_batch(client, batch[:middle])
-        send_batch(client, batch[middle:])
+        for half in batch.divided():
+            send_batch(client, half)
 
 
 def _packed_batch(batch: Batch, apart: bool) -> tuple[dict[str, Any], list[bytes]]:
-    """A batch for JSON, by columns, and the bytes behind it. apart: put all long texts there, too."""
+    """A batch for JSON, and the bytes behind it. apart: put all long texts there, too."""
     pack = _Packing()
-    records = [record for _, record in batch if isinstance(record, dict)]
-    names = list(records[0]) if records else []
-    if set(map(len, records)) - {len(names)}:
-        raise TypeError("records with different columns")
-    columns = [pack.column([record[name] for record in records], apart) for name in names]
-    broken = [[place, str(record), pack(record.first), None if record.last is record.first else pack(record.last)]
-              for place, (_, record) in enumerate(batch) if isinstance(record, Broken)]
-    lines = [line for (_, line), _ in batch]
-    document = {"rows": len(batch), "lines": lines if any(lines) else None, "names": names, "columns": columns,
+    columns = [pack.column(values, apart) for values in batch.columns.values()]
+    broken = [[place, str(why), pack(why.first), None if why.last is why.first else pack(why.last)]
+              for place, why in batch.broken.items()]
+    document = {"rows": batch.rows, "lines": batch.lines, "names": list(batch.columns), "columns": columns,
                 "broken": broken}
     return document, pack.behind
 
@@ -124,7 +117,7 @@ class _Packing:
         raise TypeError(f"a value of type {kind.__name__}")
 
     def column(self, values: list[Any], apart: bool) -> list[Any]:
-        """A column, of one or more values, for `_column`: how its values are written, and they."""
+        """A column for `_column`: how its values are written, and they."""
         kinds = set(map(type, values))
         if kinds == {str} and SEPARATOR not in "".join(values):
             return ["joined", *self._put(SEPARATOR.join(values).encode("utf-8", "surrogatepass"))]
@@ -171,28 +164,25 @@ def _piece(behind: bytes | bytearray, start: int, length: int) -> bytes:
     return piece
 
 
-def batch_of(document: Any, behind: bytes | bytearray, first: int, layout: Layout, only: Sequence[str] | None) -> Batch:
-    """The records of a frame, numbered from `first`, as `send_batch` got them. Raises one of REFUSED for what is no
-    batch of a table with this layout."""
+def batch_of(document: Any, behind: bytes | bytearray, layout: Layout, only: Sequence[str] | None) -> Batch:
+    """The batch in a frame, as `send_batch` got it. Raises one of REFUSED for what is no batch of a table with this
+    layout."""
     rows, names = _number(document["rows"]), _texts(document["names"])
-    lines = [0] * min(rows, MOST_ROWS) if document["lines"] is None else _list(document["lines"])
+    lines = None if document["lines"] is None else _list(document["lines"])
     broken = {_number(place): Broken(_text(reason), *(_mapping(cells, behind) for cells in (start, end)
                                                       if cells is not None))
               for place, reason, start, end in map(_list, _list(document["broken"]))}
     whole = rows - len(broken)
-    columns = [_column(column, behind, whole) for column in _list(document["columns"])]
-    if not 0 <= whole <= rows <= MOST_ROWS or len(lines) != rows or not {int}.issuperset(map(type, lines)):
+    if not 0 <= whole <= rows <= MOST_ROWS or not broken.keys() <= set(range(rows)):
         raise ValueError("numbers that do not fit")
-    if len(columns) != len(names) or (whole and not set(names) >= _wanted(layout, only)):
+    if lines is not None and (len(lines) != rows or not {int}.issuperset(map(type, lines))):
+        raise ValueError("other lines")
+    columns = dict(zip(names, (_column(column, behind, whole) for column in _list(document["columns"])), strict=True))
+    if len(columns) != len(names) or (whole and not columns.keys() >= _wanted(layout, only)):
         raise ValueError("other columns")
-    for name in set(names).intersection(layout.images):
-        _check_images(columns[names.index(name)])
-    records: list[Record | str] = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
-                                   ] if names else [{} for _ in range(whole)]
-    if broken:
-        good = iter(records)
-        records = [broken[place] if place in broken else next(good) for place in range(rows)]
-    return list(zip(zip(range(first, first + rows), lines, strict=True), records, strict=True))
+    for name in columns.keys() & layout.images:
+        _check_images(columns[name])
+    return Batch(rows, columns, broken, lines)
 
 
 def _column(value: Any, behind: bytes | bytearray, count: int) -> list[Any]:

@@ -54,8 +54,8 @@ def batches_apart(team: Team, source: Source, layout: Layout, only: Sequence[str
             if kind != BATCH:
                 break
             with reading.checked():
-                batch = batch_of(document, behind, reading.rows + 1, layout, only)
-            reading.rows += len(batch)
+                batch = batch_of(document, behind, layout, only)
+            reading.rows += batch.rows
             yield batch
     raise reading.nonsense()
 
