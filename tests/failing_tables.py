@@ -56,7 +56,7 @@ def prepare() -> None:
     READERS["parquet"] = layout_of, failing
 
 
-def worker(client: socket.socket, descriptor: int, limits: Limits) -> Callable[[], None]:
+def worker(client: socket.socket, descriptors: Sequence[int], limits: Limits) -> Callable[[], None]:
     """As the real task."""
     CLIENT.append(client)
-    return real.worker(client, descriptor, limits)
+    return real.worker(client, descriptors, limits)

@@ -281,7 +281,7 @@ def test_nothing_is_left_however_reading_ends(team: Team, tmp_path: Path) -> Non
     half = table.records(None)
     next(half)
     pids = team.pids
-    assert len(pids) == 2 and files() == before + 1
+    assert len(pids) == 2 and files() == before + 2  # the socket, and the shared memory
     half.close()  # type: ignore[attr-defined]
     with suppress(ZeroDivisionError):
         for _ in table.records(None):
@@ -321,7 +321,8 @@ def test_a_reader_has_no_rights_files_or_network(team: Team, tmp_path: Path) -> 
     limits = {line[:26].strip(): line[26:].split()[0] for line in (folder / "limits").read_text().splitlines()}
     assert limits["Max open files"] == limits["Max file size"] == limits["Max core file size"] == "0"
     opened = {number: os.readlink(folder / "fd" / number) for number in os.listdir(folder / "fd")}
-    assert {name for name in opened.values() if not name.startswith(("/dev/null", "socket:"))} == {str(path)}
+    assert {name for name in opened.values() if not name.startswith(("/dev/null", "socket:", "/memfd:shared"))
+            } == {str(path)}
     number, = (number for number, name in opened.items() if name == str(path))
     flags = next(line for line in (folder / "fdinfo" / number).read_text().splitlines() if line.startswith("flags"))
     assert int(flags.split()[1], 8) & os.O_ACCMODE == os.O_RDONLY
@@ -400,6 +401,9 @@ def test_a_frame_is_refused_by_its_size_before_it_is_received() -> None:
         theirs.sendall(frames.HEAD.pack(frames.BATCH, 1, frames.MOST_BYTES + 1))
         with pytest.raises(ValueError, match="too large"):
             frames.receive(ours, 1.0)
+        theirs.sendall(frames.HEAD.pack(frames.SHARED, 2, 9) + b"[]")
+        with pytest.raises(ValueError, match="more than the shared memory"):
+            frames.receive(ours, 1.0, bytearray(8))
 
 
 def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,9 +416,10 @@ def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch)
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            frames.send_batch(theirs, batch)
+            sender = frames.Sender(theirs, bytearray())
+            sender.send(batch)
             with pytest.raises(frames.TooLargeError):
-                frames.send_batch(theirs, Batch(1, {"a": [list(range(200))]}))
+                sender.send(Batch(1, {"a": [list(range(200))]}))
         with suppress(EOFError):
             while True:
                 _, document, behind = frames.receive(ours)

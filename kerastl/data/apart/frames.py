@@ -1,10 +1,12 @@
-"""What goes between this process and one that reads a table: JSON, with bytes and long texts behind it.
+"""What goes between this process and one that reads a table: JSON, with bytes and long texts behind it. These are in
+shared memory, where they fit: it is written again when the receiver has asked for more, by `MORE`.
 
 The reading process may have been taken over by its table. So nothing that comes from it is unpickled or otherwise run;
 sizes are limited, every type is checked, and what is unknown is refused.
 """
 
 import json
+import mmap
 import socket
 import struct
 import time
@@ -22,6 +24,9 @@ from kerastl.inputs.isolation.messages import received
 
 HEAD = struct.Struct("<cQQ")  # kind, bytes of JSON, bytes behind it
 REQUEST, LAYOUT, BATCH, END, ERROR = b"q", b"l", b"b", b"e", b"x"
+SHARED = b"m"  # a BATCH whose bytes are in the shared memory
+MORE = b"n"
+ROOM = 2**24  # bytes of the shared memory
 MEMORY, RECORD = "memory", "record"  # of an ERROR that is no DataError: too little memory, a record that is too large
 MOST_JSON, MOST_BYTES = 2**25, 2**30  # of a frame
 MOST_ROWS = 2**20  # of a batch
@@ -31,7 +36,8 @@ LONGEST_MESSAGE = 10_000  # characters
 PLAIN = frozenset({type(None), bool, int, float, str})  # what JSON has
 REFUSED = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError, struct.error)
 
-Frame = tuple[bytes, Any, bytes | bytearray]  # kind, what the JSON says, and the bytes behind it
+Bytes = bytes | bytearray | memoryview
+Frame = tuple[bytes, Any, Bytes]  # kind, what the JSON says, and the bytes behind it
 
 
 class TooLargeError(Exception):
@@ -46,14 +52,18 @@ def send(client: socket.socket, kind: bytes, document: object, behind: bytes = b
         client.sendall(behind)
 
 
-def receive(client: socket.socket, seconds: float | None = None) -> Frame:
-    """The next frame. Raises EOFError where the other side has ended, TimeoutError where it does not send it all in
-    these seconds, and one of REFUSED for what is no frame."""
+def receive(client: socket.socket, seconds: float | None = None, shared: Bytes = b"") -> Frame:
+    """The next frame. shared: the shared memory; what is behind the frame may be a view of it, which the other side can
+    change at any time, so that each part is copied before it is looked at. Raises EOFError where the other side has
+    ended, TimeoutError where it does not send it all in these seconds, and one of REFUSED for what is no frame."""
     end = None if seconds is None else time.monotonic() + seconds
     kind, length, behind = HEAD.unpack(received(client, HEAD.size, end))
     if length > MOST_JSON or behind > MOST_BYTES:
         raise ValueError("a frame that is too large")
-    text, rest = received(client, length, end), received(client, behind, end)
+    text = received(client, length, end)
+    if kind == SHARED and behind > len(shared):
+        raise ValueError("more than the shared memory has")
+    rest: Bytes = memoryview(shared)[:behind] if kind == SHARED else received(client, behind, end)
     return kind, json.loads(text.decode("utf-8", "surrogatepass")), rest
 
 
@@ -61,23 +71,42 @@ def _as_json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def send_batch(client: socket.socket, batch: Batch) -> None:
-    """Send a batch of records, as several where it is too large for one frame. Raises TooLargeError where a record
-    is, TypeError for a value that no table of this kind has."""
-    document, behind = _packed_batch(batch, apart=False)
-    text = _as_json(document)
-    if len(text) > MOST_JSON and batch.rows == 1:
-        document, behind = _packed_batch(batch, apart=True)
+class Sender:
+    """Sends the batches of a table. shared: the shared memory."""
+
+    def __init__(self, client: socket.socket, shared: mmap.mmap | bytearray) -> None:
+        self._client, self._shared, self._is_free = client, shared, True
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch of records, as several where it is too large for one frame. Raises TooLargeError where a record
+        is, TypeError for a value that no table of this kind has, BrokenPipeError where the other side has ended."""
+        document, behind = _packed_batch(batch, apart=False)
         text = _as_json(document)
-    size = sum(map(len, behind))
-    if len(text) <= MOST_JSON and size <= MOST_BYTES and batch.rows <= MOST_ROWS:
-        client.sendall(HEAD.pack(BATCH, len(text), size) + text)
-        client.sendall(b"".join(behind))
-    elif batch.rows == 1:
-        raise TooLargeError
-    else:
-        for half in batch.divided():
-            send_batch(client, half)
+        if len(text) > MOST_JSON and batch.rows == 1:
+            document, behind = _packed_batch(batch, apart=True)
+            text = _as_json(document)
+        size = sum(map(len, behind))
+        if len(text) <= MOST_JSON and size <= MOST_BYTES and batch.rows <= MOST_ROWS:
+            self._send(text, behind, size)
+        elif batch.rows == 1:
+            raise TooLargeError
+        else:
+            for half in batch.divided():
+                self.send(half)
+
+    def _send(self, text: bytes, behind: Sequence[bytes], size: int) -> None:
+        if not 0 < size <= len(self._shared):
+            self._client.sendall(HEAD.pack(BATCH, len(text), size) + text)
+            for piece in behind:
+                self._client.sendall(piece)
+            return
+        if not self._is_free and not self._client.recv(1):
+            raise BrokenPipeError
+        start, self._is_free = 0, False
+        for piece in behind:
+            self._shared[start:start + len(piece)] = piece
+            start += len(piece)
+        self._client.sendall(HEAD.pack(SHARED, len(text), size) + text)
 
 
 def _packed_batch(batch: Batch, apart: bool) -> tuple[dict[str, Any], list[bytes]]:
@@ -136,7 +165,7 @@ _TEXTS: dict[type, Callable[[str], Any]] = {Decimal: Decimal, UUID: UUID}
 _OF_TEXT = {kind.__name__: make for kind, make in _TEXTS.items()}
 
 
-def _unpacked(value: Any, behind: bytes | bytearray) -> Any:
+def _unpacked(value: Any, behind: Bytes) -> Any:
     """A value that `_Packing` packed. Raises one of REFUSED for anything else."""
     if type(value) in PLAIN:
         return value
@@ -157,14 +186,14 @@ def _unpacked(value: Any, behind: bytes | bytearray) -> Any:
     return _OF_TEXT[kind](_text(text))
 
 
-def _piece(behind: bytes | bytearray, start: int, length: int) -> bytes:
+def _piece(behind: Bytes, start: int, length: int) -> bytes:
     piece = bytes(memoryview(behind)[_number(start):start + _number(length)])
     if start < 0 or len(piece) != length:
         raise ValueError("a piece outside of its frame")
     return piece
 
 
-def batch_of(document: Any, behind: bytes | bytearray, layout: Layout, only: Sequence[str] | None) -> Batch:
+def batch_of(document: Any, behind: Bytes, layout: Layout, only: Sequence[str] | None) -> Batch:
     """The batch in a frame, as `send_batch` got it. Raises one of REFUSED for what is no batch of a table with this
     layout."""
     rows, names = _number(document["rows"]), _texts(document["names"])
@@ -185,7 +214,7 @@ def batch_of(document: Any, behind: bytes | bytearray, layout: Layout, only: Seq
     return Batch(rows, columns, broken, lines)
 
 
-def _column(value: Any, behind: bytes | bytearray, count: int) -> list[Any]:
+def _column(value: Any, behind: Bytes, count: int) -> list[Any]:
     """The values of a column that `_Packing.column` wrote. Raises one of REFUSED for anything else."""
     kind, *parts = _list(value)
     if kind == "joined":
@@ -232,7 +261,7 @@ def _texts(value: Any) -> list[str]:
     return list(map(_text, _list(value)))
 
 
-def _mapping(value: Any, behind: bytes | bytearray) -> dict[str, Any]:
+def _mapping(value: Any, behind: Bytes) -> dict[str, Any]:
     mapping = _unpacked(value, behind)
     if type(mapping) is not dict:
         raise TypeError("not a mapping")

@@ -1,9 +1,10 @@
 """Tables that other processes read, as the process that wants their records sees them."""
 
+import mmap
 import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kerastl.data.apart.frames import (
@@ -12,10 +13,13 @@ from kerastl.data.apart.frames import (
     ERROR,
     LAYOUT,
     MEMORY,
+    MORE,
     MOST_JSON,
     RECORD,
     REFUSED,
     REQUEST,
+    ROOM,
+    SHARED,
     Frame,
     batch_of,
     error_of,
@@ -27,7 +31,7 @@ from kerastl.data.apart.frames import (
 from kerastl.data.layout import Batch, Layout
 from kerastl.data.source import Source
 from kerastl.errors import DataError
-from kerastl.inputs.isolation.team import Team, Worker, await_reply
+from kerastl.inputs.isolation.team import Team, Worker, await_reply, shared_memory
 
 
 def layout_apart(team: Team, source: Source) -> Layout:
@@ -51,7 +55,7 @@ def batches_apart(team: Team, source: Source, layout: Layout, only: Sequence[str
         for kind, document, behind in frames:
             if kind == END:
                 return
-            if kind != BATCH:
+            if kind not in (BATCH, SHARED):
                 break
             with reading.checked():
                 batch = batch_of(document, behind, layout, only)
@@ -69,34 +73,42 @@ class _Reading:
 
     def frames(self, layout: Layout | None, only: Sequence[str] | None) -> Generator[Frame]:
         """What a worker sends. It ends with this iterator, however that ends."""
-        worker = self._started()
+        memory = shared_memory(ROOM)
+        try:
+            shared = memoryview(mmap.mmap(memory, ROOM, access=mmap.ACCESS_READ))
+            worker = self._started(memory)
+        finally:
+            os.close(memory)
         try:
             request: dict[str, Any] | None = {"kind": self._source.kind, "path": str(self._source.path),
                                               "only": None if only is None else list(only),
                                               "layout": None if layout is None else of_layout(layout)}
             while True:
-                frame = self._received(worker, request)
+                frame = self._received(worker, request, shared)
                 request = None
                 yield frame
+                if frame[0] == SHARED:
+                    with suppress(BrokenPipeError, ConnectionResetError):  # one that has gone is met below
+                        worker.client.sendall(MORE)
         finally:
             self._team.ended(worker)
 
-    def _started(self) -> Worker:
+    def _started(self, memory: int) -> Worker:
         with self._source.opener() as file:
             descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)  # one that cannot be written to
         try:
-            return self._team.started(descriptor)
+            return self._team.started(descriptor, memory)
         finally:
             os.close(descriptor)
 
-    def _received(self, worker: Worker, request: dict[str, Any] | None) -> Frame:
+    def _received(self, worker: Worker, request: dict[str, Any] | None, shared: memoryview) -> Frame:
         seconds = self._team.limits.seconds
         try:
             if request is not None:
                 send(worker.client, REQUEST, request)
             await_reply(worker, seconds)
             with self.checked():
-                frame = receive(worker.client, seconds)
+                frame = receive(worker.client, seconds, shared)
         except TimeoutError:
             raise self._failed(f"gave no answer for {seconds:g} seconds") from None
         except (EOFError, ConnectionError, FileNotFoundError, ProcessLookupError):  # it has gone

@@ -2,9 +2,10 @@
 
 import importlib
 import io
+import mmap
 import pkgutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from kerastl.data.apart.frames import (
     LAYOUT,
     MEMORY,
     RECORD,
+    ROOM,
+    Sender,
     TooLargeError,
     layout_of,
     of_error,
     of_layout,
     receive,
     send,
-    send_batch,
 )
 from kerastl.data.spool import BUFFER, Reader
 from kerastl.errors import DataError
@@ -80,17 +82,19 @@ def _load_encodings() -> None:
             importlib.import_module(f"encodings.{module.name}")
 
 
-def worker(client: socket.socket, descriptor: int, limits: Limits) -> Callable[[], None]:
-    """What reads the file of this descriptor, and sends what the first frame asks for."""
-    return lambda: _answer(client, descriptor, limits)
+def worker(client: socket.socket, descriptors: Sequence[int], limits: Limits) -> Callable[[], None]:
+    """What sends what the first frame asks for. descriptors: of the file of a table, and of the shared memory."""
+    table, memory = descriptors
+    shared = mmap.mmap(memory, ROOM)
+    return lambda: _answer(client, table, shared, limits)
 
 
-def _answer(client: socket.socket, descriptor: int, limits: Limits) -> None:
+def _answer(client: socket.socket, table: int, shared: mmap.mmap, limits: Limits) -> None:
     """Send the layout, or batches and `END`, or `ERROR`. Ends early where the other side does."""
     _, request, _ = receive(client)
     try:
         try:
-            _read(client, descriptor, limits, request)
+            _read(client, table, shared, limits, request)
         except DataError as error:
             if isinstance(error.__cause__, MemoryError):  # Arrow's own is one
                 raise MemoryError from error
@@ -107,20 +111,21 @@ def _answer(client: socket.socket, descriptor: int, limits: Limits) -> None:
             "write the file again")))
 
 
-def _read(client: socket.socket, descriptor: int, limits: Limits, request: dict[str, Any]) -> None:
+def _read(client: socket.socket, table: int, shared: mmap.mmap, limits: Limits, request: dict[str, Any]) -> None:
     layout_of_table, batches_of = READERS[request["kind"]]
     path = Path(request["path"])
-    size = Reader(descriptor).seek(0, io.SEEK_END)
+    size = Reader(table).seek(0, io.SEEK_END)
 
     def opener() -> Any:
-        return io.BufferedReader(Reader(descriptor), BUFFER)
+        return io.BufferedReader(Reader(table), BUFFER)
 
     limit_cpu(limits.cpu * (1 + size // PER_SIZE))
     if request["layout"] is None:
         send(client, LAYOUT, of_layout(layout_of_table(path, opener)))
         return
+    sender = Sender(client, shared)
     for batch in batches_of(path, opener, layout_of(request["layout"]), request["only"]):
-        send_batch(client, batch)
+        sender.send(batch)
         limit_cpu(limits.cpu)
     send(client, END, None)
 

@@ -1,9 +1,9 @@
 """The process that makes the workers of one task: it imports what they need once, and then forks a worker in a moment.
 
 A task is a module with two functions. `prepare()` imports what the workers need; it leaves this process without threads
-that a fork would miss. `worker(client, descriptor, limits)` returns the function that answers the socket `client` until
-the other side ends; it is called before the worker may open no files any more. This process ends, and its workers with
-it, when its socket is closed: by the process that started it, or because that process has ended.
+that a fork would miss. `worker(client, descriptors, limits)` returns the function that answers the socket `client`
+until the other side ends; it is called before the worker may open no files any more. This process ends, and its workers
+with it, when its socket is closed: by the process that started it, or because that process has ended.
 """
 
 import gc
@@ -27,6 +27,7 @@ from kerastl.inputs.isolation.messages import FORK, NUMBER, STATUS, received
 from kerastl.runtime import python
 
 LOOKS = 1.0  # seconds between two looks at the process that started this one
+MOST_FILES = 3  # that a worker is given, its socket among them
 FAILED = 70  # exit code of a worker that raised an exception
 
 
@@ -45,7 +46,7 @@ def main(task: str, number: int, memory: int, cpu: int, parent: int) -> None:
     control.sendall(FORK)  # ready
     workers: set[int] = set()
     while True:
-        request, numbers, _, _ = socket.recv_fds(control, 1, 2)
+        request, numbers, _, _ = socket.recv_fds(control, 1, MOST_FILES)
         if request == FORK:
             pid = os.fork()
             if not pid:
@@ -94,7 +95,7 @@ def _as_worker(task: ModuleType, control: socket.socket, numbers: list[int], lim
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)  # what decoders print; a regular file would have no room
         give_up_rights()
-        work = task.worker(socket.socket(fileno=numbers[0]), numbers[1], limits)
+        work = task.worker(socket.socket(fileno=numbers[0]), numbers[1:], limits)
         limit_memory(address_space() + limits.memory)
         limit_files()
         work()

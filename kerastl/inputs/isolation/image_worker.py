@@ -2,7 +2,7 @@
 
 import mmap
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kerastl.inputs.isolation.limits import Limits, limit_cpu
@@ -16,10 +16,11 @@ def prepare() -> None:
     from kerastl.inputs import images, quick  # noqa: F401
 
 
-def worker(client: socket.socket, descriptor: int, limits: Limits) -> Callable[[], None]:
-    """What decodes the images that come through a socket. descriptor: of the memory in which the other side finds the
-    pixels."""
-    return Worker(client, mmap.mmap(descriptor, ROOM), limits).work
+def worker(client: socket.socket, descriptors: Sequence[int], limits: Limits) -> Callable[[], None]:
+    """What decodes the images that come through a socket. descriptors: that of the memory in which the other side finds
+    the pixels."""
+    memory, = descriptors
+    return Worker(client, mmap.mmap(memory, ROOM), limits).work
 
 
 class Worker:

@@ -1,5 +1,6 @@
 """The forker of a task and its workers, as the process that uses them sees them: started, ended, waited for."""
 
+import fcntl
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -18,6 +20,7 @@ from kerastl.inputs.isolation.messages import FORK, NUMBER, STATUS, received
 
 START = 300.0  # seconds in which a forker must have imported what its workers need
 PATIENCE = 10  # times `Limits.seconds` that a worker has that computes
+SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 KEPT = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")  # of the environment, in which passwords may be
 
 
@@ -53,13 +56,13 @@ class Team:
         with self._lock:
             self._running_forker()
 
-    def started(self, descriptor: int) -> Worker:
-        """A new worker. descriptor: of a file that it is given; the caller closes its own. Raises KerastlError where no
+    def started(self, *descriptors: int) -> Worker:
+        """A new worker. descriptors: of files that it is given; the caller closes its own. Raises KerastlError where no
         worker can be started."""
         with self._lock:
             for _ in range(2):  # a forker that was killed is replaced
                 try:
-                    return self._forked(self._running_forker(), descriptor)
+                    return self._forked(self._running_forker(), descriptors)
                 except (EOFError, ConnectionError, TimeoutError):
                     self._end_forker()
             raise self.unstarted("the process that starts them has ended")
@@ -88,10 +91,10 @@ class Team:
         return KerastlError(f"no process to {self._verb} {self._noun} in: {why}", "processes with limits",
                             f"set `isolate` to off, and {self._verb} only files that you trust")
 
-    def _forked(self, control: socket.socket, descriptor: int) -> Worker:
+    def _forked(self, control: socket.socket, descriptors: Sequence[int]) -> Worker:
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(control, [FORK], [theirs.fileno(), descriptor])
+            socket.send_fds(control, [FORK], [theirs.fileno(), *descriptors])
             pid, = NUMBER.unpack(received(control, NUMBER.size, time.monotonic() + START))
             worker = self._running[pid] = Worker(pid, ours)
             return worker
@@ -146,6 +149,18 @@ class Team:
             worker.client.shutdown(socket.SHUT_RDWR)  # a thread may be waiting for it
         self._running.clear()
         self._socket = self._forker = self._log = None
+
+
+def shared_memory(size: int) -> int:
+    """The descriptor of memory, all zeros, that a worker can be given, and cannot take away by making it smaller."""
+    number = os.memfd_create("shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(number, size)
+        fcntl.fcntl(number, fcntl.F_ADD_SEALS, SEALED)
+    except BaseException:
+        os.close(number)
+        raise
+    return number
 
 
 def await_reply(worker: Worker, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """The workers that decode images, as the process that uses them sees them: bytes of a file in, pixels or a reason
 out."""
 
-import fcntl
 import mmap
 import os
 import queue
@@ -16,13 +15,12 @@ from kerastl.display import visible_cell
 from kerastl.inputs.isolation import image_worker
 from kerastl.inputs.isolation.limits import Limits
 from kerastl.inputs.isolation.messages import REASON, REPLY, REQUEST, ROOM, SENT, SHARED, WAIT, received
-from kerastl.inputs.isolation.team import Team, Worker, await_reply
+from kerastl.inputs.isolation.team import Team, Worker, await_reply, shared_memory
 from kerastl.inputs.refusals import MAX_PIXELS
 from kerastl.runtime import available_cores
 
 Decoded = NDArray[np.uint8] | str
 LONGEST_REASON = 1000  # bytes
-SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL  # a worker cannot take its memory away
 
 
 @dataclass(frozen=True)
@@ -131,10 +129,8 @@ class Workers:
                 f"{memory:,} MiB of memory", True)
 
     def _started(self) -> _Decoder:
-        memory = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        memory = shared_memory(ROOM)
         try:
-            os.ftruncate(memory, ROOM)
-            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALED)
             worker = self._team.started(memory)
             return _Decoder(worker, mmap.mmap(memory, ROOM, access=mmap.ACCESS_READ))
         finally:
