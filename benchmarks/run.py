@@ -41,6 +41,7 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
         glm_full,
         heads,
         in_browser,
+        isolated_tables,
         isolation,
         label_errors,
         label_next,
@@ -65,7 +66,8 @@ def benchmarks() -> dict[str, Callable[[], list[Figure]]]:
 
     return {"startup": startup.commands, "sizes": sizes.saved_models, "export": export.in_four_kinds,
             "predict": passes.over_predict, "decoding": passes.with_decoding,
-            "isolation": isolation.of_decoding, "bulk": predict.in_bulk,
+            "isolation": isolation.of_decoding,
+            "isolation-tables": isolated_tables.of_reading, "bulk": predict.in_bulk,
             "peers": peers.passes, "memory": memory.growth, "training": training.from_cache,
             "accuracy": training.on_the_samples, "calibration": calibration.on_the_samples,
             "rejection": rejection.on_the_samples, "drift": drift.on_the_samples, "heads": heads.linear,

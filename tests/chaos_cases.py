@@ -42,13 +42,14 @@ class Material:
 class Case:
     """A command. words: of it, to be run in a folder of its own. result: what it wrote there. versions: whether it
     writes one beside the model that was trained before, which is copied to `out/m`. remote: whether `out` is in an
-    object store."""
+    object store. once: whether it is refused where its output exists."""
 
     name: str
     words: Callable[[Material, Path], Words]
     result: Callable[[Path], Result]
     versions: bool = False
     remote: bool = False
+    once: bool = False
 
 
 def succeeded(ended: Ended) -> Ended:
@@ -163,8 +164,8 @@ CASES = (
     Case("export", lambda m, f: ["export", f / "out/m", "--tflite", "fp32", "--new-version", *cached(f)],
          version_result, True),
     Case("export to a folder", lambda m, f: ["export", m.model, "--tflite", "fp32", "--out", f / "phone", *cached(f)],
-         phone_result),
-    Case("search", lambda m, f: run_words(m, f, "--head", "linear", "--search", 3), version_result, True),
+         phone_result, once=True),
+    Case("search", lambda m, f: run_words(m, f, "--head", "mlp", "--epochs", 3, "--search", 3), version_result, True),
     Case("comparison", lambda m, f: ["compare", m.images, "--backbones", "tiny_net", "--heads", "linear,prototype",
                                      "--seeds", 2, *PLAIN[:6], "--out", f / "comparison", *cached(f)],
          comparison_result),

@@ -4,16 +4,17 @@ import errno
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from kerastl.data.broken import Broken, broken_cells
-from kerastl.data.delimited import Place, Record, Records
+from kerastl.data.delimited import Record
+from kerastl.data.layout import Batch, Layout, Opener, batch_of_records
 from kerastl.errors import DataError
 
 _ROWS = 1000  # read at a time
@@ -23,16 +24,13 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ParseError, KeyErr
 _ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 
 
-def excel(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list[str], str, Records]:
-    """The columns, notes, the sheet, and a function that returns each record, or why it is broken, with its place.
-
-    The first sheet with content is read; its first row with content is the header. Raises DataError if the file is
-    damaged, or if openpyxl is not installed.
-    """
+def excel_layout(path: Path, opener: Opener) -> Layout:
+    """The columns of the first sheet with content, of which the first row with content is the header. No sheet where
+    there is none. Raises DataError if the file is damaged, or if openpyxl is not installed."""
     with _workbook(path, opener) as book:
         filled = [(sheet.title, first) for sheet in book.worksheets if (first := next(_rows(sheet), None))]
     if not filled:
-        return [], [], "", lambda only: iter(())
+        return Layout()
     title, (start, header) = filled[0]
     names = [str(_plain(value) if value is not None else "").strip() for value in header]
     while names and not names[-1]:
@@ -43,18 +41,22 @@ def excel(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list[s
         if not name:
             names[i] = f"column {i + 1}"
             notes.append(f"column {i + 1} has no name in the header")
+    return Layout(names, notes, sheet=title, header=start)
 
-    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
-        with _workbook(path, opener) as book:
-            rows = (row for row in _rows(book[title]) if row[0] > start)
-            for number, (line, cells) in enumerate(rows, 1):
-                yield (number, line), _record(names, cells, only)
 
-    return names, notes, title, records
+def excel_batches(path: Path, opener: Opener, layout: Layout, only: Sequence[str] | None) -> Iterator[Batch]:
+    """The records of the sheet, each with its line. Raises DataError where the file is damaged."""
+    if not layout.header:
+        return
+    with _workbook(path, opener) as book:
+        rows = (row for row in _rows(book[layout.sheet]) if row[0] > layout.header)
+        while block := list(islice(rows, _ROWS)):
+            records = [_record(layout.names, cells, only) for _, cells in block]
+            yield batch_of_records(records, [line for line, _ in block])
 
 
 @contextmanager
-def _workbook(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
+def _workbook(path: Path, opener: Opener) -> Iterator[Any]:
     try:
         import openpyxl
     except ImportError as error:
@@ -98,7 +100,7 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
                 yield number, list(values)
 
 
-def _record(names: Sequence[str], cells: Sequence[Any], only: Sequence[str] | None) -> Record | str:
+def _record(names: Sequence[str], cells: Sequence[Any], only: Sequence[str] | None) -> Record | Broken:
     if any(value is not None and str(value).strip() for value in cells[len(names):]):
         return broken_cells(f"wrong number of cells: {len(cells)}, {len(names)} in the header", names,
                             list(map(_plain, cells)), len(names))

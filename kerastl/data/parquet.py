@@ -1,25 +1,23 @@
 """Records of Parquet files, with the values that other tables have: texts for bytes and dates, names for classes."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from kerastl.data.broken import Broken
-from kerastl.data.delimited import Place, Record, Records
+from kerastl.data.layout import Batch, Layout, Opener
 from kerastl.errors import DataError
 
 _BATCH = 8_000_000  # bytes that are converted to records at a time
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # the first bytes of images
+_UNCHANGED = frozenset({str, float, bool, type(None)})  # types of values that are as other tables have them
 _EXAMINED = 20  # cells of a column of bytes that are examined
 
 
-def parquet(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list[str], tuple[str, ...], Records]:
-    """The columns, notes, the columns that contain images, and a function that returns each record with its place.
-
-    Columns of images have values {"bytes": ..., "path": ...}. Raises DataError if the file is damaged.
-    """
+def parquet_layout(path: Path, opener: Opener) -> Layout:
+    """The columns, and what they are. Raises DataError if the file is damaged."""
     with _open(path, opener) as file:
         schema = file.schema_arrow
         metadata = {key.decode(errors="replace"): value for key, value in (schema.metadata or {}).items()}
@@ -28,26 +26,24 @@ def parquet(path: Path, opener: Callable[[], BinaryIO]) -> tuple[list[str], list
     classes = _class_names(metadata)
     sounds = [name for name, feature in _features(metadata).items()
               if isinstance(feature, dict) and feature.get("_type") in ("Audio", "Video")]
-    images = tuple(name for name in dict.fromkeys(names) if names.count(name) == 1 and name not in sounds
-                   and _has_images(path, opener, schema.field(name)))
+    images = [name for name in dict.fromkeys(names) if names.count(name) == 1 and name not in sounds
+              and _has_images(path, opener, schema.field(name))]
     notes = [f"labels of column {name!r} are the names in the file's metadata: {', '.join(values[:20])}"
              f"{' ...' * (len(values) > 20)}" for name, values in classes.items() if name in names]
     notes += [f"columns not used, since they are the index of pandas: {', '.join(index)}"] * bool(index)
+    return Layout(names, notes, images, classes)
 
-    def records(only: Sequence[str] | None) -> Iterator[tuple[Place, Record | str]]:
-        wanted = [name for name in names if only is None or name in only]
-        number = 0
-        with _open(path, opener) as file:
-            for batch in _batches(file, wanted):
-                for record in _plain(batch, classes, images, strict=only is not None):
-                    number += 1
-                    yield (number, 0), record
 
-    return names, notes, images, records
+def parquet_batches(path: Path, opener: Opener, layout: Layout, only: Sequence[str] | None) -> Iterator[Batch]:
+    """The records of these columns, without numbers of lines. Raises DataError where the file is damaged."""
+    wanted = [name for name in layout.names if only is None or name in only]
+    with _open(path, opener) as file:
+        for batch in _batches(file, wanted):
+            yield _plain(batch, layout, strict=only is not None)
 
 
 @contextmanager
-def _open(path: Path, opener: Callable[[], BinaryIO]) -> Iterator[Any]:
+def _open(path: Path, opener: Opener) -> Iterator[Any]:
     """An open Parquet file. Raises DataError as soon as it turns out to be damaged."""
     import pyarrow
     import pyarrow.parquet
@@ -102,7 +98,7 @@ def _names_in(feature: Any) -> list[str]:
     return _names_in(feature.get("feature"))
 
 
-def _has_images(path: Path, opener: Callable[[], BinaryIO], field: Any) -> bool:
+def _has_images(path: Path, opener: Opener, field: Any) -> bool:
     """Whether a column consists of images: structs of bytes and path, or bytes that begin like images."""
     import pyarrow.types as types
 
@@ -124,37 +120,48 @@ def _is_binary(kind: Any) -> bool:
             or types.is_binary_view(kind))
 
 
-def _plain(batch: Any, classes: Mapping[str, list[str]], images: Sequence[str], strict: bool) -> list[Record | str]:
-    """The records of a batch. strict: a record with a value that is not UTF-8, or not a class, is broken."""
-    columns = [(name, list(_values(batch.column(i)))) for i, name in enumerate(batch.schema.names)]
-    records: list[Record | str] = []
-    for row in range(batch.num_rows):
-        record, why = dict[str, Any](), ""
-        for name, values in columns:
-            value = values[row]
-            if name in images:
-                value = value if isinstance(value, dict | None) else {"bytes": value, "path": None}
-            else:
-                try:
-                    value = _value(value, classes.get(name, []))
-                except ValueError as error:
-                    if strict or isinstance(value, Exception):
-                        why, value = why or f"{error}: column {name!r}", None
-            record[name] = value
-        records.append(Broken(why, record) if why else record)
-    return records
+def _plain(batch: Any, layout: Layout, strict: bool) -> Batch:
+    """A batch as other tables have it. strict: a record with a value that is not UTF-8, or not a class, is broken."""
+    columns, reasons = dict[str, list[Any]](), dict[int, str]()
+    for i, name in enumerate(batch.schema.names):
+        values = list(_values(batch.column(i)))
+        if name in layout.images:
+            columns[name] = [value if isinstance(value, dict | None) else {"bytes": value, "path": None}
+                             for value in values]
+        else:
+            columns[name] = _column(name, values, layout.classes.get(name, []), strict, reasons)
+    if not reasons:
+        return Batch(batch.num_rows, columns)
+    broken = {row: Broken(why, {name: values[row] for name, values in columns.items()})
+              for row, why in reasons.items()}
+    return Batch(batch.num_rows, {name: [value for row, value in enumerate(values) if row not in broken]
+                                  for name, values in columns.items()}, broken)
+
+
+def _column(name: str, values: list[Any], classes: Sequence[str], strict: bool, reasons: dict[int, str]) -> list[Any]:
+    """The values of a column as other tables have them. reasons: is filled with why a row is broken, unless another
+    column has broken it."""
+    if _UNCHANGED.issuperset(map(type, values)):
+        return values
+    for row, value in enumerate(values):
+        try:
+            values[row] = _value(value, classes)
+        except ValueError as error:
+            if strict or isinstance(value, Exception):
+                reasons.setdefault(row, f"{error}: column {name!r}")
+                values[row] = None
+    return values
 
 
 def _values(column: Any) -> Iterator[Any]:
     """The values of a column as Python has them; for one that Python cannot represent the error."""
     import pyarrow
-    import pyarrow.types as types
 
-    if types.is_temporal(column.type):  # Python's dates have neither nanoseconds nor the years after 9999
+    if (texts := _with_times_as(column.type, pyarrow.string())) != column.type:
         try:
-            column = column.cast(pyarrow.string())
+            column = column.cast(texts)
         except pyarrow.ArrowException:
-            column = column.cast(pyarrow.int64()).cast(pyarrow.string())
+            column = column.cast(_with_times_as(column.type, pyarrow.int64())).cast(texts)
     try:
         yield from column.to_pylist()
         return
@@ -165,6 +172,29 @@ def _values(column: Any) -> Iterator[Any]:
             yield column[i].as_py()
         except (ValueError, OverflowError, pyarrow.ArrowException) as error:
             yield error
+
+
+def _with_times_as(kind: Any, other: Any) -> Any:
+    """A type of columns with another type in place of dates and times, at any depth: Python's own have neither
+    nanoseconds nor the years after 9999."""
+    import pyarrow
+    import pyarrow.types as types
+
+    def inner(field: Any) -> Any:
+        return field.with_type(_with_times_as(field.type, other))
+
+    if types.is_temporal(kind):
+        return other
+    if types.is_dictionary(kind):
+        values = _with_times_as(kind.value_type, other)
+        return kind if values == kind.value_type else values
+    if types.is_struct(kind):
+        return pyarrow.struct([inner(kind.field(i)) for i in range(kind.num_fields)])
+    if types.is_map(kind):
+        return pyarrow.map_(inner(kind.key_field), inner(kind.item_field))
+    if types.is_list(kind) or types.is_large_list(kind):
+        return (pyarrow.list_ if types.is_list(kind) else pyarrow.large_list)(inner(kind.value_field))
+    return pyarrow.list_(inner(kind.value_field), kind.list_size) if types.is_fixed_size_list(kind) else kind
 
 
 def _value(value: Any, names: Sequence[str]) -> Any:

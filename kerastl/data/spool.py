@@ -55,11 +55,15 @@ class Unnamed:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-class _Reader(io.RawIOBase):
-    """Reads an unnamed file from its start, at a position of its own, unlike a duplicate of its descriptor."""
+class Reader(io.RawIOBase):
+    """Reads a file from its start, by its descriptor, at a position of its own, unlike a duplicate of the descriptor.
+    owner: what closes the descriptor when it is deleted, if anything."""
 
-    def __init__(self, file: Unnamed) -> None:
-        self._file, self._at = file, 0
+    def __init__(self, fd: int, owner: object = None) -> None:
+        self._fd, self._owner, self._at = fd, owner, 0
+
+    def fileno(self) -> int:
+        return self._fd
 
     def readable(self) -> bool:
         return True
@@ -68,12 +72,12 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        size = os.preadv(self._file.fd, [buffer], self._at)
+        size = os.preadv(self._fd, [buffer], self._at)
         self._at += size
         return size
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = (0, self._at, os.fstat(self._file.fd).st_size)[whence]
+        start = (0, self._at, os.fstat(self._fd).st_size)[whence]
         self._at = start + offset
         return self._at
 
@@ -84,7 +88,7 @@ def copied(blocks: Iterable[bytes], folder: Path | None) -> Callable[[], BinaryI
     for block in blocks:
         copy.write(bytearray(block), size)
         size += len(block)
-    return lambda: io.BufferedReader(_Reader(copy), BUFFER)
+    return lambda: io.BufferedReader(Reader(copy.fd, copy), BUFFER)
 
 
 def content(text: Text) -> bytes:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from kerastl.data.apart import READERS, layout_and_records
 from kerastl.data.delimited import Record, delimited
 from kerastl.data.dialect import Dialect
-from kerastl.data.excel import excel
 from kerastl.data.json_rows import json_records
-from kerastl.data.parquet import parquet
 from kerastl.data.source import TABLES, opened
 from kerastl.data.text_source import text_of
 
@@ -65,18 +64,17 @@ def open_table(path: Path, folder: Path | None = None) -> Table:
     source = opened(path, folder)
     notes, form = list(source.notes), Form(source.kind, source.compression)
     images: tuple[str, ...] = ()
-    if source.kind == "parquet":
-        names, more, images, numbered = parquet(path, source.opener)
-    elif source.kind == "excel":
-        names, more, sheet, numbered = excel(path, source.opener)
-        form = replace(form, sheet=sheet)
+    if source.kind in READERS:
+        layout, numbered = layout_and_records(source)
+        names, more, images = layout.names, layout.notes, tuple(layout.images)
+        form = replace(form, sheet=layout.sheet)
     else:
         opener, encoding, end = text_of(source, folder)
         notes += [encoding.note] if encoding.note else []
         form = replace(form, encoding=encoding.name, line_end=end)
         if source.kind == "json":
-            names, layout, numbered = json_records(path, opener, encoding)
-            more, form = [], replace(form, kind="jsonl" if layout == "lines" else "json")
+            names, arrangement, numbered = json_records(path, opener, encoding)
+            more, form = [], replace(form, kind="jsonl" if arrangement == "lines" else "json")
         else:
             names, more, dialect, numbered = delimited(path, "\t" if source.kind == "tsv" else ",", opener, encoding)
             form = replace(form, dialect=dialect)

@@ -28,7 +28,8 @@ def unpacked(table: Table, cache_dir: str | Path | None) -> Table:
         folder = folder_of(cache_dir)
         for origin, record in table.records(only):
             if isinstance(record, dict):
-                named = [str(value["path"]) for name in table.images if (value := record.get(name)) and value["path"]]
+                named = [str(value["path"]) for name in table.images
+                         if (value := record.get(name)) and value.get("path")]
                 origin = f"{origin}: {named[0]}" if named else origin
                 record = {name: _path(value, folder) if name in table.images else value
                           for name, value in record.items()}

@@ -39,7 +39,7 @@ class DataFlags:
     multi_label: str = "auto"  # whether a row may have several labels: auto, on or off
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     relabel: str | None = None  # table of corrected labels: edit the one of `kerastl check --fixes`
-    isolate: str = "auto"  # decode images in processes with limits: auto (passes over 2,000 or more), on or off
+    isolate: str = "auto"  # decode images, and read Parquet and Excel, in processes with limits: auto, on or off
 
     def read_options(self) -> Any:
         """How data are read: a `data.options.ReadOptions`."""
@@ -141,7 +141,7 @@ class ImageConfig(RunConfig):
     near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
     mirrored: bool = False  # whether mirror images are near-duplicates
     accept_truncated: bool = False  # use JPEG files that end early; the part that is missing is grey
-    isolate: str = "auto"  # decode images in processes with limits: auto (passes over 2,000 or more), on or off
+    isolate: str = "auto"  # decode images, and read Parquet and Excel, in processes with limits: auto, on or off
     weights: str | None = None  # bundled, imagenet, none (random, for tests), a file (default: see `kerastl backbones`)
     unfreeze: str = "0"  # fine-tune the last N blocks of the backbone, or all; kept if validation loss improves
     mixing: str = "auto"  # mix pairs of images: mixup, cutmix or none (auto: mixup from 20,000 images on)
@@ -164,6 +164,7 @@ class TextConfig(RunConfig):
     no_label: str | None = None  # labels that mean that there is none, such as -1; separated by commas
     strict: bool = False  # fail if more than 2% of the rows are skipped, or if a class loses far more than the others
     near_duplicates: str = "auto"  # group (never split), report or off (auto: group, report from a million rows on)
+    isolate: str = "auto"  # read Parquet and Excel tables in processes with limits: auto (large ones), on or off
     weights: str | None = None  # bundled, preset, none (random, for tests), a folder (default: see `kerastl backbones`)
     pickles: bool = False  # large backbones: also read pickled weights (tensors only)
     pooling: str = "mean"  # how token states are pooled: mean, cls, last or pooled (BERT's trained pooler)

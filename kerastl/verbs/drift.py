@@ -25,7 +25,7 @@ class Config:
     path_column: str | None = None  # column of the paths of images (default: the one named in training, else detected)
     trust: bool = False  # load the model even if its graph could read or write files: a model is a program
     cache_dir: str | None = None  # where images inside tables are unpacked (default: the user's cache directory)
-    isolate: str = "auto"  # decode images in processes with limits: auto (passes over 2,000 or more), on or off
+    isolate: str = "auto"  # decode images, and read Parquet and Excel, in processes with limits: auto, on or off
     json: bool = False  # print the results as one JSON document
 
 

@@ -1,62 +1,56 @@
-"""The process that makes the workers: it imports TensorFlow once, and then forks a worker in a moment.
+"""The process that makes the workers of one task: it imports what they need once, and then forks a worker in a moment.
 
-It has one thread, and starts nothing of TensorFlow's, so that forking is safe. It ends, and its workers with it, when
-its socket is closed: by the process that started it, or because that process has ended.
+A task is a module with two functions. `prepare()` imports what the workers need; it leaves this process without threads
+that a fork would miss. `worker(client, descriptors, limits)` returns the function that answers the socket `client`
+until the other side ends; it is called before the worker may open no files any more. This process ends, and its workers
+with it, when its socket is closed: by the process that started it, or because that process has ended.
 """
 
-import mmap
+import gc
 import os
 import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from types import ModuleType
 
 from kerastl.inputs.isolation.limits import (
     Limits,
     address_space,
     give_up_rights,
     leave_network,
-    limit_cpu,
     limit_files,
     limit_memory,
 )
-from kerastl.inputs.isolation.messages import (
-    FORK,
-    NUMBER,
-    REASON,
-    REPLY,
-    REQUEST,
-    ROOM,
-    SENT,
-    SHARED,
-    STATUS,
-    WAIT,
-    received,
-)
+from kerastl.inputs.isolation.messages import FORK, NUMBER, STATUS, received
 from kerastl.runtime import python
 
-TRACING = 120  # seconds of processor time to trace a graph, which depends on no file
 LOOKS = 1.0  # seconds between two looks at the process that started this one
+MOST_FILES = 3  # that a worker is given, its socket among them
 FAILED = 70  # exit code of a worker that raised an exception
 
 
-def main(number: int, memory: int, cpu: int, parent: int) -> None:
-    """Serve the socket of this number until it is closed. parent: the process that started this one."""
+def main(task: str, number: int, memory: int, cpu: int, parent: int) -> None:
+    """Serve the socket of this number until it is closed. task: the name of its module. parent: the process that
+    started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the process that started this one closes the socket
     leave_network()  # before NumPy starts threads
     with _ending_with(parent):
-        from kerastl.inputs import images, quick  # noqa: F401  TensorFlow is imported here, once for all workers
+        module = import_module(task)
+        module.prepare()
+    gc.collect()
+    gc.freeze()  # a worker that collects garbage looks at its own objects, and copies no memory of this process
 
     control = socket.socket(fileno=number)
     control.sendall(FORK)  # ready
     workers: set[int] = set()
     while True:
-        request, numbers, _, _ = socket.recv_fds(control, 1, 2)
+        request, numbers, _, _ = socket.recv_fds(control, 1, MOST_FILES)
         if request == FORK:
             pid = os.fork()
             if not pid:
-                _as_worker(control, numbers, Limits(memory, cpu))
+                _as_worker(module, control, numbers, Limits(memory, cpu))
             workers.add(pid)
             for descriptor in numbers:
                 os.close(descriptor)
@@ -93,83 +87,24 @@ def _end(workers: Iterable[int]) -> None:
         os.waitpid(pid, 0)
 
 
-def _as_worker(control: socket.socket, numbers: list[int], limits: Limits) -> None:
-    """Give up what decoding does not need, then decode until the socket is closed. Never returns."""
+def _as_worker(task: ModuleType, control: socket.socket, numbers: list[int], limits: Limits) -> None:
+    """Give up what the task does not need, then work until the socket is closed. Never returns."""
     code = FAILED
     try:
         control.close()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)  # what the decoders print; a regular file would have no room
+        os.dup2(nowhere, 2)  # what decoders print; a regular file would have no room
         give_up_rights()
-        shared = mmap.mmap(numbers[1], ROOM)
-        worker = Worker(socket.socket(fileno=numbers[0]), shared, limits)
+        work = task.worker(socket.socket(fileno=numbers[0]), numbers[1:], limits)
         limit_memory(address_space() + limits.memory)
         limit_files()
-        worker.work()
+        work()
         code = 0
     finally:
         os._exit(code)
 
 
-class Worker:
-    """Decodes what comes through its socket. shared: memory in which the other side finds the pixels."""
-
-    def __init__(self, client: socket.socket, shared: mmap.mmap, limits: Limits) -> None:
-        import numpy as np
-        import tensorflow as tf
-
-        self._client, self._limits = client, limits
-        self._pixels = np.frombuffer(shared, np.uint8)
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.constant(0)  # starts TensorFlow, which opens files
-
-    def work(self) -> None:
-        """Answer until the other side ends."""
-        from kerastl.inputs.images import decoder
-
-        while True:
-            try:
-                length, size, accept_truncated = REQUEST.unpack(received(self._client, REQUEST.size))
-            except EOFError:
-                return
-            data = bytes(received(self._client, length))
-            decode = decoder(size, accept_truncated)
-            limit_cpu(self._limits.cpu)
-            try:
-                result: Any = decode.by_kernels(data)
-                if result is None:
-                    if not decode.is_traced:
-                        self._client.sendall(REPLY.pack(WAIT, 0, 0, 0))
-                        limit_cpu(TRACING)
-                        decode.trace()
-                        limit_cpu(self._limits.cpu)
-                    result = decode.by_graph(data)
-            except MemoryError:
-                result = too_large(self._limits.memory)
-            self._answer(too_large(self._limits.memory) if isinstance(result, str) and "OOM when" in result else result)
-
-    def _answer(self, result: object) -> None:
-        import numpy as np
-
-        if isinstance(result, str):
-            reason = result.encode()
-            self._client.sendall(REPLY.pack(REASON, 0, 0, len(reason)) + reason)
-            return
-        pixels = np.ascontiguousarray(result)
-        kind = SHARED if pixels.nbytes <= ROOM else SENT
-        if kind == SHARED:
-            self._pixels[:pixels.size] = pixels.ravel()
-        self._client.sendall(REPLY.pack(kind, *pixels.shape[:2], pixels.nbytes))
-        if kind == SENT:
-            self._client.sendall(pixels.data)
-
-
-def too_large(memory: int) -> str:
-    """The reason for an image that takes too much memory."""
-    return f"takes more than {memory // 2**20:,} MiB of memory to decode: resize it"
-
-
-def command(number: int, limits: Limits) -> list[str]:
+def command(task: str, number: int, limits: Limits) -> list[str]:
     """What starts a forker, with the modules that this process has."""
-    return python(f"from {__name__} import main; main({number}, {limits.memory}, {limits.cpu}, {os.getpid()})")
+    arguments = f"{task!r}, {number}, {limits.memory}, {limits.cpu}, {os.getpid()}"
+    return python(f"from {__name__} import main; main({arguments})")

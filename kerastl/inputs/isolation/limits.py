@@ -24,8 +24,8 @@ _REFUSED = {  # by machine: its number for seccomp, and its numbers of system ca
 @dataclass(frozen=True)
 class Limits:
     """Of a worker. memory: bytes beyond what it takes when idle; an image of 100 megapixels takes 2 GB. cpu: seconds of
-    processor time for an image. seconds: until a worker is killed that does not answer and does not compute; one that
-    computes, on a busy machine, has ten times as long."""
+    processor time for an image, or for a batch of the rows of a table. seconds: until a worker is killed that does not
+    answer and does not compute; one that computes, on a busy machine, has ten times as long."""
 
     memory: int = 3 * 2**30
     cpu: int = 30
