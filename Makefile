@@ -22,7 +22,8 @@ test-fast: setup
 soak: setup
 	$(BIN)/python tests/soak.py 8
 	$(BIN)/python tests/fuzz.py 2000
-	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py tests/test_devices.py tests/test_chaos.py
+	KERASTL_SOAK=1 $(BIN)/pytest tests/test_kills.py tests/test_damage.py tests/test_devices.py tests/test_chaos.py \
+		tests/test_training.py
 	KERASTL_PROPERTIES=20000 $(BIN)/pytest -n auto tests/test_whole_data.py
 chaos: setup
 	$(BIN)/python tests/chaos.py $(ROUNDS) $(SEED)

@@ -171,7 +171,12 @@ def run(chaos: Chaos, rounds: int, cases: tuple[Case, ...]) -> None:
     """So many rounds of each case."""
     for case in cases:
         start, before = time.monotonic(), len(chaos.faults)
-        reference = chaos.reference(case)
+        try:
+            reference = chaos.reference(case)
+        except AssertionError as error:
+            print(f"{case.name}, unkilled: {error}", flush=True)
+            chaos.faults.append(str(error))
+            continue
         for number in range(1, rounds + 1):
             faults = chaos.round(case, reference, number)
             print(*faults, sep="\n", end="\n" * bool(faults), flush=True)

@@ -199,8 +199,18 @@ def test_the_version_predicts_is_verified_and_evaluated_on_other_data(
     assert code == 0 and any(name in out for name in CLASSES.split(","))
     code, out, _ = shell("models", version.parent.parent)
     assert code == 0 and "linear" in out
-    code, _, err = shell("drift", version, other)
-    assert code == 2 and "Traceback" not in err
+
+
+def test_nobody_is_advised_to_do_what_a_private_run_refuses(
+        version: Path, shell: Callable[..., tuple[int, str, str]], images: Path, tmp_path: Path) -> None:
+    code, _, err = shell("drift", version, images)
+    assert code == 2 and "no reference to compare inputs with" in err and "`kerastl evaluate`" in err
+    assert "drift_reference" not in err and "drift-reference" not in err  # which is closed
+    for words in (["--new-version"], ["--out", tmp_path / "files"], []):
+        code, _, err = shell("export", version, *words, "--tflite", "fp16")
+        assert code == 2 and "TFLite files are chosen when it is trained" in err, err
+    card = (version / "MODEL_CARD.md").read_text()
+    assert "shows some of the data" not in card and "kerastl export" not in card and "`kerastl drift`" not in card
 
 
 def test_explanations_say_why_they_were_not_checked(version: Path, images: Path) -> None:

@@ -21,6 +21,7 @@ from kerastl.errors import DataError, OptionError
 from kerastl.features.table import FeatureTable
 from kerastl.runtime import Runtime
 from kerastl.shards.store import MANIFEST, Part, job_folder, read_part, write_part
+from kerastl.shell.listing import cache_info
 
 PROGRAM = HERE / "shard_worker.py"
 
@@ -236,3 +237,23 @@ def test_predictions_by_workers_are_those_of_one_process(trained: Path, data: Pa
     for mine, theirs in zip(together.predictions, alone.predictions, strict=True):
         assert mine == theirs
     assert (tmp_path / "out.csv").read_text().count("\n") == 82
+
+
+def test_the_cache_shows_and_removes_the_shards_of_killed_runs_only(tmp_path: Path) -> None:
+    part = Part({"x": np.zeros((2, 3), np.float32)}, [0, 1], {})
+    for name in ("killed", "at work"):
+        with pytest.raises(KeyboardInterrupt), job_folder(tmp_path, name) as folder:
+            write_part(folder / "part-000000-0.npz", part)
+            raise KeyboardInterrupt
+    with job_folder(tmp_path, "finished") as folder:
+        write_part(folder / "part-000000-0.npz", part)
+        (folder / MANIFEST).write_text("{}")
+    size = (tmp_path / "shards/killed/part-000000-0.npz").stat().st_size
+    shown = cache_info(str(tmp_path))
+    assert (shown.unfinished.runs, shown.unfinished.bytes, shown.freed) == (2, 2 * size, 0)
+    assert shown.to_dict()["unfinished"] == {"runs": 2, "bytes": 2 * size}
+    with job_folder(tmp_path, "at work"):
+        left = cache_info(str(tmp_path), clear_unfinished=True)
+        assert (left.freed, left.unfinished.runs) == (size, 1)
+    assert sorted(path.name for path in (tmp_path / "shards").glob("*/")) == ["at work", "finished"]
+    assert cache_info(str(tmp_path), clear_unfinished=True).freed == 0

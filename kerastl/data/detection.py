@@ -8,6 +8,7 @@ from kerastl.data.folders import NOTES, no_source
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.tables import Table
 from kerastl.data.tfds import feature_names
+from kerastl.data.treebanks import refuse_treebank
 from kerastl.data.walk import walk
 from kerastl.errors import DataError
 from kerastl.files import local_path, source_path
@@ -42,7 +43,8 @@ def modality_of_features(names: list[str]) -> Modality:
 
 def modality_of_folder(path: Path) -> Modality | None:
     """By the endings of the first files in a folder; None if none is that of an image or .txt. A .txt file beside an
-    image of the same name is its caption, not a text."""
+    image of the same name is its caption, not a text. Raises DataError for a treebank."""
+    refuse_treebank(path)
     images, texts = contents_of_folder(path)
     return TEXT if texts > images else IMAGE if images else None
 

@@ -10,6 +10,7 @@ from kerastl.data.found_rows import FoundRows
 from kerastl.data.options import NONE, READ_AS_USUAL, ReadOptions
 from kerastl.data.rows import Row, split_name
 from kerastl.data.source import TABLES, no_table
+from kerastl.data.treebanks import refuse_treebank
 from kerastl.data.walk import Walk, entries, folders_in, walk
 from kerastl.errors import DataError, OptionError
 from kerastl.files import local_path, open_file
@@ -182,8 +183,10 @@ def _listed(names: "list[str] | dict[str, str]") -> str:
 
 
 def no_source(source: str) -> DataError:
-    """The error for a source that is neither a folder, nor a table, nor the name of a TFDS data set."""
+    """The error for a source that is neither a folder, nor a table, nor the name of a TFDS data set. Raises that of a
+    treebank for one."""
     path, expected = local_path(source), f"a folder of class folders, a table ({', '.join(TABLES)}) or tfds:NAME"
+    refuse_treebank(path)
     if not path.is_file():
         problem = f"{source} is not in a supported format" if path.exists() else f"no such file or folder: {source}"
         return DataError(problem, expected, "check the path of the data")

@@ -11,6 +11,7 @@ from kerastl.data.input_row import InputRow
 from kerastl.data.options import ReadOptions
 from kerastl.data.rows import printable
 from kerastl.data.shards import is_table
+from kerastl.data.treebanks import refuse_treebank
 from kerastl.data.walk import walk
 from kerastl.files import prefetched, shown, source_path
 from kerastl.modality import IMAGE
@@ -43,6 +44,7 @@ def image_rows(source: str, options: ReadOptions, notes: list[str], cache_dir: s
         for file in prefetched(files):
             yield InputRow(printable(shown(file)), file, origin=os.path.relpath(file, path))
     else:
+        refuse_treebank(path)
         yield InputRow(printable(source), path, origin=path.name)
 
 

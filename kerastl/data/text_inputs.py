@@ -17,6 +17,7 @@ from kerastl.data.rows import is_missing, printable
 from kerastl.data.shards import is_table, open_source
 from kerastl.data.tables import TABLES, Table
 from kerastl.data.text_rows import text_file, text_in
+from kerastl.data.treebanks import refuse_treebank
 from kerastl.data.walk import walk
 from kerastl.errors import DataError
 from kerastl.files import is_remote, prefetched, shown, source_path
@@ -53,6 +54,7 @@ def text_rows(source: str, options: ReadOptions, pair: bool, notes: list[str],
         raise DataError(f"{source} is an image, but the model is for texts", "texts, .txt files, folders of .txt files,"
                         " or tables", "use a model for images")
     else:
+        refuse_treebank(path)
         raise DataError(f"{source} is not in a supported format", f"a .txt file, a folder of them, a table "
                         f"({', '.join(TABLES)}), or a text", "save it as .txt")
 

@@ -2,10 +2,11 @@
 the command."""
 
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from kerastl.display import visible
 from kerastl.export.parity import TIMED
@@ -52,18 +53,22 @@ PARTS = (
     Part((CARD,), "this page"),
     Part((MANIFEST,), "SHA-256 of every file, for `kerastl verify`"),
 )
+# In a private version, which cannot be exported again and shows no row.
+PRIVATE = {"model.keras": "the Keras model, for `kerastl verify` and `explain`",
+           "report.html": "the report, for people; it shows none of the data"}
 OTHER = "see the documentation of the version folder"
 
 
 def exported_section(folder: Path, record: RunRecord) -> str:
     """The section of a run record, see `files_section`."""
     made = record.reproduction.command if record.reproduction else ""
-    return files_section(folder, made, record.parity, record.modality.noun)
+    return files_section(folder, made, record.parity, record.modality.noun, {} if record.private is None else PRIVATE)
 
 
-def files_section(folder: Path, made: str, parity: Sequence[Parity], noun: str) -> str:
+def files_section(folder: Path, made: str, parity: Sequence[Parity], noun: str,
+                  purposes: Mapping[str, str] = MappingProxyType({})) -> str:
     """The section, in Markdown. folder: of the version that is being written, complete but for the card and the
-    manifest. made: the command. noun: of one input."""
+    manifest. made: the command. noun: of one input. purposes: of files that are not for what they usually are."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     lines = [
         "", "## Files", "",
@@ -71,13 +76,13 @@ def files_section(folder: Path, made: str, parity: Sequence[Parity], noun: str) 
         *(["", "The command that trained it:", "", f"    {' '.join(made.splitlines())}"] if made else []),
         "", "| files | size | what for |", "|---|--:|---|",
         *(f"| {', '.join(f'`{name}`' for name in names)} | {_size(size)} | {purpose} |"
-          for names, size, purpose in _rows(folder)),
+          for names, size, purpose in _rows(folder, purposes)),
         *_latency(parity, noun),
     ]
     return visible("\n".join(lines) + "\n")
 
 
-def _rows(folder: Path) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
+def _rows(folder: Path, purposes: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
     """What is in a version folder: names, bytes (None: not written yet) and what it is for."""
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size
              for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -87,7 +92,7 @@ def _rows(folder: Path) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
         names = tuple(own for own in part.names if any(Part((own,), "").has(name) for name in found))
         if found:
             known = [size for name in found if (size := present.pop(name)) is not None]
-            yield names, sum(known) if known else None, part.purpose
+            yield names, sum(known) if known else None, purposes.get(part.names[0], part.purpose)
     yield from (((name,), size, OTHER) for name, size in present.items())
 
 

@@ -134,13 +134,59 @@ def job_folder(cache_dir: Path, name: str) -> Iterator[Path]:
                 path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What runs that were killed have left for the next run: how many they are, and the bytes of their shards."""
+
+    runs: int
+    bytes: int
+
+
+def kept(cache_dir: Path) -> Kept:
+    """The shards of runs that have not ended, also of those that go on at the moment."""
+    sizes = [sum(map(_size, files)) for _, files in _begun(cache_dir)]
+    return Kept(len(sizes), sum(sizes))
+
+
+def remove_kept(cache_dir: Path) -> int:
+    """Remove the shards that no process works on. Returns the bytes freed."""
+    freed = 0
+    for folder, files in _begun(cache_dir):
+        size = sum(map(_size, files))
+        freed += size if _remove(folder) else 0
+    return freed
+
+
+def _begun(cache_dir: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """The folders of jobs that have not ended, with the files in them."""
+    for folder in sorted((cache_dir / FOLDER).glob("*/")):
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+        if files:
+            yield folder, files
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its job has just ended
+        return 0
+
+
 def _remove_old(parent: Path, current: str) -> None:
     """Remove the folders of jobs that nobody has continued for 30 days."""
     for folder in parent.glob("*/"):
-        with suppress(FileNotFoundError, BlockingIOError):
-            if folder.name == current or abs(time.time() - folder.stat().st_mtime) < KEPT_SECONDS:
-                continue
-            handle = hold(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            if handle is not None:
-                os.close(handle)
+        with suppress(FileNotFoundError):
+            if folder.name != current and abs(time.time() - folder.stat().st_mtime) >= KEPT_SECONDS:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> bool:
+    """Remove the folder of a job, unless a process works on it. Returns whether it was removed."""
+    try:
+        handle = hold(folder)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    if handle is not None:
+        os.close(handle)
+    return True

@@ -12,6 +12,7 @@ from kerastl.features import housekeeping
 from kerastl.features.cache import chosen_dir
 from kerastl.files import read_text
 from kerastl.heads import heads
+from kerastl.shards.store import Kept, kept, remove_kept
 from kerastl.shell.recipes import recipes
 
 
@@ -108,11 +109,12 @@ class Listing(Generic[E]):
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """The feature cache. freed: bytes that were removed."""
+    """The feature cache. freed: bytes that were removed. unfinished: shards of runs that have not ended."""
 
     folder: Path
     freed: int
     spaces: tuple[housekeeping.SpaceUse, ...]
+    unfinished: Kept = Kept(0, 0)
 
     @property
     def bytes(self) -> int:
@@ -122,7 +124,7 @@ class CacheInfo:
     def to_dict(self) -> dict[str, Any]:
         """As `kerastl cache --json` prints it."""
         return {"folder": str(self.folder), "freed_bytes": self.freed, "bytes": self.bytes,
-                "spaces": [asdict(space) for space in self.spaces]}
+                "spaces": [asdict(space) for space in self.spaces], "unfinished": asdict(self.unfinished)}
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,11 @@ def recipe_info(name: str) -> RecipeInfo:
     return RecipeInfo(name, text.partition("\n")[0], _section(text, "Measured"), _section(text, "Time"), path)
 
 
-def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None) -> CacheInfo:
+def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: float | None = None,
+               clear_unfinished: bool = False) -> CacheInfo:
     """The contents of the cache. clear: first remove everything that kerastl keeps there. limit_gb: first remove the
-    least recently used features, until at most this many gigabytes remain. Other files there are not touched."""
+    least recently used features, until at most this many gigabytes remain. clear_unfinished: first remove the shards of
+    runs that were killed, which could continue with them. Other files there are not touched."""
     if limit_gb is not None and limit_gb < 0:
         raise OptionError(f"`limit` must be at least 0 (got {limit_gb:g})")
     folder, freed = chosen_dir(cache_dir), 0
@@ -200,7 +204,9 @@ def cache_info(cache_dir: str | None = None, *, clear: bool = False, limit_gb: f
         freed = housekeeping.clear(folder)
     elif limit_gb is not None:
         freed = housekeeping.evict(folder, int(limit_gb * 1e9))
-    return CacheInfo(folder, freed, tuple(housekeeping.usage(folder)))
+    if clear_unfinished:
+        freed += remove_kept(folder)
+    return CacheInfo(folder, freed, tuple(housekeeping.usage(folder)), kept(folder))
 
 
 def _weights_info(weights: Weights) -> WeightsInfo:

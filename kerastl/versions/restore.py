@@ -78,7 +78,9 @@ def read_split(folder: Path) -> Parts:
     path = folder / SPLIT_FILE
     if not is_file(path) and is_file(folder / RECORD) and is_private(folder):
         raise ModelError(f"{folder} was trained with `private`: it does not keep which rows it was trained on",
-                         "a version that was trained without", "give new data: kerastl evaluate, kerastl predict")
+                         "a version that was trained without `private`", "give new data to `kerastl evaluate` and "
+                         "`kerastl predict`; `kerastl verify` checks its files; its TFLite files are chosen when it "
+                         "is trained, by `tflite`")
     try:
         return parts_in(path)
     except (OSError, KeyError, ValueError, csv.Error) as error:
