@@ -216,6 +216,23 @@ def test_features_by_workers_are_those_of_one_process(data: Path, small_shards: 
     assert again.computed == 0 and np.array_equal(cached["features"], rows["features"])
 
 
+def test_shards_that_were_read_are_removed_once_their_rows_are_in_the_cache(tmp_path: Path) -> None:
+    for number in range(3):
+        draw(tmp_path / f"data/{number}.png", (number, 80, 120), number)
+    table(tmp_path / "data", tmp_path)
+    space = next((tmp_path / "cache/features").glob("*/")).name
+    read, unread, other = (tmp_path / "cache/shards" / name for name in (f"{space}-0", f"{space}-1", "another-0"))
+    for folder in (read, unread, other):
+        (folder / "network").mkdir(parents=True)
+        (folder / "part-000000-a.npz").touch()
+        (folder / MANIFEST).write_text('{"shards": [{"name": "part-000000-a.npz"}]}')
+    (unread / "part-000001-b.npz").touch()  # of other rows, by a run that was killed
+    (tmp_path / "out.npz").unlink()
+    assert table(tmp_path / "data", tmp_path)[0].computed == 0
+    assert [path.name for path in read.iterdir()] == [MANIFEST]
+    assert len(list(unread.iterdir())) == 4 and len(list(other.iterdir())) == 3
+
+
 def test_workers_refuse_what_they_cannot_do(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="`workers` must be at least 0"):
         tl.apply_runtime(workers=-1)

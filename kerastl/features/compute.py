@@ -26,6 +26,7 @@ from kerastl.features.shard_pass import by_workers
 from kerastl.frames import data_frame
 from kerastl.heads import Raw, Shape
 from kerastl.runtime import Runtime
+from kerastl.shards.store import remove_finished
 
 BATCH = 32
 ADD_RAW = "kerastl.features.raw_inputs.with_raw(features)"
@@ -225,6 +226,7 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
     space = space_of(cache_dir, backbone, arithmetic.key)
     todo = missing(space, keys, rows)
     if not len(todo):
+        remove_finished(cache_dir, f"{space.key.name}-")
         return _Pass(space, arithmetic, "all rows cached", Filled(0, {}))
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:

@@ -20,7 +20,6 @@ SEGMENT_ROWS = 16_384
 SEGMENT_BYTES = 64 * 2**20
 
 
-
 class HasNouns(Protocol):
     """What is computed for, in words, such as a modality."""
 

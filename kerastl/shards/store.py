@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kerastl.errors import DataError
 from kerastl.files import (
     atomic_file,
     cache_folder,
+    held,
     held_folder,
     hold,
     open_file,
@@ -125,13 +127,29 @@ def job_folder(cache_dir: Path, name: str) -> Iterator[Path]:
     with held_folder(folder, "computes the same rows"):
         remove_leftovers(folder)
         yield folder
-        for path in folder.iterdir():
-            if path.name == MANIFEST:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        _empty(folder)
+
+
+def remove_finished(cache_dir: Path, prefix: str) -> None:
+    """Remove all but the manifest of jobs that were killed after the last of their shards had been read, and on which
+    no process works. To be called when the rows are in the cache. prefix: of the names of the jobs."""
+    for folder in (cache_dir / FOLDER).glob(f"{escape(prefix)}*/"):
+        with suppress(FileNotFoundError, BlockingIOError):  # not all have been read, or some are being read
+            read = {entry["name"] for entry in json.loads(read_bytes(folder / MANIFEST))["shards"]}
+            if {path.name for path in folder.glob("part-*")} <= read:
+                with held(folder):
+                    _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the manifest."""
+    for path in folder.iterdir():
+        if path.name == MANIFEST:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
