@@ -187,19 +187,24 @@ sys.path.insert(0, sys.argv[1])
 from kerastl.inputs.isolation.forker import command
 from kerastl.inputs.isolation.limits import Limits
 ours, theirs = socket.socketpair()
-print(subprocess.Popen(command(theirs.fileno(), Limits()), pass_fds=[theirs.fileno()]).pid, flush=True)
+words = command("kerastl.inputs.isolation.image_worker", theirs.fileno(), Limits())
+print(subprocess.Popen(words, pass_fds=[theirs.fileno()]).pid, flush=True)
 time.sleep(600)
 """
 
 
 def test_a_process_that_is_still_starting_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     """The one that makes workers imports TensorFlow, which takes very long here."""
-    (tmp_path / "tensorflow.py").write_text("import time\ntime.sleep(600)\n")
+    begun = tmp_path / "begun"
+    (tmp_path / "tensorflow.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(600)\n")
     process = subprocess.Popen([sys.executable, "-c", STARTING, tmp_path], stdout=subprocess.PIPE, text=True,
                                stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     pid = int(process.stdout.readline())
-    os.kill(pid, 0)  # it runs
+    deadline = time.monotonic() + 120
+    while not begun.exists():
+        assert time.monotonic() < deadline, "it imports nothing"
+        time.sleep(0.1)
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 120
