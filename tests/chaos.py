@@ -15,16 +15,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import chaos_remote
 import chaos_serve
-from chaos_cases import CASES, PATIENT, Case, Material, Result, differences, make_material, rows_of, succeeded
+from chaos_cases import (
+    CASES,
+    PATIENT,
+    Case,
+    Material,
+    Result,
+    differences,
+    make_material,
+    make_older,
+    rows_of,
+    succeeded,
+)
 from child_runs import Server, command_of
 
-OLD = 60  # seconds by which what a kill left is made older, since the next run spares what may be about to be locked
 PATIENCE = 10.0  # seconds in which the processes of a killed run have to end
 
 
@@ -140,14 +150,6 @@ class Chaos:
         while (strays := self.server.strays()) and time.monotonic() < deadline:
             time.sleep(0.1)
         yield from (f"the process {pid} is left over: {command_of(pid)}" for pid in strays)
-
-
-def make_older(folder: Path) -> None:
-    """What was left a moment ago may belong to a process that is about to lock it."""
-    then = time.time() - OLD
-    for path in [*folder.rglob("*.part"), *folder.rglob("*.part/**/*"), *folder.rglob("*.rows.npy")]:
-        with suppress(FileNotFoundError):
-            os.utime(path, (then, then))
 
 
 def digests(folder: Path) -> dict[str, str]:

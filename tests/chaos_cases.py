@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ SIMILAR = {"red": (150, 110, 110), "green": (110, 150, 110), "blue": (110, 110, 
 SHADES = {f"c{i}": (40 + 90 * (i % 3), 40 + 90 * (i // 3 % 3), 40 + 150 * (i // 6)) for i in range(9)}
 TIMES = ("head_seconds", "milliseconds")  # columns of a comparison that are measured
 PATIENT = 1800.0  # seconds until a run counts as hanging: the machine may be busy
+OLD = 60  # seconds by which what a kill left is made older, since the next run spares what may be about to be locked
 Words = list[Any]
 Result = dict[str, Any]  # numbers, and texts, by name
 
@@ -78,6 +82,14 @@ def make_material(server: Server, folder: Path) -> Material:
     succeeded(server.run("run", RECIPE, "--data", images, "--name", "m", "--out", folder / "out", "--cache-dir",
                          folder / "cache", *PLAIN, "--head", "linear", "--tflite", "none"))
     return Material(images, shades, texts, tags, folder / "treebank.conllu", bert, fixes, folder / "out/m")
+
+
+def make_older(folder: Path) -> None:
+    """What was left a moment ago may belong to a process that is about to lock it."""
+    then = time.time() - OLD
+    for path in [*folder.rglob("*.part"), *folder.rglob("*.part/**/*"), *folder.rglob("*.rows.npy")]:
+        with suppress(FileNotFoundError):
+            os.utime(path, (then, then))
 
 
 def write_fixes(images: Path, path: Path) -> None:

@@ -48,4 +48,4 @@ def fetch(folder: Path) -> None:
         if file.url.startswith(tuple(whole)):
             path = folder / file.url.removeprefix(f"{OUT}/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            objects.download(file.url, path)
+            objects.download(file.url, path, file.size)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos_cases import PATIENT, PLAIN, RECIPE, Material, Words, cached, make_material, token_words
+from chaos_cases import PATIENT, PLAIN, RECIPE, Material, Words, cached, make_material, make_older, token_words
 from child_runs import Run, Server, command_of, descendants
 
 from kerastl.files import hold
@@ -167,6 +167,7 @@ class LongRun:
 
     def finish(self, name: str) -> None:
         """Run to the end, which has to be a good one."""
+        make_older(self.folder)  # the run spares what may be about to be locked
         start, run = time.monotonic(), self.server.start(self.jobs[name])
         ended = run.end(PATIENT)
         self.runs += 1

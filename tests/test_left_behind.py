@@ -28,10 +28,11 @@ from kerastl.files import (
     remove_leftovers,
     write_atomically,
 )
-from kerastl.files.partial import FRESH_SECONDS
+from kerastl.files.partial import FRESH_SECONDS, PARTIAL
 from kerastl.studies.journal import Journal
 from kerastl.training.fine_tuning.fine_tune import FINISHED, remove_finished
 from kerastl.versions.claim import claim
+from kerastl.versions.folder import new_version
 
 DAY = 24 * 3600
 LATER = (60, -DAY, -400 * DAY)  # seconds for which files lie there; below 0: the clock was set back by so much
@@ -211,6 +212,53 @@ def test_a_process_that_is_still_starting_ends_with_the_one_that_started_it(tmp_
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < deadline, "it goes on importing"
         time.sleep(0.1)
+
+
+def test_what_was_too_young_when_a_run_began_is_removed_when_it_has_written_its_version(tmp_path: Path) -> None:
+    left = tmp_path / "m/.1.0123abcd.part"
+    with new_version(str(tmp_path), "m") as version:
+        left.mkdir()
+        older(left, 60)
+        (version.folder / "run.json").write_text("{}")
+    assert version.path.exists() and not left.exists()
+
+
+KILLED_WHILE_REMOVING = """
+import os, sys
+from pathlib import Path
+import kerastl.files.store, kerastl.shards.store, kerastl.training.fine_tuning.fine_tune
+unlink, removed = os.unlink, []
+def die(*arguments, **more):
+    if removed:
+        os._exit(9)
+    removed.append(unlink(*arguments, **more))
+os.unlink = die
+cache = Path(sys.argv[1])
+if sys.argv[2] == "training":
+    kerastl.training.fine_tuning.fine_tune.remove_finished(cache)
+elif sys.argv[2] == "network":
+    with kerastl.shards.store.job_folder(cache, "job"):
+        pass
+else:
+    kerastl.files.store._removed(cache / "remote/entry")
+"""
+
+
+@pytest.mark.parametrize(("what", "place", "parent"), [
+    ("training", "fine_tune/state", "fine_tune"), ("network", "shards/job/network", "shards/job"),
+    ("entry", "remote/entry", "remote")])
+def test_a_folder_that_is_half_removed_has_lost_its_name(what: str, place: str, parent: str, tmp_path: Path) -> None:
+    folder = tmp_path / place
+    (folder / "after-000001").mkdir(parents=True)
+    for name in ("after-000001/latest.npz", "after-000001/epochs.json", "model.keras"):
+        (folder / name).write_text("x")
+    (folder / FINISHED).write_text("0")
+    older(folder / FINISHED, 30 * DAY)
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_REMOVING, str(tmp_path), what])
+    assert killed.returncode == 9 and not folder.exists()
+    rest, = (tmp_path / parent).glob(f".*{PARTIAL}")
+    assert 0 < len([path for path in rest.rglob("*") if path.is_file()]) < 4
+    assert remove_leftovers(tmp_path / parent, older_than=0) > 0 and not rest.exists()
 
 
 # The clock, the home directory, several processes

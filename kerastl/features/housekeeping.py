@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerastl.features.cache import FOLDER
-from kerastl.files import FRESH_SECONDS, cache_folders, leftover_of, open_file, remove_leftovers
+from kerastl.files import FRESH_SECONDS, cache_folders, leftover_of, open_file, remove_folder, remove_leftovers
 
 IMAGES = "images"  # of tables, by their content; see data/unpacked.py
 DEFAULT_LIMIT = 10 * 2**30  # bytes
@@ -51,7 +50,7 @@ def clear(cache_dir: Path) -> int:
         freed += sum(stat.st_size for path, stat in _stats(folder.rglob("*")).items() if path.is_file())
         if folder.is_file():
             folder.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     return freed
 
 

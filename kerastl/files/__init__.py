@@ -39,6 +39,7 @@ from kerastl.files.partial import (
     hold,
     leftover_of,
     own_temporary_files,
+    remove_folder,
     remove_leftovers,
     temporary_folder,
 )
@@ -48,8 +49,8 @@ __all__ = [
     "FRESH_SECONDS", "PARTIAL", "STALE_SECONDS", "TAG", "atomic_file", "atomic_folder", "cache_folder",
     "cache_folders", "check_writable", "file_sha256", "held", "held_folder", "hold", "in_home", "is_file",
     "is_mirrored", "is_remote", "is_writable", "leaves_bucket", "leftover_of", "listed_state", "local_only",
-    "local_path",
-    "model_path", "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes", "read_text",
-    "refreshed", "released", "remove_leftovers", "shown", "size_of", "source_path", "sync", "taken_numbers",
-    "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically", "write_file",
+    "local_path", "model_path", "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes",
+    "read_text", "refreshed", "released", "remove_folder", "remove_leftovers", "shown", "size_of", "source_path",
+    "sync", "taken_numbers", "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically",
+    "write_file",
 ]

@@ -119,6 +119,21 @@ def remove_leftovers(folder: Path, older_than: float | None = None, name: str | 
     return freed
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if there is one. It loses its name first, so that a process that is killed meanwhile leaves no
+    folder that seems complete; `remove_leftovers` of its parent removes the rest then. A link stays."""
+    if folder.is_symlink():
+        return
+    gone = beside(folder)
+    try:
+        folder.rename(gone)
+    except FileNotFoundError:
+        return
+    except OSError:  # it is a mount point, or its parent cannot be written to
+        gone = folder
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def _size_and_age(path: Path) -> tuple[int, float]:
     """The bytes in a file or folder, and the seconds since anything in it changed."""
     size, last_change = 0, 0.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kerastl.errors import DataError, OptionError
 from kerastl.files.local import open_file, read_text, write_file
-from kerastl.files.partial import PARTIAL, beside, held, remove_leftovers
+from kerastl.files.partial import PARTIAL, beside, held, remove_folder, remove_leftovers
 
 LIMIT = 10 * 2**30  # bytes
 VARIABLE = "KERASTL_REMOTE_CACHE_MB"
@@ -125,7 +125,7 @@ def _removed(folder: Path) -> bool:
     except BlockingIOError:
         return False
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         return True
     finally:
         os.close(handle)

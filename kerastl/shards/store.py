@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from kerastl.files import (
     hold,
     open_file,
     read_bytes,
+    remove_folder,
     remove_leftovers,
     write_atomically,
 )
@@ -147,7 +147,7 @@ def _empty(folder: Path) -> None:
         if path.name == MANIFEST:
             continue
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_folder(path)
         else:
             path.unlink(missing_ok=True)
 
@@ -192,6 +192,7 @@ def _size(path: Path) -> int:
 
 def _remove_old(parent: Path, current: str) -> None:
     """Remove the folders of jobs that nobody has continued for 30 days."""
+    remove_leftovers(parent)
     for folder in parent.glob("*/"):
         with suppress(FileNotFoundError):
             if folder.name != current and abs(time.time() - folder.stat().st_mtime) >= KEPT_SECONDS:
@@ -204,7 +205,7 @@ def _remove(folder: Path) -> bool:
         handle = hold(folder)
     except (FileNotFoundError, BlockingIOError):
         return False
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     if handle is not None:
         os.close(handle)
     return True

@@ -101,6 +101,7 @@ def new_version(out: str, name: str) -> Iterator[Version]:
             yield version
             write_manifest(partial, version.manifest)
             write_atomically(home / HIGHEST, f"{path.name}\n".encode())
+        remove_leftovers(home)  # of a run that was killed a moment before this one began
     except BaseException as error:
         for folder in made:  # leave no empty folders behind
             if folder.exists() and not any(folder.iterdir()):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.files import atomic_folder, read_text, remove_leftovers, write_atomically
+from kerastl.files import atomic_folder, read_text, remove_folder, remove_leftovers, write_atomically
 from kerastl.training.fine_tuning.frozen import prove_frozen
 from kerastl.training.fine_tuning.plan import Plan
 from kerastl.training.fine_tuning.trainee import Trainee, weights_of
@@ -52,7 +52,7 @@ class Checkpoints(keras.callbacks.Callback):
             np.savez(partial / LATEST, *(np.asarray(variable) for variable in self._variables()))
         self.folder = folder
         if last:
-            shutil.rmtree(last)
+            remove_folder(last)
         frozen = f" (frozen backbone: {self.before:.4f})" if np.isfinite(self.before) else ""
         print(f"epoch {epoch + 1}: training loss {losses['loss']:.4f}, validation loss "
               f"{losses['val_loss']:.4f}{frozen}", flush=True)

@@ -8,7 +8,6 @@ killed after training, before its version was written: `remove_finished` is call
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +23,15 @@ from kerastl.data.split import split_of
 from kerastl.decision import Predictions
 from kerastl.errors import OptionError
 from kerastl.features.compute import Features
-from kerastl.files import cache_folder, held_folder, hold, read_text, write_atomically
+from kerastl.files import (
+    cache_folder,
+    held_folder,
+    hold,
+    read_text,
+    remove_folder,
+    remove_leftovers,
+    write_atomically,
+)
 from kerastl.model import block_count, freeze
 from kerastl.model import unfreeze as unfreeze_last
 from kerastl.runtime import Runtime, free_memory
@@ -117,6 +124,7 @@ def remove_finished(cache_dir: str | Path) -> None:
     """Remove the states of the trainings that this process finished, once their result is stored or not needed, those
     that other processes finished days ago, and those that nobody has continued for weeks; none that another process
     is working with."""
+    remove_leftovers(Path(cache_dir) / FOLDER)
     for state in (Path(cache_dir) / FOLDER).glob("*/"):
         with suppress(FileNotFoundError, BlockingIOError):  # another process removes it too, or works with it
             mark = state / FINISHED
@@ -125,7 +133,7 @@ def remove_finished(cache_dir: str | Path) -> None:
             if age > 24 * 3600 * (STALE_DAYS if finished else ABANDONED_DAYS) or (
                     finished and read_text(mark) == str(os.getpid())):
                 handle = hold(state)
-                shutil.rmtree(state, ignore_errors=True)
+                remove_folder(state)
                 if handle is not None:
                     os.close(handle)
 
