@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,21 @@ from conftest import HERE, draw
 from tiny import plain_runtime
 
 import kerastl as tl
+from kerastl.compact import Hashes
 from kerastl.errors import DataError, OptionError
 from kerastl.features.table import FeatureTable
 from kerastl.runtime import Runtime
-from kerastl.shards.store import MANIFEST, Part, job_folder, read_part, write_part
+from kerastl.shards.store import (
+    CONTENT,
+    JOB,
+    MANIFEST,
+    Part,
+    content_of,
+    job_folder,
+    read_part,
+    remove_finished,
+    write_part,
+)
 from kerastl.shell.listing import cache_info
 
 PROGRAM = HERE / "shard_worker.py"
@@ -227,10 +239,26 @@ def test_shards_that_were_read_are_removed_once_their_rows_are_in_the_cache(tmp_
         (folder / "part-000000-a.npz").touch()
         (folder / MANIFEST).write_text('{"shards": [{"name": "part-000000-a.npz"}]}')
     (unread / "part-000001-b.npz").touch()  # of other rows, by a run that was killed
+    (unread / JOB).write_text('{"content": "that of other rows"}')
     (tmp_path / "out.npz").unlink()
     assert table(tmp_path / "data", tmp_path)[0].computed == 0
     assert [path.name for path in read.iterdir()] == [MANIFEST]
-    assert len(list(unread.iterdir())) == 4 and len(list(other.iterdir())) == 3
+    assert len(list(unread.iterdir())) == 5 and len(list(other.iterdir())) == 3
+
+
+def test_shards_of_rows_that_are_in_the_cache_are_removed_though_the_manifest_is_missing(tmp_path: Path) -> None:
+    rows, others = Hashes.of(["0" * 32, "1" * 32]), Hashes.of(["0" * 32])
+    for name, content in (("space-0", content_of(rows)), ("space-1", content_of(others))):
+        with suppress(ZeroDivisionError), job_folder(tmp_path, name) as folder:
+            (folder / JOB).write_text(json.dumps({CONTENT: content}))
+            (folder / "part-000000-a.npz").touch()
+            raise ZeroDivisionError
+    with job_folder(tmp_path, "space-2") as folder:
+        (folder / JOB).write_text(json.dumps({CONTENT: content_of(rows)}))
+        remove_finished(tmp_path, "space-2", rows)
+        assert (folder / JOB).exists(), "a process works on it"
+    remove_finished(tmp_path, "space-", rows)
+    assert not list((tmp_path / "shards/space-0").iterdir()) and len(list((tmp_path / "shards/space-1").iterdir())) == 2
 
 
 def test_workers_refuse_what_they_cannot_do(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,7 +226,7 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
     space = space_of(cache_dir, backbone, arithmetic.key)
     todo = missing(space, keys, rows)
     if not len(todo):
-        remove_finished(cache_dir, f"{space.key.name}-")
+        remove_finished(cache_dir, f"{space.key.name}-", Hashes.of(keys).take(rows))
         return _Pass(space, arithmetic, "all rows cached", Filled(0, {}))
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:

@@ -25,7 +25,7 @@ from kerastl.inputs.isolation import isolated, workers_for
 from kerastl.modality import modality_named
 from kerastl.runtime import Runtime, import_tensorflow_quietly
 from kerastl.shards.give_out import start_job
-from kerastl.shards.store import Part, Shard, digest_of, job_folder
+from kerastl.shards.store import CONTENT, Part, Shard, content_of, digest_of, job_folder
 from kerastl.shards.team import deliver
 from kerastl.shards.worker import Compute as ComputeShard
 
@@ -61,7 +61,8 @@ def by_workers(examples: Examples, keys: Sequence[str], rows: NDArray[np.intp], 
         job = {"worker": f"{__name__}:worker", "modality": backbone.spec.modality.name,
                "input": backbone.input.record(), "compute": engine.compute, "engine": engine.name,
                "graph": engine.graph, "shape": list(space.key.shape), "batch_size": batch_size,
-               ISOLATE: workers_for(len(todo)) is not None, DEVICES: CPU if hides_gpus() else AUTO}
+               ISOLATE: workers_for(len(todo)) is not None, DEVICES: CPU if hides_gpus() else AUTO,
+               CONTENT: content_of(Hashes.of(keys).take(rows))}
         in_files = backbone.spec.modality.in_files
         team = start_job(folder, job, runtime, sample=str(examples.items[todo[0]]) if in_files and len(todo) else None)
         made_by = [space.key.name, engine.graph, batch_size, team.threads]

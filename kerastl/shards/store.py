@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.compact import Hashes
 from kerastl.errors import DataError
 from kerastl.files import (
     atomic_file,
@@ -32,6 +33,7 @@ from kerastl.files import (
 
 FOLDER = "shards"  # in the cache directory
 JOB, MANIFEST = "job.json", "manifest.json"
+CONTENT = "content"  # of a job: what `content_of` returns
 KEPT_SECONDS = 30 * 24 * 3600.0  # the shards of a run that nobody continues
 ERRORS, PLACES, ROWS = "errors", "places", "rows"  # in a shard's file, beside its arrays, which are `array:NAME`
 _ARRAY = "array:"
@@ -130,15 +132,33 @@ def job_folder(cache_dir: Path, name: str) -> Iterator[Path]:
         _empty(folder)
 
 
-def remove_finished(cache_dir: Path, prefix: str) -> None:
-    """Remove all but the manifest of jobs that were killed after the last of their shards had been read, and on which
-    no process works. To be called when the rows are in the cache. prefix: of the names of the jobs."""
+def content_of(rows: Hashes) -> str:
+    """16 hexadecimal digits for the rows of a pass, by which its job is known."""
+    return hashlib.blake2b(rows.raw.tobytes(), digest_size=8).hexdigest()
+
+
+def remove_finished(cache_dir: Path, prefix: str, rows: Hashes) -> None:
+    """Remove all but the manifest of jobs that were killed when their rows were in the cache already, unless a process
+    works on them. prefix: of the names of the jobs. rows: that are in the cache."""
     for folder in (cache_dir / FOLDER).glob(f"{escape(prefix)}*/"):
-        with suppress(FileNotFoundError, BlockingIOError):  # not all have been read, or some are being read
-            read = {entry["name"] for entry in json.loads(read_bytes(folder / MANIFEST))["shards"]}
-            if {path.name for path in folder.glob("part-*")} <= read:
+        with suppress(FileNotFoundError, BlockingIOError):
+            if _is_of(folder, rows) or _is_read(folder):
                 with held(folder):
                     _empty(folder)
+
+
+def _is_of(folder: Path, rows: Hashes) -> bool:
+    """Whether the last job of a folder was to compute these rows."""
+    job = folder / JOB
+    return job.exists() and json.loads(read_bytes(job)).get(CONTENT) == content_of(rows)
+
+
+def _is_read(folder: Path) -> bool:
+    """Whether all shards in a folder were read before its process was killed."""
+    if not (folder / MANIFEST).exists():
+        return False
+    read = {entry["name"] for entry in json.loads(read_bytes(folder / MANIFEST))["shards"]}
+    return {path.name for path in folder.glob("part-*")} <= read
 
 
 def _empty(folder: Path) -> None:
