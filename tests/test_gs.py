@@ -11,11 +11,9 @@ import fsspec
 import numpy as np
 import pytest
 from gcp_storage_emulator.server import create_server
-from test_s3 import put
-from test_text_models import made_texts, write_table
+from test_s3 import put, read_as_local_ones
 
 import kerastl as tl
-from kerastl.data.texts import read_labelled
 from kerastl.errors import DataError
 from kerastl.files import objects, read_bytes, source_path
 from kerastl.server.load import free_port
@@ -40,16 +38,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_tables_folders_and_files_are_read_as_local_ones(bucket: str, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "texts.csv", ("text", "label"), made_texts(20))
-    objects.upload(table, f"{bucket}/data/texts.csv")
-    for n, (text, label) in enumerate(made_texts(12)):
-        path = tmp_path / "folder" / label / f"{n}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    put(tmp_path / "folder", f"{bucket}/folder")
-    for local, remote in ((table, f"{bucket}/data/texts.csv"), (tmp_path / "folder", f"{bucket}/folder")):
-        here, there = read_labelled(str(local)), read_labelled(remote)
-        assert [*there.ids] == [*here.ids] and (there.targets == here.targets).all() and there.source == remote
+    table = read_as_local_ones(bucket, tmp_path)
     before = objects.about(f"{bucket}/data/texts.csv")
     table.write_text("text,label\nchanged,a\n")
     objects.upload(table, f"{bucket}/data/texts.csv")

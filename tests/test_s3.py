@@ -84,7 +84,8 @@ def put(folder: Path, url: str) -> str:
     return url
 
 
-def test_a_table_of_texts_is_read_as_the_local_one(bucket: str, tmp_path: Path) -> None:
+def read_as_local_ones(bucket: str, tmp_path: Path) -> Path:
+    """Check a table and a folder of texts in a bucket against the local ones. Returns the local table."""
     table = write_table(tmp_path / "texts.csv", ("text", "label"), made_texts(20))
     objects.upload(table, f"{bucket}/data/texts.csv")
     for n, (text, label) in enumerate(made_texts(12)):
@@ -95,6 +96,11 @@ def test_a_table_of_texts_is_read_as_the_local_one(bucket: str, tmp_path: Path) 
     for local, remote in ((table, f"{bucket}/data/texts.csv"), (tmp_path / "folder", f"{bucket}/folder")):
         here, there = read_labelled(str(local)), read_labelled(remote)
         assert [*there.ids] == [*here.ids] and (there.targets == here.targets).all() and there.source == remote
+    return table
+
+
+def test_a_table_of_texts_is_read_as_the_local_one(bucket: str, tmp_path: Path) -> None:
+    read_as_local_ones(bucket, tmp_path)
 
 
 def test_requests_that_fail_are_sent_again(bucket: str, s3: Server, tmp_path: Path) -> None:

@@ -220,13 +220,14 @@ def _pass(examples: Examples, keys: Sequence[str], backbone: Backbone, rows: NDA
           candidates: Sequence[Arithmetic], runtime: Runtime, batch_size: int, cache_dir: Path) -> _Pass:
     """Compute rows in one of these arithmetics: the one of which the cache has most rows, if it has half of them, else
     the one that is chosen by speed; in float32 where the graph for it is wrong by too much."""
-    filled = best_filled(cache_dir, backbone, candidates, Hashes.of(keys).take(rows))
+    hashes = Hashes.of(keys).take(rows)
+    filled = best_filled(cache_dir, backbone, candidates, hashes)
     candidates = [filled] if filled else candidates
     arithmetic, choice = candidates[0], None
     space = space_of(cache_dir, backbone, arithmetic.key)
     todo = missing(space, keys, rows)
     if not len(todo):
-        remove_finished(cache_dir, f"{space.key.name}-", Hashes.of(keys).take(rows))
+        remove_finished(cache_dir, f"{space.key.name}-", hashes)
         return _Pass(space, arithmetic, "all rows cached", Filled(0, {}))
     batch = next(backbone.input.batches(examples.take(todo).items, batch_size, {}), None)  # only to check the engine
     if batch is not None:

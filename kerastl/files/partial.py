@@ -46,7 +46,7 @@ def hold(path: Path) -> int | None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Within, this process holds a file or folder that it has just made."""
+    """Within, this process holds a file or folder that exists. Raises as `hold` does."""
     handle = hold(path)
     try:
         yield

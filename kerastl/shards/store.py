@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ from kerastl.files import (
     cache_folder,
     held,
     held_folder,
-    hold,
     open_file,
     read_bytes,
     remove_folder,
@@ -222,10 +220,8 @@ def _remove_old(parent: Path, current: str) -> None:
 def _remove(folder: Path) -> bool:
     """Remove the folder of a job, unless a process works on it. Returns whether it was removed."""
     try:
-        handle = hold(folder)
+        with held(folder):
+            remove_folder(folder)
     except (FileNotFoundError, BlockingIOError):
         return False
-    remove_folder(folder)
-    if handle is not None:
-        os.close(handle)
     return True

@@ -25,8 +25,8 @@ from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.files import (
     cache_folder,
+    held,
     held_folder,
-    hold,
     read_text,
     remove_folder,
     remove_leftovers,
@@ -132,10 +132,8 @@ def remove_finished(cache_dir: str | Path) -> None:
             age = abs(time.time() - (mark if finished else state).stat().st_mtime)
             if age > 24 * 3600 * (STALE_DAYS if finished else ABANDONED_DAYS) or (
                     finished and read_text(mark) == str(os.getpid())):
-                handle = hold(state)
-                remove_folder(state)
-                if handle is not None:
-                    os.close(handle)
+                with held(state):
+                    remove_folder(state)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:
