@@ -16,6 +16,7 @@ from kerastl.runtime import Runtime
 from kerastl.shards.give_out import start_job
 from kerastl.shards.store import Part, Shard, digest_of, job_folder
 from kerastl.shards.team import deliver
+from kerastl.shell.process import stdout_to_stderr
 
 ROWS = 10  # of a shard
 BAD = 7  # each row whose number ends in this has no result
@@ -76,5 +77,5 @@ if __name__ == "__main__":  # CACHE SHARDS WORKERS RAY SECONDS: a process that a
     cache, count, workers, ray, seconds = sys.argv[1:]
     runtime = choose("float32", "off", engine="ray" if ray == "ray" else "tensorflow", workers=int(workers), gpu=False,
                      bfloat16_cpu=False)
-    rows = shard_worker.run(Path(cache), int(count), runtime, float(seconds))
-    print(json.dumps(rows))
+    with stdout_to_stderr() as stdout:  # as in the command: Ray prints what it has to say of lost machines
+        print(json.dumps(shard_worker.run(Path(cache), int(count), runtime, float(seconds))), file=stdout)

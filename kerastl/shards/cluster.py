@@ -4,6 +4,7 @@ Only paths, texts and replies travel through Ray: results are files. So the fold
 at the same path on every machine.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def _connected() -> Any:
 
     if ray.is_initialized():
         return ray
+    atexit.register(_disconnect, ray)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         ray.init(address="local", num_cpus=available_cores(), include_dashboard=False, object_store_memory=STORE_BYTES,
@@ -70,6 +73,13 @@ def _connected() -> Any:
                           "the address of a running cluster, and its token in RAY_AUTH_TOKEN if it has one",
                           f"start one with `ray start`, or unset {ADDRESS}") from error
     return ray
+
+
+def _disconnect(ray: Any) -> None:
+    """Leave the cluster. Ray prints what it still has to say of lost machines to standard output, where nothing may
+    follow the result of a command."""
+    with redirect_stdout(sys.stderr):
+        ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
