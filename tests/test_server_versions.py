@@ -15,9 +15,10 @@ from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 import kerastl as tl
 from kerastl.server.config import Model, Policy, read_models
 from kerastl.server.metrics import Metrics
-from kerastl.server.models import Models, State
+from kerastl.server.models import Models
 from kerastl.server.options import ServerOptions
 from kerastl.server.serve import models_at
+from kerastl.server.served import State
 from kerastl.server.status import ServingError
 from kerastl.server.version_folders import version_of, versions_in
 

@@ -13,7 +13,8 @@ from kerastl.server.batching import rows_of
 from kerastl.server.bodies import Arrays
 from kerastl.server.client_images import Screened
 from kerastl.server.metrics import CONFIDENCE, EXAMPLES, EXAMPLES_EACH, POWERS_OF_2, PREDICTED, SHARES, UNKNOWN, Metrics
-from kerastl.server.models import Models, Served
+from kerastl.server.models import Models
+from kerastl.server.served import Served
 from kerastl.server.signatures import DEFAULT, Signature
 from kerastl.server.status import Code, ServingError, invalid
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from kerastl.server.models import Served, VersionStatus
+from kerastl.server.served import Served, VersionStatus
 from kerastl.server.signatures import DEFAULT
 
 SIGNATURES = "signature_def"

@@ -25,8 +25,8 @@ from kerastl.server.config import models_of
 from kerastl.server.core import Core, Spec
 from kerastl.server.grpc_messages import SIGNATURES, fill_spec, metadata_response, status_response
 from kerastl.server.metrics import LATENCY, REQUESTS, Metrics
-from kerastl.server.models import Served
 from kerastl.server.request_log import as_received
+from kerastl.server.served import Served
 from kerastl.server.signatures import DEFAULT
 from kerastl.server.status import FAULT, Code, ServingError, invalid
 from kerastl.server.tensor_protos import arrays_of, require_sendable, tensor_proto

@@ -20,8 +20,8 @@ from kerastl.server.core import Core, Spec
 from kerastl.server.grpc_messages import metadata_response, spec_of, status_response
 from kerastl.server.hosts import check_request
 from kerastl.server.metrics import LATENCY, REQUESTS
-from kerastl.server.models import Served
 from kerastl.server.request_log import of_arrays, of_examples
+from kerastl.server.served import Served
 from kerastl.server.status import FAULT, Code, ServingError, invalid
 from kerastl.server.tensors import written
 

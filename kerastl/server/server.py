@@ -24,10 +24,11 @@ from kerastl.server.drift_gauges import all_gauges
 from kerastl.server.grpc_services import ModelService, Parsing, PredictionService
 from kerastl.server.hosts import LOCAL, check_request, is_local
 from kerastl.server.metrics import REQUESTS, Metrics
-from kerastl.server.models import Models, State
+from kerastl.server.models import Models
 from kerastl.server.options import ServerOptions
 from kerastl.server.page import Page, Recording
 from kerastl.server.rest import Rest
+from kerastl.server.served import State
 from kerastl.server.status import ServingError
 
 log = logging.getLogger("kerastl.serve")

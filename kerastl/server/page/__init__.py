@@ -14,9 +14,10 @@ from aiohttp import web
 
 from kerastl.files import read_bytes, write_atomically
 from kerastl.server.hosts import check_request
-from kerastl.server.models import Models, Served
+from kerastl.server.models import Models
 from kerastl.server.page.in_browser import VOCABULARY, in_browser, tflite_file
 from kerastl.server.page.web_runtime import SCRIPT, WebRuntime
+from kerastl.server.served import Served
 from kerastl.server.status import ServingError
 from kerastl.versions.damage import file_of
 
