@@ -1,8 +1,10 @@
 """Folders of versions as operators leave them: odd names, faults of the storage, files that change in place."""
 
+import gc
 import logging
 import os
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,23 @@ def test_what_a_policy_names_and_is_not_there_is_said(tmp_path: Path, caplog: py
     with pytest.raises(ServingError, match="Unrecognized servable version label"), models.lease("half", label="x"):
         pass
     models.close()
+
+
+def test_what_a_version_held_is_freed_once_it_is_unloaded(tmp_path: Path) -> None:
+    half_plus(tmp_path / "half", 1.0, 1)
+    models = Models([Model("half", tmp_path / "half")], Metrics())
+    models.poll()
+    with models.lease("half") as served:
+        graph = weakref.ref(served.model.session.graph)
+    del served
+    half_plus(tmp_path / "half", 2.0, 2)
+    gc.disable()  # a graph is part of cycles, for which Python looks now and then
+    try:
+        models.poll()
+        assert models.served()[0].version == 2 and graph() is None
+    finally:
+        gc.enable()
+        models.close()
 
 
 def test_a_label_moves_before_the_version_goes_that_it_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from kerastl.server.batching import Batcher, BatchingParameters
 from kerastl.server.client_images import client_images
 from kerastl.server.config import LATEST, Model
 from kerastl.server.drift_gauges import drift_window
+from kerastl.server.memory import return_memory
 from kerastl.server.metrics import LOAD_FAILURES, VERSION, WARMUP, Metrics
 from kerastl.server.request_log import RequestLog
 from kerastl.server.served import Served, State, VersionStatus
@@ -64,6 +65,7 @@ class Models:
         self._notes: dict[str, set[str]] = {}  # what was said of a model at the last look
         self._logs: dict[str, RequestLog] = {}
         self._polling = threading.Lock()  # of one look at the folders at a time
+        self._garbage = False  # whether a version was unloaded, or did not load, during this look
 
     # Requests
 
@@ -127,6 +129,7 @@ class Models:
         with self._polling:
             for model in list(self._models.values()):
                 self._update(model)
+            self._return_memory()
 
     def reload(self, models: Sequence[Model]) -> None:
         """Serve these models from now on. A label must name a version that is in memory then. Raises ServingError, also
@@ -146,6 +149,7 @@ class Models:
             for name in gone:
                 for version in list(self._serving.get(name, {})):
                     self._unload(name, version)
+            self._return_memory()
             failed = [model.name for model in models if not self._serving.get(model.name)]
             if failed:
                 raise ServingError(Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: "
@@ -269,6 +273,7 @@ class Models:
                 self._metrics.observe(WARMUP, 1e6 * (time.perf_counter() - start), model_path=str(folder), status="OK")
         except Exception as error:  # of any type: a version can be broken in any way, and the others go on
             self._release(folder)
+            self._garbage = True
             tries = failure.tries + 1 if failure and failure.looks == looks else 1
             self._failed[folder] = Failure(looks, tries, time.monotonic() + RETRY)
             code, message = _reason(error)
@@ -288,16 +293,23 @@ class Models:
         log.info("%s: serving version %d, loaded in %.1f s", name, version, time.perf_counter() - start)
         if before:
             before.drained()
+            self._garbage = True
 
     def _unload(self, name: str, version: int) -> None:
         with self._lock:
             served = self._serving[name].pop(version)
             self._status[name][version] = VersionStatus(version, State.UNLOADING)
         served.drained()
+        self._garbage = True
         self._release(served.folder)
         self._set(name, VersionStatus(version, State.END))
         self._metrics.set(VERSION, 0, model_name=name, version=str(version))
         log.info("%s: unloaded version %d", name, version)
+
+    def _return_memory(self) -> None:
+        if self._garbage:
+            return_memory()
+        self._garbage = False
 
     def _release(self, folder: Path) -> None:
         """The files of a version are not needed any more, unless another model is in the same folder."""

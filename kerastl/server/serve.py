@@ -9,6 +9,7 @@ from kerastl.files import is_file, model_path
 from kerastl.inputs.isolation import check_mode, is_possible
 from kerastl.server.batching import DEFAULTS
 from kerastl.server.config import Model, Policy, read_batching, read_models, read_monitoring
+from kerastl.server.memory import keep_imports
 from kerastl.server.metrics import PATH
 from kerastl.server.options import ServerOptions
 from kerastl.server.page.web_runtime import find_runtime
@@ -69,6 +70,7 @@ def serve(path: str | Path | None = None, *, model_config_file: str | None = Non
         isolate=isolate != "off" and is_possible(), file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         model_config_file_poll_wait_seconds=model_config_file_poll_wait_seconds)
     _log_to_stderr()
+    keep_imports()
     if model_config_file is not None:
         config = model_config_file
         return serve_models(read_models(config), options, reread=lambda: read_models(config))
