@@ -179,6 +179,18 @@ def test_temporary_files_of_a_block_are_private_and_leave_no_trace(tmp_path: Pat
     assert tempfile.gettempdir() == str(tmp_path) and not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_left_a_moment_ago_goes_at_the_end_of_the_next_one(tmp_path: Path,
+                                                                                 monkeypatch: pytest.MonkeyPatch
+                                                                                 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / ".kerastl.01234567.part"
+    left.mkdir()
+    with own_temporary_files():
+        assert left.exists()  # a process may be about to lock it
+        older(left, 60)
+    assert not left.exists()
+
+
 # Processes
 
 

@@ -159,8 +159,8 @@ def temporary_folder(parent: Path, name: str = "tmp") -> Iterator[Path]:
 @contextmanager
 def own_temporary_files() -> Iterator[None]:
     """Within, whatever asks Python's `tempfile` for a place, libraries too, gets one in a folder of this process. It is
-    removed when the block ends; after a kill, by the next process that comes here. Programs like systemd-tmpfiles spare
-    it, because it is locked."""
+    removed when the block ends; after a kill, by the next process that comes here, at its end if workers of the killed
+    one still wrote there at its start. Programs like systemd-tmpfiles spare it, because it is locked."""
     try:
         parent, before = Path(tempfile.gettempdir()), tempfile.tempdir
     except FileNotFoundError:  # there is no place at all: who needs one says so
@@ -174,3 +174,4 @@ def own_temporary_files() -> Iterator[None]:
             yield
         finally:
             tempfile.tempdir = before
+            remove_leftovers(parent, name=OWN)
