@@ -163,6 +163,17 @@ def test_the_limit_of_the_cache_holds_and_the_least_recently_used_goes(
         read_bytes(folder / "2.bin")
 
 
+def test_what_a_killed_process_had_fetched_of_a_file_goes_when_it_is_fetched_again(memory: Any, tmp_path: Path) -> None:
+    memory.pipe("/data/1.txt", b"one")
+    path = source_path("memory://data") / "1.txt"
+    name = os.path.basename(os.readlink(path))
+    with store.adding(tmp_path / "cache/kerastl/remote", name, "1.txt") as partial:
+        dead = partial.with_name(f".{name}.01234567.part")
+        dead.write_bytes(b"o")
+        assert read_bytes(path) == b"one"
+        assert partial.exists() and not dead.exists()  # another process is at work on the first
+
+
 def test_threads_that_fetch_together_keep_the_limit(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                                     ) -> None:
     monkeypatch.setenv(store.VARIABLE, "1")

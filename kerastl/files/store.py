@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kerastl.errors import DataError, OptionError
@@ -50,16 +50,20 @@ def adding(root: Path, name: str, what: str, folder: bool = False) -> Iterator[P
     URL, for messages. Raises DataError where it is larger than the store may be."""
     store = root / STORE
     store.mkdir(parents=True, exist_ok=True)
-    with _locked(store):
-        _make_room(store, size_in(name), what)
-        partial = beside(store / name)
-        partial.mkdir() if folder else write_file(partial, b"")
-    try:
-        with held(partial):
-            yield partial
-            _settle(partial, store / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True) if folder else partial.unlink(missing_ok=True)
+    partial = beside(store / name)
+    with ExitStack() as stack:
+        with _locked(store):
+            remove_leftovers(store, 0, name)  # of the same command, which was killed; the others go with old entries
+            _make_room(store, size_in(name), what)
+            partial.mkdir() if folder else write_file(partial, b"")
+            stack.callback(_remove, partial)
+            stack.enter_context(held(partial))
+        yield partial
+        _settle(partial, store / name)
+
+
+def _remove(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 def _settle(partial: Path, path: Path) -> None:
