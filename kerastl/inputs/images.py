@@ -6,7 +6,6 @@ RGB; of a GIF, the first frame is used. The image is then resized to a square wi
 along a side that shrinks, bilinear along one that grows. `export/reference_images.py` does the same in NumPy.
 """
 
-import re
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from kerastl.inputs.byte_reads import first_bytes, little
 from kerastl.inputs.gif import first_frame
+from kerastl.inputs.op_messages import op_reason
 from kerastl.inputs.orientation import HEAD, of_jpeg, of_png, of_webp, upright
 from kerastl.inputs.quick import END_OF_JPEG, quick_pixels
 from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_alpha, kind_of, refusal, webp_alpha
@@ -186,7 +186,7 @@ class Decoder:
         try:
             reason, pixels = self._graph(tf.constant(data))
         except tf.errors.OpError as error:
-            return f"could not be decoded: {op_reason(error)}"
+            return f"could not be decoded: {op_reason(str(error.message)) or type(error).__name__}"
         return reason.numpy().decode() or pixels.numpy()
 
     def _orientation(self, data: bytes) -> int:
@@ -204,24 +204,6 @@ def _orientation_graph() -> Any:
 def _traced(function: Callable[[tf.Tensor], Any]) -> Any:
     return tf.function(function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
                        ).get_concrete_function()
-
-
-DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
-    ("jpeg::Uncompress", "JPEG"), ("Invalid JPEG", "JPEG"), ("Invalid PNG", "PNG"), ("Invalid GIF", "GIF"),
-    ("PNG size too large", "PNG"), ("Failed to decode WebP", "WebP"), ("Number of channels requested", "WebP"),
-    ("Input size should match", "BMP"), ("Incomplete bmp", "BMP"), ("Size of bmp", "BMP"), ("header size must", "BMP"),
-    ("Number of channels inherent", "BMP"))
-
-
-def op_reason(error: tf.errors.OpError) -> str:
-    """The message of a failed operation, in words where the meaning is known, and without TensorFlow's description of
-    its place in the graph."""
-    lines = (re.sub(r"\{\{.*?\}\}|\[Op:.*", "", line).strip() for line in str(error.message).splitlines())
-    messages = [line for line in lines if line and not line.startswith(
-        ("Graph execution", "Detected at", "<stack", "[[", 'File "'))]
-    message = next(iter(messages), type(error).__name__)
-    name = next((name for start, name in DAMAGED if any(start in line for line in messages)), None)
-    return message[:160] if name is None else f"the {name} file is damaged or incomplete; restore it from the original"
 
 
 @cache

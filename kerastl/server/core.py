@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.evaluation.rejection import LABEL as NONE_OF_THESE
+from kerastl.inputs.op_messages import asserted
 from kerastl.server import inference
 from kerastl.server.batching import rows_of
 from kerastl.server.bodies import Arrays
@@ -141,12 +142,6 @@ def _together(refused: Mapping[int, str], errors: Mapping[int, str], rows: int) 
     return {**refused, **{computed[place]: message for place, message in errors.items()}} if refused else dict(errors)
 
 
-def reason(message: str) -> str:
-    """Why an input was refused, out of TensorFlow's message: what a graph of ours asserts."""
-    before, found, rest = message.partition("assertion failed: [")
-    return rest.partition("]")[0].strip("'\"b") if found and not before else message
-
-
 def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Sequence[str], error: ServingError
                ) -> tuple[Arrays, dict[int, str]]:
     """The outputs of the rows that can be computed, and the errors of those that cannot. Raises the error where none
@@ -170,7 +165,7 @@ def _by_halves(served: Served, signature: Signature, arrays: Arrays, wanted: Seq
             if failure.code is not Code.INVALID_ARGUMENT:
                 raise
             if len(rows) == 1:
-                errors[rows.start] = reason(failure.message)
+                errors[rows.start] = asserted(failure.message) or failure.message
                 return
             half = len(rows) // 2
             compute(rows[:half])

@@ -8,8 +8,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import DataError
-from kerastl.inputs.images import op_reason
 from kerastl.inputs.isolation import workers_for
+from kerastl.inputs.op_messages import asserted, op_reason
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.serving.predictions import Row
 
@@ -69,7 +69,5 @@ def rows_of(outputs: Mapping[str, NDArray[Any]]) -> list[Row | str]:
 
 def refusal_reason(error: tf.errors.OpError) -> str:
     """Why the graph cannot decode an input, by the error of a call with it alone."""
-    text = str(error.message)
-    if "assertion failed: [" in text:
-        return text.partition("assertion failed: [")[2].partition("]")[0].strip("'\"b")
-    return f"could not be decoded: {op_reason(error)}"
+    message = str(error.message)
+    return asserted(message) or f"could not be decoded: {op_reason(message) or type(error).__name__}"
