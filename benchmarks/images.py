@@ -28,7 +28,8 @@ def write(folder: Path, count: int, width: int, height: int) -> list[str]:
     paths = []
     for i in range(count):
         path = folder / f"{i:06d}.jpg"
-        moved = np.roll(originals[i % len(originals)], i // len(originals) + 1, axis=1)
+        down, right = divmod(i // len(originals) + 1, width)
+        moved = np.roll(originals[i % len(originals)], (down, right), axis=(0, 1))
         Image.fromarray(moved).save(path, quality=90)
         paths.append(str(path))
     return paths

@@ -180,6 +180,7 @@ def rewrite(version: Path, content: bytes | None) -> None:
     (version / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_a_version_keeps_the_predictions_that_its_figures_are_of(trained: Path) -> None:
     record = tl.RunRecord.read(trained)
     kept = read_held_out(trained, len(record.classes))
@@ -191,6 +192,7 @@ def test_a_version_keeps_the_predictions_that_its_figures_are_of(trained: Path) 
     assert json.loads((trained / "manifest.json").read_text())["files"][FILE] == file_sha256(trained / FILE)
 
 
+@pytest.mark.slow
 def test_new_rows_are_predicted_by_the_exported_model_up_to_a_limit(trained: Path) -> None:
     record = tl.RunRecord.read(trained)
     kept = read_held_out(trained, 3)
@@ -221,6 +223,7 @@ def previous_of(models: Path, number: int) -> Mapping[str, Any]:
     return section
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_the_version_before_and_published_only_if_it_is_better(
         models: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
     code, out, err = shell(*run_words(models, images, "--if-better"))  # the same run again
@@ -239,6 +242,7 @@ def test_a_run_is_compared_with_the_version_before_and_published_only_if_it_is_b
         assert "ersion 1: " in (models / "tiny/2" / page).read_text()
 
 
+@pytest.mark.slow
 def test_a_better_version_is_published_and_says_that_it_was_chosen(models: Path, images: Path, shell: Shell) -> None:
     kept = read_held_out(models / "tiny/1", 3)
     assert kept is not None
@@ -253,6 +257,7 @@ def test_a_better_version_is_published_and_says_that_it_was_chosen(models: Path,
     assert code == 0 and f"{100 * found['gain']:+.1f} (" in out and "over version 1" in out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_ends_no_run_but_is_not_published_as_better(models: Path, images: Path, shell: Shell
                                                                             ) -> None:
     rewrite(models / "tiny/1", None)
@@ -272,6 +277,7 @@ def test_a_first_version_is_published_and_a_damaged_one_is_found_before_the_work
     assert code == 2 and "damaged" in err and "verify" in err
 
 
+@pytest.mark.slow
 def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_path: Path, shell: Shell,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(models / "tiny/1", models / "tiny/3")
@@ -299,6 +305,7 @@ def test_evaluate_compares_with_another_version(models: Path, images: Path, tmp_
         tl.compare_versions(str(models / "tiny"), other, data)
 
 
+@pytest.mark.slow
 def test_the_page_shows_rows_that_only_the_other_version_predicts_correctly(models: Path, images: Path, tmp_path: Path,
                                                                             shell: Shell) -> None:
     shutil.copytree(models / "tiny/1", models / "tiny/2")
@@ -313,6 +320,7 @@ def test_the_page_shows_rows_that_only_the_other_version_predicts_correctly(mode
     assert all(row["origin"] in written for row in found["changed"]) and written.count("data:image/") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("against", "words"), [("7", "has no version 7"), ("3", "another version"),
                                                 ("", "--against is empty"),
                                                 ("none", "no such model: none")])
@@ -323,6 +331,7 @@ def test_a_version_that_is_not_there_or_the_same_is_one_message(against: str, wo
     assert code == 2 and words in err and err.count("error:") == 1 and not out
 
 
+@pytest.mark.slow
 def test_rows_that_an_old_version_was_trained_on_are_not_compared(models: Path, images: Path, shell: Shell) -> None:
     shutil.copytree(models / "tiny/1", models / "tiny/2")
     rewrite(models / "tiny/1", None)

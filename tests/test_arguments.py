@@ -38,6 +38,7 @@ UNSPLIT: dict[str, Callable[[Features, tl.Evaluation, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", UNSPLIT)
 def test_examples_without_a_split_are_refused_by_each_step(step: str, features: Features, tmp_path: Path) -> None:
     split = tl.fit(in_folds_of(features))
@@ -91,6 +92,7 @@ def test_a_trained_model_is_evaluated_as_its_fitted_head_is(features: Features, 
     assert of_model.to_dict() == of_head.to_dict() and of_model.predictions_id == of_head.predictions_id
 
 
+@pytest.mark.slow
 def test_a_rate_for_a_backbone_that_stays_frozen_is_said_to_do_nothing(tmp_path: Path,
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     x, y = clouds(60, 3, 24, 2.0)
@@ -126,6 +128,7 @@ def test_an_input_that_is_neither_a_path_nor_a_text_is_refused(modality: str, it
     assert len(str(refused.value).splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_classifier_takes_a_single_path_and_names_the_place_of_what_it_cannot_take(trained: Path, images: Path
                                                                                      ) -> None:
     classifier, path = tl.load(trained), images / "red" / "0.png"
@@ -232,6 +235,7 @@ SWAPPED: dict[str, tuple[str, Callable[[Features], object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", SWAPPED)
 def test_an_argument_in_anothers_place_is_named(call: str, features: Features, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:

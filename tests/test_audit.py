@@ -29,6 +29,7 @@ def test_duplicates_conflicts_and_leaks_are_different_things() -> None:
     assert leaks(replace(examples, source_split=("train", "validation", "", "test", "test"))) == []
 
 
+@pytest.mark.slow
 def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 14)
     draw(root / "green" / "odd.png", COLOURS["red"], 999)
@@ -38,6 +39,7 @@ def test_a_label_error_is_found_with_the_class_that_it_belongs_to(tmp_path: Path
     assert 1 / 3 < errors[0].probability <= 1 and len(errors) < 5
 
 
+@pytest.mark.slow
 def test_label_errors_are_of_the_rows_that_were_read_and_decoded(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 14)
     draw(root / "a few" / "0.png", COLOURS["red"], 5)  # a class too small to be trained on, before all others
@@ -56,6 +58,7 @@ def test_several_labels_per_row_are_refused(tmp_path: Path) -> None:
         find_label_errors(made_examples(np.eye(3, dtype=np.int64)[np.arange(30) % 3]), cache_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_check_is_a_function_with_a_typed_result(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "d", 12)
     shutil.copy(root / "red/0.png", root / "blue/copy.png")

@@ -48,6 +48,7 @@ def graph(preset: str, seed: int = 0) -> Any:
         tf.TensorSpec([None, SIDE, SIDE, 3]), tf.TensorSpec([], tf.int64)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_a_preset_keeps_shape_type_and_range_and_the_same_seed_gives_the_same(preset: str) -> None:
     x, augment = noise(), graph(preset)
@@ -65,6 +66,7 @@ def test_a_preset_keeps_shape_type_and_range_and_the_same_seed_gives_the_same(pr
         assert not np.array_equal(graph(preset, 1)(x, 1), other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "mirrored"), [("light", 0.0), ("standard", 0.5), ("strong", 0.5)])
 def test_images_are_mirrored_by_the_presets_that_say_so(preset: str, mirrored: float) -> None:
     x = np.zeros((200, SIDE, SIDE, 3), np.float32)
@@ -157,6 +159,7 @@ def features_of(folder: Path, cache: Path, several: bool = False) -> tl.Features
     return tl.compute_features(tl.split(examples, "holdout"), tiny_backbone(), plain_runtime(), cache_dir=cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True])
 def test_classes_that_are_mirror_images_of_each_other_are_found(several: bool, tmp_path: Path) -> None:
     ramps = mirror_test(features_of(draw_ramps(tmp_path / "ramps"), tmp_path, several))
@@ -166,6 +169,7 @@ def test_classes_that_are_mirror_images_of_each_other_are_found(several: bool, t
     assert colours is not None and colours.flips and colours.accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_the_mirror_test_sees_training_rows_only_and_is_cached(tmp_path: Path) -> None:
     features = features_of(draw_ramps(tmp_path / "ramps"), tmp_path)
     first = mirror_test(features)
@@ -196,6 +200,7 @@ def batches_of(made: Made, preset: str, n: int, first: int = 0) -> list[NDArray[
     return [np.asarray(values) for values, _, _ in data.take(n)]
 
 
+@pytest.mark.slow
 def test_training_batches_are_augmented_and_go_on_as_they_would_have(made: Made) -> None:
     steps = -(-len(made.examples.split.rows(TRAIN)) // 32)
     plain, augmented = (batches_of(made, preset, 2 * steps) for preset in ("none", "strong"))
@@ -262,6 +267,7 @@ def test_the_report_shows_what_was_done(tmp_path: Path, made: Made) -> None:
     assert augmentation_context(frozen, gone) == {"augmentation": None, "augmented": []}
 
 
+@pytest.mark.slow
 def test_the_model_itself_augments_nothing(made: Made) -> None:
     """What is exported and evaluated has no layer of augmentation in it."""
     names = {type(layer).__name__ for layer in splice(made.backbone, made.frozen.head)._flatten_layers()}

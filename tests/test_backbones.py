@@ -36,6 +36,7 @@ def three_images() -> np.ndarray:
     return np.stack([gradient, board, waves]).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_bundled_weights_answer_as_the_original_does(lite0: Backbone) -> None:
     """The golden file holds the 1000 logits that PyPI's efficientnet-lite-pytorch 0.1.0 on torch 2.13 (CPU, float32,
     eval mode, input (x - 127) / 128, channels first) gave for the three images, with the weights of
@@ -50,6 +51,7 @@ def test_bundled_weights_answer_as_the_original_does(lite0: Backbone) -> None:
     assert (logits.argmax(axis=1) == wanted.argmax(axis=1)).all()
 
 
+@pytest.mark.slow
 def test_bundled_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = efficientnet_lite0.bundled()
     assert original is not None
@@ -185,6 +187,7 @@ def test_an_unknown_backbone_names_those_that_work_offline() -> None:
     assert hub.EXAMPLE in hub.presets()
 
 
+@pytest.mark.slow
 def test_random_weights_are_called_random(lite0: Backbone) -> None:
     other = tl.load_backbone("efficientnet_lite0", "none")
     assert other.random and not lite0.random
@@ -238,6 +241,7 @@ def test_a_tensor_outside_its_storage_is_an_error(places: tuple[int, tuple[int, 
         _torch_file._Tensor("a", offset, shape, strides).of(np.arange(4, dtype=np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "count"), [("inception_v3", 11), ("resnet50", 17), ("efficientnet_lite0", 18)])
 def test_blocks_hold_every_weight_once_and_unfreezing_goes_from_the_top(spec: str, count: int) -> None:
     backbone = tl.load_backbone(spec, "none")
@@ -260,6 +264,7 @@ def family(network: Any) -> Backbone:
     return Backbone("hub:test", spec, network, 32, int(network.output_shape[-1]), "none", "")
 
 
+@pytest.mark.slow
 def test_blocks_of_kerashub_families() -> None:
     vit = family(keras_hub.models.ViTBackbone(image_shape=(32, 32, 3), patch_size=(16, 16), num_layers=3, num_heads=2,
                                               hidden_dim=8, mlp_dim=16))

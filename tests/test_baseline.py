@@ -86,6 +86,7 @@ def test_the_interval_of_the_gain_is_that_of_paired_differences(right: int, tell
     assert found.gain_ci95 == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "telling", "verdict"), [
     (33, False, "unclear"), (27, False, "unclear"), (38, False, "unclear"), (45, False, "helped"), (14, False, "hurt"),
     (58, True, "unclear"), (52, True, "hurt")])
@@ -326,6 +327,7 @@ def test_a_fold_chooses_on_rows_that_are_not_fitted_on_then_fits_on_them_too(fit
         assert len(set(choosing)) == 1 and 0.8 < choosing[0] / last < 0.9
 
 
+@pytest.mark.slow
 def test_a_truncated_file_has_the_histograms_of_what_is_left_of_it(tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "data", 2)
     for place, path in enumerate(sorted(folder.rglob("*.png"))):

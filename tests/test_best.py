@@ -109,6 +109,7 @@ def test_a_test_row_changes_no_inverse_document_frequency(tmp_path: Path) -> Non
 # The choice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", RAWS.values(), ids=RAWS)
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
 def test_linear_ships_where_only_the_features_tell(raw: Raw, mode: str, tmp_path: Path) -> None:
@@ -127,6 +128,7 @@ def test_linear_ships_where_only_the_features_tell(raw: Raw, mode: str, tmp_path
     assert figures[PLAIN].gain_ci95[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", RAWS.values(), ids=RAWS)
 def test_the_simple_model_ships_only_where_it_is_allowed(raw: Raw, tmp_path: Path) -> None:
     y = classes(200)
@@ -152,6 +154,7 @@ def test_both_together_where_each_tells_a_part(tmp_path: Path) -> None:
     assert best.settings["share_linear"] > 0.2 and best.settings["share_plain"] > 0.2
 
 
+@pytest.mark.slow
 def test_held_out_labels_choose_nothing(tmp_path: Path) -> None:
     y = classes(150)
     split = held_out(150)
@@ -192,6 +195,7 @@ def test_shares_are_not_negative_and_the_least_loss() -> None:
     assert shares[0] > 1 and shares[1] == 0
 
 
+@pytest.mark.slow
 def test_several_labels_a_row(tmp_path: Path) -> None:
     y = classes(120)
     targets = np.stack([y, 1 - y], axis=1)
@@ -202,6 +206,7 @@ def test_several_labels_a_row(tmp_path: Path) -> None:
     assert {other.head: other.accuracy for other in compared(features, best).heads}[PLAIN] > 0.9
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_heads_are_those_of_the_model_that_is_reported(tmp_path: Path) -> None:
     y = np.repeat(np.arange(3), [200, 20, 14])  # classes are weighted, which only a calibration undoes
     x = noise(len(y))
@@ -244,6 +249,7 @@ def test_auto_does_not_search_heads_that_choose() -> None:
 # Tokens that the backbone does not take
 
 
+@pytest.mark.slow
 def test_without_truncated_texts_the_tokens_are_as_ever() -> None:
     source = Texts(vocabulary.read(GOLDEN / "bert-uncased"), 12)
     more = replace(source, beyond=8)
@@ -255,6 +261,7 @@ def test_without_truncated_texts_the_tokens_are_as_ever() -> None:
     assert more.fixed(whole[0]).shape == more.single_spec.shape and more.for_network() == source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("long", ["head", "head+tail"])
 def test_what_is_truncated_follows_in_order(name: str, long: str) -> None:
@@ -270,6 +277,7 @@ def test_what_is_truncated_follows_in_order(name: str, long: str) -> None:
     assert row[10:] == words[room - tail:len(words) - tail]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_reference_tokenizer_gives_them_too(name: str, tmp_path: Path) -> None:
     tokenizer = vocabulary.read(GOLDEN / name)
@@ -294,6 +302,7 @@ def late_table(folder: Path, n: int = 120) -> Path:
     return folder / "late.csv"
 
 
+@pytest.mark.slow
 def test_a_word_beyond_the_length_decides_in_every_format(shell: Shell, tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "w", "bert")
     code, out, err = shell("run", "bert_text", "--data", late_table(tmp_path), "--name", "m", "--out", tmp_path,

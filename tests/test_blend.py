@@ -79,6 +79,7 @@ def drawn(model: Any, seed: int = 0) -> Any:
 # Shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", blend.INNER)
 @pytest.mark.parametrize("at", ["features", "flow", "both"])
 @pytest.mark.parametrize("side", ["conv", "ngrams"])
@@ -107,6 +108,7 @@ def test_a_blend_without_a_side_is_the_solved_linear_head_after_training_too(tmp
     assert np.abs(scratch.held_out.logits - plain).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["features", "flow", "both"])
 @pytest.mark.parametrize("inner", blend.INNER)
 def test_theta_0_and_lambda_1_never_sees_the_features(inner: str, at: str) -> None:
@@ -207,6 +209,7 @@ def test_n_grams_weigh_as_tf_idf_of_the_rows_they_were_counted_on() -> None:
     assert not given[2].any()  # what the counted rows never had weighs nothing
 
 
+@pytest.mark.slow
 def test_frequencies_and_scales_come_from_training_rows_alone(tmp_path: Path) -> None:
     y = np.arange(80) % OUTPUTS
     rows = telling(TEXT, y)

@@ -93,6 +93,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["append", "gather", "open", "refresh
                            st.lists(st.integers(0, 9), max_size=6), st.integers(0, 1)), max_size=12)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=80)
 @given(STEPS)
 def test_any_sequence_of_appends_and_gathers_equals_a_dictionary(steps: list[Step]) -> None:
@@ -166,6 +167,7 @@ print(line)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_line_of_an_append_leaves_all_of_its_rows_or_none(tmp_path: Path) -> None:
     last = int(done(child(EVERY_LINE, tmp_path)))
     assert 20 < last < 199  # lines of one append; the last child was not killed
@@ -191,6 +193,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_rows_are_whole_after_kills_at_random_moments(tmp_path: Path) -> None:
     delays = random.Random(0)
     promised: list[str] = []
@@ -270,6 +273,7 @@ print(sum(one in space for one in [content_id(i) for i in range(200)]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     two = [subprocess.Popen([sys.executable, "-c", CHILD + SOME, str(tmp_path), str(who)], stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for who in range(2)]
@@ -295,6 +299,7 @@ for i in range(150):
 """
 
 
+@pytest.mark.slow
 def test_looking_evicting_and_opening_while_another_writes(tmp_path: Path) -> None:
     process = child(WRITER, tmp_path)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"

@@ -65,6 +65,7 @@ def several(n: int, shift: float, seed: int = 0) -> tuple[Examples, np.ndarray]:
 # Calibration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "classes"), [(700, 2), (2000, 2), (1500, 5)])
 def test_the_mean_probability_of_a_rare_class_is_its_share_though_classes_were_weighted(n: int, classes: int) -> None:
     examples, z = weighted(n, classes)
@@ -120,6 +121,7 @@ def test_where_logits_are_right_already_nothing_is_changed() -> None:
     assert "not worse than the best" in calibration_chosen(result.calibration_choice)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(st.integers(0, 999), st.integers(2, 4), st.integers(20, 120), st.floats(0.3, 3), st.floats(-2, 2), st.booleans())
 def test_what_ships_is_never_worse_than_none(seed: int, classes: int, n: int, sharp: float, shift: float, many: bool
@@ -203,6 +205,7 @@ def test_the_interval_of_an_error_covers_it_and_widens_with_clusters() -> None:
     assert independent.by_chance[0] < 0.6 * alone.by_chance[0]
 
 
+@pytest.mark.slow
 def test_the_error_of_a_calibrated_model_exceeds_that_by_chance_in_one_case_of_twenty() -> None:
     exceeds = []
     for seed in range(120):
@@ -216,6 +219,7 @@ def test_the_error_of_a_calibrated_model_exceeds_that_by_chance_in_one_case_of_t
 # Metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [0, 7], ids=["all different", "many equal"])
 def test_ranking_is_scikit_learns_and_its_interval_that_of_a_bootstrap(levels: int) -> None:
     generator = np.random.default_rng(0)
@@ -277,6 +281,7 @@ def test_a_class_without_rows_has_no_ranking_and_is_named() -> None:
 # Targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "expected"), [
     ("precision=0.9", lambda e: e.target.classes[0].value > 0.8),
     ("recall=0.9", lambda e: 0.82 < e.target.classes[0].value < 0.97),
@@ -298,6 +303,7 @@ def test_a_target_is_reached_on_rows_that_did_not_choose(asked: str, expected: o
     assert result.log_loss_calibrated == plain.log_loss_calibrated and result.ece == plain.ece  # scores are the same
 
 
+@pytest.mark.slow
 def test_costs_decide_by_the_calibrated_probability_and_are_lower_than_without() -> None:
     result = evaluated(*weighted(3000), target="cost=5:1")
     (reached,) = result.target.classes
@@ -325,6 +331,7 @@ def test_thresholds_for_a_target_come_from_validation_rows_alone() -> None:
     assert turned.target.classes[0].value < 0.5 < result.target.classes[0].value
 
 
+@pytest.mark.slow
 def test_of_several_labels_each_has_its_threshold_or_the_one_that_is_named() -> None:
     examples, z = several(3000, 0.0)
     plain, every, one = (evaluated(examples, z, **more) for more in (
@@ -374,6 +381,7 @@ def test_every_recipe_that_evaluates_for_a_target_checks_it_first() -> None:
         assert 0 < text.find("tl.check_target(examples, config.target)") < text.find("tl.load_backbone(")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True], ids=["two classes", "several labels"])
 def test_the_graph_gives_the_labels_that_were_evaluated(many: bool) -> None:
     examples, z = several(500, 0.8) if many else weighted(900)
@@ -393,6 +401,7 @@ def test_the_graph_gives_the_labels_that_were_evaluated(many: bool) -> None:
     assert again.target.classes[0].threshold == result.target.classes[0].threshold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "dynamic", "int8"])
 def test_a_tflite_file_applies_bias_and_thresholds(kind: str) -> None:
     import keras

@@ -58,6 +58,7 @@ def answers(folder: Path) -> dict[str, Any]:
             for key, value in signatures[name](values=tf.constant(ROWS)).items()}
 
 
+@pytest.mark.slow
 def test_a_loaded_model_answers_the_same_in_fewer_bytes(folders: tuple[Path, Path]) -> None:
     before, after = map(answers, folders)
     assert before.keys() == after.keys() and all((before[key] == after[key]).all() for key in before)

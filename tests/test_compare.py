@@ -127,6 +127,7 @@ def test_a_torn_line_is_not_there_and_spoils_no_other(tmp_path: Path) -> None:
     assert third.get("a") and third.get("c") == {"key": "c", "accuracy": 0.25} and third.get("b") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["seed", "head", "labels", "rows", "epochs", "precision", "weights"])
 def test_a_cell_is_known_only_for_the_same_work(changed: str, tmp_path: Path) -> None:
     from kerastl.backbones import load
@@ -208,6 +209,7 @@ def comparison(shell: Shell, source: Path, out: Path, *more: Any, heads: str = "
     return json.loads(said)
 
 
+@pytest.mark.slow
 def test_the_better_head_is_recommended_and_of_two_alike_the_smaller(stand: Stand, shell: Shell, many: Path,
                                                                      tmp_path: Path) -> None:
     found = comparison(shell, many, tmp_path / "out")
@@ -224,6 +226,7 @@ def test_the_better_head_is_recommended_and_of_two_alike_the_smaller(stand: Stan
     assert table["linear"]["megabytes"] == pytest.approx(table["linear"]["parameters"] * 4 / 1e6)
 
 
+@pytest.mark.slow
 def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(stand: Stand, shell: Shell, many: Path,
                                                                                tmp_path: Path) -> None:
     found = comparison(shell, many, tmp_path / "out", "--seeds", "2")
@@ -240,6 +243,7 @@ def test_all_heads_meet_the_same_folds_and_only_the_recommended_meets_the_test(s
         .logits.argmax(axis=1) == tested.targets[tested.split.held_out]))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_table(stand: Stand, shell: Shell, many: Path, tmp_path: Path
                                                            ) -> None:
     whole = comparison(shell, many, tmp_path / "whole")
@@ -266,6 +270,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_table(stand: Stand, shell: 
     assert "9 of 9 results were read from" in out and "RANDOM WEIGHTS" in out and resumed["word"] in out
 
 
+@pytest.mark.slow
 def test_the_files_hold_the_table_and_what_is_in_them_is_escaped(stand: Stand, shell: Shell, many: Path, tmp_path: Path
                                                                  ) -> None:
     found = comparison(shell, many, tmp_path / "out", "--seeds", "1", heads="linear,shallow")
@@ -306,6 +311,7 @@ def test_all_faults_are_told_at_once_before_any_work(flags: list[str], said: lis
     assert "no-such" not in err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_from_python_it_takes_plain_arguments_and_returns_a_typed_result(stand: Stand, many: Path, tmp_path: Path
                                                                         ) -> None:
     result = compare(str(many), ["tiny_net"], ["linear", "shallow"], seeds=1, weights=["none"],

@@ -94,6 +94,7 @@ def test_only_the_rows_tuned_on_count(images: Path) -> None:
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.02  # near its floor already: the colours are easy
 
 
+@pytest.mark.slow
 def test_all_blocks_but_the_first_are_tuned_and_frozen_again(images: Path) -> None:
     backbone, before = tiny_backbone(), tiny_backbone()
     examples = tl.read_images(str(images))

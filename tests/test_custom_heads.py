@@ -117,6 +117,7 @@ def test_a_callable_is_built_for_the_features_and_its_hash_does_not_depend_on_ma
     assert other.settings["head_sha256"] != wider.settings["head_sha256"]
 
 
+@pytest.mark.slow
 def test_a_file_with_a_function_or_a_head_is_a_head(features: Features, tmp_path: Path) -> None:
     path = tmp_path / "my_head.py"
     path.write_text(FILE)

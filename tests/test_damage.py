@@ -148,6 +148,7 @@ CASES = [pytest.param(verb, name, harm, id=f"{verb}: {name} {harm.__name__}",
          for verb, cases in TABLE.items() for name, harm in cases]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "name", "harm"), CASES)
 def test_every_verb_that_opens_a_version_points_to_verify(verb: str, name: str, harm: Harm, trained: Path, images: Path,
                                                           tmp_path: Path, shell: Shell,

@@ -36,6 +36,7 @@ def test_the_output_in_the_documentation_is_what_the_commands_print() -> None:
     assert done.returncode == 0, f"regenerate it: python docs/output.py --quick\n{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_commands_in_the_documentation_are_verbs_with_known_options(page: Path, capsys: pytest.CaptureFixture[str]
                                                                    ) -> None:
@@ -146,6 +147,7 @@ def test_the_unit_in_the_documentation_has_what_systemd_needs() -> None:
     assert {*parsed} >= {"Unit", "Service", "Install"} and " serve " in parsed["Service"]["ExecStart"]
 
 
+@pytest.mark.slow
 def test_the_head_and_backbone_files_in_the_documentation_work() -> None:
     page = (ROOT / "docs/how-to/own-head-or-backbone.md").read_text()
     head, _, backbone = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -71,6 +71,7 @@ def test_other_images_are_no_wrong_range(real: Any, coloured: Any) -> None:
         assert input_range(real.model, images).ok
 
 
+@pytest.mark.slow
 def test_it_cannot_tell_a_range_without_statistics_or_contrast(real: Any) -> None:
     images = keras.Input((32, 32, 3))
     bare = keras.Model(images, LAYERS.GlobalAveragePooling2D()(LAYERS.Conv2D(4, 3)(images)))
@@ -224,6 +225,7 @@ def rows(n: int = 40) -> tuple[Any, Any]:
     return x, np.eye(3, dtype=np.float32)[y]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["linear", "mlp", "shallow"])
 def test_a_sound_head_learns_and_stays_as_it_is(head: str) -> None:
     model = resolve_head(head).build((24,), 3)
@@ -233,6 +235,7 @@ def test_a_sound_head_learns_and_stays_as_it_is(head: str) -> None:
     assert [weight.tobytes() for weight in model.get_weights()] == before
 
 
+@pytest.mark.slow
 def test_a_frozen_head_is_thawed_in_its_copy_alone() -> None:
     head = resolve_head("mlp").build((24,), 3)
     for layer in head.layers:
@@ -266,6 +269,7 @@ def tokens_of(backbone: Any) -> Any:
     return next(backbone.input.batches(["a good film", "an awful, dull film it is", "so"], 3, {}, in_order=True)).values
 
 
+@pytest.mark.slow
 def test_tokens_of_another_vocabulary_are_found(bert: Any) -> None:
     tokenizer, tokens = bert.input.tokenizer, tokens_of(bert)
     assert input_tokens(bert.model, tokens, tokenizer, tokenizer.fingerprint, 64).ok
@@ -304,6 +308,7 @@ def test_the_verb_passes_a_sound_model_and_names_what_is_wrong(shell: Shell, tra
     assert code == 1 and "labels are shifted by" in out and "problems: labels" in out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_verb_finds_what_was_saved_unfrozen_and_does_without_data(shell: Shell, trained: Path, tmp_path: Path
                                                                       ) -> None:
     broken = shutil.copytree(trained, tmp_path / "1")
@@ -320,6 +325,7 @@ def test_the_verb_finds_what_was_saved_unfrozen_and_does_without_data(shell: She
     assert set(unseen) == {"input range", "labels", "head learns"} and "no data" in unseen["labels"]
 
 
+@pytest.mark.slow
 def test_the_verb_takes_recipes_and_refuses_bad_use(shell: Shell, trained: Path, images: Path) -> None:
     code, out, err = shell("doctor", "tiny_images", "--data", images, "--weights", "none", "--head", "mlp", "--json")
     found = {one["name"]: one["ok"] for one in json.loads(out)["findings"]}

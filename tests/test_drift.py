@@ -34,6 +34,7 @@ def sample(draw: np.random.Generator, n: int, move: float = 0.0, mix: Any = None
     return x, z / z.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_there_are_no_more_false_alarms_than_stated() -> None:
     generator = np.random.default_rng(0)
     outputs, features = [], []
@@ -107,6 +108,7 @@ def test_each_test_can_be_significant_alone() -> None:
     assert by_name["features"] < 0.01 < min(by_name["outputs"], by_name["sizes"], by_name["rejected inputs"])
 
 
+@pytest.mark.slow
 def test_predictions_of_cross_validation_raise_no_false_alarm() -> None:
     """The heads of folds see fewer rows than the head that ships, so that their probabilities have another scale."""
     generator = np.random.default_rng(4)
@@ -164,6 +166,7 @@ def test_a_version_has_a_reference_of_its_held_out_rows_and_no_input(trained: Pa
     assert (trained / FILE).stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_the_verb_finds_other_images_and_not_the_same(trained: Path, images: Path, tmp_path: Path, shell: Shell
                                                       ) -> None:
     code, out, _ = shell("drift", str(trained), str(images), "--json")
@@ -178,6 +181,7 @@ def test_the_verb_finds_other_images_and_not_the_same(trained: Path, images: Pat
     assert page.read_text().count("<img ") == 12 and "http" not in page.read_text().split("</style>")[1]
 
 
+@pytest.mark.slow
 def test_request_logs_are_read(trained: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -238,6 +242,7 @@ def test_the_end_of_a_log_may_be_missing(tmp_path: Path) -> None:
         logged_inputs([str(tmp_path / "no.tfrecord")], TEXT)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_one_message(trained: Path, images: Path, tmp_path: Path) -> None:
     for arguments, words in (({"inputs": []}, "is empty"), ({"inputs": ["x"], "alpha": 2}, "`alpha` must be between")):
         with pytest.raises(tl.OptionError, match=words):

@@ -68,6 +68,7 @@ def test_of_a_cross_validated_version_predicted_classes_are_compared(record: Run
     assert values(found)[f"{P_VALUE} outputs"] < 1e-6
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_stated(record: RunRecord) -> None:
     """Over references too: one that is unlucky raises false alarms for as long as it is used."""
     generator, alarms = np.random.default_rng(2), 0
@@ -117,6 +118,7 @@ def test_a_version_without_a_good_reference_has_no_gauges(trained: Path, tmp_pat
     assert "is damaged" in caplog.text and "(5, 9)" in caplog.text
 
 
+@pytest.mark.slow
 def test_prometheus_reads_them(trained: Path, images: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "m" / "1")
     rows = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in sorted(images.rglob("*.png"))[:30]]

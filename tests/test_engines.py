@@ -155,6 +155,7 @@ def test_a_block_with_a_mask_of_its_own_computes_the_same() -> None:
 # Images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"pooling": "none"}, {"layer": "block1"}], ids=["mean", "map", "inner layer"])
 def test_openvino_computes_what_keras_does_for_images(more: dict[str, str]) -> None:
     backbone = tl.load_backbone("tiny_net", "none", **more)
@@ -179,6 +180,7 @@ def test_whole_networks_agree_in_both_types(name: str) -> None:
     assert accurate == (name != "efficientnet_lite0"), words  # whose activations bfloat16 does not suit
 
 
+@pytest.mark.slow
 def test_a_signal_is_handled_after_engines_have_come_and_gone() -> None:
     backbone = tiny_backbone()
     for _ in range(2):
@@ -236,6 +238,7 @@ def chosen(backbone: Backbone, cache: Path, rows: int, candidates: Sequence[Arit
     return choice.engine.arithmetic.key, choice.reason
 
 
+@pytest.mark.slow
 def test_a_long_pass_takes_what_was_measured_to_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, candidates, file = tiny_backbone(), [KERAS, OPENVINO, SHORT], tmp_path / "speed/engines.json"
     key, reason = chosen(backbone, tmp_path, 8, candidates)
@@ -258,6 +261,7 @@ def test_a_long_pass_takes_what_was_measured_to_be_faster(tmp_path: Path, monkey
     assert list(next(iter(json.loads(file.read_text()).values()))) == [str(KERAS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [
     "", "{{", "[1]", "null", '{"KEY": [1]}', '{"KEY": {"TensorFlow in float32": "fast"}}',
     '{"KEY": {"TensorFlow in float32": -1.0}}', '{"KEY": {"TensorFlow in float32": NaN}}'])
@@ -288,6 +292,7 @@ def with_svd(backbone: Backbone) -> Backbone:
     return replace(backbone, model=model, weights_hash=weights_hash(model))
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_know_an_operation_is_not_used_and_says_which(tmp_path: Path) -> None:
     backbone = with_svd(tiny_backbone())
     key, reason = chosen(backbone, tmp_path, 10**9, [KERAS, OPENVINO, SHORT])
@@ -311,6 +316,7 @@ def chaotic(backbone: Backbone) -> Backbone:
     return replace(backbone, model=model, weights_hash=weights_hash(model))
 
 
+@pytest.mark.slow
 def test_an_inaccurate_candidate_is_dropped_and_named(tmp_path: Path) -> None:
     backbone = chaotic(tiny_backbone())
     key, reason = chosen(backbone, tmp_path, 8, [OPENVINO, KERAS])
@@ -328,6 +334,7 @@ def computed(folder: Path, cache: Path, backbone: Backbone | None = None, split:
     return tl.compute_features(examples, backbone or tiny_backbone(), plain_runtime(**more), cache_dir=cache)
 
 
+@pytest.mark.slow
 def test_features_of_each_engine_are_cached_apart(images: Path, tmp_path: Path) -> None:
     first = computed(images, tmp_path, engine="openvino")
     assert (first.engine, first.compute, first.computed) == ("openvino", "float32", len(first))
@@ -341,6 +348,7 @@ def test_features_of_each_engine_are_cached_apart(images: Path, tmp_path: Path) 
     assert largest_difference(first.array, other.array) < 1e-5
 
 
+@pytest.mark.slow
 def test_training_rows_in_bfloat16_and_test_rows_in_float32(tmp_path: Path) -> None:
     features = computed(draw_folder(tmp_path / "d", 25), tmp_path, split="holdout", engine="openvino",
                         precision="mixed_bfloat16")

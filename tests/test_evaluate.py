@@ -81,6 +81,7 @@ def test_bad_numbers_and_paths_are_refused_before_the_work(tmp_path: Path) -> No
             tl.write_evaluation_page(None, tmp_path / name)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_command_names_dropped_classes_and_writes_a_page(trained: Path, images: Path, tmp_path: Path, shell: Shell
                                                              ) -> None:
     data, page = tmp_path / "data", tmp_path / "page.html"
@@ -115,6 +116,7 @@ def test_the_report_of_a_run_shows_the_same_parts(trained: Path) -> None:
         assert report.count(heading) == 1, heading
 
 
+@pytest.mark.slow
 def test_several_labels_are_counted_and_unknown_ones_named(trained: Path, images: Path, tmp_path: Path) -> None:
     model = tl.load(trained)
     model.record = replace(model.record, task_name="multi_label", thresholds=(0.5, 0.5, 0.5))

@@ -155,6 +155,7 @@ def test_calibration_error_by_hand() -> None:
     assert ece(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0 and ece(np.array([1.0]), np.array([0.0])) == 1
 
 
+@pytest.mark.slow
 @KINDS
 def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) -> None:
     honest, sure = (judged_in_folds(*drawn(3000, 4, several, sharp))[1] for sharp in (1.0, 3.0))
@@ -170,6 +171,7 @@ def test_calibration_error_tells_honest_answers_from_sure_ones(several: bool) ->
         assert found.ece_calibrated == pytest.approx(gap)
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("sharp", [0.3, 1.0, 6.0])
 def test_a_temperature_is_where_the_loss_is_least_and_changes_no_answer(several: bool, sharp: float) -> None:
@@ -359,6 +361,7 @@ def test_the_extremes(several: bool, right: bool) -> None:
     assert found.ece < 0.05 if right else found.ece > 0.4
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=120)
 @given(st.data())
 def test_any_logits_give_finite_figures_in_range(data: st.DataObject) -> None:

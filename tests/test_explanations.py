@@ -78,6 +78,7 @@ def test_the_parts_of_an_exact_map_add_up_to_the_logit(name: str) -> None:
     assert (np.argsort(bent[:, 1]) == np.argsort(logits[:, 1])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "joint"])
 def test_the_signature_explain_gives_the_same_parts(name: str, tmp_path: Path) -> None:
     backbone = tiny_backbone()
@@ -98,6 +99,7 @@ def test_the_signature_explain_gives_the_same_parts(name: str, tmp_path: Path) -
     assert none["maps"].shape == (0, 8, 8, 3) and none["logits"].shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_there_is_no_signature_where_no_part_belongs_to_a_place(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     for name in ("mlp", "plain"):
@@ -141,6 +143,7 @@ def test_another_place_has_the_same_form() -> None:
     assert {int(place[0]) for place in places} == {*range(1, 20)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pooling"), [("mlp", "mean"), ("attention", "none"), ("plain", "mean")])
 def test_other_heads_are_explained_by_covering(name: str, pooling: str) -> None:
     backbone = tl.load_backbone("tiny_net", "none", pooling=pooling)
@@ -268,6 +271,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, images: Path, dropped_in: Path
     return made_once(tmp_path_factory, "explained", train) / "tiny" / "1"
 
 
+@pytest.mark.slow
 def test_a_run_checks_its_explanations_and_shows_some(run: Path) -> None:
     found = RunRecord.read(run).explanations
     assert found is not None and found.method == "activation map" and found.exact and found.rows >= 8
@@ -279,12 +283,14 @@ def test_a_run_checks_its_explanations_and_shows_some(run: Path) -> None:
         assert abs(sum(row.contributions) + (row.constant or 0) + (row.plain or 0) - row.logit) < 0.01
 
 
+@pytest.mark.slow
 def test_the_record_is_read_as_it_was_written(run: Path) -> None:
     record = RunRecord.read(run)
     assert record.explanations is not None
     assert Explanations.from_dict(json.loads(json.dumps(record.explanations.to_dict()))) == record.explanations
 
 
+@pytest.mark.slow
 def test_the_verb_writes_a_page(run: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
     page = tmp_path / "page.html"
     (tmp_path / "broken<i>.png").write_bytes(b"no image")
@@ -320,6 +326,7 @@ def test_explanations_of_a_model_that_guesses_say_so(run: Path) -> None:
     assert "not shown to be better than chance" in sentence and "chance 0.333" in sentence
 
 
+@pytest.mark.slow
 def test_a_class_that_is_asked_for_is_not_called_predicted(run: Path, images: Path, tmp_path: Path) -> None:
     image, page = str(next(images.rglob("*.png"))), tmp_path / "page.html"
     first = tl.explain(run, [image])
@@ -362,6 +369,7 @@ def tuned(trained: tl.TrainedModel) -> tl.TrainedModel:
         kept=True, blocks=1, layers=(), loss_before=0.5, loss_after=0.4, epochs=(), seconds=0.1))
 
 
+@pytest.mark.slow
 def test_each_row_is_explained_by_a_head_that_was_not_trained_on_it(images: Path, tmp_path: Path) -> None:
     features = features_of(images, tmp_path, "cv")
     trained = tl.train(features, "linear")
@@ -378,6 +386,7 @@ def test_each_row_is_explained_by_a_head_that_was_not_trained_on_it(images: Path
     assert "trained on these rows too" in own.note
 
 
+@pytest.mark.slow
 def test_heads_of_folds_that_are_large_together_are_not_kept(images: Path, tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kerastl.training.fit.MOST_KEPT", 24 * 3 + 3)
@@ -388,6 +397,7 @@ def test_heads_of_folds_that_are_large_together_are_not_kept(images: Path, tmp_p
     assert found.rows <= 12  # those of one fold
 
 
+@pytest.mark.slow
 def test_too_few_rows_cannot_be_checked(images: Path, tmp_path: Path) -> None:
     features = features_of(images, tmp_path, "holdout")
     found = explained(features, tl.train(features, "linear"))

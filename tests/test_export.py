@@ -97,6 +97,7 @@ def test_weights_are_stored_once(trained: Path) -> None:
     assert sum(int(np.prod(shape)) for shape in shapes.values() if shape) == first + second + head
 
 
+@pytest.mark.slow
 def test_the_warm_up_record_is_a_request_that_the_model_answers(trained: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -109,6 +110,7 @@ def test_the_warm_up_record_is_a_request_that_the_model_answers(trained: Path) -
     assert answer["label"].shape == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fp32", "fp16"])
 def test_a_tflite_file_takes_pixels_and_gives_logits_and_calibrated_probabilities(kind: str, trained: Path,
                                                                                    images: Path) -> None:
@@ -287,6 +289,7 @@ def test_predictions_for_many_inputs_are_rows_and_a_table(trained: Path, images:
         predict_inputs(str(trained), [str(tmp_path / "broken.png")])
 
 
+@pytest.mark.slow
 def test_a_classifier_tells_what_it_is(trained: Path) -> None:
     classifier = tl.load(trained)
     assert classifier.modality.name == "image" and classifier.task.exclusive

@@ -80,6 +80,7 @@ def by_origin(found: Features) -> dict[str, bytes]:
 # What is computed
 
 
+@pytest.mark.slow
 def test_rows_are_the_plain_models_and_lie_by_their_image(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = run(images, backbone, tmp_path, batch_size=5)
     wanted = direct(found, backbone)
@@ -138,6 +139,7 @@ def test_ten_new_images_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> 
     assert np.abs(everything(more) - direct(more, backbone)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_hold_out_computes_each_row_once_too(backbone: Backbone, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 25)
     found = run(folder, backbone, tmp_path / "cache", split="holdout")
@@ -157,6 +159,7 @@ def test_duplicates_are_computed_once(backbone: Backbone, tmp_path: Path) -> Non
     assert len(set(rows.values())) == 18
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_rows(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     run(images, backbone, tmp_path)
     other = tiny_backbone()
@@ -167,6 +170,7 @@ def test_other_weights_are_other_rows(backbone: Backbone, images: Path, tmp_path
     assert run(images, backbone, tmp_path).computed == 0
 
 
+@pytest.mark.slow
 def test_a_cap_frees_room_but_not_under_a_run(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = run(images, backbone, tmp_path, cache_limit=0)
     assert [one.rows for one in usage(tmp_path)] == [0]
@@ -177,6 +181,7 @@ def test_a_cap_frees_room_but_not_under_a_run(backbone: Backbone, images: Path, 
 # Images that do not decode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["cv", "holdout"])
 def test_undecodable_images_are_left_out_with_reasons_and_training_goes_on(split: str, backbone: Backbone,
                                                                              tmp_path: Path) -> None:
@@ -208,6 +213,7 @@ def test_a_image_that_vanishes_and_a_class_that_becomes_too_small(backbone: Back
     assert found.examples.classes == ("green", "red") and everything(found).shape == (20, 24)
 
 
+@pytest.mark.slow
 def test_nothing_that_decodes_is_one_error(backbone: Backbone, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -259,6 +265,7 @@ def spread(model: Any) -> Any:
     return keras.Model(model.input, keras.layers.Lambda(lambda x: x - centre)(model.output))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [off_by_a_row, not_finite])
 def test_a_graph_with_wrong_numbers_is_not_used_and_it_is_said(fault: Any, backbone: Backbone, images: Path,
                                                                tmp_path: Path, monkeypatch) -> None:
@@ -295,6 +302,7 @@ def test_least_cosine_by_hand(a: list[list[float]], b: list[list[float]], least:
     assert check.least_cosine(np.array(a, np.float32), np.array(b, np.float32)) == pytest.approx(least)
 
 
+@pytest.mark.slow
 def test_xla_on_and_off_give_the_same_features(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = {xla: run(images, backbone, tmp_path / xla, plain_runtime(xla=xla)) for xla in ("on", "off")}
     assert "xla graph" in found["on"].reason and "folded graph" in found["off"].reason
@@ -306,6 +314,7 @@ def test_xla_on_and_off_give_the_same_features(backbone: Backbone, images: Path,
 # Kinds of numbers
 
 
+@pytest.mark.slow
 def test_short_rows_go_to_a_space_of_their_own_and_float32_rows_judge(backbone: Backbone, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 25)
     found = run(folder, backbone, tmp_path, plain_runtime(precision="mixed_bfloat16"), "holdout")
@@ -321,6 +330,7 @@ def test_short_rows_go_to_a_space_of_their_own_and_float32_rows_judge(backbone: 
         found.held_out_rows(training)  # a row that trains has no float32 twin to be judged by mistake
 
 
+@pytest.mark.slow
 def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Backbone, images: Path, tmp_path: Path
                                                                    ) -> None:
     chosen = choose("auto", "off", gpu=False, bfloat16_cpu=True)
@@ -335,6 +345,7 @@ def test_cross_validated_rows_are_float32_unless_asked_for_by_name(backbone: Bac
 # What features offer
 
 
+@pytest.mark.slow
 def test_features_come_as_an_array_with_labels(backbone: Backbone, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "d", 25)
     found = run(folder, backbone, tmp_path, plain_runtime(precision="mixed_bfloat16"), "holdout")
@@ -347,6 +358,7 @@ def test_features_come_as_an_array_with_labels(backbone: Backbone, tmp_path: Pat
     assert unlabelled.labels.tolist() == [""] * 75
 
 
+@pytest.mark.slow
 def test_a_repr_of_features_is_short(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = run(images, backbone, tmp_path)
     assert repr(found) == "Features(42 x 24 float32, tiny_net, 3 classes)"
@@ -457,6 +469,7 @@ def test_a_killed_pass_goes_on_from_where_it_was(backbone: Backbone, tmp_path: P
     goes_on(folder, backbone, cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [True, False], ids=["after a segment", "before a segment"])
 def test_ctrl_c_keeps_what_was_computed_and_leaves_nothing_half_done(stored: bool, backbone: Backbone, tmp_path: Path,
                                                                      monkeypatch) -> None:

@@ -60,6 +60,7 @@ def test_each_method_beats_chance(name: str, shot: int, learned: dict[str, list[
         assert mean_interval(scores, np.arange(len(scores))).low > 0.25, one.setting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [2, 4])
 def test_logistic_regression_in_the_span_of_the_support_is_that_in_full(way: int, novel: Pool,
                                                                         learned: dict[str, list[meta.Learned]]) -> None:
@@ -77,6 +78,7 @@ def test_logistic_regression_in_the_span_of_the_support_is_that_in_full(way: int
             assert np.abs(ours - full).max() < 0.02 * np.abs(full).max()
 
 
+@pytest.mark.slow
 def test_prototypes_are_the_nearest_means(novel: Pool, base: Pool, learned: dict[str, list[meta.Learned]]) -> None:
     drawn = sample(novel, 4, way=4, shot=3, queries=5, seed=0)
     support, queries = novel.x[drawn.support] * 3 + 1, novel.x[drawn.query].reshape(4, 20, DIM)
@@ -96,6 +98,7 @@ def test_prototypes_are_the_nearest_means(novel: Pool, base: Pool, learned: dict
     assert len({str(predicted) for predicted in expected}) == 3
 
 
+@pytest.mark.slow
 def test_meta_training_draws_other_episodes_each_step_and_every_number_of_shots(
         base: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch, 4)

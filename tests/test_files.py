@@ -88,6 +88,7 @@ def visible(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_line_leaves_the_old_content_or_the_new(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", "0" * SIZE)
     process = subprocess.run([sys.executable, "-c", EVERY_LINE, str(tmp_path)], capture_output=True, text=True,
@@ -104,6 +105,7 @@ def test_a_kill_at_every_line_leaves_the_old_content_or_the_new(tmp_path: Path) 
     assert visible(tmp_path) == {"file", *(f"made-{number}" for number in made)}
 
 
+@pytest.mark.slow
 def test_readers_beside_a_writer_that_is_killed_see_no_part(tmp_path: Path) -> None:
     delays, number = random.Random(0), 1
     write_atomically(tmp_path / "file", "0" * SIZE)

@@ -47,6 +47,7 @@ def test_the_shipped_head_is_fitted_on_all_rows_whatever_the_folds(tmp_path: Pat
     assert not np.array_equal(first.held_out.logits, second.held_out.logits)
 
 
+@pytest.mark.slow
 def test_a_fold_stops_on_rows_of_its_own_and_the_shipped_head_trains_for_the_median_of_their_epochs(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = clouds(700, 2, 6, 3.0)
@@ -94,6 +95,7 @@ def test_the_strength_is_chosen_on_each_training_row_once_with_whole_groups(tmp_
         assert not any(set(groups[mask]) & set(groups[~mask]) for mask in masks)
 
 
+@pytest.mark.slow
 def test_a_fold_is_fitted_and_evaluated_on_its_own_features(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 8, 2.0)
     examples = in_folds(made_examples(y))
@@ -123,6 +125,7 @@ def test_held_out_predictions_are_those_of_a_whole_fit(mode: str, tmp_path: Path
     assert np.array_equal(predictions.logits, whole.logits[np.isin(whole.rows, rows)])
 
 
+@pytest.mark.slow
 def test_folds_that_are_solved_side_by_side_give_what_they_give_in_turn(tmp_path: Path,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = clouds(150, 3, 200, 3.0)

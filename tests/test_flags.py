@@ -37,6 +37,7 @@ def flags_in(text: str) -> set[str]:
     return set(re.findall(r"^[│ ]+(--[a-z][\w-]+)", text, re.MULTILINE)) - {"--help"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", sorted(recipes()))
 def test_plain_help_of_a_recipe_lists_at_most_a_dozen_flags(recipe: str, shell: Shell) -> None:
     code, brief, _ = shell("run", recipe, "--help")
@@ -72,6 +73,7 @@ def test_groups_name_flags_that_there_are() -> None:
     assert {name for names in GROUPS.values() for name in names} <= known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "field", "value"), [
     ("--tap", "--layer", "layer", "block1"), ("--rate", "--learning-rate", "learning_rate", 0.5),
     ("--average", "--average-epochs", "average_epochs", 3), ("--mix", "--mixing", "mixing", "cutmix"),
@@ -103,6 +105,7 @@ def test_options_of_fine_tuning_that_have_no_effect_are_named() -> None:
     assert note.startswith("schedule, learning_rate have no effect") and "mlp:learning_rate=0.01" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "word", "message"), [
     ("--epochs", "many", "--epochs: an integer is expected (got 'many')"),
     ("--seed", "1.5", "--seed: an integer is expected (got '1.5')"),
@@ -141,6 +144,7 @@ def test_one_fault_is_itself_and_several_are_a_list() -> None:
         "2 options cannot be used\n  - `a` is wrong; expected a right one; change it\n  - `b` too")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("run", "minilm_text", "--data", "no-such.csv", "--name", "m"), ("predict", "saved_models/no-such", "x.png"),
     ("evaluate", "no-such", "no-such"), ("export", "no-such"), ("verify", "no-such"), ("doctor", "no-such"),
@@ -371,6 +375,7 @@ def test_what_failed_is_said_and_a_full_disk_is_bad_input(capsys: pytest.Capture
         process.finish(raises(ZeroDivisionError()), lambda: config, repr, heavy=False)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_work_quietly_and_standard_output_is_given_back() -> None:
     code = ("import os, sys; from kerastl.shell import process\n"
             "def work(config): print('progress'); os.system('echo native'); return {}\n"

@@ -97,6 +97,7 @@ def test_each_part_has_weights_of_its_own(tmp_path: Path) -> None:
     assert np.abs(features_of(half, images) - wanted).max() < 1e-5 and np.abs(wanted - row).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "weights", "said"), [
     ("efficientnet_lite0+resnet5", None, r"unknown backbone 'resnet5'[\s\S]*did you mean 'resnet50'"),
     ("minilm+resnet50", None, "minilm is for texts"),
@@ -123,6 +124,7 @@ def test_maps_and_taps_of_a_pair_are_refused_and_so_is_a_pair_for_texts() -> Non
         tl.load_backbone(PAIR, "none", modality="text")
 
 
+@pytest.mark.slow
 def test_the_last_blocks_of_both_are_unfrozen_together() -> None:
     pair = tl.load_backbone(PAIR, "none")
     assert [sorted({layer.name[:6] for layer in one}) for one in blocks(pair)] == [
@@ -171,6 +173,7 @@ def test_a_pair_unfrozen_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     assert json.loads(out)["unfrozen"]["layers"] == ["block2_conv", "block3_conv"]
 
 
+@pytest.mark.slow
 def test_each_weight_is_stored_once(pair: Backbone, tmp_path: Path) -> None:
     from kerastl.export import saved_model
     from kerastl.model import parts_of

@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("layout", ["original", "transformers"])
 def test_the_states_after_every_block_are_those_of_transformers(layout: str, side: str, tmp_path: Path) -> None:
@@ -56,6 +57,7 @@ def test_the_states_after_every_block_are_those_of_transformers(layout: str, sid
     assert np.abs(wanted[-1]).mean() > 0.5  # numbers, not zeros
 
 
+@pytest.mark.slow
 def test_states_do_not_depend_on_the_side_of_the_padding_nor_on_the_batch(folder: Path) -> None:
     backbone = backbone_from(str(folder))
     random = np.random.default_rng(0)
@@ -91,6 +93,7 @@ def test_kerashub_saves_it_and_reads_it_back(folder: Path, tmp_path: Path) -> No
 # What weights are kept in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kept", KEPT[1:])
 def test_weights_in_fewer_bits_give_nearly_the_same_states(kept: str, compute: str, folder: Path) -> None:
@@ -151,6 +154,7 @@ def test_the_word_says_the_numbers() -> None:
 # Streaming
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize(("blocks", "pooling"), [(3, "mean"), (3, "last"), (2, "none")])
 def test_streamed_block_by_block_it_gives_what_it_gives_in_memory(kept: str, blocks: int, pooling: str, folder: Path
@@ -208,6 +212,7 @@ def test_a_tensor_is_rounded_a_slice_at_a_time(kept: str, monkeypatch: pytest.Mo
     assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(layer.weights, whole.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_graph_unpacks_no_kernel_before_its_turn(folder: Path) -> None:
     """Else all of them are in memory in the compute type at once: what reads a kernel waits for what it multiplies."""
     backbone = backbone_from(str(folder), kept="int8", dtype="float32")

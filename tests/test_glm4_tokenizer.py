@@ -220,6 +220,7 @@ def test_any_ranks_merge_as_tiktoken_does(tmp_path_factory: pytest.TempPathFacto
                 tokenizer.pieces)
 
 
+@pytest.mark.slow
 def test_words_that_merges_do_not_make(original: tokenizers.Tokenizer, tmp_path: Path) -> None:
     """`ignore_merges` of tokenizer.json, which transformers writes for a vocabulary of tiktoken's."""
     described = json.loads(original.to_str())

@@ -136,6 +136,7 @@ def test_what_fits_not_in_memory_is_streamed_and_answers_alike(
     assert again["large"] is None and again["test"]["log_loss"] == pytest.approx(run["test"]["log_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "last", "none"])
 def test_a_tap_is_the_state_after_its_block_and_nothing_above_it_is_kept(
         pooling: str, folder: Path, request: pytest.FixtureRequest) -> None:
@@ -228,6 +229,7 @@ def cut(folder: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-1000])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("harm", "told"), [
     (change(model_type="llama"), ["of the family 'llama'", "chatglm"]),
     (change(num_layers=...), ["no num_layers"]),

@@ -105,6 +105,7 @@ def test_ids_are_sentencepieces(options: dict[str, Any], tmp_path: Path) -> None
         assert got == [*tokenizer.start, *original.encode(text)], text
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(text=LEFT_ALONE)
 def test_ids_of_any_text_are_sentencepieces(ids: Any, original: Any, text: str) -> None:

@@ -31,6 +31,7 @@ def descend(features: Features, rows: NDArray[np.intp], *, head: str = HEAD, epo
     return gradient.descend(resolve_head(head), features.with_seed(seed), rows, None, options, epochs=epochs)
 
 
+@pytest.mark.slow
 def test_weights_and_targets_are_those_of_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three labels in five are wrong, and only the weights show which."""
     x, y = clouds(240, 2, 8, 6.0)
@@ -63,6 +64,7 @@ def test_the_validation_loss_is_that_of_every_validation_row(tmp_path: Path) -> 
     assert fitted.curve[0]["val_loss"] == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "patience"), [(16, 15), (4, 10)])  # 30 steps of two an epoch; 10 epochs of eight
 def test_training_stops_10_epochs_and_30_steps_after_the_best_one_and_keeps_its_weights(
         batch: int, patience: int, tmp_path: Path) -> None:
@@ -95,6 +97,7 @@ def test_a_head_trains_in_float32_unless_another_precision_was_asked_for(tmp_pat
     assert losses("mixed_bfloat16", True) != plain
 
 
+@pytest.mark.slow
 def test_a_head_predicts_smoothed_targets(tmp_path: Path) -> None:
     x, y = clouds(240, 3, 8, 9.0)
     fitted = descend(made_features(tmp_path, x, made_examples(y)), np.arange(240), label_smoothing=0.3)
@@ -102,6 +105,7 @@ def test_a_head_predicts_smoothed_targets(tmp_path: Path) -> None:
     assert (p.argmax(axis=1) == y).mean() > 0.95 and p.max(axis=1).mean() == pytest.approx(0.8, abs=0.07)
 
 
+@pytest.mark.slow
 def test_a_head_predicts_smoothed_targets_of_several_labels(tmp_path: Path) -> None:
     x, y = clouds(240, 4, 8, 9.0)
     targets = np.stack([y >= 2, y % 2], axis=1).astype(np.int64)
@@ -110,6 +114,7 @@ def test_a_head_predicts_smoothed_targets_of_several_labels(tmp_path: Path) -> N
     assert ((p > 0.5) == targets).mean() > 0.95 and p[targets == 1].mean() == pytest.approx(0.85, abs=0.06)
 
 
+@pytest.mark.slow
 def test_each_of_several_labels_is_learned(tmp_path: Path) -> None:
     x, y = clouds(240, 4, 8, 8.0)
     targets = np.stack([y >= 2, y % 2], axis=1).astype(np.int64)
@@ -117,6 +122,7 @@ def test_each_of_several_labels_is_learned(tmp_path: Path) -> None:
     assert ((np.asarray(fitted.model(x)) > 0) == targets).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_the_scaling_is_folded_into_a_convex_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features of a small scale far from 0 are learned, and the shipped head has the loss of its best epoch."""
     monkeypatch.setattr(convex, "free_memory", lambda: 0)
@@ -205,6 +211,7 @@ def test_rows_are_dealt_into_other_batches_than_they_come_in(tmp_path: Path) -> 
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_heads_of_folds_are_those_of_models_that_are_compiled_anew(tmp_path: Path) -> None:
     """Weights, dropout and the optimizer start again for each fold, though it is one compiled model."""
     x, y = clouds(60, 3, 6, 2.0)
@@ -219,6 +226,7 @@ def test_the_heads_of_folds_are_those_of_models_that_are_compiled_anew(tmp_path:
             assert np.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_training_step_is_traced_once_for_all_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = clouds(60, 3, 6, 2.0)
     traced = []

@@ -37,6 +37,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_tables_folders_and_files_are_read_as_local_ones(bucket: str, tmp_path: Path) -> None:
     table = read_as_local_ones(bucket, tmp_path)
     before = objects.about(f"{bucket}/data/texts.csv")

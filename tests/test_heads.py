@@ -137,6 +137,7 @@ def test_features_and_settings_that_do_not_fit_are_refused() -> None:
         resolve_head("transformer:width=32,heads=5").build((None, DIM), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", heads())
 def test_a_spliced_model_is_the_backbone_then_the_head(name: str) -> None:
     taken = "mean" if heads()[name].takes == ROW else NO_POOLING

@@ -20,6 +20,7 @@ Shell = Callable[..., tuple[int, str, str]]
 RUN = ("run", "tiny_images", "--weights", "none", "--tflite", "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "value"), [
     ("limit", "0"), ("limit", "-5"), ("epochs", "-1"), ("batch-size", "0"), ("min-per-class", "0"), ("seed", "-1"),
     ("label-smoothing", "1"), ("unfreeze", "-1"), ("unfreeze", "some"), ("head", "linaer"), ("split", "half"),
@@ -105,6 +106,7 @@ def test_check_tells_what_it_can_of_few_rows(shell: Shell, tmp_path: Path) -> No
     assert found["rows"] == 10 and len(found["conflicts"]) == 1 and "not checked: " in found["odd_labels_word"]
 
 
+@pytest.mark.slow
 def test_verify_names_a_file_that_was_added(shell: Shell, trained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "tiny/1"
     shutil.copytree(trained, copy)

@@ -77,6 +77,7 @@ def squashed(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 # Images that are read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLAT)
 def test_pixels_are_those_of_pillow(name: str) -> None:
     expected = reference(FLAT[name])
@@ -84,6 +85,7 @@ def test_pixels_are_those_of_pillow(name: str) -> None:
     assert difference(decoded(FLAT[name]), expected) <= (JPEG if name.startswith("jpeg") else OTHER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", unusual())
 def test_unusual_files_have_pillows_pixels(name: str) -> None:
     data = unusual()[name]
@@ -104,6 +106,7 @@ def test_grey_png_of_few_bits(depth: int, with_hole: bool) -> None:
     assert difference(decoded(grey_png(levels, depth, hole)), expected) <= OTHER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("big_endian", [False, True], ids=["little endian", "big endian"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_stands_upright(orientation: int, big_endian: bool) -> None:
@@ -192,6 +195,7 @@ def in_graph() -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda data: images.decode(data, SIDE), input_signature=[tf.TensorSpec([], tf.string)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_eager_graph_and_decoder_agree(name: str, in_graph: Callable[[tf.Tensor], tf.Tensor]) -> None:
     data = tf.constant(MADE[name])
@@ -200,6 +204,7 @@ def test_eager_graph_and_decoder_agree(name: str, in_graph: Callable[[tf.Tensor]
     np.testing.assert_array_equal(decoded(MADE[name]), graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_graph_refuses_with_the_decoders_reason(name: str, in_graph: Callable[[tf.Tensor], tf.Tensor]) -> None:
     data, words = REFUSED[name]
@@ -208,6 +213,7 @@ def test_the_graph_refuses_with_the_decoders_reason(name: str, in_graph: Callabl
     assert words in str(raised.value) or words == "could not be decoded"
 
 
+@pytest.mark.slow
 def test_a_batch_in_the_graph_is_each_alone() -> None:
     found = images.decode_batch(tf.constant(list(MADE.values())), SIDE)
     np.testing.assert_array_equal(found, np.stack([decoded(data) for data in MADE.values()]))
@@ -228,6 +234,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_batches_are_the_files_one_by_one_in_order(files: list[str], batch_size: int) -> None:
     bad: dict[int, str] = {}
@@ -247,6 +254,7 @@ def test_a_file_that_cannot_be_read_has_the_systems_reason(files: list[str], tmp
     assert decode_file(str(tmp_path), 16) == "Is a directory"
 
 
+@pytest.mark.slow
 def test_stopping_early_leaves_no_thread_waiting(files: list[str]) -> None:
     batches = pixel_batches(files, 16, 1, {})
     first = next(batches)
@@ -285,6 +293,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bytes_of", "kinds"), [
     (damaged(), {np.ndarray, str}),
     (st.builds(bytes.__add__, st.sampled_from(MAGIC), st.binary(max_size=300)), {str}),
@@ -309,6 +318,7 @@ def test_wild_bytes_give_pixels_or_a_reason(bytes_of: st.SearchStrategy[bytes], 
 # What the decoder honours, and the work it does not do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_png_and_webp_stand_upright_as_a_jpeg_does(kind: str, orientation: int) -> None:
@@ -362,6 +372,7 @@ def bombs() -> dict[str, bytes]:
     return {"gif": bytes(huge), "jpeg": scans, "gif of tiny blocks": tiny}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "reason"), [("gif", "100 megapixels"), ("jpeg", "too many scans"),
                                               ("gif of tiny blocks", "no size")])
 def test_what_would_cost_too_much_work_is_refused_by_its_headers(name: str, reason: str) -> None:
@@ -389,6 +400,7 @@ def test_a_file_of_another_format_is_refused_by_name_with_what_to_do(start: byte
     assert isinstance(found, str) and name in found and ": " in found and len(found) < 160 and found.isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_truncated_jpeg_is_refused_unless_it_is_accepted_and_then_its_missing_part_is_grey(progressive: bool) -> None:
     noise = np.random.default_rng(0).integers(-20, 20, (96, 96, 3))  # so that most of the file is image, not tables
@@ -487,6 +499,7 @@ def test_only_files_whose_pixels_changed_get_other_keys(tmp_path: Path) -> None:
 
 # The quick way: every test above that calls `decoded_alike` compares it with the graph
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 31, 48, 70])
 @pytest.mark.parametrize("kind", ["baseline", "progressive", "grey", "CMYK", "turned", "PNG", "see-through PNG"])
 def test_usual_files_are_decoded_without_the_graph_and_equal_to_it(kind: str, size: int) -> None:

@@ -65,6 +65,7 @@ def workers() -> Iterator[Workers]:
         yield isolation.workers
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_pixels_and_reasons(workers: Workers) -> None:
     files = {**made(), **{name: data for name, (data, _) in refused().items()}}
     kinds = set()
@@ -81,6 +82,7 @@ def test_workers_give_the_same_pixels_and_reasons(workers: Workers) -> None:
                                                                                       str)
 
 
+@pytest.mark.slow
 def test_an_image_that_takes_too_much_memory_costs_its_own_row(workers: Workers, tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(large_png())
     for name in ("a", "b"):
@@ -129,6 +131,7 @@ def test_a_crash_costs_nothing_where_the_file_is_innocent(workers: Workers, numb
     assert isinstance(workers.decode(jpeg(), SIDE), np.ndarray)
 
 
+@pytest.mark.slow
 def test_a_file_that_crashes_each_worker_is_skipped_with_its_signal(workers: Workers) -> None:
     """The crash is real, and comes from outside: a thread kills each worker while it decodes."""
     stopped = threading.Event()
@@ -150,6 +153,7 @@ def test_a_file_that_crashes_each_worker_is_skipped_with_its_signal(workers: Wor
     assert isinstance(workers.decode(jpeg(), SIDE), np.ndarray)
 
 
+@pytest.mark.slow
 def test_a_forker_that_is_killed_is_replaced(workers: Workers) -> None:
     assert isinstance(workers.decode(jpeg(), SIDE), np.ndarray)
     before = workers.pids
@@ -220,6 +224,7 @@ def test_modes() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_elsewhere_than_on_linux_on_is_refused_and_auto_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with isolated("auto") as isolation:
@@ -228,6 +233,7 @@ def test_elsewhere_than_on_linux_on_is_refused_and_auto_is_off(monkeypatch: pyte
         pass
 
 
+@pytest.mark.slow
 def test_plain_images_have_the_pixels_that_the_graph_gives(workers: Workers) -> None:
     for size in (31, 32):  # rows of a BMP are padded
         source = Pixels(size)

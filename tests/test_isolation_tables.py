@@ -173,6 +173,7 @@ def test_each_form_of_tables_gives_the_same_records(team: Team, tmp_path: Path) 
     assert read > 10
 
 
+@pytest.mark.slow
 def test_damaged_tables_end_in_the_same_message(team: Team, tmp_path: Path) -> None:
     """Some are read although they are damaged. None ends its worker in another way than it ends here."""
     choice, outcomes = random.Random(7), set()
@@ -197,6 +198,7 @@ def workbook(folder: Path) -> bytes:
     return (folder / "w.xlsx").read_bytes()
 
 
+@pytest.mark.slow
 def test_compressed_tables_are_read_apart_too(team: Team, tmp_path: Path) -> None:
     import gzip
 
@@ -233,6 +235,7 @@ def test_a_table_whose_reader_fails_is_one_message(way: str, words: str, failing
     assert words in error.got and f"{way}.parquet" in error.got and error.expected and error.hint
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_that_message(failing: Callable[[str], DataError], shell: Shell, tmp_path: Path) -> None:
     code, out, err = shell("check", long_table(tmp_path / "segfault.parquet", 9000), "--isolate", "on", "--backbone",
                            "none", "--cache-dir", tmp_path)
@@ -332,6 +335,7 @@ def test_a_reader_has_no_rights_files_or_network(team: Team, tmp_path: Path) -> 
     assert "libarrow" in maps and "tensorflow" not in maps
 
 
+@pytest.mark.slow
 def test_a_block_that_ends_ends_its_readers(tmp_path: Path) -> None:
     with isolated("on") as isolation:
         assert isolation is not None
@@ -345,6 +349,7 @@ def test_a_block_that_ends_ends_its_readers(tmp_path: Path) -> None:
         list(records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
 def test_no_reader_outlives_the_process_that_started_it(way: signal.Signals, tmp_path: Path) -> None:
     code = ("import sys, time\nfrom pathlib import Path\nfrom kerastl.data import apart\n"
@@ -361,6 +366,7 @@ def test_no_reader_outlives_the_process_that_started_it(way: signal.Signals, tmp
     assert gone(pids)
 
 
+@pytest.mark.slow
 def test_auto_reads_large_tables_apart_and_off_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = long_table(tmp_path / "t.parquet", 100)
     for mode, large, apart_then in (("auto", 10**9, False), ("auto", 1, True), ("off", 1, False)):
@@ -408,6 +414,7 @@ def test_a_frame_is_refused_by_its_size_before_it_is_received() -> None:
             frames.receive(ours, 1.0, bytearray(8))
 
 
+@pytest.mark.slow
 def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MOST_JSON", 300)
     batch = batch_of_records([Broken("why", {"a": i}) if i % 7 == 0 else

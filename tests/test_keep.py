@@ -85,6 +85,7 @@ def test_what_is_reported_for_a_fold_is_chosen_by_the_other_folds() -> None:
     assert choice.folds == 4 and choice.kept
 
 
+@pytest.mark.slow
 def test_choosing_among_two_that_know_nothing_reports_chance() -> None:
     accuracies = []
     for seed in range(60):

@@ -25,6 +25,7 @@ def flipped(n: int, classes: int, share: float) -> tuple[NDArray[np.float32], ND
     return x, labels, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_flipped_labels_are_ranked_first_with_the_label_that_they_had(share: float, tmp_path: Path) -> None:
     x, labels, rows = flipped(300, 3, share)
@@ -42,6 +43,7 @@ def test_flipped_labels_are_ranked_first_with_the_label_that_they_had(share: flo
     assert confidence == sorted(confidence) and len(errors) <= errors.estimated
 
 
+@pytest.mark.slow
 def test_a_hold_out_searches_training_and_validation_rows_and_says_why_not_where_it_does_not(tmp_path: Path) -> None:
     x, labels, rows = flipped(300, 3, 0.1)
     features = made_features(tmp_path, x, made_examples(labels, split=held_out(300)))

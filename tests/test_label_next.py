@@ -88,6 +88,7 @@ def test_held_out_rows_are_never_chosen_and_alone_measure(tmp_path: Path) -> Non
         assert (~np.isnan(course.correct) == held_out).all()
 
 
+@pytest.mark.slow
 def test_the_simulation_counts_clusters_and_says_where_it_does_not_pay(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(90, 5)).astype(np.float32), np.arange(90) % 3  # nothing to learn
@@ -105,6 +106,7 @@ def test_the_simulation_counts_clusters_and_says_where_it_does_not_pay(tmp_path:
         simulated(made_features(tmp_path / "a", x, made_examples(y)), 20)
 
 
+@pytest.mark.slow
 def test_choosing_pays_where_most_rows_are_alike(tmp_path: Path) -> None:
     """Nine in ten rows are of one class; the others have nine classes, which are rarely drawn at random."""
     generator = np.random.default_rng(0)
@@ -114,6 +116,7 @@ def test_choosing_pays_where_most_rows_are_alike(tmp_path: Path) -> None:
     assert found.verdict == "helped" and found.gain > 0.01 and (found.as_good or 0) < found.labels
 
 
+@pytest.mark.slow
 def test_rows_with_several_labels_are_simulated_too(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 6, 4.0)
     targets = np.stack([y == 0, y != 2, y > 0], axis=1).astype(np.int64)
@@ -200,6 +203,7 @@ def test_a_round_holds_the_labels_of_the_rounds_before(tmp_path: Path) -> None:
         tl.write_label_next(result, str(table), with_labelled=True)
 
 
+@pytest.mark.slow
 def test_without_labels_typical_rows_are_proposed(tmp_path: Path) -> None:
     pool = draw_folder(tmp_path / "pool", 5)
     result = tl.label_next(None, str(pool), 5, backbone="tiny_net", weights="none", cache_dir=str(tmp_path / "cache"))
@@ -263,6 +267,7 @@ def test_texts_come_back_as_they_were(pair: bool, tmp_path: Path) -> None:
     assert not any("are biased" in note for note in by_split.notes)
 
 
+@pytest.mark.slow
 def test_texts_are_proposed_by_a_tiny_backbone(tmp_path: Path) -> None:
     weights = hugging_face_folder(tmp_path / "bert", "bert")
     good, bad = ([f"a {word} film {i}" for i in range(12)] for word in ("good", "bad"))

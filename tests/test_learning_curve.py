@@ -82,6 +82,7 @@ def test_small_subsets_of_sets_of_labels_are_not_those_of_rare_sets() -> None:
     assert np.isin(deal.training[0], rare).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_a_class_of_one_group_is_measured_without_it(tmp_path: Path) -> None:
     x, y = clouds(240, 3, 24, 3.0)
     groups = ["one" if label == 2 else f"row {row}" for row, label in enumerate(y)]
@@ -132,6 +133,7 @@ def test_intervals_hold_the_truth_and_the_rows_that_are_needed() -> None:
     assert held >= 28 and reached >= 28
 
 
+@pytest.mark.slow
 def test_a_curve_of_features_answers(tmp_path: Path) -> None:
     features = features_of(tmp_path)
     curve = tl.learning_curve(features, repeats=1)
@@ -148,6 +150,7 @@ def test_a_curve_of_features_answers(tmp_path: Path) -> None:
     assert "<svg" in page and curve.measured[-1].rows == 320
 
 
+@pytest.mark.slow
 def test_a_target_that_is_reached_one_that_is_not_and_one_that_is_too_far(tmp_path: Path) -> None:
     features = features_of(tmp_path)
     now = tl.learning_curve(features, repeats=1).measured[-1].accuracy
@@ -158,6 +161,7 @@ def test_a_target_that_is_reached_one_that_is_not_and_one_that_is_too_far(tmp_pa
     assert "0" not in far.sentence.split(" more")[0] or "More than 1,200" in far.sentence
 
 
+@pytest.mark.slow
 def test_what_cannot_be_said_has_its_reason(tmp_path: Path) -> None:
     few = tl.learning_curve(features_of(tmp_path / "few", 60, 3))
     assert "too few images: 60" in few.sentence and not few.measured
@@ -176,6 +180,7 @@ def test_arguments_that_cannot_be_used(tmp_path: Path, arguments: dict) -> None:
         tl.learning_curve(features_of(tmp_path, 100), **arguments)
 
 
+@pytest.mark.slow
 def test_several_labels_per_row(tmp_path: Path) -> None:
     x, y = clouds(400, 3, 24, 2.5)
     targets = np.eye(3, dtype=np.int64)[y] | np.eye(3, dtype=np.int64)[(np.arange(400) // 7) % 3]
@@ -183,6 +188,7 @@ def test_several_labels_per_row(tmp_path: Path) -> None:
     assert curve.measured and "all its labels" in curve.scope and len(curve.classes) == 3
 
 
+@pytest.mark.slow
 def test_maps_are_averaged(tmp_path: Path) -> None:
     x, y = clouds(300, 2, 24, 2.0)
     maps = np.stack([x - 1, x + 1], axis=1)[:, :, None]  # [n, 2, 1, 24], whose means are the rows
@@ -194,6 +200,7 @@ def test_maps_are_averaged(tmp_path: Path) -> None:
         [size.accuracy for size in pooled.measured], abs=0.02)
 
 
+@pytest.mark.slow
 def test_test_rows_of_a_hold_out_are_not_used(tmp_path: Path) -> None:
     """Their labels and features may be anything."""
     x, y = clouds(400, 3, 24, 2.0)
@@ -235,6 +242,7 @@ def test_groups_widen_the_intervals(tmp_path: Path) -> None:
     assert widths[0] > 1.3 * widths[1]
 
 
+@pytest.mark.slow
 def test_a_run_says_what_its_curve_stands_for_and_when_it_is_too_large(tmp_path: Path,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     features = features_of(tmp_path, 300, 2)
@@ -261,6 +269,7 @@ def test_the_verb_prints_and_writes_a_page(shell: Callable, tmp_path: Path) -> N
     assert code == 0 and "accuracy, measured" in out and "all predictions are correct" in out  # colours are easy
 
 
+@pytest.mark.slow
 def test_without_errors_nothing_is_extrapolated_and_the_interval_is_that_of_none(tmp_path: Path) -> None:
     features = features_of(tmp_path, 200, 2, 30.0)
     curve = tl.learning_curve(features, repeats=1)

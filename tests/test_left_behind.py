@@ -121,6 +121,7 @@ for i in range(60):
 """
 
 
+@pytest.mark.slow
 def test_a_writer_keeps_all_of_its_rows_while_others_tidy_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where rows count as left behind at once."""
     monkeypatch.setattr("kerastl.features.housekeeping.FRESH_SECONDS", -1.0)
@@ -256,6 +257,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "place", "parent"), [
     ("training", "fine_tune/state", "fine_tune"), ("network", "shards/job/network", "shards/job"),
     ("entry", "remote/entry", "remote")])

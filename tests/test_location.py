@@ -72,6 +72,7 @@ def test_data_that_are_gone_are_named_by_their_absolute_path(project: Path, tmp_
         source_of(folder, older, None)
 
 
+@pytest.mark.slow
 def test_the_verbs_find_the_data_too(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell
                                      ) -> None:
     folder = project / "models/tiny/1"

@@ -112,6 +112,7 @@ def kept_by(make: Any) -> tuple[Any, int]:
 FIXED = 2_200_000  # bytes: of the last megabyte of two spools
 
 
+@pytest.mark.slow
 def test_texts_their_split_and_their_place_in_the_cache_take_under_a_hundred_bytes_each(tmp_path: Path) -> None:
     n = 20_000
     few, path = table_of(tmp_path, 100), tmp_path / "many.csv"
@@ -132,6 +133,7 @@ def test_texts_their_split_and_their_place_in_the_cache_take_under_a_hundred_byt
     assert not len(missing(again, examples.ids, range(n))) and len(examples) == n
 
 
+@pytest.mark.slow
 def test_images_take_as_little(tmp_path: Path) -> None:
     for i in range(2000):
         folder = tmp_path / "data" / "ab"[i % 2]

@@ -4,6 +4,7 @@ import resource
 from functools import partial
 
 import numpy as np
+import pytest
 from image_files import decoded_alike
 from mutants import SLANG, image_mutants
 
@@ -11,6 +12,7 @@ SIDE = 32
 MEGABYTES = 1500  # more than the limits of the decoder let a file take
 
 
+@pytest.mark.slow
 def test_a_hundred_damaged_images_give_pixels_or_a_reason_in_words() -> None:
     decode = partial(decoded_alike, size=SIDE)
     kinds = set()

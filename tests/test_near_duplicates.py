@@ -108,6 +108,7 @@ def sentence(seed: int, words: int) -> str:
     return " ".join(np.random.default_rng(seed).choice(WORDS, words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copy", COPIES)
 def test_copies_of_an_image_are_found_and_other_images_are_not(tmp_path: Path, copy: str) -> None:
     pictures = {f"{'ab'[seed % 2]}/{seed}.png": picture(seed) for seed in range(20)}
@@ -126,6 +127,7 @@ def test_mirrored_twins_are_found_where_that_is_asked_for(tmp_path: Path) -> Non
     assert groups_of(examples, mirrored=True) == {frozenset((f"a/{seed}.png", f"b/{seed}.png")) for seed in range(10)}
 
 
+@pytest.mark.slow
 def test_images_of_one_colour_are_duplicates_only_where_their_pixels_are_equal(tmp_path: Path) -> None:
     colours = {"a/1.png": (9, 9, 9), "a/2.bmp": (9, 9, 9), "b/1.png": (9, 9, 10), "b/2.png": (200, 9, 9)}
     plain = {name: Image.new("RGB", (30, 30), colour) for name, colour in colours.items()}
@@ -133,6 +135,7 @@ def test_images_of_one_colour_are_duplicates_only_where_their_pixels_are_equal(t
     assert groups_of(read_images(folder_of(tmp_path, plain))) == {frozenset(("a/1.png", "a/2.bmp"))}
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_decoded_is_no_near_duplicate(tmp_path: Path) -> None:
     folder_of(tmp_path, {f"{'ab'[seed % 2]}/{seed}.png": picture(seed) for seed in range(20)})
     for name in ("a/broken.png", "b/broken.png"):
@@ -196,6 +199,7 @@ def image_contents(pixels: NDArray[np.uint8], mirrored: bool = False) -> images.
     return images.ImageContents(digests, hashes, contrast_of(pixels.astype(np.float32)), *files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_bounds_change_no_similarity_that_counts(mirrored: bool) -> None:
     rng = np.random.default_rng(1)
@@ -455,6 +459,7 @@ def accuracy(x: NDArray[Any], examples: Examples) -> float:
     return float(correct[np.isin(made.part, made.folds or [TEST])].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cv", "holdout"])
 def test_copies_of_randomly_labelled_texts_give_chance_accuracy(tmp_path: Path, mode: str) -> None:
     examples = text_examples(tmp_path / "t.csv", 500, 500)
@@ -467,6 +472,7 @@ def test_copies_of_randomly_labelled_texts_give_chance_accuracy(tmp_path: Path, 
     assert abs(scores["group"] - 0.5) < 0.12
 
 
+@pytest.mark.slow
 def test_copies_of_randomly_labelled_images_give_chance_accuracy(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures: dict[str, Image.Image] = {}
@@ -523,6 +529,7 @@ def test_parts_are_numbered_by_how_held_out_they_are() -> None:
     assert TRAIN < VALIDATION < TEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kept", "folds_kept", "measured"), [
     (False, None, True), (False, 0, True), (False, 2, False), (True, None, False)])
 def test_the_effect_is_measured_where_the_frozen_backbone_was_kept(kept: bool, folds_kept: int | None, measured: bool,
@@ -539,6 +546,7 @@ def test_the_effect_is_measured_where_the_frozen_backbone_was_kept(kept: bool, f
     assert ("because the backbone was fine-tuned" in found.effect.sentence) != measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "head", "target"), [
     ("cv", "linear", None), ("holdout", "linear", None), ("cv", "best", None), ("cv", "linear", "recall=0.9")])
 def test_the_effect_is_the_accuracy_that_a_split_without_the_search_has(tmp_path: Path, mode: str, head: str,

@@ -24,6 +24,7 @@ def network() -> Any:
     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: Adam(0.1), lambda: AdamW(0.1),
                                   lambda: LayerwiseAdamW([1] * 4, [0] * 4, 0, 0.1)])
 def test_a_training_leaves_no_graph_and_no_moments(make: Callable[[], Any]) -> None:
@@ -40,6 +41,7 @@ def test_a_training_leaves_no_graph_and_no_moments(make: Callable[[], Any]) -> N
     assert graphs() == before
 
 
+@pytest.mark.slow
 def test_the_steps_are_those_of_keras() -> None:
     x, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8, dtype=np.int32) % 2
     made = []

@@ -93,6 +93,7 @@ def test_float32_logits_may_differ_by_one_in_ten_thousand(hundred: Examples) -> 
         assert result.max_difference == pytest.approx(np.inf if np.isnan(difference) else abs(difference), abs=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [40.0, 5.0, 0.01], ids=["large logits", "usual logits", "small logits"])
 def test_float16_logits_may_differ_by_a_hundredth_of_the_largest_and_of_1_at_least(largest: float, hundred: Examples
                                                                                    ) -> None:
@@ -105,6 +106,7 @@ def test_float16_logits_may_differ_by_a_hundredth_of_the_largest_and_of_1_at_lea
         assert compared(reference, "fp16", other).kept == kept
 
 
+@pytest.mark.slow
 def test_of_quantised_kinds_a_share_of_top_labels_must_agree(hundred: Examples) -> None:
     top = reference_of(hundred).logits.argsort(axis=1)
     reference = reference_of(hundred, truth=top[:, 0])  # the third best is true: all are incorrect, before and after
@@ -115,6 +117,7 @@ def test_of_quantised_kinds_a_share_of_top_labels_must_agree(hundred: Examples) 
         assert result.kept == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("better", [False, True])
 def test_of_quantised_kinds_accuracy_may_change_by_a_point(better: bool, hundred: Examples) -> None:
     top = reference_of(hundred).logits.argsort(axis=1)
@@ -179,6 +182,7 @@ def test_one_row_with_another_label_from_its_bytes_is_enough_to_refuse_it(place:
     assert result.max_difference < 1e-4  # decoded values do not show it
 
 
+@pytest.mark.slow
 def test_a_saved_model_with_other_logits_is_not_kept(hundred: Examples, tmp_path: Path) -> None:
     result = compare_saved_model(reference_of(hundred), Served(whole_model(hundred), shift=0.01).save(tmp_path / "m"))
     assert not result.kept and result.agreement == 1 and result.max_difference == pytest.approx(0.01, rel=0.01)
@@ -245,6 +249,7 @@ def test_a_tflite_file_is_compared_by_what_it_returns(hundred: Examples, monkeyp
     assert not other.kept and other.max_difference == pytest.approx(0.01, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_tflite_file_that_ends_while_it_runs_is_not_kept(hundred: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantize, "IN_FLOATS", ())  # 8 bits round to 0 what histograms are divided by
     rows, source = np.arange(0, 100, 5), tiny_backbone().input

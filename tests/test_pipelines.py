@@ -46,6 +46,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hugging_face_folder(tmp_path_factory.mktemp("bert") / "bert", "bert", variant="head")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"text_column": "no_such"}, "no_such"), ({"label_column": "no_such"}, "no_such"), ({"long": "no_such"}, "`long`"),
     ({"pooling": "none"}, "`pooling`"), ({"max_length": 4}, "`max_length` must be from 8"),

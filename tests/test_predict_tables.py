@@ -205,6 +205,7 @@ def test_the_cells_are_not_read_where_nothing_is_written(tmp_path: Path) -> None
     assert [row.cells for row in input_rows(Reading(TEXT), [str(tmp_path / "t.csv")])] == [{}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_a_table_of_images_is_answered_row_by_row(ending: str, trained: Path, images: Path, tmp_path: Path) -> None:
     good = [str(path) for path in sorted(images.rglob("*.png"))[::14]]

@@ -266,6 +266,7 @@ def imported_by(*words: object) -> set[str]:
     return set(modules)
 
 
+@pytest.mark.slow
 def test_predicting_for_an_image_imports_only_what_it_uses(trained: Path, images: Path) -> None:
     loaded = imported_by("predict", trained, next(images.rglob("*.png")))
     assert not loaded & (FOREIGN | {"tensorflow_text", "scipy.stats"}) and "tensorflow" in loaded
@@ -277,6 +278,7 @@ def test_predicting_for_a_text_imports_only_what_it_uses(text_model: Path) -> No
     assert not loaded & (FOREIGN | {"scipy.stats"}) and "tensorflow_text" in loaded
 
 
+@pytest.mark.slow
 def test_what_was_imported_without_keras_has_it_when_it_is_used() -> None:
     code = ("from kerastl.inputs import text_ops\nimport sys, tensorflow as tf, tensorflow_text\n"
             "assert 'keras' not in sys.modules\n"

@@ -117,6 +117,7 @@ def test_one_group_changes_the_sums_in_the_whole_fit_by_at_most_1(seed: int, mon
     assert changes["gram"] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fitter", [ridge, prototypes])
 def test_each_release_is_noised_once_as_its_payment_says(fitter: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []

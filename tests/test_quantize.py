@@ -73,6 +73,7 @@ def made() -> dict[str, bytes]:
     return files(image_model(), IMAGES, ("fp32", "fp16", "dynamic", "int8"), images(40))
 
 
+@pytest.mark.slow
 def test_each_kind_takes_pixels_and_gives_the_logits_of_float32_within_its_precision(made: dict[str, bytes]) -> None:
     rows = images(20)
     wanted = logits(made["fp32"], rows)
@@ -81,6 +82,7 @@ def test_each_kind_takes_pixels_and_gives_the_logits_of_float32_within_its_preci
         assert np.abs(logits(made[kind], rows) - wanted).max() > 0, kind
 
 
+@pytest.mark.slow
 def test_constants_are_stored_in_what_the_kind_says(made: dict[str, bytes]) -> None:
     assert dtypes(made["fp32"]) == ["float32"] and dtypes(made["fp16"]) == ["float16"]
     assert "int8" in dtypes(made["dynamic"]) and dtypes(made["int8"]) == ["int8"]
@@ -90,6 +92,7 @@ def test_int8_computes_with_integers_alone(made: dict[str, bytes]) -> None:
     assert float_operators(made["int8"]) == set() and "CONV_2D" in float_operators(made["dynamic"])
 
 
+@pytest.mark.slow
 def test_an_operator_that_the_quantizer_leaves_in_floats_is_computed_with_integers() -> None:
     inputs = keras.Input((16, 16, 3))  # as ResNet50, whose weights take the colours in the other order
     model = keras.Model(inputs, image_model()(keras.layers.Rescaling(1)(keras.ops.flip(inputs, -1))))
@@ -98,6 +101,7 @@ def test_an_operator_that_the_quantizer_leaves_in_floats_is_computed_with_intege
     assert "REVERSE_V2" in map(graph.name, graph.operators) and float_operators(content) == set()
 
 
+@pytest.mark.slow
 def test_histograms_of_pixels_stay_in_floats_in_int8() -> None:
     rows = [*images(20), np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 255, np.uint8)]
     made = files(joint_model(16), IMAGES, ("fp32", "int8"), rows)
@@ -112,6 +116,7 @@ def test_a_kind_does_not_depend_on_the_others_that_are_asked_for(made: dict[str,
     assert (logits(content, images(5)) == logits(made["fp16"], images(5))).all()
 
 
+@pytest.mark.slow
 def test_a_bias_that_exceeds_32_bits_of_tiny_weights_is_kept() -> None:
     kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 8)).astype(np.float32)
     kernel[..., 0] *= 1e-9  # as of a channel that training switched off: only its bias is left
@@ -122,6 +127,7 @@ def test_a_bias_that_exceeds_32_bits_of_tiny_weights_is_kept() -> None:
     assert np.abs(logits(made["int8"], rows) - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_ranges_hold_the_largest_value_of_all_calibration_rows() -> None:
     dark, bright = images(40), [np.full((1, 16, 16, 3), 255, np.uint8)]
     dark = [row // 8 for row in dark]
@@ -150,6 +156,7 @@ def test_an_embedding_is_stored_in_8_bits_and_a_mask_stays_finite() -> None:
     assert "float32" in dtypes(made["fp16"])  # the mask
 
 
+@pytest.mark.slow
 def test_a_cosine_of_nothing_is_nothing() -> None:
     """LiteRT's inverse square root of 0 made NaN of it."""
     pooled = keras.layers.GlobalAveragePooling2D()

@@ -40,6 +40,7 @@ def check_equal(data: bytes, size: int = SIDE) -> None:
         assert np.abs(graph.astype(int) - ours).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_every_kind_is_accepted_and_equal(name: str) -> None:
     assert not isinstance(client(MADE[name], SIDE), str)
@@ -52,6 +53,7 @@ def test_what_the_graph_refuses_the_client_refuses(name: str) -> None:
     assert isinstance(reason, str) and reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "name"), [
     (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1", "AVIF"),
     (b"\0\0\0\x1cftypavif", "AVIF"), (b"\xff\x0a\xfa", "JPEG XL"), (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -113,6 +115,7 @@ def image_file(draw: st.DrawFn) -> bytes:
     return without_adobe(data) if mode == "CMYK" and draw(st.booleans()) else data
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, database=None, max_examples=150)
 @given(data=image_file())
 def test_any_image_is_accepted_and_equal(data: bytes) -> None:

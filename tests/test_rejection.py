@@ -139,6 +139,7 @@ def test_classes_that_are_left_out_are_found_and_own_rows_are_kept(tmp_path: Pat
     assert (found.detector.numpy(x, x) > 0).mean() < 0.06
 
 
+@pytest.mark.slow
 def test_a_fold_has_no_part_in_its_own_choice(tmp_path: Path) -> None:
     x, y = clouds(200, OUTPUTS, DIM, apart=3.0)
     part = (np.arange(200) // OUTPUTS % 5).astype(np.int8)
@@ -174,6 +175,7 @@ def test_too_few_rows_have_no_threshold_and_nothing_is_rejected(tmp_path: Path) 
     assert found.detector.numpy(x, x).max() <= 0.5
 
 
+@pytest.mark.slow
 def test_two_classes_and_several_labels_have_a_distance(tmp_path: Path) -> None:
     x, y = clouds(200, 2, DIM, apart=4.0)
     found, _ = detected(tmp_path / "two", x, y)
@@ -183,6 +185,7 @@ def test_two_classes_and_several_labels_have_a_distance(tmp_path: Path) -> None:
     assert found.detector.name in DISTANCES and found.result.rejected is not None and found.result.rejected < 0.15
 
 
+@pytest.mark.slow
 def test_maps_are_averaged(tmp_path: Path) -> None:
     x, y = clouds(80, 3, DIM, apart=4.0)
     maps = np.broadcast_to(x[:, None, None], (80, 2, 2, DIM)).astype(np.float32)
@@ -245,6 +248,7 @@ def converted(kinds: list[str]) -> tuple[dict[str, bytes], NDArray[Any], Detecto
     return dict(files), pixels, made
 
 
+@pytest.mark.slow
 def test_every_tflite_kind_computes_the_score_in_floats_and_can_be_written_without_it() -> None:
     files, x, made = converted(["fp32", "fp16", "dynamic", "int8"])
     beyond = np.array([0, 255, 0] * 4, np.uint8).reshape(1, 2, 2, 3)  # what no training row is like
@@ -264,6 +268,7 @@ def test_every_tflite_kind_computes_the_score_in_floats_and_can_be_written_witho
         assert np.array_equal(outputs["logits"], run(x[:1])["logits"])
 
 
+@pytest.mark.slow
 def test_a_version_rejects_where_its_score_is_above_0_in_every_engine(images: Path, tmp_path: Path,
                                                                      dropped_in: Path) -> None:
     record = tl.classify_images(images, name="m", out=tmp_path, backbone="tiny_net", weights="none", coverage=0.5,

@@ -169,6 +169,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tl.CheckRes
     return root, tl.check(str(root), backbone="tiny_net", weights="none", cache_dir=str(cache))
 
 
+@pytest.mark.slow
 def test_the_table_of_a_check_is_edited_and_trains(checked: tuple[Path, tl.CheckResult], tmp_path: Path) -> None:
     root, result = checked
     path = fixes_file(str(tmp_path / "fixes.csv"))
@@ -206,6 +207,7 @@ def test_the_table_of_a_check_is_edited_and_trains(checked: tuple[Path, tl.Check
         fixes_file(str(path))
 
 
+@pytest.mark.slow
 def test_the_page_of_a_check_escapes_what_comes_from_data(checked: tuple[Path, tl.CheckResult]) -> None:
     _, result = checked
     page = check_page(result)
@@ -232,6 +234,7 @@ def test_folders_as_classes_and_corrected_labels_exclude_each_other(tmp_path: Pa
         tl.by_folder(examples)
 
 
+@pytest.mark.slow
 def test_check_prints_both_opinions_and_writes_a_table_only_where_none_is(checked: tuple[Path, tl.CheckResult],
                                                                           shell: Shell, tmp_path: Path) -> None:
     words = ("check", checked[0], "--backbone", "tiny_net", "--weights", "none", "--cache-dir", tmp_path)

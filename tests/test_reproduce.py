@@ -44,6 +44,7 @@ def verdicts(document: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["verdict"] for check in document["checks"]}
 
 
+@pytest.mark.slow
 def test_a_run_on_the_same_machine_is_identical_and_the_model_is_not_touched(model: Path, shell: Shell) -> None:
     before = {path: file_sha256(path) for path in model.parent.rglob("*")}
     code, out, _ = shell("reproduce", model, "--json")
@@ -53,6 +54,7 @@ def test_a_run_on_the_same_machine_is_identical_and_the_model_is_not_touched(mod
     assert {path: file_sha256(path) for path in model.parent.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_data_that_changed_or_are_gone_are_found(model: Path, data: Path, tmp_path: Path, shell: Shell) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(data, changed)
@@ -65,6 +67,7 @@ def test_data_that_changed_or_are_gone_are_found(model: Path, data: Path, tmp_pa
     assert code == 2 and "no such" in err
 
 
+@pytest.mark.slow
 def test_every_kind_of_difference_is_seen(model: Path) -> None:
     record = RunRecord.read(model)
     assert not compare_figures(record, record, True).differences
@@ -130,6 +133,7 @@ def test_another_machine_is_named_and_allows_small_differences_only_there(model:
                      "environment variables": UNKNOWN}
 
 
+@pytest.mark.slow
 def test_the_engine_and_arithmetic_are_those_of_the_record_and_not_chosen(model: Path) -> None:
     record = replace(RunRecord.read(model), precision="mixed_bfloat16", engine="tensorflow", seed=7)
     with as_recorded(runtime_of(record)):

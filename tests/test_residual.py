@@ -43,6 +43,7 @@ def features_of(folder: Path, x: NDArray[np.float32], y: NDArray[np.int64]) -> F
         y, split=held_out(len(y))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [
     ("mlp", "row"), ("averaged", "row"), ("attention", "map"), ("attention", "states"), ("transformer", "states"),
     ("resnet", "map"), ("gated", "row")])
@@ -58,6 +59,7 @@ def test_training_starts_from_the_linear_head_of_the_mean(name: str, kind: str, 
     assert fitted.epochs == 0 and not fitted.model.trainable_weights
 
 
+@pytest.mark.slow
 def test_padding_has_no_part_in_the_answer(tmp_path: Path) -> None:
     x, y = places(60, 3, 3.0, "states")
     features, head = features_of(tmp_path / "f", x, y), resolve_head(SMALL["transformer"])
@@ -80,6 +82,7 @@ def test_the_means_are_those_of_the_places_that_are_there(kind: str, tmp_path: P
     assert means.held_out_rows(rows[:3]) == pytest.approx(expected[:3], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_where_nothing_holds_for_other_rows_the_linear_head_ships(tmp_path: Path) -> None:
     """Labels that follow from nothing: every epoch is worse than the start."""
     x, y = clouds(90, 3, 12, 0.0)
@@ -109,6 +112,7 @@ def test_on_few_rows_of_weak_features_no_head_falls_far_behind_linear(name: str,
     assert np.concatenate(difference).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_linear_is_fitted_beside_heads_that_descend_and_beside_no_other(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 12, 4.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))

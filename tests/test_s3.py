@@ -99,10 +99,12 @@ def read_as_local_ones(bucket: str, tmp_path: Path) -> Path:
     return table
 
 
+@pytest.mark.slow
 def test_a_table_of_texts_is_read_as_the_local_one(bucket: str, tmp_path: Path) -> None:
     read_as_local_ones(bucket, tmp_path)
 
 
+@pytest.mark.slow
 def test_requests_that_fail_are_sent_again(bucket: str, s3: Server, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("content")
     objects.upload(tmp_path / "a.txt", f"{bucket}/data/a.txt")
@@ -123,6 +125,7 @@ def test_shards_of_remote_files_are_named_after_the_state_of_the_files(bucket: s
     assert file_as_listed(str(source_path(f"{bucket}/data") / "a.png")) != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["check", "URL"], ["run", "tiny_images", "--data", "URL", "--name", "m"]])
 def test_what_is_missing_is_one_message_and_exit_2(words: list[str], bucket: str, shell: Shell,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +143,7 @@ def test_what_is_missing_is_one_message_and_exit_2(words: list[str], bucket: str
     assert f"no credentials for {bucket}/data" in err and "AWS_ACCESS_KEY_ID" in err
 
 
+@pytest.mark.slow
 def test_a_query_is_refused_and_never_dropped(bucket: str, shell: Shell) -> None:
     """s3fs drops a version, and would read the newest one."""
     store, name = S3FileSystem(), bucket.removeprefix("s3://")
@@ -162,11 +166,13 @@ def test_a_query_is_refused_and_never_dropped(bucket: str, shell: Shell) -> None
         source_path(f"{bucket}/folder")
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(bucket: str, shell: Shell, images: Path) -> None:
     code, _, err = shell("run", "tiny_images", "--data", images, "--name", "m", "--out", "s3://no-such-bucket/models")
     assert code == 2 and "`out`" not in err and "--out is s3://no-such-bucket/models/m: no such bucket" in err
 
 
+@pytest.mark.slow
 def test_versions_on_s3_are_served_as_they_appear_and_half_published_ones_are_not(bucket: str, trained: Path) -> None:
     put(trained, f"{bucket}/models/tiny/1")
     models = Models(models_at(model_path(f"{bucket}/models/tiny")), Metrics(), warm_up=False)
@@ -187,6 +193,7 @@ def test_versions_on_s3_are_served_as_they_appear_and_half_published_ones_are_no
     assert [served.version for served in models.served()] == [1]
 
 
+@pytest.mark.slow
 def test_no_client_makes_the_server_fetch_anything(bucket: str, s3: Server, trained: Path, tmp_path: Path) -> None:
     config = model_server_config_pb2.ModelServerConfig()
     cached = model_path(f"{bucket}/models")
@@ -205,6 +212,7 @@ def test_no_client_makes_the_server_fetch_anything(bucket: str, s3: Server, trai
     assert str(read_models(str(tmp_path / "models.config"))[0].path) == f"{cached}/tiny"  # the operator may
 
 
+@pytest.mark.slow
 def test_a_run_from_s3_to_s3_answers_as_a_local_one(bucket: str, images: Path, trained: Path, shell: Shell,
                                                     tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(images, f"{bucket}/images")

@@ -56,6 +56,7 @@ def deep(path: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.equal(path, ""), lambda: tf.constant(b""), lambda: tf.io.read_file(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("work", "name"), [
     (lambda sent: tf.io.write_file("PWNED", "x"), "WriteFile"),
     (lambda sent: tf.map_fn(lambda one: deep("/etc/hostname"), sent), "ReadFile"),
@@ -74,6 +75,7 @@ def test_a_graph_that_does_more_than_compute_is_refused(work: Callable[[tf.Tenso
     assert "`trust`" in str(raised.value) and not (tmp_path / "PWNED").exists()
 
 
+@pytest.mark.slow
 def test_trust_loads_it_and_a_graph_that_only_computes_needs_none(trained: Path, tmp_path: Path, images: Path,
                                                                    monkeypatch: pytest.MonkeyPatch, shell: Shell
                                                                    ) -> None:
@@ -107,6 +109,7 @@ def test_a_saved_model_of_tensorflow_1_is_refused(trained: Path, tmp_path: Path)
         check_graph(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
 def test_the_tokenizers_only_compute(family: str, tmp_path: Path) -> None:
     source = Texts(vocabulary.read(hugging_face_folder(tmp_path / "w", family)), 16, "head+tail")

@@ -141,6 +141,7 @@ def test_rates_fall_from_block_to_block_towards_the_input() -> None:
     assert optimizer.multipliers == [0.25, 0.25, 0.5, 0.5, 1, 1] and set(optimizer.starts) == {0}
 
 
+@pytest.mark.slow
 def test_gradients_of_parts_make_the_step_of_the_whole_batch() -> None:
     """Two halves accumulated move the weights as the batch of both does."""
     x, y = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32), np.arange(8).astype(np.float32)[:, None]

@@ -125,6 +125,7 @@ def test_settings_that_diverge_are_kept_away_from(features: Features, quick: lis
     assert best(trials).log_loss is not None
 
 
+@pytest.mark.slow
 def test_training_takes_the_setting_that_was_found(features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
                                                    ) -> None:
     from kerastl.training import train as training
@@ -156,6 +157,7 @@ def test_a_search_holds_rows_out(features: Features) -> None:
         tl.split(examples, "cv", search=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "said"), [
     (["--head", "linear", "--search", "5"], "no setting left to search"),
     (["--head", "mlp,linear", "--search", "1"], "at least 2"),

@@ -230,6 +230,7 @@ def test_a_call_that_is_wrong_has_the_status_of_tf_serving(server: Server, chang
 # Versions
 
 
+@pytest.mark.slow
 def test_versions_come_and_go_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
     made, home = tmp_path / "made", tmp_path / "half"
     home.mkdir()
@@ -716,6 +717,7 @@ def test_a_server_with_batches_answers_each_request(models: Path) -> None:
 # Models of our own
 
 
+@pytest.mark.slow
 def test_a_model_of_ours_is_served_as_it_predicts(trained: Path, images: Path) -> None:
     files = sorted(images.rglob("*.png"))[:4]
     expected = tl.load(trained).predict(files)

@@ -93,6 +93,7 @@ def test_what_is_ragged_or_mixed_is_named() -> None:
     assert "expecting an object as multiple" in refused({"inputs": [1]}, a=INT, b=INT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("document", "words"), [
     ("", "The document is empty"), ("   ", "The document is empty"), ("instances = [1, 2]", "Invalid value"),
     ("[1, 2]", "Is not object"), ('{"instances": [1,', "JSON Parse error"),

@@ -191,6 +191,7 @@ def test_a_long_name_reaches_the_client_cut_and_is_not_kept(server: Server, name
     assert details.endswith("...") and name[:1000] not in server.ask("/monitoring/prometheus/metrics")[1]
 
 
+@pytest.mark.slow
 def test_a_config_whose_path_has_a_zero_byte_is_refused(server: Server) -> None:
     request = model_management_pb2.ReloadConfigRequest()
     config = request.config.model_config_list.config.add(name="m", base_path="/a\0b", model_platform="tensorflow")
@@ -202,6 +203,7 @@ def test_a_config_whose_path_has_a_zero_byte_is_refused(server: Server) -> None:
         config.logging_config.log_collector_config.filename_prefix = "/a\0b"
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_server_tells_clients_nothing_of_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: Any) -> Any:
         raise RuntimeError("/srv/secret/model.pb")

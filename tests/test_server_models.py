@@ -73,6 +73,7 @@ def test_a_model_with_tensors_that_cannot_be_sent_is_served_for_the_others(tmp_p
         assert list(stubs(server)[0].Predict(request, timeout=60).outputs["y"].float_val) == [2.0, 3.0]
 
 
+@pytest.mark.slow
 def test_the_order_in_which_clients_name_outputs_costs_no_memory(tmp_path: Path) -> None:
     names = "abcdefgh"
     path = signatures(tmp_path / "m", {"serving_default": (

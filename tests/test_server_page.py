@@ -32,6 +32,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_names_the_models(tmp_path: Pa
             assert server.ask(path, headers={"Host": "elsewhere.example"})[0] == 403
 
 
+@pytest.mark.slow
 def test_the_report_and_the_card_are_those_of_the_version(trained: Path) -> None:
     with serving(trained) as server:
         (about,) = server.ask("/kerastl/models")[1]["models"]

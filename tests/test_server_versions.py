@@ -175,6 +175,7 @@ def test_a_label_moves_before_the_version_goes_that_it_named(tmp_path: Path) -> 
     models.close()
 
 
+@pytest.mark.slow
 def test_a_health_check_does_not_wait_for_slow_requests(tmp_path: Path) -> None:
     matrix = tf.zeros([256, 256])
 

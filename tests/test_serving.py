@@ -59,6 +59,7 @@ def test_lines_are_paths_and_every_column_of_a_table_is_written(trained: Path, i
         predict_inputs(str(trained), [str(bad)], out=str(bad / "p.csv"))
 
 
+@pytest.mark.slow
 def test_the_column_of_texts_is_that_of_training_unless_another_is_named(trained: Path, images: Path) -> None:
     model = tl.load(trained)  # of images, which refuses any column, by its name
     model.record = replace(model.record, config={**model.record.config, "text_column": "second"})
@@ -70,6 +71,7 @@ def test_the_column_of_texts_is_that_of_training_unless_another_is_named(trained
 # Many inputs
 
 
+@pytest.mark.slow
 def test_the_answers_of_a_stream_are_those_of_serving_default_to_the_bit(trained: Path, images: Path) -> None:
     model = tl.load(trained)
     paths = [sorted(images.rglob("*.png"))[i * 11 % 42] for i in range(96)]
@@ -79,6 +81,7 @@ def test_the_answers_of_a_stream_are_those_of_serving_default_to_the_bit(trained
     assert [one.score for one in model.stream(iter(paths))] == [float(row.max()) for row in expected]
 
 
+@pytest.mark.slow
 def test_a_batch_with_broken_files_is_halved_and_the_others_are_computed_once(trained: Path, images: Path) -> None:
     model = tl.load(trained)
     contents = [path.read_bytes() for path in sorted(images.rglob("*.png"))[:32]]
@@ -90,6 +93,7 @@ def test_a_batch_with_broken_files_is_halved_and_the_others_are_computed_once(tr
         assert [one.label for one in found if not one.error] == [one for i, one in enumerate(whole) if i not in bad]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_predictions_that_are_not_kept_are_in_the_table(ending: str, trained: Path, images: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,7 @@ def test_rows_come_once_and_in_order_with_errors_in_their_places(tmp_path: Path)
     assert len({entry["sha256"] for entry in manifest["shards"]}) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_workers_that_are_killed_at_random_lose_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
     moments, log = random.Random(seed), tmp_path / "shards/computed.log"
@@ -107,6 +108,7 @@ def test_workers_that_are_killed_at_random_lose_and_repeat_nothing(seed: int, tm
     assert repeated(log)  # a worker was killed while it computed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_driver_that_is_killed_at_random_continues_with_the_shards_that_are_done(seed: int, tmp_path: Path) -> None:
     moments, done = random.Random(seed), 0
@@ -132,6 +134,7 @@ def test_a_driver_that_is_killed_at_random_continues_with_the_shards_that_are_do
     assert computations(log) - before == 40 - done  # those that were done were not computed again
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_job_compute_it_one_after_the_other(tmp_path: Path) -> None:
     with started(tmp_path, 10, 0.005) as first, started(tmp_path, 10, 0.005) as second:
         out = [process.communicate(timeout=120) for process in (first, second)]
@@ -142,6 +145,7 @@ def test_two_processes_with_one_job_compute_it_one_after_the_other(tmp_path: Pat
     assert len(starts) == 20 and len(set(starts[:10])) == 10  # each did its work alone
 
 
+@pytest.mark.slow
 def test_a_row_that_ends_its_worker_each_time_is_one_error_that_names_the_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="5 workers died one after another over rows 20 to 29, the last one: ended by "
                                         "SIGKILL: a decoder crashed"):

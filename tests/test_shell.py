@@ -63,6 +63,7 @@ def test_closed_standard_streams_are_as_if_connected_to_nothing(closed: str, cod
     assert "Traceback" not in done.stderr and (not code or "the inputs are empty" in done.stderr)
 
 
+@pytest.mark.slow
 def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path, dropped_in: Path) -> None:
     words = ["--data", str(images), "--name", "m", "--out", str(tmp_path), "--weights", "none", "--tflite", "none",
              "--limit", "36", "--json", "--backbone", str(HERE / "dropin/backbones/tiny_net.py")]
@@ -72,6 +73,7 @@ def test_a_recipe_run_as_a_script_is_the_same_call(images: Path, tmp_path: Path,
     assert json.loads(done.stdout)["n_test"] == 36
 
 
+@pytest.mark.slow
 def test_predict_takes_files_folders_tables_and_paths_on_standard_input(shell: Shell, trained: Path, images: Path,
                                                                         tmp_path: Path, monkeypatch) -> None:
     import io
@@ -159,6 +161,7 @@ def test_features_of_labelled_rows_come_with_their_labels(shell: Shell, images: 
         assert np.array_equal(file["features"][0], np.array(rows[0]["features"], np.float32))
 
 
+@pytest.mark.slow
 def test_check_finds_what_was_planted(shell: Shell, tmp_path: Path) -> None:
     root = tmp_path / "planted"
     for side, seed in (("train", 0), ("test", 50_000)):
@@ -315,6 +318,7 @@ def test_several_labels_a_image_train_export_and_answer(shell: Shell, tmp_path: 
     assert labels == ["", "warm", "dark", "dark|warm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "words"), [
     (("--backbone", "resnet51"), ("resnet50",)), (("--head", "linaer"), ("linear",)),
     (("--precision", "float8"), ("float32",)), (("--xla", "maybe"), ("auto",)), (("--split", "random"), ("cv",)),

@@ -247,6 +247,7 @@ def test_a_column_is_found_by_a_usual_name_and_that_is_said(column: str, right: 
     assert {column.role for column in found.summary.columns} == {"path", "label"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", broken_tables())
 def test_a_broken_table_is_one_clear_message(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"t.{kind.split()[0]}"
@@ -256,6 +257,7 @@ def test_a_broken_table_is_one_clear_message(kind: str, tmp_path: Path) -> None:
     assert raised.value.expected and raised.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "reason"), [
     ("csv endless cell", "broken quoting: a quote opened in line 2002 is never closed"),
     ("jsonl cut", "broken JSON: line 2000"), ("jsonl list", "not a JSON object: line 2001: [1, 2]"),

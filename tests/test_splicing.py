@@ -68,6 +68,7 @@ def test_a_head_for_other_features_is_refused(shape: tuple[int, ...]) -> None:
         tl.splice(tiny_backbone(), head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 100])
 def test_logits_are_those_of_each_row_whatever_the_batch_size(batch_size: int) -> None:
     model = spliced(tiny_backbone())

@@ -134,6 +134,7 @@ def test_the_interval_of_a_gain_holds_the_truth_about_as_often_as_it_says(groupe
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "fewer", "copies"), [(0.04, 0.01, 1), (0.05, 0.0, 1), (0.02, 0.02, 1),
                                                        (0.04, 0.01, 3)])
 def test_the_interval_of_a_gain_is_wide_enough_where_few_rows_differ(more: float, fewer: float, copies: int) -> None:
@@ -161,6 +162,7 @@ INTERVALS: dict[str, Callable[[Any, Any, Any], tuple[float, float]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", INTERVALS)
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(GROUPED, st.integers(2, 5))
@@ -173,6 +175,7 @@ def test_repeating_every_row_within_its_group_narrows_no_interval(which: str, dr
     assert again == pytest.approx((low, high))
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(GROUPED)
 def test_intervals_are_in_range_and_around_their_estimate(drawn: list[tuple[str, bool, bool]]) -> None:

@@ -182,6 +182,7 @@ def test_files_are_opened_by_one_module() -> None:
     assert [line for line in lines if not re.search(r"archive\.open|os\.open|os\.dup", line)] == []
 
 
+@pytest.mark.slow
 def test_a_private_module_is_imported_by_its_own_package_only() -> None:
     for module, path in files():
         for name in imports(path):
@@ -202,6 +203,7 @@ def texts(tree: ast.Module) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.slow
 def test_messages_of_the_library_name_arguments_and_not_flags() -> None:
     """Only the shell knows flags; a whole command may be named, such as `kerastl cache --clear`."""
     apart = ("kerastl.shell", "kerastl.verbs", "kerastl.cli", "recipes")
@@ -211,6 +213,7 @@ def test_messages_of_the_library_name_arguments_and_not_flags() -> None:
     assert not found
 
 
+@pytest.mark.slow
 def test_asserts_are_where_no_argument_can_break_them() -> None:
     """An assertion that a user can cause has to be an error of the tree in `errors.py`."""
     found = {module for module, path in files()
@@ -220,6 +223,7 @@ def test_asserts_are_where_no_argument_can_break_them() -> None:
         "kerastl.studies.compare.cells", "kerastl.studies.search", "kerastl.training.fine_tuning.checkpoints"}
 
 
+@pytest.mark.slow
 def test_public_functions_have_docstrings() -> None:
     bare = [f"{path}:{node.lineno} {node.name}" for _, path in files() for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")

@@ -42,6 +42,7 @@ def test_a_tap_gives_what_its_layer_gives_within_the_whole_network(spec, tmp_pat
         assert np.abs(np.asarray(row) - maps.mean(axis=(1, 2))).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 def test_a_text_tap_gives_the_states_of_its_block(family: str, tmp_path: Path) -> None:
     name = {"bert": "bert_base", "roberta": "roberta_base", "distilbert": "distil_bert"}[family]

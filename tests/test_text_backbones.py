@@ -67,6 +67,7 @@ def states(folder: Path, family: str, tokens: NDArray[np.int32]) -> NDArray[np.f
     return np.asarray(out["sequence_output"] if family == "bert" else out) * mask[..., None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", HUGGING_FACE)
 def test_hidden_states_are_those_of_transformers(family: str, tmp_path: Path) -> None:
     """See golden/make_text_networks.py."""
@@ -78,6 +79,7 @@ def test_hidden_states_are_those_of_transformers(family: str, tmp_path: Path) ->
     assert np.abs(states(folder, family, alone)[0] - GOLDEN[f"{family}_alone"]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_bundled_minilm_answers_as_the_original_does() -> None:
     """See golden/make_text_networks.py."""
     found = specs()["minilm"].build(BuildOptions("bundled"))
@@ -118,6 +120,7 @@ def test_half_precision_old_names_and_buffers_are_read(tmp_path: Path) -> None:
     assert np.abs(states(folder, "bert", rows("bert")) - GOLDEN["bert_states"]).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", HUGGING_FACE)
 def test_poolings_are_of_the_golden_states(family: str, tmp_path: Path) -> None:
     """Segments and mask, which the network finds for itself, are those that transformers was given."""
@@ -185,6 +188,7 @@ def test_what_a_folder_says_of_the_network_is_saved_with_it(family: str, tmp_pat
     assert (answer(again, rows(family)) == answer(model, rows(family))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", KERAS_HUB)
 def test_blocks_are_the_embeddings_and_the_transformer_layers(family: str, tmp_path: Path) -> None:
     spec = specs()[BACKBONE[family]]
@@ -226,6 +230,7 @@ def leave_the_folder(folder: Path) -> None:
 KEY = "encoder.layer.1.attention.self.key.weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("harm", "told"), [
     (lambda folder: (folder / "config.json").unlink(), "config.json cannot be read"),
     (lambda folder: (folder / "config.json").write_text("[1"), "config.json cannot be read"),

@@ -27,6 +27,7 @@ def tokenizer() -> Tokenizer:
     return vocabulary.read(Path(__file__).parent / "golden/tokenizers/bert-uncased")
 
 
+@pytest.mark.slow
 def test_a_truncated_text_has_a_key_for_each_way_of_truncating_it(tokenizer: Tokenizer) -> None:
     """Its features differ with each, and the cache must not return those of one way for another."""
     ids = [content_id("short"), content_id("long")]
@@ -85,6 +86,7 @@ def test_features_of_truncated_texts_are_those_of_the_way_that_was_asked_for(ber
         assert (np.abs(rows[way] - rows[other]).max(axis=1) > 1e-3).tolist() == [False, True, False, True, True]
 
 
+@pytest.mark.slow
 def test_logits_of_a_text_in_chunks_are_those_of_its_mean_features(bert: Backbone) -> None:
     backbone = of(bert, "chunks")
     head = resolve_head("linear").build(backbone.shape, 2)

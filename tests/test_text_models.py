@@ -232,6 +232,7 @@ def test_a_model_of_texts_says_so_to_images_and_a_model_of_images_to_texts(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_features_and_check_take_texts(shell: Shell, bert: Path, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.npz"
     code, text, err = shell("features", table, "--backbone", "bert_base", "--weights", bert, "--out", out, "--json")

@@ -289,6 +289,7 @@ def test_quotes_in_tsv_that_do_not_fit_are_characters(read: Read) -> None:
     assert not found.skipped
 
 
+@pytest.mark.slow
 def test_a_cell_over_the_limit_is_left_out_alone(read: Read) -> None:
     before = csv.field_size_limit()
     long, most = "x" * 10_000_001, "y" * 10_000_000
@@ -300,6 +301,7 @@ def test_a_cell_over_the_limit_is_left_out_alone(read: Read) -> None:
     assert list(found.items) == ["xs", "b"] and reasons(found) == {"row 1": "a cell over 10 MB"}
 
 
+@pytest.mark.slow
 def test_a_stray_quote_far_from_the_next_does_not_take_the_rows_between_along(read: Read) -> None:
     far = "".join(f"{'far ' * 10_000}{i},pos\n" for i in range(260))
     found = read(f'text,label\n{GOOD}"open,pos\n{far}"open too,pos\n{GOOD}')
@@ -365,6 +367,7 @@ def test_a_class_of_one_row_is_left_out_and_named(read: Read) -> None:
     assert reasons(found) == {"rare": "class of 1 row, fewer than 10 (`min_per_class`)"}
 
 
+@pytest.mark.slow
 def test_five_thousand_classes_work_or_are_refused_in_a_few_lines(read: Read) -> None:
     def rows(each: int) -> str:
         return "text,label\n" + "".join(f"text {i} of {c},c{c}\n" for i in range(each) for c in range(5000))

@@ -31,6 +31,7 @@ def prepared(tmp_path: Path) -> Callable[..., Examples]:
     return lambda source: read_images(source, data_dir=f"{tmp_path}/data", cache_dir=tmp_path, min_per_class=1)
 
 
+@pytest.mark.slow
 def test_a_tfds_data_set_is_rows_with_its_own_sides(prepared: Callable[..., Examples]) -> None:
     found = prepared("tfds:tiny_sides")
     assert found.source_split == ("train",) * 20 + ("validation",) * 4 + ("test",) * 6
@@ -40,6 +41,7 @@ def test_a_tfds_data_set_is_rows_with_its_own_sides(prepared: Callable[..., Exam
     assert prepared("tfds:tiny_sides").items == found.items  # from what was unpacked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "n"), [("tiny_whole", 24), ("tiny_sides:test", 6), ("tiny_sides:train[:9]", 9)])
 def test_one_tfds_split_is_not_a_users_split(source: str, n: int, prepared: Callable[..., Examples]) -> None:
     found = prepared(f"tfds:{source}")
@@ -105,6 +107,7 @@ def prepare_texts(data_dir: Path, name: str, features: Callable[[Any], dict[str,
     writer.close_all()
 
 
+@pytest.mark.slow
 def test_a_tfds_data_set_of_texts_is_read_straight(tmp_path: Path) -> None:
     def rows(n: int, part: str) -> list[dict[str, Any]]:
         return [{"text": f"{part} {i} é", "label": -1 if part == "test" else i % 2, "idx": i} for i in range(n)]

@@ -59,6 +59,7 @@ def test_a_words_state_is_the_mean_over_its_tokens_and_zero_without_any() -> Non
     assert pooled.tolist() == [[[3, 4], [0, 0], [6, 7], [0, 0]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", ["first", "mean"])
 def test_cached_states_are_those_of_the_network(encoder: TokenEncoder, pieces: str, tmp_path: Path) -> None:
     encoder = replace(encoder, pieces=pieces)
@@ -80,12 +81,14 @@ def test_cached_states_are_those_of_the_network(encoder: TokenEncoder, pieces: s
     assert not np.allclose(states[0][:, 0], states[0][:, 1], atol=0.1)  # the layers differ
 
 
+@pytest.mark.slow
 def test_words_beyond_the_encoders_length_are_counted_and_have_no_state(encoder: TokenEncoder, tmp_path: Path) -> None:
     short = replace(encoder, max_length=8)  # six letters, each a piece
     states = compute_states(examples(("abc", "def", "ghi")), short, plain_runtime(), cache_dir=tmp_path)
     assert states.cut == {"s0": 1} and states[0][1].any() and not states[0][2].any()
 
 
+@pytest.mark.slow
 def test_an_untrained_encoder_has_other_weights_and_the_same_tokens(encoder: TokenEncoder, tmp_path: Path) -> None:
     other = untrained(encoder, 3)
     assert other.backbone.weights_hash != encoder.backbone.weights_hash and other.shape == encoder.shape
@@ -95,6 +98,7 @@ def test_an_untrained_encoder_has_other_weights_and_the_same_tokens(encoder: Tok
     assert two.computed == 11 and not np.allclose(one[1], two[1], atol=0.1)
 
 
+@pytest.mark.slow
 def test_faulty_options_are_refused() -> None:
     for options, message in (({"layers": "layer_9"}, "layer_9"), ({"layers": "top+top"}, "each layer once"),
                              ({"pieces": "last"}, "`pieces` is last"), ({"max_length": 2}, "`max_length` is 2")):

@@ -53,6 +53,7 @@ def assert_golden(tokenizer: Tokenizer, name: str) -> None:
         assert got == ids, f"{text!r}: {[tokenizer.pieces[i] for i in got]}, not {[tokenizer.pieces[i] for i in ids]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_ids_are_the_originals(folder: str) -> None:
     tokenizer = vocabulary.read(GOLDEN / folder)
@@ -66,6 +67,7 @@ def test_ids_are_the_originals(folder: str) -> None:
         assert tokenizer.between == tokenizer.end * 2
 
 
+@pytest.mark.slow
 def test_settings_of_the_folder_are_honoured(tmp_path: Path) -> None:
     accents = {"do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": False}
     assert_golden(vocabulary.read(copied("bert-uncased", tmp_path / "a", tokenizer_config__json=accents)),
@@ -95,6 +97,7 @@ def test_special_tokens_of_other_names_and_added_ones(tmp_path: Path) -> None:
     assert max(map(max, filter(None, ids_of(tokenizer, TEXTS)))) < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["live", "preset"])
 def test_keras_hub_tokenizers_read_as_the_originals(kind: str, tmp_path: Path) -> None:
     import keras_hub.models as hub
@@ -291,6 +294,7 @@ def test_packing_of_pairs(texts: list[list[int]], others: list[list[int]], most:
         assert len(second) == len(b) or len(second) + 1 >= len(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", json.loads((GOLDEN / "pairs.json").read_text()),
                          ids=lambda pair: "-".join(map(str, (pair["of"], *map(len, pair["parts"]), pair["limit"]))))
 def test_pairs_are_the_originals(tiny: dict[str, tuple[Tokenizer, TokenIds]], pair: dict[str, Any]) -> None:

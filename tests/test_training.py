@@ -166,6 +166,7 @@ def test_problems_are_solved_in_groups_where_there_are_many_outputs(monkeypatch:
     assert np.abs(a - b).max() < 0.03 * a.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "dim", "outputs"), [(900, 400, 3), (400, 900, 3), (900, 900, 3), (300, 300, 120)])
 def test_the_solver_takes_the_memory_that_it_is_said_to(n: int, dim: int, outputs: int) -> None:
     generator = np.random.default_rng(0)

@@ -62,6 +62,7 @@ def test_every_verb_says_what_takes_a_treebank(treebank: Path, trained: Path, im
     assert not list(tmp_path.rglob("*.*"))
 
 
+@pytest.mark.slow
 def test_a_prediction_on_a_treebank_has_this_reason(source: Path, trained: Path, shell: Shell) -> None:
     code, out, err = shell("predict", trained, source, "--json")
     assert code == 2 and "tag_tokens" in (out + err), (out, err)

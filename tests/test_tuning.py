@@ -184,6 +184,7 @@ def test_lora_trains_query_and_value_alone_and_leaves_the_layout(precision: str,
     assert weights_hash(made.backbone.model) == named  # the same layout
 
 
+@pytest.mark.slow
 def test_merged_weights_answer_as_lora_does(texts: Path, tmp_path: Path) -> None:
     made = Texts(texts, tmp_path)
     plan = plan_for(TEXT, 90, TuningOptions(lora=3))
@@ -231,6 +232,7 @@ def test_lora_needs_attention_among_what_is_unfrozen() -> None:
         adapt([[keras.layers.Dense(3)]], 4)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_any_work(close: Path, texts: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"`lora` must be 0 for images.*got 4"):
         Made(close, tmp_path).tune(lora=4)
@@ -464,6 +466,7 @@ def test_the_chart_shows_the_curve_and_the_rate() -> None:
     assert learning_rate_chart(LearningRateCurve(learning_rates=(1.0,), losses=(1.0,), suggested=None)) == ""
 
 
+@pytest.mark.slow
 def test_heads_batch_norm_keeps_its_statistics_too(close: Path, tmp_path: Path) -> None:
     made = Made(close, tmp_path)
     head = keras.Sequential([keras.Input((24,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)], name="h")

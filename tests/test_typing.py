@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 GOOD = '''
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def mypy(program: str, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_types_of_public_names_reach_a_users_program(tmp_path: Path) -> None:
     code, output = mypy(GOOD, tmp_path)
     assert code == 0, output

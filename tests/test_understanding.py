@@ -292,6 +292,7 @@ def test_labels_have_one_form(label: str, form: str) -> None:
     assert normal_form(label) == form == normal_form(form)
 
 
+@pytest.mark.slow
 def test_the_form_of_a_label_is_one_line_whatever_it_contains() -> None:
     for code in range(sys.maxunicode + 1):
         form = normal_form(f"a{chr(code)}b")
@@ -522,6 +523,7 @@ def test_paths_of_windows_are_read_and_of_others_the_cause_is_named(tmp_path: Pa
 # check
 
 
+@pytest.mark.slow
 def test_check_lists_findings_and_writes_a_page(tmp_path: Path, shell: Shell) -> None:
     root = draw_folder(tmp_path / "d", 12, {**TWO, "Dog": (60, 80, 200), "-1": (9, 99, 9)})
     os.rename(root / "Dog/3.png", root / "Dog/<b>.png")
@@ -563,6 +565,7 @@ def test_check_says_why_training_would_fail_and_which_texts_have_no_words(tmp_pa
     assert found["no words"].count == 2 and "unknown texts" not in found
 
 
+@pytest.mark.slow
 def test_check_names_the_texts_of_which_the_backbone_knows_no_token(tmp_path: Path) -> None:
     folder = hugging_face_folder(tmp_path / "w", "bert")
     path = tmp_path / "odd.csv"

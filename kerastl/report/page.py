@@ -2,6 +2,7 @@
 characters and marks that reverse the direction of text."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,14 @@ def page_file(path: str, argument: str = "html") -> Path:
 
 
 def _filled(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_shown)
-    return environment.get_template(template).render(**values)
+    return _templates().get_template(template).render(**values)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """The templates, each of which is compiled once."""
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                              undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_shown)
 
 
 def _shown(value: Any) -> Any:
