@@ -267,6 +267,7 @@ def test_what_cannot_be_compared_ends_no_run_but_is_not_published_as_better(mode
     assert code == 0 and "Not compared with the previous version" in out and previous_of(models, 2)["n"] == 0
 
 
+@pytest.mark.slow
 def test_a_first_version_is_published_and_a_damaged_one_is_found_before_the_work(
         models: Path, images: Path, tmp_path: Path, shell: Shell) -> None:
     assert tl.target(str(tmp_path / "other"), "new", if_better=True).if_better

@@ -181,6 +181,7 @@ def test_where_the_raw_input_is_noise_the_features_still_tell(side: str, tmp_pat
 # What the side network sees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [name for name, raw in SIDES.items() if raw.symbols])
 def test_padding_does_not_move_an_answer(side: str) -> None:
     model = drawn(resolve_head(f"blend:side={side},mix=fixed").build((DIM,), 2, TEXT))

@@ -82,6 +82,7 @@ def test_the_mean_probability_of_a_rare_class_is_its_share_though_classes_were_w
     assert np.abs(examples.task.probabilities(z, temperature).mean(axis=0) - share).max() > 0.05  # cannot do it
 
 
+@pytest.mark.slow
 def test_the_shares_alone_are_corrected_where_a_class_has_too_few_rows_for_a_bias_of_its_own() -> None:
     result = evaluated(*weighted(1500, 5))
     assert result.calibration_choice.chosen == "temperature + class shares"
@@ -136,6 +137,7 @@ def test_what_ships_is_never_worse_than_none(seed: int, classes: int, n: int, sh
     assert losses[result.calibration_choice.chosen] <= losses["none"] == pytest.approx(result.log_loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_choice_for_a_fold_does_not_see_its_rows() -> None:
     examples, z = weighted(700)
     here = examples.split.part == 3

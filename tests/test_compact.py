@@ -67,6 +67,7 @@ def test_a_loaded_model_answers_the_same_in_fewer_bytes(folders: tuple[Path, Pat
     assert sizes[1] < 0.6 * sizes[0]  # of large graphs, a third
 
 
+@pytest.mark.slow
 def test_a_session_as_tf_serving_has_it_answers_the_same(folders: tuple[Path, Path]) -> None:
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         signature = tf.compat.v1.saved_model.load(session, ["serve"], str(folders[1])).signature_def["serving_default"]

@@ -350,6 +350,7 @@ def test_the_sentence_says_what_the_test_shows(right: tuple[int, ...], said: str
     assert sentence(table, verdict).startswith(said)
 
 
+@pytest.mark.slow
 def test_more_blocks_than_there_are_and_no_such_source_are_refused(shell: Shell, many: Path, tmp_path: Path) -> None:
     words = ["--backbones", "tiny_net", "--weights", "none", "--out", tmp_path / "out"]
     code, _, err = shell("compare", many, *words, "--unfreeze", "0,3")

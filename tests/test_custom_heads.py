@@ -158,6 +158,7 @@ def twice(x: Any) -> Any:
     return 2 * x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "words"), [
     (sequential(outputs=4), ["gives (None, 4)", "(None, 3)"]),
     (sequential(dim=10), ["takes features of shape (10,)", "(24,)"]),

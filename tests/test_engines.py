@@ -394,6 +394,7 @@ def test_openvino_opens_no_socket_and_leaves_no_file(tmp_path: Path) -> None:
     assert [path.relative_to(home) for path in home.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Tfidf", "Ngrams"])
 def test_openvino_computes_hashed_ngrams_as_keras_does(name: str) -> None:
     from kerastl.heads.layers import blending, plain_features

@@ -304,6 +304,7 @@ def test_the_verb_writes_a_page(run: Path, images: Path, tmp_path: Path, shell: 
     assert code == 0 and row["label"] == "blue"
 
 
+@pytest.mark.slow
 def test_inputs_and_arguments_that_cannot_be_used(run: Path, images: Path, tmp_path: Path) -> None:
     image = str(next(images.rglob("*.png")))
     with pytest.raises(OptionError, match="`inputs` is empty"):

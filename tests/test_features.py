@@ -124,6 +124,7 @@ def test_a_file_that_was_being_written_is_read_again(tmp_path: Path, monkeypatch
     assert np.array_equal(batches.decode_file(str(path), 32, batches.content_hash(content)), decoder(32)(content))
 
 
+@pytest.mark.slow
 def test_ten_new_images_are_ten_new_rows(backbone: Backbone, tmp_path: Path) -> None:
     folder, cache = draw_folder(tmp_path / "d", 8), tmp_path / "cache"
     first = run(folder, backbone, cache)
@@ -369,6 +370,7 @@ def test_a_repr_of_features_is_short(backbone: Backbone, images: Path, tmp_path:
         maps.to_frame()
 
 
+@pytest.mark.slow
 def test_a_frame_of_features_needs_pandas_and_says_so(backbone: Backbone, images: Path, tmp_path: Path) -> None:
     found = run(images, backbone, tmp_path)
     if find_spec("pandas"):

@@ -116,6 +116,7 @@ def test_meta_training_draws_other_episodes_each_step_and_every_number_of_shots(
     assert not np.array_equal(first.weights[0], last.weights[0])
 
 
+@pytest.mark.slow
 def test_two_classes_are_told_apart_the_right_way_round(learned: dict[str, list[meta.Learned]]) -> None:
     far = np.array([-3.0, 3.0])[:, None, None] + np.random.default_rng(0).normal(size=(2, 3, DIM)) / 10
     far = far[None].astype(np.float32)

@@ -37,6 +37,7 @@ def test_validation_predictions_come_from_the_features_that_the_solver_sees(tmp_
         assert np.abs(np.asarray(fitted.head(values[rows])) - predictions.logits).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_shipped_head_is_fitted_on_all_rows_whatever_the_folds(tmp_path: Path) -> None:
     x, y = clouds(90, 3, 12, 2.0)
     examples = in_folds(made_examples(y))
@@ -152,6 +153,7 @@ def test_folds_that_are_solved_side_by_side_give_what_they_give_in_turn(tmp_path
     assert [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"] == threads
 
 
+@pytest.mark.slow
 def test_large_folds_are_solved_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = clouds(60, 3, 8, 3.0)
     features = made_features(tmp_path, x, in_folds(made_examples(y)))

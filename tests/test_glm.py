@@ -176,6 +176,7 @@ def test_streamed_block_by_block_it_gives_what_it_gives_in_memory(kept: str, blo
         assert one.shape == wanted.shape and np.abs(one - wanted).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_texts_that_would_fill_the_scratch_are_taken_in_several_passes(folder: Path, monkeypatch: pytest.MonkeyPatch
                                                                        ) -> None:
     sizes, layout = read_sizes(folder)

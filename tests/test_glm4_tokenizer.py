@@ -190,6 +190,7 @@ def ranks_of(original: tokenizers.Tokenizer, *more: bytes) -> dict[bytes, int]:
 UNMADE = [" zebra", "zq9", "天下", "  \n\n", "##x", " 天下", "###", "'ſ"]
 
 
+@pytest.mark.slow
 def test_ids_of_tiktokens_file(original: tokenizers.Tokenizer, tmp_path: Path) -> None:
     ranks = ranks_of(original, *(word.encode() for word in UNMADE), "天下".encode()[:4])
     tokenizer = vocabulary.read(tiktoken_file(tmp_path, ranks))

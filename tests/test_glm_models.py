@@ -248,6 +248,7 @@ def test_a_bad_folder_is_one_message_and_nothing_is_written(
     assert not (tmp_path / "o" / "m").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "told"), [
     ((), ["missing for glm2_6b", "huggingface.co/THUDM/chatglm2-6b", "pass its path"]),
     (("--weights", "/no/such"), ["/no/such: no such folder of weights"]),
@@ -264,6 +265,7 @@ def test_bad_use_is_one_message(more: tuple[str, ...], told: list[str], shell: S
     assert all(part in err for part in told), err
 
 
+@pytest.mark.slow
 def test_too_little_memory_and_too_little_disk_are_said_with_the_numbers(
         shell: Shell, table: Path, folder: Path, little_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ) -> None:

@@ -93,6 +93,7 @@ def test_unusual_files_have_pillows_pixels(name: str) -> None:
     assert difference(decoded(data), squashed(reference(opaque), SIDE)) <= (JPEG if name.startswith("jpeg") else OTHER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("with_hole", [False, True])
 def test_grey_png_of_few_bits(depth: int, with_hole: bool) -> None:

@@ -212,6 +212,7 @@ def test_no_process_outlives_the_one_that_started_it(way: str) -> None:
     assert gone(pids)
 
 
+@pytest.mark.slow
 def test_modes() -> None:
     with isolated("off"):
         assert workers_for(10 * FROM) is None

@@ -274,6 +274,7 @@ def test_what_was_read_before_a_crash_is_not_the_whole_table(number: int, team: 
     assert len(in_full(open_table(tmp_path / "t.parquet"))) == 50_000  # another worker reads it
 
 
+@pytest.mark.slow
 def test_nothing_is_left_however_reading_ends(team: Team, tmp_path: Path) -> None:
     gc.collect()  # what tests before this one left, such as sockets
 
@@ -381,6 +382,7 @@ def frame(**parts: Any) -> dict[str, Any]:
     return {"rows": 1, "lines": None, "names": ["a"], "columns": [["plain", ["x"]]], "broken": [], **parts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [
     None, [], "text", {}, frame(rows=2), frame(rows=-1), frame(rows=10**15), frame(rows="1"), frame(lines=[]),
     frame(lines=["1"]), frame(names=[1]), frame(names=["b"]), frame(names=["a", "b"]), frame(columns=[]),

@@ -88,6 +88,7 @@ def test_constants_are_stored_in_what_the_kind_says(made: dict[str, bytes]) -> N
     assert "int8" in dtypes(made["dynamic"]) and dtypes(made["int8"]) == ["int8"]
 
 
+@pytest.mark.slow
 def test_int8_computes_with_integers_alone(made: dict[str, bytes]) -> None:
     assert float_operators(made["int8"]) == set() and "CONV_2D" in float_operators(made["dynamic"])
 

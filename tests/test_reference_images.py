@@ -64,6 +64,7 @@ def test_another_format_is_refused_by_its_name_by_both(start: bytes, name: str) 
     assert name in decoded_alike(data, SIDE) and f"{name}" in client(data, SIDE) and "convert it" in client(data, SIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [
     pytest.param(without_adobe(jpeg(Image.fromarray(scene()).convert("CMYK"))), id="cmyk without Adobe's mark"),
     pytest.param(save(Image.fromarray(see_through()), "WEBP", lossless=True, exif=exif(5)), id="webp alpha, turned"),

@@ -96,6 +96,7 @@ def test_what_the_axes_leave_out_counts() -> None:
         assert made.numpy(other, other).min() > made.numpy(x, x).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*DISTANCES, *LOGIT_SCORES])
 def test_numpy_and_tensorflow_compute_the_same_scores(name: str, tmp_path: Path) -> None:
     x, y = clouds(120, OUTPUTS, DIM, apart=2.0)
@@ -125,6 +126,7 @@ def test_the_graph_averages_places_as_the_cache_does() -> None:
         assert np.allclose(mean_in_graph(tf.constant(rows)).numpy(), mean_over_places(rows), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_classes_that_are_left_out_are_found_and_own_rows_are_kept(tmp_path: Path) -> None:
     x, y = clouds(400, OUTPUTS, DIM, apart=6.0)
     found, features = detected(tmp_path, x, y, reject="on")

@@ -98,6 +98,7 @@ def test_content_decides_and_not_the_place_in_the_table(tmp_path: Path) -> None:
             if content == raw.ids[0]] == ["bad", "good"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["no such file", "folder", "ending", "column", "cells", "empty"])
 def test_what_is_no_table_of_corrections_is_one_message_and_exit_code_2(word: str, shell: Shell, tmp_path: Path
                                                                         ) -> None:

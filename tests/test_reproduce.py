@@ -90,6 +90,7 @@ def test_every_kind_of_difference_is_seen(model: Path) -> None:
     assert feature_check(None, features, True).verdict == UNKNOWN
 
 
+@pytest.mark.slow
 def test_what_depends_on_the_last_digit_or_says_what_was_done_is_not_compared_elsewhere(model: Path) -> None:
     """Another version writes other sentences; another machine orders rows and classes anew."""
     record = RunRecord.read(model)

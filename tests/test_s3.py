@@ -113,6 +113,7 @@ def test_requests_that_fail_are_sent_again(bucket: str, s3: Server, tmp_path: Pa
     assert read_bytes(folder / "a.txt") == b"content" and s3.failing == 0
 
 
+@pytest.mark.slow
 def test_shards_of_remote_files_are_named_after_the_state_of_the_files(bucket: str, tmp_path: Path) -> None:
     """Not after the times of the cache, which change with every read, and which a file has only once it is fetched."""
     (tmp_path / "a.png").write_bytes(b"content")

@@ -116,6 +116,7 @@ def test_a_document_that_is_no_request_is_refused(document: Any, words: str) -> 
     assert words in refused(document)
 
 
+@pytest.mark.slow
 def test_a_document_may_hold_what_no_tensor_can() -> None:
     assert inputs('{"instances":[1],"nested":' + "[" * 500_000 + "]" * 500_000 + "}", x=INT)["x"].tolist() == [1]
     deep = '{"a":' * 2000 + '"]}\\"{"' + "}" * 2000

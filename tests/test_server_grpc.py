@@ -180,6 +180,7 @@ def test_bytes_that_are_no_message_are_the_fault_of_the_client_and_are_counted(s
     until(lambda: refusals() == before + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x" * 100_000, "\0" * 100_000, "\u202e" * 100_000], ids=["plain", "zeros", "marks"])
 def test_a_long_name_reaches_the_client_cut_and_is_not_kept(server: Server, name: str) -> None:
     """Trailers of more than 8 KB would be another error, and a page of metrics grows with every name."""

@@ -48,6 +48,7 @@ def test_one_tfds_split_is_not_a_users_split(source: str, n: int, prepared: Call
     assert len(found) == n and not any(found.source_split)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "kind", "words"), [
     ("tfds:", OptionError, "tfds:NAME"), ("tfds::test", OptionError, "tfds:NAME"),
     ("tfds:no_such_name", DataError, "no_such_name not found"), ("tfds:Bad Name", DataError, "Bad Name"),

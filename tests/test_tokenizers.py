@@ -86,6 +86,7 @@ def test_settings_of_the_folder_are_honoured(tmp_path: Path) -> None:
     assert vocabulary.read(copied("bert-uncased", tmp_path / "d", tokenizer_config__json={})).strip_accents
 
 
+@pytest.mark.slow
 def test_special_tokens_of_other_names_and_added_ones(tmp_path: Path) -> None:
     added = {"600": {"content": "[ENT]", "special": True}, "602": {"content": "[REL]", "special": True}}
     config = {"do_lower_case": True, "sep_token": {"content": "[MASK]"}, "added_tokens_decoder": added,

