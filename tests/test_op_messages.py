@@ -5,10 +5,11 @@ import pytest
 from kerastl.inputs.op_messages import asserted, op_reason
 
 PLACE = "{{function_node __inference_serve_12}} "
+EAGER = "Graph execution error:\n\nDetected at node Assert defined at:\n<stack traces unavailable>\n"
 NODES = "\n\t [[{{node Assert/Assert}}]]\n\t [[StatefulPartitionedCall]]"
 
 
-@pytest.mark.parametrize("start", ["", PLACE, PLACE * 3])
+@pytest.mark.parametrize("start", ["", PLACE, PLACE * 3, EAGER, EAGER + PLACE])
 @pytest.mark.parametrize("quoted", ["the file is empty", "'the file is empty'", "b'the file is empty'"])
 def test_what_a_graph_asserts_is_the_reason(start: str, quoted: str) -> None:
     assert asserted(f"{start}assertion failed: [{quoted}]{NODES}") == "the file is empty"

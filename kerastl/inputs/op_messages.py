@@ -2,7 +2,7 @@
 
 import re
 
-FUNCTION = r"\{\{function_node .*?\}\} "  # where a message was made, which it may begin with
+FUNCTION = r"\{\{function_node [^}]*\}\} "  # where a message was made, which it may begin with
 DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
     ("jpeg::Uncompress", "JPEG"), ("Invalid JPEG", "JPEG"), ("Invalid PNG", "PNG"), ("Invalid GIF", "GIF"),
     ("PNG size too large", "PNG"), ("Failed to decode WebP", "WebP"), ("Number of channels requested", "WebP"),
@@ -12,7 +12,7 @@ DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
 
 def asserted(message: str) -> str | None:
     """What a graph asserts of an input; None for another message."""
-    found = re.match(rf"(?:{FUNCTION})*assertion failed: \[(.*?)\]", message, re.DOTALL)
+    found = re.search(rf"^(?:{FUNCTION})*assertion failed: \[(.*?)\]", message, re.DOTALL | re.MULTILINE)
     return found[1].strip("'\"b") if found else None
 
 
