@@ -55,8 +55,7 @@ def main() -> None:
             expected = features if expected is None else expected
             rates.append(rate)
             print(f"{nodes} nodes: {rate:.1f} images/s; largest difference {np.abs(features - expected).max():.1g} "
-                  f"of {np.abs(expected).max():.3g}",
-                  flush=True)
+                  f"of {np.abs(expected).max():.3g}", flush=True)
     print(f"two nodes over one: {(rates[1] + rates[2]) / (rates[0] + rates[3]):.2f}")
 
 

@@ -1,8 +1,6 @@
 """What the tests share: small folders of images, a tiny backbone dropped in as a file, one run of a recipe on it."""
 
-import ctypes
 import fcntl
-import gc
 import os
 import shutil
 import sys
@@ -17,6 +15,7 @@ from PIL import Image
 import kerastl.backbones
 import kerastl.heads
 from kerastl.cli import main
+from kerastl.server.memory import keep_imports, return_memory
 from kerastl.shell import recipes as finding
 
 HERE = Path(__file__).parent
@@ -32,8 +31,7 @@ COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 80, 210)}
 
 def pytest_collection_finish() -> None:
     """Half a million objects of imported packages are here to stay: Python no longer looks for cycles among them."""
-    gc.collect()
-    gc.freeze()
+    keep_imports()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,8 +52,7 @@ def memory_is_returned(after_collection: list[int]) -> Iterator[None]:
     statm = Path("/proc/self/statm")
     in_use = int(statm.read_text().split()[1]) // 256 if statm.exists() else 0  # MB, for pages of 4 KB
     if in_use > after_collection[0] + GROWTH:
-        gc.collect()
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
+        return_memory()
         after_collection[0] = int(statm.read_text().split()[1]) // 256
 
 

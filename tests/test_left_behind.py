@@ -239,7 +239,7 @@ def test_what_was_too_young_when_a_run_began_is_removed_when_it_has_written_its_
 KILLED_WHILE_REMOVING = """
 import os, sys
 from pathlib import Path
-import kerastl.files.store, kerastl.shards.store, kerastl.training.fine_tuning.fine_tune
+import kerastl.files, kerastl.shards.store, kerastl.training.fine_tuning.fine_tune
 unlink, removed = os.unlink, []
 def die(*arguments, **more):
     if removed:
@@ -253,7 +253,7 @@ elif sys.argv[2] == "network":
     with kerastl.shards.store.job_folder(cache, "job"):
         pass
 else:
-    kerastl.files.store._removed(cache / "remote/entry")
+    kerastl.files.remove_unheld(cache / "remote/entry")
 """
 
 

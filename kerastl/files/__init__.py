@@ -41,6 +41,7 @@ from kerastl.files.partial import (
     own_temporary_files,
     remove_folder,
     remove_leftovers,
+    remove_unheld,
     temporary_folder,
 )
 from kerastl.files.reading import model_path, refreshed, released, source_path, taken_numbers, whole
@@ -50,7 +51,7 @@ __all__ = [
     "cache_folders", "check_writable", "file_sha256", "held", "held_folder", "hold", "in_home", "is_file",
     "is_mirrored", "is_remote", "is_writable", "leaves_bucket", "leftover_of", "listed_state", "local_only",
     "local_path", "model_path", "open_file", "output_file", "own_temporary_files", "prefetched", "read_bytes",
-    "read_text", "refreshed", "released", "remove_folder", "remove_leftovers", "shown", "size_of", "source_path",
-    "sync", "taken_numbers", "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically",
+    "read_text", "refreshed", "released", "remove_folder", "remove_leftovers", "remove_unheld", "shown", "size_of",
+    "source_path", "sync", "taken_numbers", "temporary_folder", "url_of", "user_cache_dir", "whole", "write_atomically",
     "write_file",
 ]

@@ -111,12 +111,14 @@ def remove_leftovers(folder: Path, older_than: float | None = None, name: str | 
             os.close(handle)
         if older_than is None and age < STALE_SECONDS and (handle is None or not _LEFTOVER.fullmatch(path.name)):
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        discard(path)
         freed += size
     return freed
+
+
+def discard(partial: Path) -> None:
+    """Remove a partial file or folder, if it is still there."""
+    shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:
@@ -132,6 +134,16 @@ def remove_folder(folder: Path) -> None:
     except OSError:  # it is a mount point, or its parent cannot be written to
         gone = folder
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_unheld(folder: Path) -> bool:
+    """Remove a folder as `remove_folder` does, unless a process holds it. Returns whether that was done."""
+    try:
+        with held(folder):
+            remove_folder(folder)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
 
 
 def _size_and_age(path: Path) -> tuple[int, float]:

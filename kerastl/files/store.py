@@ -8,14 +8,13 @@ that the limit holds for all threads and processes together.
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kerastl.errors import DataError, OptionError
 from kerastl.files.local import open_file, read_text, write_file
-from kerastl.files.partial import PARTIAL, beside, held, remove_folder, remove_leftovers
+from kerastl.files.partial import PARTIAL, beside, discard, held, remove_leftovers, remove_unheld
 
 LIMIT = 10 * 2**30  # bytes
 VARIABLE = "KERASTL_REMOTE_CACHE_MB"
@@ -56,14 +55,10 @@ def adding(root: Path, name: str, what: str, folder: bool = False) -> Iterator[P
             remove_leftovers(store, 0, name)  # of the same command, which was killed; the others go with old entries
             _make_room(store, size_in(name), what)
             partial.mkdir() if folder else write_file(partial, b"")
-            stack.callback(_remove, partial)
+            stack.callback(discard, partial)
             stack.enter_context(held(partial))
         yield partial
         _settle(partial, store / name)
-
-
-def _remove(partial: Path) -> None:
-    shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 def _settle(partial: Path, path: Path) -> None:
@@ -112,7 +107,7 @@ def _evict(store: Path, most: int, what: str) -> int:
             break
         if not path.is_dir():
             path.unlink(missing_ok=True)
-        elif not _removed(path):
+        elif not remove_unheld(path):
             continue
         used -= size
     if used > most:
@@ -120,19 +115,6 @@ def _evict(store: Path, most: int, what: str) -> int:
                         "that are being fetched take all of it", "a larger limit",
                         f"set the environment variable {VARIABLE}, in megabytes")
     return used
-
-
-def _removed(folder: Path) -> bool:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        remove_folder(folder)
-        return True
-    finally:
-        os.close(handle)
 
 
 _KEPT: dict[Path, int] = {}  # the entries that this process keeps, each with the descriptor of its lock

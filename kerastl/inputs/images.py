@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kerastl.inputs.byte_reads import first_bytes, little
 from kerastl.inputs.gif import first_frame
-from kerastl.inputs.op_messages import op_reason
+from kerastl.inputs.op_messages import undecoded
 from kerastl.inputs.orientation import HEAD, of_jpeg, of_png, of_webp, upright
 from kerastl.inputs.quick import END_OF_JPEG, quick_pixels
 from kerastl.inputs.refusals import BMP, GIF, JPEG, PNG, UNKNOWN, WEBP, bmp_has_alpha, kind_of, refusal, webp_alpha
@@ -186,7 +186,7 @@ class Decoder:
         try:
             reason, pixels = self._graph(tf.constant(data))
         except tf.errors.OpError as error:
-            return f"could not be decoded: {op_reason(str(error.message)) or type(error).__name__}"
+            return undecoded(error)
         return reason.numpy().decode() or pixels.numpy()
 
     def _orientation(self, data: bytes) -> int:

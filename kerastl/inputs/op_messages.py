@@ -2,6 +2,8 @@
 
 import re
 
+import tensorflow as tf
+
 FUNCTION = r"\{\{function_node [^}]*\}\} "  # where a message was made, which it may begin with
 DAMAGED = (  # what TensorFlow's messages begin with, and the format of the file
     ("jpeg::Uncompress", "JPEG"), ("Invalid JPEG", "JPEG"), ("Invalid PNG", "PNG"), ("Invalid GIF", "GIF"),
@@ -14,6 +16,11 @@ def asserted(message: str) -> str | None:
     """What a graph asserts of an input; None for another message."""
     found = re.search(rf"^(?:{FUNCTION})*assertion failed: \[(.*?)\]", message, re.DOTALL | re.MULTILINE)
     return found[1].strip("'\"b") if found else None
+
+
+def undecoded(error: tf.errors.OpError) -> str:
+    """Why an input could not be decoded, by the error of the operation that failed."""
+    return f"could not be decoded: {op_reason(str(error.message)) or type(error).__name__}"
 
 
 def op_reason(message: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError
 from kerastl.inputs.isolation import workers_for
-from kerastl.inputs.op_messages import asserted, op_reason
+from kerastl.inputs.op_messages import asserted, undecoded
 from kerastl.inputs.unknown_texts import TextCheck
 from kerastl.serving.predictions import Row
 
@@ -69,5 +69,4 @@ def rows_of(outputs: Mapping[str, NDArray[Any]]) -> list[Row | str]:
 
 def refusal_reason(error: tf.errors.OpError) -> str:
     """Why the graph cannot decode an input, by the error of a call with it alone."""
-    message = str(error.message)
-    return asserted(message) or f"could not be decoded: {op_reason(message) or type(error).__name__}"
+    return asserted(str(error.message)) or undecoded(error)

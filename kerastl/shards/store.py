@@ -26,6 +26,7 @@ from kerastl.files import (
     read_bytes,
     remove_folder,
     remove_leftovers,
+    remove_unheld,
     write_atomically,
 )
 
@@ -189,7 +190,7 @@ def remove_kept(cache_dir: Path) -> int:
     freed = 0
     for folder, files in _begun(cache_dir):
         size = sum(map(_size, files))
-        freed += size if _remove(folder) else 0
+        freed += size if remove_unheld(folder) else 0
     return freed
 
 
@@ -214,14 +215,4 @@ def _remove_old(parent: Path, current: str) -> None:
     for folder in parent.glob("*/"):
         with suppress(FileNotFoundError):
             if folder.name != current and abs(time.time() - folder.stat().st_mtime) >= KEPT_SECONDS:
-                _remove(folder)
-
-
-def _remove(folder: Path) -> bool:
-    """Remove the folder of a job, unless a process works on it. Returns whether it was removed."""
-    try:
-        with held(folder):
-            remove_folder(folder)
-    except (FileNotFoundError, BlockingIOError):
-        return False
-    return True
+                remove_unheld(folder)

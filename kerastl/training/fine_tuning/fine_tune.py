@@ -25,11 +25,10 @@ from kerastl.errors import OptionError
 from kerastl.features.compute import Features
 from kerastl.files import (
     cache_folder,
-    held,
     held_folder,
     read_text,
-    remove_folder,
     remove_leftovers,
+    remove_unheld,
     write_atomically,
 )
 from kerastl.model import block_count, freeze
@@ -132,8 +131,7 @@ def remove_finished(cache_dir: str | Path) -> None:
             age = abs(time.time() - (mark if finished else state).stat().st_mtime)
             if age > 24 * 3600 * (STALE_DAYS if finished else ABANDONED_DAYS) or (
                     finished and read_text(mark) == str(os.getpid())):
-                with held(state):
-                    remove_folder(state)
+                remove_unheld(state)
 
 
 def _accumulate(backbone: Backbone, batch_size: int) -> int:
